@@ -1,0 +1,74 @@
+"""Files and directories that are either complete or absent.
+
+Whatever is written goes to a temporary path beside its target and is renamed at the end, so a reader never
+meets half a file. A step that finds its output with the same fingerprint of inputs does not run twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+FINGERPRINT = ".inputs.json"
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it on success, remove it on failure.
+
+    The body may create a file or a directory there. An existing target is replaced as a whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove(temporary)
+    try:
+        yield temporary
+        if path.is_dir():
+            _remove(path)
+        os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+def fingerprint(**inputs: object) -> dict[str, str]:
+    """Name each input by a short digest; a `Path` to a file is named by its content."""
+    return {name: _digest(value) for name, value in sorted(inputs.items())}
+
+
+def is_current(directory: str | Path, inputs: dict[str, str]) -> bool:
+    """True if `directory` was completed from exactly these inputs (see `mark_current`)."""
+    record = Path(directory) / FINGERPRINT
+    return record.is_file() and json.loads(record.read_text(encoding="utf-8")) == inputs
+
+
+def mark_current(directory: str | Path, inputs: dict[str, str]) -> None:
+    """Record the inputs that `directory` was made from. Call it last."""
+    with atomic_path(Path(directory) / FINGERPRINT) as temporary:
+        temporary.write_text(json.dumps(inputs, indent=1), encoding="utf-8")
+
+
+def _digest(value: object) -> str:
+    digest = hashlib.sha256()
+    if isinstance(value, Path):
+        if value.is_file():
+            with value.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+        else:
+            digest.update(f"no file {value}".encode())
+    else:
+        digest.update(json.dumps(value, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

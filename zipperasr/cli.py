@@ -1,0 +1,74 @@
+"""What every command-line step shares: its option parser, its log lines and its way to fail.
+
+A step is a module with `main(argv=None)`. Results go to stdout, logs to stderr. Bad input ends in one line and
+exit status 1; a programming error keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+
+class _Parser(argparse.ArgumentParser):
+    """Accepts `--a-b` for `--a_b`; an option must be written out in full."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        args = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args([_underscored(arg) for arg in args], namespace)
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """An option parser that shows the module's docstring and every default."""
+    return _Parser(
+        description=doc,
+        formatter_class=type(
+            "_Help", (argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter), {}
+        ),
+        allow_abbrev=False,
+    )
+
+
+def log(message: str) -> None:
+    """One time-stamped line on stderr."""
+    print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {message}", file=sys.stderr, flush=True)
+
+
+def run_step(step: Callable[[argparse.Namespace], None], options: argparse.Namespace, name: str) -> int:
+    """Run `step(options)`, log its duration, turn bad input into one line. Returns the exit status."""
+    start = time.monotonic()
+    try:
+        step(options)
+    except (ValueError, OSError) as error:
+        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 1
+    log(f"{name}: done in {time.monotonic() - start:.1f} s")
+    return 0
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """`unknown`'s remedy: the known word most like `word`, then all of them."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f"{guess}choose from {', '.join(known)}"
+
+
+def str2bool(text: str) -> bool:
+    """`true`/`false` as Kaldi and ESPnet scripts write them."""
+    if text.lower() in {"true", "1", "yes"}:
+        return True
+    if text.lower() in {"false", "0", "no"}:
+        return False
+    raise argparse.ArgumentTypeError(f"got {text!r}, wanted true or false")
+
+
+def _underscored(arg: str) -> str:
+    if not arg.startswith("--") or arg == "--":
+        return arg
+    name, sep, value = arg.partition("=")
+    return "--" + name[2:].replace("-", "_") + sep + value

@@ -1,0 +1,103 @@
+"""YAML files become frozen dataclasses; a key that no dataclass knows is an error.
+
+In: conf/*/*.yaml and `key=value` overrides. Out: one dataclass. Nested dataclasses are written as nested keys.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from zipperasr.cli import nearest
+
+T = TypeVar("T")
+
+
+def load_yaml(cls: type[T], path: str | Path, overrides: dict[str, Any] | None = None) -> T:
+    """Read `path` into `cls`; `overrides` maps dotted keys to values and wins."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such configuration file")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML: {error}") from error
+    for dotted, value in (overrides or {}).items():
+        _set(tree, dotted.split("."), value)
+    return from_tree(cls, tree, str(path))
+
+
+def from_tree(cls: type[T], tree: dict[str, Any], where: str = "configuration") -> T:
+    """Build the dataclass `cls` from nested dictionaries. Raises ValueError on an unknown or ill-typed key."""
+    if not isinstance(tree, dict):
+        raise ValueError(f"{where}: got {tree!r}, wanted keys of {cls.__name__}")
+    known = {field.name: field for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in tree.items():
+        if key not in known:
+            raise ValueError(f"{where}: unknown key {key!r}; {nearest(str(key), list(known))}")
+        values[key] = _coerce(hints[key], value, f"{where}: {key}")
+    missing = [
+        name
+        for name, field in known.items()
+        if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    return cls(**values)
+
+
+def parse_overrides(pairs: list[str]) -> dict[str, Any]:
+    """`["optim.lr=1e-3"]` -> `{"optim.lr": 0.001}`; values are read as YAML."""
+    overrides = {}
+    for pair in pairs:
+        key, sep, value = pair.partition("=")
+        if not sep:
+            raise ValueError(f"--set {pair}: wanted key=value")
+        overrides[key] = yaml.safe_load(value)
+    return overrides
+
+
+def to_tree(config: Any) -> dict[str, Any]:
+    """The dataclass as plain nested dictionaries, ready for yaml.safe_dump."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
+    }
+
+
+def _set(tree: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[keys[-1]] = value
+
+
+def _coerce(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_tree(hint, value, where)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _coerce(next(arg for arg in args if arg is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where}: got {value!r}, wanted a list")
+        return tuple(_coerce(args[0], item, where) for item in value)
+    if hint is float and isinstance(value, int | str) and not isinstance(value, bool):
+        value = _to_float(value, where)
+    if isinstance(hint, type) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
+        raise ValueError(f"{where}: got {value!r}, wanted {hint.__name__}")
+    return value
+
+
+def _to_float(value: int | str, where: str) -> float:
+    try:  # YAML 1.1 reads 1e-3 as a string
+        return float(value)
+    except ValueError as error:
+        raise ValueError(f"{where}: got {value!r}, wanted a number") from error
