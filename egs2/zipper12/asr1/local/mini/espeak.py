@@ -1,0 +1,136 @@
+"""Speech from espeak-ng, called in this process through ctypes.
+
+In: what to say (texts/ makes it), a language, a `Voice`. Out: int16 mono samples at 16 kHz.
+Library and data come from the `espeakng-loader` wheel, so nothing is installed on the system. Trade-off: espeak-ng keeps
+its state in the library, so there is one `Espeak` a process; run several processes for speed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import espeakng_loader
+import numpy as np
+import soxr
+
+SAMPLE_RATE_HZ = 16000
+# fr-fr is refused through the library, and leaves the voice before it in place
+VOICE_NAMES = {
+    "en": "en-us", "fr": "fr", "th": "th", "zh": "cmn", "de": "de", "es": "es", "ru": "ru",
+    "vi": "vi", "it": "it", "ar": "ar", "ja": "ja", "ko": "ko", "pt": "pt-br",
+}  # fmt: skip
+
+# Disjoint, women and men in each, so that backbones, fine-tuning and tests never share a speaker
+VARIANTS = {
+    "pretrain": ("m1", "m4", "m6", "f1", "f4", "Andy", "Alicia", "Lee", "Mario", "Annie", "ed", "steph"),
+    "train": ("m2", "m5", "m7", "f2", "f5", "Mike", "Andrea", "Michael", "belinda", "Hugo"),
+    "test": ("m3", "f3", "Marco", "anika", "Diogo"),
+}
+RATES_WPM = (150, 220)
+PITCHES = (30, 70)  # espeak's scale, 0-99
+GAINS = (0.4, 1.0)
+NOISES_DB = (-55.0, -38.0)  # white noise, relative to full scale
+
+# espeak-ng's speak_lib.h
+_SYNCHRONOUS, _DONT_EXIT = 2, 0x8000  # samples come to the callback before espeak_Synth returns
+_UTF8, _PHONEMES = 0x1, 0x100
+_RATE, _PITCH = 1, 3
+_SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One speaker in one recording."""
+
+    variant: str = ""  # espeak voice variant, such as m3; empty for the plain voice
+    rate_wpm: int = 180
+    pitch: int = 50  # espeak's scale, 0-99
+    gain: float = 1.0
+    noise_db: float | None = None  # white noise relative to full scale; None for none
+
+
+def draw_voice(rng: random.Random, split: str) -> Voice:
+    """A random voice from the variants of 'pretrain', 'train' or 'test'. Raises ValueError."""
+    if split not in VARIANTS:
+        raise ValueError(f"unknown voice split {split!r}; choose from {', '.join(VARIANTS)}")
+    return Voice(
+        variant=rng.choice(VARIANTS[split]),
+        rate_wpm=rng.randint(*RATES_WPM),
+        pitch=rng.randint(*PITCHES),
+        gain=round(rng.uniform(*GAINS), 3),
+        noise_db=round(rng.uniform(*NOISES_DB), 1),
+    )
+
+
+class Espeak:
+    """The library, initialised once in this process."""
+
+    _library: ctypes.CDLL | None = None
+    _native_rate_hz = 0
+
+    def __init__(self) -> None:
+        if Espeak._library is None:
+            library = ctypes.CDLL(espeakng_loader.get_library_path())
+            data = espeakng_loader.get_data_path()
+            rate_hz = library.espeak_Initialize(_SYNCHRONOUS, 0, str(data).encode(), _DONT_EXIT)
+            if rate_hz <= 0:
+                raise ValueError(
+                    f"espeak-ng did not start (code {rate_hz}) with data in {data}; reinstall espeakng-loader"
+                )
+            library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+            Espeak._library, Espeak._native_rate_hz = library, rate_hz
+        self._chunks: list[np.ndarray] = []
+        self._callback = _SYNTH_CALLBACK(self._collect)  # kept: the library holds only a pointer
+        self._variants = {path.name for path in (Path(espeakng_loader.get_data_path()) / "voices" / "!v").iterdir()}
+
+    def say(self, spoken: str, language: str, voice: Voice) -> np.ndarray:
+        """Speak `spoken`. Returns int16 samples at 16 kHz, mono; the same input gives the same samples."""
+        library = self._select(language, voice.variant)
+        library.espeak_SetParameter(_RATE, voice.rate_wpm, 0)
+        library.espeak_SetParameter(_PITCH, voice.pitch, 0)
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+        library.espeak_SetSynthCallback(self._callback)
+        self._chunks = []
+        text = spoken.encode()
+        flags = _UTF8 | (_PHONEMES if spoken.startswith("[[") else 0)
+        code = library.espeak_Synth(text, len(text) + 1, 0, 0, 0, flags, None, None)
+        if code or not self._chunks:
+            raise ValueError(f"espeak-ng said nothing for {spoken!r} in {language!r} (code {code}); check the text")
+        samples = np.concatenate(self._chunks).astype(np.float32) / 32768.0
+        samples = soxr.resample(samples, self._native_rate_hz, SAMPLE_RATE_HZ, quality="MQ") * voice.gain
+        if voice.noise_db is not None:
+            noise = np.random.default_rng(zlib.crc32(f"{spoken}{voice}".encode()))
+            samples = samples + noise.standard_normal(len(samples), dtype=np.float32) * 10 ** (voice.noise_db / 20)
+        return (np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
+
+    def phonemes(self, spoken: str, language: str) -> str:
+        """What espeak-ng makes of `spoken`, in its own phoneme letters; phoneme input comes back as it is."""
+        if spoken.startswith("[["):
+            return spoken.strip("[]")
+        library = self._select(language, "")
+        buffer = ctypes.create_string_buffer(spoken.encode())
+        pointer = ctypes.c_void_p(ctypes.addressof(buffer))
+        clauses = []
+        while pointer.value:
+            clauses.append(library.espeak_TextToPhonemes(ctypes.byref(pointer), _UTF8, 0).decode())
+        return " ".join(clauses)
+
+    def _collect(self, wave, num_samples: int, _events) -> int:
+        if wave and num_samples > 0:
+            self._chunks.append(np.ctypeslib.as_array(wave, (num_samples,)).copy())
+        return 0
+
+    def _select(self, language: str, variant: str) -> ctypes.CDLL:
+        if language not in VOICE_NAMES:
+            raise ValueError(f"no espeak-ng voice for language {language!r}; choose from {', '.join(VOICE_NAMES)}")
+        if variant and variant not in self._variants:  # the library takes an unknown variant for the plain voice
+            raise ValueError(f"espeak-ng has no variant {variant!r}; choose from {', '.join(sorted(self._variants))}")
+        name = VOICE_NAMES[language] + (f"+{variant}" if variant else "")
+        code = self._library.espeak_SetVoiceByName(name.encode())
+        if code:
+            raise ValueError(f"espeak-ng refused the voice {name!r} (code {code}); espeakng-loader may be too old")
+        return self._library

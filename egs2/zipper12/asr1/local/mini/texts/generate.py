@@ -1,0 +1,86 @@
+"""Draw unique sentences from a language's grammar.
+
+In: language, count, seed, pattern set. Out: `Sentence(written, spoken)`: a transcript with capitals and full stops,
+numbers in words, and the synthesiser's input for it. The same arguments give the same sentences.
+Trade-off: sentences outside the file's `length` (characters written) are drawn again, which keeps durations even.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+
+from local.mini.texts.grammar import PATTERN_SETS, Grammar, load
+
+ARABIC_MARKS = re.compile("[\u064b-\u0652\u0670]")  # short vowels and the like, which print leaves out
+PHRASE_GAP = "_"  # a written space in a script that puts none between words
+MAX_DRAWS_EACH = 50  # draws per wanted sentence before we say that the grammar is too small
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence as a corpus prints it and as the synthesiser is given it."""
+
+    written: str
+    spoken: str
+
+
+def make_sentences(language: str, count: int, seed: int, patterns: str) -> list[Sentence]:
+    """`count` different sentences in `language` from the pattern set 'pretrain' or 'recipe'. Raises ValueError."""
+    if patterns not in PATTERN_SETS:
+        raise ValueError(f"unknown pattern set {patterns!r}; choose from {', '.join(PATTERN_SETS)}")
+    grammar = load(language)
+    shortest, longest = (int(cell) for cell in grammar.settings["length"].split())
+    rng = random.Random(f"{language}-{patterns}-{seed}")
+    sentences: dict[str, Sentence] = {}
+    for _ in range(MAX_DRAWS_EACH * count):
+        if len(sentences) == count:
+            break
+        sentence = _finish(grammar, grammar.draw(patterns, rng))
+        if shortest <= len(sentence.written) <= longest:
+            sentences.setdefault(sentence.written, sentence)
+    if len(sentences) < count:
+        raise ValueError(
+            f"{grammar.path.name}: {count} sentences wanted, only {len(sentences)} different; ask for fewer"
+        )
+    return list(sentences.values())
+
+
+def _finish(grammar: Grammar, drawn: str) -> Sentence:
+    return FINISHERS[grammar.settings["script"]](grammar, drawn)
+
+
+def _plain(grammar: Grammar, drawn: str) -> Sentence:
+    written = drawn[0].upper() + drawn[1:]
+    return Sentence(written, written)
+
+
+def _vowelled(grammar: Grammar, drawn: str) -> Sentence:
+    return Sentence(ARABIC_MARKS.sub("", drawn), drawn)
+
+
+def _kana(grammar: Grammar, drawn: str) -> Sentence:
+    return Sentence(_join(drawn), " ".join(grammar.spoken.get(token, token) for token in drawn.split()))
+
+
+def _phonemes(grammar: Grammar, drawn: str) -> Sentence:
+    tokens = drawn.split()
+    silent = [token for token in tokens if token != PHRASE_GAP and token not in grammar.spoken]
+    if silent:
+        raise ValueError(f"{grammar.path.name}: no phonemes for {silent[0]!r}; add {silent[0]}=... to [words]")
+    phonemes = " ".join(grammar.spoken[token] for token in tokens if token != PHRASE_GAP)
+    return Sentence(_join(drawn), f"[[{phonemes}]]")
+
+
+def _join(drawn: str) -> str:
+    return "".join(" " if token == PHRASE_GAP else token for token in drawn.split())
+
+
+# `script` in a file's [settings]: how the drawn string becomes a sentence
+FINISHERS = {
+    "plain": _plain,  # spoken as written
+    "vowelled": _vowelled,  # the file holds vowel marks: spoken, not written
+    "kana": _kana,  # tokens written without spaces; `=` gives the kana
+    "phonemes": _phonemes,  # tokens written without spaces; every one needs `=` and phonemes
+}

@@ -1,0 +1,114 @@
+"""The language file: a lexicon of slots and two sets of sentence patterns.
+
+In: `xx.txt`: `[slot]` heads a section of comma-separated entries; an entry may hold `{slots}` itself, and `a=b` is
+written a, spoken b. `@months`-like entries come from CLDR and num2words (words.py). The sections `pretrain` and
+`recipe` hold one pattern a line. Out: `Grammar`. Trade-off: agreement is the lexicon's business, not the program's.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local.mini.texts.words import expand_directive
+
+PATTERN_SETS = ("pretrain", "recipe")
+FOLDER = Path(__file__).parent
+SLOT = re.compile(r"\{(\w+)\}")
+TRIES = 20  # draws of a slot before a repeated value is accepted
+
+
+@dataclass
+class Grammar:
+    """One language's patterns, slots and pronunciations."""
+
+    path: Path
+    settings: dict[str, str] = field(default_factory=dict)  # see SETTINGS in generate.py
+    patterns: dict[str, list[str]] = field(default_factory=dict)
+    slots: dict[str, list[str]] = field(default_factory=dict)
+    spoken: dict[str, str] = field(default_factory=dict)  # written token -> what the synthesiser is given
+
+    def draw(self, patterns: str, rng: random.Random) -> str:
+        """Fill one pattern; a value stands at most once in a sentence as far as the slots allow."""
+        seen: set[str] = set()
+        return self._fill(rng.choice(self.patterns[patterns]), rng, seen)
+
+    def _fill(self, text: str, rng: random.Random, seen: set[str]) -> str:
+        def value(match: re.Match) -> str:
+            entries = self.slots[match.group(1)]
+            for _ in range(TRIES):
+                entry = rng.choice(entries)
+                if entry not in seen:
+                    break
+            if not SLOT.search(entry):
+                seen.add(entry)
+            return self._fill(entry, rng, seen)
+
+        return SLOT.sub(value, text)
+
+
+@functools.cache
+def languages() -> tuple[str, ...]:
+    """Codes of the languages that have a file."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.txt")))
+
+
+@functools.cache
+def load(language: str) -> Grammar:
+    """Read and check one language's file. Raises ValueError."""
+    path = FOLDER / f"{language}.txt"
+    if language not in languages():
+        raise ValueError(
+            f"unknown language {language!r}; there are texts for {', '.join(languages())}; add {path.name}"
+        )
+    grammar = Grammar(path)
+    section = ""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        line = line.split("#")[0].strip()
+        if not line:
+            continue
+        if line.startswith("["):
+            section = line.strip("[]")
+            continue
+        try:
+            _add_line(grammar, section, line, language)
+        except ValueError as error:
+            raise ValueError(f"{path.name}:{number}: {error}") from error
+    _check(grammar)
+    return grammar
+
+
+def _add_line(grammar: Grammar, section: str, line: str, language: str) -> None:
+    if section in PATTERN_SETS:
+        grammar.patterns.setdefault(section, []).append(line)
+    elif section == "settings":
+        name, value = line.split(maxsplit=1)
+        grammar.settings[name] = value
+    elif line.startswith("@"):
+        grammar.slots.setdefault(section, []).extend(expand_directive(line, language))
+    else:
+        for entry in (cell.strip() for cell in line.split(",")):
+            if not entry:
+                continue
+            written, _, spoken = entry.partition("=")
+            if spoken and grammar.spoken.setdefault(written, spoken) != spoken:
+                raise ValueError(f"{written!r} is spoken {grammar.spoken[written]!r} and {spoken!r}; keep one")
+            grammar.slots.setdefault(section, []).append(written)
+
+
+def _check(grammar: Grammar) -> None:
+    name = grammar.path.name
+    for wanted in PATTERN_SETS:
+        if not grammar.patterns.get(wanted):
+            raise ValueError(f"{name}: no pattern in section [{wanted}]; write at least one")
+    twice = set(grammar.patterns["pretrain"]) & set(grammar.patterns["recipe"])
+    if twice:
+        raise ValueError(f"{name}: pattern {min(twice)!r} stands in both sets; keep it in one")
+    texts = [text for entries in (*grammar.patterns.values(), *grammar.slots.values()) for text in entries]
+    for text in texts:
+        missing = [slot for slot in SLOT.findall(text) if slot not in grammar.slots]
+        if missing:
+            raise ValueError(f"{name}: {text!r}: no section [{missing[0]}]; add it or correct the slot")
