@@ -1,8 +1,8 @@
 """Speech from espeak-ng, called in this process through ctypes.
 
 In: what to say (texts/ makes it), a language, a `Voice`. Out: int16 mono samples at 16 kHz.
-Library and data come from the `espeakng-loader` wheel, so nothing is installed on the system. Trade-off: espeak-ng keeps
-its state in the library, so there is one `Espeak` a process; run several processes for speed.
+Library and data come from the `espeakng-loader` wheel: nothing is installed on the system. Trade-off: espeak-ng keeps
+its state in the library, so use one `Espeak` a process, and several processes for speed.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ VOICE_NAMES = {
 # Disjoint, women and men in each, so that backbones, fine-tuning and tests never share a speaker
 VARIANTS = {
     "pretrain": ("m1", "m4", "m6", "f1", "f4", "Andy", "Alicia", "Lee", "Mario", "Annie", "ed", "steph"),
-    "train": ("m2", "m5", "m7", "f2", "f5", "Mike", "Andrea", "Michael", "belinda", "Hugo"),
-    "test": ("m3", "f3", "Marco", "anika", "Diogo"),
+    "train": ("m2", "m5", "m7", "f2", "f5", "Mike", "Reed", "Michael", "belinda", "Hugo"),
+    "test": ("m3", "f3", "Diogo", "Gene", "linda"),
 }
 RATES_WPM = (150, 220)
 PITCHES = (30, 70)  # espeak's scale, 0-99

@@ -15,6 +15,9 @@ from local.mini.texts.grammar import PATTERN_SETS, Grammar, load
 
 ARABIC_MARKS = re.compile("[\u064b-\u0652\u0670]")  # short vowels and the like, which print leaves out
 PHRASE_GAP = "_"  # a written space in a script that puts none between words
+KOREAN_PARTICLE = re.compile(r"(.)~(.)")
+AFTER_CONSONANT = {"는": "은", "가": "이", "를": "을", "와": "과", "로": "으로"}
+KOREAN_FINALS, KOREAN_FINAL_L = 28, 8  # Unicode composes a syllable of a lead, a vowel and one of 28 finals
 MAX_DRAWS_EACH = 50  # draws per wanted sentence before we say that the grammar is too small
 
 
@@ -52,12 +55,26 @@ def _finish(grammar: Grammar, drawn: str) -> Sentence:
 
 
 def _plain(grammar: Grammar, drawn: str) -> Sentence:
+    for apart, together in grammar.contractions.items():
+        drawn = re.sub(rf"\b{apart}\b", together, drawn)
     written = drawn[0].upper() + drawn[1:]
     return Sentence(written, written)
 
 
 def _vowelled(grammar: Grammar, drawn: str) -> Sentence:
     return Sentence(ARABIC_MARKS.sub("", drawn), drawn)
+
+
+def _korean(grammar: Grammar, drawn: str) -> Sentence:
+    return _plain(grammar, KOREAN_PARTICLE.sub(_korean_particle, drawn))
+
+
+def _korean_particle(match: re.Match) -> str:
+    before, particle = match.groups()
+    final = (ord(before) - ord("가")) % KOREAN_FINALS  # 0: the syllable ends in a vowel
+    if final == 0 or (particle == "로" and final == KOREAN_FINAL_L):
+        return before + particle
+    return before + AFTER_CONSONANT[particle]
 
 
 def _kana(grammar: Grammar, drawn: str) -> Sentence:
@@ -80,6 +97,7 @@ def _join(drawn: str) -> str:
 # `script` in a file's [settings]: how the drawn string becomes a sentence
 FINISHERS = {
     "plain": _plain,  # spoken as written
+    "korean": _korean,  # particles after ~ fitted to the sound before
     "vowelled": _vowelled,  # the file holds vowel marks: spoken, not written
     "kana": _kana,  # tokens written without spaces; `=` gives the kana
     "phonemes": _phonemes,  # tokens written without spaces; every one needs `=` and phonemes

@@ -30,6 +30,7 @@ class Grammar:
     patterns: dict[str, list[str]] = field(default_factory=dict)
     slots: dict[str, list[str]] = field(default_factory=dict)
     spoken: dict[str, str] = field(default_factory=dict)  # written token -> what the synthesiser is given
+    contractions: dict[str, str] = field(default_factory=dict)  # "de le" -> "du"
 
     def draw(self, patterns: str, rng: random.Random) -> str:
         """Fill one pattern; a value stands at most once in a sentence as far as the slots allow."""
@@ -94,6 +95,9 @@ def _add_line(grammar: Grammar, section: str, line: str, language: str) -> None:
             if not entry:
                 continue
             written, _, spoken = entry.partition("=")
+            if section == "contractions":
+                grammar.contractions[written] = spoken
+                continue
             if spoken and grammar.spoken.setdefault(written, spoken) != spoken:
                 raise ValueError(f"{written!r} is spoken {grammar.spoken[written]!r} and {spoken!r}; keep one")
             grammar.slots.setdefault(section, []).append(written)
