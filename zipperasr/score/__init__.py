@@ -1,0 +1,1 @@
+"""From transcripts to error rates: normalise, align, count, report."""

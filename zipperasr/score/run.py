@@ -1,0 +1,165 @@
+"""Stage 8: score every test set of a decoding.
+
+In: <decode_dir>/<test set>/text and dump/raw. Out: <decode_dir>/<test set>/score_{wer,cer}/{ref.trn,hyp.trn,result.txt,
+audit.jsonl} and <decode_dir>/scores.tsv. Unit and normaliser come from the language table; languages whose
+transcripts hold combining marks are scored a second time with `whisper_marks`, into score_{wer,cer}_whisper_marks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
+from zipperasr.cli import log, parser, run_step
+from zipperasr.languages import LanguageTable
+from zipperasr.score.jiwer_check import explain, jiwer_errors
+from zipperasr.score.normalise import has_marks, normaliser
+from zipperasr.score.sclite import result_text
+from zipperasr.score.scored import ScoredUtterance, count, score_utterances
+from zipperasr.score.scores_table import SetScore, write_scores
+from zipperasr.score.transcripts import TestSet, load_corpora, load_hypotheses, load_test_set
+from zipperasr.score.trn import write_trn
+
+SCORING = 1  # raise it when the same transcripts would give other files
+ALWAYS_WITH_MARKS = ("th", "ar")  # shown both ways even where a transcript has no mark
+
+
+def score(options: argparse.Namespace) -> None:
+    """Score each test set that has hypotheses; print and write the table."""
+    table = LanguageTable.load(options.languages)
+    for language in table:
+        normaliser(language.normaliser)  # an unknown name fails before any work
+    corpora = load_corpora(options.raw)
+    texts = sorted(options.decode_dir.glob("*/text"))
+    if not texts:
+        raise FileNotFoundError(f"{options.decode_dir}/*/text: no hypotheses; run stage 7 (decoding) first")
+    rows = []
+    for text in tqdm(texts, desc="scoring", unit="set"):
+        name = text.parent.name
+        if name not in corpora:
+            raise ValueError(f"{text}: {name!r} is not in {options.raw / 'sets.tsv'}; rerun stages 1, 2 and 7")
+        test_set = load_test_set(options.raw, name, corpora[name])
+        rows += [
+            _score_once(options.raw, text, test_set, unit, norm) for unit, norm in _ways(test_set, table, options.raw)
+        ]
+    write_scores(options.decode_dir / "scores.tsv", rows)
+    print(summary(rows))
+    log(f"{len(texts)} test sets scored: {options.decode_dir / 'scores.tsv'}")
+
+
+def _ways(test_set: TestSet, table: LanguageTable, raw: Path) -> list[tuple[str, str]]:
+    """(unit, normaliser) pairs to score a test set by; the language table's comes first."""
+    if test_set.language not in table:
+        path = raw / test_set.name / "utt2lang"
+        raise ValueError(f"{path}: language {test_set.language!r} has no line in {table.path}; add it there")
+    language = table[test_set.language]
+    ways = [(language.unit, language.normaliser)]
+    marked = test_set.language in ALWAYS_WITH_MARKS or any(map(has_marks, test_set.references.values()))
+    if language.normaliser == "whisper" and marked:
+        ways.append((language.unit, "whisper_marks"))
+    return ways
+
+
+def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str) -> SetScore:
+    """One score directory and its row; both are taken as they are if their inputs have not changed."""
+    directory = text.parent / (f"score_{unit}" if norm != "whisper_marks" else f"score_{unit}_{norm}")
+    kaldi = {name: raw / test_set.name / name for name in ("text", "utt2spk", "utt2lang", "utt2repeat")}
+    inputs = fingerprint(hypotheses=text, unit=unit, normaliser=norm, scoring=SCORING, corpus=test_set.corpus, **kaldi)
+    hypotheses = load_hypotheses(text, test_set)
+    if is_current(directory, inputs):
+        log(f"{directory}: up to date")
+        return SetScore(**json.loads((directory / "score.json").read_text(encoding="utf-8")))
+    utterances = score_utterances(test_set, hypotheses, unit, norm)
+    edits = jiwer_errors(utterances)
+    row = _row(test_set, utterances, unit, norm, sum(edits))
+    notes = [note for note in (explain(utterances, edits), _emptied_note(utterances)) if note]
+    with atomic_path(directory) as temporary:
+        temporary.mkdir()
+        write_trn(temporary, utterances)
+        (temporary / "result.txt").write_text(result_text(utterances), encoding="utf-8")
+        _write_audit(temporary / "audit.jsonl", utterances)
+        (temporary / "score.json").write_text(json.dumps(asdict(row), indent=1), encoding="utf-8")
+        (temporary / "notes.txt").write_text("".join(f"{note}\n" for note in notes), encoding="utf-8")
+        mark_current(temporary, inputs)
+    log(f"{directory}: {row.utts} utterances, {row.ref_units} units, {unit.upper()} {row.rate:.2f} % ({norm})")
+    for note in notes:
+        log(f"{directory}: {note}")
+    return row
+
+
+def _row(test_set: TestSet, utterances: Sequence[ScoredUtterance], unit: str, norm: str, jiwer_total: int) -> SetScore:
+    unique, listed = count(utterances), count(utterances, as_listed=True)
+    return SetScore(
+        set=test_set.name,
+        corpus=test_set.corpus,
+        language=test_set.language,
+        unit=unit,
+        normaliser=norm,
+        utts=unique.utterances,
+        ref_units=unique.ref_units,
+        errors=unique.errors,
+        substitutions=unique.substitutions,
+        deletions=unique.deletions,
+        insertions=unique.insertions,
+        rate=unique.rate,
+        jiwer_errors=jiwer_total,
+        empty=sum(not utterance.hypothesis for utterance in utterances),
+        emptied_refs=len(_emptied(utterances)),
+        listed_utts=listed.utterances,
+        listed_ref_units=listed.ref_units,
+        listed_errors=listed.errors,
+        listed_rate=listed.rate,
+    )
+
+
+def _emptied(utterances: Sequence[ScoredUtterance]) -> list[ScoredUtterance]:
+    return [utterance for utterance in utterances if not utterance.reference]
+
+
+def _emptied_note(utterances: Sequence[ScoredUtterance]) -> str:
+    """Emptied references stay in: whatever was recognised for them counts as insertions."""
+    emptied = _emptied(utterances)
+    if not emptied:
+        return ""
+    first = emptied[0]
+    return (
+        f"{len(emptied)} references are empty after normalisation; their output counts as insertions "
+        f"(first: {first.id}, {first.raw_reference!r})"
+    )
+
+
+def _write_audit(path: Path, utterances: Sequence[ScoredUtterance]) -> None:
+    """Transcripts before and after normalisation, one JSON object per utterance."""
+    with path.open("w", encoding="utf-8") as stream:
+        for utterance in utterances:
+            stream.write(json.dumps(asdict(utterance), ensure_ascii=False) + "\n")
+
+
+def summary(rows: Sequence[SetScore]) -> str:
+    """The table for the terminal."""
+    lines = [f"{'test set':<34} {'unit':<4} {'normaliser':<13} {'utts':>6} {'units':>7} {'rate %':>7} {'listed %':>8}"]
+    for row in rows:
+        lines.append(
+            f"{row.set:<34} {row.unit:<4} {row.normaliser:<13} {row.utts:>6} {row.ref_units:>7} {row.rate:>7.2f} "
+            f"{row.listed_rate:>8.2f}"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--decode_dir", type=Path, required=True, help="stage 7's output: one directory per test set")
+    options.add_argument("--raw", type=Path, default=Path("dump/raw"), help="stage 2's output")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="the language table")
+    return run_step(score, options.parse_args(argv), "score")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
