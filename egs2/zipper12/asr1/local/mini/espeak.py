@@ -88,16 +88,18 @@ class Espeak:
         self._variants = {path.name for path in (Path(espeakng_loader.get_data_path()) / "voices" / "!v").iterdir()}
 
     def say(self, spoken: str, language: str, voice: Voice) -> np.ndarray:
-        """Speak `spoken`. Returns int16 samples at 16 kHz, mono; the same input gives the same samples."""
+        """Speak `spoken`. Returns int16 samples at 16 kHz, mono. Raises ValueError.
+
+        The library's pitch flutter runs on from call to call: the same calls in the same order in a fresh process give
+        the same samples, a call repeated later in a process differs by a few samples in pitch and length.
+        """
         library = self._select(language, voice.variant)
         library.espeak_SetParameter(_RATE, voice.rate_wpm, 0)
         library.espeak_SetParameter(_PITCH, voice.pitch, 0)
         library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         library.espeak_SetSynthCallback(self._callback)
         self._chunks = []
-        text = spoken.encode()
-        flags = _UTF8 | (_PHONEMES if spoken.startswith("[[") else 0)
-        code = library.espeak_Synth(text, len(text) + 1, 0, 0, 0, flags, None, None)
+        code = self._synthesise(spoken)
         if code or not self._chunks:
             raise ValueError(f"espeak-ng said nothing for {spoken!r} in {language!r} (code {code}); check the text")
         samples = np.concatenate(self._chunks).astype(np.float32) / 32768.0
@@ -108,16 +110,20 @@ class Espeak:
         return (np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
 
     def phonemes(self, spoken: str, language: str) -> str:
-        """What espeak-ng makes of `spoken`, in its own phoneme letters; phoneme input comes back as it is."""
-        if spoken.startswith("[["):
-            return spoken.strip("[]")
+        """What espeak-ng makes of `spoken`, in its own phoneme letters."""
         library = self._select(language, "")
+        self._synthesise("[[]]" if spoken.startswith("[[") else "")  # sets whether [[ ]] is read as phonemes
         buffer = ctypes.create_string_buffer(spoken.encode())
         pointer = ctypes.c_void_p(ctypes.addressof(buffer))
         clauses = []
         while pointer.value:
             clauses.append(library.espeak_TextToPhonemes(ctypes.byref(pointer), _UTF8, 0).decode())
         return " ".join(clauses)
+
+    def _synthesise(self, spoken: str) -> int:
+        text = spoken.encode()
+        flags = _UTF8 | (_PHONEMES if spoken.startswith("[[") else 0)
+        return self._library.espeak_Synth(text, len(text) + 1, 0, 0, 0, flags, None, None)
 
     def _collect(self, wave, num_samples: int, _events) -> int:
         if wave and num_samples > 0:

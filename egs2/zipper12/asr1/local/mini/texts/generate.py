@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from local.mini.texts.grammar import PATTERN_SETS, Grammar, load
 
 ARABIC_MARKS = re.compile("[\u064b-\u0652\u0670]")  # short vowels and the like, which print leaves out
+# Unicode's order is vowel, then doubling mark (shadda); espeak-ng loses the vowel unless the mark comes first
+VOWEL_BEFORE_SHADDA = re.compile("([\u064b-\u0650])\u0651")
 PHRASE_GAP = "_"  # a written space in a script that puts none between words
 KOREAN_PARTICLE = re.compile(r"(.)~(.)")
 AFTER_CONSONANT = {"는": "은", "가": "이", "를": "을", "와": "과", "로": "으로"}
@@ -62,7 +64,7 @@ def _plain(grammar: Grammar, drawn: str) -> Sentence:
 
 
 def _vowelled(grammar: Grammar, drawn: str) -> Sentence:
-    return Sentence(ARABIC_MARKS.sub("", drawn), drawn)
+    return Sentence(ARABIC_MARKS.sub("", drawn), VOWEL_BEFORE_SHADDA.sub("\u0651\\1", drawn))
 
 
 def _korean(grammar: Grammar, drawn: str) -> Sentence:
