@@ -1,0 +1,140 @@
+"""MSR-86K: YouTube speech with one archive and one metadata file per language; splits train and dev.
+
+The release is gated and its users keep the metadata in several forms, so four are read, whichever is found at
+LANGUAGE/{SPLIT.EXT,SPLIT/metadata.EXT}: json (recordings and segments, see recordings_json), jsonl and tsv (one
+utterance a line: id, audio, text and perhaps duration), or a Kaldi LANGUAGE/SPLIT/text with or without wav.scp.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from zipperasr.cli import log
+from zipperasr.corpora.recordings_json import iter_recordings, segment_times
+from zipperasr.corpora.utterance import Utterance, check_id, numbered_lines, require_directory
+
+SUFFIXES = (".wav", ".flac", ".opus", ".mp3", ".m4a")
+ALIASES = {  # what the metadata's users call a column
+    "id": ("id", "utt_id", "utt", "key", "sid"),
+    "audio": ("audio", "audio_filepath", "audio_path", "wav", "path"),
+    "text": ("text", "txt", "sentence", "transcript"),
+    "duration": ("duration", "duration_s", "dur"),
+}
+REMEDY = "ask for access at huggingface.co/datasets/Alex-Song/MSR-86K, unpack LANGUAGE/ and its metadata"
+
+
+def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
+    """Yield the split's utterances; the recording stands for the speaker."""
+    require_directory(root, REMEDY)
+    folder = require_directory(root / language, REMEDY)
+    candidates = [
+        (folder / stem.format(split=split), reader)
+        for extension, reader in FORMS.items()
+        for stem in ("{split}." + extension, "{split}/metadata." + extension)
+    ] + [(folder / split / "text", _read_kaldi)]
+    for path, reader in candidates:
+        if path.is_file():
+            log(f"msr86k {language} {split}: metadata in the form of {path.name}: {path}")
+            yield from reader(path, folder, language, split)
+            return
+    raise ValueError(f"{folder}: none of {', '.join(str(path.relative_to(folder)) for path, _ in candidates)}; {REMEDY}")
+
+
+def _read_json(path: Path, folder: Path, language: str, split: str) -> Iterator[Utterance]:
+    finder = _AudioFinder(folder, split)
+    for recording in iter_recordings(path):
+        aid = check_id(str(recording.get("aid", "")), f"{path}: a recording's aid")
+        audio = finder.find(str(recording.get("path") or aid), f"{path}: recording {aid}")
+        for segment in recording.get("segments", []):
+            sid = check_id(str(segment.get("sid", "")), f"{path}: recording {aid}: sid")
+            begin_s, end_s = segment_times(segment, f"{path}: segment {sid}")
+            text = str(segment.get("text_tn") or segment.get("text") or "")
+            yield Utterance(sid, aid, audio, text, language, begin_s, end_s, end_s - begin_s)
+
+
+def _read_jsonl(path: Path, folder: Path, language: str, split: str) -> Iterator[Utterance]:
+    finder = _AudioFinder(folder, split)
+    for number, line in numbered_lines(path):
+        where = f"{path}:{number}"
+        try:
+            fields = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{where}: not JSON ({error.msg}); wanted one object a line") from error
+        if not isinstance(fields, dict):
+            raise ValueError(f"{where}: got {line[:40]!r}, wanted one object a line")
+        yield _utterance(fields, finder, language, where)
+
+
+def _read_tsv(path: Path, folder: Path, language: str, split: str) -> Iterator[Utterance]:
+    finder = _AudioFinder(folder, split)
+    lines = numbered_lines(path)
+    header = next(lines, (1, ""))[1].split("\t")
+    for number, line in lines:
+        cells = line.split("\t")
+        if len(cells) != len(header):
+            raise ValueError(f"{path}:{number}: got {len(cells)} cells, wanted {len(header)} as in the header")
+        yield _utterance(dict(zip(header, cells, strict=True)), finder, language, f"{path}:{number}")
+
+
+def _read_kaldi(path: Path, folder: Path, language: str, split: str) -> Iterator[Utterance]:
+    finder = _AudioFinder(folder, split)
+    scp = path.with_name("wav.scp")
+    audio_of = dict(line.split(maxsplit=1) for _, line in numbered_lines(scp)) if scp.is_file() else {}
+    for number, line in numbered_lines(path):
+        utt_id, _, text = line.partition(" ")
+        fields = {"id": utt_id, "audio": audio_of.get(utt_id, utt_id), "text": text}
+        yield _utterance(fields, finder, language, f"{path}:{number}")
+
+
+FORMS: dict[str, Callable[[Path, Path, str, str], Iterator[Utterance]]] = {
+    "json": _read_json,
+    "jsonl": _read_jsonl,
+    "tsv": _read_tsv,
+}
+
+
+def _utterance(fields: dict[str, Any], finder: _AudioFinder, language: str, where: str) -> Utterance:
+    found = {
+        name: next((fields[alias] for alias in aliases if fields.get(alias) not in (None, "")), None)
+        for name, aliases in ALIASES.items()
+    }
+    if found["id"] is None:
+        raise ValueError(f"{where}: got columns {list(fields)[:8]}, wanted one of {', '.join(ALIASES['id'])}")
+    utt_id = check_id(str(found["id"]), where)
+    audio = finder.find(str(found["audio"] or utt_id), where)
+    recording = check_id(str(fields.get("aid") or audio.stem.rpartition("_")[0] or audio.stem), where)
+    try:
+        duration_s = None if found["duration"] is None else float(found["duration"])
+    except ValueError as error:
+        raise ValueError(f"{where}: got duration {found['duration']!r}, wanted seconds") from error
+    return Utterance(utt_id, recording, audio, str(found["text"] or ""), language, duration_s=duration_s)
+
+
+class _AudioFinder:
+    """Audio below LANGUAGE/SPLIT, LANGUAGE/SPLIT/{wav,audio} or LANGUAGE: where the first one is, all are."""
+
+    def __init__(self, folder: Path, split: str):
+        self._places = [folder / split, folder / split / "wav", folder / split / "audio", folder, folder / "wav"]
+        self._folder = folder
+        self._found: tuple[Path, str] | None = None
+
+    def find(self, name: str, where: str) -> Path:
+        path = Path(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{where}: got audio {name!r}, wanted a path below {self._folder}")
+        suffixes = ("",) if path.suffix in SUFFIXES else SUFFIXES
+        if self._found is None:
+            self._found = next(
+                (
+                    (place, suffix)
+                    for place in self._places
+                    for suffix in suffixes
+                    if (place / (name + suffix)).is_file()
+                ),
+                (self._places[0], suffixes[0]),
+            )
+        place, suffix = self._found
+        return place / (name + suffix)

@@ -1,0 +1,65 @@
+"""The JSON of corpora made of long recordings: WenetSpeech, and MSR-86K as its users read it.
+
+`{"audios": [{"aid": "Y01", "path": "audio/Y01.opus", "segments": [{"sid": "Y01_S0", "begin_time": 0.5,
+"end_time": 3.1, "text": "..."}]}]}`. The files reach gigabytes, so one recording at a time is decoded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+OPENING = re.compile(r'"audios"\s*:\s*\[')
+FILLING = re.compile(r"[\s,]*")
+CHUNK_CHARACTERS = 1 << 20
+
+
+def iter_recordings(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of the list under "audios". Raises ValueError if the file is cut off or not such JSON."""
+    decode = json.JSONDecoder().raw_decode
+    with path.open(encoding="utf-8-sig") as stream:
+        buffer, position = _opening(stream, path)
+        count = 0
+        while True:
+            position = FILLING.match(buffer, position).end()
+            if buffer.startswith("]", position):
+                return
+            try:
+                recording, position = decode(buffer, position)
+            except json.JSONDecodeError as error:
+                buffer, position = buffer[position:], 0
+                more = stream.read(max(CHUNK_CHARACTERS, len(buffer)))
+                if not more:
+                    raise ValueError(
+                        f"{path}: not complete JSON after recording {count} ({error.msg}); download it again"
+                    ) from error
+                buffer += more
+                continue
+            if not isinstance(recording, dict):
+                raise ValueError(f"{path}: recording {count + 1}: got {str(recording)[:40]!r}, wanted an object")
+            count += 1
+            yield recording
+
+
+def segment_times(segment: dict[str, Any], where: str) -> tuple[float, float]:
+    """Begin and end of a segment in seconds."""
+    try:
+        begin_s, end_s = float(segment["begin_time"]), float(segment["end_time"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where}: begin_time or end_time is missing or no number") from error
+    if not 0 <= begin_s < end_s:
+        raise ValueError(f"{where}: got begin {begin_s}, end {end_s}, wanted 0 <= begin < end")
+    return begin_s, end_s
+
+
+def _opening(stream, path: Path) -> tuple[str, int]:
+    buffer = ""
+    while not (match := OPENING.search(buffer)):
+        more = stream.read(CHUNK_CHARACTERS)
+        if not more:
+            raise ValueError(f'{path}: no "audios": [ in it; wanted a list of recordings')
+        buffer += more
+    return buffer, match.end()

@@ -1,0 +1,60 @@
+"""One utterance of a corpus, and how readers open their files and complain.
+
+In: nothing. Out: `Utterance`, the common currency between corpus readers and data dirs, and line reading that
+names file and line in every error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What a corpus says about one utterance. Start and end are set where the audio file holds several."""
+
+    id: str  # the corpus's own id, as utterance lists write it
+    speaker: str  # the corpus's own speaker; the recording where the corpus names none
+    audio: Path
+    text: str
+    lang_code: str
+    start_s: float | None = None  # None: the whole file
+    end_s: float | None = None
+    duration_s: float | None = None  # None: the metadata does not say
+
+
+def require_directory(path: Path, remedy: str) -> Path:
+    """`path` if it is a directory with something in it. Raises ValueError with the remedy."""
+    if not path.is_dir():
+        raise ValueError(f"{path}: no such directory; {remedy}")
+    if next(path.iterdir(), None) is None:
+        raise ValueError(f"{path}: the directory is empty; {remedy}")
+    return path
+
+
+def require_file(path: Path, remedy: str) -> Path:
+    """`path` if it is a file. Raises ValueError with the remedy."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; {remedy}")
+    return path
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of a UTF-8 file without line ends, blank lines left out; a byte order mark is dropped."""
+    with path.open("rb") as stream:
+        for number, raw in enumerate(stream, 1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path}:{number}: not UTF-8 ({error.reason}); convert the file with iconv") from error
+            if line.strip():
+                yield number, line
+
+
+def check_id(utt_id: str, where: str) -> str:
+    """An id becomes a key in space-separated files and part of a path: no blanks, no slashes, not empty."""
+    if not utt_id or any(ch.isspace() for ch in utt_id) or "/" in utt_id or utt_id in {".", ".."}:
+        raise ValueError(f"{where}: id {utt_id!r} is empty or holds blanks or slashes; mend the line")
+    return utt_id

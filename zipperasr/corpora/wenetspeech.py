@@ -1,0 +1,44 @@
+"""WenetSpeech: long opus recordings and one big WenetSpeech.json.
+
+Layout: WenetSpeech.json, audio/{train,dev,test_net,test_meeting}/.../AID.opus. A segment reads
+`{"sid": "Y0000000000_--5llN02F84_S00000", "confidence": 1.0, "begin_time": 14.0, "end_time": 16.2,
+"subsets": ["L"], "text": "..."}`; a recording's "path" is relative to the root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from zipperasr.cli import nearest
+from zipperasr.corpora.recordings_json import iter_recordings, segment_times
+from zipperasr.corpora.utterance import Utterance, check_id, require_directory, require_file
+
+SUBSETS = ("L", "M", "S", "W", "DEV", "TEST_NET", "TEST_MEETING")
+REMEDY = "ask for access at wenet.org.cn/WenetSpeech and unpack with its tool"
+
+
+def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
+    """Yield the segments of one subset (`L`, `dev`, `test_net`, ...); the recording stands for the speaker."""
+    if language != "zh":
+        raise ValueError(f"WenetSpeech has no language {language!r}; it is Mandarin (zh)")
+    subset = split.upper()
+    if subset not in SUBSETS:
+        raise ValueError(f"WenetSpeech has no split {split!r}; {nearest(subset, list(SUBSETS))}")
+    require_directory(root, REMEDY)
+    metadata = require_file(root / "WenetSpeech.json", REMEDY)
+    for recording in iter_recordings(metadata):
+        aid = str(recording.get("aid", ""))
+        where = f"{metadata}: recording {aid!r}"
+        path = Path(recording.get("path", ""))
+        if not aid or not path.name or path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{where}: got path {str(path)!r}, wanted aid and a path below {root}")
+        for segment in recording.get("segments", []):
+            if subset not in segment.get("subsets", []):
+                continue
+            sid = check_id(str(segment.get("sid", "")), where)
+            begin_s, end_s = segment_times(segment, f"{where}: segment {sid}")
+            yield Utterance(
+                sid, check_id(aid, where), root / path, str(segment.get("text", "")), language,
+                start_s=begin_s, end_s=end_s, duration_s=end_s - begin_s,
+            )  # fmt: skip

@@ -1,0 +1,70 @@
+"""Audio in any form becomes 16 kHz mono float32.
+
+In: an entry of wav.scp (`dump/raw/x/data/format.1.ark:1234` or a path) or a corpus file with a start and an end.
+Out: samples. Everything that libsndfile decodes is read; kaldiio opens arks. espnet is not needed here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import kaldiio.matio
+import numpy as np
+import soundfile
+import soxr
+
+SAMPLE_RATE = 16_000
+_ARK_ENTRY = re.compile(r"(.+):(\d+)$")
+
+
+def load_audio(entry: str | Path) -> np.ndarray:
+    """Samples (num_samples,) of a wav.scp entry or of an audio file, float32 in [-1, 1], mono, 16 kHz.
+
+    Raises ValueError if the file cannot be decoded or holds no samples.
+    """
+    match = _ARK_ENTRY.match(str(entry))
+    try:
+        if match:
+            with open(match[1], "rb") as stream:
+                stream.seek(int(match[2]))
+                rate, samples = kaldiio.matio.read_kaldi(stream, load_kwargs={"dtype": "float32"})
+        else:
+            samples, rate = soundfile.read(str(entry), dtype="float32")
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{entry}: cannot be decoded ({error.error_string}); rerun stage 2") from error
+    if not len(samples):
+        raise ValueError(f"{entry}: no samples; rerun stage 2")
+    return to_16k_mono(samples, rate)
+
+
+def to_16k_mono(samples: np.ndarray, rate: int) -> np.ndarray:
+    """samples: (num_samples,) or (num_samples, channels), any rate -> (num_samples,) at 16 kHz, channels averaged."""
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
+    if rate != SAMPLE_RATE:
+        samples = soxr.resample(samples, rate, SAMPLE_RATE)
+    return samples.astype(np.float32, copy=False)
+
+
+def header_duration_s(path: str | Path) -> float:
+    """Length by the file's header, without decoding. Raises soundfile.LibsndfileError if it has no readable one."""
+    info = soundfile.info(str(path))
+    return info.frames / info.samplerate
+
+
+def read_excerpt(recording: soundfile.SoundFile, start_s: float | None, end_s: float | None) -> np.ndarray:
+    """Decode [start_s, end_s) of an open file as 16 kHz mono; nothing else of the file is decoded."""
+    rate = recording.samplerate
+    start = round((start_s or 0.0) * rate)
+    if start > recording.frames:
+        return np.zeros(0, dtype=np.float32)
+    if recording.tell() != start:
+        recording.seek(start)
+    num_frames = -1 if end_s is None else round(end_s * rate) - start
+    return to_16k_mono(recording.read(num_frames, dtype="float32", always_2d=True), rate)
+
+
+def to_int16(samples: np.ndarray) -> np.ndarray:
+    """Full scale 1.0 -> 16-bit samples; what overshoots is clipped."""
+    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)

@@ -1,0 +1,125 @@
+"""One chunk of utterances becomes one ark of 16 kHz flac. Runs in a worker process of stage 2.
+
+In: entries with audio files in any form. Out: BASE.ark (or BASE/*.flac) and BASE.json, which says what was
+written and what is broken, and why; it is written last, so a chunk with a matching BASE.json is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import soundfile
+
+from zipperasr.atomic import atomic_path, fingerprint
+from zipperasr.data.audio import SAMPLE_RATE, read_excerpt, to_int16
+from zipperasr.data.datadir import Entry
+
+AUDIO_FORMATS = ("flac.ark", "flac")
+FLAC = {"format": "flac", "subtype": "PCM_16"}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Work for one process."""
+
+    base: str  # output path without suffix
+    audio_format: str  # flac.ark: kaldiio reads it; flac: a file each, espnet's SoundScpReader reads it too
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What became of a chunk."""
+
+    written: list[tuple[str, str, int]]  # utt, entry of wav.scp, number of samples
+    quarantined: list[tuple[str, str]]  # utt, reason
+
+
+Write = Callable[[str, np.ndarray], str]  # (utt, int16 samples) -> entry of wav.scp
+
+
+def convert_chunk(chunk: Chunk) -> ChunkResult:
+    """Convert the chunk, unless an earlier run did."""
+    record = Path(chunk.base + ".json")
+    inputs = fingerprint(entries=[asdict(entry) for entry in chunk.entries], audio_format=chunk.audio_format)
+    if record.is_file():
+        known = json.loads(record.read_text(encoding="utf-8"))
+        if known["inputs"] == inputs:
+            return ChunkResult([tuple(item) for item in known["written"]], [tuple(i) for i in known["quarantined"]])
+        record.unlink()
+    with _writer(chunk) as write:
+        result = _convert(chunk.entries, write)
+    with atomic_path(record) as temporary:
+        temporary.write_text(json.dumps({"inputs": inputs, **asdict(result)}), encoding="utf-8")
+    return result
+
+
+def _convert(entries: tuple[Entry, ...], write: Write) -> ChunkResult:
+    result = ChunkResult([], [])
+    for audio, group in groupby(entries, key=lambda entry: entry.audio):
+        rows = list(group)
+        try:
+            with soundfile.SoundFile(audio) as recording:
+                for entry in rows:
+                    _convert_one(entry, recording, write, result)
+        except soundfile.LibsndfileError as error:
+            done = {item[0] for item in (*result.written, *result.quarantined)}
+            result.quarantined.extend(
+                (entry.utt, f"cannot be decoded: {error.error_string}") for entry in rows if entry.utt not in done
+            )
+    return result
+
+
+def _convert_one(entry: Entry, recording: soundfile.SoundFile, write: Write, result: ChunkResult) -> None:
+    samples = read_excerpt(recording, entry.start_s, entry.end_s)
+    flaw = _flaw(samples, entry.duration_s)
+    if flaw:
+        result.quarantined.append((entry.utt, flaw))
+    else:
+        result.written.append((entry.utt, write(entry.utt, to_int16(samples)), len(samples)))
+
+
+def _flaw(samples: np.ndarray, expected_s: float) -> str | None:
+    """Why an utterance cannot be used. Metadata and decoder may differ by a tenth, or half a second."""
+    seconds = len(samples) / SAMPLE_RATE
+    if not len(samples):
+        return "no samples"
+    if not np.isfinite(samples).all():
+        return "samples that are not a number"
+    if seconds < expected_s - max(0.5, 0.1 * expected_s):
+        return f"cut off: {seconds:.2f} s of {expected_s:.2f} s"
+    return None
+
+
+@contextmanager
+def _writer(chunk: Chunk) -> Iterator[Write]:
+    if chunk.audio_format == "flac":
+        from espnet2.fileio.sound_scp import SoundScpWriter
+
+        folder = Path(chunk.base)
+        with SoundScpWriter(folder, folder / "wav.scp", format="flac", subtype="PCM_16") as writer:
+
+            def write_file(utt: str, samples: np.ndarray) -> str:
+                writer[utt] = SAMPLE_RATE, samples
+                return writer.get_path(utt)
+
+            yield write_file
+        return
+    ark = Path(chunk.base + ".ark")
+    with atomic_path(ark) as temporary, temporary.open("wb") as stream:
+
+        def write_ark(utt: str, samples: np.ndarray) -> str:
+            offset = stream.tell() + len(utt.encode()) + 1  # Kaldi's offset points behind `utt `
+            kaldiio.save_ark(
+                stream, {utt: (SAMPLE_RATE, samples)}, write_function="soundfile", write_kwargs=dict(FLAC)
+            )
+            return f"{ark}:{offset}"
+
+        yield write_ark

@@ -1,0 +1,134 @@
+"""Stage 1: corpora become Kaldi data directories.
+
+In: conf/datasets.tsv, conf/languages.tsv, conf/SCALE/corpora.yaml and the corpora. Out: data/{train,dev,test}_*,
+data/sets.tsv (one line per set), data/report.tsv (what each list held and what became of it) and data/lists/
+(sampled, missing and overlapping ids). Each id stands once in a set; utt2repeat keeps how often a list names it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
+from zipperasr.cli import log, parser, run_step, str2bool
+from zipperasr.data.build import SetBuilder
+from zipperasr.data.datasets import HELD_OUT, SETTINGS, CorporaConfig, DatasetRow, load_corpora, load_datasets
+from zipperasr.data.lists import SetReport, Wanted, want, write_report
+from zipperasr.data.datadir import write_lines
+from zipperasr.languages import LanguageTable
+
+
+@dataclass(frozen=True)
+class SetRow:
+    """One line of sets.tsv."""
+
+    set: str
+    kind: str  # train | dev | test
+    phase: str
+    corpus: str
+    language: str
+
+
+def read_sets(path: str | Path) -> list[SetRow]:
+    """Read sets.tsv. Raises FileNotFoundError if the stage before has not run."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; run stage {2 if 'dump' in path.parts else 1} first")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [SetRow(*line.split("\t")) for line in lines[1:]]
+
+
+def write_sets(path: Path, rows: list[SetRow]) -> None:
+    """Write sets.tsv."""
+    header = "\t".join(SetRow.__dataclass_fields__)
+    write_lines(path, [header, *("\t".join((r.set, r.kind, r.phase, r.corpus, r.language)) for r in rows)])
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Build all sets of one setting, unless `options.out` already holds them."""
+    languages = LanguageTable.load(options.languages)
+    rows = load_datasets(options.datasets, options.setting, languages)
+    corpora = load_corpora(options.corpora)
+    inputs = _fingerprint(options, rows, corpora)
+    out = Path(options.out)
+    if is_current(out, inputs):
+        log(f"stage 1: {out} is complete and its inputs are unchanged; nothing to do")
+        return
+    sets: list[SetRow] = []
+    reports: list[SetReport] = []
+    for row in tqdm(rows, desc="data sets", unit="set", disable=None):
+        builder = SetBuilder(row, corpora.root_of(row.corpus, options.corpora), out, options)
+        row_reports = _build_row(builder, row, corpora, options)
+        reports += row_reports
+        kinds = {report.set: report.set.partition("_")[0] for report in row_reports}
+        sets += [SetRow(name, kind, row.phase, row.corpus, row.language) for name, kind in kinds.items()]
+    for path, write, content in (
+        (out / "sets.tsv", write_sets, sets),
+        (out / "report.tsv", write_report, reports),
+    ):
+        with atomic_path(path) as temporary:
+            write(temporary, content)
+    mark_current(out, inputs)
+    total = {kind: sum(r.hours for r in reports if r.set.startswith(kind)) for kind in ("train", "dev", "test")}
+    hours = ", ".join(f"{kind} {value:.2f} h" for kind, value in total.items())
+    log(f"stage 1: read {len(rows)} corpora, wrote {len(sets)} sets to {out} ({hours}); see {out}/report.tsv")
+
+
+def _build_row(
+    builder: SetBuilder, row: DatasetRow, corpora: CorporaConfig, options: argparse.Namespace
+) -> list[SetReport]:
+    """Test sets first, since what is in them must not be in train; dev last, since it must be in neither."""
+    train_name, dev_name, tests = row.set_names()
+    reports = []
+    for (name, split), hours in zip(tests.items(), row.test_hours, strict=True):
+        whole = Wanted("all", table_hours=hours if corpora.table_hours else None)
+        wanted = want(row.test_list, corpora.utt_ids, hours, corpora.table_hours) if row.test_list else whole
+        reports.append(builder.build_test(name, split, wanted))
+    wanted = want(row.train_list, corpora.utt_ids, row.train_hours, corpora.table_hours)
+    if row.dev_split == HELD_OUT:
+        reports += builder.build_train_and_held_out(train_name, dev_name, wanted)
+    else:
+        reports.append(builder.build_train(train_name, wanted))
+        reports.append(builder.build_dev(dev_name))
+    return reports
+
+
+def _fingerprint(options: argparse.Namespace, rows: list[DatasetRow], corpora: CorporaConfig) -> dict[str, str]:
+    """Tables, options and lists by content; a corpus by the times of its directories two levels deep."""
+    lists = {name: Path(corpora.utt_ids) / name for row in rows for name in (row.train_list, row.test_list) if name}
+    roots = {row.corpus: corpora.root_of(row.corpus, options.corpora) for row in rows}
+    settings = {key: value for key, value in vars(options).items() if key not in ("out", "nj")}
+    return fingerprint(
+        datasets=Path(options.datasets), languages=Path(options.languages), corpora=Path(options.corpora),
+        options=settings, roots={name: _times(root) for name, root in roots.items()}, **lists,
+    )  # fmt: skip
+
+
+def _times(root: Path) -> list[tuple[str, int]]:
+    paths = [root, *root.glob("*"), *root.glob("*/*")] if root.is_dir() else []
+    return sorted((str(path), path.stat().st_mtime_ns) for path in paths)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--datasets", default="conf/datasets.tsv", help="table of data sets")
+    options.add_argument("--languages", default="conf/languages.tsv", help="table of languages")
+    options.add_argument("--corpora", default="conf/mini/corpora.yaml", help="where the corpora lie")
+    options.add_argument("--setting", default="1h", choices=SETTINGS, help="size of the four small languages")
+    options.add_argument("--out", default="data", help="directory to write")
+    options.add_argument("--strict_lists", type=str2bool, default=False, help="flaws of lists are errors")
+    options.add_argument("--max_missing_share", type=float, default=0.01, help="of a list's ids; more is an error")
+    options.add_argument("--max_dev_utts", type=int, default=2000, help="utterances a dev set holds at most")
+    options.add_argument("--seed", type=int, default=17, help="of sampling and of held-out dev sets")
+    options.add_argument("--nj", type=int, default=os.cpu_count(), help="threads that read audio headers")
+    return run_step(prepare, options.parse_args(argv), "stage 1")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
