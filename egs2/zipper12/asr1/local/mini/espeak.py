@@ -100,7 +100,7 @@ class Espeak:
         library.espeak_SetSynthCallback(self._callback)
         self._chunks = []
         code = self._synthesise(spoken)
-        if code or not self._chunks:
+        if code or not any(chunk.any() for chunk in self._chunks):
             raise ValueError(f"espeak-ng said nothing for {spoken!r} in {language!r} (code {code}); check the text")
         samples = np.concatenate(self._chunks).astype(np.float32) / 32768.0
         samples = soxr.resample(samples, self._native_rate_hz, SAMPLE_RATE_HZ, quality="MQ") * voice.gain
