@@ -1,0 +1,1 @@
+"""From scores and logs to RESULTS.md and figures."""

@@ -1,0 +1,139 @@
+"""Find what the stages left in exp/: decodings with their scores, trainings with their logs.
+
+In: the experiment directory. Out: `Decoding` and `Training` objects in a fixed order (alignment first). Names are
+taken apart here and nowhere else; a directory of another name keeps its full name as label.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zipperasr.score.scores_table import SetScore, read_scores
+
+_MODEL = re.compile(r"(?P<phase>align|sft)_?(?P<label>.*?)_?(?P<regime>chunked|full)(?P<rest>_.*)?")
+_DECODING = re.compile(r"decode_(?P<search>[^_]+)_(?P<regime>chunked|full)")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the name of a training directory says."""
+
+    directory: Path
+    phase: str  # align | sft | other
+    label: str  # variant, or "Stage 1"
+    regime: str  # chunked | full | ""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """One decoding of all test sets by one model."""
+
+    model: Model
+    directory: Path
+    search: str  # greedy | beamN
+    regime: str
+    scores: list[SetScore]
+
+    @property
+    def name(self) -> str:
+        """Label for figures: variant, and what is not chunked or greedy."""
+        odd = [word for word in (self.regime, self.search) if word not in ("chunked", "greedy")]
+        return " ".join([self.model.label, *(f"({word})" for word in odd)])
+
+
+@dataclass(frozen=True)
+class Training:
+    """Logs of one training directory; each list holds one object per line of the file."""
+
+    model: Model
+    train: list[dict[str, Any]]
+    dev: list[dict[str, Any]]
+    router: list[dict[str, Any]]
+    router_final: dict[str, Any] | None
+
+
+def parse_model(directory: Path) -> Model:
+    """`align_chunked`, `sft_zipper_soft_full_seed2`, ... A name of another form is its own label."""
+    match = _MODEL.fullmatch(directory.name)
+    if not match:
+        return Model(directory, "other", directory.name, "")
+    words = ["Stage 1" if match["phase"] == "align" else "", match["label"], match["rest"] or ""]
+    return Model(directory, match["phase"], " ".join(word.strip("_") for word in words if word), match["regime"])
+
+
+def find_decodings(exp: Path) -> list[Decoding]:
+    """Every scored decoding below `exp`. Raises FileNotFoundError if there is none."""
+    decodings = []
+    for path in exp.glob("*/decode_*/scores.tsv"):
+        match = _DECODING.fullmatch(path.parent.name)
+        search, regime = (match["search"], match["regime"]) if match else (path.parent.name, "")
+        model = parse_model(path.parent.parent)
+        decodings.append(Decoding(model, path.parent, search, regime, read_scores(path)))
+    if not decodings:
+        raise FileNotFoundError(f"{exp}/*/decode_*/scores.tsv: nothing is scored yet; run stages 7 and 8 first")
+    return sorted(decodings, key=lambda d: (*_order(d.model), d.regime, d.search))
+
+
+def find_trainings(exp: Path) -> list[Training]:
+    """Every directory below `exp` that holds a training log."""
+    trainings = [
+        Training(
+            model=parse_model(path.parent),
+            train=read_jsonl(path),
+            dev=read_jsonl(path.with_name("dev.jsonl")),
+            router=read_jsonl(path.with_name("router.jsonl")),
+            router_final=read_json(path.with_name("router_final.json")),
+        )
+        for path in exp.glob("*/train.jsonl")
+    ]
+    return sorted(trainings, key=lambda training: _order(training.model))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """One object per line; an absent file has none. Raises ValueError with file and line."""
+    if not path.is_file():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}:{number}: not a JSON object ({error.msg}); rerun the training stage") from error
+    return rows
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """One object, or None where the file is absent."""
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg}); rerun the stage that writes it") from error
+
+
+def read_tsv(path: Path) -> tuple[list[str], list[list[str]]]:
+    """(header, rows); comment lines and blank lines are left out. Raises ValueError with file and line."""
+    header: list[str] = []
+    rows: list[list[str]] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        cells = [cell.strip() for cell in line.split("\t")]
+        if not header:
+            header = cells
+        elif len(cells) != len(header):
+            raise ValueError(f"{path}:{number}: got {len(cells)} cells, wanted {len(header)} as in its header line")
+        else:
+            rows.append(cells)
+    if not header:
+        raise ValueError(f"{path}: no header line; rerun the stage that writes it")
+    return header, rows
+
+
+def _order(model: Model) -> tuple[int, str, str]:
+    return ({"align": 0, "sft": 1}.get(model.phase, 2), model.regime, model.label)

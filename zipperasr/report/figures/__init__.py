@@ -1,0 +1,1 @@
+"""One module per figure; each takes data that is already read and a path to write."""

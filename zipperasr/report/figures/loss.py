@@ -1,0 +1,49 @@
+"""Loss curves: training loss (smoothed) and dev loss per step, alignment beside SFT.
+
+In: trainings. Out: one PNG. The training loss is a running mean over 2 % of the steps, else noise hides the systems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from zipperasr.report.collect import Training
+from zipperasr.report.figures.style import colour, dash, figure
+
+PANELS = {"align": "Stage 1: alignment", "sft": "Stage 2: supervised fine-tuning", "other": "Other runs"}
+
+
+def draw_loss(path: Path, trainings: Sequence[Training]) -> bool:
+    """Returns False, and draws nothing, if there is no training log."""
+    phases = [phase for phase in PANELS if any(t.model.phase == phase and t.train for t in trainings)]
+    if not phases:
+        return False
+    with figure(path, 5.2 * len(phases), 3.8, columns=len(phases)) as (_, axes):
+        for axis, phase in zip(axes, phases, strict=True):
+            members = [training for training in trainings if training.model.phase == phase and training.train]
+            for index, training in enumerate(members):
+                _draw_one(axis, training, index)
+            axis.set_title(PANELS[phase])
+            axis.set_xlabel("optimiser step")
+            axis.set_ylabel("cross-entropy per label token, nat")
+            axis.set_ylim(bottom=0)
+            axis.legend(fontsize=8)
+    return True
+
+
+def _draw_one(axis, training: Training, index: int) -> None:
+    name = f"{training.model.label} ({training.model.regime})".replace(" ()", "")
+    steps, losses = _curve(training.train)
+    window = max(1, len(losses) // 50)
+    smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+    style = {"color": colour(index), "linestyle": dash(index)}
+    axis.plot(steps[window - 1 :], smooth, linewidth=0.9, alpha=0.55, label=f"{name}, train", **style)
+    if training.dev:
+        axis.plot(*_curve(training.dev), linewidth=1.6, marker="o", markersize=4, label=f"{name}, dev", **style)
+
+
+def _curve(rows: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row["step"] for row in rows]), np.array([row["loss"] for row in rows], dtype=float)

@@ -1,0 +1,84 @@
+"""The text of RESULTS.md and of the benchmark page.
+
+In: decodings, groups, figure paths, and where to look for the rest. Out: Markdown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zipperasr.languages import LanguageTable
+from zipperasr.report import provenance
+from zipperasr.report.collect import Decoding
+from zipperasr.report.groups import Groups
+from zipperasr.report.tables import counts_table, group_table, marks_table, overview
+
+HEADINGS = {
+    "source": "Source domain (stage 1's corpora; the paper's Tables II and III)",
+    "larger": "Larger target languages (Tables IV and V)",
+    "small": "Small target languages (Table VI)",
+}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the stages left what the page quotes."""
+
+    exp: Path
+    data: Path
+    dump: Path
+    datasets: Path
+    utt_ids: Path
+    command: str
+
+
+def results_page(
+    decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable, figures: Mapping[str, str], at: Sources
+) -> str:
+    """RESULTS.md: results first, then figures, then what they rest on."""
+    parts = ["# Results", _how_to_read(groups), overview(decodings, groups, languages)]
+    for group, heading in HEADINGS.items():
+        parts += _section(heading, group_table(decodings, group, groups, languages), "nothing of it is decoded yet")
+    parts += _section("Combining marks deleted or kept", marks_table(decodings, languages), "no such test set")
+    parts += ["## Figures", *(f"![{title}]({path})" for title, path in figures.items())]
+    parts += _section("All counts", counts_table(decodings, languages), "")
+    parts += _section("Data", provenance.tsv_table(at.data / "report.tsv"), "no data/report.tsv; stage 1 writes it")
+    lists = provenance.lists_table(at.datasets, at.utt_ids)
+    parts += _section("Utterance lists", lists, "the data set table names none")
+    packing = provenance.json_table(at.dump / "manifest" / "packing.json")
+    parts += _section("Packing", packing, "no packing.json; stage 3 writes it")
+    parts += _made_by(at)
+    return "\n\n".join(parts) + "\n"
+
+
+def benchmark_page(at: Sources) -> str:
+    """Wall time and peak memory per stage, the device named."""
+    parts = ["# Time and memory of one run", "Written by the run itself; the report stage is not in it."]
+    return "\n\n".join([*parts, *_made_by(at)]) + "\n"
+
+
+def _how_to_read(groups: Groups) -> str:
+    lines = [
+        "Error rates in per cent: WER (words), or CER (code points, spaces dropped) where a column says so; aligned "
+        "with sclite's costs on text normalised as the language table says. Each utterance counts once. "
+        "A mean is over languages; several test sets of one language count as one."
+    ]
+    if groups.without_sft_data:
+        lines.append(
+            f"\\* {', '.join(groups.without_sft_data)}: no SFT data (scored after stage 2, never trained in it)."
+        )
+    return "\n\n".join(lines)
+
+
+def _section(heading: str, body: str, instead: str) -> list[str]:
+    return [f"## {heading}", body or f"({instead})"]
+
+
+def _made_by(at: Sources) -> list[str]:
+    stages = provenance.stages_table(at.exp / "stages.tsv")
+    parts = _section("Time and memory", stages, "no exp/stages.tsv; asr.sh writes it")
+    if at.command:
+        parts += ["## Command", f"```\n{at.command}\n```"]
+    return [*parts, "## Machine and versions", provenance.machine_table()]

@@ -1,0 +1,132 @@
+"""Where the figures come from: device, versions, stage times, utterance lists.
+
+In: the machine and files the stages left. Out: Markdown tables. Nothing is guessed: what a stage did not record is
+left out with a line that says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from zipperasr.report.collect import read_json, read_tsv
+from zipperasr.report.markdown import table
+
+PACKAGES = ("torch", "deepspeed", "transformers", "peft", "espnet", "kaldiio", "sentencepiece", "soundfile")
+PACKAGES += ("numpy", "pyarrow", "jiwer", "whisper-normalizer", "matplotlib")
+
+
+def device() -> dict[str, str]:
+    """Processor, cores this process may use, memory, accelerator."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "CPU": _first("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
+        "cores": str(cores),
+        "RAM": _memory(),
+        "GPU": _gpus(),
+        "system": platform.platform(terse=True),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that the results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def machine_table() -> str:
+    return table(["what", "which"], [*device().items(), *versions().items()], num_labels=2)
+
+
+def stages_table(path: Path) -> str:
+    """Last recorded run of each stage and description; empty if no stage was recorded."""
+    if not path.is_file():
+        return ""
+    header, rows = read_tsv(path)
+    wanted = ["stage", "description", "wall_s", "peak_rss_mb", "when"]
+    if header != wanted:
+        raise ValueError(f"{path}: got columns {header}, wanted {wanted}")
+    last = {(stage, description): rest for stage, description, *rest in rows}
+    ordered = sorted(last.items(), key=lambda item: (_number(item[0][0], path), item[1][2]))
+    lines = [[*key, f"{_number(wall, path):.1f}", f"{_number(peak, path):.0f}"] for key, (wall, peak, _) in ordered]
+    total = sum(_number(wall, path) for wall, _, _ in last.values())
+    highest = max(_number(peak, path) for _, peak, _ in last.values())
+    lines.append(["", "**all**", f"**{total:.1f}**", f"**{highest:.0f}**"])
+    return table(["stage", "does", "wall time, s", "peak memory, MB"], lines, num_labels=2)
+
+
+def lists_table(datasets: Path, utt_ids: Path) -> str:
+    """Every utterance list that datasets.tsv names: lines, unique ids, SHA-256; absent ones are named too."""
+    header, rows = read_tsv(datasets)
+    names = sorted(
+        {
+            cell
+            for row in rows
+            for column, cell in zip(header, row, strict=True)
+            if column in ("train_list", "test_list") and cell != "-"
+        }
+    )
+    lines = []
+    for name in names:
+        path = utt_ids / name
+        if path.is_file():
+            content = path.read_bytes()
+            ids = content.split()
+            lines.append([f"`{name}`", str(len(ids)), str(len(set(ids))), hashlib.sha256(content).hexdigest()[:16]])
+        else:
+            lines.append([f"`{name}`", "not at hand", "–", "–"])
+    return table(["list", "lines", "unique ids", "SHA-256 (first 16)"], lines) if lines else ""
+
+
+def tsv_table(path: Path) -> str:
+    """A tab-separated file as it is; empty if it is absent."""
+    if not path.is_file():
+        return ""
+    header, rows = read_tsv(path)
+    return table(header, rows)
+
+
+def json_table(path: Path) -> str:
+    """The plain values of a JSON object, nested keys joined by dots; empty if the file is absent."""
+    content = read_json(path)
+    return table(["what", "value"], _flat(content, "")) if content else ""
+
+
+def _flat(value: object, name: str) -> list[list[str]]:
+    if isinstance(value, dict):
+        return [row for key, inner in value.items() for row in _flat(inner, f"{name}.{key}" if name else str(key))]
+    return [[name, f"{value:.4g}" if isinstance(value, float) else str(value)]]
+
+
+def _number(text: str, path: Path) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: got {text!r}, wanted a number; remove the line or rerun the stage") from error
+
+
+def _first(path: str, key: str) -> str:
+    if not Path(path).is_file():
+        return ""
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def _memory() -> str:
+    kilobytes = _first("/proc/meminfo", "MemTotal").split()
+    return f"{int(kilobytes[0]) / 2**20:.0f} GiB" if kilobytes else "unknown"
+
+
+def _gpus() -> str:
+    import torch
+
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return ", ".join(names) or "none"

@@ -1,0 +1,61 @@
+"""Stage 9: RESULTS.md and figures from everything the stages left.
+
+In: exp/ (scores, logs, LID cosines), dump/, conf/. Out: RESULTS.md, exp/figures/*.png and, with --benchmark_out, a
+table of stage times. Parts whose source is absent are left out with a line that names the stage; scores must be there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from zipperasr.atomic import atomic_path
+from zipperasr.cli import log, parser, run_step
+from zipperasr.languages import LanguageTable
+from zipperasr.report.collect import find_decodings, find_trainings
+from zipperasr.report.draw import draw_all
+from zipperasr.report.groups import load_groups
+from zipperasr.report.page import Sources, benchmark_page, results_page
+
+
+def report(options: argparse.Namespace) -> None:
+    """Read, draw, write."""
+    languages = LanguageTable.load(options.languages)
+    groups = load_groups(options.datasets, options.raw, languages.codes)
+    decodings = find_decodings(options.exp)
+    trainings = find_trainings(options.exp)
+    log(f"{len(decodings)} decodings and {len(trainings)} trainings found below {options.exp}")
+    drawn = draw_all(options.exp, decodings, trainings, groups, languages)
+    figures = {title: os.path.relpath(path, options.out.parent) for title, path in drawn.items()}
+    sources = Sources(options.exp, options.data, options.dump, options.datasets, options.utt_ids, options.command)
+    _write(options.out, results_page(decodings, groups, languages, figures, sources))
+    if options.benchmark_out:
+        _write(options.benchmark_out, benchmark_page(sources))
+    log(f"written: {options.out}, {len(drawn)} figures in {options.exp / 'figures'}")
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--exp", type=Path, default=Path("exp"), help="models, decodings, stage times")
+    options.add_argument("--raw", type=Path, default=Path("dump/raw"), help="stage 2's output")
+    options.add_argument("--data", type=Path, default=Path("data"), help="stage 1's output, for its report.tsv")
+    options.add_argument("--dump", type=Path, default=Path("dump"), help="stage 3's output, for the packing fill")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="the language table")
+    options.add_argument("--datasets", type=Path, default=Path("conf/datasets.tsv"), help="the data set table")
+    options.add_argument("--utt_ids", type=Path, default=Path("downloads/utt_ids"), help="root of utterance lists")
+    options.add_argument("--out", type=Path, default=Path("RESULTS.md"), help="the page to write")
+    options.add_argument("--benchmark_out", type=Path, help="also write the table of stage times here")
+    options.add_argument("--command", default="", help="the command line to name in the page")
+    return run_step(report, options.parse_args(argv), "report")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The result tables of RESULTS.md.
+
+In: decodings and language groups. Out: Markdown. A language with several test sets (LibriSpeech clean and other) counts
+in a group's mean once, by the mean of its sets; a mean is shown only where every language of the group is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from zipperasr.languages import LanguageTable
+from zipperasr.report.collect import Decoding
+from zipperasr.report.groups import GROUPS, Groups
+from zipperasr.report.markdown import percent, table
+from zipperasr.score.scores_table import SetScore
+
+LABELS = ["system", "encoder", "search"]
+NO_SFT_DATA = "\\*"  # mark of source languages that stage 2 never trains
+
+
+def main_scores(decoding: Decoding, languages: LanguageTable) -> list[SetScore]:
+    """One score per test set: by the unit and normaliser of the language table."""
+    return [score for score in decoding.scores if score.normaliser == languages[score.language].normaliser]
+
+
+def rate_by_language(decoding: Decoding, group: str, groups: Groups, languages: LanguageTable) -> dict[str, float]:
+    """Error rate per language of `group` (source, larger or small), the mean over a language's test sets."""
+    rates: dict[str, list[float]] = {}
+    for score in main_scores(decoding, languages):
+        if groups.of(score) == group:
+            rates.setdefault(score.language, []).append(score.rate)
+    return {code: fmean(values) for code, values in rates.items()}
+
+
+def group_mean(rates: dict[str, float], codes: Sequence[str]) -> float | None:
+    """The mean over the group's languages, or None if one of them has no score."""
+    return fmean(rates[code] for code in codes) if codes and all(code in rates for code in codes) else None
+
+
+def overview(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> str:
+    """One line per system: the mean of each group."""
+    header = [*LABELS, *(f"{group}: mean of {len(groups.codes(group))}" for group in GROUPS)]
+    rows = []
+    for decoding in decodings:
+        means = [
+            group_mean(rate_by_language(decoding, group, groups, languages), groups.codes(group)) for group in GROUPS
+        ]
+        rows.append([*_labels(decoding), *map(percent, means)])
+    return table(header, rows, len(LABELS))
+
+
+def group_table(decodings: Sequence[Decoding], group: str, groups: Groups, languages: LanguageTable) -> str:
+    """Systems by test sets of one group, the mean over its languages last; empty if none of it was decoded."""
+    codes = groups.codes(group)
+    scored = [[s for s in main_scores(decoding, languages) if groups.of(s) == group] for decoding in decodings]
+    sets = {score.set: score for scores in scored for score in scores}
+    columns = sorted(sets.values(), key=lambda score: (languages.codes.index(score.language), score.set))
+    if not columns:
+        return ""
+    header = [*LABELS, *(_set_label(score, groups) for score in columns), f"mean of {len(codes)}"]
+    rows = []
+    for decoding, scores in zip(decodings, scored, strict=True):
+        rates = {score.set: score.rate for score in scores}
+        mean = group_mean(rate_by_language(decoding, group, groups, languages), codes)
+        if rates:
+            cells = [percent(rates.get(column.set)) for column in columns]
+            rows.append([*_labels(decoding), *cells, percent(mean)])
+    return table(header, rows, len(LABELS))
+
+
+def marks_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
+    """Test sets scored both with and without combining marks; empty if there is none."""
+    rows = []
+    for decoding in decodings:
+        usual = {score.set: score for score in main_scores(decoding, languages)}
+        for score in decoding.scores:
+            if score.normaliser == "whisper_marks" and score is not usual.get(score.set):
+                without = usual[score.set]
+                units = f"{without.ref_units} / {score.ref_units}"
+                cells = [score.set, score.unit.upper(), percent(without.rate), percent(score.rate), units]
+                rows.append([*_labels(decoding), *cells])
+    header = [*LABELS, "test set", "unit", "`whisper`, %", "`whisper_marks`, %", "reference units"]
+    return table(header, rows, len(LABELS) + 2) if rows else ""
+
+
+def counts_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
+    """Every main score with its counts: unique and as listed, ours and jiwer's."""
+    header = [*LABELS, "test set", "unit", "normaliser", "utts", "ref units", "sub", "del", "ins", "errors"]
+    header += ["jiwer", "rate %", "utts listed", "rate listed %", "empty hyp", "empty ref"]
+    rows = []
+    for decoding in decodings:
+        for s in main_scores(decoding, languages):
+            counts = [s.utts, s.ref_units, s.substitutions, s.deletions, s.insertions, s.errors, s.jiwer_errors]
+            listed = [str(s.listed_utts), percent(s.listed_rate), str(s.empty), str(s.emptied_refs)]
+            cells = [s.set, s.unit.upper(), s.normaliser, *map(str, counts), percent(s.rate), *listed]
+            rows.append([*_labels(decoding), *cells])
+    return table(header, rows, len(LABELS) + 3)
+
+
+def _labels(decoding: Decoding) -> list[str]:
+    return [f"`{decoding.model.label}`", decoding.regime, decoding.search]
+
+
+def _set_label(score: SetScore, groups: Groups) -> str:
+    """Language code, subset if the corpus has several, unit where it is not words, mark of "no SFT data"."""
+    subset = score.set.removeprefix(f"test_{score.corpus}_{score.language}").strip("_")
+    unit = "(CER)" if score.unit == "cer" else ""
+    mark = NO_SFT_DATA if score.language in groups.without_sft_data else ""
+    return " ".join(word for word in (score.language + mark, subset, unit) if word)
