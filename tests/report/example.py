@@ -49,8 +49,8 @@ def write_run(root: Path, languages: Path) -> Path:
     for model, lost_chars in (("align_chunked", 3), ("sft_zipper_soft_chunked", 1)):
         shutil.copytree(decode_dir, root / "exp" / model / "decode_greedy_chunked")
         for text in (root / "exp" / model).glob("decode_*/*/text"):
-            lines = [line[:-lost_chars] + "\n" for line in text.read_text(encoding="utf-8").splitlines()]
-            text.write_text("".join(lines), encoding="utf-8")
+            lines = [line[:-lost_chars] if " " in line[:-lost_chars] else line for line in _lines(text)]
+            text.write_text("\n".join(lines) + "\n", encoding="utf-8")
     for directory in (root / "exp").glob("*/decode_*"):
         argv = ["--decode_dir", str(directory), "--raw", str(raw), "--languages", str(languages)]
         assert score(argv) == 0
@@ -69,6 +69,10 @@ def write_run(root: Path, languages: Path) -> Path:
     (root / "downloads" / "utt_ids" / "train").mkdir(parents=True)
     (root / "downloads" / "utt_ids" / "train" / "de.txt").write_text("a-1\na-1\na-2\n", encoding="utf-8")
     return root
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 def _write_logs(directory: Path, rng: random.Random, floor: float) -> None:
