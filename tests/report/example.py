@@ -9,17 +9,19 @@ import shutil
 from pathlib import Path
 
 from tests.score.example import write_example
+from zipperasr.data.lists import SetReport, write_report
 from zipperasr.score.run import main as score
 
 CODES = ["en", "fr", "th", "zh", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt"]
 LAYERS = [f"layers.{block}.{name}" for block in range(4) for name in ("q", "k", "v", "out", "fc1", "fc2")]
 
+CORPORA = "roots: {mls: downloads/mls}\nutt_ids: UTT_IDS\n"
 DATASETS = """\
 phase corpus language setting train_split train_hours dev_split test_splits test_hours train_list test_list
 align msr86k en both train 3000 dev dev 14.72 - -
 align msr86k fr both train 3000 dev dev 12.60 - -
 align msr86k th both train 3000 dev dev 8.37 - -
-align wenetspeech zh both L 3000 dev test_meeting,test_net 15.18 - -
+align wenetspeech zh both L 3000 dev test_meeting,test_net 15.18,23.06 - -
 sft mls de both train 1000 dev test 14.29 train/de.txt -
 sft mls es both train 1000 dev test 10.00 train/es.txt -
 sft mls fr both train 1000 dev test 10.07 - -
@@ -61,13 +63,15 @@ def write_run(root: Path, languages: Path) -> Path:
     _write_cosines(root / "exp" / "lid", rng)
     (root / "conf").mkdir()
     (root / "conf" / "datasets.tsv").write_text(DATASETS, encoding="utf-8")
+    lists = root / "downloads" / "utt_ids"
+    (root / "conf" / "corpora.yaml").write_text(CORPORA.replace("UTT_IDS", str(lists)), encoding="utf-8")
     (root / "exp" / "stages.tsv").write_text(STAGES, encoding="utf-8")
     (root / "dump" / "manifest").mkdir()
     (root / "dump" / "manifest" / "packing.json").write_text('{"align": {"fill": 0.9712}, "packs": 12}', "utf-8")
     (root / "data").mkdir()
-    (root / "data" / "report.tsv").write_text("set\tlines\tids\thours\ntrain_mls_de\t12\t6\t0.2\n", "utf-8")
-    (root / "downloads" / "utt_ids" / "train").mkdir(parents=True)
-    (root / "downloads" / "utt_ids" / "train" / "de.txt").write_text("a-1\na-1\na-2\n", encoding="utf-8")
+    write_report(root / "data" / "report.tsv", [SetReport("train_mls_de", "train/de.txt", lines=3, unique_ids=2)])
+    (lists / "train").mkdir(parents=True)
+    (lists / "train" / "de.txt").write_text("a-1\na-1\na-2\n", encoding="utf-8")
     return root
 
 

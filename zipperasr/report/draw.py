@@ -57,11 +57,16 @@ def _panels(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTa
         for decoding in decodings:
             by_code = rate_by_language(decoding, group, groups, languages)
             rates[decoding.name] = {labels[code]: rate for code, rate in by_code.items()}
-        title = {"source": "source domain", "larger": "larger target", "small": "small target"}[group]
-        panels[title] = (list(labels.values()), rates)
+        panels[_title(group, groups)] = (list(labels.values()), rates)
     return panels
 
 
 def _label(code: str, groups: Groups, languages: LanguageTable) -> str:
     unit = "\nCER" if languages[code].unit == "cer" else ""
     return code + ("*" if code in groups.without_sft_data else "") + unit
+
+
+def _title(group: str, groups: Groups) -> str:
+    if group == "source":
+        return "source domain" + (" (* no SFT data)" if groups.without_sft_data else "")
+    return f"{group} target languages"

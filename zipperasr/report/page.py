@@ -12,6 +12,7 @@ from pathlib import Path
 from zipperasr.languages import LanguageTable
 from zipperasr.report import provenance
 from zipperasr.report.collect import Decoding
+from zipperasr.report.figures.lid import read_cosines
 from zipperasr.report.groups import Groups
 from zipperasr.report.tables import counts_table, group_table, marks_table, overview
 
@@ -30,7 +31,7 @@ class Sources:
     data: Path
     dump: Path
     datasets: Path
-    utt_ids: Path
+    corpora: Path
     command: str
 
 
@@ -43,9 +44,10 @@ def results_page(
         parts += _section(heading, group_table(decodings, group, groups, languages), "nothing of it is decoded yet")
     parts += _section("Combining marks deleted or kept", marks_table(decodings, languages), "no such test set")
     parts += ["## Figures", *(f"![{title}]({path})" for title, path in figures.items())]
-    parts += _section("All counts", counts_table(decodings, languages), "")
+    parts += ["## LID embeddings", _lid_note(at.exp / "lid")]
+    parts += ["## All counts", _folded("every test set of every system", counts_table(decodings, languages))]
     parts += _section("Data", provenance.tsv_table(at.data / "report.tsv"), "no data/report.tsv; stage 1 writes it")
-    lists = provenance.lists_table(at.datasets, at.utt_ids)
+    lists = provenance.lists_table(at.datasets, at.corpora, languages)
     parts += _section("Utterance lists", lists, "the data set table names none")
     packing = provenance.json_table(at.dump / "manifest" / "packing.json")
     parts += _section("Packing", packing, "no packing.json; stage 3 writes it")
@@ -70,6 +72,22 @@ def _how_to_read(groups: Groups) -> str:
             f"\\* {', '.join(groups.without_sft_data)}: no SFT data (scored after stage 2, never trained in it)."
         )
     return "\n\n".join(lines)
+
+
+def _lid_note(lid: Path) -> str:
+    """The two pairs that the paper's Fig. 7 names, where the table holds them."""
+    lines = []
+    for path in sorted(lid.glob("cosine_*.tsv")):
+        codes, cosines = read_cosines(path)
+        for one, other in (("ja", "ko"), ("th", "vi")):
+            if one in codes and other in codes:
+                value = cosines[codes.index(one), codes.index(other)]
+                lines.append(f"- `{path.name}`: cos({one}, {other}) = {value:.2f} (the paper, Whisper large-v3: 0.41)")
+    return "\n".join(lines) or "(no exp/lid/cosine_*.tsv; stage 4 writes them)"
+
+
+def _folded(summary: str, body: str) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 
 def _section(heading: str, body: str, instead: str) -> list[str]:

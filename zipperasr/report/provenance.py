@@ -12,6 +12,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from zipperasr.data.datasets import SETTINGS, load_corpora, load_datasets
+from zipperasr.languages import LanguageTable
 from zipperasr.report.collect import read_json, read_tsv
 from zipperasr.report.markdown import table
 
@@ -63,19 +65,12 @@ def stages_table(path: Path) -> str:
     return table(["stage", "does", "wall time, s", "peak memory, MB"], lines, num_labels=2)
 
 
-def lists_table(datasets: Path, utt_ids: Path) -> str:
+def lists_table(datasets: Path, corpora: Path, languages: LanguageTable) -> str:
     """Every utterance list that datasets.tsv names: lines, unique ids, SHA-256; absent ones are named too."""
-    header, rows = read_tsv(datasets)
-    names = sorted(
-        {
-            cell
-            for row in rows
-            for column, cell in zip(header, row, strict=True)
-            if column in ("train_list", "test_list") and cell != "-"
-        }
-    )
+    utt_ids = Path(load_corpora(corpora).utt_ids)
+    rows = [row for setting in SETTINGS for row in load_datasets(datasets, setting, languages)]
     lines = []
-    for name in names:
+    for name in sorted({name for row in rows for name in (row.train_list, row.test_list) if name}):
         path = utt_ids / name
         if path.is_file():
             content = path.read_bytes()

@@ -24,13 +24,13 @@ from zipperasr.report.page import Sources, benchmark_page, results_page
 def report(options: argparse.Namespace) -> None:
     """Read, draw, write."""
     languages = LanguageTable.load(options.languages)
-    groups = load_groups(options.datasets, options.raw, languages.codes)
+    groups = load_groups(options.datasets, options.raw, languages)
     decodings = find_decodings(options.exp)
     trainings = find_trainings(options.exp)
     log(f"{len(decodings)} decodings and {len(trainings)} trainings found below {options.exp}")
     drawn = draw_all(options.exp, decodings, trainings, groups, languages)
     figures = {title: os.path.relpath(path, options.out.parent) for title, path in drawn.items()}
-    sources = Sources(options.exp, options.data, options.dump, options.datasets, options.utt_ids, options.command)
+    sources = Sources(options.exp, options.data, options.dump, options.datasets, options.corpora, options.command)
     _write(options.out, results_page(decodings, groups, languages, figures, sources))
     if options.benchmark_out:
         _write(options.benchmark_out, benchmark_page(sources))
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--dump", type=Path, default=Path("dump"), help="stage 3's output, for the packing fill")
     options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="the language table")
     options.add_argument("--datasets", type=Path, default=Path("conf/datasets.tsv"), help="the data set table")
-    options.add_argument("--utt_ids", type=Path, default=Path("downloads/utt_ids"), help="root of utterance lists")
+    options.add_argument("--corpora", type=Path, default=Path("conf/mini/corpora.yaml"), help="names the lists' root")
     options.add_argument("--out", type=Path, default=Path("RESULTS.md"), help="the page to write")
     options.add_argument("--benchmark_out", type=Path, help="also write the table of stage times here")
     options.add_argument("--command", default="", help="the command line to name in the page")

@@ -18,13 +18,14 @@ from tqdm import tqdm
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
+from zipperasr.data.prepare import read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.score.jiwer_check import explain, jiwer_errors
 from zipperasr.score.normalise import has_marks, normaliser
 from zipperasr.score.sclite import result_text
 from zipperasr.score.scored import ScoredUtterance, count, score_utterances
 from zipperasr.score.scores_table import SetScore, write_scores
-from zipperasr.score.transcripts import TestSet, load_corpora, load_hypotheses, load_test_set
+from zipperasr.score.transcripts import TestSet, load_hypotheses, load_test_set
 from zipperasr.score.trn import write_trn
 
 SCORING = 1  # raise it when the same transcripts would give other files
@@ -36,7 +37,7 @@ def score(options: argparse.Namespace) -> None:
     table = LanguageTable.load(options.languages)
     for language in table:
         normaliser(language.normaliser)  # an unknown name fails before any work
-    corpora = load_corpora(options.raw)
+    corpora = {row.set: row.corpus for row in read_sets(options.raw / "sets.tsv")}
     texts = sorted(options.decode_dir.glob("*/text"))
     if not texts:
         raise FileNotFoundError(f"{options.decode_dir}/*/text: no hypotheses; run stage 7 (decoding) first")

@@ -38,10 +38,15 @@ def draw_cosines(path: Path, codes: list[str], cosines: np.ndarray, title: str) 
             for column in range(len(codes)):
                 value = cosines[row, column]
                 shade = "white" if value < (low + high) / 2 else "black"
-                text = f"{value:.2f}".replace("0.", ".")
-                axis.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
+                axis.text(column, row, _short(value), ha="center", va="center", fontsize=7, color=shade)
         axis.set_xticks(range(len(codes)), codes)
         axis.set_yticks(range(len(codes)), codes)
         axis.grid(False)
         axis.set_title(title)
         drawing.colorbar(image, ax=axis, label="cosine (range of pairs)", shrink=0.8)
+
+
+def _short(value: float) -> str:
+    """`.41`, `−.05`, `1.00`: two decimals in little room."""
+    text = f"{abs(value):.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{abs(value):.2f}"
+    return "−" + text if value < -0.005 else text

@@ -1,6 +1,7 @@
 """Loss curves: training loss (smoothed) and dev loss per step, alignment beside SFT.
 
-In: trainings. Out: one PNG. The training loss is a running mean over 2 % of the steps, else noise hides the systems.
+In: trainings. Out: one PNG; a system has one colour, full context is dashed. The training loss is a running mean over
+2 % of the steps, else noise hides the systems.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from zipperasr.report.collect import Training
-from zipperasr.report.figures.style import colour, dash, figure
+from zipperasr.report.figures.style import colour, figure
 
 PANELS = {"align": "Stage 1: alignment", "sft": "Stage 2: supervised fine-tuning", "other": "Other runs"}
 
@@ -21,11 +22,12 @@ def draw_loss(path: Path, trainings: Sequence[Training]) -> bool:
     phases = [phase for phase in PANELS if any(t.model.phase == phase and t.train for t in trainings)]
     if not phases:
         return False
+    labels = list(dict.fromkeys(training.model.label for training in trainings))
     with figure(path, 5.2 * len(phases), 3.8, columns=len(phases)) as (_, axes):
         for axis, phase in zip(axes, phases, strict=True):
             members = [training for training in trainings if training.model.phase == phase and training.train]
-            for index, training in enumerate(members):
-                _draw_one(axis, training, index)
+            for training in members:
+                _draw_one(axis, training, colour(labels.index(training.model.label)))
             axis.set_title(PANELS[phase])
             axis.set_xlabel("optimiser step")
             axis.set_ylabel("cross-entropy per label token, nat")
@@ -34,12 +36,12 @@ def draw_loss(path: Path, trainings: Sequence[Training]) -> bool:
     return True
 
 
-def _draw_one(axis, training: Training, index: int) -> None:
+def _draw_one(axis, training: Training, line_colour: str) -> None:
     name = f"{training.model.label} ({training.model.regime})".replace(" ()", "")
     steps, losses = _curve(training.train)
     window = max(1, len(losses) // 50)
     smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
-    style = {"color": colour(index), "linestyle": dash(index)}
+    style = {"color": line_colour, "linestyle": "--" if training.model.regime == "full" else "-"}
     axis.plot(steps[window - 1 :], smooth, linewidth=0.9, alpha=0.55, label=f"{name}, train", **style)
     if training.dev:
         axis.plot(*_curve(training.dev), linewidth=1.6, marker="o", markersize=4, label=f"{name}, dev", **style)

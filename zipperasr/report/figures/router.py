@@ -1,7 +1,7 @@
 """Router weights: p(l) by layer and language after training, and its way there.
 
 In: router_final.json ({"languages", "layers", "p": [layer][language][rank]}) and router.jsonl (step, p: {language:
-[mean per layer]}). Out: one PNG per training. A router that never left 0.5 shows as a grey map and flat lines.
+[mean per layer]}). Out: one PNG per training. A router that never left 0.5 shows as a pale map and flat lines.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from zipperasr.report.collect import Training
-from zipperasr.report.figures.style import DASHES, colour, figure
+from zipperasr.report.figures.style import colour, figure
 
 
 def draw_router(path: Path, training: Training) -> bool:
@@ -32,7 +32,7 @@ def draw_router(path: Path, training: Training) -> bool:
 
 
 def _draw_map(drawing, axis, share: np.ndarray, languages: list[str], layers: list[str]) -> None:
-    reach = max(0.02, float(np.abs(share - 0.5).max()))  # symmetrical, so that grey is an untouched router
+    reach = max(0.02, float(np.abs(share - 0.5).max()))  # symmetrical, so that white is an untouched router
     image = axis.imshow(share, aspect="auto", cmap="PuOr", vmin=0.5 - reach, vmax=0.5 + reach, interpolation="nearest")
     axis.set_xticks(range(len(languages)), languages)
     step = max(1, -(-len(layers) // 48))
@@ -41,7 +41,7 @@ def _draw_map(drawing, axis, share: np.ndarray, languages: list[str], layers: li
     axis.set_ylabel("adapted layer")
     axis.grid(False)
     axis.set_title("p(l) after training, mean over ranks")
-    drawing.colorbar(image, ax=axis, label="p(l), 0.5 = where it started")
+    drawing.colorbar(image, ax=axis, label="p(l); it starts near 0.5")
 
 
 def _draw_path(axis, router: list[dict], languages: list[str]) -> None:
@@ -49,7 +49,7 @@ def _draw_path(axis, router: list[dict], languages: list[str]) -> None:
     for index, code in enumerate(languages):
         known = [(step, np.mean(row["p"][code])) for step, row in zip(steps, router, strict=True) if code in row["p"]]
         if known:
-            style = DASHES[index // 6 % len(DASHES)]
+            style = ("-", "--", ":", "-.")[index // 6 % 4]
             axis.plot(*zip(*known, strict=True), color=colour(index % 6), linestyle=style, label=code)
     axis.axhline(0.5, color="#777777", linewidth=0.8)
     axis.set_xlabel("optimiser step")

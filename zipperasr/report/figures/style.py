@@ -20,8 +20,6 @@ from zipperasr.atomic import atomic_path
 
 # Okabe and Ito's palette, without yellow (too pale for lines on white).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
-MARKERS = "os^Dvp*X"
-DASHES = ("-", "--", ":", "-.")
 SETTINGS = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -37,11 +35,6 @@ SETTINGS = {
 
 def colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
-
-
-def dash(index: int) -> str:
-    """Changes once all colours are used."""
-    return DASHES[index // len(COLOURS) % len(DASHES)]
 
 
 @contextmanager
