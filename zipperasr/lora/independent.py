@@ -1,0 +1,25 @@
+"""Independent LoRA: an A and a B per language, nothing shared (Eq. 8)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from zipperasr.lora.base import LoraLinear
+
+
+class Independent(LoraLinear):
+    """Delta W(l) = (alpha / r) B(l) A(l). a: (languages, rank, d_in); b_specific: (languages, d_out, rank).
+
+    The banks are one stacked parameter: with one parameter per language, data-parallel ranks that see
+    different languages would reduce different parameters against each other.
+    """
+
+    def create_parameters(self) -> None:
+        self.a_specific = self.new_down(self.num_languages)
+        self.b_specific = self.new_up(self.num_languages)
+
+    def down(self, banks: Tensor) -> Tensor:
+        return self.a_specific[banks]
+
+    def up(self, banks: Tensor) -> Tensor:
+        return self.b_specific[banks]

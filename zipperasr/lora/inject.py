@@ -1,0 +1,103 @@
+"""Put a LoRA variant on the linear layers of a module, by name pattern.
+
+In: any module, shell patterns of layer names, the languages. Out: `LanguageAdapters`, which holds the router,
+knows the banks by language code and tells the layers which languages the batch is in.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+from zipperasr.cli import nearest
+from zipperasr.lora import variant_class
+from zipperasr.lora.base import LanguageRows, LoraLinear
+from zipperasr.lora.router import Router
+
+
+class LanguageAdapters(nn.Module):
+    """All adapted layers of one module. The layers live in that module; the router lives here.
+
+    Attributes:
+        language_codes: bank i belongs to language_codes[i]; checkpoints name banks by code, never by position.
+        layers: name -> adapted layer, in the module's order.
+    """
+
+    def __init__(self, layers: dict[str, LoraLinear], language_codes: Sequence[str], router: Router | None):
+        super().__init__()
+        self.language_codes = tuple(language_codes)
+        self.router = router
+        self._layers = tuple(layers.items())  # a tuple: nn.Module must not register them a second time
+        self._rows = next(iter(layers.values())).languages
+
+    @property
+    def layers(self) -> dict[str, LoraLinear]:
+        return dict(self._layers)
+
+    def bank(self, code: str) -> int:
+        """The bank of a language. Raises ValueError outside the model's set."""
+        if code not in self.language_codes:
+            raise ValueError(f"language {code!r} has no adapter; {nearest(code, self.language_codes)}")
+        return self.language_codes.index(code)
+
+    def set_batch(self, codes: Sequence[str], rows: Sequence[int]) -> None:
+        """Say which languages the next forward pass is in.
+
+        codes: language of each unit (utterance or segment); rows: rows of each unit in the layers' flattened
+        input, in order. Units of one language should stand side by side: each change of language costs a product.
+        """
+        spans = [
+            (code, sum(count for _, count in unit))
+            for code, unit in groupby(zip(codes, rows, strict=True), key=lambda unit: unit[0])
+        ]
+        device = next(iter(self._layers))[1].base.weight.device
+        self._rows.banks = torch.tensor([self.bank(code) for code, _ in spans], device=device)
+        self._rows.rows = tuple(count for _, count in spans)
+        self._rows.specific_share = self.router() if self.router is not None else None
+
+    @torch.no_grad()
+    def specific_shares(self) -> Tensor | None:
+        """The router's p: (layers, languages, rank), or None for a variant without a router."""
+        return None if self.router is None else self.router()
+
+
+def inject(
+    module: nn.Module,
+    variant: str,
+    patterns: Sequence[str],
+    language_codes: Sequence[str],
+    lid_embeddings: Tensor | None = None,
+    rank: int = 32,
+    alpha: float = 64.0,
+) -> LanguageAdapters:
+    """Replace every nn.Linear of `module` whose dotted name matches a pattern; freeze what it wraps.
+
+    lid_embeddings: (languages, d_lid) in the order of language_codes; only routed variants need them.
+    Raises ValueError if nothing matches, or if a routed variant gets no embeddings.
+    """
+    layer_class = variant_class(variant)
+    targets = [
+        name
+        for name, child in module.named_modules()
+        if isinstance(child, nn.Linear) and any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+    ]
+    if not targets:
+        raise ValueError(f"no linear layer of {type(module).__name__} matches {list(patterns)}; nothing to adapt")
+    router = None
+    if layer_class.routed:
+        if lid_embeddings is None or len(lid_embeddings) != len(language_codes):
+            raise ValueError(f"{variant} needs one LID embedding for each of {len(language_codes)} languages: stage 4")
+        router = Router(lid_embeddings, len(targets), rank)
+    rows = LanguageRows()
+    layers = {}
+    for index, name in enumerate(targets):
+        parent, _, child = name.rpartition(".")
+        owner = module.get_submodule(parent)
+        base = getattr(owner, child).requires_grad_(False)
+        layers[name] = layer_class(base, rank, alpha, len(language_codes), rows, index)
+        setattr(owner, child, layers[name])
+    return LanguageAdapters(layers, language_codes, router)

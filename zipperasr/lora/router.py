@@ -1,0 +1,37 @@
+"""The language-aware router: Whisper's language embedding decides p(l), rank by rank (Eq. 16-18).
+
+In: one embedding per language. Out: p for every adapted layer. One router per layer, all computed in a single
+float32 product, whatever precision the model trains in.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Router(nn.Module):
+    """p(l) = sigmoid(W_r LayerNorm(e(l)) + b_r).
+
+    The LayerNorm has no gain and bias of its own: W_r and b_r right behind it would absorb both.
+
+    Args:
+        embeddings: (languages, d_lid), fixed.
+        num_layers: number of adapted layers. rank: r.
+        init_std: W_r starts small and random, b_r at zero (not in the paper): p starts near 0.5.
+    """
+
+    def __init__(self, embeddings: Tensor, num_layers: int, rank: int, init_std: float = 0.02):
+        super().__init__()
+        self.register_buffer("embeddings", embeddings.detach().clone().float())
+        device = embeddings.device
+        self.weight = nn.Parameter(torch.randn(num_layers, rank, embeddings.shape[1], device=device) * init_std)
+        self.bias = nn.Parameter(torch.zeros(num_layers, rank, device=device))
+
+    def forward(self) -> Tensor:
+        """Returns p: (layers, languages, rank) in float32."""
+        with torch.autocast(self.embeddings.device.type, enabled=False):
+            normed = functional.layer_norm(self.embeddings.float(), self.embeddings.shape[1:])
+            logits = torch.einsum("ld,nrd->nlr", normed, self.weight.float()) + self.bias.float()[:, None]
+            return torch.sigmoid(logits)

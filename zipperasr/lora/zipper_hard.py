@@ -1,0 +1,37 @@
+"""Zipper-LoRA hard: every column of B is either the shared or the language's own (Eq. 12, 13)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from zipperasr.lora.base import LoraLinear
+
+
+class ZipperHard(LoraLinear):
+    """B(l) takes column i from B_shared where s_i = [p_i >= tau] is 1, else from B_spec(l).
+
+    The paper is of two minds about p: in Eq. 13 and its drawing a high p selects the *shared* column, in Eq. 14
+    (soft) p is the share of the *specific* one. We follow each equation. `p_selects_shared = False` reads p as
+    the specific share here too, which a warm start from a soft run needs. Gradients pass the threshold
+    straight through: ds/dp = 1.
+
+    a: (rank, d_in); b_shared: (d_out, rank); b_specific: (languages, d_out, rank); p: (rank,) from the router.
+    """
+
+    routed = True
+    tau = 0.5  # not in the paper
+    p_selects_shared = True
+
+    def create_parameters(self) -> None:
+        self.a = self.new_down()
+        self.b_shared = self.new_up()
+        self.b_specific = self.new_up(self.num_languages)
+
+    def down(self, banks: Tensor) -> Tensor:
+        return self.a[None]
+
+    def up(self, banks: Tensor) -> Tensor:
+        p = self.specific_share(banks)
+        s = (p >= self.tau).to(p.dtype) + p - p.detach()
+        shared = s if self.p_selects_shared else 1 - s
+        return self.b_shared * shared + self.b_specific[banks] * (1 - shared)

@@ -1,0 +1,27 @@
+"""Zipper-LoRA static: half of B's columns are shared, half belong to the language (Eq. 11)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zipperasr.lora.base import LoraLinear
+
+
+class ZipperStatic(LoraLinear):
+    """B(l) = [B_shared, B_spec(l)] under one shared A.
+
+    a: (rank, d_in); b_shared: (d_out, rank - rank // 2); b_specific: (languages, d_out, rank // 2).
+    """
+
+    def create_parameters(self) -> None:
+        specific_rank = self.rank // 2
+        self.a = self.new_down()
+        self.b_shared = self.new_up(rank=self.rank - specific_rank)
+        self.b_specific = self.new_up(self.num_languages, rank=specific_rank)
+
+    def down(self, banks: Tensor) -> Tensor:
+        return self.a[None]
+
+    def up(self, banks: Tensor) -> Tensor:
+        return torch.cat([self.b_shared.expand(len(banks), -1, -1), self.b_specific[banks]], dim=-1)

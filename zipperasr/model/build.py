@@ -1,0 +1,125 @@
+"""A model from its configuration: load the backbones, put the adapters on, freeze what the phase freezes.
+
+In: ModelConfig, the phase, the languages. Out: SpeechLLM. Works on the meta device too, from configurations alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import get_peft_model
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, Qwen3ForCausalLM, WhisperModel
+
+from zipperasr.cli import nearest
+from zipperasr.lora.inject import inject
+from zipperasr.model.config import ModelConfig
+from zipperasr.model.encoder import LORA_TARGETS, SpeechEncoder
+from zipperasr.model.projector import GatedProjector
+from zipperasr.model.speech_llm import SpeechLLM
+
+PHASES = ("align", "sft")
+LLM_LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]  # all but lm_head
+
+
+def build_model(config: ModelConfig, dtype: torch.dtype = torch.float32) -> SpeechLLM:
+    """The model of Stage 1: backbones, a new projector, plain LoRA on the LLM, nothing on the encoder.
+
+    Raises FileNotFoundError if a local backbone directory does not exist, ValueError if it does not fit.
+    """
+    whisper = _load(WhisperModel, config.whisper, dtype)
+    if whisper.config.num_mel_bins != config.mel_bins:
+        raise ValueError(
+            f"{config.whisper}: {whisper.config.num_mel_bins} mel bins, but model.yaml says mel_bins: {config.mel_bins}"
+        )
+    return _assemble(config, whisper.encoder, _load(Qwen3ForCausalLM, config.llm, dtype))
+
+
+def build_empty_model(config: ModelConfig) -> SpeechLLM:
+    """The same on the meta device: shapes without weights, from the backbones' configurations alone."""
+    with torch.device("meta"):
+        whisper = WhisperModel(AutoConfig.from_pretrained(config.whisper))
+        llm = Qwen3ForCausalLM(AutoConfig.from_pretrained(config.llm))
+        return _assemble(config, whisper.encoder, llm)
+
+
+def add_adapters(
+    model: SpeechLLM, config: ModelConfig, variant: str, language_codes: Sequence[str], lid_embeddings: Tensor | None
+) -> None:
+    """Put the LoRA variant on every linear layer of the encoder (Stage 2)."""
+    model.adapters = inject(
+        model.encoder.whisper,
+        variant,
+        LORA_TARGETS,
+        language_codes,
+        lid_embeddings,
+        config.encoder_lora.rank,
+        config.encoder_lora.alpha,
+    )
+
+
+def set_trainable(model: SpeechLLM, phase: str) -> None:
+    """Freeze by phase. align: encoder, projector, LLM LoRA train. sft: encoder LoRA, router, projector, LLM LoRA train.
+
+    The LLM itself and Whisper's sinusoidal positions are frozen in both.
+    """
+    if phase not in PHASES:
+        raise ValueError(f"unknown phase {phase!r}; {nearest(phase, PHASES)}")
+    for name, parameter in model.named_parameters():
+        part = name.split(".")[0]
+        if part == "encoder":
+            adapted = _is_adapter(model, name)
+            trains = adapted if phase == "sft" else not name.endswith("embed_positions.weight")
+        elif part == "llm":
+            trains = "lora_" in name
+        else:
+            trains = True
+        parameter.requires_grad_(trains)
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The LLM's tokenizer."""
+    _check_local(config.llm)
+    return AutoTokenizer.from_pretrained(config.llm)
+
+
+def _assemble(config: ModelConfig, whisper_encoder, llm: Qwen3ForCausalLM) -> SpeechLLM:
+    encoder = SpeechEncoder(whisper_encoder, config.checkpointing)
+    llm_width = llm.config.hidden_size
+    if config.checkpointing:
+        llm.gradient_checkpointing_enable({"use_reentrant": False})
+    lora = PeftLoraConfig(
+        r=config.llm_lora.rank, lora_alpha=config.llm_lora.alpha, target_modules=LLM_LORA_TARGETS, lora_dropout=0.0
+    )
+    projector = GatedProjector(encoder.width, config.projector_dim or llm_width, llm_width)
+    return SpeechLLM(encoder, projector, get_peft_model(llm, lora))
+
+
+def _is_adapter(model: SpeechLLM, name: str) -> bool:
+    if model.adapters is None:
+        return False
+    layer = name.removeprefix("encoder.whisper.").rpartition(".")[0]
+    return layer in model.adapters.layers
+
+
+def _load(model_class, path: str, dtype: torch.dtype):
+    _check_local(path)
+    model, report = model_class.from_pretrained(path, dtype=dtype, output_loading_info=True)
+    tied = {"lm_head.weight"}
+    missing = sorted(set(report["missing_keys"]) - tied)
+    mismatched = [str(key) for key in report["mismatched_keys"]]
+    if missing or mismatched:
+        raise ValueError(
+            f"{path}: weights do not fit {model_class.__name__}: missing {missing}, mismatched {mismatched}"
+        )
+    return model
+
+
+def _check_local(path: str) -> None:
+    """A path that looks local must exist, or transformers would ask a hub for it."""
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
+    if looks_local and not (Path(path) / "config.json").is_file():
+        raise FileNotFoundError(f"{path}: no model here (config.json); run stage 0, or name a directory or hub id")

@@ -1,0 +1,86 @@
+"""Trained parts on disk: one safetensors file with just what was trained, loaded strictly.
+
+Language banks are stored with their language codes and find their place by code, so a table that has gained or
+reordered lines still loads.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from zipperasr.atomic import atomic_path
+from zipperasr.model.speech_llm import SpeechLLM
+
+BANK_NAMES = ("a_specific", "b_specific")  # parameters whose first dimension is the language
+EMBEDDINGS = "adapters.router.embeddings"
+
+
+def save_trained(model: nn.Module, path: str | Path, state: dict[str, Tensor] | None = None) -> None:
+    """Write all trainable parameters, and the router's language embeddings, to `path`."""
+    model = _unwrap(model)
+    tensors = state if state is not None else trained_state(model)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    codes = list(model.adapters.language_codes) if model.adapters is not None else []
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"language_codes": json.dumps(codes)})
+
+
+def trained_state(model: SpeechLLM) -> dict[str, Tensor]:
+    """Name -> tensor of everything `save_trained` writes."""
+    state = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    state.update({name: buffer for name, buffer in model.named_buffers() if name == EMBEDDINGS})
+    return state
+
+
+@torch.no_grad()
+def load_trained(model: SpeechLLM, path: str | Path) -> int:
+    """Load a file of `save_trained` into a model with the same trainable parts. Returns the number of tensors.
+
+    Raises ValueError naming missing, unexpected and misshapen tensors; FileNotFoundError if there is no file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no trained weights; has the training that writes it finished?")
+    expected = trained_state(model)
+    with safe_open(path, framework="pt") as stream:
+        codes = json.loads((stream.metadata() or {}).get("language_codes", "[]"))
+        loaded = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    missing, unexpected = sorted(expected.keys() - loaded.keys()), sorted(loaded.keys() - expected.keys())
+    if missing or unexpected:
+        raise ValueError(f"{path}: does not fit this model: missing {_few(missing)}; unexpected {_few(unexpected)}")
+    for name, tensor in loaded.items():
+        if _has_banks(name):
+            tensor = _in_model_order(tensor, codes, model.adapters.language_codes, f"{path}: {name}")
+        if tensor.shape != expected[name].shape:
+            raise ValueError(
+                f"{path}: {name}: got shape {tuple(tensor.shape)}, wanted {tuple(expected[name].shape)}; "
+                "were rank, width or languages changed?"
+            )
+        expected[name].copy_(tensor)
+    return len(loaded)
+
+
+def _in_model_order(tensor: Tensor, codes: list[str], wanted: tuple[str, ...], where: str) -> Tensor:
+    absent = [code for code in wanted if code not in codes]
+    if absent:
+        raise ValueError(f"{where}: no bank for {', '.join(absent)}; the file has {', '.join(codes)}")
+    return tensor[[codes.index(code) for code in wanted]]
+
+
+def _has_banks(name: str) -> bool:
+    return name.rpartition(".")[2] in BANK_NAMES or name == EMBEDDINGS
+
+
+def _few(names: list[str]) -> str:
+    shown = ", ".join(names[:4]) or "none"
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
+
+
+def _unwrap(model: nn.Module) -> SpeechLLM:
+    return model.module if hasattr(model, "module") else model

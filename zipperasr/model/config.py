@@ -1,0 +1,37 @@
+"""What a model is made of, as conf/*/model.yaml says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from zipperasr.model.segments import segment_frames
+
+REGIMES = ("chunked", "full")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """One rank and scaling for all variants, on both sides."""
+
+    rank: int = 32  # paper
+    alpha: float = 64.0  # paper
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Backbones, adapters and how the encoder sees an utterance."""
+
+    whisper: str  # local directory or hub id of the Whisper model
+    llm: str  # local directory or hub id of the Qwen3 model
+    mel_bins: int = 128  # Whisper large-v3
+    projector_dim: int | None = None  # width inside the projector; none: the LLM's width (not in the paper)
+    encoder_lora: LoraConfig = field(default_factory=LoraConfig)
+    llm_lora: LoraConfig = field(default_factory=LoraConfig)
+    train_chunk_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)  # paper; one is drawn per step
+    decode_chunk_s: float = 8.0  # paper
+    max_positions: int = 2048  # paper; longest pack: speech, text and prompt
+    checkpointing: bool = False  # recompute activations in the backward pass
+
+    def __post_init__(self) -> None:
+        for chunk_s in (*self.train_chunk_s, self.decode_chunk_s):
+            segment_frames(chunk_s)

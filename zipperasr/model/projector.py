@@ -1,0 +1,42 @@
+"""The projector: four encoder frames become one input embedding of the LLM (12.5 a second)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zipperasr.model import ragged
+from zipperasr.model.segments import PROJECTOR_STRIDE
+
+
+class GatedProjector(nn.Module):
+    """h = silu(gate(x)) * up(x); h = LayerNorm(h + linear(h)); out(h) (paper, Sec. V-B).
+
+    gate and up are convolutions of kernel and stride 4.
+
+    Args:
+        d_in: the encoder's width. d_hidden: width inside (the paper does not give it; ours is the LLM's).
+        d_out: the LLM's width.
+    """
+
+    def __init__(self, d_in: int, d_hidden: int, d_out: int):
+        super().__init__()
+        self.gate = nn.Conv1d(d_in, d_hidden, kernel_size=PROJECTOR_STRIDE, stride=PROJECTOR_STRIDE)
+        self.up = nn.Conv1d(d_in, d_hidden, kernel_size=PROJECTOR_STRIDE, stride=PROJECTOR_STRIDE)
+        self.linear = nn.Linear(d_hidden, d_hidden)
+        self.norm = nn.LayerNorm(d_hidden)
+        self.out = nn.Linear(d_hidden, d_out)
+
+    def forward(self, frames: Tensor, lengths: Sequence[int]) -> tuple[Tensor, list[int]]:
+        """frames: (sum of lengths, d_in), end to end; lengths: frames of each utterance.
+
+        Returns (sum of positions, d_out) and the positions of each utterance, ceil(length / 4): the last few
+        frames are filled up with zeros, so no speech is dropped and no window reaches into the neighbour.
+        """
+        counts = [-(-length // PROJECTOR_STRIDE) for length in lengths]
+        frames = ragged.spread(frames, lengths, [count * PROJECTOR_STRIDE for count in counts])
+        columns = frames.T[None]
+        hidden = (functional.silu(self.gate(columns)) * self.up(columns))[0].T
+        return self.out(self.norm(hidden + self.linear(hidden))), counts

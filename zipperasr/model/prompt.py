@@ -1,0 +1,30 @@
+"""The text around the speech: one function for training and decoding, so that the two cannot differ.
+
+A sequence is prompt, speech, transcript, end token (Eq. 3, 4). No chat template, no thinking block.
+"""
+
+from __future__ import annotations
+
+from transformers import PreTrainedTokenizerBase
+
+from zipperasr.languages import Language
+
+END_TOKEN = "<|im_end|>"
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, language: Language) -> list[int]:
+    """The instruction in the language of the speech."""
+    return tokenizer(language.prompt, add_special_tokens=False)["input_ids"]
+
+
+def transcript_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The transcript with its end token; every one of these positions is a label."""
+    return [*tokenizer(text, add_special_tokens=False)["input_ids"], end_id(tokenizer)]
+
+
+def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Id of the end token. Raises ValueError if the tokenizer has none."""
+    token_id = tokenizer.convert_tokens_to_ids(END_TOKEN)
+    if token_id is None or token_id == tokenizer.unk_token_id:
+        raise ValueError(f"tokenizer {tokenizer.name_or_path}: no {END_TOKEN} token; wanted a Qwen3 tokenizer")
+    return token_id
