@@ -1,0 +1,156 @@
+"""The mini backbones: unpack the shipped ones, or train them anew.
+
+In: local/mini/weights (shipped) or synthetic speech and texts (--train). Out: <out>/whisper and <out>/llm, two
+directories that transformers loads by from_pretrained, as it would load a hub's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
+from zipperasr.cli import log, parser, run_step
+from zipperasr.config import load_yaml
+from zipperasr.languages import LanguageTable
+
+SHIPPED = Path(__file__).parent / "weights"
+CHECKSUMS = "SHA256SUMS"
+MEMORY_SETTINGS = {  # keep freed memory: returning it to the kernel after each step costs up to half of the time
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+}
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """conf/mini/backbones.yaml."""
+
+    utterances: dict = field(default_factory=dict)  # language code -> pretraining utterances
+    texts: int = 4000  # sentences per language for the LLM
+    whisper: dict = field(default_factory=dict)  # overrides of WhisperSize
+    llm: dict = field(default_factory=dict)  # overrides of LlmSize
+    seed: int = 1
+
+
+def install(out: Path, shipped: Path = SHIPPED) -> None:
+    """Copy the shipped backbones to `out`, checked against their checksums.
+
+    Raises FileNotFoundError if they are not there, ValueError naming a damaged file.
+    """
+    sums = shipped / CHECKSUMS
+    if not sums.is_file():
+        raise FileNotFoundError(f"{sums}: no shipped backbones; make them with --train_backbones true")
+    inputs = fingerprint(sums=sums)
+    if is_current(out, inputs):
+        log(f"backbones: {out} is up to date")
+        return
+    with atomic_path(out) as temporary:
+        for line in sums.read_text(encoding="utf-8").splitlines():
+            digest, name = line.split(maxsplit=1)
+            source = shipped / name
+            if not source.is_file() or _sha256(source) != digest:
+                raise ValueError(f"{source}: missing or damaged; restore it from the repository")
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, temporary / name)
+        mark_current(temporary, inputs)
+    log(f"backbones: {shipped} -> {out}")
+
+
+def train(config: BackboneConfig, table: LanguageTable, held_out: dict[str, set[str]], out: Path, nj: int) -> None:
+    """Train both from scratch, side by side in two processes, and write them to `out` with checksums."""
+    from local.mini import pretraining_data
+
+    counts = {language.code: config.utterances[language.code] for language in table}
+    spoken = pretraining_data.sentences(counts, config.seed, held_out)
+    written = pretraining_data.sentences(dict.fromkeys(counts, config.texts), config.seed + 1, held_out)
+    texts = {code: [s.written for s in chosen] for code, chosen in written.items()}
+    texts = {code: [*chosen, *map(pretraining_data.plain, chosen)] for code, chosen in texts.items()}
+    threads = max(1, nj // 2)
+    os.environ.update(MEMORY_SETTINGS)
+    with atomic_path(out) as temporary, ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        llm = pool.submit(_train_llm, config, table, texts, temporary / "llm", threads)
+        whisper = pool.submit(_train_whisper, config, table, texts, spoken, temporary / "whisper", threads)
+        for job in (llm, whisper):
+            job.result()
+        _write_record(temporary, config)
+    log(f"backbones: trained {out}")
+
+
+def _train_llm(config: BackboneConfig, table: LanguageTable, texts: dict, out: Path, threads: int) -> None:
+    from local.mini import pretrain_llm, tokenizers
+
+    torch.set_num_threads(threads)
+    size = pretrain_llm.LlmSize(**config.llm)
+    corpus = [text for chosen in texts.values() for text in chosen]
+    tokenizer = tokenizers.train_llm_tokenizer(corpus, size.pieces, [language.prompt for language in table])
+    pretrain_llm.train(texts, tokenizer, table, size, config.seed, out)
+
+
+def _train_whisper(
+    config: BackboneConfig, table: LanguageTable, texts: dict, spoken: dict, out: Path, threads: int
+) -> None:
+    from local.mini import pretrain_whisper, pretraining_data, tokenizers
+
+    torch.set_num_threads(threads)
+    size = pretrain_whisper.WhisperSize(**config.whisper)
+    corpus = [text for chosen in texts.values() for text in chosen]
+    tokens = {language.code: language.whisper_token for language in table}
+    with tempfile.TemporaryDirectory() as scratch:
+        tokenizer = tokenizers.train_whisper_tokenizer(corpus, size.pieces, tokens.values(), Path(scratch))
+    utterances = pretraining_data.speak_all(spoken, config.seed, size.mel_bins, 2 * threads)
+    pretrain_whisper.train(utterances, tokenizer, tokens, size, config.seed, out)
+
+
+def _write_record(out: Path, config: BackboneConfig) -> None:
+    import transformers
+
+    record = {
+        "command": "python -m local.mini.backbones --train --out OUT --nj 2",
+        "config": asdict(config),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    (out / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    files = sorted(path for path in out.rglob("*") if path.is_file())
+    lines = [f"{_sha256(path)}  {path.relative_to(out).as_posix()}\n" for path in files]
+    (out / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--out", type=Path, default=Path("exp/backbones"), help="where the two models go")
+    options.add_argument("--train", action="store_true", help="train anew instead of copying the shipped ones")
+    options.add_argument("--config", type=Path, default=Path("conf/mini/backbones.yaml"), help="sizes and schedules")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
+    options.add_argument("--nj", type=int, default=2, help="processes for synthesis, threads for training")
+    return run_step(_run, options.parse_args(argv), "local.mini.backbones")
+
+
+def _run(options: argparse.Namespace) -> None:
+    if not options.train:
+        install(options.out)
+        return
+    from local.mini.corpora import held_out_texts
+
+    config = load_yaml(BackboneConfig, options.config)
+    train(config, LanguageTable.load(options.languages), held_out_texts(), options.out, options.nj)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

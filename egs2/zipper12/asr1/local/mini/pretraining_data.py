@@ -1,0 +1,73 @@
+"""Speech and texts for pretraining the mini backbones: other voices and sentence patterns than the recipe's corpora.
+
+In: counts per language, a seed, the texts to keep out. Out: utterances with log-mel features, all in memory.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from local.mini.espeak import Espeak, draw_voice
+from local.mini.texts import Sentence, make_sentences
+from zipperasr.data.features import log_mel
+
+_BLOCK = 800  # sentences per process
+_PUNCTUATION = re.compile(r"[.,!?;:«»“”\"()¿¡。、，？！؟،]")
+
+
+@dataclass(frozen=True)
+class PretrainingUtterance:
+    language: str
+    text: str
+    mel: np.ndarray  # (frames, mel bins), float16
+
+
+def sentences(counts: dict[str, int], seed: int, held_out: dict[str, set[str]]) -> dict[str, list[Sentence]]:
+    """`counts[language]` sentences of the pretraining patterns, none of them in `held_out[language]`."""
+    chosen = {}
+    for language, count in counts.items():
+        kept_out = {plain(text) for text in held_out.get(language, ())}
+        drawn = make_sentences(language, count, seed, "pretrain")
+        chosen[language] = [sentence for sentence in drawn if plain(sentence.written) not in kept_out]
+    return chosen
+
+
+def plain(text: str) -> str:
+    """Lower case, no punctuation: the way MLS and WenetSpeech write."""
+    return " ".join(_PUNCTUATION.sub(" ", unicodedata.normalize("NFC", text)).lower().split())
+
+
+def speak_all(by_language: dict[str, list[Sentence]], seed: int, mel_bins: int, nj: int) -> list[PretrainingUtterance]:
+    """Synthesise every sentence in a pretraining voice; half of the texts plain, half as written.
+
+    Each block of sentences gets a process of its own: espeak-ng carries some state from call to call, and so
+    the speech depends on the seed alone, not on which process was free.
+    """
+    blocks = [
+        (language, chosen[start : start + _BLOCK], f"{seed} {language} {start}", mel_bins)
+        for language, chosen in sorted(by_language.items())
+        for start in range(0, len(chosen), _BLOCK)
+    ]
+    with multiprocessing.get_context("spawn").Pool(nj, maxtasksperchild=1) as pool:
+        spoken = tqdm(pool.imap(_speak, blocks, chunksize=1), total=len(blocks), desc="pretraining speech")
+        return [utterance for block in spoken for utterance in block]
+
+
+def _speak(block: tuple[str, list[Sentence], str, int]) -> list[PretrainingUtterance]:
+    language, chosen, seed, mel_bins = block
+    torch.set_num_threads(1)
+    espeak, rng, utterances = Espeak(), random.Random(seed), []
+    for sentence in chosen:
+        audio = espeak.say(sentence.spoken, language, draw_voice(rng, "pretrain"))
+        mel = log_mel(torch.from_numpy(audio.astype(np.float32) / 32768), mel_bins).half().numpy()
+        text = plain(sentence.written) if rng.random() < 0.5 else sentence.written
+        utterances.append(PretrainingUtterance(language, text, mel))
+    return utterances
