@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zipperasr.data.datadir import Entry, write_data_dir, write_lines
+from zipperasr.data.prepare import SetRow, write_sets
+
 # Three sentences per language; the second is misrecognised, in ways that each script makes possible.
 SENTENCES = {
     "en": [("Nine one two, please.", "912 please"), ("The colour of it", "the color off hit"), ("Mr. Lee", "")],
@@ -20,35 +23,33 @@ SENTENCES = {
     "ko": [("안녕하세요 여러분", "안녕하세요여러분"), ("오늘은 월요일", "오늘 월요일"), ("네", "네")],
     "pt": [("Não sei, São Paulo.", "não sei são paulo"), ("A ação de hoje", "a acão de hoje"), ("Olá", "olá")],
 }
+SOURCE = ("en", "fr", "th", "zh")
 CORPUS = {"en": "librispeech", "zh": "wenetspeech", "ru": "msr86k", "vi": "msr86k", "fr": "mls", "de": "mls"}
 CORPUS |= {"es": "mls", "it": "mls", "th": "commonvoice", "ar": "commonvoice"}
 CORPUS |= {"ja": "commonvoice", "ko": "commonvoice", "pt": "commonvoice"}
 
 
-def write_table(path: Path, rows: dict[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{key} {value}".rstrip() + "\n" for key, value in sorted(rows.items())), encoding="utf-8")
-
-
-def write_test_set(raw: Path, decode_dir: Path, code: str, corpus: str, sentences: list[tuple[str, str]]) -> str:
+def write_test_set(raw: Path, decode_dir: Path, code: str, corpus: str) -> SetRow:
     """One test set with two speakers; the last utterance stands twice in the authors' list."""
     name = f"test_{corpus}_{code}"
-    ids = [f"spk{number % 2}-{code}{number}" for number in range(len(sentences))]
-    write_table(raw / name / "text", {utt: ref for utt, (ref, _) in zip(ids, sentences, strict=True)})
-    write_table(raw / name / "utt2lang", dict.fromkeys(ids, code))
-    write_table(raw / name / "utt2spk", {utt: utt.split("-")[0] for utt in ids})
-    write_table(raw / name / "utt2repeat", {utt: 1 + (utt == ids[-1]) for utt in ids})
-    write_table(decode_dir / name / "text", {utt: hyp for utt, (_, hyp) in zip(ids, sentences, strict=True)})
-    return name
+    entries = []
+    hypotheses = []
+    for number, (reference, hypothesis) in enumerate(SENTENCES[code]):
+        speaker = f"spk{number % 2}"
+        repeat = 2 if number == len(SENTENCES[code]) - 1 else 1
+        entries.append(Entry(f"{speaker}-{code}{number}", speaker, "a.wav", reference, code, 1.5, repeat))
+        hypotheses.append(f"{entries[-1].utt} {hypothesis}".rstrip())
+    write_data_dir(raw / name, entries)
+    (decode_dir / name).mkdir(parents=True)
+    write_lines(decode_dir / name / "text", sorted(hypotheses))
+    return SetRow(
+        name, "test", "align" if corpus in ("msr86k", "wenetspeech") and code in SOURCE else "sft", corpus, code
+    )
 
 
 def write_example(root: Path) -> tuple[Path, Path]:
-    """(decode_dir, raw) of thirteen languages; zh belongs to the source domain, as do second sets of en, fr and th."""
+    """(decode_dir, raw): a target set of twelve languages, a source set of en, fr, th and zh."""
     raw, decode_dir = root / "dump" / "raw", root / "exp" / "sft_vanilla_chunked" / "decode_greedy_chunked"
-    rows = ["set\tkind\tphase\tcorpus\tlanguage"]
-    sets = [(code, CORPUS[code], "align" if code == "zh" else "sft") for code in SENTENCES]
-    for code, corpus, phase in [*sets, *((code, "msr86k", "align") for code in ("en", "fr", "th"))]:
-        name = write_test_set(raw, decode_dir, code, corpus, SENTENCES[code])
-        rows.append(f"{name}\ttest\t{phase}\t{corpus}\t{code}")
-    (raw / "sets.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    pairs = [*CORPUS.items(), *((code, "msr86k") for code in ("en", "fr", "th"))]
+    write_sets(raw / "sets.tsv", [write_test_set(raw, decode_dir, code, corpus) for code, corpus in pairs])
     return decode_dir, raw

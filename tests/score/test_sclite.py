@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from zipperasr.score.align import align_all
+from zipperasr.score.sclite import result_text
+from zipperasr.score.scored import ScoredUtterance
+from zipperasr.score.trn import write_trn
+
+SCLITE = Path("/usr/lib/sctk/bin/sclite")
+needs_sclite = pytest.mark.skipif(not SCLITE.is_file(), reason="no sclite to compare with: apt-get install sctk")
+
+# What sclite 2.4.10 prints for the utterances of `six_utterances`.
+EXPECTED = Path(__file__).parent / "sclite_result.txt"
+
+
+def scored(rows: list[tuple[str, str, list[str], list[str]]]) -> list[ScoredUtterance]:
+    operations = align_all([(ref, hyp) for _, _, ref, hyp in rows])
+    return [
+        ScoredUtterance(utt, speaker, 1, " ".join(ref), " ".join(hyp), ref, hyp, ops)
+        for (speaker, utt, ref, hyp), ops in zip(rows, operations, strict=True)
+    ]
+
+
+def six_utterances() -> list[ScoredUtterance]:
+    texts = [
+        ("a", "1", "the cat sat on the mat", "the cat set on mat"),
+        ("a", "2", "hello world", "hello big world"),
+        ("b", "1", "one two three four", "one two three four"),
+        ("b", "2", "i am here", "i am"),
+        ("c", "1", "", "foo"),
+        ("c", "2", "x y z", ""),
+    ]
+    return scored([(speaker, utt, ref.split(), hyp.split()) for speaker, utt, ref, hyp in texts])
+
+
+def random_utterances(seed: int) -> list[ScoredUtterance]:
+    """Speakers without reference words, long lines, names that widen the table, scripts of several bytes a letter."""
+    rng = random.Random(seed)
+    words = rng.choice([list("abcdefg"), ["the", "cat", "привет", "мир", "สาม", "ă", "nghỉ"], list("三四五六")])
+    names = ["s1", "s2", "Speaker-Name", "x" * rng.randint(1, 60)]
+    silent = {name for name in names if rng.random() < 0.2}
+    rows = []
+    for number in range(rng.choice([1, 5, 40])):
+        speaker = rng.choice(names)
+        length = 0 if speaker in silent else rng.randint(0, rng.choice([4, 12, 200]))
+        reference = [rng.choice(words) for _ in range(length)]
+        hypothesis = [word for word in reference if rng.random() > 0.1]
+        for _ in range(rng.randint(0, 4)):
+            hypothesis.insert(rng.randint(0, len(hypothesis)), rng.choice(words))
+        rows.append((speaker, f"{speaker}-{number:03d}", reference, hypothesis if rng.random() > 0.1 else []))
+    return scored(rows)
+
+
+def run_sclite(directory: Path, title: str) -> bytes:
+    argv = [SCLITE, "-r", "ref.trn", "trn", "-h", title, "trn", "-i", "rm", "-o", "all", "stdout"]
+    return subprocess.run(argv, cwd=directory, capture_output=True, check=True).stdout
+
+
+def test_summary_and_alignments_are_sclites():
+    assert result_text(six_utterances()) == EXPECTED.read_text(encoding="utf-8")
+
+
+def test_speaker_without_reference_words_is_starred_and_explained():
+    text = result_text(scored([("a", "1", [], ["x"]), ("b", "1", ["y"], ["y"])]))
+    assert "| a      |    1      0 |    0*     0*     0*     1*     1* 100.0 |" in text
+    assert "+ Speaker(s) with no reference data is ignored\n" in text
+
+
+def test_trn_ids_name_the_speaker_before_the_first_hyphen(tmp_path):
+    write_trn(tmp_path, scored([("anna-lena", "anna-lena-7", ["ja"], [])]))
+    assert (tmp_path / "ref.trn").read_text(encoding="utf-8") == "ja (anna_lena-anna-lena-7)\n"
+    assert (tmp_path / "hyp.trn").read_text(encoding="utf-8") == " (anna_lena-anna-lena-7)\n"
+
+
+@needs_sclite
+@pytest.mark.parametrize("seed", range(24))
+def test_result_is_byte_equal_to_the_real_sclites(seed, tmp_path):
+    utterances = random_utterances(seed)
+    write_trn(tmp_path, utterances)
+    title = "./" * (seed % 60) + "hyp.trn"  # a title longer than the table widens it
+    assert result_text(utterances, title).encode() == run_sclite(tmp_path, title)

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from zipperasr.score.scores_table import SetScore, read_scores, write_scores
+
+ROW = SetScore(
+    *("test_mls_de", "mls", "de", "wer", "whisper"),
+    *(3, 8, 1, 1, 0, 0, 12.5, 1, 0, 0, 4, 9, 1, 11.111),
+)
+
+
+def test_rows_survive_the_round_trip(tmp_path):
+    write_scores(tmp_path / "scores.tsv", [ROW, ROW])
+    assert read_scores(tmp_path / "scores.tsv") == [ROW, ROW]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("set\tcorpus", "sets\tcorpus", r"scores.tsv:1: got columns"),
+        ("\t11.111", "", r"scores.tsv:2: got 18 cells, wanted 19; rerun stage 8"),
+        ("\t12.500", "\tfew", r"scores.tsv:2: could not convert string to float: 'few'; rerun stage 8"),
+    ],
+)
+def test_a_damaged_table_names_file_and_line(tmp_path, old, new, message):
+    path = tmp_path / "scores.tsv"
+    write_scores(path, [ROW])
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        read_scores(path)
