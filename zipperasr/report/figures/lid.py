@@ -16,7 +16,7 @@ from zipperasr.report.figures.style import figure
 def read_cosines(path: Path) -> tuple[list[str], np.ndarray]:
     """(codes, square matrix); a leading label column is allowed. Raises ValueError if it is not square."""
     header, rows = read_tsv(path)
-    labelled = len(header) == len(rows) + 1
+    labelled = bool(rows) and rows[0][0] in header[1:]  # the first row is the first language's
     codes = header[1:] if labelled else header
     try:
         matrix = np.array([[float(cell) for cell in (row[1:] if labelled else row)] for row in rows])

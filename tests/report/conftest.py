@@ -1,0 +1,37 @@
+"""Fixtures of the report's room: a whole run, written once and copied per test that changes it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.report.example import write_run
+from zipperasr.languages import LanguageTable
+
+
+@pytest.fixture(scope="session")
+def languages(recipe: Path) -> LanguageTable:
+    return LanguageTable.load(recipe / "conf" / "languages.tsv")
+
+
+@pytest.fixture(scope="session")
+def pristine_run(tmp_path_factory, languages: LanguageTable) -> Path:
+    """Read only."""
+    return write_run(tmp_path_factory.mktemp("run"), languages.path)
+
+
+@pytest.fixture
+def run_dir(pristine_run: Path, tmp_path: Path) -> Path:
+    """A recipe directory after stage 8, free to change."""
+    return Path(shutil.copytree(pristine_run, tmp_path / "asr1"))
+
+
+@pytest.fixture
+def report_argv(run_dir: Path, languages: LanguageTable) -> list[str]:
+    """Stage 9's options for `run_dir`."""
+    places = {"exp": "exp", "raw": "dump/raw", "data": "data", "dump": "dump", "out": "RESULTS.md"}
+    places |= {"datasets": "conf/datasets.tsv", "corpora": "conf/corpora.yaml"}
+    options = [word for name, path in places.items() for word in (f"--{name}", str(run_dir / path))]
+    return [*options, "--languages", str(languages.path), "--command", "./run.sh --lora zipper_soft"]

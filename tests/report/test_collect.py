@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zipperasr.report.collect import find_decodings, find_trainings, parse_model, read_json, read_jsonl, read_tsv
+
+
+@pytest.mark.parametrize(
+    ("name", "phase", "label", "regime"),
+    [
+        ("align_chunked", "align", "Stage 1", "chunked"),
+        ("align_full_seed2", "align", "Stage 1 seed2", "full"),
+        ("sft_zipper_soft_chunked", "sft", "zipper_soft", "chunked"),
+        ("sft_vanilla_full_seed3", "sft", "vanilla seed3", "full"),
+        ("my_model", "other", "my_model", ""),
+    ],
+)
+def test_model_names_are_taken_apart(name, phase, label, regime):
+    model = parse_model(Path("exp") / name)
+    assert (model.phase, model.label, model.regime) == (phase, label, regime)
+
+
+def test_decodings_come_with_alignment_first(pristine_run):
+    decodings = find_decodings(pristine_run / "exp")
+    assert [decoding.name for decoding in decodings] == ["Stage 1", "vanilla", "zipper_soft"]
+    assert all(len(decoding.scores) == 19 for decoding in decodings)
+
+
+def test_full_context_and_beam_search_show_in_the_name(run_dir):
+    (run_dir / "exp" / "align_chunked" / "decode_greedy_chunked").rename(
+        run_dir / "exp" / "align_chunked" / "decode_beam4_full"
+    )
+    names = [decoding.name for decoding in find_decodings(run_dir / "exp")]
+    assert names == ["Stage 1 (full) (beam4)", "vanilla", "zipper_soft"]
+
+
+def test_trainings_bring_their_logs(pristine_run):
+    stage_1, vanilla, soft = find_trainings(pristine_run / "exp")
+    assert len(stage_1.train) == 400
+    assert len(vanilla.dev) == 3
+    assert vanilla.router_final is None
+    assert soft.router_final and soft.router
+
+
+def test_nothing_scored_names_the_stages(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing is scored yet; run stages 7 and 8 first"):
+        find_decodings(tmp_path)
+
+
+def test_damaged_files_name_file_and_line(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"step": 1}\n{"step": \n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"train.jsonl:2: not a JSON object .*; rerun the training stage"):
+        read_jsonl(path)
+    with pytest.raises(ValueError, match=r"train.jsonl:2: not JSON"):
+        read_json(path)
+    table = tmp_path / "report.tsv"
+    table.write_text("# made by hand\na\tb\n1\t2\n1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"report.tsv:4: got 1 cells, wanted 2 as in its header line"):
+        read_tsv(table)
+    table.write_text("# nothing\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"report.tsv: no header line"):
+        read_tsv(table)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from zipperasr.report.collect import find_decodings, find_trainings
+from zipperasr.report.draw import draw_all
+from zipperasr.report.figures.bars import draw_bars
+from zipperasr.report.figures.lid import draw_cosines, read_cosines
+from zipperasr.report.figures.loss import draw_loss
+from zipperasr.report.figures.router import draw_router
+from zipperasr.report.groups import load_groups
+
+
+def is_a_picture(path) -> bool:
+    """Wide enough to read, and not empty."""
+    pixels = matplotlib.image.imread(path)
+    return pixels.shape[0] >= 400 and pixels.shape[1] >= 600 and pixels[..., :3].std() > 0.01
+
+
+def test_every_figure_is_drawn_from_a_run(run_dir, languages):
+    exp = run_dir / "exp"
+    groups = load_groups(run_dir / "conf" / "datasets.tsv", run_dir / "dump" / "raw", languages)
+    drawn = draw_all(exp, find_decodings(exp), find_trainings(exp), groups, languages)
+    assert {path.name for path in drawn.values()} == {
+        "error_rates.png",
+        "loss.png",
+        "lid_token.png",
+        "lid_state.png",
+        "router_sft_zipper_soft_chunked.png",
+    }
+    assert all(is_a_picture(path) for path in drawn.values())
+
+
+def test_nothing_to_draw_writes_nothing(run_dir, tmp_path):
+    path = tmp_path / "figure.png"
+    vanilla = find_trainings(run_dir / "exp")[1]
+    assert not draw_loss(path, [])
+    assert not draw_router(path, vanilla)
+    assert not draw_bars(path, {"source domain": (["en"], {"vanilla": {}})})
+    assert not path.exists()
+
+
+def test_runaway_language_does_not_flatten_the_others(tmp_path):
+    assert draw_bars(tmp_path / "a.png", {"x": (["de", "it"], {"soft": {"de": 10.0, "it": 950.0}})})
+    assert is_a_picture(tmp_path / "a.png")
+
+
+def test_cosines_may_have_a_label_column(tmp_path):
+    (tmp_path / "a.tsv").write_text("lang\tde\tes\nde\t1\t0.4\nes\t0.4\t1\n", encoding="utf-8")
+    (tmp_path / "b.tsv").write_text("de\tes\n1\t0.4\n0.4\t1\n", encoding="utf-8")
+    for name in ("a.tsv", "b.tsv"):
+        codes, cosines = read_cosines(tmp_path / name)
+        assert codes == ["de", "es"]
+        np.testing.assert_array_equal(cosines, [[1, 0.4], [0.4, 1]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("de\tes\n1\t0.4\n", r"a.tsv: got 1 rows for 2 languages, wanted a square; rerun stage 4"),
+        ("de\tes\n1\tx\n0.4\t1\n", r"a.tsv: could not convert string to float: 'x'; rerun stage 4"),
+    ],
+)
+def test_damaged_cosines(tmp_path, text, message):
+    (tmp_path / "a.tsv").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        read_cosines(tmp_path / "a.tsv")
+
+
+def test_equal_cosines_can_be_drawn(tmp_path):
+    draw_cosines(tmp_path / "a.png", ["de", "es"], np.ones((2, 2)), "all alike")
+    assert (tmp_path / "a.png").is_file()

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import hashlib
+import platform
+
+import pytest
+
+from zipperasr.report.provenance import device, json_table, lists_table, stages_table, tsv_table, versions
+
+
+def test_stages_show_their_last_run_and_the_sum(pristine_run):
+    lines = stages_table(pristine_run / "exp" / "stages.tsv").splitlines()
+    assert lines[2:] == [
+        "| 0 | corpora_and_backbones | 61.5 | 900 |",
+        "| 5 | alignment | 150.2 | 1800 |",
+        "| 6 | sft_vanilla | 118.0 | 2050 |",
+        "|  | **all** | **329.8** | **2050** |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [("wall_s", "seconds", r"stages.tsv: got columns"), ("61.5", "soon", r"stages.tsv: got 'soon', wanted a number")],
+)
+def test_damaged_stage_times(run_dir, old, new, message):
+    path = run_dir / "exp" / "stages.tsv"
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        stages_table(path)
+
+
+def test_lists_show_lines_unique_ids_and_checksum(pristine_run, languages):
+    text = lists_table(pristine_run / "conf" / "datasets.tsv", pristine_run / "conf" / "corpora.yaml", languages)
+    checksum = hashlib.sha256(b"a-1\na-1\na-2\n").hexdigest()[:16]
+    assert f"| `train/de.txt` | 3 | 2 | {checksum} |" in text
+    assert "| `train/es.txt` | not at hand | – | – |" in text
+
+
+def test_nested_json_is_flattened(pristine_run):
+    text = json_table(pristine_run / "dump" / "manifest" / "packing.json")
+    assert text.splitlines()[2:] == ["| align.fill | 0.9712 |", "| packs | 12 |"]
+
+
+def test_absent_files_give_nothing(tmp_path):
+    assert stages_table(tmp_path / "a") == json_table(tmp_path / "a") == tsv_table(tmp_path / "a") == ""
+
+
+def test_machine_is_named():
+    found = device()
+    assert int(found["cores"]) >= 1
+    assert found["CPU"] and found["GPU"] and found["RAM"]
+    assert versions()["python"] == platform.python_version()
+    assert versions()["jiwer"][0].isdigit()

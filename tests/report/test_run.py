@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from zipperasr.report.run import main
+
+
+def test_page_holds_every_part_and_links_to_existing_figures(run_dir, report_argv):
+    assert main(report_argv) == 0
+    page = (run_dir / "RESULTS.md").read_text(encoding="utf-8")
+    for part in (
+        "Source domain",
+        "Larger target",
+        "Small target",
+        "marks",
+        "Data",
+        "lists",
+        "Packing",
+        "Time and memory",
+    ):
+        assert re.search(f"^## .*{part}", page, re.MULTILINE), part
+    links = re.findall(r"!\[.*?\]\((.*?)\)", page)
+    assert len(links) == 5
+    assert all((run_dir / link).is_file() for link in links)
+    assert "zh: no SFT data" in page
+    assert "./run.sh --lora zipper_soft" in page
+    assert "cos(ja, ko) = " in page
+
+
+def test_page_has_no_absolute_path(run_dir, report_argv):
+    main(report_argv)
+    assert str(run_dir) not in (run_dir / "RESULTS.md").read_text(encoding="utf-8")
+
+
+def test_second_report_is_the_same(run_dir, report_argv):
+    main(report_argv)
+    first = (run_dir / "RESULTS.md").read_bytes()
+    assert main(report_argv) == 0
+    assert (run_dir / "RESULTS.md").read_bytes() == first
+
+
+def test_benchmark_page_names_device_and_stages(run_dir, report_argv):
+    out = run_dir / "benchmarks" / "make_run.md"
+    assert main([*report_argv, "--benchmark_out", str(out)]) == 0
+    text = out.read_text(encoding="utf-8")
+    assert "| 5 | alignment | 150.2 | 1800 |" in text
+    assert "| CPU |" in text and "| torch |" in text
+
+
+def test_absent_parts_name_their_stage(run_dir, report_argv):
+    for path in ("exp/stages.tsv", "data/report.tsv", "dump/manifest/packing.json", "exp/lid/cosine_token.tsv"):
+        (run_dir / path).unlink()
+    assert main(report_argv) == 0
+    page = (run_dir / "RESULTS.md").read_text(encoding="utf-8")
+    assert "(no exp/stages.tsv; asr.sh writes it)" in page
+    assert "(no data/report.tsv; stage 1 writes it)" in page
+    assert "(no packing.json; stage 3 writes it)" in page
+    assert "lid_token.png" not in page
+
+
+@pytest.mark.parametrize(
+    ("remove", "message"),
+    [
+        ("exp", "nothing is scored yet; run stages 7 and 8 first"),
+        ("dump/raw/sets.tsv", "run stage 2 first"),
+        ("conf/datasets.tsv", "datasets.tsv"),
+    ],
+)
+def test_what_is_missing_ends_in_one_line(run_dir, report_argv, capsys, remove, message):
+    (run_dir / remove).rename(run_dir / "elsewhere")
+    assert main(report_argv) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("report: error:") and message in last
+    assert not (run_dir / "RESULTS.md").exists()

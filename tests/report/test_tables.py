@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from zipperasr.report.collect import find_decodings
+from zipperasr.report.groups import load_groups
+from zipperasr.report.markdown import percent, table
+from zipperasr.report.tables import counts_table, group_mean, group_table, marks_table, overview, rate_by_language
+
+
+@pytest.fixture
+def vanilla(pristine_run):
+    return find_decodings(pristine_run / "exp")[1]
+
+
+@pytest.fixture
+def groups(pristine_run, languages):
+    return load_groups(pristine_run / "conf" / "datasets.tsv", pristine_run / "dump" / "raw", languages)
+
+
+def test_small_table_has_a_column_per_language_and_the_mean(vanilla, groups, languages):
+    lines = group_table([vanilla], "small", groups, languages).splitlines()
+    assert lines[0] == "| system | encoder | search | ar | ja (CER) | ko (CER) | pt | mean of 4 |"
+    assert lines[2] == "| `vanilla` | chunked | greedy | 11.11 | 6.25 | 6.67 | 11.11 | 8.78 |"
+
+
+def test_source_without_sft_data_is_marked(vanilla, groups, languages):
+    assert "| zh\\* (CER) |" in group_table([vanilla], "source", groups, languages)
+
+
+def test_two_test_sets_of_a_language_count_once_in_the_mean(vanilla, groups, languages):
+    """LibriSpeech clean and other: two columns, one term of the mean."""
+    clean = next(score for score in vanilla.scores if score.set == "test_librispeech_en")
+    split = [
+        replace(clean, set=f"test_librispeech_en_{part}", rate=rate) for part, rate in (("clean", 10), ("other", 30))
+    ]
+    rest = [score for score in vanilla.scores if score is not clean]
+    both = replace(vanilla, scores=[*rest, *split])
+    phases = groups.phases | {score.set: "sft" for score in split}
+    wider = replace(groups, phases=phases)
+    assert rate_by_language(both, "larger", wider, languages)["en"] == 20
+    header = group_table([both], "larger", wider, languages).splitlines()[0]
+    assert "| en clean | en other | fr |" in header
+    assert "mean of 8" in header
+
+
+def test_a_group_that_is_not_complete_has_no_mean(vanilla, groups, languages):
+    partly = replace(vanilla, scores=[score for score in vanilla.scores if score.language != "ko"])
+    assert group_mean(rate_by_language(partly, "small", groups, languages), groups.small) is None
+    assert overview([partly], groups, languages).splitlines()[2].endswith("| – |")
+    assert "| – | 11.11 | – |" in group_table([partly, vanilla], "small", groups, languages).splitlines()[2]
+
+
+def test_group_that_nobody_decoded_has_no_table(vanilla, groups, languages):
+    target_only = replace(vanilla, scores=[score for score in vanilla.scores if groups.of(score) != "source"])
+    assert group_table([target_only], "source", groups, languages) == ""
+
+
+def test_marks_table_shows_both_rates(vanilla, languages):
+    assert "| test_commonvoice_ar | WER | 11.11 | 20.00 | 9 / 5 |" in marks_table([vanilla], languages)
+    usual = [score for score in vanilla.scores if score.normaliser != "whisper_marks"]
+    assert marks_table([replace(vanilla, scores=usual)], languages) == ""
+
+
+def test_counts_show_unique_and_listed_and_jiwers(vanilla, languages):
+    line = next(line for line in counts_table([vanilla], languages).splitlines() if "test_mls_de" in line)
+    assert line.endswith("| WER | whisper | 3 | 8 | 1 | 0 | 0 | 1 | 1 | 12.50 | 4 | 11.11 | 0 | 0 |")
+
+
+def test_cells_cannot_break_the_table():
+    assert table(["a"], [["x|y\nz"]]).splitlines()[-1] == "| x\\|y z |"
+
+
+def test_rate_without_reference_units_is_a_dash():
+    assert [percent(None), percent(float("nan")), percent(12.345)] == ["–", "–", "12.35"]
