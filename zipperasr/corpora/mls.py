@@ -35,9 +35,7 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
             raise ValueError(f"{where}: got {line[:60]!r}, wanted SPEAKER_BOOK_NUMBER<TAB>text; {REMEDY}")
         stem = folder / "audio" / parts[0] / parts[1] / utt_id
         suffix = suffix or _suffix(stem)
-        yield Utterance(
-            utt_id, parts[0], stem.with_suffix(suffix), text, language, duration_s=durations_s.get(utt_id)
-        )
+        yield Utterance(utt_id, parts[0], stem.with_suffix(suffix), text, language, duration_s=durations_s.get(utt_id))
 
 
 def language_directory(root: Path, language: str) -> Path:

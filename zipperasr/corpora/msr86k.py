@@ -40,7 +40,9 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
             log(f"msr86k {language} {split}: metadata in the form of {path.name}: {path}")
             yield from reader(path, folder, language, split)
             return
-    raise ValueError(f"{folder}: none of {', '.join(str(path.relative_to(folder)) for path, _ in candidates)}; {REMEDY}")
+    raise ValueError(
+        f"{folder}: none of {', '.join(str(path.relative_to(folder)) for path, _ in candidates)}; {REMEDY}"
+    )
 
 
 def _read_json(path: Path, folder: Path, language: str, split: str) -> Iterator[Utterance]:

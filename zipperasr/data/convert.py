@@ -117,9 +117,7 @@ def _writer(chunk: Chunk) -> Iterator[Write]:
 
         def write_ark(utt: str, samples: np.ndarray) -> str:
             offset = stream.tell() + len(utt.encode()) + 1  # Kaldi's offset points behind `utt `
-            kaldiio.save_ark(
-                stream, {utt: (SAMPLE_RATE, samples)}, write_function="soundfile", write_kwargs=dict(FLAC)
-            )
+            kaldiio.save_ark(stream, {utt: (SAMPLE_RATE, samples)}, write_function="soundfile", write_kwargs=dict(FLAC))
             return f"{ark}:{offset}"
 
         yield write_ark

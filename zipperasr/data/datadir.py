@@ -65,8 +65,15 @@ def read_data_dir(directory: str | Path) -> list[Entry]:
                 raise ValueError(f"{directory / name}: id {key!r} of utt2spk is not in it; rerun stage 1")
         entries.append(
             Entry(
-                utt, speaker, audio[recording], tables["text"][utt], tables["utt2lang"][utt],
-                float(tables["utt2dur"][utt]), int(repeats.get(utt, 1)), start_s, end_s,
+                utt,
+                speaker,
+                audio[recording],
+                tables["text"][utt],
+                tables["utt2lang"][utt],
+                float(tables["utt2dur"][utt]),
+                int(repeats.get(utt, 1)),
+                start_s,
+                end_s,
             )  # fmt: skip
         )
     return entries

@@ -127,9 +127,7 @@ def _filter(
     return kept, filtered
 
 
-def _check_share(
-    row: SetRow, quarantined: list[tuple[str, str]], count: int, max_share: float, target: Path
-) -> None:
+def _check_share(row: SetRow, quarantined: list[tuple[str, str]], count: int, max_share: float, target: Path) -> None:
     """Write quarantine.tsv; raise ValueError if more than one utterance and more than the share is in it."""
     with atomic_path(target / "quarantine.tsv") as temporary:
         write_lines(temporary, ["utt\treason", *("\t".join(item) for item in quarantined)])

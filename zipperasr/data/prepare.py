@@ -18,9 +18,9 @@ from tqdm import tqdm
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step, str2bool
 from zipperasr.data.build import SetBuilder
+from zipperasr.data.datadir import write_lines
 from zipperasr.data.datasets import HELD_OUT, SETTINGS, CorporaConfig, DatasetRow, load_corpora, load_datasets
 from zipperasr.data.lists import SetReport, Wanted, want, write_report
-from zipperasr.data.datadir import write_lines
 from zipperasr.languages import LanguageTable
 
 

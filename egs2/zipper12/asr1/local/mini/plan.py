@@ -1,0 +1,122 @@
+"""Who says what in the mini corpora: sentences and voices of every official split, before any audio exists.
+
+In: conf/mini/mini_corpora.yaml and conf/datasets.tsv. Out: `Part`s, and the texts to keep out of pretraining. A
+language's test sentences are drawn first, then dev, then train, so that counts of train can change and test stays.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.mini.texts import Sentence, make_sentences
+from zipperasr.config import load_yaml
+from zipperasr.data.datasets import HELD_OUT, SETTINGS, DatasetRow, load_datasets
+from zipperasr.languages import LanguageTable
+
+CONFIG = "conf/mini/mini_corpora.yaml"
+KINDS = ("test", "dev", "train")  # the order in which sentences are dealt out
+
+
+@dataclass(frozen=True)
+class MiniConfig:
+    """Sizes of the mini corpora; conf/mini/mini_corpora.yaml explains each."""
+
+    align_train: int
+    large_train: int
+    small_train_1h: int
+    small_train_30h: int
+    dev: int
+    test: int
+    repeats: int
+    speaker_utts: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """The utterances of one kind in one official split."""
+
+    corpus: str
+    language: str
+    split: str  # as on disk
+    kind: str  # train | dev | test: which voices speak
+    sentences: tuple[Sentence, ...]
+
+
+def load_plan(
+    config: str | Path = CONFIG,
+    datasets: str | Path = "conf/datasets.tsv",
+    languages: str | Path = "conf/languages.tsv",
+) -> tuple[MiniConfig, dict[str, list[DatasetRow]], list[Part]]:
+    """The configuration, the rows of each setting, and the parts of all corpora."""
+    sizes = load_yaml(MiniConfig, config)
+    table = LanguageTable.load(languages)
+    rows = {setting: load_datasets(datasets, setting, table) for setting in SETTINGS}
+    return sizes, rows, list(_parts(sizes, rows))
+
+
+def held_out_texts(
+    config: str | Path = CONFIG,
+    datasets: str | Path = "conf/datasets.tsv",
+    languages: str | Path = "conf/languages.tsv",
+) -> dict[str, set[str]]:
+    """language -> the written test and dev sentences of all mini corpora, which pretraining must not see."""
+    texts: dict[str, set[str]] = {}
+    for part in load_plan(config, datasets, languages)[2]:
+        if part.kind != "train":
+            texts.setdefault(part.language, set()).update(sentence.written for sentence in part.sentences)
+    return texts
+
+
+def train_count(sizes: MiniConfig, row: DatasetRow, setting: str, rows: dict[str, list[DatasetRow]]) -> int:
+    """Utterances a row trains on; the languages with 1 h of it in the 1 h setting are the small ones."""
+    if row.phase == "align":
+        return sizes.align_train
+    small = {r.language for r in rows["1h"] if r.phase == "sft" and r.train_hours is not None and r.train_hours <= 1}
+    if row.language not in small:
+        return sizes.large_train
+    return sizes.small_train_1h if setting == "1h" else sizes.small_train_30h
+
+
+def _parts(sizes: MiniConfig, rows: dict[str, list[DatasetRow]]) -> Iterator[Part]:
+    counts = _counts(sizes, rows)
+    totals = Counter()
+    for (_, language, _, _), count in counts.items():
+        totals[language] += count
+    sentences = {
+        language: iter(make_sentences(language, total, sizes.seed, "recipe")) for language, total in totals.items()
+    }
+    for kind in KINDS:
+        for (corpus, language, split, part_kind), count in counts.items():
+            if part_kind == kind and count:
+                chosen = tuple(next(sentences[language]) for _ in range(count))
+                yield Part(corpus, language, split, kind, chosen)
+
+
+def _counts(sizes: MiniConfig, rows: dict[str, list[DatasetRow]]) -> dict[tuple[str, str, str, str], int]:
+    """(corpus, language, split, kind) -> utterances; a corpus in both settings is as large as the larger needs."""
+    counts: dict[tuple[str, str, str, str], int] = {}
+    for setting, setting_rows in rows.items():
+        for row in setting_rows:
+            key = (row.corpus, row.language)
+            for split in row.test_splits:
+                counts[(*key, split, "test")] = sizes.test
+            dev_splits = [] if row.dev_split == HELD_OUT else row.dev_split.split("+")
+            for split in dev_splits:
+                counts[(*key, split, "dev")] = -(-sizes.dev // len(dev_splits))
+            count = train_count(sizes, row, setting, rows)
+            for split, share in _train_shares(row).items():
+                old = counts.get((*key, split, "train"), 0)
+                counts[(*key, split, "train")] = max(old, round(count * share))
+    return counts
+
+
+def _train_shares(row: DatasetRow) -> dict[str, float]:
+    """Common Voice's validated is train, dev and test together; a tenth of the clips stays unvalidated."""
+    if row.corpus == "commonvoice":
+        return {"train": 0.9, "other": 0.1}
+    splits = row.train_split.split("+")
+    return {split: 1 / len(splits) for split in splits}
