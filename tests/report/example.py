@@ -67,7 +67,9 @@ def write_run(root: Path, languages: Path) -> Path:
     (root / "conf" / "corpora.yaml").write_text(CORPORA.replace("UTT_IDS", str(lists)), encoding="utf-8")
     (root / "exp" / "stages.tsv").write_text(STAGES, encoding="utf-8")
     (root / "dump" / "manifest").mkdir()
-    (root / "dump" / "manifest" / "packing.json").write_text('{"align": {"fill": 0.9712}, "packs": 12}', "utf-8")
+    (root / "dump" / "manifest" / "packing.json").write_text(
+        '{"align": {"packs": 12, "fill": 0.9712}, "sft": {"packs": 7, "fill": 0.9}}', "utf-8"
+    )
     (root / "data").mkdir()
     write_report(root / "data" / "report.tsv", [SetReport("train_mls_de", "train/de.txt", lines=3, unique_ids=2)])
     (lists / "train").mkdir(parents=True)

@@ -5,7 +5,7 @@ import platform
 
 import pytest
 
-from zipperasr.report.provenance import device, json_table, lists_table, stages_table, tsv_table, versions
+from zipperasr.report.provenance import device, lists_table, packing_table, stages_table, tsv_table, versions
 
 
 def test_stages_show_their_last_run_and_the_sum(pristine_run):
@@ -36,13 +36,13 @@ def test_lists_show_lines_unique_ids_and_checksum(pristine_run, languages):
     assert "| `train/es.txt` | not at hand | – | – |" in text
 
 
-def test_nested_json_is_flattened(pristine_run):
-    text = json_table(pristine_run / "dump" / "manifest" / "packing.json")
-    assert text.splitlines()[2:] == ["| align.fill | 0.9712 |", "| packs | 12 |"]
+def test_packing_has_a_row_per_phase(pristine_run):
+    text = packing_table(pristine_run / "dump" / "manifest" / "packing.json")
+    assert text.splitlines()[2:] == ["| align | 12 | 0.9712 |", "| sft | 7 | 0.9 |"]
 
 
 def test_absent_files_give_nothing(tmp_path):
-    assert stages_table(tmp_path / "a") == json_table(tmp_path / "a") == tsv_table(tmp_path / "a") == ""
+    assert stages_table(tmp_path / "a") == packing_table(tmp_path / "a") == tsv_table(tmp_path / "a") == ""
 
 
 def test_machine_is_named():

@@ -49,7 +49,7 @@ def results_page(
     parts += _section("Data", provenance.tsv_table(at.data / "report.tsv"), "no data/report.tsv; stage 1 writes it")
     lists = provenance.lists_table(at.datasets, at.corpora, languages)
     parts += _section("Utterance lists", lists, "the data set table names none")
-    packing = provenance.json_table(at.dump / "manifest" / "packing.json")
+    packing = provenance.packing_table(at.dump / "manifest" / "packing.json")
     parts += _section("Packing", packing, "no packing.json; stage 3 writes it")
     parts += _made_by(at)
     return "\n\n".join(parts) + "\n"

@@ -89,16 +89,14 @@ def tsv_table(path: Path) -> str:
     return table(header, rows)
 
 
-def json_table(path: Path) -> str:
-    """The plain values of a JSON object, nested keys joined by dots; empty if the file is absent."""
-    content = read_json(path)
-    return table(["what", "value"], _flat(content, "")) if content else ""
-
-
-def _flat(value: object, name: str) -> list[list[str]]:
-    if isinstance(value, dict):
-        return [row for key, inner in value.items() for row in _flat(inner, f"{name}.{key}" if name else str(key))]
-    return [[name, f"{value:.4g}" if isinstance(value, float) else str(value)]]
+def packing_table(path: Path) -> str:
+    """Stage 3's facts per phase ({phase: {fact: value}}); empty if the file is absent."""
+    phases = read_json(path)
+    if not phases:
+        return ""
+    facts = list(dict.fromkeys(fact for values in phases.values() for fact in values))
+    rows = [[phase, *(str(values.get(fact, "–")) for fact in facts)] for phase, values in phases.items()]
+    return table(["phase", *(fact.replace("_", " ") for fact in facts)], rows)
 
 
 def _number(text: str, path: Path) -> float:
