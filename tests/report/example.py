@@ -67,7 +67,8 @@ def write_run(root: Path, languages: Path) -> Path:
     (root / "conf" / "corpora.yaml").write_text(CORPORA.replace("UTT_IDS", str(lists)), encoding="utf-8")
     (root / "exp" / "stages.tsv").write_text(STAGES, encoding="utf-8")
     (root / "dump" / "manifest").mkdir()
-    (root / "dump" / "manifest" / "packing.json").write_text(
+    packing = {"align": {"packs": 12, "fill": 0.9712}, "sft": {"packs": 7, "fill": 0.9}}
+    (root / "dump" / "manifest" / "packing.json").write_text(json.dumps(packing), encoding="utf-8")
         '{"align": {"packs": 12, "fill": 0.9712}, "sft": {"packs": 7, "fill": 0.9}}', "utf-8"
     )
     (root / "data").mkdir()
