@@ -7,6 +7,7 @@ knows the banks by language code and tells the layers which languages the batch 
 from __future__ import annotations
 
 import fnmatch
+import json
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -58,6 +59,11 @@ class LanguageAdapters(nn.Module):
         self._rows.banks = torch.tensor([self.bank(code) for code, _ in spans], device=device)
         self._rows.rows = tuple(count for _, count in spans)
         self._rows.specific_share = self.router() if self.router is not None else None
+
+    def describe_router(self) -> str:
+        """p as JSON: {"languages": codes, "layers": names, "p": [layer][language][rank]}."""
+        p = [[[round(x, 5) for x in row] for row in layer] for layer in self.specific_shares().tolist()]
+        return json.dumps({"languages": self.language_codes, "layers": list(self.layers), "p": p}) + "\n"
 
     @torch.no_grad()
     def specific_shares(self) -> Tensor | None:

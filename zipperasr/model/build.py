@@ -82,7 +82,7 @@ def set_trainable(model: SpeechLLM, phase: str) -> None:
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """The LLM's tokenizer."""
-    _check_local(config.llm)
+    check_local(config.llm)
     return AutoTokenizer.from_pretrained(config.llm)
 
 
@@ -106,7 +106,7 @@ def _is_adapter(model: SpeechLLM, name: str) -> bool:
 
 
 def _load(model_class, path: str, dtype: torch.dtype):
-    _check_local(path)
+    check_local(path)
     model, report = model_class.from_pretrained(path, dtype=dtype, output_loading_info=True)
     tied = {"lm_head.weight"}
     missing = sorted(set(report["missing_keys"]) - tied)
@@ -118,7 +118,7 @@ def _load(model_class, path: str, dtype: torch.dtype):
     return model
 
 
-def _check_local(path: str) -> None:
+def check_local(path: str) -> None:
     """A path that looks local must exist, or transformers would ask a hub for it."""
     looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
     if looks_local and not (Path(path) / "config.json").is_file():

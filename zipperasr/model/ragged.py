@@ -49,6 +49,18 @@ def self_attention(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[
         sizes = torch.as_tensor(lengths, device=query.device)
         mask = (torch.arange(longest, device=query.device) < sizes[:, None])[:, None, None]
     batch = [tensor.unflatten(0, (count, longest)).transpose(1, 2) for tensor in batch]
-    mixed = functional.scaled_dot_product_attention(*batch, attn_mask=mask, scale=scale)
+    mixed = _attend(*batch, mask, scale)
     mixed = mixed.transpose(1, 2).flatten(0, 1)
     return mixed if equal else mixed[index]
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """(batch, heads, length, head_dim), mask broadcast over heads and queries: torch's fused attention.
+
+    In half precision on a CPU its kernel takes twice the time of the three plain products.
+    """
+    if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        scores = (query * scale) @ key.transpose(-1, -2)
+        scores = scores if mask is None else scores.masked_fill(~mask, -torch.inf)
+        return scores.softmax(-1) @ value
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)

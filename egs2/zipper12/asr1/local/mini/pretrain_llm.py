@@ -60,6 +60,7 @@ def build(size: LlmSize, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM
         eos_token_id=end,
     )
     model = Qwen3ForCausalLM(config)
+    model.set_attn_implementation("eager")  # in bf16 on a CPU twice as fast as the fused kernel
     stops = [end, tokenizer.pad_token_id]
     model.generation_config = GenerationConfig(eos_token_id=stops, pad_token_id=tokenizer.pad_token_id)
     return model
@@ -86,7 +87,7 @@ def train(
             group["lr"] = size.lr * min(1, step / 200) * (0.01 + 0.495 * (1 + math.cos(math.pi * step / size.steps)))
         plain = rng.random() < size.plain_share
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-            loss = _loss(model, rng.sample(coded, size.batch), size, rng, plain)
+            loss = _loss(model, _similar_lengths(coded, size.batch, rng), size, rng, plain)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
@@ -100,8 +101,19 @@ def train(
     (out / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
+def _similar_lengths(coded: list, count: int, rng: random.Random) -> list:
+    """A random batch of texts of similar length: little padding."""
+    drawn = sorted(rng.sample(coded, 5 * count), key=lambda pair: len(pair[1]))
+    start = rng.randrange(4 * count)
+    return drawn[start : start + count]
+
+
 def _loss(
-    model: Qwen3ForCausalLM, batch: Sequence[tuple[list[int], list[int]]], size: LlmSize, rng: random.Random, plain: bool
+    model: Qwen3ForCausalLM,
+    batch: Sequence[tuple[list[int], list[int]]],
+    size: LlmSize,
+    rng: random.Random,
+    plain: bool,
 ) -> Tensor:
     """Cross-entropy per token of the text, after its blurred embeddings or after nothing."""
     embed = model.get_input_embeddings()

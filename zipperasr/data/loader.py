@@ -1,0 +1,127 @@
+"""What a rank feeds its model: the packs of each global step, read ahead by a worker process.
+
+In: manifests and the plan (packing.py). Out: one PackedBatch per micro-step. Item i is a function of i alone, so a
+resumed run starts anywhere at no cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedTokenizerBase
+
+from zipperasr.data.audio import load_audio
+from zipperasr.data.batches import Example, PackedBatch, collate
+from zipperasr.data.features import log_mel
+from zipperasr.data.manifest import Manifest
+from zipperasr.data.packing import Pack, global_batches, pack_epoch
+from zipperasr.languages import LanguageTable
+from zipperasr.model.prompt import prompt_ids, transcript_ids
+
+
+class ExampleReader:
+    """Reads one utterance: audio, features, token ids."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, languages: LanguageTable, mel_bins: int):
+        self.tokenizer = tokenizer
+        self.mel_bins = mel_bins
+        self.prompts = {language.code: prompt_ids(tokenizer, language) for language in languages}
+
+    def __call__(self, row: dict, with_transcript: bool = True) -> Example:
+        """row: a row of the manifest. Raises ValueError if the audio is not as long as the manifest says."""
+        audio = torch.from_numpy(load_audio(row["audio"]))
+        if len(audio) != row["num_samples"]:
+            raise ValueError(
+                f"{row['audio']}: {row['utt_id']}: got {len(audio)} samples, manifest says {row['num_samples']}; "
+                "rerun stages 2 and 3"
+            )
+        return Example(
+            utt_id=row["utt_id"],
+            language=row["language"],
+            mel=log_mel(audio, self.mel_bins),
+            num_samples=len(audio),
+            prompt=self.prompts[row["language"]],
+            transcript=transcript_ids(self.tokenizer, row["text"]) if with_transcript else (),
+        )
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """All global batches of a training, epoch after epoch."""
+
+    batches: tuple[tuple[Pack, ...], ...]
+    steps_per_epoch: tuple[int, ...]
+
+    @classmethod
+    def make(
+        cls, manifests: Sequence[Manifest], max_positions: int, packs_per_step: int, epochs: int, seed: int
+    ) -> TrainingPlan:
+        per_epoch = [
+            global_batches(pack_epoch(manifests, max_positions, seed, epoch), packs_per_step) for epoch in range(epochs)
+        ]
+        return cls(
+            batches=tuple(tuple(batch) for batches in per_epoch for batch in batches),
+            steps_per_epoch=tuple(len(batches) for batches in per_epoch),
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def num_tokens(self, step: int) -> int:
+        """Labels of the global batch: what the loss is divided by."""
+        return sum(pack.num_tokens for pack in self.batches[step])
+
+    def languages(self, step: int) -> set[str]:
+        """Languages with at least one utterance in the global batch."""
+        return {pack.language for pack in self.batches[step]}
+
+
+class MicroBatches(Dataset):
+    """Micro-step i of this rank. Packs are sorted by language first, so a rank sees few languages at a time."""
+
+    def __init__(
+        self,
+        manifests: Sequence[Manifest],
+        batches: Sequence[Sequence[Pack]],
+        read: ExampleReader,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulation: int = 1,
+    ):
+        self.manifests = manifests
+        self.batches = batches
+        self.read = read
+        self.share = rank
+        self.world_size = world_size
+        self.accumulation = accumulation
+
+    def __len__(self) -> int:
+        return len(self.batches) * self.accumulation
+
+    def __getitem__(self, index: int) -> PackedBatch:
+        step, micro = divmod(index, self.accumulation)
+        packs = sorted(self.batches[step], key=lambda pack: (pack.language, pack.rows))
+        shares = self.world_size * self.accumulation
+        mine = self.share * self.accumulation + micro
+        size = len(packs) // shares
+        return collate([self._examples(pack) for pack in packs[mine * size : (mine + 1) * size]])
+
+    def _examples(self, pack: Pack) -> list[Example]:
+        return [self.read(self.manifests[number].row(row)) for number, row in pack.rows]
+
+
+def prefetched(dataset: Dataset, start: int, num_workers: int) -> Iterator[PackedBatch]:
+    """Items start, start + 1, ... of `dataset`, read ahead in order."""
+    settings = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if num_workers else {}
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=range(start, len(dataset)),
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        **settings,
+    )
+    return iter(loader)

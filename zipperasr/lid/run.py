@@ -1,0 +1,164 @@
+"""Stage 4: one embedding per language from Whisper's decoder, for the router.
+
+In: the Whisper model, the language table, manifests. Out: exp/lid/lid_{token,state}.{ark,scp} and their cosines.
+token: the row of the decoder's token embedding for <|xx|>. state: the decoder's hidden state at that token, averaged
+over training utterances of the language.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+import kaldiio
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import AutoTokenizer, WhisperModel
+
+from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
+from zipperasr.cli import log, parser, run_step
+from zipperasr.config import load_yaml
+from zipperasr.data.audio import load_audio
+from zipperasr.data.features import log_mel
+from zipperasr.data.manifest import open_kind
+from zipperasr.languages import LanguageTable
+from zipperasr.model.build import check_local
+from zipperasr.model.config import ModelConfig
+from zipperasr.model.encoder import SpeechEncoder
+
+MODES = ("token", "state")
+
+
+def language_token_ids(whisper: str, table: LanguageTable) -> list[int]:
+    """Id of each language's token. Raises ValueError for a token that this Whisper does not have."""
+    tokenizer = AutoTokenizer.from_pretrained(whisper)
+    ids = []
+    for language in table:
+        token_id = tokenizer.convert_tokens_to_ids(f"<|{language.whisper_token}|>")
+        if token_id in (None, tokenizer.unk_token_id):
+            raise ValueError(
+                f"{table.path}: {language.code}: {whisper} has no token <|{language.whisper_token}|>; "
+                "name a related language's token as proxy"
+            )
+        ids.append(token_id)
+    return ids
+
+
+def token_embeddings(model: WhisperModel, ids: list[int]) -> Tensor:
+    """Rows of the decoder's token embedding: (languages, d_model)."""
+    return model.decoder.embed_tokens.weight[ids].detach().float()
+
+
+@torch.no_grad()
+def state_embedding(model: WhisperModel, token_id: int, mels: list[Tensor]) -> Tensor:
+    """Mean of the decoder's last hidden state at the language token over utterances: (d_model,).
+
+    mels: (frames, mel bins) each, at most 30 s. Every utterance is encoded alone and unpadded.
+    """
+    encoder, states = SpeechEncoder(model.encoder).eval(), []
+    prefix = torch.tensor([[model.config.decoder_start_token_id, token_id]])
+    for mel in mels:
+        hidden, _ = encoder(mel[: encoder.max_mel_frames], [min(len(mel), encoder.max_mel_frames)])
+        decoded = model.decoder(input_ids=prefix, encoder_hidden_states=hidden[None])
+        states.append(decoded.last_hidden_state[0, -1])
+    return torch.stack(states).mean(0).float()
+
+
+def cosine_matrix(embeddings: Tensor) -> Tensor:
+    """(languages, d) -> (languages, languages)."""
+    unit = torch.nn.functional.normalize(embeddings.double(), dim=-1)
+    return unit @ unit.T
+
+
+def load_embeddings(directory: str | Path, mode: str, codes: list[str]) -> Tensor:
+    """(languages, d_lid) in the order of `codes`. Raises naming stage 4 if they or a language are missing."""
+    scp = Path(directory) / f"lid_{mode}.scp"
+    if not scp.is_file():
+        raise FileNotFoundError(f"{scp}: no LID embeddings; run stage 4")
+    vectors = kaldiio.load_scp(str(scp))
+    absent = [code for code in codes if code not in vectors]
+    if absent:
+        raise ValueError(f"{scp}: no embedding for {', '.join(absent)}; rerun stage 4 with this language table")
+    return torch.stack([torch.tensor(vectors[code]) for code in codes])
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--model", type=Path, required=True, help="model.yaml: names the Whisper model")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
+    options.add_argument("--manifest", type=Path, default=Path("dump/manifest"), help="stage 3's manifests")
+    options.add_argument("--out", type=Path, default=Path("exp/lid"), help="where the embeddings go")
+    options.add_argument("--utterances", type=int, default=20, help="state: training utterances per language")
+    options.add_argument("--seed", type=int, default=1, help="state: draws them")
+    return run_step(_run, options.parse_args(argv), "zipperasr.lid.run")
+
+
+def _run(options: argparse.Namespace) -> None:
+    config = load_yaml(ModelConfig, options.model)
+    table = LanguageTable.load(options.languages)
+    manifests = open_kind(options.manifest, "train")
+    inputs = fingerprint(
+        whisper=config.whisper,
+        weights=Path(config.whisper) / "model.safetensors",
+        languages=options.languages,
+        manifest=options.manifest / ".inputs.json",
+        settings=[options.utterances, options.seed],
+    )
+    if is_current(options.out, inputs):
+        log(f"{options.out} is up to date")
+        return
+    check_local(config.whisper)
+    model = WhisperModel.from_pretrained(config.whisper, dtype=torch.float32).eval()
+    ids = language_token_ids(config.whisper, table)
+    embeddings = {"token": token_embeddings(model, ids)}
+    states = []
+    for language, token_id in zip(tqdm(table, desc="LID states"), ids, strict=True):
+        mels = _draw_mels(manifests, language.code, options.utterances, options.seed, config.mel_bins)
+        states.append(state_embedding(model, token_id, mels) if mels else embeddings["token"][len(states)])
+        if not mels:
+            log(f"{language.code}: no training utterance; its token embedding stands in for its state")
+    embeddings["state"] = torch.stack(states)
+    with atomic_path(options.out) as temporary:
+        temporary.mkdir()
+        for mode in MODES:
+            _write(temporary, options.out, mode, table.codes, embeddings[mode])
+        mark_current(temporary, inputs)
+    for mode in MODES:
+        _report(mode, table.codes, embeddings[mode])
+
+
+def _draw_mels(manifests, code: str, count: int, seed: int, mel_bins: int) -> list[Tensor]:
+    rows = [(m, row) for m in manifests for row in (m.languages == code).nonzero()[0].tolist()]
+    chosen = random.Random(f"{seed} {code}").sample(rows, min(count, len(rows)))
+    return [log_mel(torch.from_numpy(load_audio(m.row(row)["audio"])), mel_bins) for m, row in chosen]
+
+
+def _write(temporary: Path, out: Path, mode: str, codes: list[str], embeddings: Tensor) -> None:
+    """kaldiio's ark and scp; the scp names the place that the directory will have."""
+    kaldiio.save_ark(
+        str(temporary / f"lid_{mode}.ark"),
+        {code: vector.numpy() for code, vector in zip(codes, embeddings, strict=True)},
+        scp=str(temporary / f"lid_{mode}.scp"),
+    )
+    scp = temporary / f"lid_{mode}.scp"
+    scp.write_text(scp.read_text(encoding="utf-8").replace(str(temporary), str(out)), encoding="utf-8")
+    rows = ["\t".join(["", *codes])]
+    for code, cosines in zip(codes, cosine_matrix(embeddings).tolist(), strict=True):
+        rows.append("\t".join([code, *(f"{value:.6f}" for value in cosines)]))
+    (temporary / f"cosine_{mode}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def _report(mode: str, codes: list[str], embeddings: Tensor) -> None:
+    """The two cosines that the paper prints (Fig. 7), where both languages are in the table."""
+    cosines = cosine_matrix(embeddings)
+    for one, other in (("ja", "ko"), ("th", "vi")):
+        if one in codes and other in codes:
+            value = cosines[codes.index(one), codes.index(other)].item()
+            log(f"{mode}: cos({one}, {other}) = {value:.2f} (paper, Whisper large-v3: 0.41)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

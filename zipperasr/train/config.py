@@ -1,0 +1,45 @@
+"""How a phase is trained, as conf/*/{align,sft}.yaml says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zipperasr.cli import nearest
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+ABSENT_LANGUAGE = ("hold", "dense")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One phase. Values without a remark are the paper's."""
+
+    epochs: int  # not in the paper; ours: 1 for align, 3 for sft
+    packs_per_batch: int = 16  # per GPU and micro-step; 16 chunked, 10 full context
+    accumulation: int = 1  # micro-steps per optimiser step; not in the paper
+    lr: float = 2e-5
+    router_lr_factor: float = 1.0  # the router's learning rate is lr times this
+    warmup_ratio: float = 0.1
+    betas: tuple[float, ...] = (0.9, 0.95)  # not in the paper
+    weight_decay: float = 0.01  # on matrices; not in the paper
+    gradient_clipping: float = 1.0  # not in the paper; DeepSpeed clips to 1.0 if nothing is said
+    absent_language: str = "hold"  # hold | dense: what happens to the bank of a language that the batch lacks
+    zero_stage: int = 2
+    precision: str = "bf16"  # fp32 | bf16 | fp16; not in the paper
+    eval_every: int = 500  # optimiser steps between dev losses; 0: only at the end
+    save_every: int = 500  # optimiser steps between checkpoints; 0: none
+    log_every: int = 10  # optimiser steps between lines of train.jsonl
+    num_workers: int = 1  # loader processes per rank
+
+    def __post_init__(self) -> None:
+        for name, known in (("precision", PRECISIONS), ("absent_language", ABSENT_LANGUAGE)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"{name}: unknown value {value!r}; {nearest(value, known)}")
+        for name in ("epochs", "packs_per_batch", "accumulation", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, wanted at least 1")
+        if self.zero_stage not in (0, 1, 2):
+            raise ValueError(
+                f"zero_stage: got {self.zero_stage}, wanted 0, 1 or 2; 3 shards what the banks must keep whole"
+            )

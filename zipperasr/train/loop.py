@@ -1,0 +1,141 @@
+"""The training loop: one optimiser step per global batch, loss divided by the labels of all ranks.
+
+In: engine, plan, loader. Out: a trained model, its records and its checkpoints. What happens in step i (batch,
+chunk length, learning rate) follows from (seed, i) alone.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from zipperasr.data.batches import PackedBatch
+from zipperasr.data.loader import MicroBatches, TrainingPlan, prefetched
+from zipperasr.model.config import ModelConfig
+from zipperasr.model.segments import segment_frames
+from zipperasr.train.config import TrainConfig
+from zipperasr.train.evaluate import dev_losses
+from zipperasr.train.records import Records, memory_gb
+
+
+@dataclass
+class Trainer:
+    """Everything one training needs; `run` goes from the last checkpoint to the end."""
+
+    engine: torch.nn.Module
+    optimiser: torch.optim.Optimizer
+    plan: TrainingPlan
+    train_data: MicroBatches
+    dev_data: MicroBatches | None
+    config: TrainConfig
+    model_config: ModelConfig
+    regime: str
+    seed: int
+    out: Path
+    start_step: int = 0
+    window: dict[str, float] = field(default_factory=dict)  # sums since the last line of train.jsonl
+
+    @property
+    def model(self):
+        return self.engine.module
+
+    def run(self) -> None:
+        """Train to the end of the plan."""
+        active = distributed.get_rank() == 0
+        records = Records(self.out, len(self.plan), self.start_step, active, self.out.name)
+        batches = prefetched(self.train_data, self.start_step * self.config.accumulation, self.config.num_workers)
+        self._reset_window()
+        for step in range(self.start_step, len(self.plan)):
+            self.engine.train()
+            loss = self._step(step, batches)
+            done = step + 1
+            records.step(done, {"loss": loss, "GB": memory_gb()})
+            last = done == len(self.plan)
+            if done % self.config.log_every == 0 or last:
+                self._log(records, done)
+            if last or (self.config.eval_every and done % self.config.eval_every == 0):
+                self._evaluate(records, done)
+            if self.config.save_every and done % self.config.save_every == 0 and not last:
+                self.engine.save_checkpoint(
+                    str(self.out / "checkpoints"), tag=f"step-{done}", client_state={"step": done}
+                )
+        records.close()
+
+    def _step(self, step: int, batches) -> float:
+        """Forward, backward and update on global batch `step`. Returns the loss per label of this rank."""
+        self._prepare_update(step)
+        chunk_frames = self.chunk_frames(step)
+        scale = distributed.get_world_size() * self.config.accumulation / self.plan.num_tokens(step)
+        loss_sum = weight = 0.0
+        for _ in range(self.config.accumulation):
+            batch: PackedBatch = next(batches).to(self.engine.device)
+            loss, _, labels = self.engine(batch, chunk_frames)
+            self.engine.backward(loss * scale)
+            self.engine.step()
+            loss_sum, weight = loss_sum + loss.item(), weight + labels.item()
+            self.window["samples"] += batch.num_samples
+            self.window["filled"] += (batch.rows.utterance >= 0).sum().item()
+            self.window["positions"] += len(batch.rows.labels) * self.model_config.max_positions
+        self.window["loss"] += loss_sum
+        self.window["labels"] += weight
+        return loss_sum / weight
+
+    def _prepare_update(self, step: int) -> None:
+        lr = self.config.lr * lr_factor(step, len(self.plan), self.config.warmup_ratio)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr * group["lr_factor"]
+        if self.model.adapters is not None:
+            self.optimiser.set_present(self.model.adapters.bank(code) for code in self.plan.languages(step))
+
+    def chunk_frames(self, step: int | None = None) -> int | None:
+        """Mel frames per chunk: drawn anew for each global step, equal on all ranks; fixed outside training."""
+        if self.regime == "full":
+            return None
+        if step is None:
+            return segment_frames(self.model_config.decode_chunk_s)
+        return segment_frames(random.Random(f"chunk {self.seed} {step}").choice(self.model_config.train_chunk_s))
+
+    def _log(self, records: Records, step: int) -> None:
+        seconds = time.monotonic() - self.window["since"]
+        world_size = distributed.get_world_size()
+        values = {
+            "loss": round(self.window["loss"] / self.window["labels"], 5),
+            "lr": self.optimiser.param_groups[0]["lr"],
+            "grad_norm": round(float(self.engine.get_global_grad_norm() or 0.0), 5),
+            "seconds": round(seconds, 3),
+            "audio_s_per_s": round(world_size * self.window["samples"] / 16_000 / seconds, 2),
+            "fill": round(self.window["filled"] / self.window["positions"], 4),
+        }
+        records.write("train", step, values)
+        self._reset_window()
+
+    def _reset_window(self) -> None:
+        self.window = dict.fromkeys(("loss", "labels", "samples", "filled", "positions"), 0.0)
+        self.window["since"] = time.monotonic()
+
+    def _evaluate(self, records: Records, step: int) -> None:
+        since = time.monotonic()
+        if self.dev_data is not None:
+            losses = dev_losses(self.engine, self.dev_data, self.chunk_frames(), self.config.num_workers)
+            records.write("dev", step, losses)
+            records.say(f"step {step}: dev loss {losses['loss']:.4f}")
+        adapters = self.model.adapters
+        if adapters is not None and adapters.router is not None:
+            means = adapters.specific_shares().mean(-1).T.tolist()  # (languages, layers)
+            p = {code: [round(x, 5) for x in row] for code, row in zip(adapters.language_codes, means, strict=True)}
+            records.write("router", step, {"p": p})
+        self.window["since"] += time.monotonic() - since
+
+
+def lr_factor(step: int, total: int, warmup_ratio: float) -> float:
+    """Linear warm-up over warmup_ratio of the steps, then half a cosine to zero. step counts from 0."""
+    warmup = max(1, round(total * warmup_ratio))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))

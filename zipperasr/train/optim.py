@@ -1,0 +1,86 @@
+"""AdamW that lets the banks of absent languages hold still.
+
+A stacked bank (languages, ...) always has a gradient; where a language had no utterance in the global batch it is
+zero, and plain AdamW would still move the bank by its momentum and decay. Here each language of a bank has its own
+step count, and only the languages of the batch are updated. The reference is torch's AdamW with one parameter per
+language and no gradient where the language is absent. Works on whole parameters and on the flat partitions that
+ZeRO puts in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class LanguageAdamW(Optimizer):
+    """AdamW (decoupled weight decay) with per-language steps.
+
+    Args:
+        num_languages: banks per stacked parameter.
+        hold: False treats every language as present in every step ("dense").
+
+    Attributes:
+        bank_of_element: parameter -> integer tensor of its size that names the language of each element.
+            Parameters without an entry are updated as plain AdamW does.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[dict],
+        lr: float,
+        betas: tuple[float, float],
+        num_languages: int = 1,
+        hold: bool = True,
+        eps: float = 1e-8,
+    ):
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
+        self.hold = hold
+        self.bank_of_element: dict[Tensor, Tensor] = {}
+        self.present = torch.ones(num_languages, dtype=torch.bool)
+
+    def set_present(self, languages: Iterable[int]) -> None:
+        """Say which languages the global batch of the next step holds."""
+        self.present.fill_(not self.hold)
+        if self.hold:
+            self.present[list(languages)] = True
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group, self.bank_of_element.get(parameter))
+
+    def _update(self, parameter: Tensor, group: dict, bank: Tensor | None) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            count = 1 if bank is None else len(self.present)
+            state["language_steps"] = torch.zeros(count, dtype=torch.float64, device=parameter.device)
+        steps, beta1, beta2 = state["language_steps"], *group["betas"]
+        present = steps.new_ones(1, dtype=torch.bool) if bank is None else self.present.to(steps.device)
+        steps += present
+        live = torch.nonzero(present[bank.flatten()]).flatten() if bank is not None and not present.all() else None
+        gradient, value, mean, square = (
+            tensor.view(-1) if live is None else tensor.view(-1)[live]
+            for tensor in (parameter.grad.contiguous(), parameter, state["exp_avg"], state["exp_avg_sq"])
+        )
+        correction1, correction2 = (1 - beta**steps for beta in (beta1, beta2))
+        if bank is not None:
+            mine = bank.flatten() if live is None else bank.flatten()[live]
+            correction1, correction2 = (c.to(value.dtype)[mine] for c in (correction1, correction2))
+        else:
+            correction1, correction2 = correction1.to(value.dtype), correction2.to(value.dtype)
+        mean.lerp_(gradient, 1 - beta1)
+        square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        value.mul_(1 - group["lr"] * group["weight_decay"])
+        denominator = (square / correction2).sqrt_().add_(group["eps"])
+        value.addcdiv_(mean / correction1, denominator, value=-group["lr"])
+        if live is not None:  # indexing made copies
+            parameter.view(-1)[live] = value
+            state["exp_avg"].view(-1)[live] = mean
+            state["exp_avg_sq"].view(-1)[live] = square

@@ -1,0 +1,68 @@
+"""What a training leaves to be looked at: train.jsonl, dev.jsonl, router.jsonl, TensorBoard, a progress bar.
+
+Only rank 0 writes. Lines of a step that a resumed run repeats are dropped first, so curves have no doubled points.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psutil
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+
+class Records:
+    """Writers of one training directory; silent on other ranks."""
+
+    def __init__(self, out: Path, total_steps: int, start_step: int, active: bool, title: str):
+        self.out = out
+        self.active = active
+        if not active:
+            return
+        out.mkdir(parents=True, exist_ok=True)
+        for path in out.glob("*.jsonl"):
+            _drop_after(path, start_step)
+        self.board = SummaryWriter(out / "tensorboard", purge_step=start_step)
+        self.bar = tqdm(total=total_steps, initial=start_step, desc=title, unit="step", mininterval=5)
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """Move the bar on by one step and show `values`."""
+        if self.active:
+            self.bar.update(step - self.bar.n)
+            self.bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+
+    def write(self, name: str, step: int, values: dict) -> None:
+        """Append {step, **values} to <name>.jsonl; numbers go to TensorBoard too."""
+        if not self.active:
+            return
+        with (self.out / f"{name}.jsonl").open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"step": step, **values}) + "\n")
+        for key, value in values.items():
+            if isinstance(value, int | float):
+                self.board.add_scalar(f"{name}/{key}", value, step)
+
+    def say(self, message: str) -> None:
+        """A line above the bar."""
+        if self.active:
+            self.bar.write(message)
+
+    def close(self) -> None:
+        if self.active:
+            self.bar.close()
+            self.board.close()
+
+
+def memory_gb() -> float:
+    """Peak GPU memory where there is one, else this process's memory, in GB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return psutil.Process().memory_info().rss / 1e9
+
+
+def _drop_after(path: Path, step: int) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    path.write_text("".join(kept), encoding="utf-8")

@@ -1,0 +1,172 @@
+"""Stages 5 and 6: train the alignment, or adapt it to the target languages.
+
+In: manifests, the phase's configuration, the backbones or the alignment it starts from. Out: a training directory with
+config.yaml, model.safetensors (what was trained, nothing else), versions.json and the curves. Runs alone or under
+torchrun or DeepSpeed's launcher; an interrupted training goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
+from zipperasr.cli import log, parser, run_step
+from zipperasr.config import load_yaml, parse_overrides
+from zipperasr.data.loader import ExampleReader, MicroBatches, TrainingPlan
+from zipperasr.data.manifest import Manifest, open_kind, read_sets
+from zipperasr.data.packing import pack_epoch
+from zipperasr.languages import LanguageTable
+from zipperasr.lid.run import load_embeddings
+from zipperasr.lora import VARIANTS, variant_class
+from zipperasr.model.build import PHASES, load_tokenizer
+from zipperasr.model.checkpoint import save_trained, trained_state
+from zipperasr.model.config import REGIMES, ModelConfig
+from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.train.config import TrainConfig
+from zipperasr.train.engine import make_engine, start_ranks
+from zipperasr.train.loop import Trainer
+from zipperasr.train.versions import write_versions
+
+CHECKPOINTS = "checkpoints"
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--phase", choices=PHASES, required=True, help="align (stage 5) or sft (stage 6)")
+    options.add_argument("--model", type=Path, required=True, help="model.yaml")
+    options.add_argument("--config", type=Path, required=True, help="align.yaml or sft.yaml")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
+    options.add_argument("--manifest", type=Path, default=Path("dump/manifest"), help="stage 3's manifests")
+    options.add_argument("--regime", choices=REGIMES, default="chunked", help="how the encoder sees an utterance")
+    options.add_argument("--lora", default=None, help=f"sft: the variant: {', '.join(VARIANTS)}")
+    options.add_argument("--lid", type=Path, default=Path("exp/lid"), help="sft: stage 4's embeddings")
+    options.add_argument("--lid_mode", choices=("token", "state"), default="token", help="sft: which of them")
+    options.add_argument("--init", type=Path, default=None, help="sft: training directory of the alignment")
+    options.add_argument("--out", type=Path, required=True, help="training directory")
+    options.add_argument("--seed", type=int, default=1, help="initialisation, packs, chunk lengths")
+    options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings that override --config")
+    options.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # DeepSpeed's launcher sets it
+    return run_step(_run, options.parse_args(argv), f"zipperasr.train ({sys.argv[-1] if argv is None else 'call'})")
+
+
+def _run(options: argparse.Namespace) -> None:
+    experiment, config, inputs = _read_configuration(options)
+    train = open_kind(options.manifest, "train", options.phase)
+    dev = _dev_manifests(options)
+    if is_current(options.out, inputs):
+        log(f"{options.out} is up to date")
+        return
+    rank, world_size = start_ranks()
+    torch.manual_seed(options.seed)
+    model = build_for_training(experiment, torch.float32, seed=options.seed)
+    engine, optimiser = make_engine(model, config)
+    table = LanguageTable.load(options.languages)
+    read = ExampleReader(load_tokenizer(experiment.model), table, experiment.model.mel_bins)
+    max_positions = experiment.model.max_positions
+    packs = config.packs_per_batch * config.accumulation * world_size
+    plan = TrainingPlan.make(train, max_positions, packs, config.epochs, options.seed)
+    dev_packs = pack_epoch(dev, max_positions, seed=0, epoch=0)
+    dev_batches = [dev_packs[index : index + 1] for index in range(rank, len(dev_packs), world_size)]
+    if rank == 0:
+        _announce(model, plan, options)
+    trainer = Trainer(
+        engine,
+        optimiser,
+        plan,
+        MicroBatches(train, plan.batches, read, rank, world_size, config.accumulation),
+        MicroBatches(dev, dev_batches, read) if dev_batches else None,
+        config,
+        experiment.model,
+        options.regime,
+        options.seed,
+        options.out,
+        start_step=_resume(engine, options.out, inputs, rank),
+    )
+    trainer.run()
+    state = trained_state(model)
+    if rank == 0:
+        _finish(model, state, experiment, options.out, inputs)
+    distributed.barrier()
+
+
+def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainConfig, dict[str, str]]:
+    model_config = load_yaml(ModelConfig, options.model)
+    config = load_yaml(TrainConfig, options.config, parse_overrides(options.set))
+    table = LanguageTable.load(options.languages)
+    lid = None
+    if options.phase == "sft":
+        if options.lora is None or options.init is None:
+            raise ValueError("--phase sft needs --lora VARIANT and --init DIRECTORY of the alignment (stage 5)")
+        if variant_class(options.lora).routed:
+            lid = load_embeddings(options.lid, options.lid_mode, table.codes)
+        Experiment.load(options.init)
+    experiment = Experiment(
+        phase=options.phase,
+        regime=options.regime,
+        lora=options.lora if options.phase == "sft" else None,
+        init=str(options.init) if options.phase == "sft" else None,
+        languages=tuple(table.codes),
+        seed=options.seed,
+        model=model_config,
+        lid=lid,
+    )
+    inputs = fingerprint(
+        experiment=experiment.to_tree(),
+        train=config,
+        manifest=options.manifest / ".inputs.json",
+        languages=options.languages,
+        init=options.init / "model.safetensors" if options.init else None,
+        lid=None if lid is None else lid.tolist(),
+    )
+    return experiment, config, inputs
+
+
+def _dev_manifests(options: argparse.Namespace) -> list[Manifest]:
+    names = [
+        row["set"] for row in read_sets(options.manifest) if row["kind"] == "dev" and row["phase"] == options.phase
+    ]
+    return [Manifest.open(options.manifest, name) for name in names]
+
+
+def _announce(model, plan: TrainingPlan, options: argparse.Namespace) -> None:
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    adapted = len(model.adapters.layers) if model.adapters is not None else 0
+    log(f"{options.phase}: {trainable:,} of {total:,} parameters train; {adapted} encoder layers adapted")
+    log(f"{options.phase}: {len(plan)} steps in epochs of {list(plan.steps_per_epoch)} -> {options.out}")
+
+
+def _resume(engine, out: Path, inputs: dict[str, str], rank: int) -> int:
+    """Step of the last checkpoint that was made from the same inputs; anything older is cleared away."""
+    checkpoints = out / CHECKPOINTS
+    if is_current(checkpoints, inputs) and (checkpoints / "latest").is_file():
+        _, client_state = engine.load_checkpoint(str(checkpoints))
+        log(f"{out}: going on from step {client_state['step']}")
+        return client_state["step"]
+    if rank == 0:
+        shutil.rmtree(out, ignore_errors=True)
+        checkpoints.mkdir(parents=True)
+        mark_current(checkpoints, inputs)
+    distributed.barrier()
+    return 0
+
+
+def _finish(model, state: dict, experiment: Experiment, out: Path, inputs: dict[str, str]) -> None:
+    experiment.save(out)
+    write_versions(out / "versions.json")
+    if model.adapters is not None and model.adapters.router is not None:
+        with atomic_path(out / "router_final.json") as temporary:
+            temporary.write_text(model.adapters.describe_router(), encoding="utf-8")
+    save_trained(model, out / "model.safetensors", state)
+    mark_current(out, inputs)
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
