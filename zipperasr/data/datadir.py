@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from zipperasr.atomic import atomic_path
@@ -63,19 +64,11 @@ def read_data_dir(directory: str | Path) -> list[Entry]:
             key = recording if name == "wav.scp" else utt
             if key not in table:
                 raise ValueError(f"{directory / name}: id {key!r} of utt2spk is not in it; rerun stage 1")
-        entries.append(
-            Entry(
-                utt,
-                speaker,
-                audio[recording],
-                tables["text"][utt],
-                tables["utt2lang"][utt],
-                float(tables["utt2dur"][utt]),
-                int(repeats.get(utt, 1)),
-                start_s,
-                end_s,
-            )  # fmt: skip
-        )
+        entry = Entry(
+            utt, speaker, audio[recording], tables["text"][utt], tables["utt2lang"][utt],
+            float(tables["utt2dur"][utt]), int(repeats.get(utt, 1)), start_s, end_s,
+        )  # fmt: skip
+        entries.append(entry)
     return entries
 
 
@@ -137,7 +130,7 @@ def _recordings(rows: list[Entry]) -> dict[str, str]:
 
 
 def _check_sortable(rows: list[Entry], directory: Path) -> None:
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         if before.utt == row.utt:
             raise ValueError(f"{directory}: id {row.utt!r} comes twice ({before.audio} and {row.audio}); remove one")
         if before.speaker > row.speaker:

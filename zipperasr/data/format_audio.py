@@ -8,20 +8,22 @@ processes; a finished chunk or set is not done again.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 from tqdm import tqdm
 
-from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
+from zipperasr.atomic import FINGERPRINT, atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
 from zipperasr.data.audio import SAMPLE_RATE
 from zipperasr.data.convert import AUDIO_FORMATS, Chunk, ChunkResult, convert_chunk
-from zipperasr.data.datadir import Entry, read_data_dir, tables_of, write_lines
+from zipperasr.data.datadir import Entry, read_data_dir, read_table, tables_of, write_lines
 from zipperasr.data.prepare import SetRow, read_sets, write_sets
 from zipperasr.data.validate import validate_data_dir
 
@@ -35,13 +37,18 @@ def format_audio(options: argparse.Namespace) -> None:
         require_espnet()
     data, out = Path(options.data), Path(options.out)
     sets = read_sets(data / "sets.tsv")
+    todo = {row: inputs for row in sets if not _is_done(out / row.set, inputs := _inputs(data / row.set, options))}
+    if len(todo) < len(sets):
+        log(f"stage 2: {len(sets) - len(todo)} of {len(sets)} sets in {out} are complete, their inputs unchanged")
+    total = sum(len(read_table(data / row.set / "utt2spk")) for row in todo)
     hours = 0.0
-    with multiprocessing.get_context("spawn").Pool(options.nj) as pool:
-        for row in tqdm(sets, desc="audio", unit="set", disable=None):
-            hours += _format_set(row, data / row.set, out / row.set, options, pool)
+    with tqdm(total=total, desc="audio", unit="utt") as progress, _pool(options.nj if todo else 0) as pool:
+        for row, inputs in todo.items():
+            hours += _format_set(row, data / row.set, out / row.set, options, pool, progress)
+            mark_current(out / row.set, inputs)
     with atomic_path(out / "sets.tsv") as temporary:
         write_sets(temporary, sets)
-    log(f"stage 2: read {len(sets)} sets of {data}, wrote {hours:.2f} h of 16 kHz audio to {out}")
+    log(f"stage 2: read {len(todo)} sets of {data}, wrote {hours:.2f} h of 16 kHz audio to {out}")
 
 
 def require_espnet() -> None:
@@ -55,32 +62,42 @@ def require_espnet() -> None:
         ) from error
 
 
-def _format_set(row: SetRow, source: Path, target: Path, options: argparse.Namespace, pool) -> float:
-    inputs = fingerprint(
-        **{name: source / name for name in TABLES},
-        limits=(options.min_s, options.max_s, options.audio_format, options.max_quarantine_share),
-    )
-    if is_current(target, inputs):
-        log(f"stage 2: {target} is complete and its inputs are unchanged; nothing to do")
-        return 0.0
+def _pool(nj: int):
+    return multiprocessing.get_context("spawn").Pool(nj) if nj else contextlib.nullcontext()
+
+
+def _inputs(source: Path, options: argparse.Namespace) -> dict[str, str]:
+    limits = (options.min_s, options.max_s, options.audio_format, options.max_quarantine_share)
+    return fingerprint(limits=limits, **{name: source / name for name in TABLES})
+
+
+def _is_done(target: Path, inputs: dict[str, str]) -> bool:
+    return is_current(target, inputs) and (target / "wav.scp").is_file()
+
+
+def _format_set(
+    row: SetRow, source: Path, target: Path, options: argparse.Namespace, pool: Pool, progress: tqdm
+) -> float:
+    """Convert one set; returns its hours."""
     entries = read_data_dir(source)
     (target / "data").mkdir(parents=True, exist_ok=True)
+    (target / FINGERPRINT).unlink(missing_ok=True)
     chunks = list(_chunks(entries, target, options))
-    progress = tqdm(pool.imap_unordered(convert_chunk, chunks), total=len(chunks), desc=row.set, leave=False)
-    results = list(progress)
+    results = []
+    for result in pool.imap_unordered(convert_chunk, chunks):
+        results.append(result)
+        progress.update(len(result.written) + len(result.quarantined))
     _remove_stale(target / "data", chunks)
     quarantined = sorted(item for result in results for item in result.quarantined)
     _check_share(row, quarantined, len(entries), options.max_quarantine_share, target)
     kept, filtered = _filter(row, entries, results, options)
     if not kept:
-        raise ValueError(f"{target}: no utterance of {len(entries)} is left; see {target}/filtered.tsv")
+        raise ValueError(f"{target}: none of {len(entries)} utterances lasts {options.min_s} to {options.max_s} s")
     seconds = _write_tables(target, kept, results, filtered)
-    mark_current(target, inputs)
-    log(
-        f"stage 2: {row.set}: {len(kept)} utterances, {seconds / 3600:.3f} h"
-        + (f", {len(quarantined)} quarantined" if quarantined else "")
-        + (f", {len(filtered)} outside {options.min_s}-{options.max_s} s" if filtered else "")
-    )
+    if quarantined:
+        log(f"stage 2: {row.set}: {len(quarantined)} of {len(entries)} quarantined; see {target}/quarantine.tsv")
+    if filtered:
+        log(f"stage 2: {row.set}: {len(filtered)} of {len(entries)} are not {options.min_s} to {options.max_s} s long")
     return seconds / 3600
 
 

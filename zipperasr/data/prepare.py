@@ -57,12 +57,12 @@ def prepare(options: argparse.Namespace) -> None:
     corpora = load_corpora(options.corpora)
     inputs = _fingerprint(options, rows, corpora)
     out = Path(options.out)
-    if is_current(out, inputs):
+    if is_current(out, inputs) and all((out / row.set).is_dir() for row in read_sets(out / "sets.tsv")):
         log(f"stage 1: {out} is complete and its inputs are unchanged; nothing to do")
         return
     sets: list[SetRow] = []
     reports: list[SetReport] = []
-    for row in tqdm(rows, desc="data sets", unit="set", disable=None):
+    for row in tqdm(rows, desc="data sets", unit="row"):
         builder = SetBuilder(row, corpora.root_of(row.corpus, options.corpora), out, options)
         row_reports = _build_row(builder, row, corpora, options)
         reports += row_reports

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from local.mini.espeak import Espeak, draw_voice
 from local.mini.layouts import LAYOUTS, Record, Spoken
-from local.mini.plan import CONFIG, MiniConfig, Part, held_out_texts, load_plan, train_count
+from local.mini.plan import CONFIG, DATASETS, LANGUAGES, MiniConfig, Part, held_out_texts, load_plan, train_count
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
 from zipperasr.data.datadir import write_lines
@@ -41,36 +41,41 @@ class Task:
     seed: int
 
 
-def make_corpora(out: Path, nj: int, config: str | Path = CONFIG, datasets: str | Path = "conf/datasets.tsv",
-                 languages: str | Path = "conf/languages.tsv") -> None:  # fmt: skip
+def make_corpora(
+    out: Path, nj: int, config: str | Path = CONFIG, datasets: str | Path = DATASETS, languages: str | Path = LANGUAGES
+) -> None:
     """Write all corpora and lists below `out`, unless they are there. Replaces only what an earlier run made."""
-    inputs = fingerprint(
-        config=Path(config), datasets=Path(datasets), languages=Path(languages), espeak=version("espeakng-loader"),
-        code=[Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("layouts.py", "plan.py")],
-        texts=[path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("texts/*"))
-               if path.is_file()],
-    )  # fmt: skip
-    if is_current(out, inputs):
+    inputs = _fingerprint(config, datasets, languages)
+    if all(is_current(folder, inputs) for folder in [out, *(out / name for name in [*LAYOUTS, "utt_ids"])]):
         log(f"stage 0: the mini corpora in {out} are complete and their inputs are unchanged; nothing to do")
         return
     sizes, rows, parts = load_plan(config, datasets, languages)
-    corpora = sorted({part.corpus for part in parts})
-    for name in [*corpora, "utt_ids"]:
+    for name in [*LAYOUTS, "utt_ids"]:
         _refuse_foreign(out / name)
     with contextlib.ExitStack() as stack:
-        roots = {name: stack.enter_context(atomic_path(out / name)) for name in [*corpora, "utt_ids"]}
+        roots = {name: stack.enter_context(atomic_path(out / name)) for name in [*LAYOUTS, "utt_ids"]}
         for root in roots.values():
             root.mkdir(parents=True)
             mark_current(root, inputs)  # says that stage 0 made it
         records = _speak_all(list(_tasks(parts, roots, sizes)), nj)
-        for corpus in corpora:
-            for language in sorted({part.language for part in parts if part.corpus == corpus}):
-                LAYOUTS[corpus].write_metadata(roots[corpus], language, records[corpus, language])
+        for (corpus, language), spoken in records.items():
+            LAYOUTS[corpus].write_metadata(roots[corpus], language, spoken)
         _write_lists(roots["utt_ids"], sizes, rows, records)
     mark_current(out, inputs)
     seconds = sum(record.duration_s for group in records.values() for record in group)
     count = sum(len(group) for group in records.values())
     log(f"stage 0: wrote {count} utterances, {seconds / 3600:.2f} h, of {len(records)} corpora and languages to {out}")
+
+
+def _fingerprint(config: str | Path, datasets: str | Path, languages: str | Path) -> dict[str, str]:
+    """The tables, and everything that decides how a sentence sounds and where it is written."""
+    folder = Path(__file__).parent
+    sources = sorted(path for path in folder.glob("texts/*") if path.is_file())
+    sources += [folder / name for name in ("corpora.py", "espeak.py", "layouts.py", "plan.py")]
+    return fingerprint(
+        config=Path(config), datasets=Path(datasets), languages=Path(languages), espeak=version("espeakng-loader"),
+        code=[path.read_text(encoding="utf-8") for path in sources],
+    )  # fmt: skip
 
 
 def _refuse_foreign(directory: Path) -> None:

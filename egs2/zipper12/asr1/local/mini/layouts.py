@@ -31,6 +31,10 @@ CV_RATES_HZ = (32_000, 48_000)
 CV_NUMBERS = {"test": 20_000_000, "dev": 21_000_000, "train": 22_000_000, "other": 23_000_000}
 SPEAKER_CAPACITY = 1_000  # numbers kept for a speaker's clips
 VIDEO_ID_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+WENETSPEECH_TREES = {
+    "L": "train/youtube/B00000", "dev": "dev/Y00000", "test_net": "test_net/Y00000", "test_meeting": "test_meeting/T00000",
+}  # fmt: skip
+WENETSPEECH_PREFIXES = {"L": "Y", "dev": "DEV_Y", "test_net": "TEST_NET_Y", "test_meeting": "TEST_MEETING_T"}
 PAUSES_S = (0.2, 0.7)  # between the segments of a long recording
 
 
@@ -190,14 +194,10 @@ class Msr86k:
 class WenetSpeech:
     """Long opus recordings: audio/TREE/AID.opus, cut by one WenetSpeech.json."""
 
-    TREES = {"L": "train/youtube/B00000", "dev": "dev/Y00000", "test_net": "test_net/Y00000",
-             "test_meeting": "test_meeting/T00000"}  # fmt: skip
-    PREFIXES = {"L": "Y", "dev": "DEV_Y", "test_net": "TEST_NET_Y", "test_meeting": "TEST_MEETING_T"}
-
     @staticmethod
     def write_audio(root, language, split, kind, speaker, spoken, rng) -> list[Record]:
-        aid = f"{WenetSpeech.PREFIXES[split]}{speaker:010d}_{_video_id(rng)}"
-        audio = f"audio/{WenetSpeech.TREES[split]}/{aid}.opus"
+        aid = f"{WENETSPEECH_PREFIXES[split]}{speaker:010d}_{_video_id(rng)}"
+        audio = f"audio/{WENETSPEECH_TREES[split]}/{aid}.opus"
         times = _write_recording(root / audio, spoken, rng)
         return [
             Record(f"{aid}_S{number:05d}", aid, split, kind, "".join(plain(item.written).split()), audio, *time)

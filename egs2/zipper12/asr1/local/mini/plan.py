@@ -17,6 +17,7 @@ from zipperasr.data.datasets import HELD_OUT, SETTINGS, DatasetRow, load_dataset
 from zipperasr.languages import LanguageTable
 
 CONFIG = "conf/mini/mini_corpora.yaml"
+DATASETS, LANGUAGES = "conf/datasets.tsv", "conf/languages.tsv"
 KINDS = ("test", "dev", "train")  # the order in which sentences are dealt out
 
 
