@@ -69,8 +69,6 @@ def write_run(root: Path, languages: Path) -> Path:
     (root / "dump" / "manifest").mkdir()
     packing = {"align": {"packs": 12, "fill": 0.9712}, "sft": {"packs": 7, "fill": 0.9}}
     (root / "dump" / "manifest" / "packing.json").write_text(json.dumps(packing), encoding="utf-8")
-        '{"align": {"packs": 12, "fill": 0.9712}, "sft": {"packs": 7, "fill": 0.9}}', "utf-8"
-    )
     (root / "data").mkdir()
     write_report(root / "data" / "report.tsv", [SetReport("train_mls_de", "train/de.txt", lines=3, unique_ids=2)])
     (lists / "train").mkdir(parents=True)

@@ -51,3 +51,9 @@ def test_machine_is_named():
     assert found["CPU"] and found["GPU"] and found["RAM"]
     assert versions()["python"] == platform.python_version()
     assert versions()["jiwer"][0].isdigit()
+
+
+def test_packing_of_another_form(tmp_path):
+    (tmp_path / "packing.json").write_text('{"fill": 0.9}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"packing.json: got .*, wanted facts by phase; rerun stage 3"):
+        packing_table(tmp_path / "packing.json")

@@ -94,6 +94,8 @@ def packing_table(path: Path) -> str:
     phases = read_json(path)
     if not phases:
         return ""
+    if not all(isinstance(values, dict) for values in phases.values()):
+        raise ValueError(f"{path}: got {phases}, wanted facts by phase; rerun stage 3")
     facts = list(dict.fromkeys(fact for values in phases.values() for fact in values))
     rows = [[phase, *(str(values.get(fact, "–")) for fact in facts)] for phase, values in phases.items()]
     return table(["phase", *(fact.replace("_", " ") for fact in facts)], rows)
