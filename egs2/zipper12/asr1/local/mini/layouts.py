@@ -32,8 +32,11 @@ CV_NUMBERS = {"test": 20_000_000, "dev": 21_000_000, "train": 22_000_000, "other
 SPEAKER_CAPACITY = 1_000  # numbers kept for a speaker's clips
 VIDEO_ID_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 WENETSPEECH_TREES = {
-    "L": "train/youtube/B00000", "dev": "dev/Y00000", "test_net": "test_net/Y00000", "test_meeting": "test_meeting/T00000",
-}  # fmt: skip
+    "L": "train/youtube/B00000",
+    "dev": "dev/Y00000",
+    "test_net": "test_net/Y00000",
+    "test_meeting": "test_meeting/T00000",
+}
 WENETSPEECH_PREFIXES = {"L": "Y", "dev": "DEV_Y", "test_net": "TEST_NET_Y", "test_meeting": "TEST_MEETING_T"}
 PAUSES_S = (0.2, 0.7)  # between the segments of a long recording
 
