@@ -1,0 +1,57 @@
+"""A module of two linear layers with a variant on both, every factor random: small enough for float64 checks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zipperasr.lora.base import LoraLinear
+from zipperasr.lora.inject import LanguageAdapters, inject
+
+CODES = ("de", "es", "ja")
+RANK, ALPHA, D_IN, D_OUT, D_LID = 4, 6.0, 7, 5, 9
+
+
+class Toy(nn.Module):
+    """Linear, GELU, linear."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(D_IN, D_OUT)
+        self.second = nn.Linear(D_OUT, D_IN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(functional.gelu(self.first(x)))
+
+
+def adapted_toy(variant: str, trained: bool = True, seed: int = 0) -> tuple[Toy, LanguageAdapters]:
+    """The toy with `variant` on both layers, in float64. trained: all factors random; else as they start."""
+    torch.manual_seed(seed)
+    toy = Toy()
+    adapters = inject(toy, variant, ["first", "second"], CODES, torch.randn(len(CODES), D_LID), RANK, ALPHA)
+    toy.double()
+    if trained:
+        with torch.no_grad():
+            for parameter in own_parameters(toy).values():
+                parameter.normal_()
+            if adapters.router is not None:
+                adapters.router.weight.normal_()  # p spreads over (0, 1)
+                adapters.router.bias.normal_()
+    return toy, adapters
+
+
+def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """What the variant added: everything but the wrapped layers."""
+    return {name: p for name, p in module.named_parameters() if ".base." not in name and not name.startswith("base.")}
+
+
+def factors(layer: LoraLinear) -> dict[str, Tensor]:
+    """A layer's factors by name, detached."""
+    return {name: parameter.detach() for name, parameter in own_parameters(layer).items()}
+
+
+def shares(adapters: LanguageAdapters, layer: LoraLinear, bank: int) -> Tensor | None:
+    """p of one layer and language: (rank,)."""
+    p = adapters.specific_shares()
+    return None if p is None else p[layer.layer_index, bank].double()
