@@ -118,9 +118,9 @@ def _check_audio(directory: Path, utt2spk: dict[str, str]) -> None:
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.add_argument("directories", nargs="+", help="data directories")
-    options.add_argument("--no-wav", action="store_true", help="no wav.scp is needed")
-    options.add_argument("--no-text", action="store_true", help="no text is needed")
-    options.add_argument("--no-feats", action="store_true", help="accepted as Kaldi's script does; feats are not read")
+    options.add_argument("--no_wav", action="store_true", help="no wav.scp is needed")
+    options.add_argument("--no_text", action="store_true", help="no text is needed")
+    options.add_argument("--no_feats", action="store_true", help="accepted as Kaldi's script does; feats are not read")
 
     def step(given) -> None:
         for directory in given.directories:
