@@ -1,0 +1,221 @@
+"""Stage 0 at mini scale, at reduced size: what is written is what the readers, lists and stages 1 and 2 expect."""
+
+from __future__ import annotations
+
+import filecmp
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from local import prepare as stage_0
+from local.mini import corpora
+from local.mini.corpora import make_corpora
+from local.mini.espeak import draw_voice
+from local.mini.plan import Part, held_out_texts, load_plan
+from local.mini.texts import make_sentences
+
+from zipperasr.corpora import read_corpus
+from zipperasr.data import format_audio, prepare
+from zipperasr.data.datadir import read_data_dir
+from zipperasr.data.lists import read_list
+from zipperasr.data.prepare import read_sets
+
+SIZES = {
+    "align_train": 24, "large_train": 4, "small_train_1h": 3, "small_train_30h": 6,
+    "dev": 2, "test": 3, "repeats": 1, "speaker_utts": 2, "seed": 7,
+}  # fmt: skip
+
+
+def write_sizes(path: Path, **changes: int) -> Path:
+    path.write_text("".join(f"{key}: {value}\n" for key, value in (SIZES | changes).items()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def tables(recipe: Path) -> list[str]:
+    return [str(recipe / "conf/datasets.tsv"), str(recipe / "conf/languages.tsv")]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, tables: list[str]) -> Path:
+    """All mini corpora, small."""
+    base = tmp_path_factory.mktemp("mini")
+    make_corpora(base / "downloads", 2, write_sizes(base / "sizes.yaml"), *tables)
+    return base
+
+
+def stage_1(base: Path, recipe: Path, setting: str) -> Path:
+    roots = base / "corpora.yaml"
+    text = (recipe / "conf/mini/corpora.yaml").read_text()
+    roots.write_text(text.replace(" downloads/", f" {base}/downloads/"))
+    out = base / f"data_{setting}"
+    tables = [f"--datasets={recipe / 'conf/datasets.tsv'}", f"--languages={recipe / 'conf/languages.tsv'}"]
+    assert prepare.main([*tables, f"--corpora={roots}", f"--setting={setting}", f"--out={out}", "--nj=2"]) == 0
+    return out
+
+
+def test_readers_find_every_planned_utterance(made: Path, tables: list[str]):
+    _, _, parts = load_plan(made / "sizes.yaml", *tables)
+    planned = Counter()
+    for part in parts:
+        planned[part.corpus, part.language, part.split] += len(part.sentences)
+
+    for (corpus, language, split), count in planned.items():
+        found = list(read_corpus(corpus, made / "downloads" / corpus, language, split))
+        assert len(found) == count, (corpus, language, split)
+        assert all(utterance.audio.is_file() and utterance.text for utterance in found)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "language", "split", "codec", "rates"),
+    [
+        ("mls", "de", "train", "FLAC", {16_000}),
+        ("mls", "pt", "test", "OGG", {16_000}),
+        ("commonvoice", "ar", "validated", "MP3", {32_000, 48_000}),
+        ("librispeech", "en", "test-clean", "FLAC", {16_000}),
+        ("msr86k", "ru", "train", "WAV", {16_000}),
+        ("wenetspeech", "zh", "L", "OGG", {16_000}),
+    ],
+)
+def test_codecs_are_those_of_the_real_corpora(
+    made: Path, corpus: str, language: str, split: str, codec: str, rates: set[int]
+):
+    utterances = list(read_corpus(corpus, made / "downloads" / corpus, language, split))
+    headers = [soundfile.info(str(utterance.audio)) for utterance in utterances]
+
+    assert {header.format for header in headers} == {codec}
+    assert {header.samplerate for header in headers} <= rates
+    for utterance, header in zip(utterances, headers, strict=True):
+        last_s = utterance.end_s or utterance.duration_s or header.duration
+        assert last_s <= header.duration + 0.1
+
+
+def test_transcripts_have_each_corpus_own_form(made: Path):
+    def texts(corpus: str, language: str, split: str) -> list[str]:
+        return [utterance.text for utterance in read_corpus(corpus, made / "downloads" / corpus, language, split)]
+
+    assert all(text == text.upper() and "." not in text for text in texts("librispeech", "en", "dev-clean"))
+    assert all(text == text.lower() and "." not in text for text in texts("mls", "es", "train"))
+    assert all(text[0].isupper() and text[-1] in ".?!" for text in texts("commonvoice", "pt", "validated"))
+    assert all(not set(text) & set(" 。，？") for text in texts("wenetspeech", "zh", "test_net"))
+
+
+def test_test_and_dev_texts_are_in_no_training_set(made: Path, tables: list[str]):
+    _, _, parts = load_plan(made / "sizes.yaml", *tables)
+    held_out = held_out_texts(made / "sizes.yaml", *tables)
+
+    assert set(held_out) == {part.language for part in parts}
+    for part in parts:
+        written = {sentence.written for sentence in part.sentences}
+        assert bool(written & held_out[part.language]) == (part.kind != "train")
+
+
+def test_more_training_sentences_leave_the_test_texts_as_they_are(made: Path, tmp_path: Path, tables: list[str]):
+    larger = write_sizes(tmp_path / "larger.yaml", align_train=80, small_train_30h=50)
+
+    assert held_out_texts(larger, *tables) == held_out_texts(made / "sizes.yaml", *tables)
+
+
+def test_lists_have_the_authors_names_and_some_repeats(made: Path, recipe: Path):
+    lines = (recipe / "conf/utt_ids.tsv").read_text().splitlines()
+    published = {line.split("\t")[1] for line in lines if not line.startswith("#")}
+    root = made / "downloads/utt_ids"
+
+    assert {str(path.relative_to(root)) for path in root.rglob("*.txt")} == published
+    for name in published:
+        counts = read_list(root / name)
+        assert sum(counts.values()) == len(counts) + SIZES["repeats"]
+
+
+@pytest.mark.parametrize("setting", ["1h", "30h"])
+def test_stage_1_builds_every_set_of_the_table(made: Path, recipe: Path, setting: str):
+    data = stage_1(made, recipe, setting)
+
+    sizes = {row.set: len(read_data_dir(data / row.set)) for row in read_sets(data / "sets.tsv")}
+    small = SIZES[f"small_train_{setting}"]
+    pt = "commonvoice" if setting == "1h" else "mls"
+    assert {sizes[name] for name in ("train_commonvoice_ar", "train_commonvoice_ko", f"train_{pt}_pt")} == {small}
+    assert sizes["train_mls_de"] == sizes["train_commonvoice_th"] == SIZES["large_train"]
+    assert sizes["train_msr86k_en"] + sizes["dev_msr86k_en"] == SIZES["align_train"]
+    assert {count for name, count in sizes.items() if name.startswith("test_")} == {SIZES["test"]}
+
+
+def test_stage_2_quarantines_nothing(made: Path, recipe: Path):
+    data = stage_1(made, recipe, "1h")
+    out = made / "dump/raw"
+
+    assert format_audio.main([f"--data={data}", f"--out={out}", "--nj=2"]) == 0
+
+    for row in read_sets(out / "sets.tsv"):
+        assert (out / row.set / "quarantine.tsv").read_text() == "utt\treason\n"
+        expected = {entry.utt: entry.duration_s for entry in read_data_dir(data / row.set)}
+        for entry in read_data_dir(out / row.set):
+            assert entry.duration_s == pytest.approx(expected[entry.utt], abs=0.1)
+
+
+def test_same_seed_gives_the_same_corpora_for_any_number_of_processes(tmp_path: Path, recipe: Path, tables: list[str]):
+    lines = (recipe / "conf/datasets.tsv").read_text().splitlines()
+    wanted = ("phase\t", "sft\tmls\tde", "sft\tcommonvoice\tar", "align\twenetspeech")
+    few = tmp_path / "few.tsv"
+    few.write_text("".join(line + "\n" for line in lines if line.startswith(wanted)))
+    sizes = write_sizes(tmp_path / "sizes.yaml", align_train=4)
+    for nj in (1, 2):
+        make_corpora(tmp_path / f"nj{nj}", nj, sizes, few, tables[1])
+
+    one, two = tmp_path / "nj1", tmp_path / "nj2"
+    files = [str(path.relative_to(one)) for path in one.rglob("*") if path.is_file()]
+    _, different, missing = filecmp.cmpfiles(one, two, files, shallow=False)
+    assert len(files) > 40 and not missing
+    for name in different:  # the encoder gives each Ogg stream a random serial number
+        assert name.endswith(".opus")
+        assert np.array_equal(*(soundfile.read(folder / name)[0] for folder in (one, two)))
+
+
+@pytest.mark.parametrize(("kind", "voices"), [("train", "train"), ("dev", "train"), ("test", "test")])
+def test_test_speakers_have_voices_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, voices: str
+):
+    asked = []
+
+    def draw(rng, split):
+        asked.append(split)
+        return draw_voice(rng, split)
+
+    monkeypatch.setattr(corpora, "draw_voice", draw)
+    part = Part("mls", "de", "train", kind, tuple(make_sentences("de", 3, 1, "recipe")))
+
+    records = corpora._speak(corpora.Task(tmp_path, part, first_speaker=0, speaker_utts=2, seed=1))
+
+    assert asked == [voices, voices]
+    assert [record.speaker for record in records] == ["100", "100", "137"]
+
+
+def test_finished_corpora_are_not_made_again(made: Path, tables: list[str], capsys: pytest.CaptureFixture):
+    make_corpora(made / "downloads", 2, made / "sizes.yaml", *tables)
+
+    assert "nothing to do" in capsys.readouterr().err
+
+
+def test_directory_that_stage_0_did_not_make_is_left_alone(tmp_path: Path, tables: list[str]):
+    (tmp_path / "downloads/mls").mkdir(parents=True)
+
+    with pytest.raises(ValueError, match=r"mls: exists, and no mini scale stage 0 made it; move it away"):
+        make_corpora(tmp_path / "downloads", 1, write_sizes(tmp_path / "sizes.yaml"), *tables)
+
+
+def test_full_scale_names_everything_that_is_missing(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.chdir(recipe)
+    weights = [f"--encoder={tmp_path}", f"--llm={tmp_path}"]
+    (tmp_path / "corpora.yaml").write_text(
+        (recipe / "conf/full/corpora.yaml").read_text().replace("downloads/", f"{tmp_path}/")
+    )
+
+    assert stage_0.main(["--scale=full", f"--corpora={tmp_path / 'corpora.yaml'}", *weights]) == 1
+
+    table, error = capsys.readouterr()
+    assert table.count("\n") == 1 + 17 + 31 + 2
+    assert "19 of 50 things are missing" in error
