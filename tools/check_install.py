@@ -39,7 +39,7 @@ class Check(NamedTuple):
     """One row: `run` returns a remark, or raises one of FAILURES."""
 
     name: str
-    package: str  # the distribution whose version is shown; empty if `run`'s remark says it
+    package: str  # the distribution whose version is shown, or empty
     run: Callable[[], str]
     required: bool = True
 
@@ -231,16 +231,22 @@ CHECKS = [
 ]
 
 
+def installed_version(package: str) -> str:
+    """The version of an installed distribution; `-` if it is absent or the row has none."""
+    try:
+        return importlib.metadata.version(package) if package else "-"
+    except importlib.metadata.PackageNotFoundError:
+        return "-"
+
+
 def row(check: Check) -> tuple[bool, str]:
     """Run one check. Returns whether the installation may count on it, and its line of the table."""
     try:
-        version = importlib.metadata.version(check.package) if check.package else "-"
         works, remark = True, check.run()
     except FAILURES as error:
-        version = "-" if isinstance(error, importlib.metadata.PackageNotFoundError) else "?"
         works, remark = False, " ".join(f"{type(error).__name__}: {error}".split())
     mark = "yes" if works else ("NO" if check.required else "no (optional)")
-    return works or not check.required, f"{check.name:<19}{version:<14}{mark:<15}{remark}"
+    return works or not check.required, f"{check.name:<19}{installed_version(check.package):<14}{mark:<15}{remark}"
 
 
 def main() -> int:

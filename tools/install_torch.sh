@@ -9,19 +9,19 @@ here=$(dirname "$0")
 . "${here}/torch_version.sh"
 python=${1:-python3}
 
-if "${python}" -c "import torch; assert torch.__version__.split('+')[0] == '${torch_version}'" 2>/dev/null; then
-    log "set-up: torch ${torch_version} is there"
+installed=$("${python}" -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null || true)
+if [ "${installed%%+*}" = "${torch_version}" ]; then
+    log "set-up: torch ${installed} is there"
     exit
 fi
-install() { "${python}" -m pip install --quiet --constraint "${here}/../requirements/constraints.txt" "$@"; }
 
 if has_gpu; then
     log "set-up: torch ${torch_version} for CUDA"
-    install "torch==${torch_version}"
-elif install "torch==${torch_version}+cpu" 2>/dev/null; then
+    "${python}" -m pip install -qq "torch==${torch_version}"
+elif "${python}" -m pip install -qq "torch==${torch_version}+cpu" 2>/dev/null; then
     log "set-up: torch ${torch_version}, CPU build"
 else
-    log "set-up: pip finds no CPU build of torch ${torch_version} here, so it takes the standard build (gigabytes of" \
-        "CUDA libraries that stay unused); PIP_EXTRA_INDEX_URL may name PyTorch's CPU index, see pytorch.org"
-    install "torch==${torch_version}"
+    log "set-up: pip finds no CPU build of torch ${torch_version}, so it takes the standard one with gigabytes of" \
+        "CUDA libraries; stop here and set PIP_EXTRA_INDEX_URL to PyTorch's CPU index (see pytorch.org) to avoid that"
+    "${python}" -m pip install -qq "torch==${torch_version}"
 fi

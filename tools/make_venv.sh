@@ -15,7 +15,7 @@ elif "${python}" -m pip --version >/dev/null 2>&1; then
     log "set-up: no venv module for ${python}; taking virtualenv from the package index"
     bootstrap=$(mktemp -d)
     trap 'rm -rf "${bootstrap}"' EXIT
-    "${python}" -m pip install --quiet --target "${bootstrap}" virtualenv
+    "${python}" -m pip install -qq --target "${bootstrap}" virtualenv
     PYTHONPATH=${bootstrap} "${python}" -m virtualenv --quiet "${venv}"
 else
     die "${python} has neither venv, virtualenv nor pip: on Debian or Ubuntu, apt-get install python3-venv"

@@ -7,18 +7,19 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . utils/log.sh
-
-python=$(tools/find_python.sh)
-log "set-up: $("${python}" --version), $(command -v "${python}")"
+export PIP_CONSTRAINT=$PWD/requirements/constraints.txt
 
 if [ ! -x .venv/bin/pip ]; then
+    python=$(tools/find_python.sh)
+    log "set-up: .venv with $("${python}" --version) ($(command -v "${python}"))"
     rm -rf .venv
     tools/make_venv.sh "${python}" .venv
 fi
 tools/install_torch.sh .venv/bin/python
-log "set-up: the toolkit and the pinned versions of what it needs"
-.venv/bin/python -m pip install --quiet --constraint requirements/constraints.txt --editable '.[espnet,dev]'
+log "set-up: the toolkit and what it needs, at the pinned versions"
+.venv/bin/python -m pip install -qq --editable '.[espnet,dev]'
 tools/install_espnet.sh .venv/bin/python
+log "set-up: check that every component works"
 .venv/bin/python tools/check_install.py
 log "set-up: done in ${SECONDS} s"
 echo "${SECONDS}" >.venv/.installed

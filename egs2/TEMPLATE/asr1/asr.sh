@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Zipper-LoRA multilingual speech recognition, from corpora to a scored report.
+#
+# Usage: ./asr.sh [--stage N] [--stop-stage N] [--scale mini|full] [options]
+#
+#   0  corpora and backbones (mini: made here; full: checked)   5  alignment: encoder, projector, LLM LoRA
+#   1  data directories in Kaldi's form                         6  adaptation to the target languages: --lora
+#   2  audio at 16 kHz, one utterance each                      7  decoding
+#   3  manifest and same-language packs                         8  scoring
+#   4  language embeddings from Whisper's decoder               9  RESULTS.md and figures
+#
+# A finished stage does nothing twice, an interrupted one goes on. Every step's own options: python3 -m MODULE --help.
+set -euo pipefail
+
+stage=0               # first stage to run
+stop_stage=9          # last stage to run
+scale=mini            # mini: synthetic speech, two cores, minutes; full: the paper's experiment
+dry_run=false         # full scale: print sizes, memory, steps and what is missing, then stop
+setting=1h            # 1h or 30h: how much the four small languages have
+lora=zipper_soft      # encoder-side LoRA: vanilla, independent, zipper_static, zipper_hard, zipper_soft
+regime=chunked        # chunked or full: how much of an utterance the encoder sees at once
+lid_mode=token        # token or state: which language embedding the router reads
+seed=1                # of initialisation, packs and chunk lengths
+tag=                  # added to the name of the adapted model, such as _seed2
+train_args=           # settings over conf/SCALE/align.yaml and sft.yaml, such as "lr=1e-3 epochs=2"
+decode_args=          # settings over conf/SCALE/decode.yaml, such as "beam=4 batch_size=8"
+strict_lists=false    # make every flaw of the utterance lists an error
+train_backbones=false # mini: train the backbones anew instead of taking those that come with the project
+skip_data_prep=false  # skip stages 0 to 3
+skip_train=false      # skip stages 4 to 6
+skip_eval=false       # skip stages 7 to 9
+nj=$(nproc)            # processes for data preparation
+ngpu=0                # GPUs on this machine; 0 computes on the CPU
+nproc=1               # training processes where there is no GPU
+num_nodes=1           # machines that train together
+node_rank=0           # this machine's number among them; known under Slurm
+master=localhost:29500 # host and port of machine 0
+hostfile=             # DeepSpeed's list of machines, instead of the three above
+datadir=              # data directories   [data, data_full, with _30h]
+dumpdir=              # audio and manifest [dump, dump_full, with _30h]
+expdir=               # models and results [exp, exp_full]
+
+INVOCATION="$0 $*"
+. ./path.sh
+. ./cmd.sh
+. utils/log.sh
+. utils/parse_options.sh
+. utils/stage.sh
+[[ $# -eq 0 ]] || options_error "unexpected argument '$1'"
+
+suffix=$([[ ${scale} == mini ]] || echo "_${scale}")
+small=$([[ ${setting} == 1h ]] || echo "_${setting}")
+: "${datadir:=data${suffix}${small}}" "${dumpdir:=dump${suffix}${small}}" "${expdir:=exp${suffix}}"
+conf=conf/${scale}
+raw=${dumpdir}/raw
+manifest=${dumpdir}/manifest
+lid=${expdir}/lid
+align=${expdir}/align_${regime}
+sft=${expdir}/sft_${lora}_${regime}${small}${tag}
+read -ra train_set <<<"${train_args}"
+read -ra decode_set <<<"${decode_args}"
+
+python3 -m zipperasr.preflight --conf "${conf}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
+    --ngpu "${ngpu}" --train_set "${train_set[@]}" --decode_set "${decode_set[@]}"
+
+if [[ ${dry_run} == true ]]; then
+    exec python3 -m zipperasr.dry_run --scale "${scale}"
+fi
+
+if in_stage 0 "corpora and backbones -> downloads, exp/backbones"; then
+    on_cpu local.prepare --scale "${scale}" --corpora "${conf}/corpora.yaml" --train_backbones "${train_backbones}" \
+        --nj "${nj}"
+fi
+
+if in_stage 1 "data directories: corpora -> ${datadir}"; then
+    on_cpu zipperasr.data.prepare --corpora "${conf}/corpora.yaml" --setting "${setting}" --out "${datadir}" \
+        --strict_lists "${strict_lists}" --nj "${nj}"
+fi
+
+if in_stage 2 "audio: ${datadir} -> ${raw}"; then
+    on_cpu zipperasr.data.format_audio --data "${datadir}" --out "${raw}" --nj "${nj}"
+fi
+
+if in_stage 3 "manifest and packs: ${raw} -> ${manifest}"; then
+    on_cpu zipperasr.data.manifest --raw "${raw}" --model "${conf}/model.yaml" --out "${manifest}"
+fi
+
+if in_stage 4 "language embeddings: Whisper's decoder -> ${lid}"; then
+    on_gpu zipperasr.lid.run --model "${conf}/model.yaml" --manifest "${manifest}" --out "${lid}"
+fi
+
+if in_stage 5 "alignment: ${manifest} -> ${align}"; then
+    on_all_gpus zipperasr.train.run --phase align --model "${conf}/model.yaml" --config "${conf}/align.yaml" \
+        --regime "${regime}" --manifest "${manifest}" --out "${align}" --seed "${seed}" --set "${train_set[@]}"
+fi
+
+if in_stage 6 "adaptation with ${lora}: ${align} -> ${sft}"; then
+    on_all_gpus zipperasr.train.run --phase sft --model "${conf}/model.yaml" --config "${conf}/sft.yaml" \
+        --regime "${regime}" --lora "${lora}" --lid "${lid}" --lid_mode "${lid_mode}" --init "${align}" \
+        --manifest "${manifest}" --out "${sft}" --seed "${seed}" --set "${train_set[@]}"
+fi
+
+if in_stage 7 "decoding: ${align}, ${sft}"; then
+    on_gpu zipperasr.decode.run --exp "${align}" "${sft}" --config "${conf}/decode.yaml" --manifest "${manifest}" \
+        --set "${decode_set[@]}"
+fi
+
+if in_stage 8 "scoring: ${align}, ${sft}"; then
+    on_cpu zipperasr.score.run --decode_dir "${align}"/decode_*/ "${sft}"/decode_*/ --raw "${raw}"
+fi
+
+if in_stage 9 "report: ${expdir} -> RESULTS.md, ${expdir}/figures"; then
+    on_cpu zipperasr.report.run --exp "${expdir}" --data "${datadir}" --dump "${dumpdir}" --raw "${raw}" \
+        --corpora "${conf}/corpora.yaml" --command "${INVOCATION}" --out RESULTS.md
+fi

@@ -1,0 +1,14 @@
+# shellcheck shell=bash
+# Sourced by every script of a recipe: the project's Python, or the active one, and where the modules lie.
+
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../.." && pwd)
+
+if [[ -x ${root}/.venv/bin/python3 ]]; then
+    export PATH=${root}/.venv/bin:${PATH}
+fi
+if [[ -x ${root}/tools/sctk/bin/sclite ]]; then
+    export PATH=${root}/tools/sctk/bin:${PATH}
+fi
+export PYTHONPATH=${root}:${PWD}${PYTHONPATH:+:${PYTHONPATH}}
+export LC_ALL=C.UTF-8 PYTHONUTF8=1
+export TOKENIZERS_PARALLELISM=false

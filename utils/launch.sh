@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Start a Python module in one process, or in many on one machine or several.
+#
+# Usage: utils/launch.sh [options] -m MODULE ARGUMENTS ...
+# One process is plain Python. Several are started by torchrun: run the same command on each machine, or once under
+# Slurm (srun), which tells each machine its number. With a host file DeepSpeed's launcher starts them all by ssh.
+set -euo pipefail
+
+nproc=1                # processes on this machine, one for each GPU in use
+num_nodes=1            # machines
+node_rank=0            # this machine's number, from 0; under Slurm it is known
+master=localhost:29500 # host and port of machine 0; under Slurm the host is known
+hostfile=              # DeepSpeed's list of machines, `host slots=4` a line; takes the place of the three above
+. "$(dirname "$0")/log.sh"
+. "$(dirname "$0")/parse_options.sh"
+
+if [[ ${1-} != -m || $# -lt 2 ]]; then
+    options_error "wanted -m MODULE, got '$*'"
+fi
+
+if [[ -n ${hostfile} ]]; then
+    [[ -r ${hostfile} ]] || die "${hostfile}: no such host file"
+    shift
+    exec deepspeed --hostfile "${hostfile}" --num_gpus "${nproc}" --module "$@"
+fi
+if ((nproc == 1 && num_nodes == 1)); then
+    exec python3 "$@"
+fi
+if ((num_nodes > 1)) && [[ -n ${SLURM_JOB_NODELIST-} ]]; then
+    node_rank=${SLURM_NODEID}
+    master=$(scontrol show hostnames "${SLURM_JOB_NODELIST}" | head -n 1):${master#*:}
+fi
+exec torchrun --nnodes "${num_nodes}" --node_rank "${node_rank}" --nproc_per_node "${nproc}" \
+    --master_addr "${master%:*}" --master_port "${master#*:}" "$@"

@@ -1,0 +1,64 @@
+"""Before the first stage: read every setting that a later stage will read, so that a slip costs seconds.
+
+In: the recipe's tables and conf/SCALE. Out: nothing, or one line that names the first slip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from zipperasr.cli import nearest, parser, run_step
+from zipperasr.config import load_yaml, parse_overrides
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises ValueError or FileNotFoundError for an unknown scale, setting, variant, key, language or device."""
+    import torch
+
+    from zipperasr.data.datasets import SETTINGS, load_corpora, load_datasets
+    from zipperasr.decode.config import DecodeConfig
+    from zipperasr.languages import LanguageTable
+    from zipperasr.lora import variant_class
+    from zipperasr.model.config import REGIMES, ModelConfig
+    from zipperasr.train.config import TrainConfig
+
+    conf: Path = options.conf
+    _choose("scale", conf.name, sorted(path.name for path in conf.parent.iterdir() if path.is_dir()))
+    _choose("setting", options.setting, SETTINGS)
+    _choose("regime", options.regime, REGIMES)
+    variant_class(options.lora)
+    load_datasets(options.datasets, options.setting, LanguageTable.load(options.languages))
+    load_corpora(conf / "corpora.yaml")
+    load_yaml(ModelConfig, conf / "model.yaml")
+    for phase in ("align", "sft"):
+        load_yaml(TrainConfig, conf / f"{phase}.yaml", parse_overrides(options.train_set))
+    load_yaml(DecodeConfig, conf / "decode.yaml", parse_overrides(options.decode_set))
+    if options.ngpu > torch.cuda.device_count():
+        raise ValueError(
+            f"--ngpu {options.ngpu}: torch sees {torch.cuda.device_count()} GPUs; see tools/check_install.py"
+        )
+
+
+def _choose(what: str, got: str, known: list[str] | tuple[str, ...]) -> None:
+    if got not in known:
+        raise ValueError(f"unknown {what} {got!r}; {nearest(got, list(known))}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--conf", type=Path, default=Path("conf/mini"), help="the scale's configuration")
+    options.add_argument("--datasets", type=Path, default=Path("conf/datasets.tsv"), help="the data set table")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="the language table")
+    options.add_argument("--setting", default="1h", help="size of the four small languages")
+    options.add_argument("--lora", default="zipper_soft", help="encoder-side LoRA")
+    options.add_argument("--regime", default="chunked", help="how the encoder sees an utterance")
+    options.add_argument("--ngpu", type=int, default=0, help="GPUs asked for")
+    options.add_argument("--train_set", nargs="*", default=[], metavar="KEY=VALUE", help="over align.yaml and sft.yaml")
+    options.add_argument("--decode_set", nargs="*", default=[], metavar="KEY=VALUE", help="over decode.yaml")
+    return run_step(check, options.parse_args(argv), "preflight")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

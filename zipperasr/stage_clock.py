@@ -1,0 +1,106 @@
+"""Run one command; record how long it took and how much memory it and its children held at most.
+
+In: a command. Out: one line appended to exp/stages.tsv, and the command's own exit status.
+Memory is sampled twice a second and pages shared between processes count once (PSS), so a short peak may be missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+
+from zipperasr.cli import log, parser
+
+HEADER = ("stage", "description", "wall_s", "peak_rss_mb", "when")
+SAMPLE_EVERY_S = 0.5
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def run_timed(command: list[str]) -> tuple[int, float, float]:
+    """Run `command`. Returns its exit status, wall time in seconds and peak memory in MB."""
+    start = time.monotonic()
+    with subprocess.Popen(command) as child:
+        passed_on = {number: signal.signal(number, lambda number, _: child.send_signal(number)) for number in _SIGNALS}
+        try:
+            peak_mb = _watch(child)
+        finally:
+            for number, handler in passed_on.items():
+                signal.signal(number, handler)
+    return _exit_status(child.returncode), time.monotonic() - start, peak_mb
+
+
+def _watch(child: subprocess.Popen) -> float:
+    """Sample the tree of `child` until it ends. Returns the highest sum in MB."""
+    peak_mb = 0.0
+    while True:
+        peak_mb = max(peak_mb, _tree_mb(child.pid))
+        try:
+            child.wait(SAMPLE_EVERY_S)
+            return peak_mb
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _tree_mb(pid: int) -> float:
+    try:
+        process = psutil.Process(pid)
+        return sum(_process_mb(one) for one in [process, *process.children(recursive=True)])
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def _process_mb(process: psutil.Process) -> float:
+    try:
+        return process.memory_full_info().pss / 2**20
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return 0.0  # it ended between being listed and being measured
+    except (psutil.AccessDenied, AttributeError):  # another user's process, or a system without PSS
+        return process.memory_info().rss / 2**20
+
+
+def _exit_status(returncode: int) -> int:
+    """A signal becomes 128 + its number, as shells report it."""
+    return 128 - returncode if returncode < 0 else returncode
+
+
+def append_row(path: Path, stage: str, description: str, wall_s: float, peak_mb: float) -> None:
+    """Add one line; the header if the file is new. Several stages may write at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        row = (stage, description, f"{wall_s:.1f}", f"{peak_mb:.0f}", f"{datetime.now():%Y-%m-%dT%H:%M:%S}")
+        lines = [row] if stream.tell() else [HEADER, row]
+        stream.write("".join("\t".join(line) + "\n" for line in lines))
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--table", type=Path, default=Path("exp/stages.tsv"), help="the table to append to")
+    options.add_argument("--stage", required=True, help="the stage's number")
+    options.add_argument("--description", required=True, help="what it does, in a few words")
+    options.add_argument("command", nargs=argparse.REMAINDER, help="after --, the command and its arguments")
+    arguments = sys.argv[1:] if argv is None else argv
+    if "--" not in arguments:
+        options.error("wanted -- and a command")
+    cut = arguments.index("--")
+    chosen, command = options.parse_args(arguments[:cut]), arguments[cut + 1 :]
+    if not command:
+        options.error("wanted a command after --")
+    status, wall_s, peak_mb = run_timed(command)
+    log(f"stage {chosen.stage}: {'done' if status == 0 else 'FAILED'} in {wall_s:.0f} s, at most {peak_mb:.0f} MB")
+    if status == 0 and os.environ.get("SLURM_NODEID", "0") == "0":  # one row, also where many machines share a stage
+        append_row(chosen.table, chosen.stage, " ".join(chosen.description.split()), wall_s, peak_mb)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
