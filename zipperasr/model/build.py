@@ -13,9 +13,11 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, Qwen3ForCausalLM, WhisperModel
+from transformers.utils import logging
 
 from zipperasr.cli import nearest
 from zipperasr.lora.inject import inject
+from zipperasr.model.checkpoint import few
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.encoder import LORA_TARGETS, SpeechEncoder
 from zipperasr.model.projector import GatedProjector
@@ -107,14 +109,19 @@ def _is_adapter(model: SpeechLLM, name: str) -> bool:
 
 def _load(model_class, path: str, dtype: torch.dtype):
     check_local(path)
-    model, report = model_class.from_pretrained(path, dtype=dtype, output_loading_info=True)
-    tied = {"lm_head.weight"}
-    missing = sorted(set(report["missing_keys"]) - tied)
-    mismatched = [str(key) for key in report["mismatched_keys"]]
-    if missing or mismatched:
-        raise ValueError(
-            f"{path}: weights do not fit {model_class.__name__}: missing {missing}, mismatched {mismatched}"
-        )
+    logging.disable_progress_bar()  # a bar per model, gone in a tenth of a second
+    model, report = model_class.from_pretrained(
+        path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+    )  # mismatched tensors are reported below, all at once
+    heads = {"lm_head.weight", "proj_out.weight"}  # tied to the embedding: files may have them or not
+    wrong = {
+        "missing": set(report["missing_keys"]) - heads,
+        "unexpected": set(report["unexpected_keys"]) - heads,
+        "misshapen": {str(key[0]) for key in report["mismatched_keys"]},
+    }
+    if any(wrong.values()):
+        facts = "; ".join(f"{what} {few(sorted(names))}" for what, names in wrong.items())
+        raise ValueError(f"{path}: weights do not fit {model_class.__name__}: {facts}")
     return model
 
 

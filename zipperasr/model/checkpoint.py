@@ -53,7 +53,7 @@ def load_trained(model: SpeechLLM, path: str | Path) -> int:
         loaded = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     missing, unexpected = sorted(expected.keys() - loaded.keys()), sorted(loaded.keys() - expected.keys())
     if missing or unexpected:
-        raise ValueError(f"{path}: does not fit this model: missing {_few(missing)}; unexpected {_few(unexpected)}")
+        raise ValueError(f"{path}: does not fit this model: missing {few(missing)}; unexpected {few(unexpected)}")
     for name, tensor in loaded.items():
         if _has_banks(name):
             tensor = _in_model_order(tensor, codes, model.adapters.language_codes, f"{path}: {name}")
@@ -77,7 +77,8 @@ def _has_banks(name: str) -> bool:
     return name.rpartition(".")[2] in BANK_NAMES or name == EMBEDDINGS
 
 
-def _few(names: list[str]) -> str:
+def few(names: list[str]) -> str:
+    """At most four names, and how many more there are."""
     shown = ", ".join(names[:4]) or "none"
     return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
 

@@ -51,6 +51,7 @@ class SpeechEncoder(nn.Module):
                 f"segments of {min(lengths)} to {max(lengths)} mel frames; wanted 1 to {self.max_mel_frames}"
             )
         frames = [(length + 1) // 2 for length in lengths]
+        mel = mel.to(self.whisper.conv1.weight.dtype)
         hidden = self._convolve(mel, lengths, frames)
         hidden = hidden + self.whisper.embed_positions.weight[ragged.positions(frames, mel.device)]
         for layer in self.whisper.layers:

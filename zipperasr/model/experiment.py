@@ -83,6 +83,8 @@ def load_model(directory: Path, dtype: torch.dtype = torch.float32) -> SpeechLLM
         add_adapters(model, experiment.model, experiment.lora, experiment.languages, lid)
     set_trainable(model, experiment.phase)
     load_trained(model, directory / WEIGHTS)
+    for parameter in model.parameters():  # new modules start in float32; buffers stay so, as in DeepSpeed
+        parameter.data = parameter.data.to(dtype)
     return model
 
 

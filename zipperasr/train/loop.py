@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,15 @@ class Trainer:
                     str(self.out / "checkpoints"), tag=f"step-{done}", client_state={"step": done}
                 )
         records.close()
+
+    def _save_checkpoint(self, step: int) -> None:
+        """DeepSpeed's checkpoint; the newest and the one before it are kept."""
+        directory = self.out / "checkpoints"
+        self.engine.save_checkpoint(str(directory), tag=f"step-{step}", client_state={"step": step})
+        if distributed.get_rank() == 0:
+            steps = sorted(int(path.name.removeprefix("step-")) for path in directory.glob("step-*"))
+            for old in steps[:-2]:
+                shutil.rmtree(directory / f"step-{old}")
 
     def _step(self, step: int, batches) -> float:
         """Forward, backward and update on global batch `step`. Returns the loss per label of this rank."""

@@ -1,0 +1,22 @@
+"""How hypotheses are found, as conf/*/decode.yaml says it. All of it is ours: the paper names no decoding settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """One decoding."""
+
+    beam: int = 1  # 1: greedy
+    batch_positions: int = 2048  # prompt and speech positions per batch, padding included
+    batch_size: int = 16  # utterances per batch at most
+    tokens_per_s: float = 12.0  # longest transcript, by the audio: tokens per second ...
+    tokens_floor: int = 16  # ... and this many more
+    length_penalty: float = 1.0  # beam search only
+    precision: str = "fp32"  # fp32 | bf16
+
+    @property
+    def name(self) -> str:
+        return "greedy" if self.beam == 1 else f"beam{self.beam}"

@@ -1,0 +1,129 @@
+"""Stage 7: decode the test sets with trained models.
+
+In: training directories, manifests. Out: <exp>/decode_<method>_<regime>/<test set>/{text,rtf.json}. The alignment
+decodes the test sets of its own phase, an SFT model all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
+from zipperasr.cli import log, parser, run_step
+from zipperasr.config import load_yaml, parse_overrides
+from zipperasr.data.batches import Example
+from zipperasr.data.loader import ExampleReader
+from zipperasr.data.manifest import Manifest, read_sets
+from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.search import transcribe_batch
+from zipperasr.languages import LanguageTable
+from zipperasr.model.build import load_tokenizer
+from zipperasr.model.config import REGIMES
+from zipperasr.model.experiment import Experiment, load_model
+from zipperasr.model.segments import segment_frames
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--exp", type=Path, nargs="+", required=True, help="training directories")
+    options.add_argument("--manifest", type=Path, default=Path("dump/manifest"), help="stage 3's manifests")
+    options.add_argument("--config", type=Path, required=True, help="decode.yaml")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
+    options.add_argument("--regime", choices=REGIMES, default=None, help="default: the one the model was trained in")
+    options.add_argument("--sets", nargs="*", default=None, help="test sets; default: those of the model's phase")
+    options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings that override --config")
+    return run_step(_run, options.parse_args(argv), "zipperasr.decode.run")
+
+
+def _run(options: argparse.Namespace) -> None:
+    config = load_yaml(DecodeConfig, options.config, parse_overrides(options.set))
+    table = LanguageTable.load(options.languages)
+    for exp in options.exp:
+        experiment = Experiment.load(exp)
+        regime = options.regime or experiment.regime
+        chunk_s = experiment.model.decode_chunk_s
+        chunk_frames = segment_frames(chunk_s) if regime == "chunked" else None
+        todo = {}
+        for manifest in _test_sets(options, experiment):
+            out = exp / f"decode_{config.name}_{regime}" / manifest.name
+            inputs = fingerprint(
+                weights=exp / "model.safetensors",
+                table=options.manifest / ".inputs.json",
+                config=config,
+                chunk=chunk_frames,
+                languages=options.languages,
+            )
+            if is_current(out, inputs):
+                log(f"{out} is up to date")
+            else:
+                todo[out] = (manifest, inputs)
+        if todo:
+            _decode_all(exp, experiment, config, table, chunk_frames, todo)
+
+
+def _test_sets(options: argparse.Namespace, experiment: Experiment) -> list[Manifest]:
+    rows = [row for row in read_sets(options.manifest) if row["kind"] == "test"]
+    if options.sets is None:
+        names = [row["set"] for row in rows if experiment.phase == "sft" or row["phase"] == experiment.phase]
+    else:
+        names = options.sets
+    return [Manifest.open(options.manifest, name) for name in names]
+
+
+def _decode_all(exp: Path, experiment: Experiment, config: DecodeConfig, table, chunk_frames, todo: dict) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_model(exp, _DTYPES[config.precision]).to(device).eval()
+    tokenizer = load_tokenizer(experiment.model)
+    read = ExampleReader(tokenizer, table, experiment.model.mel_bins)
+    adapted = len(model.adapters.layers) if model.adapters is not None else 0
+    log(f"{exp}: {adapted} encoder layers adapted; {len(todo)} test sets to decode ({config.name})")
+    total = sum(len(manifest) for manifest, _ in todo.values())
+    with tqdm(total=total, desc=exp.name, unit="utt", mininterval=2) as bar:
+        for out, (manifest, inputs) in todo.items():
+            start, texts = time.monotonic(), {}
+            for batch in batches(manifest, read, config):
+                found = transcribe_batch(model, tokenizer, batch, chunk_frames, config)
+                texts.update((example.utt_id, text) for example, text in zip(batch, found, strict=True))
+                bar.update(len(batch))
+            _write(out, manifest, texts, time.monotonic() - start, inputs)
+
+
+def batches(manifest: Manifest, read: ExampleReader, config: DecodeConfig) -> Iterator[list[Example]]:
+    """Utterances of similar length, within the bounds on positions and on utterances; read as they are needed."""
+    order = manifest.num_samples.argsort(kind="stable").tolist()
+    batch: list[Example] = []
+    for index in order:
+        example = read(manifest.row(index), with_transcript=False)
+        if batch and (len(batch) == config.batch_size or (len(batch) + 1) * example.positions > config.batch_positions):
+            yield batch
+            batch = []
+        batch.append(example)
+    if batch:
+        yield batch
+
+
+def _write(out: Path, manifest: Manifest, texts: dict[str, str], seconds: float, inputs: dict[str, str]) -> None:
+    audio_s = float(manifest.num_samples.sum()) / 16_000
+    with atomic_path(out) as temporary:
+        temporary.mkdir()
+        lines = (
+            f"{utt_id} {' '.join(texts[utt_id].split())}".rstrip() for utt_id in manifest.table["utt_id"].to_pylist()
+        )
+        (temporary / "text").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        figures = {"audio_s": round(audio_s, 2), "seconds": round(seconds, 2), "rtf": round(seconds / audio_s, 5)}
+        (temporary / "rtf.json").write_text(json.dumps(figures) + "\n", encoding="utf-8")
+        mark_current(temporary, inputs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
