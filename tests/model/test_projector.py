@@ -1,0 +1,37 @@
+"""The projector against its formula with plain Conv1d layers, one utterance at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from zipperasr.model.projector import GatedProjector
+
+
+def by_formula(projector: GatedProjector, frames: torch.Tensor) -> torch.Tensor:
+    """silu(gate(x)) * up(x); h = LayerNorm(h + linear(h)); out(h). frames: (n, d_in), n filled up to 4."""
+    frames = functional.pad(frames, (0, 0, 0, -len(frames) % 4))
+    gate, up = nn.Conv1d(6, 10, 4, stride=4), nn.Conv1d(6, 10, 4, stride=4)
+    gate.load_state_dict(projector.gate.state_dict())
+    up.load_state_dict(projector.up.state_dict())
+    hidden = (functional.silu(gate(frames.T[None])) * up(frames.T[None]))[0].T
+    hidden = functional.layer_norm(
+        hidden + hidden @ projector.linear.weight.T + projector.linear.bias,
+        (10,),
+        projector.norm.weight,
+        projector.norm.bias,
+    )
+    return hidden @ projector.out.weight.T + projector.out.bias
+
+
+@torch.no_grad()
+def test_every_utterance_follows_the_formula_on_its_own():
+    torch.manual_seed(0)
+    projector = GatedProjector(d_in=6, d_hidden=10, d_out=5)
+    lengths = [1, 4, 5, 8, 11, 2]
+    frames = torch.randn(sum(lengths), 6)
+    out, counts = projector(frames, lengths)
+    assert counts == [1, 1, 2, 2, 3, 1]
+    for mine, part in zip(frames.split(lengths), out.split(counts), strict=True):
+        torch.testing.assert_close(part, by_formula(projector, mine), rtol=0, atol=1e-5)
