@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from local import prepare as stage_0
 from local.mini import corpora
 from local.mini.corpora import make_corpora
 from local.mini.espeak import draw_voice
 from local.mini.plan import Part, held_out_texts, load_plan
 from local.mini.texts import make_sentences
-
 from zipperasr.corpora import read_corpus
 from zipperasr.data import format_audio, prepare
 from zipperasr.data.datadir import read_data_dir
@@ -205,17 +205,17 @@ def test_directory_that_stage_0_did_not_make_is_left_alone(tmp_path: Path, table
         make_corpora(tmp_path / "downloads", 1, write_sizes(tmp_path / "sizes.yaml"), *tables)
 
 
+@pytest.mark.parametrize(("setting", "corpora", "lists"), [("1h", 16, 16), ("30h", 16, 15)])
 def test_full_scale_names_everything_that_is_missing(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture, setting: str, corpora: int, lists: int, tables: list
 ):
-    monkeypatch.chdir(recipe)
+    text = (recipe / "conf/full/corpora.yaml").read_text()
+    (tmp_path / "corpora.yaml").write_text(text.replace("downloads/", f"{tmp_path}/"))
+    places = [f"--datasets={tables[0]}", f"--languages={tables[1]}", f"--corpora={tmp_path / 'corpora.yaml'}"]
     weights = [f"--encoder={tmp_path}", f"--llm={tmp_path}"]
-    (tmp_path / "corpora.yaml").write_text(
-        (recipe / "conf/full/corpora.yaml").read_text().replace("downloads/", f"{tmp_path}/")
-    )
 
-    assert stage_0.main(["--scale=full", f"--corpora={tmp_path / 'corpora.yaml'}", *weights]) == 1
+    assert stage_0.main(["--scale=full", f"--setting={setting}", *places, *weights]) == 1
 
     table, error = capsys.readouterr()
-    assert table.count("\n") == 1 + 17 + 31 + 2
-    assert "19 of 50 things are missing" in error
+    assert table.count("\n") == 1 + corpora + lists + 2
+    assert f"{corpora + 2} of {corpora + lists + 2} things are missing" in error

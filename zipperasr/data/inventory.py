@@ -62,9 +62,11 @@ def format_inventory(items: list[Item]) -> str:
     )
 
 
-def check_inventory(datasets: str | Path, languages: str | Path, corpora: str | Path, weights: list[str]) -> None:
+def check_inventory(
+    datasets: str | Path, languages: str | Path, corpora: str | Path, weights: list[str], setting: str | None = None
+) -> None:
     """Print the table. Raises ValueError if something is missing that the recipe cannot do without."""
-    items = take_inventory(datasets, languages, corpora, weights)
+    items = take_inventory(datasets, languages, corpora, weights, setting)
     print(format_inventory(items))
     blocking = [item for item in items if item.blocks]
     if blocking:

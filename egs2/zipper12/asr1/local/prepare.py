@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from zipperasr.cli import parser, run_step, str2bool
+from zipperasr.data.datasets import SETTINGS
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -19,8 +20,8 @@ def prepare(options: argparse.Namespace) -> None:
     if options.scale == "full":
         from zipperasr.data.inventory import check_inventory
 
-        check_inventory(options.datasets, options.languages, options.corpora or "conf/full/corpora.yaml",
-                        [options.encoder, options.llm])  # fmt: skip
+        corpora = options.corpora or "conf/full/corpora.yaml"
+        check_inventory(options.datasets, options.languages, corpora, [options.encoder, options.llm], options.setting)
         return
     from local.mini.corpora import make_corpora
 
@@ -44,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--datasets", default="conf/datasets.tsv", help="table of data sets")
     options.add_argument("--languages", default="conf/languages.tsv", help="table of languages")
     options.add_argument("--corpora", default=None, help="full: where the corpora lie (conf/full/corpora.yaml)")
+    options.add_argument("--setting", default="1h", choices=SETTINGS, help="full: whose corpora and lists are needed")
     options.add_argument("--encoder", default="openai/whisper-large-v3", help="full: directory or hub id")
     options.add_argument("--llm", default="Qwen/Qwen3-1.7B", help="full: directory or hub id")
     options.add_argument("--backbones", type=Path, default=Path("exp/backbones"), help="mini: where the backbones go")
