@@ -21,7 +21,7 @@ def is_a_picture(path) -> bool:
 
 def test_every_figure_is_drawn_from_a_run(run_dir, languages):
     exp = run_dir / "exp"
-    groups = load_groups(run_dir / "conf" / "datasets.tsv", run_dir / "dump" / "raw", languages)
+    groups = load_groups(run_dir / "conf" / "datasets.tsv", languages)
     drawn = draw_all(exp, find_decodings(exp), find_trainings(exp), groups, languages)
     assert {path.name for path in drawn.values()} == {
         "error_rates.png",

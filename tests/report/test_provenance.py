@@ -5,7 +5,15 @@ import platform
 
 import pytest
 
-from zipperasr.report.provenance import device, lists_table, packing_table, stages_table, tsv_table, versions
+from zipperasr.report.provenance import (
+    audio_table,
+    device,
+    lists_table,
+    packing_table,
+    stages_table,
+    tsv_table,
+    versions,
+)
 
 
 def test_stages_show_their_last_run_and_the_sum(pristine_run):
@@ -36,13 +44,20 @@ def test_lists_show_lines_unique_ids_and_checksum(pristine_run, languages):
     assert "| `train/es.txt` | not at hand | – | – |" in text
 
 
+def test_audio_shows_hours_and_quarantine(run_dir):
+    (run_dir / "dump" / "raw" / "test_mls_de" / "quarantine.tsv").write_text("utt\treason\nx-1\tcut off\n", "utf-8")
+    text = audio_table(run_dir / "dump" / "raw")
+    assert "| test_mls_de | test | de | 3 | 0.001 | 1 |" in text
+    assert "| test_mls_es | test | es | 3 | 0.001 | 0 |" in text
+
+
 def test_packing_has_a_row_per_phase(pristine_run):
     text = packing_table(pristine_run / "dump" / "manifest" / "packing.json")
     assert text.splitlines()[2:] == ["| align | 12 | 0.9712 |", "| sft | 7 | 0.9 |"]
 
 
 def test_absent_files_give_nothing(tmp_path):
-    assert stages_table(tmp_path / "a") == packing_table(tmp_path / "a") == tsv_table(tmp_path / "a") == ""
+    assert [read(tmp_path / "a") for read in (stages_table, packing_table, tsv_table, audio_table)] == [""] * 4
 
 
 def test_machine_is_named():

@@ -35,13 +35,20 @@ def test_another_report_of_the_same_run_is_the_same(reported, report_argv, run_d
 
 
 def test_absent_parts_name_their_stage(run_dir, report_argv):
-    for path in ("exp/stages.tsv", "data/report.tsv", "dump/manifest/packing.json", "exp/lid/cosine_token.tsv"):
+    for path in (
+        "exp/stages.tsv",
+        "data/report.tsv",
+        "dump/manifest/packing.json",
+        "exp/lid/cosine_token.tsv",
+        "dump/raw/sets.tsv",
+    ):
         (run_dir / path).unlink()
     assert main(report_argv) == 0
     page = (run_dir / "RESULTS.md").read_text(encoding="utf-8")
     assert "(no exp/stages.tsv; asr.sh writes it)" in page
     assert "(no data/report.tsv; stage 1 writes it)" in page
     assert "(no packing.json; stage 3 writes it)" in page
+    assert "(stage 2 has not run)" in page
     assert "lid_token.png" not in page
 
 
@@ -49,7 +56,6 @@ def test_absent_parts_name_their_stage(run_dir, report_argv):
     ("remove", "message"),
     [
         ("exp", "nothing is scored yet; run stages 7 and 8 first"),
-        ("dump/raw/sets.tsv", "run stage 2 first"),
         ("conf/datasets.tsv", "datasets.tsv"),
     ],
 )

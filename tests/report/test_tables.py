@@ -17,7 +17,7 @@ def vanilla(pristine_run):
 
 @pytest.fixture
 def groups(pristine_run, languages):
-    return load_groups(pristine_run / "conf" / "datasets.tsv", pristine_run / "dump" / "raw", languages)
+    return load_groups(pristine_run / "conf" / "datasets.tsv", languages)
 
 
 def test_small_table_has_a_column_per_language_and_the_mean(vanilla, groups, languages):
@@ -38,18 +38,30 @@ def test_two_test_sets_of_a_language_count_once_in_the_mean(vanilla, groups, lan
     ]
     rest = [score for score in vanilla.scores if score is not clean]
     both = replace(vanilla, scores=[*rest, *split])
-    phases = groups.phases | {score.set: "sft" for score in split}
-    wider = replace(groups, phases=phases)
-    assert rate_by_language(both, "larger", wider, languages)["en"] == 20
-    header = group_table([both], "larger", wider, languages).splitlines()[0]
+    assert rate_by_language(both, "larger", groups, languages)["en"] == 20
+    header = group_table([both], "larger", groups, languages).splitlines()[0]
     assert "| en clean | en other | fr |" in header
     assert "mean of 8" in header
+
+
+def test_two_corpora_of_a_language_are_told_apart(vanilla, groups, languages):
+    """pt comes from Common Voice in the 1 h setting, from MLS in the 30 h setting."""
+    usual = next(score for score in vanilla.scores if score.language == "pt")
+    other = replace(vanilla, scores=[replace(usual, set="test_mls_pt", corpus="mls")])
+    header = group_table([vanilla, other], "small", groups, languages).splitlines()[0]
+    assert "| ko (CER) | pt commonvoice | pt mls |" in header
+
+
+def test_decoding_speed_is_audio_per_second(vanilla, groups, languages):
+    """The example decodes 4.5 s of audio in 0.5 s, set by set."""
+    assert overview([vanilla], groups, languages).splitlines()[2].endswith("| 9.00 |")
+    assert overview([replace(vanilla, audio_s_per_s=None)], groups, languages).splitlines()[2].endswith("| – |")
 
 
 def test_a_group_that_is_not_complete_has_no_mean(vanilla, groups, languages):
     partly = replace(vanilla, scores=[score for score in vanilla.scores if score.language != "ko"])
     assert group_mean(rate_by_language(partly, "small", groups, languages), groups.small) is None
-    assert overview([partly], groups, languages).splitlines()[2].endswith("| – |")
+    assert overview([partly], groups, languages).splitlines()[2].endswith("| – | 9.00 |")
     assert "| – | 11.11 | – |" in group_table([partly, vanilla], "small", groups, languages).splitlines()[2]
 
 

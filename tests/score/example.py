@@ -41,6 +41,7 @@ def write_test_set(raw: Path, decode_dir: Path, code: str, corpus: str) -> SetRo
         hypotheses.append(f"{entries[-1].utt} {hypothesis}".rstrip())
     write_data_dir(raw / name, entries)
     (decode_dir / name).mkdir(parents=True)
+    (decode_dir / name / "rtf.json").write_text('{"audio_s": 4.5, "seconds": 0.5, "rtf": 0.11111}\n', "utf-8")
     write_lines(decode_dir / name / "text", sorted(hypotheses))
     return SetRow(
         name, "test", "align" if corpus in ("msr86k", "wenetspeech") and code in SOURCE else "sft", corpus, code

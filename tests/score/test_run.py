@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -143,3 +144,11 @@ def test_unknown_normaliser_in_the_table_fails_before_any_work(decoded, score_ar
     assert main([*score_argv[:-1], str(wrong)]) == 1
     assert "unknown normaliser 'whisper_eng'; did you mean 'whisper_en'" in capsys.readouterr().err
     assert not list(decoded[0].glob("*/score_*"))
+
+
+def test_several_decodings_in_one_call(decoded, score_argv):
+    decode_dir, _ = decoded
+    other = decode_dir.with_name("decode_beam4_chunked")
+    shutil.copytree(decode_dir, other)
+    assert main([*score_argv[:2], str(other), *score_argv[2:]]) == 0
+    assert scores(other) == scores(decode_dir)

@@ -5,7 +5,7 @@ import pytest
 from zipperasr.score.scores_table import SetScore, read_scores, write_scores
 
 ROW = SetScore(
-    *("test_mls_de", "mls", "de", "wer", "whisper"),
+    *("test_mls_de", "sft", "mls", "de", "wer", "whisper"),
     *(3, 8, 1, 1, 0, 0, 12.5, 1, 0, 0, 4, 9, 1, 11.111),
 )
 
@@ -18,8 +18,8 @@ def test_rows_survive_the_round_trip(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("set\tcorpus", "sets\tcorpus", r"scores.tsv:1: got columns"),
-        ("\t11.111", "", r"scores.tsv:2: got 18 cells, wanted 19; rerun stage 8"),
+        ("set\tphase", "sets\tphase", r"scores.tsv:1: got columns"),
+        ("\t11.111", "", r"scores.tsv:2: got 19 cells, wanted 20; rerun stage 8"),
         ("\t12.500", "\tfew", r"scores.tsv:2: could not convert string to float: 'few'; rerun stage 8"),
     ],
 )

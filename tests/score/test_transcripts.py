@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import pytest
 
+from zipperasr.data.prepare import SetRow
 from zipperasr.score.transcripts import load_hypotheses, load_test_set
+
+GERMAN = SetRow("test_mls_de", "test", "sft", "mls", "de")
 
 
 @pytest.fixture
 def german(decoded):
     """(raw, path of the hypotheses, the test set)"""
     decode_dir, raw = decoded
-    return raw, decode_dir / "test_mls_de" / "text", load_test_set(raw, "test_mls_de", "mls")
+    return raw, decode_dir / "test_mls_de" / "text", load_test_set(raw, GERMAN)
 
 
 def rewrite(path, old, new):
@@ -20,7 +23,7 @@ def rewrite(path, old, new):
 
 def test_an_id_alone_is_an_empty_hypothesis(decoded):
     decode_dir, raw = decoded
-    english = load_test_set(raw, "test_librispeech_en", "librispeech")
+    english = load_test_set(raw, SetRow("test_librispeech_en", "test", "sft", "librispeech", "en"))
     assert load_hypotheses(decode_dir / "test_librispeech_en" / "text", english)["spk0-en2"] == ""
 
 
@@ -56,32 +59,32 @@ def test_hypotheses_that_are_not_utf8(german):
 
 def test_set_that_stage_2_has_not_written(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"test_mls_de/text is missing; run stage 2 \(dump/raw\) first"):
-        load_test_set(tmp_path, "test_mls_de", "mls")
+        load_test_set(tmp_path, GERMAN)
 
 
 def test_set_without_utterances(german):
     raw, _, _ = german
     (raw / "test_mls_de" / "text").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match="no utterance in the test set; rerun stages 1 and 2"):
-        load_test_set(raw, "test_mls_de", "mls")
+        load_test_set(raw, GERMAN)
 
 
 def test_set_of_two_languages(german):
     raw, _, _ = german
     rewrite(raw / "test_mls_de" / "utt2lang", "spk1-de1 de", "spk1-de1 es")
     with pytest.raises(ValueError, match=r"got languages \['de', 'es'\], wanted one; split the set by language"):
-        load_test_set(raw, "test_mls_de", "mls")
+        load_test_set(raw, GERMAN)
 
 
 def test_tables_that_disagree(german):
     raw, _, _ = german
     rewrite(raw / "test_mls_de" / "utt2spk", "spk1-de1 ", "spk1-de9 ")
     with pytest.raises(ValueError, match=r"utt2spk: 2 ids differ from text's, first 'spk1-de1'; rerun stages 1 and 2"):
-        load_test_set(raw, "test_mls_de", "mls")
+        load_test_set(raw, GERMAN)
 
 
 def test_repeat_that_is_no_count(german):
     raw, _, _ = german
     rewrite(raw / "test_mls_de" / "utt2repeat", "spk1-de1 1", "spk1-de1 0")
     with pytest.raises(ValueError, match="spk1-de1: got repeat '0', wanted a whole number from 1; rerun stage 1"):
-        load_test_set(raw, "test_mls_de", "mls")
+        load_test_set(raw, GERMAN)

@@ -37,6 +37,7 @@ class Decoding:
     search: str  # greedy | beamN
     regime: str
     scores: list[SetScore]
+    audio_s_per_s: float | None = None  # RTFx over all test sets, where the decoder left rtf.json
 
     @property
     def name(self) -> str:
@@ -72,7 +73,7 @@ def find_decodings(exp: Path) -> list[Decoding]:
         match = _DECODING.fullmatch(path.parent.name)
         search, regime = (match["search"], match["regime"]) if match else (path.parent.name, "")
         model = parse_model(path.parent.parent)
-        decodings.append(Decoding(model, path.parent, search, regime, read_scores(path)))
+        decodings.append(Decoding(model, path.parent, search, regime, read_scores(path), _speed(path.parent)))
     if not decodings:
         raise FileNotFoundError(f"{exp}/*/decode_*/scores.tsv: nothing is scored yet; run stages 7 and 8 first")
     return sorted(decodings, key=lambda d: (*_order(d.model), d.regime, d.search))
@@ -133,6 +134,13 @@ def read_tsv(path: Path) -> tuple[list[str], list[list[str]]]:
     if not header:
         raise ValueError(f"{path}: no header line; rerun the stage that writes it")
     return header, rows
+
+
+def _speed(decode_dir: Path) -> float | None:
+    """Seconds of audio decoded in a second."""
+    records = [read_json(path) for path in sorted(decode_dir.glob("*/rtf.json"))]
+    spent_s = sum(record["seconds"] for record in records if record)
+    return sum(record["audio_s"] for record in records if record) / spent_s if spent_s else None
 
 
 def _order(model: Model) -> tuple[int, str, str]:

@@ -1,7 +1,7 @@
 """Which test sets are source, larger target and small target.
 
-In: conf/datasets.tsv (hours, phases) and dump/raw/sets.tsv (what each data dir is). Out: `Groups`. A language is small
-by Table I's hours in the 1 h setting, also at mini scale, where the table names the roles and not the amounts.
+In: conf/datasets.tsv. Out: `Groups`. A language is small by Table I's hours in the 1 h setting, also in the 30 h
+setting and at mini scale, where the table names the roles and not the amounts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zipperasr.data.datasets import load_datasets
-from zipperasr.data.prepare import read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.score.scores_table import SetScore
 
@@ -20,12 +19,11 @@ SMALL_HOURS = 1.0  # at most
 
 @dataclass(frozen=True)
 class Groups:
-    """Codes in the language table's order; `phases` by test set name."""
+    """Codes in the language table's order."""
 
     source: list[str]
     larger: list[str]
     small: list[str]
-    phases: dict[str, str]  # align | sft
 
     @property
     def without_sft_data(self) -> list[str]:
@@ -36,16 +34,14 @@ class Groups:
         return {"source": self.source, "larger": self.larger, "small": self.small}[group]
 
     def of(self, score: SetScore) -> str:
-        """source | larger | small. Raises ValueError for a test set that dump/raw does not hold."""
-        if score.set not in self.phases:
-            raise ValueError(f"scored test set {score.set!r} is not in dump/raw/sets.tsv; rerun stages 1, 2, 7 and 8")
-        if self.phases[score.set] == "align":
+        """source | larger | small: en, fr and th are both source and larger, by test set."""
+        if score.phase == "align":
             return "source"
         return "small" if score.language in self.small else "larger"
 
 
-def load_groups(datasets: Path, raw: Path, languages: LanguageTable) -> Groups:
-    """Read both tables."""
+def load_groups(datasets: Path, languages: LanguageTable) -> Groups:
+    """Read the data set table."""
     rows = load_datasets(datasets, "1h", languages)
     source = {row.language for row in rows if row.phase == "align"}
     hours: dict[str, float] = {}
@@ -56,5 +52,4 @@ def load_groups(datasets: Path, raw: Path, languages: LanguageTable) -> Groups:
         source=[code for code in languages.codes if code in source],
         larger=[code for code in languages.codes if hours.get(code, 0.0) > SMALL_HOURS],
         small=[code for code in languages.codes if 0.0 < hours.get(code, 0.0) <= SMALL_HOURS],
-        phases={row.set: row.phase for row in read_sets(raw / "sets.tsv") if row.kind == "test"},
     )

@@ -25,10 +25,11 @@ HEADINGS = {
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the stages left what the page quotes."""
+    """Where the stages left what the page quotes; named as the step's options."""
 
     exp: Path
     data: Path
+    raw: Path
     dump: Path
     datasets: Path
     corpora: Path
@@ -47,6 +48,8 @@ def results_page(
     parts += ["## LID embeddings", _lid_note(at.exp / "lid")]
     parts += ["## All counts", _folded("every test set of every system", counts_table(decodings, languages))]
     parts += _section("Data", provenance.tsv_table(at.data / "report.tsv"), "no data/report.tsv; stage 1 writes it")
+    audio = provenance.audio_table(at.raw)
+    parts += _section("Audio", audio and _folded("every set after stage 2", audio), "stage 2 has not run")
     lists = provenance.lists_table(at.datasets, at.corpora, languages)
     parts += _section("Utterance lists", lists, "the data set table names none")
     packing = provenance.packing_table(at.dump / "manifest" / "packing.json")

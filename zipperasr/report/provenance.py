@@ -12,7 +12,9 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from zipperasr.data.datadir import read_table
 from zipperasr.data.datasets import SETTINGS, load_corpora, load_datasets
+from zipperasr.data.prepare import read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.report.collect import read_json, read_tsv
 from zipperasr.report.markdown import table
@@ -79,6 +81,20 @@ def lists_table(datasets: Path, corpora: Path, languages: LanguageTable) -> str:
         else:
             lines.append([f"`{name}`", "not at hand", "–", "–"])
     return table(["list", "lines", "unique ids", "SHA-256 (first 16)"], lines) if lines else ""
+
+
+def audio_table(raw: Path) -> str:
+    """Every set after stage 2: utterances, hours, quarantined recordings; empty if stage 2 has not run."""
+    if not (raw / "sets.tsv").is_file():
+        return ""
+    lines = []
+    for row in read_sets(raw / "sets.tsv"):
+        durations_s = [float(seconds) for seconds in read_table(raw / row.set / "utt2dur").values()]
+        quarantine = raw / row.set / "quarantine.tsv"
+        num_quarantined = len(read_tsv(quarantine)[1]) if quarantine.is_file() else 0
+        hours = f"{sum(durations_s) / 3600:.3f}"
+        lines.append([row.set, row.kind, row.language, str(len(durations_s)), hours, str(num_quarantined)])
+    return table(["set", "kind", "language", "utterances", "hours", "quarantined"], lines, num_labels=3)
 
 
 def tsv_table(path: Path) -> str:

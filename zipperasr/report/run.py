@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from zipperasr.atomic import atomic_path
@@ -24,13 +25,13 @@ from zipperasr.report.page import Sources, benchmark_page, results_page
 def report(options: argparse.Namespace) -> None:
     """Read, draw, write."""
     languages = LanguageTable.load(options.languages)
-    groups = load_groups(options.datasets, options.raw, languages)
+    groups = load_groups(options.datasets, languages)
     decodings = find_decodings(options.exp)
     trainings = find_trainings(options.exp)
     log(f"{len(decodings)} decodings and {len(trainings)} trainings found below {options.exp}")
     drawn = draw_all(options.exp, decodings, trainings, groups, languages)
     figures = {title: os.path.relpath(path, options.out.parent) for title, path in drawn.items()}
-    sources = Sources(options.exp, options.data, options.dump, options.datasets, options.corpora, options.command)
+    sources = Sources(*(getattr(options, field.name) for field in fields(Sources)))
     _write(options.out, results_page(decodings, groups, languages, figures, sources))
     if options.benchmark_out:
         _write(options.benchmark_out, benchmark_page(sources))

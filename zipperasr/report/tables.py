@@ -39,14 +39,14 @@ def group_mean(rates: dict[str, float], codes: Sequence[str]) -> float | None:
 
 
 def overview(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> str:
-    """One line per system: the mean of each group."""
-    header = [*LABELS, *(f"{group}: mean of {len(groups.codes(group))}" for group in GROUPS)]
+    """One line per system: the mean of each group, and the decoding speed."""
+    header = [*LABELS, *(f"{group}: mean of {len(groups.codes(group))}" for group in GROUPS), "audio s per s"]
     rows = []
     for decoding in decodings:
         means = [
             group_mean(rate_by_language(decoding, group, groups, languages), groups.codes(group)) for group in GROUPS
         ]
-        rows.append([*_labels(decoding), *map(percent, means)])
+        rows.append([*_labels(decoding), *map(percent, means), percent(decoding.audio_s_per_s)])
     return table(header, rows, len(LABELS))
 
 
@@ -58,7 +58,7 @@ def group_table(decodings: Sequence[Decoding], group: str, groups: Groups, langu
     columns = sorted(sets.values(), key=lambda score: (languages.codes.index(score.language), score.set))
     if not columns:
         return ""
-    header = [*LABELS, *(_set_label(score, groups) for score in columns), f"mean of {len(codes)}"]
+    header = [*LABELS, *(_set_label(score, groups, columns) for score in columns), f"mean of {len(codes)}"]
     rows = []
     for decoding, scores in zip(decodings, scored, strict=True):
         rates = {score.set: score.rate for score in scores}
@@ -102,9 +102,11 @@ def _labels(decoding: Decoding) -> list[str]:
     return [f"`{decoding.model.label}`", decoding.regime, decoding.search]
 
 
-def _set_label(score: SetScore, groups: Groups) -> str:
-    """Language code, subset if the corpus has several, unit where it is not words, mark of "no SFT data"."""
+def _set_label(score: SetScore, groups: Groups, others: Sequence[SetScore]) -> str:
+    """Language code, corpus and subset where there are several, unit if it is not words, mark of "no SFT data"."""
     subset = score.set.removeprefix(f"test_{score.corpus}_{score.language}").strip("_")
+    corpora = {other.corpus for other in others if other.language == score.language}
+    corpus = score.corpus if len(corpora) > 1 else ""
     unit = "(CER)" if score.unit == "cer" else ""
     mark = NO_SFT_DATA if score.language in groups.without_sft_data else ""
-    return " ".join(word for word in (score.language + mark, subset, unit) if word)
+    return " ".join(word for word in (score.language + mark, corpus, subset, unit) if word)

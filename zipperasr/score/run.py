@@ -1,4 +1,4 @@
-"""Stage 8: score every test set of a decoding.
+"""Stage 8: score every test set of one or more decodings.
 
 In: <decode_dir>/<test set>/text and dump/raw. Out: <decode_dir>/<test set>/score_{wer,cer}/{ref.trn,hyp.trn,result.txt,
 audit.jsonl} and <decode_dir>/scores.tsv. Unit and normaliser come from the language table; languages whose
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
-from zipperasr.data.prepare import read_sets
+from zipperasr.data.prepare import SetRow, read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.score.jiwer_check import explain, jiwer_errors
 from zipperasr.score.normalise import has_marks, normaliser
@@ -33,26 +33,29 @@ ALWAYS_WITH_MARKS = ("th", "ar")  # shown both ways even where a transcript has 
 
 
 def score(options: argparse.Namespace) -> None:
-    """Score each test set that has hypotheses; print and write the table."""
+    """Score each test set that has hypotheses; print and write a table per decoding."""
     table = LanguageTable.load(options.languages)
     for language in table:
         normaliser(language.normaliser)  # an unknown name fails before any work
-    corpora = {row.set: row.corpus for row in read_sets(options.raw / "sets.tsv")}
-    texts = sorted(options.decode_dir.glob("*/text"))
+    sets = {row.set: row for row in read_sets(options.raw / "sets.tsv")}
+    for decode_dir in options.decode_dir:
+        _score_decoding(decode_dir, options.raw, sets, table)
+
+
+def _score_decoding(decode_dir: Path, raw: Path, sets: dict[str, SetRow], table: LanguageTable) -> None:
+    texts = sorted(decode_dir.glob("*/text"))
     if not texts:
-        raise FileNotFoundError(f"{options.decode_dir}/*/text: no hypotheses; run stage 7 (decoding) first")
+        raise FileNotFoundError(f"{decode_dir}/*/text: no hypotheses; run stage 7 (decoding) first")
     rows = []
     for text in tqdm(texts, desc="scoring", unit="set"):
         name = text.parent.name
-        if name not in corpora:
-            raise ValueError(f"{text}: {name!r} is not in {options.raw / 'sets.tsv'}; rerun stages 1, 2 and 7")
-        test_set = load_test_set(options.raw, name, corpora[name])
-        rows += [
-            _score_once(options.raw, text, test_set, unit, norm) for unit, norm in _ways(test_set, table, options.raw)
-        ]
-    write_scores(options.decode_dir / "scores.tsv", rows)
-    print(summary(rows))
-    log(f"{len(texts)} test sets scored: {options.decode_dir / 'scores.tsv'}")
+        if name not in sets:
+            raise ValueError(f"{text}: {name!r} is not in {raw / 'sets.tsv'}; rerun stages 1, 2 and 7")
+        test_set = load_test_set(raw, sets[name])
+        rows += [_score_once(raw, text, test_set, unit, norm) for unit, norm in _ways(test_set, table, raw)]
+    write_scores(decode_dir / "scores.tsv", rows)
+    print(f"{decode_dir}\n{summary(rows)}")
+    log(f"{len(texts)} test sets scored: {decode_dir / 'scores.tsv'}")
 
 
 def _ways(test_set: TestSet, table: LanguageTable, raw: Path) -> list[tuple[str, str]]:
@@ -72,7 +75,8 @@ def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str) 
     """One score directory and its row; both are taken as they are if their inputs have not changed."""
     directory = text.parent / (f"score_{unit}" if norm != "whisper_marks" else f"score_{unit}_{norm}")
     kaldi = {name: raw / test_set.name / name for name in ("text", "utt2spk", "utt2lang", "utt2repeat")}
-    inputs = fingerprint(hypotheses=text, unit=unit, normaliser=norm, scoring=SCORING, corpus=test_set.corpus, **kaldi)
+    way = {"unit": unit, "normaliser": norm, "corpus": test_set.corpus, "phase": test_set.phase, "scoring": SCORING}
+    inputs = fingerprint(hypotheses=text, **way, **kaldi)
     hypotheses = load_hypotheses(text, test_set)
     if is_current(directory, inputs):
         log(f"{directory}: up to date")
@@ -99,6 +103,7 @@ def _row(test_set: TestSet, utterances: Sequence[ScoredUtterance], unit: str, no
     unique, listed = count(utterances), count(utterances, as_listed=True)
     return SetScore(
         set=test_set.name,
+        phase=test_set.phase,
         corpus=test_set.corpus,
         language=test_set.language,
         unit=unit,
@@ -156,7 +161,7 @@ def summary(rows: Sequence[SetScore]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--decode_dir", type=Path, required=True, help="stage 7's output: one directory per test set")
+    options.add_argument("--decode_dir", type=Path, nargs="+", required=True, help="stage 7's outputs, <exp>/decode_*")
     options.add_argument("--raw", type=Path, default=Path("dump/raw"), help="stage 2's output")
     options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="the language table")
     return run_step(score, options.parse_args(argv), "score")

@@ -13,7 +13,21 @@ from pathlib import Path
 from zipperasr.atomic import atomic_path
 
 COLUMNS = (
-    *("set", "corpus", "language", "unit", "normaliser", "utts", "ref_units", "errors", "sub", "del", "ins", "rate"),
+    *(
+        "set",
+        "phase",
+        "corpus",
+        "language",
+        "unit",
+        "normaliser",
+        "utts",
+        "ref_units",
+        "errors",
+        "sub",
+        "del",
+        "ins",
+        "rate",
+    ),
     *("jiwer_errors", "empty", "emptied_refs", "listed_utts", "listed_ref_units", "listed_errors", "listed_rate"),
 )
 
@@ -23,6 +37,7 @@ class SetScore:
     """Fields in the order of COLUMNS."""
 
     set: str
+    phase: str  # align: source domain | sft: target domain
     corpus: str
     language: str
     unit: str  # wer | cer

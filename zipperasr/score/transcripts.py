@@ -11,6 +11,7 @@ from pathlib import Path
 
 from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.data.datadir import read_table
+from zipperasr.data.prepare import SetRow
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class TestSet:
     __test__ = False  # not a test class, whatever pytest thinks of the name
 
     name: str
+    phase: str  # align | sft
     corpus: str
     language: str
     references: dict[str, str]
@@ -27,9 +29,9 @@ class TestSet:
     repeats: dict[str, int]  # how often the authors' list names the utterance
 
 
-def load_test_set(raw: Path, name: str, corpus: str) -> TestSet:
+def load_test_set(raw: Path, row: SetRow) -> TestSet:
     """Read one test set from dump/raw. Raises ValueError where files disagree or languages mix."""
-    directory = raw / name
+    directory = raw / row.set
     for needed in ("text", "utt2lang", "utt2spk"):
         if not (directory / needed).is_file():
             raise FileNotFoundError(f"{directory / needed} is missing; run stage 2 (dump/raw) first")
@@ -42,8 +44,9 @@ def load_test_set(raw: Path, name: str, corpus: str) -> TestSet:
     repeats = directory / "utt2repeat"
     counts = _same_ids(repeats, references) if repeats.is_file() else dict.fromkeys(references, "1")
     return TestSet(
-        name=name,
-        corpus=corpus,
+        name=row.set,
+        phase=row.phase,
+        corpus=row.corpus,
         language=languages[0],
         references=references,
         speakers=_same_ids(directory / "utt2spk", references),
