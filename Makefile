@@ -18,7 +18,7 @@ help:
 	@echo "make clean      remove what the recipe wrote; make clean-env removes .venv"
 
 run: $(INSTALLED)
-	cd $(RECIPE) && ./run.sh --stage 0 --stop-stage 9
+	cd $(RECIPE) && ./run.sh --stage 0 --stop-stage 9 --benchmark ../../../benchmarks/make_run.md
 
 test: lint
 	$(TEST_ENV) .venv/bin/python -m pytest -n 2

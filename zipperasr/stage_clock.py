@@ -78,7 +78,7 @@ def append_row(path: Path, stage: str, description: str, wall_s: float, peak_mb:
     with path.open("a", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         row = (stage, description, f"{wall_s:.1f}", f"{peak_mb:.0f}", f"{datetime.now():%Y-%m-%dT%H:%M:%S}")
-        lines = [row] if stream.tell() else [HEADER, row]
+        lines = [row] if os.fstat(stream.fileno()).st_size else [HEADER, row]
         stream.write("".join("\t".join(line) + "\n" for line in lines))
 
 

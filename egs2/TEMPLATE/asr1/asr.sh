@@ -39,6 +39,7 @@ hostfile=             # DeepSpeed's list of machines, instead of the three above
 datadir=              # data directories   [data, data_full, with _30h]
 dumpdir=              # audio and manifest [dump, dump_full, with _30h]
 expdir=               # models and results [exp, exp_full]
+benchmark=            # also write the stages' times and memory to this file
 
 INVOCATION="$0 $*"
 . ./path.sh
@@ -111,5 +112,6 @@ fi
 
 if in_stage 9 "report: ${expdir} -> RESULTS.md, ${expdir}/figures"; then
     on_cpu zipperasr.report.run --exp "${expdir}" --data "${datadir}" --dump "${dumpdir}" --raw "${raw}" \
-        --corpora "${conf}/corpora.yaml" --command "${INVOCATION}" --out RESULTS.md
+        --corpora "${conf}/corpora.yaml" --command "${INVOCATION}" --out RESULTS.md \
+        ${benchmark:+--benchmark_out "${benchmark}"}
 fi

@@ -1,0 +1,137 @@
+"""asr.sh and run.sh choose stages, check settings first, and say what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def project(root: Path, tmp_path: Path) -> Path:
+    """A project with the recipe, as a fresh checkout has it: nothing has run."""
+    for name in ("utils", "tools", "zipperasr"):
+        (tmp_path / name).symlink_to(root / name)
+    made = shutil.ignore_patterns("data*", "dump*", "exp*", "downloads", "RESULTS.md", "__pycache__")
+    for name in ("TEMPLATE", "zipper12"):
+        shutil.copytree(root / "egs2" / name, tmp_path / "egs2" / name, symlinks=True, ignore=_but_for_conf(made))
+    return tmp_path
+
+
+def _but_for_conf(ignore):
+    """conf/datasets.tsv is not stage 1's data/."""
+    return lambda folder, names: set() if Path(folder).name in {"conf", "mini"} else ignore(folder, names)
+
+
+@pytest.fixture
+def run(project: Path):
+    """Call the recipe's run.sh with this Python."""
+
+    def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return subprocess.run(
+            [project / "egs2" / "zipper12" / "asr1" / "run.sh", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=project,
+            env={**os.environ, "PATH": path, **environment},
+        )
+
+    return call
+
+
+def left_behind(project: Path) -> list[str]:
+    """What a run wrote into the recipe."""
+    recipe = project / "egs2" / "zipper12" / "asr1"
+    return sorted(path.name for path in recipe.iterdir() if path.name.startswith(("data", "dump", "exp", "downloads")))
+
+
+def test_help_lists_stages_and_options(run):
+    done = run("--help")
+    assert done.returncode == 0
+    assert "5  alignment" in done.stdout
+    for option in ("stage", "stop_stage", "scale", "lora", "ngpu", "nj", "num_nodes", "dry_run", "setting", "regime"):
+        assert f"  --{option} " in done.stdout
+
+
+def test_unknown_option_exits_with_2(run):
+    done = run("--lorra", "vanilla")
+    assert done.returncode == 2
+    assert "unknown option --lorra, did you mean --lora?" in done.stderr
+
+
+def test_a_stray_word_is_refused(run):
+    done = run("--stage", "3", "4")
+    assert done.returncode == 2
+    assert "unexpected argument '4'" in done.stderr
+
+
+def test_unknown_variant_fails_before_any_stage_and_writes_nothing(run, project):
+    done = run("--lora", "zippersoft")
+    assert done.returncode == 1
+    assert "did you mean 'zipper_soft'?" in done.stderr
+    assert left_behind(project) == []
+
+
+def test_unknown_backend_is_named(run):
+    done = run(CMD_BACKEND="slrum")
+    assert done.returncode == 2
+    assert "unknown CMD_BACKEND 'slrum'; choose from local, slurm" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "remedy"), [("1", "downloads/"), ("5", "run stages 1 to 3"), ("9", "run stages 7 and 8")]
+)
+def test_a_stage_alone_says_what_is_missing(run, stage, remedy):
+    done = run("--stage", stage, "--stop_stage", stage)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if "error" in line]
+    assert remedy in line
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+IN_STAGE = """
+set -euo pipefail
+. {root}/utils/log.sh
+skip_data_prep=false skip_train=true skip_eval=false ngpu=0 node_rank=0 expdir=exp sft=exp/sft
+stage=$1 stop_stage=$2
+. {root}/utils/stage.sh
+for n in 0 1 2 3 4 5 6 7 8 9; do
+    if in_stage "$n" "what"; then echo "$n"; fi
+done
+"""
+
+
+@pytest.mark.parametrize(("first", "last", "wanted"), [("0", "9", "0123789"), ("3", "7", "37"), ("8", "100", "89")])
+def test_stages_are_chosen_by_range_and_skips(root, first, last, wanted):
+    command = ["bash", "-c", IN_STAGE.format(root=root), "asr.sh", first, last]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "".join(done.stdout.split()) == wanted
+    assert len(done.stderr.splitlines()) == len(wanted)
+
+
+def test_a_new_recipe_shares_the_stages_by_link(project):
+    setup = project / "egs2" / "TEMPLATE" / "asr1" / "setup.sh"
+    subprocess.run([setup, "egs2/mine/asr1"], cwd=project, check=True, capture_output=True)
+    recipe = project / "egs2" / "mine" / "asr1"
+    for name in ("asr.sh", "path.sh", "cmd.sh", "utils"):
+        assert (recipe / name).is_symlink()
+        assert (recipe / name).exists()
+    assert (recipe / "conf" / "languages.tsv").is_file()
+    helped = subprocess.run([recipe / "run.sh", "--help"], capture_output=True, text=True, cwd=project)
+    assert "5  alignment" in helped.stdout
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("", "wanted egs2/NAME/asr1"), ("mine", "wanted egs2/NAME/asr1"), ("egs2/zipper12/asr1", "exists already")],
+)
+def test_setup_refuses_a_wrong_place(project, place, message):
+    setup = project / "egs2" / "TEMPLATE" / "asr1" / "setup.sh"
+    done = subprocess.run([setup, place], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert message in done.stderr

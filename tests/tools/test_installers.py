@@ -1,0 +1,65 @@
+"""The installers choose a Python and say in one line what is missing. Nothing is downloaded here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def tool(root):
+    def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [root / "tools" / script, *arguments], capture_output=True, text=True, env={**os.environ, **environment}
+        )
+
+    return run
+
+
+def only_with(folder: Path, **tools: str) -> str:
+    """A PATH that holds the shell's own tools and the given ones."""
+    for name in ("bash", "env", "dirname", "date", "mktemp", "rm"):
+        (folder / name).symlink_to(subprocess.check_output(["which", name], text=True).strip())
+    for name, script in tools.items():
+        (folder / name).write_text(f"#!/usr/bin/env bash\n{script}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+def test_the_python_asked_for_is_taken(tool):
+    assert tool("find_python.sh", PYTHON=sys.executable).stdout.strip() == sys.executable
+
+
+def test_a_python_that_is_too_old_or_absent_is_refused(tool, tmp_path):
+    path = only_with(tmp_path, old="exit 1")
+    for python in ("old", "no-such-python"):
+        done = tool("find_python.sh", PATH=path, PYTHON=python)
+        assert done.returncode == 1
+        assert f"PYTHON={python}: wanted a Python of 3.10 to 3.13" in done.stderr
+
+
+def test_no_python_at_all_says_what_to_install(tool, tmp_path):
+    done = tool("find_python.sh", PATH=only_with(tmp_path), PYTHON="")
+    assert done.returncode == 1
+    assert "no Python of 3.10 to 3.13 found; install one" in done.stderr
+
+
+def test_a_python_with_neither_venv_nor_pip_names_the_debian_package(tool, tmp_path):
+    done = tool("make_venv.sh", "bare", str(tmp_path / "venv"), PATH=only_with(tmp_path, bare="exit 1"))
+    assert done.returncode == 1
+    assert "apt-get install python3-venv" in done.stderr
+
+
+def test_a_venv_is_made_with_pip_in_it(tool, tmp_path):
+    assert tool("make_venv.sh", sys.executable, str(tmp_path / "venv")).returncode == 0
+    assert (tmp_path / "venv" / "bin" / "pip").exists()
+
+
+def test_sctk_is_not_built_without_a_compiler(tool, tmp_path):
+    done = tool("install_sctk.sh", PATH=only_with(tmp_path))
+    assert done.returncode == 1
+    assert "git is missing; on Debian or Ubuntu, apt-get install build-essential git" in done.stderr

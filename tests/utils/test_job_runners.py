@@ -1,0 +1,124 @@
+"""utils/run.sh, utils/slurm.sh and utils/launch.sh keep Kaldi's calling form."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def call(root: Path, tmp_path: Path):
+    """Run a script of utils/ in an empty directory, with this Python first on PATH."""
+
+    def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return subprocess.run(
+            [root / "utils" / script, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path, **environment},
+        )
+
+    return run
+
+
+def test_one_command_shows_its_output_and_logs_it(call, tmp_path):
+    done = call("run.sh", "log/a.log", "echo", "two words")
+    assert (done.returncode, done.stdout) == (0, "two words\n")
+    lines = (tmp_path / "log" / "a.log").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "# echo two words"
+    assert lines[3] == "two words"
+    assert lines[-1].startswith("# Ended (code 0)")
+
+
+def test_one_command_passes_its_exit_status_on(call, tmp_path):
+    assert call("run.sh", "a.log", "bash", "-c", "exit 7").returncode == 7
+    assert "# Ended (code 7)" in (tmp_path / "a.log").read_text(encoding="utf-8")
+
+
+def test_job_number_replaces_job_in_log_and_command(call, tmp_path):
+    done = call("run.sh", "JOB=2:4", "log/x.JOB.log", "bash", "-c", "echo part.JOB > out.JOB; echo said JOB")
+    assert (done.returncode, done.stdout) == (0, "")
+    for job in (2, 3, 4):
+        assert (tmp_path / f"out.{job}").read_text(encoding="utf-8") == f"part.{job}\n"
+        assert f"said {job}\n" in (tmp_path / "log" / f"x.{job}.log").read_text(encoding="utf-8")
+    assert not (tmp_path / "out.1").exists()
+
+
+def test_failed_jobs_are_named_and_the_others_finish(call, tmp_path):
+    done = call(
+        "run.sh", "--max-jobs-run", "2", "JOB=1:4", "x.JOB.log", "bash", "-c", "test JOB != 3 && touch done.JOB"
+    )
+    assert done.returncode == 1
+    assert "see x.3.log" in done.stderr
+    assert "1 of 4 jobs failed" in done.stderr
+    assert sorted(path.name for path in tmp_path.glob("done.*")) == ["done.1", "done.2", "done.4"]
+
+
+def test_no_more_jobs_run_at_once_than_allowed(call, tmp_path):
+    start = time.monotonic()
+    assert call("run.sh", "--max_jobs_run", "1", "JOB=1:3", "x.JOB.log", "sleep", "0.3").returncode == 0
+    assert time.monotonic() - start > 0.9
+
+
+@pytest.mark.parametrize("script", ["run.sh", "slurm.sh"])
+def test_missing_command_exits_with_2(call, script):
+    done = call(script, "a.log")
+    assert done.returncode == 2
+    assert "wanted LOG and COMMAND, got 'a.log'" in done.stderr
+
+
+def test_options_for_a_queue_are_accepted_and_unknown_ones_refused(call):
+    assert call("run.sh", "--gpu", "2", "--mem", "8G", "--num-threads", "4", "a.log", "true").returncode == 0
+    assert call("run.sh", "--gpus", "2", "a.log", "true").returncode == 2
+
+
+def test_slurm_script_asks_for_what_the_options_say(call):
+    done = call(
+        "slurm.sh", "--show", "true", "--gpu", "4", "--num-nodes", "2", "--mem", "64G", "--max-jobs-run", "3",
+        "JOB=1:8", "log/x.JOB.log", "cmd", "two words", "part.JOB",
+    )  # fmt: skip
+    wanted = ["output=log/x.%a.log", "array=1-8%3", "nodes=2", "ntasks-per-node=1", "gres=gpu:4", "mem=64G"]
+    lines = done.stdout.splitlines()
+    assert all(f"#SBATCH --{line}" in lines for line in wanted)
+    assert lines[-1] == r"srun --export=ALL cmd two\ words part.${SLURM_ARRAY_TASK_ID}"
+
+
+def test_without_slurm_one_line_says_what_to_do(call, tmp_path):
+    (tmp_path / "bin").mkdir()
+    for tool in ("bash", "dirname", "basename", "env", "date", "mkdir"):
+        (tmp_path / "bin" / tool).symlink_to(subprocess.check_output(["which", tool], text=True).strip())
+    done = subprocess.run(
+        [Path(__file__).parents[2] / "utils" / "slurm.sh", "a.log", "true"],
+        capture_output=True, text=True, cwd=tmp_path, env={"PATH": str(tmp_path / "bin")},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("slurm.sh: error: no sbatch on this machine")
+
+
+RANKS = """
+import os
+print("rank", os.environ.get("RANK"), "of", os.environ.get("WORLD_SIZE"), "node", os.environ.get("GROUP_RANK"))
+"""
+
+
+def test_one_process_is_plain_python(call, tmp_path):
+    (tmp_path / "ranks.py").write_text(RANKS, encoding="utf-8")
+    assert call("launch.sh", "-m", "ranks").stdout == "rank None of None node None\n"
+
+
+def test_several_processes_get_their_ranks(call, tmp_path):
+    (tmp_path / "ranks.py").write_text(RANKS, encoding="utf-8")
+    done = call("launch.sh", "--nproc", "2", "--master", "localhost:29712", "-m", "ranks")
+    assert sorted(done.stdout.splitlines()) == ["rank 0 of 2 node 0", "rank 1 of 2 node 0"], done.stderr
+
+
+def test_launcher_names_what_is_missing(call):
+    assert "wanted -m MODULE, got 'ranks'" in call("launch.sh", "ranks").stderr
+    assert "hosts: no such host file" in call("launch.sh", "--hostfile", "hosts", "-m", "ranks").stderr
