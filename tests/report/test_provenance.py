@@ -16,13 +16,13 @@ from zipperasr.report.provenance import (
 )
 
 
-def test_stages_show_their_last_run_and_the_sum(pristine_run):
+def test_stages_show_their_longest_run_and_the_sum(pristine_run):
     lines = stages_table(pristine_run / "exp" / "stages.tsv").splitlines()
     assert lines[2:] == [
         "| 0 | corpora_and_backbones | 61.5 | 900 |",
         "| 5 | alignment | 150.2 | 1800 |",
-        "| 6 | sft_vanilla | 118.0 | 2050 |",
-        "|  | **all** | **329.8** | **2050** |",
+        "| 6 | sft_vanilla | 120.0 | 2100 |",
+        "|  | **all** | **331.8** | **2100** |",
     ]
 
 

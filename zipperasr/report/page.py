@@ -60,7 +60,10 @@ def results_page(
 
 def benchmark_page(at: Sources) -> str:
     """Wall time and peak memory per stage, the device named."""
-    parts = ["# Time and memory of one run", "Written by the run itself; the report stage is not in it."]
+    parts = [
+        "# Time and memory of one run",
+        "Written by the run itself. Of several runs of a stage the longest counts; the report stage is not in it.",
+    ]
     return "\n\n".join([*parts, *_made_by(at)]) + "\n"
 
 

@@ -51,18 +51,25 @@ def machine_table() -> str:
 
 
 def stages_table(path: Path) -> str:
-    """Last recorded run of each stage and description; empty if no stage was recorded."""
+    """The longest recorded run of each stage and description: a later one may only have found it done.
+
+    Empty if no stage was recorded.
+    """
     if not path.is_file():
         return ""
     header, rows = read_tsv(path)
     wanted = ["stage", "description", "wall_s", "peak_rss_mb", "when"]
     if header != wanted:
         raise ValueError(f"{path}: got columns {header}, wanted {wanted}")
-    last = {(stage, description): rest for stage, description, *rest in rows}
-    ordered = sorted(last.items(), key=lambda item: (_number(item[0][0], path), item[1][2]))
-    lines = [[*key, f"{_number(wall, path):.1f}", f"{_number(peak, path):.0f}"] for key, (wall, peak, _) in ordered]
-    total = sum(_number(wall, path) for wall, _, _ in last.values())
-    highest = max(_number(peak, path) for _, peak, _ in last.values())
+    longest: dict[tuple[float, str], tuple[float, float, str]] = {}
+    for stage, description, wall_s, peak_mb, when in rows:
+        run = (_number(wall_s, path), _number(peak_mb, path), when)
+        key = (_number(stage, path), description)
+        longest[key] = max(run, longest.get(key, run))
+    ordered = sorted(longest.items(), key=lambda item: (item[0][0], item[1][2]))
+    lines = [[f"{stage:.0f}", what, f"{wall:.1f}", f"{peak:.0f}"] for (stage, what), (wall, peak, _) in ordered]
+    total = sum(wall_s for wall_s, _, _ in longest.values())
+    highest = max((peak_mb for _, peak_mb, _ in longest.values()), default=0.0)
     lines.append(["", "**all**", f"**{total:.1f}**", f"**{highest:.0f}**"])
     return table(["stage", "does", "wall time, s", "peak memory, MB"], lines, num_labels=2)
 
