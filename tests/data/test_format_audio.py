@@ -11,7 +11,7 @@ from data.example import DEV_IDS, TEST_IDS, TRAIN_IDS, Recipe
 from zipperasr.data import format_audio
 from zipperasr.data.audio import load_audio
 from zipperasr.data.datadir import read_data_dir, read_table
-from zipperasr.data.prepare import read_sets
+from zipperasr.data.sets import read_sets
 from zipperasr.data.validate import validate_data_dir
 
 SETS = {"train_mls_de": TRAIN_IDS, "dev_mls_de": DEV_IDS, "test_mls_de": TEST_IDS}

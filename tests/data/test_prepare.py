@@ -7,7 +7,7 @@ from corpora.example import recording, write_common_voice, write_librispeech, wr
 
 from data.example import DEV_IDS, TEST_IDS, TRAIN_IDS, Recipe
 from zipperasr.data.datadir import read_data_dir, read_table
-from zipperasr.data.prepare import SetRow, read_sets
+from zipperasr.data.sets import SetRow, read_sets
 
 LIST = "train/lite_1h/de.txt"
 

@@ -20,7 +20,7 @@ from zipperasr.corpora import read_corpus
 from zipperasr.data import format_audio, prepare
 from zipperasr.data.datadir import read_data_dir
 from zipperasr.data.lists import read_list
-from zipperasr.data.prepare import read_sets
+from zipperasr.data.sets import read_sets
 
 SIZES = {
     "align_train": 24, "large_train": 4, "small_train_1h": 3, "small_train_30h": 6,

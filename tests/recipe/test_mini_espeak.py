@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from local.mini.espeak import SAMPLE_RATE_HZ, VARIANTS, VOICE_NAMES, Espeak, Voice, draw_voice
 from local.mini.texts import make_sentences
 from local.mini.texts.grammar import load

@@ -7,11 +7,11 @@ import re
 from dataclasses import replace
 
 import pytest
+
 from local.mini.texts import PATTERN_SETS, make_sentences
 from local.mini.texts import grammar as grammars
 from local.mini.texts.generate import FINISHERS, Sentence
 from local.mini.texts.words import expand_directive, number
-
 from zipperasr.languages import LanguageTable
 
 LANGUAGES = ("en", "fr", "th", "zh", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zipperasr.data.datadir import Entry, write_data_dir, write_lines
-from zipperasr.data.prepare import SetRow, write_sets
+from zipperasr.data.sets import SetRow, write_sets
 
 # Three sentences per language; the second is misrecognised, in ways that each script makes possible.
 SENTENCES = {

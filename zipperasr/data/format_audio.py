@@ -24,7 +24,7 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.data.audio import SAMPLE_RATE
 from zipperasr.data.convert import AUDIO_FORMATS, Chunk, ChunkResult, convert_chunk
 from zipperasr.data.datadir import Entry, read_data_dir, read_table, tables_of, write_lines
-from zipperasr.data.prepare import SetRow, read_sets, write_sets
+from zipperasr.data.sets import SetRow, read_sets, write_sets
 from zipperasr.data.validate import validate_data_dir
 
 MAX_CHUNK_UTTS = 512

@@ -22,6 +22,7 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
 from zipperasr.config import load_yaml
 from zipperasr.data.packing import fill, pack_epoch
+from zipperasr.data.sets import read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.model.build import load_tokenizer
 from zipperasr.model.config import ModelConfig
@@ -78,21 +79,12 @@ class Manifest:
         return {name: column[index].as_py() for name, column in zip(self.table.column_names, self.table, strict=True)}
 
 
-def read_sets(directory: str | Path) -> list[dict[str, str]]:
-    """The rows of sets.tsv: set, kind, phase, corpus, language. Raises FileNotFoundError naming the stage."""
-    path = Path(directory) / "sets.tsv"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no list of data sets; run stages 1 to 3")
-    header, *rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line)
-    return [dict(zip(header, row, strict=True)) for row in rows]
-
-
 def open_kind(directory: str | Path, kind: str, phase: str | None = None) -> list[Manifest]:
     """The manifests of all sets of a kind (train, dev, test), of one phase or of both."""
-    rows = [row for row in read_sets(directory) if row["kind"] == kind and phase in (None, row["phase"])]
+    rows = [row for row in read_sets(Path(directory) / "sets.tsv") if row.kind == kind and phase in (None, row.phase)]
     if not rows:
         raise ValueError(f"{directory}/sets.tsv: no {kind} set of phase {phase}; run stages 1 to 3")
-    return [Manifest.open(directory, row["set"]) for row in rows]
+    return [Manifest.open(directory, row.set) for row in rows]
 
 
 def build_manifest(raw: Path, tokenizer, prompt_lengths: dict[str, int]) -> pa.Table:
@@ -170,9 +162,15 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     config = load_yaml(ModelConfig, options.model)
     table = LanguageTable.load(options.languages)
-    rows = read_sets(options.raw)
-    sources = {f"{row['set']}/{name}": options.raw / row["set"] / name for row in rows for name in _FILES}
-    inputs = fingerprint(model=options.model, languages=options.languages, sets=options.raw / "sets.tsv", **sources)
+    rows = read_sets(options.raw / "sets.tsv")
+    sources = {f"{row.set}/{name}": options.raw / row.set / name for row in rows for name in _FILES}
+    inputs = fingerprint(
+        model=options.model,
+        tokenizer=Path(config.llm) / "tokenizer.json",
+        languages=options.languages,
+        sets=options.raw / "sets.tsv",
+        **sources,
+    )
     if is_current(options.out, inputs):
         log(f"{options.out} is up to date")
         return
@@ -181,12 +179,12 @@ def _run(options: argparse.Namespace) -> None:
     with atomic_path(options.out) as temporary:
         temporary.mkdir()
         for row in tqdm(rows, desc="manifests", mininterval=2):
-            table_ = build_manifest(options.raw / row["set"], tokenizer, prompts)
-            feather.write_feather(table_, temporary / f"{row['set']}.arrow", compression="uncompressed")
+            table_ = build_manifest(options.raw / row.set, tokenizer, prompts)
+            feather.write_feather(table_, temporary / f"{row.set}.arrow", compression="uncompressed")
         (temporary / "sets.tsv").write_bytes((options.raw / "sets.tsv").read_bytes())
         report = {
             phase: packing_report(open_kind(temporary, "train", phase), config.max_positions)
-            for phase in sorted({row["phase"] for row in rows if row["kind"] == "train"})
+            for phase in sorted({row.phase for row in rows if row.kind == "train"})
         }
         (temporary / "packing.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         mark_current(temporary, inputs)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,36 +17,10 @@ from tqdm import tqdm
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step, str2bool
 from zipperasr.data.build import SetBuilder
-from zipperasr.data.datadir import write_lines
 from zipperasr.data.datasets import HELD_OUT, SETTINGS, CorporaConfig, DatasetRow, load_corpora, load_datasets
 from zipperasr.data.lists import SetReport, Wanted, want, write_report
+from zipperasr.data.sets import SetRow, read_sets, write_sets
 from zipperasr.languages import LanguageTable
-
-
-@dataclass(frozen=True)
-class SetRow:
-    """One line of sets.tsv."""
-
-    set: str
-    kind: str  # train | dev | test
-    phase: str
-    corpus: str
-    language: str
-
-
-def read_sets(path: str | Path) -> list[SetRow]:
-    """Read sets.tsv. Raises FileNotFoundError if the stage before has not run."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; run stage {2 if 'dump' in path.parts else 1} first")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [SetRow(*line.split("\t")) for line in lines[1:]]
-
-
-def write_sets(path: Path, rows: list[SetRow]) -> None:
-    """Write sets.tsv."""
-    header = "\t".join(SetRow.__dataclass_fields__)
-    write_lines(path, [header, *("\t".join((r.set, r.kind, r.phase, r.corpus, r.language)) for r in rows)])
 
 
 def prepare(options: argparse.Namespace) -> None:

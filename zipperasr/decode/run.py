@@ -21,7 +21,8 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.data.batches import Example
 from zipperasr.data.loader import ExampleReader
-from zipperasr.data.manifest import Manifest, read_sets
+from zipperasr.data.manifest import Manifest
+from zipperasr.data.sets import read_sets
 from zipperasr.decode.config import DecodeConfig
 from zipperasr.decode.search import transcribe_batch
 from zipperasr.languages import LanguageTable
@@ -72,9 +73,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _test_sets(options: argparse.Namespace, experiment: Experiment) -> list[Manifest]:
-    rows = [row for row in read_sets(options.manifest) if row["kind"] == "test"]
+    rows = [row for row in read_sets(options.manifest / "sets.tsv") if row.kind == "test"]
     if options.sets is None:
-        names = [row["set"] for row in rows if experiment.phase == "sft" or row["phase"] == experiment.phase]
+        names = [row.set for row in rows if experiment.phase == "sft" or row.phase == experiment.phase]
     else:
         names = options.sets
     return [Manifest.open(options.manifest, name) for name in names]

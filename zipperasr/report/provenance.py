@@ -14,7 +14,7 @@ from pathlib import Path
 
 from zipperasr.data.datadir import read_table
 from zipperasr.data.datasets import SETTINGS, load_corpora, load_datasets
-from zipperasr.data.prepare import read_sets
+from zipperasr.data.sets import read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.report.collect import read_json, read_tsv
 from zipperasr.report.markdown import table

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
-from zipperasr.data.prepare import SetRow, read_sets
+from zipperasr.data.sets import SetRow, read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.score.jiwer_check import explain, jiwer_errors
 from zipperasr.score.normalise import has_marks, normaliser

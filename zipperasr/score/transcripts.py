@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.data.datadir import read_table
-from zipperasr.data.prepare import SetRow
+from zipperasr.data.sets import SetRow
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ In: the engine and the dev packs, each rank its share. Out: {"loss": ..., "loss_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import distributed
 
@@ -12,9 +14,13 @@ from zipperasr.data.loader import MicroBatches, prefetched
 
 
 @torch.no_grad()
-def dev_losses(engine, data: MicroBatches, chunk_frames: int | None, num_workers: int) -> dict[str, float]:
-    """Evaluate one pack at a time, so that every loss belongs to one language."""
-    codes = sorted({pack.language for batch in data.batches for pack in batch})
+def dev_losses(
+    engine, data: MicroBatches, codes: Sequence[str], chunk_frames: int | None, num_workers: int
+) -> dict[str, float]:
+    """Evaluate one pack at a time, so that every loss belongs to one language.
+
+    data: this rank's dev packs, perhaps none. codes: languages of all ranks' dev packs, equal on all ranks.
+    """
     sums = torch.zeros(len(codes), 2, dtype=torch.float64)
     engine.eval()
     for batch in prefetched(data, 0, num_workers):

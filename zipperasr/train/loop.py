@@ -24,6 +24,8 @@ from zipperasr.train.config import TrainConfig
 from zipperasr.train.evaluate import dev_losses
 from zipperasr.train.records import Records, memory_gb
 
+_SUMS = ("loss", "labels", "samples", "filled", "positions")  # what a line of train.jsonl is made of
+
 
 @dataclass
 class Trainer:
@@ -33,7 +35,8 @@ class Trainer:
     optimiser: torch.optim.Optimizer
     plan: TrainingPlan
     train_data: MicroBatches
-    dev_data: MicroBatches | None
+    dev_data: MicroBatches | None  # this rank's share of the dev packs, perhaps none of them; None: no dev set at all
+    dev_languages: list[str]  # of all ranks' dev packs
     config: TrainConfig
     model_config: ModelConfig
     regime: str
@@ -113,26 +116,33 @@ class Trainer:
 
     def _log(self, records: Records, step: int) -> None:
         seconds = time.monotonic() - self.window["since"]
-        world_size = distributed.get_world_size()
+        sums = self._window_of_all_ranks()
         values = {
-            "loss": round(self.window["loss"] / self.window["labels"], 5),
+            "loss": round(sums["loss"] / sums["labels"], 5),
             "lr": self.optimiser.param_groups[0]["lr"],
             "grad_norm": round(float(self.engine.get_global_grad_norm() or 0.0), 5),
             "seconds": round(seconds, 3),
-            "audio_s_per_s": round(world_size * self.window["samples"] / 16_000 / seconds, 2),
-            "fill": round(self.window["filled"] / self.window["positions"], 4),
+            "audio_s_per_s": round(sums["samples"] / 16_000 / seconds, 2),
+            "fill": round(sums["filled"] / sums["positions"], 4),
         }
         records.write("train", step, values)
         self._reset_window()
 
+    def _window_of_all_ranks(self) -> dict[str, float]:
+        """The window's sums over the global batches: a single rank sees a few languages only."""
+        sums = torch.tensor([self.window[name] for name in _SUMS], dtype=torch.float64, device=self.engine.device)
+        distributed.all_reduce(sums)
+        return dict(zip(_SUMS, sums.tolist(), strict=True))
+
     def _reset_window(self) -> None:
-        self.window = dict.fromkeys(("loss", "labels", "samples", "filled", "positions"), 0.0)
+        self.window = dict.fromkeys(_SUMS, 0.0)
         self.window["since"] = time.monotonic()
 
     def _evaluate(self, records: Records, step: int) -> None:
         since = time.monotonic()
         if self.dev_data is not None:
-            losses = dev_losses(self.engine, self.dev_data, self.chunk_frames(), self.config.num_workers)
+            workers = self.config.num_workers
+            losses = dev_losses(self.engine, self.dev_data, self.dev_languages, self.chunk_frames(), workers)
             records.write("dev", step, losses)
             records.say(f"step {step}: dev loss {losses['loss']:.4f}")
         adapters = self.model.adapters

@@ -19,8 +19,9 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.data.loader import ExampleReader, MicroBatches, TrainingPlan
-from zipperasr.data.manifest import Manifest, open_kind, read_sets
+from zipperasr.data.manifest import Manifest, open_kind
 from zipperasr.data.packing import pack_epoch
+from zipperasr.data.sets import read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.run import load_embeddings
 from zipperasr.lora import VARIANTS, variant_class
@@ -80,7 +81,8 @@ def _run(options: argparse.Namespace) -> None:
         optimiser,
         plan,
         MicroBatches(train, plan.batches, read, rank, world_size, config.accumulation),
-        MicroBatches(dev, dev_batches, read) if dev_batches else None,
+        MicroBatches(dev, dev_batches, read) if dev_packs else None,
+        sorted({pack.language for pack in dev_packs}),
         config,
         experiment.model,
         options.regime,
@@ -128,9 +130,8 @@ def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainC
 
 
 def _dev_manifests(options: argparse.Namespace) -> list[Manifest]:
-    names = [
-        row["set"] for row in read_sets(options.manifest) if row["kind"] == "dev" and row["phase"] == options.phase
-    ]
+    rows = read_sets(options.manifest / "sets.tsv")
+    names = [row.set for row in rows if row.kind == "dev" and row.phase == options.phase]
     return [Manifest.open(options.manifest, name) for name in names]
 
 

@@ -1,0 +1,42 @@
+"""sets.tsv: which data directories there are, and what each is for.
+
+Stage 1 writes it beside the data directories, stages 2 and 3 pass it on beside theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from zipperasr.data.datadir import write_lines
+
+
+@dataclass(frozen=True)
+class SetRow:
+    """One line of sets.tsv."""
+
+    set: str
+    kind: str  # train | dev | test
+    phase: str
+    corpus: str
+    language: str
+
+
+def read_sets(path: str | Path) -> list[SetRow]:
+    """Read sets.tsv. Raises FileNotFoundError if the stage before has not run, ValueError for a malformed line."""
+    path = Path(path)
+    if not path.is_file():
+        stage = {"raw": 2, "manifest": 3}.get(path.parent.name, 1)
+        raise FileNotFoundError(f"{path}: no such file; run stage {stage} first")
+    columns = [field.name for field in fields(SetRow)]
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    for number, cells in enumerate(rows, 1):
+        if len(cells) != len(columns):
+            raise ValueError(f"{path}:{number}: got {len(cells)} cells, wanted {', '.join(columns)}; rerun stage 1")
+    return [SetRow(*cells) for cells in rows[1:]]
+
+
+def write_sets(path: Path, rows: list[SetRow]) -> None:
+    """Write sets.tsv."""
+    header = "\t".join(field.name for field in fields(SetRow))
+    write_lines(path, [header, *("\t".join(astuple(row)) for row in rows)])
