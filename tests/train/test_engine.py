@@ -1,0 +1,64 @@
+"""Parameter groups and DeepSpeed's configuration."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.model import tiny
+from zipperasr.model.checkpoint import BANK_NAMES
+from zipperasr.train.config import TrainConfig
+from zipperasr.train.engine import _languages_of, deepspeed_config, parameter_groups
+
+
+@pytest.fixture(scope="module")
+def model(tiny_recipe):
+    return tiny.sft_model(tiny.model_config(tiny_recipe / "exp" / "backbones"))
+
+
+@pytest.fixture(scope="module")
+def names(model):
+    return {parameter: name for name, parameter in model.named_parameters()}
+
+
+def test_every_trainable_parameter_is_in_one_group(model):
+    grouped = [parameter for group in parameter_groups(model, TrainConfig(epochs=1)) for parameter in group["params"]]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert len(grouped) == len(trainable)
+    assert {id(parameter) for parameter in grouped} == {id(parameter) for parameter in trainable}
+
+
+def test_matrices_decay_and_vectors_do_not(model):
+    for group in parameter_groups(model, TrainConfig(epochs=1, weight_decay=0.3)):
+        assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] == 0.3}
+
+
+def test_the_router_has_its_own_learning_rate(model, names):
+    for group in parameter_groups(model, TrainConfig(epochs=1, router_lr_factor=10.0)):
+        routed = {names[parameter].startswith("adapters.router.") for parameter in group["params"]}
+        assert routed == {group["lr_factor"] == 10.0}
+
+
+def test_banks_are_told_from_other_parameters(model, names):
+    found = 0
+    for group in parameter_groups(model, TrainConfig(epochs=1)):
+        banks = {names[parameter].endswith(BANK_NAMES) for parameter in group["params"]}
+        assert banks == {group["banks"]}
+        found += group["banks"]
+    assert found == 1
+
+
+def test_elements_of_a_stacked_bank_belong_to_its_languages():
+    assert _languages_of(torch.zeros(3, 2, 1)).tolist() == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("clipping", [1.0, 5.0, 0.0])
+def test_gradient_clipping_is_always_said(clipping):
+    assert deepspeed_config(TrainConfig(epochs=1, gradient_clipping=clipping))["gradient_clipping"] == clipping
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_precision_and_zero_stage_reach_deepspeed(precision):
+    settings = deepspeed_config(TrainConfig(epochs=1, precision=precision, zero_stage=1))
+    assert [name for name in ("bf16", "fp16") if settings[name]["enabled"]] == [p for p in [precision] if p != "fp32"]
+    assert settings["zero_optimization"] == {"stage": 1}

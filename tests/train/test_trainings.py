@@ -1,0 +1,127 @@
+"""The same trainings by one process and by two gloo ranks under ZeRO-2: equal weights, equal curves; and resuming."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.model import tiny
+from zipperasr.data.batches import collate
+from zipperasr.data.loader import TrainingPlan
+from zipperasr.data.manifest import open_kind
+from zipperasr.model.experiment import load_model
+
+
+def weights(directory):
+    return load_file(directory / "model.safetensors")
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def assert_equal_weights(one, other, atol):
+    """Equal to the rounding of float32 in another order of sums: a step moves a weight by up to lr = 5e-3."""
+    one, other = weights(one), weights(other)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=0, atol=atol, msg=name)
+
+
+def moved(one, other) -> float:
+    one, other = weights(one), weights(other)
+    return max((one[name] - other[name]).abs().max().item() for name in one.keys() & other.keys())
+
+
+def test_the_ranks_of_these_trainings_see_different_languages_and_numbers_of_labels(tiny_recipe):
+    """Otherwise the comparison below would show nothing."""
+    plan = TrainingPlan.make(open_kind(tiny_recipe / "dump" / "manifest", "train", "sft"), 72, 2, epochs=2, seed=1)
+    mixed = [batch for batch in plan.batches if len({pack.language for pack in batch}) == 2]
+    alone = [batch for batch in plan.batches if len({pack.language for pack in batch}) == 1]
+    assert len(mixed) >= 2
+    assert len(alone) >= 1
+    assert any(batch[0].num_tokens != batch[1].num_tokens for batch in mixed)
+
+
+@pytest.mark.parametrize("name", ["align", "sft", "dense"])
+def test_two_ranks_equal_one_process(one_process, two_ranks, name):
+    assert_equal_weights(two_ranks / name, one_process / name, atol=5e-5)
+    assert moved(one_process / "align", one_process / "sft") > 5e-3, "training must move something"
+
+
+def test_absent_language_setting_matters(one_process):
+    assert moved(one_process / "sft", one_process / "dense") > 1e-3
+
+
+def test_accumulated_micro_steps_equal_one_batch(one_process):
+    assert_equal_weights(one_process / "accumulated", one_process / "sft", atol=5e-5)
+
+
+def test_zero_stage_0_equals_stage_2(one_process):
+    assert_equal_weights(one_process / "zero0", one_process / "sft", atol=5e-5)
+
+
+@pytest.mark.parametrize("ranks", ["one_process", "two_ranks"])
+def test_a_resumed_training_equals_an_unbroken_one(request, ranks):
+    out = request.getfixturevalue(ranks)
+    assert "going on from step 4" in (out / "rank0.log").read_text()
+    assert_equal_weights(out / "resumed", out / "sft", atol=1e-6)
+    for name in ("train", "dev", "router"):
+        resumed, unbroken = (lines(out / which / f"{name}.jsonl") for which in ("resumed", "sft"))
+        assert [line["step"] for line in resumed] == [line["step"] for line in unbroken]
+    assert lines(out / "resumed" / "dev.jsonl") == lines(out / "sft" / "dev.jsonl")
+
+
+def test_curves_of_two_ranks_are_those_of_one_process(one_process, two_ranks):
+    for one, two in zip(*(lines(out / "sft" / "train.jsonl") for out in (one_process, two_ranks)), strict=True):
+        assert one["step"] == two["step"]
+        for key in ("loss", "lr", "grad_norm", "fill"):
+            assert two[key] == pytest.approx(one[key], rel=1e-3), key
+    for one, two in zip(*(lines(out / "sft" / "dev.jsonl") for out in (one_process, two_ranks)), strict=True):
+        assert two == pytest.approx(one, rel=1e-3)
+        assert set(one) == {"step", "loss", "loss_de", "loss_es"}
+
+
+def test_the_loss_falls(one_process):
+    losses = [line["loss"] for line in lines(one_process / "sft" / "dev.jsonl")]
+    assert losses[-1] < losses[0] - 0.05
+    assert [line["step"] for line in lines(one_process / "sft" / "dev.jsonl")] == [2, 4, 6, 8]
+
+
+def test_a_training_leaves_its_files_and_no_checkpoints(one_process):
+    found = {path.name for path in (one_process / "sft").iterdir()}
+    files = {"config.yaml", "train.jsonl", "dev.jsonl", "router.jsonl", "router_final.json", "model.safetensors"}
+    assert files | {"versions.json", "tensorboard", ".inputs.json"} == found
+    assert not (one_process / "align" / "router.jsonl").exists()
+    assert json.loads((one_process / "sft" / "versions.json").read_text())["torch"] == torch.__version__
+    router = json.loads((one_process / "sft" / "router_final.json").read_text())
+    assert router["languages"] == ["de", "es", "ja"]
+    assert (len(router["p"]), len(router["p"][0]), len(router["p"][0][0])) == (len(router["layers"]), 3, 4)
+
+
+def test_a_language_without_sft_data_keeps_a_zero_specific_bank(one_process):
+    banks = {name: tensor for name, tensor in weights(one_process / "sft").items() if name.endswith("b_specific")}
+    assert len(banks) == 12
+    for name, tensor in banks.items():
+        assert not tensor[2].any(), name
+        assert tensor[0].any(), name
+        assert tensor[1].any(), name
+
+
+def test_bfloat16_learns_too(one_process):
+    exact, rounded = (lines(one_process / name / "dev.jsonl")[-1]["loss"] for name in ("sft", "bf16"))
+    assert rounded == pytest.approx(exact, rel=0.05)
+    assert {tensor.dtype for name, tensor in weights(one_process / "bf16").items() if "embeddings" not in name} == {
+        torch.bfloat16
+    }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["align", "sft", "full"])
+def test_the_written_model_loads_and_computes(one_process, name):
+    model = load_model(one_process / name).eval()
+    loss, _, _ = model(collate([[tiny.example("a", "de", 9000, "ein")]]), 40)
+    assert loss.isfinite()

@@ -1,0 +1,98 @@
+"""A recipe directory of three languages of noise, up to stage 4: everything a training reads.
+
+In: an empty directory. Out: exp/backbones, conf, dump/raw, dump/manifest, exp/lid, as stages 0 to 4 leave them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import soundfile
+import yaml
+
+from tests.model import tiny
+from zipperasr.cli import log
+from zipperasr.data import manifest
+from zipperasr.lid import run as lid
+
+WORDS = ("eins", "zwei drei", "uno dos tres", "a", "viele Worte hier")
+MODEL = {
+    "mel_bins": tiny.MEL_BINS,
+    "encoder_lora": {"rank": 4, "alpha": 8},
+    "llm_lora": {"rank": 4, "alpha": 8},
+    "train_chunk_s": [0.2, 0.4],
+    "decode_chunk_s": 0.4,
+    "max_positions": 72,
+}
+TRAIN = {"packs_per_batch": 1, "lr": 1e-3, "precision": "fp32", "log_every": 1, "eval_every": 2, "num_workers": 0}
+# set -> kind, phase, language, utterances; ja is heard in the alignment only
+SETS = {
+    "train_x_es": ("train", "align", "es", 7),
+    "train_x_ja": ("train", "align", "ja", 6),
+    "dev_x_es": ("dev", "align", "es", 2),
+    "test_x_es": ("test", "align", "es", 2),
+    "train_y_de": ("train", "sft", "de", 8),
+    "train_y_es": ("train", "sft", "es", 5),
+    "dev_y_de": ("dev", "sft", "de", 2),
+    "dev_y_es": ("dev", "sft", "es", 2),
+    "test_y_de": ("test", "sft", "de", 3),
+}
+
+
+def write_recipe(base: Path) -> Path:
+    """Write everything below `base`; returns it."""
+    tiny.write_backbones(base / "exp" / "backbones")
+    write_conf(base)
+    for number, (name, (_, _, language, count)) in enumerate(SETS.items()):
+        write_set(base / "dump" / "raw" / name, language, count, seed=100 * number)
+    rows = [f"{name}\t{kind}\t{phase}\tx\t{language}" for name, (kind, phase, language, _) in SETS.items()]
+    write_lines(base / "dump" / "raw" / "sets.tsv", "set\tkind\tphase\tcorpus\tlanguage", *rows)
+    run_main(manifest.main, base, raw="dump/raw", out="dump/manifest")
+    run_main(lid.main, base, manifest="dump/manifest", out="exp/lid")
+    log(f"tiny recipe in {base}")
+    return base
+
+
+def write_conf(base: Path) -> None:
+    """The language table, model.yaml, align.yaml and sft.yaml."""
+    header = "code\twhisper_token\tname\tunit\tnormaliser\tprompt"
+    prompts = {"de": "Text", "es": "Texto", "ja": "文"}
+    rows = [f"{code}\t{code}\t{code}\twer\twhisper\t{prompt}:" for code, prompt in prompts.items()]
+    write_lines(base / "conf" / "languages.tsv", header, *rows)
+    backbones = base / "exp" / "backbones"
+    model = {"whisper": str(backbones / "whisper"), "llm": str(backbones / "llm"), **MODEL}
+    write_lines(base / "conf" / "model.yaml", yaml.safe_dump(model))
+    write_lines(base / "conf" / "align.yaml", yaml.safe_dump({"epochs": 1, **TRAIN}))
+    write_lines(base / "conf" / "sft.yaml", yaml.safe_dump({"epochs": 2, **TRAIN, "save_every": 2, "lr": 5e-3}))
+
+
+def write_set(directory: Path, language: str, count: int, seed: int) -> None:
+    """A data directory of stage 2 with `count` utterances of 0.4 to 1.5 s."""
+    directory.mkdir(parents=True)
+    files: dict[str, list[str]] = {name: [] for name in ("text", "wav.scp", "utt2lang", "utt2num_samples")}
+    for number in range(count):
+        utt_id, num_samples = f"s-{language}{seed}-{number:02d}", 6_400 + (number * 7_919 + seed) % 17_000
+        path = directory / f"{utt_id}.flac"
+        soundfile.write(path, tiny.noise(num_samples, seed + number).numpy(), 16_000)
+        cells = (WORDS[number % len(WORDS)], path, language, num_samples)
+        for lines, cell in zip(files.values(), cells, strict=True):
+            lines.append(f"{utt_id} {cell}")
+    for name, lines in files.items():
+        write_lines(directory / name, *lines)
+
+
+def write_lines(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def options(base: Path, **more: str) -> list[str]:
+    """Command-line options: the recipe's model and languages, and paths below it."""
+    paths = {"model": "conf/model.yaml", "languages": "conf/languages.tsv", **more}
+    return [text for key, value in paths.items() for text in (f"--{key}", str(base / value))]
+
+
+def run_main(main, base: Path, **paths: str) -> None:
+    """A stage that must succeed."""
+    if main(options(base, **paths)) != 0:
+        raise RuntimeError(f"{main.__module__} failed; its error stands above")

@@ -1,0 +1,93 @@
+"""What each rank of the training tests does: the same trainings, whatever the number of ranks.
+
+In: a tiny recipe, an output directory, launched with torch.distributed's variables set. Out: training directories. Two
+ranks take one pack a step each, one process takes both: the global batches, and so the weights, must be the same.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.train.tiny_recipe import options
+
+STOP_AFTER = 5  # steps of the training that is cut off; checkpoints stand after 2 and 4
+
+
+def launch(base: Path, out: Path, world_size: int) -> None:
+    """Run this file with `world_size` ranks; raises with the output of the first rank that fails."""
+    settings = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    settings |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "tests.train.worker", str(base), str(out)]
+    ranks = []
+    for rank in range(world_size):
+        log = (out / f"rank{rank}.log").open("w")
+        environment = {**os.environ, **settings, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        root = Path(__file__).resolve().parents[2]
+        ranks.append((log, subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)))
+    failed = [Path(log.name) for log, process in ranks if process.wait(timeout=600)]
+    if failed:
+        raise RuntimeError("\n".join(path.read_text()[-3000:] for path in failed))
+
+
+def free_port() -> str:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def main(base: Path, out: Path) -> None:
+    from zipperasr.train.run import main as train
+
+    world_size = int(os.environ["WORLD_SIZE"])
+    packs = f"packs_per_batch={2 // world_size}"
+
+    def run(phase: str, name: str, *more: str, settings: tuple[str, ...] = (packs,), must: int = 0) -> None:
+        paths = options(base, config=f"conf/{phase}.yaml", manifest="dump/manifest", lid="exp/lid")
+        status = train(["--phase", phase, "--out", str(out / name), *paths, *more, "--set", *settings])
+        if status != must:
+            raise RuntimeError(f"{name}: exit status {status}")
+
+    run("align", "align")
+    sft = ("--init", str(out / "align"), "--lora", "zipper_soft")
+    run("sft", "sft", *sft)
+    run("sft", "dense", *sft, settings=(packs, "absent_language=dense"))
+    run_and_cut_off(run, sft)
+    run("sft", "resumed", *sft)
+    if world_size == 1:
+        run("sft", "accumulated", *sft, settings=("packs_per_batch=1", "accumulation=2"))
+        run("sft", "zero0", *sft, settings=(packs, "zero_stage=0"))
+        run("sft", "full", *sft, "--regime", "full")
+        run("sft", "bf16", *sft, settings=(packs, "precision=bf16"))
+
+
+class CutOff(BaseException):
+    """Stands for the power failure."""
+
+
+def run_and_cut_off(run, sft: tuple[str, ...]) -> None:
+    """Train into `resumed` and stop in the middle of a step, as a killed job does."""
+    from zipperasr.train.loop import Trainer
+
+    whole_step = Trainer._step
+
+    def step_or_stop(trainer, step, batches):
+        if step == STOP_AFTER:
+            raise CutOff
+        return whole_step(trainer, step, batches)
+
+    Trainer._step = step_or_stop
+    try:
+        run("sft", "resumed", *sft)
+    except CutOff:
+        pass
+    finally:
+        Trainer._step = whole_step
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
