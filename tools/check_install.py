@@ -187,7 +187,8 @@ def check_tensorboard() -> str:
     from torch.utils.tensorboard import SummaryWriter
 
     with tempfile.TemporaryDirectory() as folder:
-        SummaryWriter(folder).add_scalar("loss", 1.0, 0)
+        with SummaryWriter(folder) as writer:
+            writer.add_scalar("loss", 1.0, 0)
         return f"{len(os.listdir(folder))} event file"
 
 

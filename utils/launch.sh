@@ -26,7 +26,10 @@ fi
 if ((nproc == 1 && num_nodes == 1)); then
     exec python3 "$@"
 fi
-if ((num_nodes > 1)) && [[ -n ${SLURM_JOB_NODELIST-} ]]; then
+if ((num_nodes == 1)); then
+    exec torchrun --standalone --nproc_per_node "${nproc}" "$@"
+fi
+if [[ -n ${SLURM_JOB_NODELIST-} ]]; then
     node_rank=${SLURM_NODEID}
     master=$(scontrol show hostnames "${SLURM_JOB_NODELIST}" | head -n 1):${master#*:}
 fi
