@@ -19,7 +19,7 @@ import pyarrow.feather as feather
 from tqdm import tqdm
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
-from zipperasr.cli import log, parser, run_step
+from zipperasr.cli import log, nearest, parser, run_step
 from zipperasr.config import load_yaml
 from zipperasr.data.packing import fill, pack_epoch
 from zipperasr.data.sets import read_sets
@@ -99,6 +99,10 @@ def build_manifest(raw: Path, tokenizer, prompt_lengths: dict[str, int]) -> pa.T
     num_samples = np.array([int(value) for value in columns["utt2num_samples"].values()], dtype=np.int64)
     languages = list(columns["utt2lang"].values())
     num_tokens = _count_tokens(texts, tokenizer)
+    unknown = sorted(set(languages) - prompt_lengths.keys())
+    if unknown:
+        hint = nearest(unknown[0], list(prompt_lengths))
+        raise ValueError(f"{raw / 'utt2lang'}: unknown language {unknown[0]!r}; {hint}; or add its line to the table")
     prompts = np.array([prompt_lengths[code] for code in languages], dtype=np.int32)
     speech = np.array([num_positions(int(count)) for count in num_samples], dtype=np.int32)
     repeats = columns.get("utt2repeat", dict.fromkeys(utt_ids, "1"))
