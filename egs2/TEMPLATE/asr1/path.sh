@@ -12,3 +12,6 @@ fi
 export PYTHONPATH=${root}:${PWD}${PYTHONPATH:+:${PYTHONPATH}}
 export LC_ALL=C.UTF-8 PYTHONUTF8=1
 export TOKENIZERS_PARALLELISM=false
+# progress bars: every second on a terminal, every ten in a file
+TQDM_MININTERVAL=$([[ -t 1 ]] && echo 1 || echo 10)
+export TQDM_MININTERVAL
