@@ -6,7 +6,8 @@
 # Slurm (srun), which tells each machine its number. With a host file DeepSpeed's launcher starts them all by ssh.
 set -euo pipefail
 
-nproc=1                # processes on this machine, one for each GPU in use
+ngpu=0                 # GPUs on this machine, a process for each; 0 for none
+nproc=1                # processes where there is no GPU
 num_nodes=1            # machines
 node_rank=0            # this machine's number, from 0; under Slurm it is known
 master=localhost:29500 # host and port of machine 0; under Slurm the host is known
@@ -18,6 +19,11 @@ if [[ ${1-} != -m || $# -lt 2 ]]; then
     options_error "wanted -m MODULE, got '$*'"
 fi
 
+if ((ngpu > 0)); then
+    found=$(python3 -c 'import torch; print(torch.cuda.device_count())')
+    ((ngpu <= found)) || die "--ngpu ${ngpu}: torch sees ${found} GPUs on $(hostname); try tools/check_install.py"
+    nproc=${ngpu}
+fi
 if [[ -n ${hostfile} ]]; then
     [[ -r ${hostfile} ]] || die "${hostfile}: no such host file"
     shift

@@ -97,6 +97,9 @@ def _assemble(config: ModelConfig, whisper_encoder, llm: Qwen3ForCausalLM) -> Sp
         r=config.llm_lora.rank, lora_alpha=config.llm_lora.alpha, target_modules=LLM_LORA_TARGETS, lora_dropout=0.0
     )
     projector = GatedProjector(encoder.width, config.projector_dim or llm_width, llm_width)
+    embeddings = llm.get_input_embeddings().weight
+    if not embeddings.is_meta:
+        projector.match_scale(embeddings)
     return SpeechLLM(encoder, projector, get_peft_model(llm, lora))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,6 +29,17 @@ class GatedProjector(nn.Module):
         self.linear = nn.Linear(d_hidden, d_hidden)
         self.norm = nn.LayerNorm(d_hidden)
         self.out = nn.Linear(d_hidden, d_out)
+
+    @torch.no_grad()
+    def match_scale(self, embeddings: Tensor) -> None:
+        """Draw `out` anew so that speech enters the LLM at the size of its token embeddings (vocabulary, d_out).
+
+        Ours, not the paper's: torch's default starts 6 to 20 times larger, where the LLM's layers, which add to
+        the residual stream, hardly count, and the alignment takes far longer.
+        """
+        rms = embeddings.float().square().mean().sqrt().item()
+        nn.init.normal_(self.out.weight, std=rms / self.out.in_features**0.5)
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, frames: Tensor, lengths: Sequence[int]) -> tuple[Tensor, list[int]]:
         """frames: (sum of lengths, d_in), end to end; lengths: frames of each utterance.

@@ -22,7 +22,7 @@ import torch
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
-from zipperasr.config import load_yaml
+from zipperasr.config import from_tree, load_yaml
 from zipperasr.languages import LanguageTable
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -39,7 +39,7 @@ class BackboneConfig:
 
     utterances: dict = field(default_factory=dict)  # language code -> pretraining utterances
     texts: int = 4000  # sentences per language for the LLM
-    whisper: dict = field(default_factory=dict)  # overrides of WhisperSize
+    whisper: tuple[dict, ...] = ({},)  # overrides of WhisperSize, one for each phase of its training
     llm: dict = field(default_factory=dict)  # overrides of LlmSize
     seed: int = 1
 
@@ -76,7 +76,8 @@ def train(config: BackboneConfig, table: LanguageTable, held_out: dict[str, set[
     spoken = pretraining_data.sentences(counts, config.seed, held_out)
     written = pretraining_data.sentences(dict.fromkeys(counts, config.texts), config.seed + 1, held_out)
     texts = {code: [s.written for s in chosen] for code, chosen in written.items()}
-    texts = {code: [*chosen, *map(pretraining_data.plain, chosen)] for code, chosen in texts.items()}
+    salad = pretraining_data.word_salad(counts, config.texts // 2, config.seed, held_out)
+    texts = {code: [*chosen, *map(pretraining_data.plain, chosen), *salad[code]] for code, chosen in texts.items()}
     threads = max(1, nj // 2)
     os.environ.update(MEMORY_SETTINGS)
     with atomic_path(out) as temporary, ProcessPoolExecutor(2, get_context("spawn")) as pool:
@@ -92,7 +93,7 @@ def _train_llm(config: BackboneConfig, table: LanguageTable, texts: dict, out: P
     from local.mini import pretrain_llm, tokenizers
 
     torch.set_num_threads(threads)
-    size = pretrain_llm.LlmSize(**config.llm)
+    size = from_tree(pretrain_llm.LlmSize, config.llm, "llm")
     corpus = [text for chosen in texts.values() for text in chosen]
     tokenizer = tokenizers.train_llm_tokenizer(corpus, size.pieces, [language.prompt for language in table])
     pretrain_llm.train(texts, tokenizer, table, size, config.seed, out)
@@ -104,13 +105,18 @@ def _train_whisper(
     from local.mini import pretrain_whisper, pretraining_data, tokenizers
 
     torch.set_num_threads(threads)
-    size = pretrain_whisper.WhisperSize(**config.whisper)
+    phases = [from_tree(pretrain_whisper.WhisperSize, phase, "whisper") for phase in config.whisper]
+    size = phases[0]
     corpus = [text for chosen in texts.values() for text in chosen]
     tokens = {language.code: language.whisper_token for language in table}
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer = tokenizers.train_whisper_tokenizer(corpus, size.pieces, tokens.values(), Path(scratch))
     utterances = pretraining_data.speak_all(spoken, config.seed, size.mel_bins, 2 * threads)
-    pretrain_whisper.train(utterances, tokenizer, tokens, size, config.seed, out)
+    last = None
+    for number, phase in enumerate(phases):
+        directory = out if number == len(phases) - 1 else out.with_name(f"{out.name}_phase{number + 1}")
+        pretrain_whisper.train(utterances, tokenizer, tokens, phase, config.seed + number, directory, init=last)
+        last = directory
 
 
 def _write_record(out: Path, config: BackboneConfig) -> None:

@@ -11,6 +11,7 @@ import json
 import math
 import random
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
-from transformers import WhisperTokenizerFast
+from transformers import (
+    GenerationConfig,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizerFast,
+)
 
 from local.mini.pretraining_data import PretrainingUtterance
 from zipperasr.cli import log
 from zipperasr.model.encoder import SpeechEncoder
-from zipperasr.model.segments import cut_all
+from zipperasr.model.segments import cut_all, segment_frames
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,11 @@ class WhisperSize:
     batch_frames: int = 5000  # mel frames per step
     steps: int = 6000
     lr: float = 2e-3
-    chunk_s: tuple[float, ...] = (1.0, 2.0)  # half of the steps hear the utterance in chunks
+    chunk_s: tuple[float, ...] = (1.0, 2.0)  # lengths of chunks, in the steps that hear the utterance in chunks
+    chunked_share: float = 0.5  # share of those steps
+    decoder_every: int = 1  # the decoder trains in every n-th step only; the encoder's CTC in each
+    spec_augment: bool = True
+    split_hangul: bool = False  # CTC spells Korean in letters instead of syllables
 
 
 class PretrainingModel(nn.Module):
@@ -53,8 +63,8 @@ class PretrainingModel(nn.Module):
         self.encoder = SpeechEncoder(whisper.model.encoder)
         self.ctc = nn.Linear(self.encoder.width, num_characters + 1)
 
-    def forward(self, batch: _Batch, chunk_frames: int | None) -> tuple[Tensor, Tensor]:
-        """Returns the CTC loss per utterance and the decoder's cross-entropy per token."""
+    def forward(self, batch: _Batch, chunk_frames: int | None, with_decoder: bool) -> tuple[Tensor, Tensor]:
+        """Returns the CTC loss per character and the decoder's cross-entropy per token (0 without it)."""
         segments, per_utterance = cut_all(batch.lengths, chunk_frames or self.encoder.max_mel_frames)
         hidden, frames = self.encoder(batch.mel, segments)
         counts = [sum(frames[end - size : end]) for size, end in zip(per_utterance, _ends(per_utterance), strict=True)]
@@ -63,6 +73,8 @@ class PretrainingModel(nn.Module):
         ctc = functional.ctc_loss(
             log_probs, batch.characters, torch.tensor(counts), batch.num_characters, zero_infinity=True
         )
+        if not with_decoder:
+            return ctc, ctc.new_zeros(())
         decoded = self.whisper.model.decoder(input_ids=batch.tokens[:, :-1], encoder_hidden_states=encoded)
         logits = self.whisper.proj_out(decoded.last_hidden_state).float()
         cross_entropy = functional.cross_entropy(
@@ -122,20 +134,31 @@ def train(
     size: WhisperSize,
     seed: int,
     out: Path,
+    init: Path | None = None,
 ) -> None:
-    """Train for size.steps and write the model, its tokenizer, feature extractor and log to `out`."""
+    """Train for size.steps and write the model, its tokenizer, feature extractor and log to `out`.
+
+    init: go on from the model in this directory (with a new CTC head) instead of from nothing.
+    """
     torch.manual_seed(seed)
-    characters = sorted({character for utterance in utterances for character in utterance.text.lower()})
-    model = PretrainingModel(build(size, tokenizer, list(language_tokens.values())), len(characters)).train()
+    characters = sorted({character for utterance in utterances for character in _spelled(utterance.text, size)})
+    if init is None:
+        whisper = build(size, tokenizer, list(language_tokens.values()))
+    else:
+        whisper = WhisperForConditionalGeneration.from_pretrained(
+            init, dtype=torch.float32, attn_implementation="eager"
+        )
+    model = PretrainingModel(whisper, len(characters)).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=size.lr, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _lr_factor(step, size.steps))
     batches = _batches(utterances, tokenizer, language_tokens, characters, size, seed)
     rng = random.Random(seed)
     lines, start = [], time.monotonic()
     for step in range(1, size.steps + 1):
-        chunk_s = rng.choice(size.chunk_s) if rng.random() < 0.5 else None
+        chunk_s = rng.choice(size.chunk_s) if rng.random() < size.chunked_share else None
+        with_decoder = step % size.decoder_every == 0
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-            ctc, cross_entropy = model(next(batches), round(chunk_s * 100) if chunk_s else None)
+            ctc, cross_entropy = model(next(batches), segment_frames(chunk_s) if chunk_s else None, with_decoder)
         (ctc + cross_entropy).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
@@ -182,10 +205,10 @@ def _batches(
             frames += len(utterance.mel)
         groups.append(group)
         rng.shuffle(groups)
-        yield from (_collate(group, tokenizer, language_tokens, index, rng) for group in groups)
+        yield from (_collate(group, tokenizer, language_tokens, index, size, rng) for group in groups)
 
 
-def _collate(group, tokenizer, language_tokens, index: dict[str, int], rng: random.Random) -> _Batch:
+def _collate(group, tokenizer, language_tokens, index: dict[str, int], size: WhisperSize, rng: random.Random) -> _Batch:
     prefixes = ["<|startoftranscript|>", None, "<|transcribe|>", "<|notimestamps|>"]
     rows = []
     for utterance in group:
@@ -194,15 +217,23 @@ def _collate(group, tokenizer, language_tokens, index: dict[str, int], rng: rand
         rows.append(torch.tensor([*tokenizer.convert_tokens_to_ids(names), *text, tokenizer.eos_token_id]))
     tokens = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
     targets = pad_sequence([row[1:] for row in rows], batch_first=True, padding_value=-100)
-    spelled = [torch.tensor([index[character] for character in utterance.text.lower()]) for utterance in group]
+    spelled = [torch.tensor([index[c] for c in _spelled(utterance.text, size)]) for utterance in group]
+    mels = [torch.from_numpy(utterance.mel).float() for utterance in group]
     return _Batch(
-        mel=torch.cat([_mask(torch.from_numpy(utterance.mel).float(), rng) for utterance in group]),
+        mel=torch.cat([_mask(mel, rng) for mel in mels] if size.spec_augment else mels),
         lengths=[len(utterance.mel) for utterance in group],
         characters=torch.cat(spelled),
         num_characters=torch.tensor([len(ids) for ids in spelled]),
         tokens=tokens,
         targets=targets,
     )
+
+
+def _spelled(text: str, size: WhisperSize) -> str:
+    """What CTC spells: lower case; Korean in letters if the settings say so."""
+    if not size.split_hangul:
+        return text.lower()
+    return "".join(unicodedata.normalize("NFD", c) if "가" <= c <= "힣" else c for c in text.lower())
 
 
 def _mask(mel: Tensor, rng: random.Random) -> Tensor:

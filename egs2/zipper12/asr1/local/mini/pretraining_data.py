@@ -9,6 +9,7 @@ import multiprocessing
 import random
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from local.mini.espeak import Espeak, draw_voice
 from local.mini.texts import Sentence, make_sentences
 from zipperasr.data.features import log_mel
 
+_UNSPACED = ("zh", "ja", "th")
 _BLOCK = 800  # sentences per process
 _PUNCTUATION = re.compile(r"[.,!?;:«»“”\"()¿¡。、，？！؟،]")
 
@@ -38,6 +40,33 @@ def sentences(counts: dict[str, int], seed: int, held_out: dict[str, set[str]]) 
         drawn = make_sentences(language, count, seed, "pretrain")
         chosen[language] = [sentence for sentence in drawn if plain(sentence.written) not in kept_out]
     return chosen
+
+
+def word_salad(languages: Iterable[str], count: int, seed: int, held_out: dict[str, set[str]]) -> dict[str, list[str]]:
+    """`count` lines per language of the recipe's words in random order: its vocabulary without its sentences.
+
+    A real LLM knows all words of a language. Scripts without spaces are cut into random pieces of characters.
+    """
+    lines = {}
+    for language in languages:
+        rng = random.Random(f"salad {seed} {language}")
+        kept_out = {plain(text) for text in held_out.get(language, ())}
+        drawn = (plain(sentence.written) for sentence in make_sentences(language, 600, seed, "recipe"))
+        words = [word for text in drawn if text not in kept_out for word in _pieces(text, language, rng)]
+        glue = "" if language in _UNSPACED else " "
+        lines[language] = [glue.join(rng.sample(words, rng.randint(6, 12))) for _ in range(count)]
+    return lines
+
+
+def _pieces(text: str, language: str, rng: random.Random) -> list[str]:
+    if language not in _UNSPACED:
+        return text.split()
+    pieces, text = [], text.replace(" ", "")
+    while text:
+        size = rng.randint(1, 4)
+        pieces.append(text[:size])
+        text = text[size:]
+    return pieces
 
 
 def plain(text: str) -> str:

@@ -13,22 +13,23 @@ import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, WhisperTokenizerFast
 
+_SEED_REPEATS = 3000
 LLM_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def train_llm_tokenizer(texts: Iterable[str], pieces: int, seed_texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """A SentencePiece BPE model with byte fallback, as a fast tokenizer.
 
-    seed_texts (the prompts) are repeated so that each becomes few pieces.
+    seed_texts (the prompts) are repeated so that each of their words becomes one piece.
     """
-    corpus = [*texts, *(text for text in seed_texts for _ in range(400))]
+    corpus = [*texts, *(text for text in seed_texts for _ in range(_SEED_REPEATS))]
     buffer = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(corpus),
         model_writer=buffer,
         model_type="bpe",
         vocab_size=pieces,
-        character_coverage=0.9995,
+        character_coverage=1.0,
         byte_fallback=True,
         normalization_rule_name="identity",
         add_dummy_prefix=True,
