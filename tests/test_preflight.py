@@ -33,7 +33,6 @@ def test_the_recipe_as_it_stands_passes(conf, scale, setting):
         (["--train_set", "lrr=1"], "unknown key 'lrr'; did you mean 'lr'?"),
         (["--train_set", "lr"], "wanted key=value"),
         (["--decode_set", "beams=4"], "unknown key 'beams'; did you mean 'beam'?"),
-        (["--ngpu", "99"], "--ngpu 99: torch sees"),
     ],
 )
 def test_a_slip_is_one_line(conf, capsys, arguments, message):

@@ -30,6 +30,6 @@ on_gpu() { ${cuda_cmd} --gpu "$((ngpu > 0))" "${_log_file}" "${_clock[@]}" pytho
 # on_all_gpus MODULE ARGUMENTS...: a process for each GPU of each machine, or --nproc processes without one
 on_all_gpus() {
     ${cuda_cmd} --gpu "${ngpu}" --num_nodes "${num_nodes}" "${_log_file}" "${_clock[@]}" utils/launch.sh \
-        --nproc "$((ngpu > 0 ? ngpu : nproc))" --num_nodes "${num_nodes}" --node_rank "${node_rank}" \
+        --ngpu "${ngpu}" --nproc "${nproc}" --num_nodes "${num_nodes}" --node_rank "${node_rank}" \
         --master "${master}" --hostfile "${hostfile}" -m "$@"
 }

@@ -14,9 +14,7 @@ from zipperasr.config import load_yaml, parse_overrides
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raises ValueError or FileNotFoundError for an unknown scale, setting, variant, key, language or device."""
-    import torch
-
+    """Raises ValueError or FileNotFoundError for an unknown scale, setting, variant, key or language."""
     from zipperasr.data.datasets import SETTINGS, load_corpora, load_datasets
     from zipperasr.decode.config import DecodeConfig
     from zipperasr.languages import LanguageTable
@@ -35,10 +33,6 @@ def check(options: argparse.Namespace) -> None:
     for phase in ("align", "sft"):
         load_yaml(TrainConfig, conf / f"{phase}.yaml", parse_overrides(options.train_set))
     load_yaml(DecodeConfig, conf / "decode.yaml", parse_overrides(options.decode_set))
-    if options.ngpu > torch.cuda.device_count():
-        raise ValueError(
-            f"--ngpu {options.ngpu}: torch sees {torch.cuda.device_count()} GPUs; see tools/check_install.py"
-        )
 
 
 def _choose(what: str, got: str, known: list[str] | tuple[str, ...]) -> None:
@@ -54,7 +48,6 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--setting", default="1h", help="size of the four small languages")
     options.add_argument("--lora", default="zipper_soft", help="encoder-side LoRA")
     options.add_argument("--regime", default="chunked", help="how the encoder sees an utterance")
-    options.add_argument("--ngpu", type=int, default=0, help="GPUs asked for")
     options.add_argument("--train_set", nargs="*", default=[], metavar="KEY=VALUE", help="over align.yaml and sft.yaml")
     options.add_argument("--decode_set", nargs="*", default=[], metavar="KEY=VALUE", help="over decode.yaml")
     return run_step(check, options.parse_args(argv), "preflight")

@@ -96,7 +96,9 @@ def main(argv: list[str] | None = None) -> int:
     if not command:
         options.error("wanted a command after --")
     status, wall_s, peak_mb = run_timed(command)
-    log(f"stage {chosen.stage}: {'took' if status == 0 else 'FAILED after'} {wall_s:.0f} s and at most {peak_mb:.0f} MB")
+    log(
+        f"stage {chosen.stage}: {'took' if status == 0 else 'FAILED after'} {wall_s:.0f} s and at most {peak_mb:.0f} MB"
+    )
     if status == 0 and os.environ.get("SLURM_NODEID", "0") == "0":  # one row, also where many machines share a stage
         append_row(chosen.table, chosen.stage, " ".join(chosen.description.split()), wall_s, peak_mb)
     return status

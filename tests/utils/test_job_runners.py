@@ -121,4 +121,5 @@ def test_several_processes_get_their_ranks(call, tmp_path):
 
 def test_launcher_names_what_is_missing(call):
     assert "wanted -m MODULE, got 'ranks'" in call("launch.sh", "ranks").stderr
+    assert "--ngpu 99: torch sees" in call("launch.sh", "--ngpu", "99", "-m", "ranks").stderr
     assert "hosts: no such host file" in call("launch.sh", "--hostfile", "hosts", "-m", "ranks").stderr

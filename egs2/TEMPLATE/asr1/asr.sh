@@ -15,7 +15,7 @@ set -euo pipefail
 stage=0               # first stage to run
 stop_stage=9          # last stage to run
 scale=mini            # mini: synthetic speech, two cores, minutes; full: the paper's experiment
-dry_run=false         # full scale: print sizes, memory, steps and what is missing, then stop
+dry_run=false         # print sizes, memory, steps and what is missing, then stop
 setting=1h            # 1h or 30h: how much the four small languages have
 lora=zipper_soft      # encoder-side LoRA: vanilla, independent, zipper_static, zipper_hard, zipper_soft
 regime=chunked        # chunked or full: how much of an utterance the encoder sees at once
@@ -61,12 +61,18 @@ sft=${expdir}/sft_${lora}_${regime}${small}${tag}
 read -ra train_set <<<"${train_args}"
 read -ra decode_set <<<"${decode_args}"
 
-python3 -m zipperasr.preflight --conf "${conf}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
-    --ngpu "${ngpu}" --train_set "${train_set[@]}" --decode_set "${decode_set[@]}"
+if [[ ${dry_run} == true ]]; then
+    exec python3 -m zipperasr.dry_run --scale "${scale}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
+        --ngpu "${ngpu}" --num_nodes "${num_nodes}" --set "${train_set[@]}" --decode_set "${decode_set[@]}"
+fi
 
 if [[ ${dry_run} == true ]]; then
-    exec python3 -m zipperasr.dry_run --scale "${scale}"
+    exec python3 -m zipperasr.dry_run --scale "${scale}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
+        --ngpu "${ngpu}" --num_nodes "${num_nodes}" --set "${train_set[@]}" --decode_set "${decode_set[@]}"
 fi
+
+python3 -m zipperasr.preflight --conf "${conf}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
+    --train_set "${train_set[@]}" --decode_set "${decode_set[@]}"
 
 if in_stage 0 "corpora and backbones -> downloads, exp/backbones"; then
     on_cpu local.prepare --scale "${scale}" --corpora "${conf}/corpora.yaml" --train_backbones "${train_backbones}" \
