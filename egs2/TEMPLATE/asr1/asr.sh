@@ -66,11 +66,6 @@ if [[ ${dry_run} == true ]]; then
         --ngpu "${ngpu}" --num_nodes "${num_nodes}" --set "${train_set[@]}" --decode_set "${decode_set[@]}"
 fi
 
-if [[ ${dry_run} == true ]]; then
-    exec python3 -m zipperasr.dry_run --scale "${scale}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
-        --ngpu "${ngpu}" --num_nodes "${num_nodes}" --set "${train_set[@]}" --decode_set "${decode_set[@]}"
-fi
-
 python3 -m zipperasr.preflight --conf "${conf}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
     --train_set "${train_set[@]}" --decode_set "${decode_set[@]}"
 
