@@ -1,0 +1,126 @@
+"""What autograd keeps between forward and backward, in bytes, from the model's shapes.
+
+In: a built model, what a GPU holds in one micro-step. Out: `Activations`. Attention is fused, so nothing grows with the
+square of the length but the LLM's mask. Counted are the tensors of the model's own forward; a few per cent of
+statistics and indices are left out.
+
+Per encoder frame and layer (d width, f feed-forward, r rank, s padding of attention, b bytes per value):
+    b (8 d + 4 d s + 2 f + 6 r); r only where LoRA is on the encoder
+Per LLM position and layer (d width, q and k widths of queries and keys, f, P positions of a pack):
+    b (2 d + 4 q + 4 f + 7 r + P) + 4 (2 d + q + k); the norms compute in float32, P is the mask
+With checkpointing a layer keeps only its input, b d, and one layer at a time is computed again. Logits exist at label
+positions alone: three float32 copies of the vocabulary each, when the backward pass begins.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from zipperasr.dry_run.steps import AssumedSpeech
+from zipperasr.model.config import ModelConfig
+from zipperasr.model.segments import PROJECTOR_STRIDE
+from zipperasr.model.speech_llm import SpeechLLM
+
+FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one GPU works on at once."""
+
+    packs: int
+    max_positions: int  # of a pack
+    speech_positions: float  # of all packs
+    labels: float  # of all packs
+    attention_padding: float  # padded / real frames inside the encoder's attention
+
+    @classmethod
+    def assumed(cls, packs: int, config: ModelConfig, regime: str, speech: AssumedSpeech) -> MicroBatch:
+        seconds = packs * speech.pack_s(config.max_positions)
+        longest = [speech.longest_s]
+        if regime == "chunked":
+            longest = [math.ceil(speech.utterance_s / chunk_s) * chunk_s for chunk_s in config.train_chunk_s]
+        return cls(
+            packs=packs,
+            max_positions=config.max_positions,
+            speech_positions=seconds * speech.positions_per_s,
+            labels=seconds * speech.labels_per_s,
+            attention_padding=max(1.0, max(longest) / speech.utterance_s),
+        )
+
+    @property
+    def positions(self) -> int:
+        return self.packs * self.max_positions
+
+    @property
+    def frames(self) -> float:
+        return self.speech_positions * PROJECTOR_STRIDE
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes on one GPU."""
+
+    kept: float  # from the forward pass to the backward pass
+    logits: float  # at the start of the backward pass
+    layer: float  # while the largest layer is being differentiated
+
+    @property
+    def peak(self) -> float:
+        return self.kept + max(self.logits, self.layer)
+
+
+def count_activations(
+    model: SpeechLLM, config: ModelConfig, phase: str, batch: MicroBatch, value_bytes: int
+) -> Activations:
+    """model: of either phase, on any device."""
+    whisper, llm = model.encoder.whisper.config, model.causal_lm.config
+    rank = config.encoder_lora.rank if phase == "sft" else 0
+    encoder_layer = batch.frames * encoder_layer_bytes(whisper, rank, batch.attention_padding, value_bytes)
+    llm_layer = batch.positions * llm_layer_bytes(llm, config.llm_lora.rank, batch.max_positions, value_bytes)
+    kept = _ends(model, phase, batch, value_bytes)
+    if config.checkpointing:
+        kept += batch.frames * whisper.d_model * value_bytes * whisper.encoder_layers
+        kept += batch.positions * llm.hidden_size * value_bytes * llm.num_hidden_layers
+        recomputed = (encoder_layer, llm_layer)
+    else:
+        kept += encoder_layer * whisper.encoder_layers + llm_layer * llm.num_hidden_layers
+        recomputed = (0.0, 0.0)
+    gradients = (  # of the widest tensors that exist side by side
+        batch.frames * 2 * whisper.encoder_ffn_dim * value_bytes,
+        batch.positions * 3 * llm.intermediate_size * value_bytes,
+    )
+    return Activations(
+        kept=kept,
+        logits=batch.labels * 3 * llm.vocab_size * FLOAT32,
+        layer=max(sum(pair) for pair in zip(recomputed, gradients, strict=True)),
+    )
+
+
+def encoder_layer_bytes(whisper, rank: int, attention_padding: float, value_bytes: int) -> float:
+    """One frame in one encoder layer. whisper: WhisperConfig; rank: 0 without LoRA."""
+    width, inner = whisper.d_model, whisper.encoder_ffn_dim
+    return value_bytes * (8 * width + 4 * width * attention_padding + 2 * inner + 6 * rank)
+
+
+def llm_layer_bytes(llm, rank: int, max_positions: int, value_bytes: int) -> float:
+    """One position in one LLM layer. llm: Qwen3Config."""
+    width, inner = llm.hidden_size, llm.intermediate_size
+    query, key = (heads * llm.head_dim for heads in (llm.num_attention_heads, llm.num_key_value_heads))
+    halves = 2 * width + 4 * query + 4 * inner + 7 * rank + max_positions
+    return value_bytes * halves + FLOAT32 * (2 * width + query + key)
+
+
+def _ends(model: SpeechLLM, phase: str, batch: MicroBatch, value_bytes: int) -> float:
+    """What lies before, between and behind the layers: convolutions, projector, the LLM's last norm and its mask."""
+    whisper, llm = model.encoder.whisper.config, model.causal_lm.config
+    per_frame = 3 * whisper.d_model
+    if phase == "align":  # the convolutions train: they see two mel frames for each frame
+        per_frame += 2 * whisper.num_mel_bins + 5 * whisper.d_model
+    per_speech_position = 6 * model.projector.linear.in_features
+    per_position = FLOAT32 * llm.hidden_size + batch.max_positions
+    return (
+        value_bytes * (batch.frames * per_frame + batch.speech_positions * per_speech_position)
+        + batch.positions * per_position
+    )
