@@ -21,7 +21,7 @@ run: $(INSTALLED)
 	cd $(RECIPE) && ./run.sh --stage 0 --stop-stage 9 --benchmark ../../../benchmarks/make_run.md
 
 test: lint
-	$(TEST_ENV) .venv/bin/python -m pytest -n 2
+	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile
 
 setup: $(INSTALLED)
 
