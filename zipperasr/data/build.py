@@ -17,7 +17,7 @@ from zipperasr.cli import log
 from zipperasr.corpora import read_corpus
 from zipperasr.corpora.utterance import Utterance
 from zipperasr.data.datadir import Entry, write_data_dir, write_lines
-from zipperasr.data.datasets import DatasetRow
+from zipperasr.data.datasets import NO_DEV, DatasetRow
 from zipperasr.data.lists import SetReport, Wanted, hash_of, threshold_for_hours
 from zipperasr.data.probe import with_durations
 from zipperasr.data.validate import validate_data_dir
@@ -96,7 +96,7 @@ class SetBuilder:
         """Where train may be sampled from splits that contain dev and test (Common Voice's validated)."""
         if self._row.corpus != "commonvoice":
             return set()
-        names = dict.fromkeys(["test", self._row.dev_split])
+        names = dict.fromkeys(name for name in ("test", self._row.dev_split) if name != NO_DEV)
         return {utt.id for name in names for utt in read_corpus("commonvoice", self._root, self._row.language, name)}
 
     def _select(self, split: str, wanted: Wanted, report: SetReport, banned: set[str]) -> dict[str, Entry]:

@@ -19,6 +19,7 @@ COLUMNS = (
 )  # fmt: skip
 PHASES = ("align", "sft")
 SETTINGS = ("1h", "30h")
+NO_DEV = "-"  # a dev_split: none wanted
 HELD_OUT = "held-out"  # a dev_split: no official one is free, so a slice of train is kept out
 
 
@@ -46,7 +47,7 @@ class DatasetRow:
     language: str
     train_split: str  # official splits joined by +
     train_hours: float | None
-    dev_split: str  # official, or HELD_OUT
+    dev_split: str  # official, HELD_OUT or NO_DEV
     test_splits: tuple[str, ...]
     test_hours: tuple[float, ...]
     train_list: str | None  # below the utt_ids directory

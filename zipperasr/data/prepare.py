@@ -17,7 +17,7 @@ from tqdm import tqdm
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step, str2bool
 from zipperasr.data.build import SetBuilder
-from zipperasr.data.datasets import HELD_OUT, SETTINGS, CorporaConfig, DatasetRow, load_corpora, load_datasets
+from zipperasr.data.datasets import HELD_OUT, NO_DEV, SETTINGS, CorporaConfig, DatasetRow, load_corpora, load_datasets
 from zipperasr.data.lists import SetReport, Wanted, want, write_report
 from zipperasr.data.sets import SetRow, read_sets, write_sets
 from zipperasr.languages import LanguageTable
@@ -68,7 +68,8 @@ def _build_row(
         reports += builder.build_train_and_held_out(train_name, dev_name, wanted)
     else:
         reports.append(builder.build_train(train_name, wanted))
-        reports.append(builder.build_dev(dev_name))
+        if row.dev_split != NO_DEV:
+            reports.append(builder.build_dev(dev_name))
     return reports
 
 

@@ -112,11 +112,8 @@ def _train_whisper(
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer = tokenizers.train_whisper_tokenizer(corpus, size.pieces, tokens.values(), Path(scratch))
     utterances = pretraining_data.speak_all(spoken, config.seed, size.mel_bins, 2 * threads)
-    last = None
-    for number, phase in enumerate(phases):
-        directory = out if number == len(phases) - 1 else out.with_name(f"{out.name}_phase{number + 1}")
-        pretrain_whisper.train(utterances, tokenizer, tokens, phase, config.seed + number, directory, init=last)
-        last = directory
+    for number, phase in enumerate(phases, 1):
+        pretrain_whisper.train(utterances, tokenizer, tokens, phase, config.seed + number - 1, out, number)
 
 
 def _write_record(out: Path, config: BackboneConfig) -> None:

@@ -30,7 +30,7 @@ from zipperasr.model.prompt import end_id, prompt_ids, transcript_ids
 class LlmSize:
     """Shape and schedule of the mini LLM."""
 
-    pieces: int = 6000  # tokenizer, special tokens apart
+    pieces: int = 4000  # tokenizer, special tokens apart
     width: int = 128
     layers: int = 3
     heads: int = 4

@@ -134,20 +134,18 @@ def train(
     size: WhisperSize,
     seed: int,
     out: Path,
-    init: Path | None = None,
+    phase: int = 1,
 ) -> None:
     """Train for size.steps and write the model, its tokenizer, feature extractor and log to `out`.
 
-    init: go on from the model in this directory (with a new CTC head) instead of from nothing.
+    phase: 2 and later go on from the model that the phase before left in `out`, with a new CTC head.
     """
     torch.manual_seed(seed)
     characters = sorted({character for utterance in utterances for character in _spelled(utterance.text, size)})
-    if init is None:
+    if phase == 1:
         whisper = build(size, tokenizer, list(language_tokens.values()))
     else:
-        whisper = WhisperForConditionalGeneration.from_pretrained(
-            init, dtype=torch.float32, attn_implementation="eager"
-        )
+        whisper = WhisperForConditionalGeneration.from_pretrained(out, dtype=torch.float32, attn_implementation="eager")
     model = PretrainingModel(whisper, len(characters)).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=size.lr, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _lr_factor(step, size.steps))
@@ -169,18 +167,25 @@ def train(
             lines.append({**line, "seconds": round(time.monotonic() - start, 1)})
             log(f"mini Whisper {lines[-1]}")
         if step % 1000 == 0 or step == size.steps:
-            _save(model.whisper, tokenizer, size, out, lines)
+            _save(model.whisper, tokenizer, size, out, lines, phase)
 
 
 def _save(
-    whisper: WhisperForConditionalGeneration, tokenizer: WhisperTokenizerFast, size: WhisperSize, out: Path, lines: list
+    whisper: WhisperForConditionalGeneration,
+    tokenizer: WhisperTokenizerFast,
+    size: WhisperSize,
+    out: Path,
+    lines: list[dict],
+    phase: int,
 ) -> None:
     """Write in half precision: a quarter of the size limit, and the rounding is far below the training noise."""
     whisper.half().save_pretrained(out)
     whisper.float()
     tokenizer.save_pretrained(out)
     WhisperFeatureExtractor(feature_size=size.mel_bins).save_pretrained(out)
-    (out / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (out / f"training_phase{phase}.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
 
 
 def _batches(

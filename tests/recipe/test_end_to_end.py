@@ -1,0 +1,114 @@
+"""run.sh from nothing to RESULTS.md at reduced mini scale: real corpora layouts, real training, real scores."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+# two utterances of each kind in each language would do for the code; held-out dev slices need some more
+SIZES = {"align_train": 44, "large_train": 40, "small_train_1h": 6, "small_train_30h": 8, "dev": 4, "test": 4}
+
+
+@pytest.fixture(scope="module")
+def recipe_dir(root: Path, tmp_path_factory) -> Path:
+    """A recipe of its own: the shared stages by link, a copy of conf/ with reduced sizes."""
+    directory = tmp_path_factory.mktemp("reduced")
+    source = root / "egs2" / "zipper12" / "asr1"
+    for name in ("asr.sh", "path.sh", "cmd.sh", "utils", "local", "run.sh"):
+        (directory / name).symlink_to((source / name).resolve())
+    subprocess.run(["cp", "-r", source / "conf", directory / "conf"], check=True)
+    _edit(directory / "conf" / "mini" / "mini_corpora.yaml", **SIZES, speaker_utts=4, repeats=1)
+    for phase in ("align", "sft"):
+        _edit(directory / "conf" / "mini" / f"{phase}.yaml", epochs=1, log_every=2, eval_every=5, save_every=5)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def finished(recipe_dir: Path) -> subprocess.CompletedProcess:
+    """The whole recipe, once."""
+    return call(recipe_dir, "--stage", "0", "--stop-stage", "9")
+
+
+def call(recipe_dir: Path, *arguments: str) -> subprocess.CompletedProcess:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "asr.sh", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=recipe_dir,
+        env={**os.environ, "PATH": path},
+        check=False,
+    )
+
+
+def _edit(path: Path, **values) -> None:
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({**tree, **values}), encoding="utf-8")
+
+
+def test_all_stages_succeed_and_leave_a_report(recipe_dir, finished):
+    assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
+    results = (recipe_dir / "RESULTS.md").read_text(encoding="utf-8")
+    assert "zipper_soft" in results
+    figures = {path.name for path in (recipe_dir / "exp" / "figures").glob("*.png")}
+    assert len(figures) >= 4, figures
+
+
+def test_every_test_set_is_scored_in_its_languages_unit(recipe_dir, finished):
+    scores = recipe_dir / "exp" / "sft_zipper_soft_chunked" / "decode_greedy_chunked" / "scores.tsv"
+    with scores.open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    units = {row["language"]: row["unit"] for row in rows}
+    assert len(units) == 13
+    assert {code for code, unit in units.items() if unit == "cer"} == {"zh", "ja", "ko", "th"}
+    for row in rows:
+        assert int(row["errors"]) >= int(row["jiwer_errors"])  # jiwer minimises, sclite weighs substitutions more
+
+
+def test_training_falls_and_leaves_its_records(recipe_dir, finished):
+    exp = recipe_dir / "exp" / "align_chunked"
+    losses = [json.loads(line)["loss"] for line in (exp / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert losses[-1] < losses[0]
+    versions = json.loads((exp / "versions.json").read_text(encoding="utf-8"))
+    assert versions["torch"] and versions["deepspeed"]
+    assert list((exp / "tensorboard").iterdir())
+    assert not (exp / "checkpoints").exists()
+
+
+def test_stage_times_are_recorded_for_every_stage(recipe_dir, finished):
+    with (recipe_dir / "exp" / "stages.tsv").open(encoding="utf-8") as stream:
+        stages = {row["stage"] for row in csv.DictReader(stream, delimiter="\t")}
+    assert stages == {str(number) for number in range(10)}
+
+
+def test_a_finished_run_does_no_work_twice(recipe_dir, finished):
+    weights = recipe_dir / "exp" / "sft_zipper_soft_chunked" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    start = time.monotonic()
+    again = call(recipe_dir, "--stage", "0", "--stop-stage", "8")
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert weights.stat().st_mtime_ns == before
+    assert time.monotonic() - start < 120
+
+
+def test_another_variant_starts_from_the_same_alignment(recipe_dir, finished):
+    done = call(recipe_dir, "--stage", "6", "--stop-stage", "8", "--lora", "vanilla", "--regime", "chunked")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (recipe_dir / "exp" / "sft_vanilla_chunked" / "decode_greedy_chunked" / "scores.tsv").is_file()
+
+
+def test_a_stage_without_its_inputs_names_the_stage_to_run(recipe_dir):
+    done = call(recipe_dir, "--stage", "5", "--stop_stage", "5", "--expdir", "exp_none", "--dumpdir", "dump_none")
+    assert done.returncode != 0
+    assert "run stage" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
