@@ -1,15 +1,8 @@
 """What autograd keeps between forward and backward, in bytes, from the model's shapes.
 
 In: a built model, what a GPU holds in one micro-step. Out: `Activations`. Attention is fused, so nothing grows with the
-square of the length but the LLM's mask. Counted are the tensors of the model's own forward; a few per cent of
-statistics and indices are left out.
-
-Per encoder frame and layer (d width, f feed-forward, r rank, s padding of attention, b bytes per value):
-    b (8 d + 4 d s + 2 f + 6 r); r only where LoRA is on the encoder
-Per LLM position and layer (d width, q and k widths of queries and keys, f, P positions of a pack):
-    b (2 d + 4 q + 4 f + 7 r + P) + 4 (2 d + q + k); the norms compute in float32, P is the mask
-With checkpointing a layer keeps only its input, b d, and one layer at a time is computed again. Logits exist at label
-positions alone: three float32 copies of the vocabulary each, when the backward pass begins.
+square of the length but the LLM's mask. Counted are the tensors of the model's own forward pass; a few per cent of
+statistics and indices are left out. The tests hold the result against what autograd keeps.
 """
 
 from __future__ import annotations
@@ -74,7 +67,11 @@ class Activations:
 def count_activations(
     model: SpeechLLM, config: ModelConfig, phase: str, batch: MicroBatch, value_bytes: int
 ) -> Activations:
-    """model: of either phase, on any device."""
+    """With checkpointing a layer keeps only its input, and one layer at a time is computed again.
+
+    Logits exist at label positions alone: three float32 copies of the vocabulary each (log-probabilities and two
+    gradients), when the backward pass begins. model: of either phase, on any device.
+    """
     whisper, llm = model.encoder.whisper.config, model.causal_lm.config
     rank = config.encoder_lora.rank if phase == "sft" else 0
     encoder_layer = batch.frames * encoder_layer_bytes(whisper, rank, batch.attention_padding, value_bytes)
@@ -99,13 +96,21 @@ def count_activations(
 
 
 def encoder_layer_bytes(whisper, rank: int, attention_padding: float, value_bytes: int) -> float:
-    """One frame in one encoder layer. whisper: WhisperConfig; rank: 0 without LoRA."""
+    """One frame in one encoder layer: b (8 d + 4 d s + 2 f + 6 r).
+
+    b bytes per value, d width, f feed-forward, s padded over real frames inside attention, r rank (0 without LoRA).
+    Two norms keep input and output; queries, keys, values and mixture are kept with padding and without.
+    """
     width, inner = whisper.d_model, whisper.encoder_ffn_dim
     return value_bytes * (8 * width + 4 * width * attention_padding + 2 * inner + 6 * rank)
 
 
 def llm_layer_bytes(llm, rank: int, max_positions: int, value_bytes: int) -> float:
-    """One position in one LLM layer. llm: Qwen3Config."""
+    """One position in one LLM layer: b (2 d + 4 q + 4 f + 7 r + P) + 4 (2 d + q + k).
+
+    b bytes per value, d width, f feed-forward, q and k widths of queries and keys, r rank, P positions of a pack: the
+    mask. Keys and values are repeated to the queries' heads; the norms of layer, queries and keys keep float32.
+    """
     width, inner = llm.hidden_size, llm.intermediate_size
     query, key = (heads * llm.head_dim for heads in (llm.num_attention_heads, llm.num_key_value_heads))
     halves = 2 * width + 4 * query + 4 * inner + 7 * rank + max_positions

@@ -1,9 +1,7 @@
 """Memory of one GPU in training, and what to lower where it is too much.
 
-In: the sizes of a phase, the activations, the training's settings. Out: `Memory`, in bytes by what fills them. With N
-GPUs, P parameters of b bytes and T trained ones: weights b P; gradients b T (ZeRO-2: b T / N) and ZeRO's reduce bucket;
-optimiser 12 T / N (a float32 copy and two moments), the language of each bank element 8 / N bytes. What lives only
-during the optimiser's step is not counted: the activations are gone by then, and were larger.
+In: the sizes of a phase, the activations, the training's settings. Out: `Memory`, in bytes by what fills them. What
+lives only during the optimiser's step is not counted: the activations are gone by then, and were larger.
 """
 
 from __future__ import annotations
@@ -82,7 +80,11 @@ def verdict(name: str, setup: TrainingSetUp, limit_gib: float) -> str:
 
 
 def _states(size: PhaseSize, train: TrainConfig, num_gpus: int) -> dict[str, float]:
-    """Weights, gradients, optimiser: what does not depend on the batch."""
+    """What does not depend on the batch. P parameters of b bytes, T of them trained, N GPUs:
+
+    weights b P; gradients b T (ZeRO-2: / N) and ZeRO's bucket; optimiser 12 T (ZeRO: / N), a float32 copy and two
+    moments; the language of each bank element 8 (ZeRO: / N).
+    """
     value_bytes = VALUE_BYTES[train.precision]
     shards = num_gpus if train.zero_stage > 0 else 1
     gradient_shards = num_gpus if train.zero_stage == 2 else 1
