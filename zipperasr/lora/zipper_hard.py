@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from zipperasr.lora.base import LoraLinear
+from zipperasr.lora.zipper_soft import ZipperSoft
 
 
-class ZipperHard(LoraLinear):
+class ZipperHard(ZipperSoft):
     """B(l) takes column i from B_shared where s_i = [p_i >= tau] is 1, else from B_spec(l).
 
     The paper is of two minds about p: in Eq. 13 and its drawing a high p selects the *shared* column, in Eq. 14
@@ -18,20 +18,11 @@ class ZipperHard(LoraLinear):
     a: (rank, d_in); b_shared: (d_out, rank); b_specific: (languages, d_out, rank); p: (rank,) from the router.
     """
 
-    routed = True
     tau = 0.5  # not in the paper
     p_selects_shared = True
 
-    def create_parameters(self) -> None:
-        self.a = self.new_down()
-        self.b_shared = self.new_up()
-        self.b_specific = self.new_up(self.num_languages)
-
-    def down(self, banks: Tensor) -> Tensor:
-        return self.a[None]
-
-    def up(self, banks: Tensor) -> Tensor:
-        p = self.specific_share(banks)
+    def specific_share(self, banks: Tensor) -> Tensor:
+        """1 where the column is the language's own, else 0: with it the mixture of Eq. 14 becomes Eq. 13's choice."""
+        p = super().specific_share(banks)
         s = (p >= self.tau).to(p.dtype) + p - p.detach()
-        shared = s if self.p_selects_shared else 1 - s
-        return self.b_shared * shared + self.b_specific[banks] * (1 - shared)
+        return 1 - s if self.p_selects_shared else s
