@@ -17,12 +17,12 @@ WRITTEN_BY_A_RUN = {"RESULTS.md", "make_run.md", "results.png"}
 
 
 def calls_of_run_sh() -> list[str]:
-    """Every `./run.sh ...` of the pages and of run.sh's own head, comments and environment cut off."""
+    """Every `./run.sh ...` of the pages and of run.sh's own head, remarks cut off."""
     found = []
     for page in (*PAGES, RECIPE / "run.sh"):
         text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
         found += [match[1] for match in re.finditer(r"^(?:[# ]| {4}).*?(\./run\.sh(?: +[^#\s][^#\n]*)?)", text, re.M)]
-    return sorted({" ".join(shlex.split(call.split("  ")[0])) if '"' not in call else call.strip() for call in found})
+    return sorted({call.split("  ")[0].strip() for call in found})
 
 
 @pytest.mark.parametrize("call", calls_of_run_sh())
