@@ -45,7 +45,7 @@ def test_the_encoders_adapters_are_on_all_linear_layers(config):
     model = tiny.sft_model(config)
     linear = [n for n, m in build_model(config).encoder.whisper.named_modules() if isinstance(m, torch.nn.Linear)]
     assert list(model.adapters.layers) == linear
-    assert len(linear) == 2 * 6  # layers x (q k v out fc1 fc2)
+    assert len(linear) == 3 * 6  # layers x (q k v out fc1 fc2)
 
 
 @pytest.mark.parametrize("part", ["whisper", "llm"])

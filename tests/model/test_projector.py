@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from zipperasr.model.build import build_model
 from zipperasr.model.projector import GatedProjector
 
 
@@ -35,3 +36,20 @@ def test_every_utterance_follows_the_formula_on_its_own():
     assert counts == [1, 1, 2, 2, 3, 1]
     for mine, part in zip(frames.split(lengths), out.split(counts), strict=True):
         torch.testing.assert_close(part, by_formula(projector, mine), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_new_projector_speaks_at_the_size_of_the_token_embeddings():
+    torch.manual_seed(0)
+    projector, embeddings = GatedProjector(d_in=6, d_hidden=64, d_out=48), torch.randn(100, 48) * 0.03
+    projector.match_scale(embeddings)
+    speech, _ = projector(torch.randn(400, 6), [400])
+    assert 0.8 < speech.square().mean().sqrt() / 0.03 < 1.25
+
+
+@torch.no_grad()
+def test_a_built_model_starts_so(config):
+    model = build_model(config)
+    embeddings = model.causal_lm.get_input_embeddings().weight
+    speech, _ = model.projector(torch.randn(400, model.encoder.width), [400])
+    assert 0.5 < speech.square().mean() / embeddings.square().mean() < 2.0

@@ -67,7 +67,7 @@ def write_backbones(directory: Path, seed: int = 0) -> None:
     tokenizer = whisper_tokenizer()
     whisper = WhisperForConditionalGeneration(
         WhisperConfig(
-            vocab_size=len(tokenizer), num_mel_bins=MEL_BINS, d_model=D_ENCODER, encoder_layers=2, decoder_layers=1,
+            vocab_size=len(tokenizer), num_mel_bins=MEL_BINS, d_model=D_ENCODER, encoder_layers=3, decoder_layers=1,
             encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24,
             decoder_start_token_id=tokenizer.convert_tokens_to_ids("<|startoftranscript|>"), init_std=0.2,
             pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
@@ -165,7 +165,7 @@ def two_packs() -> list[list[Example]]:
     """Five utterances of unequal length in two rows: German and Japanese."""
     german = [
         example("a", "de", 16_000, "ein Wort", 1),
-        example("b", "de", 5_120, "zwei", 2),
+        example("b", "de", 5_120, "zwei!", 2),
         example("c", "de", 23_777, "drei Worte hier", 3),
     ]
     japanese = [example("d", "ja", 9_999, "一つ", 4), example("e", "ja", 33_000, "二", 5)]

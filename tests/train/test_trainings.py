@@ -104,7 +104,7 @@ def test_a_training_leaves_its_files_and_no_checkpoints(one_process):
 
 def test_a_language_without_sft_data_keeps_a_zero_specific_bank(one_process):
     banks = {name: tensor for name, tensor in weights(one_process / "sft").items() if name.endswith("b_specific")}
-    assert len(banks) == 12
+    assert len(banks) == 18
     for name, tensor in banks.items():
         assert not tensor[2].any(), name
         assert tensor[0].any(), name

@@ -9,27 +9,47 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.train.tiny_recipe import options
 
+TIMEOUT_S = 600
 STOP_AFTER = 5  # steps of the training that is cut off; checkpoints stand after 2 and 4
 
 
 def launch(base: Path, out: Path, world_size: int) -> None:
-    """Run this file with `world_size` ranks; raises with the output of the first rank that fails."""
+    """Run this file with `world_size` ranks; raises with the end of each failed rank's output."""
     settings = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     settings |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "tests.train.worker", str(base), str(out)]
+    root = Path(__file__).resolve().parents[2]
     ranks = []
     for rank in range(world_size):
-        log = (out / f"rank{rank}.log").open("w")
         environment = {**os.environ, **settings, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        root = Path(__file__).resolve().parents[2]
-        ranks.append((log, subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)))
-    failed = [Path(log.name) for log, process in ranks if process.wait(timeout=600)]
+        with log_of(out, rank).open("w") as log:
+            ranks.append(subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log))
+    wait(ranks)
+    failed = [log_of(out, rank).read_text()[-3000:] for rank, process in enumerate(ranks) if process.returncode]
     if failed:
-        raise RuntimeError("\n".join(path.read_text()[-3000:] for path in failed))
+        raise RuntimeError("\n".join(failed))
+
+
+def wait(ranks: list[subprocess.Popen]) -> None:
+    """Until all ranks are done, one has failed or time is up; what still runs then is ended: it would wait for ever."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while any(process.poll() is None for process in ranks) and time.monotonic() < deadline:
+        if any(process.poll() for process in ranks):
+            break
+        time.sleep(0.1)
+    for process in ranks:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def log_of(out: Path, rank: int) -> Path:
+    return out / f"rank{rank}.log"
 
 
 def free_port() -> str:
