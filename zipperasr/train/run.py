@@ -150,6 +150,7 @@ def _resume(engine, out: Path, inputs: dict[str, str], rank: int) -> int:
         _, client_state = engine.load_checkpoint(str(checkpoints))
         log(f"{out}: going on from step {client_state['step']}")
         return client_state["step"]
+    distributed.barrier()  # all ranks have looked before one clears away
     if rank == 0:
         shutil.rmtree(out, ignore_errors=True)
         checkpoints.mkdir(parents=True)
