@@ -104,7 +104,8 @@ def test_without_slurm_one_line_says_what_to_do(call, tmp_path):
 
 RANKS = """
 import os
-print("rank", os.environ.get("RANK"), "of", os.environ.get("WORLD_SIZE"), "node", os.environ.get("GROUP_RANK"))
+rank, ranks, node = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "GROUP_RANK"))
+os.write(1, f"rank {rank} of {ranks} node {node}\\n".encode())  # one write, so that lines of two ranks stay whole
 """
 
 
