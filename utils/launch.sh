@@ -33,11 +33,11 @@ if ((nproc == 1 && num_nodes == 1)); then
     exec python3 "$@"
 fi
 if ((num_nodes == 1)); then
-    exec torchrun --standalone --nproc_per_node "${nproc}" "$@"
+    exec python3 -m zipperasr.torchrun --standalone --nproc_per_node "${nproc}" "$@"
 fi
 if [[ -n ${SLURM_JOB_NODELIST-} ]]; then
     node_rank=${SLURM_NODEID}
     master=$(scontrol show hostnames "${SLURM_JOB_NODELIST}" | head -n 1):${master#*:}
 fi
-exec torchrun --nnodes "${num_nodes}" --node_rank "${node_rank}" --nproc_per_node "${nproc}" \
+exec python3 -m zipperasr.torchrun --nnodes "${num_nodes}" --node_rank "${node_rank}" --nproc_per_node "${nproc}" \
     --master_addr "${master%:*}" --master_port "${master#*:}" "$@"

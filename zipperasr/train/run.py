@@ -8,6 +8,7 @@ torchrun or DeepSpeed's launcher; an interrupted training goes on from its last 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -57,9 +58,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    experiment, config, inputs = _read_configuration(options)
-    train = open_kind(options.manifest, "train", options.phase)
-    dev = _dev_manifests(options)
+    try:
+        experiment, config, inputs = _read_configuration(options)
+        train = open_kind(options.manifest, "train", options.phase)
+        dev = _dev_manifests(options)
+    except (ValueError, OSError):
+        if int(os.environ.get("RANK", "0")):
+            raise SystemExit(1) from None  # all ranks read the same: rank 0 says what is wrong
+        raise
     if is_current(options.out, inputs):
         log(f"{options.out} is up to date")
         return
