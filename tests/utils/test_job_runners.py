@@ -22,7 +22,7 @@ def call(root: Path, tmp_path: Path):
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            env={**os.environ, "PATH": path, **environment},
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(root), **environment},
         )
 
     return run
