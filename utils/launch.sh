@@ -2,8 +2,9 @@
 # Start a Python module in one process, or in many on one machine or several.
 #
 # Usage: utils/launch.sh [options] -m MODULE ARGUMENTS ...
-# One process is plain Python. Several are started by torchrun: run the same command on each machine, or once under
-# Slurm (srun), which tells each machine its number. With a host file DeepSpeed's launcher starts them all by ssh.
+# One process is plain Python. Several are started by torchrun (zipperasr.torchrun): run the same command on each
+# machine, or once under Slurm (srun), which tells each machine its number. With a host file DeepSpeed's launcher starts
+# them all by ssh. The processes of a machine share its cores.
 set -euo pipefail
 
 ngpu=0                 # GPUs on this machine, a process for each; 0 for none
@@ -32,6 +33,9 @@ fi
 if ((nproc == 1 && num_nodes == 1)); then
     exec python3 "$@"
 fi
+
+threads=$(($(nproc) / nproc))
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 if ((num_nodes == 1)); then
     exec python3 -m zipperasr.torchrun --standalone --nproc_per_node "${nproc}" "$@"
 fi
