@@ -54,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--seed", type=int, default=1, help="initialisation, packs, chunk lengths")
     options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings that override --config")
     options.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # DeepSpeed's launcher sets it
-    return run_step(_run, options.parse_args(argv), f"zipperasr.train ({sys.argv[-1] if argv is None else 'call'})")
+    chosen = options.parse_args(argv)
+    return run_step(_run, chosen, f"zipperasr.train {chosen.phase}")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -127,12 +128,20 @@ def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainC
     inputs = fingerprint(
         experiment=experiment.to_tree(),
         train=config,
-        manifest=options.manifest / ".inputs.json",
+        **_own_manifests(options),
         languages=options.languages,
         init=options.init / "model.safetensors" if options.init else None,
         lid=None if lid is None else lid.tolist(),
     )
     return experiment, config, inputs
+
+
+def _own_manifests(options: argparse.Namespace) -> dict[str, Path]:
+    """The train and dev sets of this phase: another phase's sets, or another setting's, do not retrain it."""
+    rows = [
+        row for row in read_sets(options.manifest / "sets.tsv") if row.phase == options.phase and row.kind != "test"
+    ]
+    return {row.set: options.manifest / f"{row.set}.arrow" for row in rows}
 
 
 def _dev_manifests(options: argparse.Namespace) -> list[Manifest]:
