@@ -41,7 +41,7 @@ dumpdir=              # audio and manifest [dump, dump_full, with _30h]
 expdir=               # models and results [exp, exp_full]
 benchmark=            # also write the stages' times and memory to this file
 
-INVOCATION="$0 $*"
+INVOCATION="./${0##*/} $*"
 . ./path.sh
 . ./cmd.sh
 . utils/log.sh
