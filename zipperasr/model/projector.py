@@ -34,7 +34,7 @@ class GatedProjector(nn.Module):
     def match_scale(self, embeddings: Tensor) -> None:
         """Draw `out` anew so that speech enters the LLM at the size of its token embeddings (vocabulary, d_out).
 
-        Ours, not the paper's: torch's default starts 6 to 20 times larger, where the LLM's layers, which add to
+        Ours, not the paper's: torch's default starts 6 times larger (mini LLM), where the LLM's layers, which add to
         the residual stream, hardly count, and the alignment takes far longer.
         """
         rms = embeddings.float().square().mean().sqrt().item()
