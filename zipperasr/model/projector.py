@@ -35,7 +35,7 @@ class GatedProjector(nn.Module):
         """Draw `out` anew so that speech enters the LLM at the size of its token embeddings (vocabulary, d_out).
 
         Ours, not the paper's: torch's default starts 6 times larger (mini LLM), where the LLM's layers, which add to
-        the residual stream, hardly count, and the alignment takes far longer.
+        the residual stream, count for less.
         """
         rms = embeddings.float().square().mean().sqrt().item()
         nn.init.normal_(self.out.weight, std=rms / self.out.in_features**0.5)
