@@ -46,8 +46,9 @@ def format_audio(options: argparse.Namespace) -> None:
         for row, inputs in todo.items():
             hours += _format_set(row, data / row.set, out / row.set, options, pool, progress)
             mark_current(out / row.set, inputs)
-    with atomic_path(out / "sets.tsv") as temporary:
-        write_sets(temporary, sets)
+    if not (out / "sets.tsv").is_file() or read_sets(out / "sets.tsv") != sets:
+        with atomic_path(out / "sets.tsv") as temporary:
+            write_sets(temporary, sets)
     log(f"stage 2: read {len(todo)} sets of {data}, wrote {hours:.2f} h of 16 kHz audio to {out}")
 
 

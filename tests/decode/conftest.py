@@ -1,0 +1,5 @@
+"""The tiny backbones of the model's tests."""
+
+from tests.model.conftest import backbones
+
+__all__ = ["backbones"]
