@@ -60,8 +60,8 @@ def test_training_them_anew_gives_what_install_expects(recipe: Path, tmp_path: P
         utterances={"en": 6, "ko": 4},
         texts=120,
         whisper=(
-            {**tiny, "steps": 2, "pieces": 600},
-            {**tiny, "steps": 2, "pieces": 600, "decoder_every": 2, "split_hangul": True},
+            {**tiny, "steps": 2, "pieces": 600, "decoder_every": 0, "ctc_units": "phonemes"},
+            {**tiny, "steps": 2, "pieces": 600, "decoder_every": 2},
         ),
         llm={"steps": 2, "pieces": 700, "width": 32, "batch": 8},
     )

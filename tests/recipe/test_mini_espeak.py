@@ -61,6 +61,18 @@ def same_sound(espeak: Espeak, language: str, spoken: dict[str, str]) -> set[tup
     return {tuple(words) for words in sounds.values() if len(words) > 1}
 
 
+@pytest.mark.parametrize(
+    ("language", "spoken", "names"),
+    [
+        ("en", "two cheap, dogs.", ["t", "u:", "tS", "i:", "p", "d", "0", "g", "z"]),
+        ("th", "[[s'a:1m s'i:2]]", ["s", "a:1", "m", "s", "i:2"]),
+        ("zh", "两张票", ["l", "iA214", "N", "ts.", "A55", "N", "ph", "j", "Au51"]),
+    ],
+)
+def test_phoneme_names_keep_tones_and_lose_stress_and_pauses(espeak, language, spoken, names):
+    assert espeak.phoneme_names(spoken, language) == names
+
+
 def test_phoneme_input_is_spoken_as_it_stands(espeak):
     assert espeak.phonemes("[[s'a:1m s'i:2]]", "th") == "s'a:1m s'i:2"
     assert espeak.phonemes("two", "en") == "t'u:"  # and the next text is read as text again

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -75,39 +76,41 @@ def train(config: BackboneConfig, table: LanguageTable, held_out: dict[str, set[
     counts = {language.code: config.utterances[language.code] for language in table}
     spoken = pretraining_data.sentences(counts, config.seed, held_out)
     written = pretraining_data.sentences(dict.fromkeys(counts, config.texts), config.seed + 1, held_out)
-    texts = {code: [s.written for s in chosen] for code, chosen in written.items()}
-    salad = pretraining_data.word_salad(counts, config.texts // 2, config.seed, held_out)
-    texts = {code: [*chosen, *map(pretraining_data.plain, chosen), *salad[code]] for code, chosen in texts.items()}
+    texts = {
+        code: [text for s in chosen for text in (s.written, pretraining_data.plain(s.written))]
+        for code, chosen in written.items()
+    }
+    salad = pretraining_data.word_salad(counts, 2 * config.texts, config.seed, held_out)
     threads = max(1, nj // 2)
     os.environ.update(MEMORY_SETTINGS)
     with atomic_path(out) as temporary, ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        llm = pool.submit(_train_llm, config, table, texts, temporary / "llm", threads)
-        whisper = pool.submit(_train_whisper, config, table, texts, spoken, temporary / "whisper", threads)
+        llm = pool.submit(_train_llm, config, table, texts, salad, temporary / "llm", threads)
+        corpus = [*itertools.chain(*texts.values()), *(t for c in salad.values() for t in c[: config.texts // 2])]
+        whisper = pool.submit(_train_whisper, config, table, corpus, spoken, temporary / "whisper", threads)
         for job in (llm, whisper):
             job.result()
         _write_record(temporary, config)
     log(f"backbones: trained {out}")
 
 
-def _train_llm(config: BackboneConfig, table: LanguageTable, texts: dict, out: Path, threads: int) -> None:
+def _train_llm(config: BackboneConfig, table: LanguageTable, texts: dict, salad: dict, out: Path, threads: int) -> None:
     from local.mini import pretrain_llm, tokenizers
 
     torch.set_num_threads(threads)
     size = from_tree(pretrain_llm.LlmSize, config.llm, "llm")
-    corpus = [text for chosen in texts.values() for text in chosen]
+    corpus = [text for chosen in (*texts.values(), *salad.values()) for text in chosen]
     tokenizer = tokenizers.train_llm_tokenizer(corpus, size.pieces, [language.prompt for language in table])
-    pretrain_llm.train(texts, tokenizer, table, size, config.seed, out)
+    pretrain_llm.train(texts, salad, tokenizer, table, size, config.seed, out)
 
 
 def _train_whisper(
-    config: BackboneConfig, table: LanguageTable, texts: dict, spoken: dict, out: Path, threads: int
+    config: BackboneConfig, table: LanguageTable, corpus: list[str], spoken: dict, out: Path, threads: int
 ) -> None:
     from local.mini import pretrain_whisper, pretraining_data, tokenizers
 
     torch.set_num_threads(threads)
     phases = [from_tree(pretrain_whisper.WhisperSize, phase, "whisper") for phase in config.whisper]
     size = phases[0]
-    corpus = [text for chosen in texts.values() for text in chosen]
     tokens = {language.code: language.whisper_token for language in table}
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer = tokenizers.train_whisper_tokenizer(corpus, size.pieces, tokens.values(), Path(scratch))

@@ -33,6 +33,8 @@ from zipperasr.cli import log
 from zipperasr.model.encoder import SpeechEncoder
 from zipperasr.model.segments import cut_all, segment_frames
 
+CTC_UNITS = ("phonemes", "letters")
+
 
 @dataclass(frozen=True)
 class WhisperSize:
@@ -49,30 +51,28 @@ class WhisperSize:
     lr: float = 2e-3
     chunk_s: tuple[float, ...] = (1.0, 2.0)  # lengths of chunks, in the steps that hear the utterance in chunks
     chunked_share: float = 0.5  # share of those steps
-    decoder_every: int = 1  # the decoder trains in every n-th step only; the encoder's CTC in each
+    decoder_every: int = 1  # the decoder trains in every n-th step only, 0: never; the encoder's CTC in each
     spec_augment: bool = True
-    split_hangul: bool = False  # CTC spells Korean in letters instead of syllables
+    ctc_units: str = "letters"  # what CTC spells: one of CTC_UNITS
 
 
 class PretrainingModel(nn.Module):
     """Whisper with a CTC head on its encoder."""
 
-    def __init__(self, whisper: WhisperForConditionalGeneration, num_characters: int):
+    def __init__(self, whisper: WhisperForConditionalGeneration, num_units: int):
         super().__init__()
         self.whisper = whisper
         self.encoder = SpeechEncoder(whisper.model.encoder)
-        self.ctc = nn.Linear(self.encoder.width, num_characters + 1)
+        self.ctc = nn.Linear(self.encoder.width, num_units + 1)
 
     def forward(self, batch: _Batch, chunk_frames: int | None, with_decoder: bool) -> tuple[Tensor, Tensor]:
-        """Returns the CTC loss per character and the decoder's cross-entropy per token (0 without it)."""
+        """Returns the CTC loss per unit and the decoder's cross-entropy per token (0 without it)."""
         segments, per_utterance = cut_all(batch.lengths, chunk_frames or self.encoder.max_mel_frames)
         hidden, frames = self.encoder(batch.mel, segments)
         counts = [sum(frames[end - size : end]) for size, end in zip(per_utterance, _ends(per_utterance), strict=True)]
         encoded = pad_sequence(list(hidden.split(counts)), batch_first=True)
         log_probs = self.ctc(encoded).float().log_softmax(-1).transpose(0, 1)
-        ctc = functional.ctc_loss(
-            log_probs, batch.characters, torch.tensor(counts), batch.num_characters, zero_infinity=True
-        )
+        ctc = functional.ctc_loss(log_probs, batch.units, torch.tensor(counts), batch.num_units, zero_infinity=True)
         if not with_decoder:
             return ctc, ctc.new_zeros(())
         decoded = self.whisper.model.decoder(input_ids=batch.tokens[:, :-1], encoder_hidden_states=encoded)
@@ -87,8 +87,8 @@ class PretrainingModel(nn.Module):
 class _Batch:
     mel: Tensor
     lengths: list[int]
-    characters: Tensor
-    num_characters: Tensor
+    units: Tensor
+    num_units: Tensor
     tokens: Tensor
     targets: Tensor
 
@@ -141,20 +141,20 @@ def train(
     phase: 2 and later go on from the model that the phase before left in `out`, with a new CTC head.
     """
     torch.manual_seed(seed)
-    characters = sorted({character for utterance in utterances for character in _spelled(utterance.text, size)})
+    units = sorted({unit for utterance in utterances for unit in _spelled(utterance, size)})
     if phase == 1:
         whisper = build(size, tokenizer, list(language_tokens.values()))
     else:
         whisper = WhisperForConditionalGeneration.from_pretrained(out, dtype=torch.float32, attn_implementation="eager")
-    model = PretrainingModel(whisper, len(characters)).train()
+    model = PretrainingModel(whisper, len(units)).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=size.lr, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _lr_factor(step, size.steps))
-    batches = _batches(utterances, tokenizer, language_tokens, characters, size, seed)
+    batches = _batches(utterances, tokenizer, language_tokens, units, size, seed)
     rng = random.Random(seed)
     lines, start = [], time.monotonic()
     for step in range(1, size.steps + 1):
         chunk_s = rng.choice(size.chunk_s) if rng.random() < size.chunked_share else None
-        with_decoder = step % size.decoder_every == 0
+        with_decoder = size.decoder_every > 0 and step % size.decoder_every == 0
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
             ctc, cross_entropy = model(next(batches), segment_frames(chunk_s) if chunk_s else None, with_decoder)
         (ctc + cross_entropy).backward()
@@ -192,13 +192,13 @@ def _batches(
     utterances: Sequence[PretrainingUtterance],
     tokenizer: WhisperTokenizerFast,
     language_tokens: dict[str, str],
-    characters: list[str],
+    units: list[str],
     size: WhisperSize,
     seed: int,
 ) -> Iterator[_Batch]:
     """Batches of about equal length, shuffled, without end."""
     rng = random.Random(seed)
-    index = {character: number for number, character in enumerate(characters, 1)}
+    index = {unit: number for number, unit in enumerate(units, 1)}
     while True:
         order = sorted(utterances, key=lambda utterance: len(utterance.mel) + rng.uniform(-20, 20))
         groups, group, frames = [], [], 0
@@ -222,23 +222,23 @@ def _collate(group, tokenizer, language_tokens, index: dict[str, int], size: Whi
         rows.append(torch.tensor([*tokenizer.convert_tokens_to_ids(names), *text, tokenizer.eos_token_id]))
     tokens = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
     targets = pad_sequence([row[1:] for row in rows], batch_first=True, padding_value=-100)
-    spelled = [torch.tensor([index[c] for c in _spelled(utterance.text, size)]) for utterance in group]
+    spelled = [torch.tensor([index[unit] for unit in _spelled(utterance, size)]) for utterance in group]
     mels = [torch.from_numpy(utterance.mel).float() for utterance in group]
     return _Batch(
         mel=torch.cat([_mask(mel, rng) for mel in mels] if size.spec_augment else mels),
         lengths=[len(utterance.mel) for utterance in group],
-        characters=torch.cat(spelled),
-        num_characters=torch.tensor([len(ids) for ids in spelled]),
+        units=torch.cat(spelled),
+        num_units=torch.tensor([len(ids) for ids in spelled]),
         tokens=tokens,
         targets=targets,
     )
 
 
-def _spelled(text: str, size: WhisperSize) -> str:
-    """What CTC spells: lower case; Korean in letters if the settings say so."""
-    if not size.split_hangul:
-        return text.lower()
-    return "".join(unicodedata.normalize("NFD", c) if "가" <= c <= "힣" else c for c in text.lower())
+def _spelled(utterance: PretrainingUtterance, size: WhisperSize) -> Sequence[str]:
+    """The units that CTC spells: phonemes, or the text in lower case with Korean syllables taken apart."""
+    if size.ctc_units == "phonemes":
+        return utterance.phonemes
+    return "".join(unicodedata.normalize("NFD", c) if "가" <= c <= "힣" else c for c in utterance.text.lower())
 
 
 def _mask(mel: Tensor, rng: random.Random) -> Tensor:

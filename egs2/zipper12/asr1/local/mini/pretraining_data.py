@@ -29,6 +29,7 @@ _PUNCTUATION = re.compile(r"[.,!?;:«»“”\"()¿¡。、，？！؟،]")
 class PretrainingUtterance:
     language: str
     text: str
+    phonemes: tuple[str, ...]
     mel: np.ndarray  # (frames, mel bins), float16
 
 
@@ -94,9 +95,10 @@ def _speak(block: tuple[str, list[Sentence], str, int]) -> list[PretrainingUtter
     language, chosen, seed, mel_bins = block
     torch.set_num_threads(1)
     espeak, rng, utterances = Espeak(), random.Random(seed), []
+    phonemes = {sentence: tuple(espeak.phoneme_names(sentence.spoken, language)) for sentence in chosen}
     for sentence in chosen:
         audio = espeak.say(sentence.spoken, language, draw_voice(rng, "pretrain"))
         mel = log_mel(torch.from_numpy(audio.astype(np.float32) / 32768), mel_bins).half().numpy()
         text = plain(sentence.written) if rng.random() < 0.5 else sentence.written
-        utterances.append(PretrainingUtterance(language, text, mel))
+        utterances.append(PretrainingUtterance(language, text, phonemes[sentence], mel))
     return utterances

@@ -13,16 +13,19 @@ import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, WhisperTokenizerFast
 
-_SEED_REPEATS = 3000
+_TEXT_SHARE, _SEED_REPEATS = 20, 20_000  # one text in twenty; the seeds' words are joined before the texts' letters are
 LLM_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def train_llm_tokenizer(texts: Iterable[str], pieces: int, seed_texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """A SentencePiece BPE model with byte fallback, as a fast tokenizer.
 
-    seed_texts (the prompts) are repeated so that each of their words becomes one piece.
+    seed_texts (the prompts) are repeated so that each of their words becomes one piece, before the pieces run out:
+    so small an LLM copies letters, and does not learn to join them.
     """
-    corpus = [*texts, *(text for text in seed_texts for _ in range(_SEED_REPEATS))]
+    texts = list(texts)
+    characters = " ".join(sorted(set().union(*texts)))
+    corpus = [characters, *texts[::_TEXT_SHARE], *(text for text in seed_texts for _ in range(_SEED_REPEATS))]
     buffer = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(corpus),

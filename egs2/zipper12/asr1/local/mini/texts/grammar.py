@@ -1,6 +1,7 @@
 """The language file: a lexicon of slots and two sets of sentence patterns.
 
-In: `xx.txt`: `[slot]` heads a section of comma-separated entries; an entry may hold `{slots}` itself, and `a=b` is
+In: `xx.txt`: `[settings]` (script, length in characters, entries used of each slot: all if not given). `[slot]`
+heads a section of comma-separated entries; an entry may hold `{slots}` itself, and `a=b` is
 written a, spoken b. `@months`-like entries come from CLDR and num2words (words.py). The sections `pretrain` and
 `recipe` hold one pattern a line. Out: `Grammar`. Trade-off: agreement is the lexicon's business, not the program's.
 """
@@ -79,6 +80,7 @@ def load(language: str) -> Grammar:
         except ValueError as error:
             raise ValueError(f"{path.name}:{number}: {error}") from error
     _check(grammar)
+    _thin(grammar)
     return grammar
 
 
@@ -101,6 +103,14 @@ def _add_line(grammar: Grammar, section: str, line: str, language: str) -> None:
             if spoken and grammar.spoken.setdefault(written, spoken) != spoken:
                 raise ValueError(f"{written!r} is spoken {grammar.spoken[written]!r} and {spoken!r}; keep one")
             grammar.slots.setdefault(section, []).append(written)
+
+
+def _thin(grammar: Grammar) -> None:
+    """Keep `entries` of each slot, evenly spaced: a vocabulary that fits the hours of speech a mini run can hear."""
+    most = int(grammar.settings.get("entries", 0))
+    for name, entries in grammar.slots.items():
+        if 0 < most < len(entries):
+            grammar.slots[name] = [entries[index * len(entries) // most] for index in range(most)]
 
 
 def _check(grammar: Grammar) -> None:
