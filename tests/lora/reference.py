@@ -44,6 +44,17 @@ def zipper_soft(factors: Mapping[str, Tensor], language: int, p: Tensor | None, 
     return scaling * _outer_sum(torch.stack(columns, 1), factors["a"])
 
 
+def flylora(x: Tensor, factors: Mapping[str, Tensor], scaling: float) -> Tensor:
+    """Eq. 9 for frames x (n, d_in): the sum over the r / 4 ranks with the largest a_i x + d_i; d = 0.001 bias_steps."""
+    a, b, bias = factors["a"].double(), factors["b_shared"].double(), factors["bias_steps"].double() * 0.001
+    updates = []
+    for frame in x.double():
+        answers = [(a[i] @ frame).item() for i in range(len(a))]
+        ranked = sorted(range(len(a)), key=lambda i: answers[i] + bias[i].item(), reverse=True)
+        updates.append(scaling * sum(answers[i] * b[:, i] for i in ranked[: len(a) // 4]))
+    return torch.stack(updates)
+
+
 def router(embedding: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Eq. 16-18 for one language and one layer. embedding: (d,); weight: (rank, d); bias: (rank,)."""
     centred = embedding.double() - embedding.double().mean()
@@ -58,7 +69,7 @@ def _outer_sum(columns: Tensor, rows: Tensor) -> Tensor:
     return sum(torch.outer(columns[:, i].double(), rows[i].double()) for i in range(rows.shape[0]))
 
 
-UPDATES = {
+UPDATES = {  # flylora has no Delta W: its update depends on the frame
     "vanilla": vanilla,
     "independent": independent,
     "zipper_static": zipper_static,

@@ -35,6 +35,9 @@ def adapted_toy(variant: str, trained: bool = True, seed: int = 0) -> tuple[Toy,
         with torch.no_grad():
             for parameter in own_parameters(toy).values():
                 parameter.normal_()
+            for name, buffer in toy.named_buffers():
+                if name.endswith("bias_steps"):
+                    buffer.random_(-200, 200)
             if adapters.router is not None:
                 adapters.router.weight.normal_()  # p spreads over (0, 1)
                 adapters.router.bias.normal_()
@@ -47,8 +50,8 @@ def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def factors(layer: LoraLinear) -> dict[str, Tensor]:
-    """A layer's factors by name, detached."""
-    return {name: parameter.detach() for name, parameter in own_parameters(layer).items()}
+    """A layer's factors by name, detached: what it trains, and FlyLoRA's buffers."""
+    return {name: tensor.detach() for name, tensor in (*own_parameters(layer).items(), *layer.named_buffers())}
 
 
 def shares(adapters: LanguageAdapters, layer: LoraLinear, bank: int) -> Tensor | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zipperasr.cli import nearest
 from zipperasr.lora.base import LoraLinear
+from zipperasr.lora.flylora import FlyLora
 from zipperasr.lora.independent import Independent
 from zipperasr.lora.vanilla import Vanilla
 from zipperasr.lora.zipper_hard import ZipperHard
@@ -11,6 +12,7 @@ from zipperasr.lora.zipper_soft import ZipperSoft
 from zipperasr.lora.zipper_static import ZipperStatic
 
 VARIANTS: dict[str, type[LoraLinear]] = {
+    "flylora": FlyLora,
     "independent": Independent,
     "vanilla": Vanilla,
     "zipper_hard": ZipperHard,

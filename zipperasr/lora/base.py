@@ -73,6 +73,10 @@ class LoraLinear(nn.Module):
         """B(l) of each language in `banks`: (1 or len(banks), d_out, rank)."""
         raise NotImplementedError
 
+    def select(self, hidden: Tensor) -> Tensor:
+        """Leave out ranks of A(l) x, frame by frame: (rows, rank). Most variants use them all."""
+        return hidden
+
     def specific_share(self, banks: Tensor) -> Tensor:
         """The router's p(l) for this layer: (len(banks), 1, rank), ready to scale columns of B."""
         if self.languages.specific_share is None:
@@ -88,7 +92,7 @@ class LoraLinear(nn.Module):
         banks = self.languages.banks
         flat = x.reshape(-1, x.shape[-1])
         sizes = self.languages.split(len(flat))
-        hidden = _per_language(flat, self.down(banks), sizes)
+        hidden = self.select(_per_language(flat, self.down(banks), sizes))
         return _per_language(hidden, self.up(banks) * self.scaling, sizes).reshape(*x.shape[:-1], -1)
 
     @torch.no_grad()

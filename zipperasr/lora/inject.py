@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from zipperasr.cli import nearest
 from zipperasr.lora import variant_class
 from zipperasr.lora.base import LanguageRows, LoraLinear
+from zipperasr.lora.flylora import FlyLora
 from zipperasr.lora.router import Router
 
 
@@ -59,6 +60,19 @@ class LanguageAdapters(nn.Module):
         self._rows.banks = torch.tensor([self.bank(code) for code, _ in spans], device=device)
         self._rows.rows = tuple(count for _, count in spans)
         self._rows.specific_share = self.router() if self.router is not None else None
+
+    @torch.no_grad()
+    def balance(self) -> None:
+        """After an optimiser step: let FlyLoRA's layers even out their ranks by the load of all processes."""
+        layers = [layer for _, layer in self._layers if isinstance(layer, FlyLora)]
+        if not layers:
+            return
+        loads = torch.stack([layer.load for layer in layers])
+        if distributed.is_initialized():
+            distributed.all_reduce(loads)
+        for layer, load in zip(layers, loads, strict=True):
+            layer.balance(load)
+            layer.load.zero_()
 
     def describe_router(self) -> str:
         """p as JSON: {"languages": codes, "layers": names, "p": [layer][language][rank]}."""

@@ -22,7 +22,7 @@ EMBEDDINGS = "adapters.router.embeddings"
 
 
 def save_trained(model: nn.Module, path: str | Path, state: dict[str, Tensor] | None = None) -> None:
-    """Write all trainable parameters, and the router's language embeddings, to `path`."""
+    """Write all trainable parameters and the adapters' buffers to `path`."""
     model = _unwrap(model)
     tensors = state if state is not None else trained_state(model)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -34,7 +34,10 @@ def save_trained(model: nn.Module, path: str | Path, state: dict[str, Tensor] | 
 def trained_state(model: SpeechLLM) -> dict[str, Tensor]:
     """Name -> tensor of everything `save_trained` writes."""
     state = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    state.update({name: buffer for name, buffer in model.named_buffers() if name == EMBEDDINGS})
+    if model.adapters is not None:
+        kept = model.state_dict(keep_vars=True).keys()
+        places = ("adapters.", *(f"encoder.whisper.{name}." for name in model.adapters.layers))
+        state.update({name: b for name, b in model.named_buffers() if name.startswith(places) and name in kept})
     return state
 
 

@@ -66,9 +66,7 @@ class Trainer:
             if last or (self.config.eval_every and done % self.config.eval_every == 0):
                 self._evaluate(records, done)
             if self.config.save_every and done % self.config.save_every == 0 and not last:
-                self.engine.save_checkpoint(
-                    str(self.out / "checkpoints"), tag=f"step-{done}", client_state={"step": done}
-                )
+                self._save_checkpoint(done)
         records.close()
 
     def _save_checkpoint(self, step: int) -> None:
@@ -95,6 +93,8 @@ class Trainer:
             self.window["samples"] += batch.num_samples
             self.window["filled"] += (batch.rows.utterance >= 0).sum().item()
             self.window["positions"] += len(batch.rows.labels) * self.model_config.max_positions
+        if self.model.adapters is not None:
+            self.model.adapters.balance()
         self.window["loss"] += loss_sum
         self.window["labels"] += weight
         return loss_sum / weight

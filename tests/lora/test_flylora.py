@@ -1,0 +1,64 @@
+"""FlyLoRA: the sparse frozen A, the bias that steers the choice alone, and the load that it evens out."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tests.lora.toy import D_IN, adapted_toy
+from zipperasr.lora.inject import inject
+
+
+def test_a_quarter_of_a_is_drawn_from_the_papers_normal_and_the_rest_is_zero():
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"x": nn.Linear(1280, 4)})
+    inject(model, "flylora", ["x"], ["de"], rank=32, alpha=64.0)
+    a = model["x"].a
+    assert (a != 0).sum(1).tolist() == [320] * 32
+    torch.testing.assert_close(a[a != 0].std().item(), 1 / 32, rtol=0.03, atol=0)
+    assert "a" not in dict(model["x"].named_parameters())
+
+
+def test_the_bias_changes_which_ranks_pass_and_not_what_passes():
+    toy, _ = adapted_toy("flylora")
+    hidden = torch.tensor([[0.3, -0.9, 0.2, 0.1]], dtype=torch.float64)
+    toy.first.bias_steps.zero_()
+    assert toy.first.select(hidden).tolist() == [[0.3, 0, 0, 0]]
+    toy.first.bias_steps[1] = 1300  # d = 1.3: -0.9 + 1.3 is the largest
+    assert toy.first.select(hidden).tolist() == [[0, -0.9, 0, 0]]
+
+
+def test_balancing_evens_out_the_load():
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"x": nn.Linear(64, 8)}).train()
+    adapters = inject(model, "flylora", ["x"], ["de"], rank=16, alpha=32.0)
+    x = torch.randn(512, 64) * 0.1 + torch.randn(64) * 0.2  # a common direction: some ranks always answer loudest
+    adapters.set_batch(["de"], [512])
+    shares = []
+    for _ in range(600):
+        model["x"](x)
+        load = model["x"].load.double()
+        shares.append(load / load.sum())
+        adapters.balance()
+    assert shares[0].max() > 3 / 16 and shares[0].min() < 0.2 / 16
+    assert shares[-1].max() < 1.3 / 16 and shares[-1].min() > 0.7 / 16
+    assert not model["x"].load.any()
+
+
+def test_the_load_is_counted_in_training_only():
+    toy, adapters = adapted_toy("flylora")
+    adapters.set_batch(["de"], [3])
+    toy.eval()
+    toy(torch.randn(3, D_IN, dtype=torch.float64))
+    assert not toy.first.load.any()
+    toy.train()
+    toy(torch.randn(3, D_IN, dtype=torch.float64))
+    assert toy.first.load.sum() == 3 * toy.first.top_k
+
+
+def test_the_bias_survives_half_precision():
+    toy, _ = adapted_toy("flylora")
+    toy.first.bias_steps.fill_(4096)
+    toy.bfloat16()
+    toy.first.balance(torch.tensor([3, 1, 2, 2]))
+    assert toy.first.bias_steps.tolist() == [4095, 4097, 4096, 4096]
