@@ -13,7 +13,7 @@ from zipperasr.data.batches import Example, PackedBatch, collate
 from zipperasr.dry_run.activations import MicroBatch, count_activations
 from zipperasr.dry_run.steps import AssumedSpeech
 from zipperasr.model.build import add_adapters, build_empty_model, set_trainable
-from zipperasr.model.config import LoraConfig, ModelConfig
+from zipperasr.model.config import EncoderLoraConfig, ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 
 MEL_BINS, LANGUAGES = 16, ("de", "ja")
@@ -29,7 +29,7 @@ def small_model(directory, phase: str, checkpointing: bool, dtype: torch.dtype) 
         hidden_size=128, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
         intermediate_size=384, vocab_size=64, tie_word_embeddings=True,
     ).save_pretrained(directory / "llm")  # fmt: skip
-    lora = LoraConfig(rank=8, alpha=16)
+    lora = EncoderLoraConfig(rank=8, alpha=16)
     config = ModelConfig(
         str(directory / "whisper"), str(directory / "llm"), MEL_BINS, None, lora, lora, checkpointing=checkpointing
     )

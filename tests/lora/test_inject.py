@@ -54,6 +54,14 @@ def test_a_routed_variant_needs_an_embedding_for_each_language(variant, embeddin
     assert type(toy.first) is torch.nn.Linear, "nothing may be half done"
 
 
+def test_an_option_that_the_variant_lacks_names_the_nearest():
+    toy = Toy()
+    with pytest.raises(ValueError, match="zipper_hard has no option 'tua'; did you mean 'tau'"):
+        inject(toy, "zipper_hard", ["first"], CODES, torch.zeros(len(CODES), D_LID), tua=0.4)
+    adapters = inject(toy, "zipper_hard", ["first"], CODES, torch.zeros(len(CODES), D_LID), tau=0.4)
+    assert adapters.layers["first"].tau == 0.4
+
+
 def test_language_outside_the_models_set_is_an_error():
     _, adapters = adapted_toy("vanilla")
     with pytest.raises(ValueError, match="language 'ko' has no adapter; choose from de, es, ja"):

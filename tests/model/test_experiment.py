@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def aligned(config, tmp_path):
 def test_alignment_then_sft_reloads_to_the_same_logits(config, aligned, variant):
     directory, align_model = aligned
     lid = tiny.lid_embeddings()
-    experiment = Experiment("sft", "full", variant, str(directory), tiny.CODES, 1, config, lid)
+    experiment = Experiment("sft", "full", variant, str(directory), tiny.CODES, 1, config, lid=lid)
     model = build_for_training(experiment, torch.float32, seed=1).eval()
     batch = collate(tiny.two_packs())
     torch.testing.assert_close(model.packed_logits(batch), align_model.packed_logits(batch))  # SFT starts from Stage 1
@@ -65,9 +66,64 @@ def test_the_seed_decides_the_adapters_start(config, aligned):
     assert not torch.equal(a[0], a[2])
 
 
+def soft_run(config, align_directory) -> str:
+    """The directory of a finished zipper_soft training."""
+    experiment = Experiment(
+        "sft", "full", "zipper_soft", str(align_directory), tiny.CODES, 1, config, lid=tiny.lid_embeddings()
+    )
+    model = build_for_training(experiment, torch.float32, seed=1)
+    tiny.shake_adapters(model)
+    finish(experiment, model, align_directory.parent / "soft")
+    return str(align_directory.parent / "soft")
+
+
+def initial_b(config, align_directory, variant, soft, *parts) -> Experiment:
+    return Experiment(
+        "sft", "full", variant, str(align_directory), tiny.CODES, 1, config, soft, parts, tiny.lid_embeddings()
+    )
+
+
+@pytest.mark.parametrize("parts", [("b",), ("b", "router"), ("b", "a", "router")])
+def test_initial_b_takes_what_is_asked_for_and_nothing_else(config, aligned, parts):
+    soft = soft_run(config, aligned[0])
+    source = dict(load_model(Path(soft)).named_parameters())
+    cold = Experiment(
+        "sft", "full", "zipper_soft", str(aligned[0]), tiny.CODES, 1, config, lid=tiny.lid_embeddings()
+    )
+    start = dict(build_for_training(cold, torch.float32, seed=5).named_parameters())
+    warm = build_for_training(initial_b(config, aligned[0], "zipper_soft", soft, *parts), torch.float32, seed=5)
+    taken = {"b": ("b_shared", "b_specific"), "a": ("a",), "router": ("weight", "bias")}
+    names = {name for part in parts for name in taken[part]}
+    for name, parameter in warm.named_parameters():
+        part, _, last = name.rpartition(".")
+        from_soft = last in names and (name.startswith("adapters.router") or (".base" not in part and last[0] in "ab"))
+        from_soft = from_soft and (name.startswith("adapters.router") == (last in ("weight", "bias")))
+        assert torch.equal(parameter, source[name] if from_soft else start[name]), name
+    assert not all(torch.equal(source[name], start[name]) for name in start if name.endswith(".b_specific"))
+
+
+def test_initial_b_needs_a_soft_run_and_a_variant_with_both_banks(config, aligned):
+    soft = soft_run(config, aligned[0])
+    with pytest.raises(ValueError, match="starts zipper_soft or zipper_hard from zipper_soft; got vanilla from"):
+        build_for_training(initial_b(config, aligned[0], "vanilla", soft, "b"), torch.float32, seed=1)
+    with pytest.raises(ValueError, match="got zipper_soft from None"):
+        experiment = initial_b(config, aligned[0], "zipper_soft", str(aligned[0]), "b")
+        build_for_training(experiment, torch.float32, seed=1)
+
+
+def test_initial_b_with_the_router_reads_p_in_hard_as_soft_does(config, aligned):
+    soft = soft_run(config, aligned[0])
+    with pytest.raises(ValueError, match=r"set encoder_lora\.p_selects_shared: false in model\.yaml"):
+        build_for_training(initial_b(config, aligned[0], "zipper_hard", soft, "b", "router"), torch.float32, seed=1)
+    turned = replace(config, encoder_lora=replace(config.encoder_lora, p_selects_shared=False))
+    experiment = initial_b(turned, aligned[0], "zipper_hard", soft, "b", "router")
+    model = build_for_training(experiment, torch.float32, seed=1)
+    assert not any(layer.p_selects_shared for layer in model.adapters.layers.values())
+
+
 def test_configuration_round_trips_through_yaml(config, tmp_path):
     config = replace(config, train_chunk_s=(0.5, 1.0), projector_dim=12)
-    experiment = Experiment("sft", "full", "zipper_soft", "exp/align", tiny.CODES, 3, config, tiny.lid_embeddings())
+    experiment = Experiment("sft", "full", "zipper_soft", "exp/align", tiny.CODES, 3, config, lid=tiny.lid_embeddings())
     experiment.save(tmp_path)
     (tmp_path / "model.safetensors").touch()
     assert Experiment.load(tmp_path) == experiment
@@ -85,7 +141,8 @@ def test_an_unfinished_training_is_an_error(config, tmp_path):
 @torch.no_grad()
 def test_a_model_loads_in_bfloat16_and_stays_close(config, aligned):
     directory, align_model = aligned
-    experiment = Experiment("sft", "full", "zipper_soft", str(directory), tiny.CODES, 1, config, tiny.lid_embeddings())
+    lid = tiny.lid_embeddings()
+    experiment = Experiment("sft", "full", "zipper_soft", str(directory), tiny.CODES, 1, config, lid=lid)
     model = build_for_training(experiment, torch.float32, seed=1).eval()
     finish(experiment, model, directory.parent / "sft")
     rounded = load_model(directory.parent / "sft", torch.bfloat16).eval()

@@ -24,7 +24,7 @@ from zipperasr.data.batches import Example
 from zipperasr.data.features import log_mel
 from zipperasr.languages import LanguageTable
 from zipperasr.model.build import add_adapters, build_model, set_trainable
-from zipperasr.model.config import LoraConfig, ModelConfig
+from zipperasr.model.config import EncoderLoraConfig, LoraConfig, ModelConfig
 from zipperasr.model.prompt import prompt_ids, transcript_ids
 from zipperasr.model.segments import mel_frames
 from zipperasr.model.speech_llm import SpeechLLM
@@ -103,7 +103,7 @@ def model_config(backbones: Path, **changes) -> ModelConfig:
         "whisper": str(backbones / "whisper"),
         "llm": str(backbones / "llm"),
         "mel_bins": MEL_BINS,
-        "encoder_lora": LoraConfig(rank=4, alpha=8.0),
+        "encoder_lora": EncoderLoraConfig(rank=4, alpha=8.0),
         "llm_lora": LoraConfig(rank=4, alpha=8.0),
     }
     return ModelConfig(**{**settings, **changes})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,7 @@ class LoraLinear(nn.Module):
 
     mergeable = True  # False where the update depends on x, so that no W0 + delta exists
     routed = False  # True where B(l) needs the router's p
+    options: ClassVar[tuple[str, ...]] = ()  # class attributes that `inject` may set
 
     def __init__(
         self, base: nn.Linear, rank: int, alpha: float, num_languages: int, languages: LanguageRows, layer_index: int

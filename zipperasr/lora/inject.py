@@ -93,13 +93,18 @@ def inject(
     lid_embeddings: Tensor | None = None,
     rank: int = 32,
     alpha: float = 64.0,
+    **options: object,
 ) -> LanguageAdapters:
     """Replace every nn.Linear of `module` whose dotted name matches a pattern; freeze what it wraps.
 
     lid_embeddings: (languages, d_lid) in the order of language_codes; only routed variants need them.
-    Raises ValueError if nothing matches, or if a routed variant gets no embeddings.
+    options: attributes of the layers that the variant lets be set (`LoraLinear.options`).
+    Raises ValueError if nothing matches, if a routed variant gets no embeddings, or on an option that it has not.
     """
     layer_class = variant_class(variant)
+    for option in options:
+        if option not in layer_class.options:
+            raise ValueError(f"{variant} has no option {option!r}; {nearest(option, layer_class.options)}")
     targets = [
         name
         for name, child in module.named_modules()
@@ -119,5 +124,7 @@ def inject(
         owner = module.get_submodule(parent)
         base = getattr(owner, child).requires_grad_(False)
         layers[name] = layer_class(base, rank, alpha, len(language_codes), rows, index)
+        for option, value in options.items():
+            setattr(layers[name], option, value)
         setattr(owner, child, layers[name])
     return LanguageAdapters(layers, language_codes, router)

@@ -11,13 +11,14 @@ class ZipperHard(ZipperSoft):
     """B(l) takes column i from B_shared where s_i = [p_i >= tau] is 1, else from B_spec(l).
 
     The paper is of two minds about p: in Eq. 13 and its drawing a high p selects the *shared* column, in Eq. 14
-    (soft) p is the share of the *specific* one. We follow each equation. `p_selects_shared = False` reads p as
-    the specific share here too, which a warm start from a soft run needs. Gradients pass the threshold
-    straight through: ds/dp = 1.
+    (soft) p is the share of the *specific* one. We follow each equation. The option p_selects_shared = False reads p
+    as the specific share here too, which a warm start of the router from a soft run needs. Gradients pass the
+    threshold straight through: ds/dp = 1.
 
     a: (rank, d_in); b_shared: (d_out, rank); b_specific: (languages, d_out, rank); p: (rank,) from the router.
     """
 
+    options = ("tau", "p_selects_shared")
     tau = 0.5  # not in the paper
     p_selects_shared = True
 

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, Qwe
 from transformers.utils import logging
 
 from zipperasr.cli import nearest
+from zipperasr.lora import variant_class
 from zipperasr.lora.inject import inject
 from zipperasr.model.checkpoint import few
 from zipperasr.model.config import ModelConfig
@@ -52,14 +53,16 @@ def add_adapters(
     model: SpeechLLM, config: ModelConfig, variant: str, language_codes: Sequence[str], lid_embeddings: Tensor | None
 ) -> None:
     """Put the LoRA variant on every linear layer of the encoder (Stage 2)."""
+    lora = config.encoder_lora
     model.adapters = inject(
         model.encoder.whisper,
         variant,
         LORA_TARGETS,
         language_codes,
         lid_embeddings,
-        config.encoder_lora.rank,
-        config.encoder_lora.alpha,
+        lora.rank,
+        lora.alpha,
+        **{option: getattr(lora, option) for option in variant_class(variant).options},
     )
 
 

@@ -41,19 +41,37 @@ def trained_state(model: SpeechLLM) -> dict[str, Tensor]:
     return state
 
 
-@torch.no_grad()
 def load_trained(model: SpeechLLM, path: str | Path) -> int:
     """Load a file of `save_trained` into a model with the same trainable parts. Returns the number of tensors.
 
     Raises ValueError naming missing, unexpected and misshapen tensors; FileNotFoundError if there is no file.
     """
-    path = Path(path)
+    loaded, codes = _read(Path(path))
+    expected = trained_state(model)
+    _copy(loaded, codes, expected, model, path)
+    return len(loaded)
+
+
+def load_parts(model: SpeechLLM, path: str | Path, endings: tuple[str, ...]) -> int:
+    """Load just the tensors whose names end in one of `endings`; as strict about them as `load_trained`."""
+    loaded, codes = _read(Path(path))
+    expected = {name: tensor for name, tensor in trained_state(model).items() if name.endswith(endings)}
+    _copy({name: t for name, t in loaded.items() if name.endswith(endings)}, codes, expected, model, path)
+    return len(expected)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no trained weights; has the training that writes it finished?")
-    expected = trained_state(model)
     with safe_open(path, framework="pt") as stream:
         codes = json.loads((stream.metadata() or {}).get("language_codes", "[]"))
-        loaded = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        return {name: stream.get_tensor(name) for name in stream.keys()}, codes  # noqa: SIM118
+
+
+@torch.no_grad()
+def _copy(
+    loaded: dict[str, Tensor], codes: list[str], expected: dict[str, Tensor], model: SpeechLLM, path: str | Path
+) -> None:
     missing, unexpected = sorted(expected.keys() - loaded.keys()), sorted(loaded.keys() - expected.keys())
     if missing or unexpected:
         raise ValueError(f"{path}: does not fit this model: missing {few(missing)}; unexpected {few(unexpected)}")
@@ -66,7 +84,6 @@ def load_trained(model: SpeechLLM, path: str | Path) -> int:
                 "were rank, width or languages changed?"
             )
         expected[name].copy_(tensor)
-    return len(loaded)
 
 
 def _in_model_order(tensor: Tensor, codes: list[str], wanted: tuple[str, ...], where: str) -> Tensor:

@@ -18,6 +18,14 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
+class EncoderLoraConfig(LoraConfig):
+    """The encoder's variants: what some of them can be told besides."""
+
+    tau: float = 0.5  # zipper_hard: the router's threshold (not in the paper)
+    p_selects_shared: bool = True  # zipper_hard: a high p takes the shared column (Eq. 13); False: the language's own
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Backbones, adapters and how the encoder sees an utterance."""
 
@@ -25,7 +33,7 @@ class ModelConfig:
     llm: str  # local directory or hub id of the Qwen3 model
     mel_bins: int = 128  # Whisper large-v3
     projector_dim: int | None = None  # width inside the projector; none: the LLM's width (not in the paper)
-    encoder_lora: LoraConfig = field(default_factory=LoraConfig)
+    encoder_lora: EncoderLoraConfig = field(default_factory=EncoderLoraConfig)
     llm_lora: LoraConfig = field(default_factory=LoraConfig)
     train_chunk_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)  # paper; one is drawn per step
     decode_chunk_s: float = 8.0  # paper

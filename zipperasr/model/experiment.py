@@ -17,11 +17,16 @@ from zipperasr.atomic import atomic_path
 from zipperasr.config import load_yaml, to_tree
 from zipperasr.lora import variant_class
 from zipperasr.model.build import add_adapters, build_model, set_trainable
-from zipperasr.model.checkpoint import load_trained
+from zipperasr.model.checkpoint import load_parts, load_trained
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+INITIAL_PARTS = {  # the endings of their tensors' names
+    "b": (".b_shared", ".b_specific"),
+    "a": (".a",),  # not in the paper: it speaks of B, which was trained under one A and starts here under another
+    "router": ("router.weight", "router.bias"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Experiment:
     languages: tuple[str, ...]  # banks, by code
     seed: int
     model: ModelConfig
+    initial_b: str | None = None  # training directory that B starts from (Initial-B); sft only
+    initial_parts: tuple[str, ...] = ()  # what is taken from it: see INITIAL_PARTS
     lid: Tensor | None = field(default=None, compare=False)  # (languages, d_lid); stored with the weights
 
     @classmethod
@@ -67,7 +74,30 @@ def build_for_training(experiment: Experiment, dtype: torch.dtype, seed: int) ->
         torch.manual_seed(seed)
         add_adapters(model, experiment.model, experiment.lora, experiment.languages, experiment.lid)
     set_trainable(model, experiment.phase)
+    if experiment.initial_b is not None:
+        _start_from(model, experiment)
     return model
+
+
+def _start_from(model: SpeechLLM, experiment: Experiment) -> None:
+    """Initial-B (paper, Sec. IV-F): B_shared, B_spec and what else is asked for come from a converged soft run.
+
+    Raises ValueError if either side has no such banks, or if zipper_hard would read the router the other way round.
+    """
+    source = Experiment.load(experiment.initial_b)
+    if source.lora != "zipper_soft" or experiment.lora not in ("zipper_soft", "zipper_hard"):
+        raise ValueError(
+            f"{experiment.initial_b}: Initial-B starts zipper_soft or zipper_hard from zipper_soft; "
+            f"got {experiment.lora} from {source.lora}"
+        )
+    reads_p_otherwise = experiment.lora == "zipper_hard" and experiment.model.encoder_lora.p_selects_shared
+    if reads_p_otherwise and "router" in experiment.initial_parts:
+        raise ValueError(
+            "Initial-B of zipper_hard with the router: soft's p is the share of the language's own column; "
+            "set encoder_lora.p_selects_shared: false in model.yaml"
+        )
+    endings = tuple(ending for part in experiment.initial_parts for ending in INITIAL_PARTS[part])
+    load_parts(model, Path(experiment.initial_b) / WEIGHTS, endings)
 
 
 def load_model(directory: Path, dtype: torch.dtype = torch.float32) -> SpeechLLM:

@@ -29,7 +29,7 @@ from zipperasr.lora import VARIANTS, variant_class
 from zipperasr.model.build import PHASES, load_tokenizer
 from zipperasr.model.checkpoint import save_trained, trained_state
 from zipperasr.model.config import REGIMES, ModelConfig
-from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.experiment import INITIAL_PARTS, WEIGHTS, Experiment, build_for_training
 from zipperasr.train.config import TrainConfig
 from zipperasr.train.engine import make_engine, start_ranks
 from zipperasr.train.loop import Trainer
@@ -50,6 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--lid", type=Path, default=Path("exp/lid"), help="sft: stage 4's embeddings")
     options.add_argument("--lid_mode", choices=("token", "state"), default="token", help="sft: which of them")
     options.add_argument("--init", type=Path, default=None, help="sft: training directory of the alignment")
+    options.add_argument("--initial_b", type=Path, default=None, help="sft: soft training whose B this one starts from")
+    options.add_argument(
+        "--initial_parts", nargs="+", choices=tuple(INITIAL_PARTS), default=["b"], help="sft: what is taken from it"
+    )
     options.add_argument("--out", type=Path, required=True, help="training directory")
     options.add_argument("--seed", type=int, default=1, help="initialisation, packs, chunk lengths")
     options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings that override --config")
@@ -115,6 +119,8 @@ def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainC
         if variant_class(options.lora).routed:
             lid = load_embeddings(options.lid, options.lid_mode, table.codes)
         Experiment.load(options.init)
+        if options.initial_b is not None:
+            Experiment.load(options.initial_b)
     experiment = Experiment(
         phase=options.phase,
         regime=options.regime,
@@ -123,6 +129,8 @@ def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainC
         languages=tuple(table.codes),
         seed=options.seed,
         model=model_config,
+        initial_b=str(options.initial_b) if options.initial_b else None,
+        initial_parts=tuple(options.initial_parts) if options.initial_b else (),
         lid=lid,
     )
     inputs = fingerprint(
@@ -130,7 +138,8 @@ def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainC
         train=config,
         **_own_manifests(options),
         languages=options.languages,
-        init=options.init / "model.safetensors" if options.init else None,
+        init=options.init / WEIGHTS if options.init else None,
+        initial_b=options.initial_b / WEIGHTS if options.initial_b else None,
         lid=None if lid is None else lid.tolist(),
     )
     return experiment, config, inputs

@@ -19,6 +19,8 @@ dry_run=false         # print sizes, memory, steps and what is missing, then sto
 setting=1h            # 1h or 30h: how much the four small languages have
 lora=zipper_soft      # encoder-side LoRA: vanilla, independent, flylora, zipper_static, zipper_hard, zipper_soft
 regime=chunked        # chunked or full: how much of an utterance the encoder sees at once
+initial_b=            # Initial-B: the adapted model (zipper_soft) whose B the adaptation starts from
+initial_parts=b       # what it takes from there: b, a, router, as in "b router"
 lid_mode=token        # token or state: which language embedding the router reads
 seed=1                # of initialisation, packs and chunk lengths
 tag=                  # added to the name of the adapted model, such as _seed2
@@ -60,6 +62,7 @@ align=${expdir}/align_${regime}
 sft=${expdir}/sft_${lora}_${regime}${small}${tag}
 read -ra train_set <<<"${train_args}"
 read -ra decode_set <<<"${decode_args}"
+read -ra initial <<<"${initial_b:+--initial_b ${initial_b} --initial_parts ${initial_parts}}"
 
 if [[ ${dry_run} == true ]]; then
     exec python3 -m zipperasr.dry_run --scale "${scale}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
@@ -99,7 +102,7 @@ fi
 if in_stage 6 "adaptation with ${lora}: ${align} -> ${sft}"; then
     on_all_gpus zipperasr.train.run --phase sft --model "${conf}/model.yaml" --config "${conf}/sft.yaml" \
         --regime "${regime}" --lora "${lora}" --lid "${lid}" --lid_mode "${lid_mode}" --init "${align}" \
-        --manifest "${manifest}" --out "${sft}" --seed "${seed}" --set "${train_set[@]}"
+        "${initial[@]}" --manifest "${manifest}" --out "${sft}" --seed "${seed}" --set "${train_set[@]}"
 fi
 
 if in_stage 7 "decoding: ${align}, ${sft}"; then
