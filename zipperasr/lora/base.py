@@ -86,16 +86,12 @@ class LoraLinear(nn.Module):
         return self.languages.specific_share[self.layer_index, banks].unsqueeze(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (..., d_in) -> (..., d_out)."""
-        return self.base(x) + self.update(x)
-
-    def update(self, x: Tensor) -> Tensor:
-        """(alpha / r) B(l) A(l) x, row by row in the row's language. x: (..., d_in) -> (..., d_out)."""
+        """W0 x + (alpha / r) B(l) A(l) x, row by row in the row's language. x: (..., d_in) -> (..., d_out)."""
         banks = self.languages.banks
-        flat = x.reshape(-1, x.shape[-1])
-        sizes = self.languages.split(len(flat))
-        hidden = self.select(_per_language(flat, self.down(banks), sizes))
-        return _per_language(hidden, self.up(banks) * self.scaling, sizes).reshape(*x.shape[:-1], -1)
+        rows = x.reshape(-1, x.shape[-1])
+        sizes = self.languages.split(len(rows))
+        hidden = self.select(_per_language(rows, self.down(banks), sizes))
+        return _per_language(hidden, self.up(banks) * self.scaling, sizes, self.base(rows)).unflatten(0, x.shape[:-1])
 
     @torch.no_grad()
     def delta_weight(self, bank: int) -> Tensor:
@@ -118,10 +114,17 @@ class LoraLinear(nn.Module):
         )
 
 
-def _per_language(rows: Tensor, weights: Tensor, sizes: Sequence[int]) -> Tensor:
-    """rows (n, i) times weights (1 or spans, o, i), transposed: (n, o), each span with its own weight."""
+def _per_language(rows: Tensor, weights: Tensor, sizes: Sequence[int], added_to: Tensor | None = None) -> Tensor:
+    """rows (n, i) times weights (1 or spans, o, i), transposed: (n, o), each span with its own weight.
+
+    added_to: (n, o); adding within the product saves reading and writing the output once more.
+    """
     weights = weights.to(rows.dtype)
     if len(weights) == 1:
-        return rows @ weights[0].T
-    spans = zip(rows.split(list(sizes)), weights, strict=True)
-    return torch.cat([span @ weight.T for span, weight in spans])
+        return _product(rows, weights[0], added_to)
+    sums = [None] * len(weights) if added_to is None else added_to.split(list(sizes))
+    return torch.cat([_product(*span) for span in zip(rows.split(list(sizes)), weights, sums, strict=True)])
+
+
+def _product(rows: Tensor, weight: Tensor, added_to: Tensor | None) -> Tensor:
+    return rows @ weight.T if added_to is None else torch.addmm(added_to.to(rows.dtype), rows, weight.T)

@@ -1,0 +1,129 @@
+"""Forward and backward of one adapted linear layer: each variant against PEFT's LoRA and the frozen layer alone.
+
+In: a device, a data type, the number of rows. Out: a table in RESULTS.md. The rows are a batch of packs in several
+languages, as in training, or in one. All take turns in each round, so that a machine's moods hit all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from record import write_section
+from torch import Tensor, nn
+
+from zipperasr.cli import log, parser, run_step
+from zipperasr.lora import VARIANTS
+from zipperasr.lora.inject import inject
+from zipperasr.report.markdown import table
+
+CODES = ("en", "fr", "th", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt")
+RANK, ALPHA, LID_WIDTH = 32, 64.0, 1280  # the paper's; the width is Whisper large-v3's
+SHAPES = {"q, k, v, out": (1280, 1280), "fc1": (1280, 5120), "fc2": (5120, 1280)}  # d_in, d_out of Whisper large-v3
+PEER, ALONE = "PEFT LoRA", "frozen layer alone"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A layer, and what must be said to it before a batch."""
+
+    module: nn.Module
+    prepare: Callable[[], None] = lambda: None
+
+    def seconds(self, x: Tensor, upstream: Tensor) -> float:
+        """One step: the router where there is one, forward, gradients of the input and of what trains."""
+        for parameter in self.module.parameters():
+            parameter.grad = None
+        x = x.detach().requires_grad_()
+        _wait(x)
+        start = time.perf_counter()
+        self.prepare()
+        self.module(x).backward(upstream)
+        _wait(x)
+        return time.perf_counter() - start
+
+
+def contestants(shape: tuple[int, int], num_languages: int, options: argparse.Namespace) -> dict[str, Contestant]:
+    """The frozen layer alone, PEFT's LoRA and every variant of ours on a layer of this shape."""
+    torch.manual_seed(1)
+    modules = {name: nn.Sequential(nn.Linear(*shape)).to(options.device) for name in (ALONE, PEER, *VARIANTS)}
+    modules[ALONE].requires_grad_(False)
+    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["0"], lora_dropout=0.0)
+    inject_adapter_in_model(config, modules[PEER])
+    prepare = {}
+    counts = [options.rows // num_languages + (i < options.rows % num_languages) for i in range(num_languages)]
+    for variant in VARIANTS:
+        lid = torch.randn(len(CODES), LID_WIDTH, device=options.device)
+        adapters = inject(modules[variant], variant, ["0"], CODES, lid, RANK, ALPHA)
+        prepare[variant] = functools.partial(adapters.set_batch, CODES[:num_languages], counts)
+    for module in modules.values():
+        for parameter in module.parameters():
+            parameter.data = parameter.data.to(getattr(torch, options.dtype))
+    return {name: Contestant(module, prepare.get(name, lambda: None)) for name, module in modules.items()}
+
+
+def _wait(x: Tensor) -> None:
+    if x.is_cuda:
+        torch.cuda.synchronize(x.device)
+
+
+def measure(num_languages: int, options) -> list[list[str]]:
+    """A table row for each contestant: the ratio to PEFT's time on every shape, medians over the rounds."""
+    rows: dict[str, list[str]] = {}
+    for what, shape in SHAPES.items():
+        field = contestants(shape, num_languages, options)
+        x, upstream = (
+            torch.randn(options.rows, width, device=options.device, dtype=getattr(torch, options.dtype))
+            for width in shape
+        )
+        seconds: dict[str, list[float]] = {name: [] for name in field}
+        for number in range(options.rounds + options.warmup):
+            for name, contestant in field.items():
+                spent = contestant.seconds(x, upstream)
+                if number >= options.warmup:
+                    seconds[name].append(spent)
+        peer = seconds[PEER]
+        log(f"{num_languages} languages, {what}: {PEER} {1000 * statistics.median(peer):.1f} ms")
+        for name, spent in seconds.items():
+            ratio = statistics.median(a / b for a, b in zip(spent, peer, strict=True))
+            rows.setdefault(name, [name]).append(f"{ratio:.2f} ({1000 * statistics.median(spent):.2f})")
+    return list(rows.values())
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--device", default="cpu", help="cpu or cuda")
+    options.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of weights and rows")
+    options.add_argument("--rows", type=int, default=6144, help="encoder frames in the batch")
+    options.add_argument("--languages", type=int, default=8, help="in the mixed batch")
+    options.add_argument("--rounds", type=int, default=15, help="measured")
+    options.add_argument("--warmup", type=int, default=3, help="rounds before")
+    options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
+    return run_step(_run, options.parse_args(argv), "benchmarks.lora")
+
+
+def _run(options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads)
+    parts = [
+        "Ratio to PEFT's LoRA on the same layer in the same run, below 1 is faster (milliseconds in brackets); median "
+        f"of {options.rounds} rounds. Rank {RANK}, {len(CODES)} languages in the model, {options.rows} rows of "
+        f"{options.dtype}, {options.threads} CPU threads."
+    ]
+    for count, what in (
+        (options.languages, f"A batch in {options.languages} languages"),
+        (1, "A batch in one language"),
+    ):
+        header = ["layer", *(f"{name}: {d_in} x {d_out}" for name, (d_in, d_out) in SHAPES.items())]
+        parts += [f"{what}:", table(header, measure(count, options))]
+    write_section(f"LoRA layer, {options.device}, {options.dtype}", "\n\n".join(parts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""A benchmark's section in RESULTS.md: figures, the command, the machine and versions, the date.
+
+In: a title and Markdown. Out: the file with that section replaced, all others kept.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import date
+from pathlib import Path
+
+from zipperasr.atomic import atomic_path
+from zipperasr.report.provenance import device, versions
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+_TITLE = "# Benchmarks\n\nWritten by the scripts beside this file: ratios against a peer in the same run.\n"
+
+
+def write_section(title: str, body: str, results: Path = RESULTS) -> None:
+    """Replace the section `title` of `results`, or append it."""
+    text = results.read_text(encoding="utf-8") if results.is_file() else _TITLE
+    heading, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    section = f"## {title}\n\n{body.strip()}\n\n{_provenance()}\n"
+    names = [existing.splitlines()[0] for existing in sections]
+    if f"## {title}" in names:
+        sections[names.index(f"## {title}")] = section
+    else:
+        sections.append(section)
+    with atomic_path(results) as temporary:
+        parts = [heading.strip(), *(part.strip() for part in sections)]
+        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _provenance() -> str:
+    machine, found = device(), versions()
+    where = ", ".join(f"{name} {machine[name]}" for name in ("CPU", "cores", "GPU"))
+    packages = ", ".join(f"{name} {found[name]}" for name in ("python", "torch", "transformers", "peft", "deepspeed"))
+    return f"`{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}`, {date.today()}; {where}; {packages}."
