@@ -87,9 +87,7 @@ def initial_b(config, align_directory, variant, soft, *parts) -> Experiment:
 def test_initial_b_takes_what_is_asked_for_and_nothing_else(config, aligned, parts):
     soft = soft_run(config, aligned[0])
     source = dict(load_model(Path(soft)).named_parameters())
-    cold = Experiment(
-        "sft", "full", "zipper_soft", str(aligned[0]), tiny.CODES, 1, config, lid=tiny.lid_embeddings()
-    )
+    cold = Experiment("sft", "full", "zipper_soft", str(aligned[0]), tiny.CODES, 1, config, lid=tiny.lid_embeddings())
     start = dict(build_for_training(cold, torch.float32, seed=5).named_parameters())
     warm = build_for_training(initial_b(config, aligned[0], "zipper_soft", soft, *parts), torch.float32, seed=5)
     taken = {"b": ("b_shared", "b_specific"), "a": ("a",), "router": ("weight", "bias")}

@@ -8,18 +8,21 @@ from zipperasr.report.collect import find_decodings, find_trainings, parse_model
 
 
 @pytest.mark.parametrize(
-    ("name", "phase", "label", "regime"),
+    ("name", "phase", "title", "regime"),
     [
         ("align_chunked", "align", "Stage 1", "chunked"),
-        ("align_full_seed2", "align", "Stage 1 seed2", "full"),
+        ("align_full_seed2", "align", "Stage 1 seed 2", "full"),
         ("sft_zipper_soft_chunked", "sft", "zipper_soft", "chunked"),
-        ("sft_vanilla_full_seed3", "sft", "vanilla seed3", "full"),
+        ("sft_vanilla_full_seed3", "sft", "vanilla seed 3", "full"),
+        ("sft_zipper_soft_chunked_30h_initial_b_seed12", "sft", "zipper_soft initial_b (30 h) seed 12", "chunked"),
+        ("sft_flylora_full_30hours", "sft", "flylora 30hours", "full"),
         ("my_model", "other", "my_model", ""),
     ],
 )
-def test_model_names_are_taken_apart(name, phase, label, regime):
+def test_model_names_are_taken_apart(name, phase, title, regime):
     model = parse_model(Path("exp") / name)
-    assert (model.phase, model.label, model.regime) == (phase, label, regime)
+    assert (model.phase, model.title, model.regime) == (phase, title, regime)
+    assert model.system == title.split(" seed")[0]
 
 
 def test_decodings_come_with_alignment_first(pristine_run):

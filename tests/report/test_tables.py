@@ -58,6 +58,21 @@ def test_decoding_speed_is_audio_per_second(vanilla, groups, languages):
     assert overview([replace(vanilla, audio_s_per_s=None)], groups, languages).splitlines()[2].endswith("| – |")
 
 
+def test_seeds_are_one_row_with_mean_and_standard_deviation(vanilla, groups, languages):
+    runs = []
+    for seed, rate in ((1, 10.0), (2, 14.0)):
+        model = replace(vanilla.model, seed=seed)
+        scores = [replace(score, rate=rate) for score in vanilla.scores]
+        runs.append(replace(vanilla, model=model, scores=scores, directory=vanilla.directory / str(seed)))
+    small = group_table(runs, "small", groups, languages).splitlines()
+    assert len(small) == 3
+    assert small[2].startswith("| `vanilla`, 2 seeds | chunked | greedy | 12.00 ± 2.83 |")
+    assert "| 12.00 ± 2.83 | 9.00 ± 0.00 |" in overview(runs, groups, languages)
+    assert "`vanilla seed 2`" in counts_table(runs, languages)
+    gap = replace(runs[1], scores=[score for score in runs[1].scores if score.language != "ko"])
+    assert group_table([runs[0], gap], "small", groups, languages).splitlines()[2].count("–") == 2
+
+
 def test_a_group_that_is_not_complete_has_no_mean(vanilla, groups, languages):
     partly = replace(vanilla, scores=[score for score in vanilla.scores if score.language != "ko"])
     assert group_mean(rate_by_language(partly, "small", groups, languages), groups.small) is None

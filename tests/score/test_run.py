@@ -152,3 +152,13 @@ def test_several_decodings_in_one_call(decoded, score_argv):
     shutil.copytree(decode_dir, other)
     assert main([*score_argv[:2], str(other), *score_argv[2:]]) == 0
     assert scores(other) == scores(decode_dir)
+
+
+def test_a_training_directory_stands_for_all_its_decodings(decoded, score_argv, capsys, tmp_path):
+    decode_dir, common = decoded[0], score_argv[2:]
+    assert main(["--exp", str(decode_dir.parent), *common]) == 0
+    assert capsys.readouterr().out.startswith(f"{decode_dir}\n")
+    assert main(["--exp", str(tmp_path / "none"), *common]) == 1
+    assert "decode_*: no decoding; run stage 7 first" in capsys.readouterr().err
+    assert main(common) == 1
+    assert "name training directories by --exp" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from zipperasr.score.scores_table import SetScore, read_scores
 
 _MODEL = re.compile(r"(?P<phase>align|sft)_?(?P<label>.*?)_?(?P<regime>chunked|full)(?P<rest>_.*)?")
+_SEED = re.compile(r"_seed(?P<seed>\d+)$")
 _DECODING = re.compile(r"decode_(?P<search>[^_]+)_(?P<regime>chunked|full)")
 
 
@@ -24,8 +26,20 @@ class Model:
 
     directory: Path
     phase: str  # align | sft | other
-    label: str  # variant, or "Stage 1"
+    label: str  # variant and tag, or "Stage 1"
     regime: str  # chunked | full | ""
+    setting: str = "1h"  # 1h | 30h
+    seed: int | None = None  # where the name has one
+
+    @property
+    def system(self) -> str:
+        """Label for tables: what all seeds share."""
+        return self.label if self.setting == "1h" else f"{self.label} (30 h)"
+
+    @property
+    def title(self) -> str:
+        """Label for this one run."""
+        return self.system if self.seed is None else f"{self.system} seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,7 @@ class Decoding:
     def name(self) -> str:
         """Label for figures: variant, and what is not chunked or greedy."""
         odd = [word for word in (self.regime, self.search) if word not in ("chunked", "greedy")]
-        return " ".join([self.model.label, *(f"({word})" for word in odd)])
+        return " ".join([self.model.system, *(f"({word})" for word in odd)])
 
 
 @dataclass(frozen=True)
@@ -58,12 +72,27 @@ class Training:
 
 
 def parse_model(directory: Path) -> Model:
-    """`align_chunked`, `sft_zipper_soft_full_seed2`, ... A name of another form is its own label."""
+    """`align_chunked`, `sft_zipper_soft_full_30h_seed2`, ... A name of another form is its own label."""
     match = _MODEL.fullmatch(directory.name)
     if not match:
         return Model(directory, "other", directory.name, "")
-    words = ["Stage 1" if match["phase"] == "align" else "", match["label"], match["rest"] or ""]
-    return Model(directory, match["phase"], " ".join(word.strip("_") for word in words if word), match["regime"])
+    rest, seed = match["rest"] or "", None
+    if found := _SEED.search(rest):
+        rest, seed = rest[: found.start()] + rest[found.end() :], int(found["seed"])
+    setting = "30h" if f"{rest}_".startswith("_30h_") else "1h"
+    words = ["Stage 1" if match["phase"] == "align" else "", match["label"], rest[4:] if setting == "30h" else rest]
+    label = " ".join(word.strip("_") for word in words if word.strip("_"))
+    return Model(directory, match["phase"], label, match["regime"], setting, seed)
+
+
+def by_system(decodings: Sequence[Decoding]) -> list[list[Decoding]]:
+    """Decodings that differ in nothing but the seed, together."""
+    systems: dict[tuple, list[Decoding]] = {}
+    for number, decoding in enumerate(decodings):
+        alone = number if decoding.model.seed is None else None
+        key = (decoding.model.system, decoding.model.regime, decoding.regime, decoding.search, alone)
+        systems.setdefault(key, []).append(decoding)
+    return list(systems.values())
 
 
 def find_decodings(exp: Path) -> list[Decoding]:
@@ -143,5 +172,6 @@ def _speed(decode_dir: Path) -> float | None:
     return sum(record["audio_s"] for record in records if record) / spent_s if spent_s else None
 
 
-def _order(model: Model) -> tuple[int, str, str]:
-    return ({"align": 0, "sft": 1}.get(model.phase, 2), model.regime, model.label)
+def _order(model: Model) -> tuple[int, str, str, str, int]:
+    phases = {"align": 0, "sft": 1}
+    return (phases.get(model.phase, 2), model.regime, model.setting, model.label, model.seed or 0)

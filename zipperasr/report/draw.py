@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
-from zipperasr.report.collect import Decoding, Training
+from zipperasr.report.collect import Decoding, Training, by_system
 from zipperasr.report.figures.bars import draw_bars
 from zipperasr.report.figures.lid import draw_cosines, read_cosines
 from zipperasr.report.figures.loss import draw_loss
@@ -54,9 +55,12 @@ def _panels(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTa
     for group in GROUPS:
         labels = {code: _label(code, groups, languages) for code in groups.codes(group)}
         rates = {}
-        for decoding in decodings:
-            by_code = rate_by_language(decoding, group, groups, languages)
-            rates[decoding.name] = {labels[code]: rate for code, rate in by_code.items()}
+        for runs in by_system(decodings):
+            by_code = [rate_by_language(run, group, groups, languages) for run in runs]
+            shared = set.intersection(*map(set, by_code))
+            rates[runs[0].name] = {
+                labels[code]: fmean(rate[code] for rate in by_code) for code in labels if code in shared
+            }
         panels[_title(group, groups)] = (list(labels.values()), rates)
     return panels
 

@@ -1,16 +1,18 @@
 """The result tables of RESULTS.md.
 
 In: decodings and language groups. Out: Markdown. A language with several test sets (LibriSpeech clean and other) counts
-in a group's mean once, by the mean of its sets; a mean is shown only where every language of the group is there.
+in a group's mean once, by the mean of its sets; a mean is shown only where every language of the group is there. Seeds
+of one system are one row: their mean and standard deviation.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 
 from zipperasr.languages import LanguageTable
-from zipperasr.report.collect import Decoding
+from zipperasr.report.collect import Decoding, by_system
 from zipperasr.report.groups import GROUPS, Groups
 from zipperasr.report.markdown import percent, table
 from zipperasr.score.scores_table import SetScore
@@ -38,35 +40,49 @@ def group_mean(rates: dict[str, float], codes: Sequence[str]) -> float | None:
     return fmean(rates[code] for code in codes) if codes and all(code in rates for code in codes) else None
 
 
+def mean_rate(decoding: Decoding, group: str, groups: Groups, languages: LanguageTable) -> float | None:
+    """`group_mean` of one decoding."""
+    return group_mean(rate_by_language(decoding, group, groups, languages), groups.codes(group))
+
+
+def over_seeds(values: Sequence[float | None]) -> str:
+    """One value; or the mean of several and their standard deviation; a dash where one is missing."""
+    if len(values) == 1 or None in values:
+        return percent(values[0] if len(values) == 1 else None)
+    return f"{percent(fmean(values))} ± {stdev(values):.2f}"
+
+
 def overview(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> str:
     """One line per system: the mean of each group, and the decoding speed."""
     header = [*LABELS, *(f"{group}: mean of {len(groups.codes(group))}" for group in GROUPS), "audio s per s"]
     rows = []
-    for decoding in decodings:
-        means = [
-            group_mean(rate_by_language(decoding, group, groups, languages), groups.codes(group)) for group in GROUPS
-        ]
-        rows.append([*_labels(decoding), *map(percent, means), percent(decoding.audio_s_per_s)])
+    for runs in by_system(decodings):
+        means = [over_seeds([mean_rate(run, group, groups, languages) for run in runs]) for group in GROUPS]
+        rows.append([*_system_labels(runs), *means, over_seeds([run.audio_s_per_s for run in runs])])
     return table(header, rows, len(LABELS))
 
 
 def group_table(decodings: Sequence[Decoding], group: str, groups: Groups, languages: LanguageTable) -> str:
     """Systems by test sets of one group, the mean over its languages last; empty if none of it was decoded."""
     codes = groups.codes(group)
-    scored = [[s for s in main_scores(decoding, languages) if groups.of(s) == group] for decoding in decodings]
-    sets = {score.set: score for scores in scored for score in scores}
+    scores_of = functools.partial(_group_scores, group=group, groups=groups, languages=languages)
+    sets = {score.set: score for decoding in decodings for score in scores_of(decoding)}
     columns = sorted(sets.values(), key=lambda score: (languages.codes.index(score.language), score.set))
     if not columns:
         return ""
     header = [*LABELS, *(_set_label(score, groups, columns) for score in columns), f"mean of {len(codes)}"]
     rows = []
-    for decoding, scores in zip(decodings, scored, strict=True):
-        rates = {score.set: score.rate for score in scores}
-        mean = group_mean(rate_by_language(decoding, group, groups, languages), codes)
-        if rates:
-            cells = [percent(rates.get(column.set)) for column in columns]
-            rows.append([*_labels(decoding), *cells, percent(mean)])
+    for runs in by_system(decodings):
+        rates = [{score.set: score.rate for score in scores_of(run)} for run in runs]
+        if any(rates):
+            cells = [over_seeds([rate.get(column.set) for rate in rates]) for column in columns]
+            mean = over_seeds([mean_rate(run, group, groups, languages) for run in runs])
+            rows.append([*_system_labels(runs), *cells, mean])
     return table(header, rows, len(LABELS))
+
+
+def _group_scores(decoding: Decoding, group: str, groups: Groups, languages: LanguageTable) -> list[SetScore]:
+    return [score for score in main_scores(decoding, languages) if groups.of(score) == group]
 
 
 def marks_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
@@ -99,7 +115,14 @@ def counts_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str
 
 
 def _labels(decoding: Decoding) -> list[str]:
-    return [f"`{decoding.model.label}`", decoding.regime, decoding.search]
+    return [f"`{decoding.model.title}`", decoding.regime, decoding.search]
+
+
+def _system_labels(runs: Sequence[Decoding]) -> list[str]:
+    """As for one run where there is one."""
+    if len(runs) == 1:
+        return _labels(runs[0])
+    return [f"`{runs[0].model.system}`, {len(runs)} seeds", runs[0].regime, runs[0].search]
 
 
 def _set_label(score: SetScore, groups: Groups, others: Sequence[SetScore]) -> str:

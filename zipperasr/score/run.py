@@ -37,9 +37,18 @@ def score(options: argparse.Namespace) -> None:
     table = LanguageTable.load(options.languages)
     for language in table:
         normaliser(language.normaliser)  # an unknown name fails before any work
+    if not options.exp and not options.decode_dir:
+        raise ValueError("nothing to score; name training directories by --exp or decodings by --decode_dir")
     sets = {row.set: row for row in read_sets(options.raw / "sets.tsv")}
-    for decode_dir in options.decode_dir:
+    for decode_dir in [*options.decode_dir, *(path for exp in options.exp for path in _decodings(exp))]:
         _score_decoding(decode_dir, options.raw, sets, table)
+
+
+def _decodings(exp: Path) -> list[Path]:
+    found = sorted(exp.glob("decode_*/"))
+    if not found:
+        raise FileNotFoundError(f"{exp}/decode_*: no decoding; run stage 7 first")
+    return found
 
 
 def _score_decoding(decode_dir: Path, raw: Path, sets: dict[str, SetRow], table: LanguageTable) -> None:
@@ -161,7 +170,8 @@ def summary(rows: Sequence[SetScore]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--decode_dir", type=Path, nargs="+", required=True, help="stage 7's outputs, <exp>/decode_*")
+    options.add_argument("--exp", type=Path, nargs="*", default=[], help="training directories: all their decodings")
+    options.add_argument("--decode_dir", type=Path, nargs="*", default=[], help="single decodings, <exp>/decode_*")
     options.add_argument("--raw", type=Path, default=Path("dump/raw"), help="stage 2's output")
     options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="the language table")
     return run_step(score, options.parse_args(argv), "score")

@@ -57,9 +57,10 @@ small=$([[ ${setting} == 1h ]] || echo "_${setting}")
 conf=conf/${scale}
 raw=${dumpdir}/raw
 manifest=${dumpdir}/manifest
-lid=${expdir}/lid
+lid=${expdir}/lid${small}
 align=${expdir}/align_${regime}
 sft=${expdir}/sft_${lora}_${regime}${small}${tag}
+((stage == 6)) && scored=("${sft}") || scored=("${align}" "${sft}") # --stage 6: one more system
 read -ra train_set <<<"${train_args}"
 read -ra decode_set <<<"${decode_args}"
 read -ra initial <<<"${initial_b:+--initial_b ${initial_b} --initial_parts ${initial_parts}}"
@@ -105,13 +106,13 @@ if in_stage 6 "adaptation with ${lora}: ${align} -> ${sft}"; then
         "${initial[@]}" --manifest "${manifest}" --out "${sft}" --seed "${seed}" --set "${train_set[@]}"
 fi
 
-if in_stage 7 "decoding: ${align}, ${sft}"; then
-    on_gpu zipperasr.decode.run --exp "${align}" "${sft}" --config "${conf}/decode.yaml" --manifest "${manifest}" \
+if in_stage 7 "decoding: ${scored[*]}"; then
+    on_gpu zipperasr.decode.run --exp "${scored[@]}" --config "${conf}/decode.yaml" --manifest "${manifest}" \
         --set "${decode_set[@]}"
 fi
 
-if in_stage 8 "scoring: ${align}, ${sft}"; then
-    on_cpu zipperasr.score.run --decode_dir "${align}"/decode_*/ "${sft}"/decode_*/ --raw "${raw}"
+if in_stage 8 "scoring: ${scored[*]}"; then
+    on_cpu zipperasr.score.run --exp "${scored[@]}" --raw "${raw}"
 fi
 
 if in_stage 9 "report: ${expdir} -> RESULTS.md, ${expdir}/figures"; then
