@@ -6,6 +6,7 @@
 
 _skipped=' '
 [[ ${skip_data_prep} == false ]] || _skipped+='0 1 2 3 '
+[[ ${alignment_only} == false ]] || _skipped+='6 '
 [[ ${skip_train} == false ]] || _skipped+='4 5 6 '
 [[ ${skip_eval} == false ]] || _skipped+='7 8 9 '
 

@@ -28,6 +28,7 @@ train_args=           # settings over conf/SCALE/align.yaml and sft.yaml, such a
 decode_args=          # settings over conf/SCALE/decode.yaml, such as "beam=4 batch_size=8"
 strict_lists=false    # make every flaw of the utterance lists an error
 train_backbones=false # mini: train the backbones anew instead of taking those that come with the project
+alignment_only=false  # pass over stage 6: train, decode and score the alignment alone
 skip_data_prep=false  # skip stages 0 to 3
 skip_train=false      # skip stages 4 to 6
 skip_eval=false       # skip stages 7 to 9
@@ -60,7 +61,9 @@ manifest=${dumpdir}/manifest
 lid=${expdir}/lid${small}
 align=${expdir}/align_${regime}
 sft=${expdir}/sft_${lora}_${regime}${small}${tag}
-((stage == 6)) && scored=("${sft}") || scored=("${align}" "${sft}") # --stage 6: one more system
+scored=("${align}" "${sft}")
+((stage != 6)) || scored=("${sft}") # one more system from an alignment that has its scores
+[[ ${alignment_only} == false ]] || scored=("${align}")
 read -ra train_set <<<"${train_args}"
 read -ra decode_set <<<"${decode_args}"
 read -ra initial <<<"${initial_b:+--initial_b ${initial_b} --initial_parts ${initial_parts}}"

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Every system of the paper by one command: variants x encoder regimes x data settings x seeds, then RESULTS.md.
+#
+# Usage: local/reproduce.sh [options]     --help lists them
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. ./path.sh
+
+exec python3 -m local.reproduce "$@"
