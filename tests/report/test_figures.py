@@ -7,8 +7,10 @@ import pytest
 from zipperasr.report.collect import find_decodings, find_trainings
 from zipperasr.report.draw import draw_all
 from zipperasr.report.figures.bars import draw_bars
+from zipperasr.report.figures.change import draw_changes, relative_changes
 from zipperasr.report.figures.lid import draw_cosines, read_cosines
 from zipperasr.report.figures.loss import draw_loss
+from zipperasr.report.figures.radar import draw_radar
 from zipperasr.report.figures.router import draw_router
 from zipperasr.report.groups import load_groups
 
@@ -25,6 +27,8 @@ def test_every_figure_is_drawn_from_a_run(run_dir, languages):
     drawn = draw_all(exp, find_decodings(exp), find_trainings(exp), groups, languages)
     assert {path.name for path in drawn.values()} == {
         "error_rates.png",
+        "radar_chunked.png",
+        "change.png",
         "loss.png",
         "lid_token.png",
         "lid_state.png",
@@ -40,6 +44,20 @@ def test_nothing_to_draw_writes_nothing(run_dir, tmp_path):
     assert not draw_router(path, vanilla)
     assert not draw_bars(path, {"source domain": (["en"], {"vanilla": {}})})
     assert not path.exists()
+
+
+def test_change_is_per_cent_of_vanillas_mean_and_better_is_positive():
+    rates = {"vanilla": [40.0, 60.0], "soft": [25.0, 50.0], "hard": [75.0]}
+    assert relative_changes(rates) == {"soft": [50.0, 0.0], "hard": [-50.0]}
+
+
+def test_change_and_radar_need_something_to_compare(tmp_path):
+    assert not draw_changes(tmp_path / "a.png", {"1 h": {"vanilla": [40.0]}, "30 h": {"soft": [25.0]}})
+    one = {"soft": {"de": 1.0, "it": 2.0, "ru": 3.0}}
+    assert not draw_radar(tmp_path / "a.png", ["de", "it", "ru"], one, "chunked")
+    assert not draw_radar(tmp_path / "a.png", ["de", "it", "ru"], {**one, "hard": {"de": 1.0}}, "chunked")
+    assert draw_radar(tmp_path / "a.png", ["de", "it", "ru"], {**one, "hard": dict(one["soft"], ru=150.0)}, "chunked")
+    assert is_a_picture(tmp_path / "a.png")
 
 
 def test_runaway_language_does_not_flatten_the_others(tmp_path):

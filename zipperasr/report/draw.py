@@ -11,14 +11,18 @@ from statistics import fmean
 
 from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
+from zipperasr.model.config import REGIMES
 from zipperasr.report.collect import Decoding, Training, by_system
 from zipperasr.report.figures.bars import draw_bars
+from zipperasr.report.figures.change import draw_changes
 from zipperasr.report.figures.lid import draw_cosines, read_cosines
 from zipperasr.report.figures.loss import draw_loss
+from zipperasr.report.figures.radar import draw_radar
 from zipperasr.report.figures.router import draw_router
 from zipperasr.report.groups import GROUPS, Groups
-from zipperasr.report.tables import rate_by_language
+from zipperasr.report.tables import mean_rate, rate_by_language
 
+TARGETS = ("larger", "small")
 LID_TITLES = {
     "token": "Cosine of Whisper's language token embeddings",
     "state": "Cosine of decoder states at the language token",
@@ -33,6 +37,14 @@ def draw_all(
     drawn: dict[str, Path] = {}
     if draw_bars(directory / "error_rates.png", _panels(decodings, groups, languages)):
         drawn["Error rates by language"] = directory / "error_rates.png"
+    for regime in REGIMES:
+        rates = _mean_rates([d for d in decodings if d.regime == regime and d.model.setting == "1h"], groups, languages)
+        path = directory / f"radar_{regime}.png"
+        if draw_radar(path, [*groups.larger, *groups.small], rates, f"{regime} encoder"):
+            drawn[f"Target languages, {regime} encoder (the paper's Fig. 5)"] = path
+    if draw_changes(directory / "change.png", _small_by_setting(decodings, groups, languages)):
+        drawn["Small languages relative to vanilla (the paper's Fig. 6)"] = directory / "change.png"
+    trainings = _first_seeds(trainings)
     if draw_loss(directory / "loss.png", trainings):
         drawn["Loss curves"] = directory / "loss.png"
     for mode, title in LID_TITLES.items():
@@ -47,6 +59,38 @@ def draw_all(
         if draw_router(path, training):
             drawn[f"Router of {training.model.directory.name}"] = path
     return drawn
+
+
+def _first_seeds(trainings: Sequence[Training]) -> list[Training]:
+    """One training of each system: curves of further seeds would hide those of further systems."""
+    first: dict[tuple[str, str], Training] = {}
+    for training in trainings:
+        first.setdefault((training.model.system, training.model.regime), training)
+    return list(first.values())
+
+
+def _mean_rates(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> dict[str, dict[str, float]]:
+    """{system: {target language: mean over the seeds}} of adapted models."""
+    rates: dict[str, dict[str, float]] = {}
+    for runs in by_system([decoding for decoding in decodings if decoding.model.phase == "sft"]):
+        by_seed = [
+            {code: rate for group in TARGETS for code, rate in rate_by_language(run, group, groups, languages).items()}
+            for run in runs
+        ]
+        shared = set.intersection(*map(set, by_seed))
+        rates[runs[0].model.label] = {code: fmean(rate[code] for rate in by_seed) for code in shared}
+    return rates
+
+
+def _small_by_setting(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable):
+    """{setting and regime: {system: mean over the small languages, for each seed}}."""
+    panels: dict[str, dict[str, list[float]]] = {}
+    for runs in by_system([decoding for decoding in decodings if decoding.model.phase == "sft"]):
+        rates = [mean_rate(run, "small", groups, languages) for run in runs]
+        if None not in rates:
+            title = f"{runs[0].model.setting.removesuffix('h')} h, {runs[0].regime} encoder"
+            panels.setdefault(title, {})[runs[0].model.label] = rates
+    return panels
 
 
 def _panels(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable):

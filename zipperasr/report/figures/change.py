@@ -1,0 +1,49 @@
+"""Error rates relative to vanilla LoRA on the small languages, in both data settings (the paper's Fig. 6).
+
+In: mean error rates by setting and system. Out: one PNG. A bar above zero is an improvement; the whisker is the
+standard deviation over seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+
+from zipperasr.report.figures.style import colour, figure
+
+BASELINE = "vanilla"
+
+
+def relative_changes(rates: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """rates: {system: a rate for each seed}. Per cent of vanilla's mean that a system is better by, for each seed."""
+    baseline = fmean(rates[BASELINE])
+    return {
+        system: [100 * (baseline - rate) / baseline for rate in by_seed]
+        for system, by_seed in rates.items()
+        if system != BASELINE
+    }
+
+
+def draw_changes(path: Path, settings: Mapping[str, Mapping[str, Sequence[float]]]) -> bool:
+    """settings: {title: {system: a rate for each seed}}. False, and nothing drawn, where vanilla or all others lack."""
+    panels = {
+        title: relative_changes(rates) for title, rates in settings.items() if BASELINE in rates and len(rates) > 1
+    }
+    if not panels:
+        return False
+    systems = list(dict.fromkeys(system for changes in panels.values() for system in changes))
+    with figure(path, 4.0 + 0.7 * len(systems) * len(panels), 3.8, columns=len(panels), sharey=True) as (_, axes):
+        for axis, (title, changes) in zip(axes, panels.items(), strict=True):
+            for system, by_seed in changes.items():
+                place = systems.index(system)
+                whisker = stdev(by_seed) if len(by_seed) > 1 else 0.0
+                axis.bar(place, fmean(by_seed), 0.7, yerr=whisker, color=colour(place), capsize=3)
+            axis.axhline(0, color="#777777", linewidth=0.8)
+            axis.set_xticks(np.arange(len(systems)), systems, rotation=35, ha="right")
+            axis.grid(False, axis="x")
+            axis.set_title(title)
+        axes[0].set_ylabel(f"better than {BASELINE}, % of its error rate")
+    return True
