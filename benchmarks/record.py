@@ -36,4 +36,5 @@ def _provenance() -> str:
     machine, found = device(), versions()
     where = ", ".join(f"{name} {machine[name]}" for name in ("CPU", "cores", "GPU"))
     packages = ", ".join(f"{name} {found[name]}" for name in ("python", "torch", "transformers", "peft", "deepspeed"))
-    return f"`{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}`, {date.today()}; {where}; {packages}."
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return f"`{command}`, {date.today()}; {where}; {packages}."

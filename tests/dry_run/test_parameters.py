@@ -12,9 +12,10 @@ RANK, LAYERS, D_MODEL, D_INNER = 32, 32, 1280, 5120  # Whisper large-v3's encode
 SHAPES = [(D_MODEL, D_MODEL)] * 4 + [(D_MODEL, D_INNER), (D_INNER, D_MODEL)]  # (d_in, d_out): q k v out fc1 fc2
 ALL_IN = LAYERS * sum(d_in for d_in, _ in SHAPES)
 ALL_OUT = LAYERS * sum(d_out for _, d_out in SHAPES)
-FORMULAS = {  # languages -> parameters, Eq. 7, 8, 11, 13, 14
+FORMULAS = {  # languages -> parameters, Eq. 7, 8, 9, 11, 13, 14
     "vanilla": lambda n: RANK * (ALL_IN + ALL_OUT),
     "independent": lambda n: n * RANK * (ALL_IN + ALL_OUT),
+    "flylora": lambda n: RANK * ALL_OUT,  # A is frozen
     "zipper_static": lambda n: RANK * ALL_IN + (RANK // 2) * (1 + n) * ALL_OUT,
     "zipper_hard": lambda n: RANK * (ALL_IN + (1 + n) * ALL_OUT),
     "zipper_soft": lambda n: RANK * (ALL_IN + (1 + n) * ALL_OUT),

@@ -12,7 +12,7 @@ def test_page_holds_every_part_and_links_to_existing_figures(reported):
     for part in ("Source", "Larger", "Small", "Combining marks", "Data", "Utterance lists", "Packing", "Time"):
         assert re.search(f"^## {part}", page, re.MULTILINE), part
     links = re.findall(r"!\[.*?\]\((.*?)\)", page)
-    assert len(links) == 5
+    assert len(links) == 7
     assert all((reported / link).is_file() for link in links)
     assert "zh: no SFT data" in page
     assert "./run.sh --lora zipper_soft" in page
