@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace) -> None:
         for variant, (lora, router) in sizes.items()
     ]
     header = ["variant", "adapters", "router", "both", "of independent's"]
-    body = f"Trained parameters; rank {config.encoder_lora.rank}, {len(codes)} languages, all linear layers of the encoder."
+    body = f"Trained; rank {config.encoder_lora.rank}, {len(codes)} languages, all linear layers of the encoder."
     write_section("Parameters at the paper's sizes", f"{body}\n\n{table(header, rows)}")
 
 

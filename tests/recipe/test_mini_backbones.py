@@ -9,6 +9,8 @@ import pytest
 from transformers import AutoTokenizer, Qwen3ForCausalLM, WhisperModel
 
 from local.mini import backbones
+from local.mini.pretrain_llm import INPUTS, LlmSize, Reader
+from local.mini.pretraining_data import Pronounced
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.run import language_token_ids, token_embeddings
 from zipperasr.model.prompt import end_id
@@ -50,6 +52,37 @@ def test_a_damaged_file_is_named_and_nothing_is_installed(tmp_path: Path):
 def test_missing_backbones_say_how_to_make_them(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="--train_backbones true"):
         backbones.install(tmp_path / "out", tmp_path)
+
+
+@pytest.fixture
+def reader(recipe: Path) -> Reader:
+    """Draws from one English line with two phonemes, with the shipped tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(backbones.SHIPPED / "llm")
+    lines = {"en": [Pronounced("to she", ("t", "uː", "ʃ", "iː"))]}
+    table = LanguageTable.load(recipe / "conf" / "languages.tsv")
+    return Reader(lines, lines, tokenizer, table, LlmSize(pieces=len(tokenizer) - 3, batch=4), seed=1)
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.0])
+def test_a_phoneme_is_shown_as_its_letters_at_one_place(reader, blur):
+    line = reader.texts["sentence"]["en"][0]
+    shown = [reader.place(line, [], "phonemes", blur) for _ in range(50)]
+    places = [{} for _ in shown]
+    for placed, by_place in zip(shown, places, strict=True):
+        for token, position, _ in placed:
+            by_place.setdefault(position, set()).add(reader.tokenizer.convert_ids_to_tokens(token))
+    clean = {position: set(phoneme) for position, phoneme in enumerate(line.phonemes, 1)}
+    assert all(by_place == clean for by_place in places) == (blur == 0.0)
+    assert all(set().union(*line.phonemes) >= letters for by_place in places for letters in by_place.values())
+
+
+def test_the_reader_learns_to_copy_before_it_sees_sentences_and_clean_before_blurred(reader):
+    text = reader.batch(0.9)[0].text
+    first = [line for _ in range(20) for line in reader.batch(0.0)]
+    assert all(line.text != text and len(line.heard) == len(line.text) - 1 <= 6 for line in first)
+    assert {bool(line.heard) for _ in range(40) for line in reader.batch(0.9)} == {True, False}
+    assert [reader.blur(progress) for progress in (0.0, 0.25, 0.45, 0.65, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    assert len(LlmSize().inputs) == len(LlmSize().first_inputs) == len(INPUTS)
 
 
 def test_training_them_anew_gives_what_install_expects(recipe: Path, tmp_path: Path):

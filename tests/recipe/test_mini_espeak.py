@@ -73,6 +73,17 @@ def test_phoneme_names_keep_tones_and_lose_stress_and_pauses(espeak, language, s
     assert espeak.phoneme_names(spoken, language) == names
 
 
+@pytest.mark.parametrize(
+    ("language", "spoken", "phonemes"),
+    [
+        ("en", "two cheap, dogs.", ["t", "uː", "tʃ", "iː", "p", "d", "ɑː", "ɡ", "z"]),
+        ("zh", "两张票", ["l", "iɑ2", "ŋ", "ts.", "ɑ5", "ŋ", "ph", "j", "ɑu5"]),
+    ],
+)
+def test_ipa_is_one_string_a_phoneme_without_stress_and_pauses(espeak, language, spoken, phonemes):
+    assert espeak.ipa(spoken, language) == phonemes
+
+
 def test_phoneme_input_is_spoken_as_it_stands(espeak):
     assert espeak.phonemes("[[s'a:1m s'i:2]]", "th") == "s'a:1m s'i:2"
     assert espeak.phonemes("two", "en") == "t'u:"  # and the next text is read as text again

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from local.mini.texts import PATTERN_SETS, make_sentences
+from local.mini.texts import PATTERN_SETS, make_salad, make_sentences
 from local.mini.texts import grammar as grammars
 from local.mini.texts.generate import FINISHERS, Sentence
 from local.mini.texts.words import expand_directive, number
@@ -88,6 +88,17 @@ def test_enough_words_survive_normalisation(language):
         counts = [len(normalised_words(language, s.written)) for s in make_sentences(language, 200, 0, patterns)]
         assert min(counts) >= MIN_WORDS
         assert sum(counts) / len(counts) >= 5
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_salad_has_the_patterns_words_and_none_of_their_sentences(language):
+    sentences = make_sentences(language, 300, 3, "recipe")
+    salad = make_salad(language, 40, 3, "recipe")
+    assert salad == make_salad(language, 40, 3, "recipe")
+    letters = {letter for sentence in sentences for letter in sentence.written.lower()}
+    assert {letter for line in salad for letter in line.written.lower()} <= letters
+    assert all(line.spoken for line in salad)
+    assert not {line.written for line in salad} & {sentence.written for sentence in sentences}
 
 
 def test_arabic_is_written_without_vowels_and_spoken_with_them():

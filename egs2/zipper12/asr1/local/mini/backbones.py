@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import itertools
 import json
 import os
 import shutil
@@ -39,7 +38,7 @@ class BackboneConfig:
     """conf/mini/backbones.yaml."""
 
     utterances: dict = field(default_factory=dict)  # language code -> pretraining utterances
-    texts: int = 4000  # sentences per language for the LLM
+    texts: int = 4000  # sentences for the LLM of the language most heard; of the others in proportion
     whisper: tuple[dict, ...] = ({},)  # overrides of WhisperSize, one for each phase of its training
     llm: dict = field(default_factory=dict)  # overrides of LlmSize
     seed: int = 1
@@ -75,17 +74,14 @@ def train(config: BackboneConfig, table: LanguageTable, held_out: dict[str, set[
 
     counts = {language.code: config.utterances[language.code] for language in table}
     spoken = pretraining_data.sentences(counts, config.seed, held_out)
-    written = pretraining_data.sentences(dict.fromkeys(counts, config.texts), config.seed + 1, held_out)
-    texts = {
-        code: [text for s in chosen for text in (s.written, pretraining_data.plain(s.written))]
-        for code, chosen in written.items()
-    }
-    salad = pretraining_data.word_salad(counts, 2 * config.texts, config.seed, held_out)
+    read = {code: config.texts * count // max(counts.values()) for code, count in counts.items()}
+    texts = pretraining_data.pronounce(pretraining_data.sentences(read, config.seed + 1, held_out))
+    salad = pretraining_data.pronounce(pretraining_data.word_salad(read, config.seed, held_out))
     threads = max(1, nj // 2)
     os.environ.update(MEMORY_SETTINGS)
     with atomic_path(out) as temporary, ProcessPoolExecutor(2, get_context("spawn")) as pool:
         llm = pool.submit(_train_llm, config, table, texts, salad, temporary / "llm", threads)
-        corpus = [*itertools.chain(*texts.values()), *(t for c in salad.values() for t in c[: config.texts // 2])]
+        corpus = [line.text for chosen in (*texts.values(), *salad.values()) for line in chosen]
         whisper = pool.submit(_train_whisper, config, table, corpus, spoken, temporary / "whisper", threads)
         for job in (llm, whisper):
             job.result()
@@ -98,8 +94,10 @@ def _train_llm(config: BackboneConfig, table: LanguageTable, texts: dict, salad:
 
     torch.set_num_threads(threads)
     size = from_tree(pretrain_llm.LlmSize, config.llm, "llm")
-    corpus = [text for chosen in (*texts.values(), *salad.values()) for text in chosen]
-    tokenizer = tokenizers.train_llm_tokenizer(corpus, size.pieces, [language.prompt for language in table])
+    lines = [line for chosen in (*texts.values(), *salad.values()) for line in chosen]
+    ipa = sorted({letter for line in lines for phoneme in line.phonemes for letter in phoneme})
+    prompts = [language.prompt for language in table]
+    tokenizer = tokenizers.train_llm_tokenizer([line.text for line in lines], size.pieces, prompts, ipa)
     pretrain_llm.train(texts, salad, tokenizer, table, size, config.seed, out)
 
 

@@ -48,8 +48,9 @@ NOISES_DB = (-55.0, -38.0)  # white noise, relative to full scale
 # espeak-ng's speak_lib.h
 _SYNCHRONOUS, _DONT_EXIT = 2, 0x8000  # samples come to the callback before espeak_Synth returns
 _UTF8, _PHONEMES = 0x1, 0x100
+_IPA = 0x2
 _SEPARATED = ord("_") << 8  # in espeak_TextToPhonemes: a line between phonemes
-_STRESS_AND_PAUSE = re.compile(r"[',%=|!]|^[:;]*$")
+_STRESS_AND_PAUSE = re.compile(r"[',%=|!ˈˌ]|^[:;]*$")
 _RATE, _PITCH = 1, 3
 _SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -123,8 +124,11 @@ class Espeak:
 
     def phoneme_names(self, spoken: str, language: str) -> list[str]:
         """The phonemes of `spoken` by espeak-ng's names ("a:", "tS", in tone languages "a:5"), without stress."""
-        names = re.split(r"[_\s]+", self.phonemes(spoken, language, _SEPARATED))
-        return [bare for name in names if (bare := _STRESS_AND_PAUSE.sub("", name))]
+        return _split_phonemes(self.phonemes(spoken, language, _SEPARATED))
+
+    def ipa(self, spoken: str, language: str) -> list[str]:
+        """The phonemes of `spoken` in the letters of the IPA ("aː", "tʃ"; a tone is a digit), without stress."""
+        return _split_phonemes(self.phonemes(spoken, language, _SEPARATED | _IPA))
 
     def phonemes(self, spoken: str, language: str, mode: int = 0) -> str:
         """What espeak-ng makes of `spoken`, in its own phoneme letters; mode as in espeak_TextToPhonemes."""
@@ -157,3 +161,8 @@ class Espeak:
         if code:
             raise ValueError(f"espeak-ng refused the voice {name!r} (code {code}); espeakng-loader may be too old")
         return self._library
+
+
+def _split_phonemes(separated: str) -> list[str]:
+    names = re.split(r"[_\s]+", separated)
+    return [bare for name in names if (bare := _STRESS_AND_PAUSE.sub("", name))]

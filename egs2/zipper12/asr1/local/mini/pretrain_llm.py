@@ -2,12 +2,14 @@
 
 In: sentences and word salad by language. Out: Qwen3ForCausalLM and its tokenizer, written by save_pretrained. Plain
 language modelling leaves so small a model unable to read its input. Most steps therefore show it the prompt and the
-text's own embeddings, token by token or spelled in letters, stretched and noisy, to be written out clean. It learns to
-copy from random tokens first: sentences can be half guessed, and a model that guesses never learns to look.
+embeddings of the text itself or of its transcription in the IPA (a real LLM has read dictionaries), blurred and noisy,
+to be written out clean. It learns to copy from random tokens first, then from letters, and at last from phonemes, ever
+more blurred: sentences can be half guessed, and a model that guesses never learns to look.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -22,14 +24,17 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from local.mini.pretraining_data import plain
+from local.mini.pretraining_data import Pronounced, plain
 from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
 from zipperasr.model.prompt import end_id, prompt_ids, transcript_ids
 
 _SPACE = "▁"  # SentencePiece's
 KINDS = ("alone", "sentence", "salad", "random")  # a sentence without input; the others copied
-_ON_TOP, _TWICE, _LOST = 0.25, 0.85, 0.97  # thresholds of one draw a letter
+INPUTS = ("tokens", "letters", "phonemes")  # how a text copied is shown
+_LOST, _ON_TOP, _TWICE = 0.03, 0.28, 0.43  # thresholds of one draw a letter or phoneme
+_MISHEARD = 0.06  # of the phonemes
+_FEWEST = 8  # different tokens in a random line
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,18 @@ class LlmSize:
 
     pieces: int = 4000  # tokenizer, special tokens apart
     width: int = 128
-    layers: int = 3
+    layers: int = 4
     heads: int = 4
     key_value_heads: int = 2
     feed_forward: int = 384
     batch: int = 40
     steps: int = 4000
     lr: float = 2e-3
-    random_until: float = 0.35  # share of the steps that copy random tokens only, ever longer, then ever less clean
-    shares: tuple[float, ...] = (0.15, 0.25, 0.4, 0.2)  # of later steps: see KINDS
-    spelled_share: float = 0.6  # of texts copied: input spelled, as speech comes at about a letter a position
+    random_until: float = 0.25  # share of the steps that copy random tokens only; then ever more blurred,
+    blurred_from: float = 0.65  # until from this share on all is as blurred as speech
+    shares: tuple[float, ...] = (0.1, 0.25, 0.5, 0.15)  # of later steps: see KINDS
+    first_inputs: tuple[float, ...] = (0.4, 0.6, 0.0)  # of texts copied, see INPUTS: at first,
+    inputs: tuple[float, ...] = (0.1, 0.3, 0.6)  # and once they are blurred
     noise: float = 0.5  # of an embedding's own size, at most
 
 
@@ -74,25 +81,29 @@ def build(size: LlmSize, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM
     return model
 
 
+_Placed = tuple[int, int, float]  # token, position, loudness
+
+
 @dataclass(frozen=True)
 class _Line:
     """What the model is shown, and what it shall write."""
 
     prompt: list[int]
-    heard: list[tuple[int, int, float]]  # token, position, loudness; empty: nothing is shown, the prompt neither
+    heard: list[_Placed]  # empty: nothing is shown, the prompt neither
     text: list[int]
+    blur: float  # 0 to 1
 
 
 class Reader:
     """Draws batches of lines of one kind; `progress`, 0 to 1, decides how hard they are.
 
-    sentences, salad: language code -> lines.
+    sentences, salad: language code -> lines; a language is drawn as often as it has lines.
     """
 
     def __init__(
         self,
-        sentences: dict[str, list[str]],
-        salad: dict[str, list[str]],
+        sentences: dict[str, list[Pronounced]],
+        salad: dict[str, list[Pronounced]],
         tokenizer: PreTrainedTokenizerFast,
         table: LanguageTable,
         size: LlmSize,
@@ -101,44 +112,64 @@ class Reader:
         self.rng, self.size, self.tokenizer = random.Random(seed), size, tokenizer
         self.texts = {"sentence": sentences, "salad": salad}
         self.codes = sorted(sentences)
+        self.shares = [len(sentences[code]) for code in self.codes]
+        lines = itertools.chain(*sentences.values(), *salad.values())
+        self.phonemes = sorted({phoneme for line in lines for phoneme in line.phonemes})
         self.prompts = {code: prompt_ids(tokenizer, table[code]) for code in self.codes}
 
     def batch(self, progress: float) -> list[_Line]:
         rng, size = self.rng, self.size
-        if progress < size.random_until:
-            return self._random_tokens(progress / size.random_until)
-        kind = rng.choices(KINDS, size.shares)[0]
+        blur = self.blur(progress)
+        kind = "random" if progress < size.random_until else rng.choices(KINDS, size.shares)[0]
         if kind == "random":
-            return self._random_tokens(1.0)
+            return self._random_tokens(min(1.0, 2 * progress / size.random_until), blur / 2)
         texts = self.texts["salad" if kind == "salad" else "sentence"]
-        spelled = rng.random() < size.spelled_share
+        shares = zip(size.first_inputs, size.inputs, strict=True)
+        shown = rng.choices(INPUTS, [first + blur * (last - first) for first, last in shares])[0]
         lines = []
-        for _ in range(size.batch):
-            code = rng.choice(self.codes)
-            written = rng.choice(texts[code])
-            text = transcript_ids(self.tokenizer, written)
-            heard = _crowd(spelled_ids(self.tokenizer, written), rng) if spelled else _stretch(text[:-1], rng)
-            lines.append(_Line(self.prompts[code], [] if kind == "alone" else heard, text))
+        for code in rng.choices(self.codes, self.shares, k=size.batch):
+            line = rng.choice(texts[code])
+            text = transcript_ids(self.tokenizer, line.text)
+            heard = [] if kind == "alone" else self.place(line, text, shown, blur)
+            lines.append(_Line(self.prompts[code], heard, text, blur))
         return lines
 
-    def _random_tokens(self, progress: float) -> list[_Line]:
-        """Up to 6 tokens at first, 40 in the middle; blurred from the middle on."""
+    def blur(self, progress: float) -> float:
+        """From 0, while tokens are random, to 1."""
+        start, end = self.size.random_until, self.size.blurred_from
+        return min(1.0, max(0.0, (progress - start) / (end - start)))
+
+    def place(self, line: Pronounced, text: list[int], shown: str, blur: float) -> list[_Placed]:
+        """`line`, whose token ids are `text`, as it is shown in one of INPUTS."""
         rng = self.rng
-        longest = round(6 + 34 * min(1.0, 2 * progress))
-        blurred = max(0.0, 2 * progress - 1)
+        if shown == "tokens":
+            return _stretch([[token] for token in text[:-1]], rng, blur)
+        if shown == "letters":
+            return _crowd([[letter] for letter in spelled_ids(self.tokenizer, line.text)], rng, blur)
+        misheard = _MISHEARD * blur
+        heard = [rng.choice(self.phonemes) if rng.random() < misheard else phoneme for phoneme in line.phonemes]
+        return _crowd([self.tokenizer.convert_tokens_to_ids(sorted(set(phoneme))) for phoneme in heard], rng, blur)
+
+    def _random_tokens(self, growth: float, blur: float) -> list[_Line]:
+        """Tokens drawn from a few or from all: up to 6 at growth 0, 40 at 1.
+
+        Of few, many repeat, as letters do; so the model cannot find its place by the last token alone.
+        """
+        rng, pieces = self.rng, self.size.pieces
+        longest = round(6 + 34 * growth)
         place = rng.choice((_stretch, _crowd))
         lines = []
         for _ in range(self.size.batch):
-            ids = rng.choices(range(self.size.pieces), k=rng.randint(longest // 2, longest))
-            heard = place(ids, rng) if rng.random() < blurred else [(token, n, 1.0) for n, token in enumerate(ids)]
-            text = [*ids, end_id(self.tokenizer)]
-            lines.append(_Line(self.prompts[rng.choice(self.codes)], heard, text))
+            few = rng.sample(range(pieces), round(math.exp(rng.uniform(math.log(_FEWEST), math.log(pieces)))))
+            ids = rng.choices(few, k=rng.randint(longest // 2, longest))
+            heard = place([[token] for token in ids], rng, blur)
+            lines.append(_Line(self.prompts[rng.choice(self.codes)], heard, [*ids, end_id(self.tokenizer)], blur))
         return lines
 
 
 def train(
-    sentences: dict[str, list[str]],
-    salad: dict[str, list[str]],
+    sentences: dict[str, list[Pronounced]],
+    salad: dict[str, list[Pronounced]],
     tokenizer: PreTrainedTokenizerFast,
     table: LanguageTable,
     size: LlmSize,
@@ -164,7 +195,14 @@ def train(
             seconds = round(time.monotonic() - start, 1)
             lines.append({"step": step, "loss": round(loss.item(), 4), "seconds": seconds})
             log(f"mini Qwen3 {lines[-1]}")
+        if step % 1000 == 0 or step == size.steps:
+            _save(model, tokenizer, out, lines)
+
+
+def _save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path, lines: list[dict]) -> None:
+    """Write in half precision, which rounds far below the training noise."""
     model.half().save_pretrained(out)
+    model.float()
     tokenizer.save_pretrained(out)
     (out / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
@@ -174,7 +212,7 @@ def _loss(model: Qwen3ForCausalLM, batch: Sequence[_Line], size: LlmSize, rng: r
     embed = model.get_input_embeddings()
     inputs, labels = [], []
     for line in batch:
-        shown = [embed(torch.tensor(line.prompt)), _sound(embed, line.heard, size.noise, rng)] if line.heard else []
+        shown = [embed(torch.tensor(line.prompt)), _sound(embed, line, size.noise, rng)] if line.heard else []
         rows = torch.cat([*shown, embed(torch.tensor(line.text))])
         target = torch.full((len(rows),), -100)
         target[len(rows) - len(line.text) :] = torch.tensor(line.text)
@@ -194,40 +232,39 @@ def spelled_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     return [letter for letter in letters if letter != tokenizer.unk_token_id]
 
 
-def _stretch(ids: Sequence[int], rng: random.Random) -> list[tuple[int, int, float]]:
-    """Each token for one to four positions, with gaps: (id, position, loudness)."""
+def _stretch(units: Sequence[Sequence[int]], rng: random.Random, blur: float) -> list[_Placed]:
+    """Each unit for one to four positions, with gaps; a unit is the tokens heard at once."""
     placed, position = [], 0
-    for token in ids:
-        for _ in range(rng.choice((1, 1, 2, 2, 3, 4))):
-            placed.append((token, position, rng.uniform(0.4, 1.5)))
+    for unit in units:
+        for _ in range(rng.choice((1, 1, 2, 2, 3, 4)) if rng.random() < blur else 1):
+            loudness = 1 + blur * rng.uniform(-0.6, 0.5)
+            placed += [(token, position, loudness) for token in unit]
             position += 1
-        position += rng.random() < 0.3
+        position += rng.random() < 0.3 * blur
     return placed
 
 
-def _crowd(ids: Sequence[int], rng: random.Random) -> list[tuple[int, int, float]]:
-    """Each letter at one position, at times two, or on top of the letter before; few are lost, and there are gaps."""
+def _crowd(units: Sequence[Sequence[int]], rng: random.Random, blur: float) -> list[_Placed]:
+    """Each unit at one position, at times two, or on top of the unit before; few are lost, and there are gaps."""
     placed, position = [], 0
-    for letter in ids:
-        chance, loudness = rng.random(), rng.uniform(0.5, 1.3)
-        if chance > _LOST:
+    for unit in units:
+        happens, loudness = rng.random() / max(blur, 1e-9), 1 + blur * rng.uniform(-0.5, 0.3)
+        if happens < _LOST:
             continue
-        position += chance > _ON_TOP
-        placed.append((letter, position, loudness))
-        if chance > _TWICE:
+        position += not _LOST < happens < _ON_TOP
+        placed += [(token, position, loudness) for token in unit]
+        if _ON_TOP < happens < _TWICE:
             position += 1
-            placed.append((letter, position, loudness))
-        position += rng.random() < 0.15
+            placed += [(token, position, loudness) for token in unit]
+        position += rng.random() < 0.15 * blur
     return placed
 
 
 @torch.no_grad()
-def _sound(
-    embed: torch.nn.Embedding, placed: Sequence[tuple[int, int, float]], noise: float, rng: random.Random
-) -> Tensor:
+def _sound(embed: torch.nn.Embedding, line: _Line, noise: float, rng: random.Random) -> Tensor:
     """The embeddings at their positions, mixed with a neighbour, and noisy: (positions, width)."""
-    ids, positions, loudness = (torch.tensor(column) for column in zip(*placed, strict=True))
+    ids, positions, loudness = (torch.tensor(column) for column in zip(*line.heard, strict=True))
     heard = torch.zeros(int(positions[-1]) + 1, embed.embedding_dim)
     heard.index_add_(0, positions, embed(ids) * loudness[:, None])
-    mixed = heard + rng.uniform(0, 0.5) * torch.roll(heard, rng.choice((-1, 1)), 0)
-    return mixed + rng.uniform(0, noise) * heard.std() * torch.randn_like(heard)
+    mixed = heard + line.blur * rng.uniform(0, 0.5) * torch.roll(heard, rng.choice((-1, 1)), 0)
+    return mixed + line.blur * rng.uniform(0, noise) * heard.std() * torch.randn_like(heard)

@@ -9,7 +9,6 @@ import multiprocessing
 import random
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +16,9 @@ import torch
 from tqdm import tqdm
 
 from local.mini.espeak import Espeak, draw_voice
-from local.mini.texts import Sentence, make_sentences
+from local.mini.texts import Sentence, make_salad, make_sentences
 from zipperasr.data.features import log_mel
 
-_UNSPACED = ("zh", "ja", "th")
 _BLOCK = 800  # sentences per process
 _PUNCTUATION = re.compile(r"[.,!?;:«»“”\"()¿¡。、，？！؟،]")
 
@@ -33,6 +31,14 @@ class PretrainingUtterance:
     mel: np.ndarray  # (frames, mel bins), float16
 
 
+@dataclass(frozen=True)
+class Pronounced:
+    """A text and how it sounds."""
+
+    text: str
+    phonemes: tuple[str, ...]  # in the letters of the IPA
+
+
 def sentences(counts: dict[str, int], seed: int, held_out: dict[str, set[str]]) -> dict[str, list[Sentence]]:
     """`counts[language]` sentences of the pretraining patterns, none of them in `held_out[language]`."""
     chosen = {}
@@ -43,31 +49,25 @@ def sentences(counts: dict[str, int], seed: int, held_out: dict[str, set[str]]) 
     return chosen
 
 
-def word_salad(languages: Iterable[str], count: int, seed: int, held_out: dict[str, set[str]]) -> dict[str, list[str]]:
-    """`count` lines per language of the recipe's words in random order: its vocabulary without its sentences.
-
-    A real LLM knows all words of a language. Scripts without spaces are cut into random pieces of characters.
-    """
-    lines = {}
-    for language in languages:
-        rng = random.Random(f"salad {seed} {language}")
+def word_salad(counts: dict[str, int], seed: int, held_out: dict[str, set[str]]) -> dict[str, list[Sentence]]:
+    """`counts[language]` lines of the recipe's words in random order: a real LLM knows all words of a language."""
+    salad = {}
+    for language, count in counts.items():
         kept_out = {plain(text) for text in held_out.get(language, ())}
-        drawn = (plain(sentence.written) for sentence in make_sentences(language, 600, seed, "recipe"))
-        words = [word for text in drawn if text not in kept_out for word in _pieces(text, language, rng)]
-        glue = "" if language in _UNSPACED else " "
-        lines[language] = [glue.join(rng.sample(words, rng.randint(6, 12))) for _ in range(count)]
+        drawn = make_salad(language, count, seed, "recipe")
+        salad[language] = [line for line in drawn if plain(line.written) not in kept_out]
+    return salad
+
+
+def pronounce(by_language: dict[str, list[Sentence]]) -> dict[str, list[Pronounced]]:
+    """Each sentence twice, as written and plain, with its phonemes."""
+    espeak, lines = Espeak(), {}
+    for language, chosen in by_language.items():
+        lines[language] = []
+        for sentence in chosen:
+            phonemes = tuple(espeak.ipa(sentence.spoken, language))
+            lines[language] += [Pronounced(text, phonemes) for text in (sentence.written, plain(sentence.written))]
     return lines
-
-
-def _pieces(text: str, language: str, rng: random.Random) -> list[str]:
-    if language not in _UNSPACED:
-        return text.split()
-    pieces, text = [], text.replace(" ", "")
-    while text:
-        size = rng.randint(1, 4)
-        pieces.append(text[:size])
-        text = text[size:]
-    return pieces
 
 
 def plain(text: str) -> str:

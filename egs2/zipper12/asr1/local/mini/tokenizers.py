@@ -17,14 +17,16 @@ _TEXT_SHARE, _SEED_REPEATS = 20, 20_000  # one text in twenty; the seeds' words 
 LLM_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
-def train_llm_tokenizer(texts: Iterable[str], pieces: int, seed_texts: Iterable[str]) -> PreTrainedTokenizerFast:
+def train_llm_tokenizer(
+    texts: Iterable[str], pieces: int, seed_texts: Iterable[str], letters: Iterable[str] = ()
+) -> PreTrainedTokenizerFast:
     """A SentencePiece BPE model with byte fallback, as a fast tokenizer.
 
     seed_texts (the prompts) are repeated so that each of their words becomes one piece, before the pieces run out:
-    so small an LLM copies letters, and does not learn to join them.
+    so small an LLM copies letters, and does not learn to join them. letters: further ones that it shall know.
     """
     texts = list(texts)
-    characters = " ".join(sorted(set().union(*texts)))
+    characters = " ".join(sorted(set(letters).union(*texts)))
     corpus = [characters, *texts[::_TEXT_SHARE], *(text for text in seed_texts for _ in range(_SEED_REPEATS))]
     buffer = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(

@@ -5,6 +5,6 @@ Lexicon and patterns are one readable file per language beside this one (`en.txt
 Trade-off: patterns, not a language model, so sentences are grammatical and voiced right, but stiff.
 """
 
-from local.mini.texts.generate import PATTERN_SETS, Sentence, make_sentences
+from local.mini.texts.generate import PATTERN_SETS, Sentence, make_salad, make_sentences
 
-__all__ = ["PATTERN_SETS", "Sentence", "make_sentences"]
+__all__ = ["PATTERN_SETS", "Sentence", "make_salad", "make_sentences"]

@@ -16,6 +16,7 @@ from local.mini.texts.grammar import PATTERN_SETS, Grammar, load
 ARABIC_MARKS = re.compile("[\u064b-\u0652\u0670]")  # short vowels and the like, which print leaves out
 # Unicode's order is vowel, then doubling mark (shadda); espeak-ng loses the vowel unless the mark comes first
 VOWEL_BEFORE_SHADDA = re.compile("([\u064b-\u0650])\u0651")
+SENTENCE_MARKS = "_.,?!;:¿¡。、，？！؟،"
 PHRASE_GAP = "_"  # a written space in a script that puts none between words
 KOREAN_PARTICLE = re.compile(r"(.)~(.)")
 AFTER_CONSONANT = {"는": "은", "가": "이", "를": "을", "와": "과", "로": "으로"}
@@ -50,6 +51,27 @@ def make_sentences(language: str, count: int, seed: int, patterns: str) -> list[
             f"{grammar.path.name}: {count} sentences wanted, only {len(sentences)} different; ask for fewer"
         )
     return list(sentences.values())
+
+
+def make_salad(language: str, count: int, seed: int, patterns: str) -> list[Sentence]:
+    """`count` lines of 6 to 12 of a pattern set's words in random order: its vocabulary without its sentences."""
+    grammar, rng = load(language), random.Random(f"{language}-{patterns}-{seed}-salad")
+    words = [word for _ in range(600) for word in _words(grammar.draw(patterns, rng), rng)]
+    glue = " " if any(" " in pattern for pattern in grammar.patterns[patterns]) else ""
+    return [_finish(grammar, glue.join(rng.sample(words, rng.randint(6, 12)))) for _ in range(count)]
+
+
+def _words(drawn: str, rng: random.Random) -> list[str]:
+    """The words without punctuation; of a sentence without spaces, pieces of one to four characters."""
+    words = [word for token in drawn.split() if (word := token.strip(SENTENCE_MARKS))]
+    if len(words) > 1:
+        return words
+    pieces, text = [], words[0]
+    while text:
+        size = rng.randint(1, 4)
+        pieces.append(text[:size])
+        text = text[size:]
+    return pieces
 
 
 def _finish(grammar: Grammar, drawn: str) -> Sentence:
