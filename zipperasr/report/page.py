@@ -11,7 +11,8 @@ from pathlib import Path
 
 from zipperasr.languages import LanguageTable
 from zipperasr.report import provenance
-from zipperasr.report.collect import Decoding
+from zipperasr.report.collect import Decoding, Training
+from zipperasr.report.evidence import convergence_table, forgetting_table, norms_table
 from zipperasr.report.figures.lid import read_cosines
 from zipperasr.report.groups import Groups
 from zipperasr.report.tables import counts_table, group_table, marks_table, overview
@@ -37,13 +38,25 @@ class Sources:
 
 
 def results_page(
-    decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable, figures: Mapping[str, str], at: Sources
+    decodings: Sequence[Decoding],
+    trainings: Sequence[Training],
+    groups: Groups,
+    languages: LanguageTable,
+    figures: Mapping[str, str],
+    at: Sources,
 ) -> str:
     """RESULTS.md: results first, then figures, then what they rest on."""
     parts = ["# Results", _how_to_read(groups), overview(decodings, groups, languages)]
     for group, heading in HEADINGS.items():
         parts += _section(heading, group_table(decodings, group, groups, languages), "nothing of it is decoded yet")
     parts += _section("Combining marks deleted or kept", marks_table(decodings, languages), "no such test set")
+    forgotten = forgetting_table(decodings, groups, languages)
+    parts += _section(
+        "Forgetting: error rate after stage 2 less that after stage 1", forgotten, "stage 1 is not scored"
+    )
+    parts += _section("Convergence", convergence_table(trainings), "needs vanilla and another system")
+    heading = "Specific over shared: norms of the two parts of B"
+    parts += _section(heading, norms_table(trainings), "no routed system")
     parts += ["## Figures", *(f"![{title}]({path})" for title, path in figures.items())]
     parts += ["## LID embeddings", _lid_note(at.exp / "lid")]
     parts += ["## All counts", _folded("every test set of every system", counts_table(decodings, languages))]

@@ -32,7 +32,7 @@ def report(options: argparse.Namespace) -> None:
     drawn = draw_all(options.exp, decodings, trainings, groups, languages)
     figures = {title: os.path.relpath(path, options.out.parent) for title, path in drawn.items()}
     sources = Sources(*(getattr(options, field.name) for field in fields(Sources)))
-    _write(options.out, results_page(decodings, groups, languages, figures, sources))
+    _write(options.out, results_page(decodings, trainings, groups, languages, figures, sources))
     if options.benchmark_out:
         _write(options.benchmark_out, benchmark_page(sources))
     log(f"written: {options.out}, {len(drawn)} figures in {options.exp / 'figures'}")

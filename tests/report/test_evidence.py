@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from zipperasr.report.collect import find_decodings, find_trainings
+from zipperasr.report.evidence import convergence_table, forgetting_table, norms_table, specific_over_shared
+from zipperasr.report.groups import load_groups
+
+
+@pytest.fixture
+def groups(pristine_run, languages):
+    return load_groups(pristine_run / "conf" / "datasets.tsv", languages)
+
+
+def test_forgetting_is_after_less_before_on_the_source_sets(pristine_run, groups, languages):
+    stage_1, vanilla, _ = find_decodings(pristine_run / "exp")
+    before = {(score.set, score.normaliser): score.rate for score in stage_1.scores}
+    worse = replace(vanilla, scores=[replace(s, rate=before[s.set, s.normaliser] + 2.5) for s in vanilla.scores])
+    header, _, row = forgetting_table([stage_1, worse], groups, languages).splitlines()
+    assert "| msr86k_en |" in header and "wenetspeech_zh" in header and "mls_de" not in header
+    assert row.startswith("| `vanilla` | chunked | 2.50 |") and set(row.split(" | ")[2:]) <= {"2.50", "2.50 |"}
+    assert forgetting_table([vanilla], groups, languages) == ""
+
+
+def test_convergence_counts_steps_to_vanillas_last_dev_loss(pristine_run):
+    _, vanilla, soft = find_trainings(pristine_run / "exp")
+    losses = [{"step": 100, "loss": 2.0}, {"step": 200, "loss": 1.0}, {"step": 300, "loss": 0.9}]
+    pair = [replace(vanilla, dev=losses), replace(soft, dev=[{"step": 100, "loss": 0.95}, {"step": 200, "loss": 0.9}])]
+    table = convergence_table(pair)
+    assert "| `vanilla` | chunked | 300 |" in table and "| `zipper_soft` | chunked | 200 |" in table
+    slow = replace(soft, dev=[{"step": 100, "loss": 3.0}])
+    assert "| `zipper_soft` | chunked | never |" in convergence_table([pair[0], slow])
+    assert convergence_table([pair[1]]) == ""
+
+
+def test_norms_weigh_both_banks_by_the_routers_share(run_dir):
+    soft = find_trainings(run_dir / "exp")[2]
+    final = {"languages": ["de", "ja"], "layers": ["one"], "p": [[[0.5, 0.5], [0.0, 1.0]]]}
+    shared = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
+    specific = torch.stack([2 * shared, shared])
+    tensors = {"encoder.whisper.one.b_shared": shared, "encoder.whisper.one.b_specific": specific}
+    save_file(tensors, soft.model.directory / "model.safetensors")
+    soft = replace(soft, router_final=final)
+    assert specific_over_shared(soft) == pytest.approx({"de": 2.0, "ja": 4 / 3})
+    hard = replace(
+        soft, model=replace(soft.model, label="zipper_hard"), router_final={**final, "p": [[[0.2, 0.9]] * 2]}
+    )
+    assert specific_over_shared(hard) == pytest.approx({"de": 6 / 4, "ja": 3 / 4})
+    assert "| `zipper_soft` | chunked | 2.00 | 1.33 |" in norms_table([soft])
+    assert norms_table([replace(soft, router_final=None)]) == ""

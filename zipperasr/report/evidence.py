@@ -1,0 +1,93 @@
+"""What the paper argues with besides error rates: forgetting, convergence, what is shared and what is specific.
+
+In: decodings and trainings. Out: Markdown tables, empty where there is nothing to compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+import torch
+from safetensors import safe_open
+
+from zipperasr.languages import LanguageTable
+from zipperasr.report.collect import Decoding, Training, by_system
+from zipperasr.report.groups import Groups
+from zipperasr.report.markdown import percent, table
+from zipperasr.report.tables import main_scores, over_seeds
+
+BASELINE = "vanilla"
+
+
+def forgetting_table(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> str:
+    """By how much each source test set gets worse from Stage 1 to the adapted model, in points of error rate."""
+    before = {
+        decoding.regime: {s.set: s.rate for s in main_scores(decoding, languages) if groups.of(s) == "source"}
+        for decoding in decodings
+        if decoding.model.phase == "align" and decoding.model.regime == decoding.regime
+    }
+    sets = sorted({name for rates in before.values() for name in rates})
+    rows = []
+    for runs in by_system([d for d in decodings if d.model.phase == "sft" and before.get(d.regime)]):
+        start = before[runs[0].regime]
+        after = [{score.set: score.rate for score in main_scores(run, languages)} for run in runs]
+        cells = [
+            over_seeds([rates[name] - start[name] if name in rates and name in start else None for rates in after])
+            for name in sets
+        ]
+        rows.append([f"`{runs[0].model.system}`", runs[0].regime, *cells])
+    return table(["system", "encoder", *(name.removeprefix("test_") for name in sets)], rows, 2) if rows else ""
+
+
+def convergence_table(trainings: Sequence[Training]) -> str:
+    """Steps until the dev loss is first at or below vanilla's last one, of the same regime, setting and seed."""
+    lasts = {_place(t): t.dev[-1]["loss"] for t in trainings if t.model.label == BASELINE and t.dev}
+    reached: dict[tuple[str, str], list[int | None]] = {}
+    for training in trainings:
+        if training.model.phase == "sft" and training.dev and _place(training) in lasts:
+            wanted = lasts[_place(training)]
+            steps = next((row["step"] for row in training.dev if row["loss"] <= wanted), None)
+            reached.setdefault((training.model.system, training.model.regime), []).append(steps)
+    rows = [
+        [f"`{system}`", regime, ", ".join("never" if step is None else str(step) for step in steps)]
+        for (system, regime), steps in reached.items()
+    ]
+    header = ["system", "encoder", f"steps to {BASELINE}'s last dev loss, one a seed"]
+    return table(header, rows, 3) if len(rows) > 1 else ""
+
+
+def norms_table(trainings: Sequence[Training]) -> str:
+    """Routed variants: how large what B takes from the language's own bank is, over what it takes from the shared."""
+    rows, codes = [], []
+    for training in trainings:
+        shares = specific_over_shared(training)
+        if shares:
+            codes = list(shares)
+            cells = [percent(ratio) for ratio in shares.values()]
+            rows.append([f"`{training.model.title}`", training.model.regime, *cells])
+    return table(["system", "encoder", *codes], rows, 2) if rows else ""
+
+
+def specific_over_shared(training: Training) -> dict[str, float]:
+    """{language: Frobenius norm of B_spec diag(p) over that of B_shared diag(1 - p), mean over the layers}."""
+    final, weights = training.router_final, training.model.directory / "model.safetensors"
+    if not final or not weights.is_file():
+        return {}
+    share = torch.tensor(final["p"])  # (layers, languages, rank)
+    if training.model.label.startswith("zipper_hard"):
+        share = (share < 0.5).float()  # Eq. 13: a high p takes the shared column
+    ratios: dict[str, list[float]] = {code: [] for code in final["languages"]}
+    with safe_open(weights, framework="pt") as stream:
+        for number, layer in enumerate(final["layers"]):
+            name = f"encoder.whisper.{layer}."
+            shared, specific = stream.get_tensor(f"{name}b_shared"), stream.get_tensor(f"{name}b_specific")
+            for place, code in enumerate(final["languages"]):
+                p = share[number, place]
+                below = torch.linalg.norm(shared * (1 - p)).item()
+                ratios[code].append(torch.linalg.norm(specific[place] * p).item() / below if below else float("inf"))
+    return {code: fmean(values) for code, values in ratios.items()}
+
+
+def _place(training: Training) -> tuple[str, str, int | None]:
+    return training.model.regime, training.model.setting, training.model.seed
