@@ -30,6 +30,7 @@ def test_the_recipe_as_it_stands_passes(conf, scale, setting):
         (["--setting", "10h"], "unknown setting '10h'"),
         (["--lora", "zippersoft"], "unknown lora 'zippersoft'; did you mean 'zipper_soft'?"),
         (["--regime", "chunk"], "unknown regime 'chunk'; did you mean 'chunked'?"),
+        (["--initial_parts", "b", "roter"], "--initial_parts 'roter'; did you mean 'router'?"),
         (["--train_set", "lrr=1"], "unknown key 'lrr'; did you mean 'lr'?"),
         (["--train_set", "lr"], "wanted key=value"),
         (["--decode_set", "beams=4"], "unknown key 'beams'; did you mean 'beam'?"),

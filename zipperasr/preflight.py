@@ -20,6 +20,7 @@ def check(options: argparse.Namespace) -> None:
     from zipperasr.languages import LanguageTable
     from zipperasr.lora import variant_class
     from zipperasr.model.config import REGIMES, ModelConfig
+    from zipperasr.model.experiment import INITIAL_PARTS
     from zipperasr.train.config import TrainConfig
 
     conf: Path = options.conf
@@ -27,6 +28,8 @@ def check(options: argparse.Namespace) -> None:
     _choose("setting", options.setting, SETTINGS)
     _choose("regime", options.regime, REGIMES)
     variant_class(options.lora)
+    for part in options.initial_parts:
+        _choose("part for --initial_parts", part, list(INITIAL_PARTS))
     load_datasets(options.datasets, options.setting, LanguageTable.load(options.languages))
     load_corpora(conf / "corpora.yaml")
     load_yaml(ModelConfig, conf / "model.yaml")
@@ -48,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--setting", default="1h", help="size of the four small languages")
     options.add_argument("--lora", default="zipper_soft", help="encoder-side LoRA")
     options.add_argument("--regime", default="chunked", help="how the encoder sees an utterance")
+    options.add_argument("--initial_parts", nargs="*", default=["b"], help="what Initial-B takes")
     options.add_argument("--train_set", nargs="*", default=[], metavar="KEY=VALUE", help="over align.yaml and sft.yaml")
     options.add_argument("--decode_set", nargs="*", default=[], metavar="KEY=VALUE", help="over decode.yaml")
     return run_step(check, options.parse_args(argv), "preflight")

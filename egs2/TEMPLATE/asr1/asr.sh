@@ -66,7 +66,9 @@ scored=("${align}" "${sft}")
 [[ ${alignment_only} == false ]] || scored=("${align}")
 read -ra train_set <<<"${train_args}"
 read -ra decode_set <<<"${decode_args}"
-read -ra initial <<<"${initial_b:+--initial_b ${initial_b} --initial_parts ${initial_parts}}"
+read -ra parts <<<"${initial_parts}"
+initial=()
+[[ -z ${initial_b} ]] || initial=(--initial_b "${initial_b}" --initial_parts "${parts[@]}")
 
 if [[ ${dry_run} == true ]]; then
     exec python3 -m zipperasr.dry_run --scale "${scale}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
@@ -74,7 +76,7 @@ if [[ ${dry_run} == true ]]; then
 fi
 
 python3 -m zipperasr.preflight --conf "${conf}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
-    --train_set "${train_set[@]}" --decode_set "${decode_set[@]}"
+    --initial_parts "${parts[@]}" --train_set "${train_set[@]}" --decode_set "${decode_set[@]}"
 
 if in_stage 0 "corpora and backbones -> downloads, exp/backbones"; then
     on_cpu local.prepare --scale "${scale}" --corpora "${conf}/corpora.yaml" --train_backbones "${train_backbones}" \
