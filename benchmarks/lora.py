@@ -13,10 +13,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from record import write_section
+from record import RESULTS, write_section
 from torch import Tensor, nn
 
 from zipperasr.cli import log, parser, run_step
@@ -105,6 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--languages", type=int, default=8, help="in the mixed batch")
     options.add_argument("--rounds", type=int, default=15, help="measured")
     options.add_argument("--warmup", type=int, default=3, help="rounds before")
+    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
     options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
     return run_step(_run, options.parse_args(argv), "benchmarks.lora")
 
@@ -122,7 +124,7 @@ def _run(options: argparse.Namespace) -> None:
     ):
         header = ["layer", *(f"{name}: {d_in} x {d_out}" for name, (d_in, d_out) in SHAPES.items())]
         parts += [f"{what}:", table(header, measure(count, options))]
-    write_section(f"LoRA layer, {options.device}, {options.dtype}", "\n\n".join(parts))
+    write_section(f"LoRA layer, {options.device}, {options.dtype}", "\n\n".join(parts), options.results)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from record import write_section
+from record import RESULTS, write_section
 
 from zipperasr.cli import parser, run_step
 from zipperasr.config import load_yaml
@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.add_argument("--model", type=Path, default=RECIPE / "conf" / "full" / "model.yaml", help="model.yaml")
     options.add_argument("--languages", type=Path, default=RECIPE / "conf" / "languages.tsv", help="language table")
+    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
     return run_step(_run, options.parse_args(argv), "benchmarks.parameters")
 
 
@@ -54,7 +55,7 @@ def _run(options: argparse.Namespace) -> None:
     ]
     header = ["variant", "adapters", "router", "both", "of independent's"]
     body = f"Trained; rank {config.encoder_lora.rank}, {len(codes)} languages, all linear layers of the encoder."
-    write_section("Parameters at the paper's sizes", f"{body}\n\n{table(header, rows)}")
+    write_section("Parameters at the paper's sizes", f"{body}\n\n{table(header, rows)}", options.results)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 _TITLE = "# Benchmarks\n\nWritten by the scripts beside this file: ratios against a peer in the same run.\n"
 
 
-def write_section(title: str, body: str, results: Path = RESULTS) -> None:
+def write_section(title: str, body: str, results: Path) -> None:
     """Replace the section `title` of `results`, or append it."""
     text = results.read_text(encoding="utf-8") if results.is_file() else _TITLE
     heading, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)

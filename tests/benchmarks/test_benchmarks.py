@@ -1,0 +1,38 @@
+"""Every benchmark runs at a tiny size and replaces its own section of the page, no other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from zipperasr.lora import VARIANTS
+
+PAGE = "# Benchmarks\n\n## LoRA layer, cpu, float32\n\nold figures\n\n## Another\n\nkept\n"
+
+
+def run(root: Path, script: str, *options: str) -> None:
+    command = [sys.executable, root / "benchmarks" / script, *options]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)})
+    assert done.returncode == 0, done.stderr
+
+
+def test_lora_times_every_variant_against_peft(root, tmp_path):
+    page = tmp_path / "RESULTS.md"
+    page.write_text(PAGE, encoding="utf-8")
+    few = ["--rows", "16", "--rounds", "1", "--warmup", "0", "--languages", "3", "--threads", "1"]
+    run(root, "lora.py", *few, "--results", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert "old figures" not in text and "## Another\n\nkept\n" in text
+    for name in ("frozen layer alone", "PEFT LoRA", *VARIANTS):
+        assert text.count(f"\n| {name} | ") == 2  # several languages, and one
+    assert text.count("| PEFT LoRA | 1.00 (") == 2
+    assert "cores" in text and "peft 0." in text
+
+
+def test_parameters_are_counted_for_every_variant(root, tmp_path):
+    run(root, "parameters.py", "--results", str(tmp_path / "RESULTS.md"))
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert all(f"\n| {name} | " in text for name in VARIANTS)
+    assert "| vanilla | 23,592,960 | – | 23,592,960 | 0.08 |" in text  # 32 layers x 32 x (10 x 1280 + 2 x 5120)
