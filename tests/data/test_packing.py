@@ -108,3 +108,19 @@ def test_global_batches_are_whole_and_the_last_is_filled_from_the_front(manifest
 def test_fewer_packs_than_a_global_batch_takes_is_an_error(manifests):
     with pytest.raises(ValueError, match="3 packs of training data do not fill one global batch of 4; lower"):
         global_batches(pack_epoch(manifests, MAX, 1, 0)[:3], 4)
+
+
+@pytest.mark.parametrize(("exponent", "wanted"), [(1.0, (90, 10)), (0.5, (75, 25)), (0.0, (50, 50))])
+def test_languages_are_drawn_by_their_share_to_a_power(exponent, wanted):
+    data = [manifest("x", {"de": 90, "es": 10})]
+    packs = pack_epoch(data, MAX, 1, 0, exponent)
+    drawn = Counter({language: sum(len(p.rows) for p in packs if p.language == language) for language in ("de", "es")})
+    assert (drawn["de"], drawn["es"]) == wanted
+    spanish = Counter(place for pack in packs if pack.language == "es" for place in pack.rows)
+    assert len(spanish) == 10 and max(spanish.values()) - min(spanish.values()) <= 1
+    assert packs == pack_epoch(data, MAX, 1, 0, exponent)
+    if exponent < 1:
+        first, second = (
+            {place for pack in pack_epoch(data, MAX, 1, e, exponent) for place in pack.rows} for e in (0, 1)
+        )
+        assert first != second, "another epoch leaves other utterances out"

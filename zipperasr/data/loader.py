@@ -57,11 +57,16 @@ class TrainingPlan:
 
     @classmethod
     def make(
-        cls, manifests: Sequence[Manifest], max_positions: int, packs_per_step: int, epochs: int, seed: int
+        cls,
+        manifests: Sequence[Manifest],
+        max_positions: int,
+        packs_per_step: int,
+        epochs: int,
+        seed: int,
+        language_sampling: float = 1.0,
     ) -> TrainingPlan:
-        per_epoch = [
-            global_batches(pack_epoch(manifests, max_positions, seed, epoch), packs_per_step) for epoch in range(epochs)
-        ]
+        epochs_packs = [pack_epoch(manifests, max_positions, seed, n, language_sampling) for n in range(epochs)]
+        per_epoch = [global_batches(packs, packs_per_step) for packs in epochs_packs]
         return cls(
             batches=tuple(tuple(batch) for batches in per_epoch for batch in batches),
             steps_per_epoch=tuple(len(batches) for batches in per_epoch),

@@ -32,14 +32,19 @@ class Pack:
     num_samples: int
 
 
-def pack_epoch(manifests: Sequence[Manifest], max_positions: int, seed: int, epoch: int) -> list[Pack]:
+def pack_epoch(
+    manifests: Sequence[Manifest], max_positions: int, seed: int, epoch: int, language_sampling: float = 1.0
+) -> list[Pack]:
     """All packs of an epoch in random order. An utterance enters as often as its list repeats it.
 
-    Utterances longer than max_positions are left out.
+    language_sampling: as in `resampled`. Utterances longer than max_positions are left out.
     """
     rng = random.Random(f"pack {seed} {epoch}")
     packs = []
-    for language, items in sorted(_by_language(manifests, max_positions).items()):
+    by_language = _by_language(manifests, max_positions)
+    if language_sampling != 1.0:
+        by_language = resampled(by_language, language_sampling, np.random.default_rng([seed, epoch]))
+    for language, items in sorted(by_language.items()):
         order = np.random.default_rng(rng.getrandbits(64)).permutation(len(items))
         for start in range(0, len(items), WINDOW):
             window = items[order[start : start + WINDOW]]
@@ -48,6 +53,22 @@ def pack_epoch(manifests: Sequence[Manifest], max_positions: int, seed: int, epo
             ]
     rng.shuffle(packs)
     return packs
+
+
+def resampled(by_language: dict[str, np.ndarray], exponent: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """As many utterances in all, each language by its share ** exponent (XLM's alpha, arXiv 1901.07291, Sec. 3.1).
+
+    1: as the data are; 0: all languages alike. Every utterance comes equally often, give or take one; which come
+    once more is drawn.
+    """
+    weights = {language: len(items) ** exponent for language, items in by_language.items()}
+    total = sum(map(len, by_language.values()))
+    drawn = {}
+    for language, items in sorted(by_language.items()):
+        wanted = max(1, round(total * weights[language] / sum(weights.values())))
+        whole, rest = divmod(wanted, len(items))
+        drawn[language] = np.concatenate([*[items] * whole, items[rng.permutation(len(items))[:rest]]])
+    return drawn
 
 
 def best_fit(sizes: np.ndarray, capacity: int) -> list[list[int]]:

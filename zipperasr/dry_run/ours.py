@@ -20,6 +20,7 @@ from zipperasr.model.speech_llm import SpeechLLM
 TRAINING = {
     "epochs": "passes over the data",
     "packs_per_batch": "per GPU; the paper's 16 (chunked) and 10 (full context) may count all of them",
+    "language_sampling": "an epoch draws a language by its share of the data ** this",
     "accumulation": "micro-steps of an optimiser step",
     "precision": "of weights and activations; the optimiser keeps float32 copies",
     "betas": "AdamW",

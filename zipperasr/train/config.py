@@ -16,6 +16,7 @@ class TrainConfig:
 
     epochs: int  # not in the paper; ours: 1 for align, 3 for sft
     packs_per_batch: int = 16  # per GPU and micro-step; 16 chunked, 10 full context
+    language_sampling: float = 1.0  # an epoch draws a language by its share ** this: 1 as the data are, 0 all alike
     accumulation: int = 1  # micro-steps per optimiser step; not in the paper
     lr: float = 2e-5
     router_lr_factor: float = 1.0  # the router's learning rate is lr times this
@@ -39,6 +40,8 @@ class TrainConfig:
         for name in ("epochs", "packs_per_batch", "accumulation", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, wanted at least 1")
+        if not 0 <= self.language_sampling <= 1:
+            raise ValueError(f"language_sampling: got {self.language_sampling}, wanted 0 to 1")
         if self.zero_stage not in (0, 1, 2):
             raise ValueError(
                 f"zero_stage: got {self.zero_stage}, wanted 0, 1 or 2; 3 shards what the banks must keep whole"

@@ -82,7 +82,7 @@ def _run(options: argparse.Namespace) -> None:
     read = ExampleReader(load_tokenizer(experiment.model), table, experiment.model.mel_bins)
     max_positions = experiment.model.max_positions
     packs = config.packs_per_batch * config.accumulation * world_size
-    plan = TrainingPlan.make(train, max_positions, packs, config.epochs, options.seed)
+    plan = TrainingPlan.make(train, max_positions, packs, config.epochs, options.seed, config.language_sampling)
     dev_packs = pack_epoch(dev, max_positions, seed=0, epoch=0)
     dev_batches = [dev_packs[index : index + 1] for index in range(rank, len(dev_packs), world_size)]
     if rank == 0:
