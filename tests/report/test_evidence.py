@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from zipperasr.report.collect import find_decodings, find_trainings
@@ -37,6 +38,11 @@ def test_convergence_counts_steps_to_vanillas_last_dev_loss(pristine_run):
     assert convergence_table([pair[1]]) == ""
 
 
+def write_config(training, lora, **encoder_lora):
+    tree = {"lora": lora, "model": {"encoder_lora": encoder_lora}}
+    (training.model.directory / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+
+
 def test_norms_weigh_both_banks_by_the_routers_share(run_dir):
     soft = find_trainings(run_dir / "exp")[2]
     final = {"languages": ["de", "ja"], "layers": ["one"], "p": [[[0.5, 0.5], [0.0, 1.0]]]}
@@ -45,10 +51,13 @@ def test_norms_weigh_both_banks_by_the_routers_share(run_dir):
     tensors = {"encoder.whisper.one.b_shared": shared, "encoder.whisper.one.b_specific": specific}
     save_file(tensors, soft.model.directory / "model.safetensors")
     soft = replace(soft, router_final=final)
+    write_config(soft, "zipper_soft")
     assert specific_over_shared(soft) == pytest.approx({"de": 2.0, "ja": 4 / 3})
-    hard = replace(
-        soft, model=replace(soft.model, label="zipper_hard"), router_final={**final, "p": [[[0.2, 0.9]] * 2]}
-    )
+    hard = replace(soft, router_final={**final, "p": [[[0.2, 0.9]] * 2]})
+    write_config(hard, "zipper_hard", tau=0.5, p_selects_shared=True)  # Eq. 13: the second column is shared
     assert specific_over_shared(hard) == pytest.approx({"de": 6 / 4, "ja": 3 / 4})
+    write_config(hard, "zipper_hard", tau=0.5, p_selects_shared=False)
+    assert specific_over_shared(hard) == pytest.approx({"de": 8 / 3, "ja": 4 / 3})
+    write_config(soft, "zipper_soft")
     assert "| `zipper_soft` | chunked | 2.00 | 1.33 |" in norms_table([soft])
     assert norms_table([replace(soft, router_final=None)]) == ""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 import torch
+import yaml
 from safetensors import safe_open
 
 from zipperasr.languages import LanguageTable
@@ -75,8 +76,10 @@ def specific_over_shared(training: Training) -> dict[str, float]:
     if not final or not weights.is_file():
         return {}
     share = torch.tensor(final["p"])  # (layers, languages, rank)
-    if training.model.label.startswith("zipper_hard"):
-        share = (share < 0.5).float()  # Eq. 13: a high p takes the shared column
+    config = yaml.safe_load((training.model.directory / "config.yaml").read_text(encoding="utf-8"))
+    if config["lora"] == "zipper_hard":
+        lora = config["model"]["encoder_lora"]
+        share = ((share >= lora["tau"]) != lora["p_selects_shared"]).float()
     ratios: dict[str, list[float]] = {code: [] for code in final["languages"]}
     with safe_open(weights, framework="pt") as stream:
         for number, layer in enumerate(final["layers"]):
