@@ -5,8 +5,8 @@ In: decodings and trainings. Out: Markdown tables, empty where there is nothing 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from statistics import fmean
 
 import torch
 import yaml
@@ -71,7 +71,7 @@ def norms_table(trainings: Sequence[Training]) -> str:
 
 
 def specific_over_shared(training: Training) -> dict[str, float]:
-    """{language: Frobenius norm of B_spec diag(p) over that of B_shared diag(1 - p), mean over the layers}."""
+    """{language: Frobenius norm of B_spec diag(p) over that of B_shared diag(1 - p), of all layers together}."""
     final, weights = training.router_final, training.model.directory / "model.safetensors"
     if not final or not weights.is_file():
         return {}
@@ -80,16 +80,16 @@ def specific_over_shared(training: Training) -> dict[str, float]:
     if config["lora"] == "zipper_hard":
         lora = config["model"]["encoder_lora"]
         share = ((share >= lora["tau"]) != lora["p_selects_shared"]).float()
-    ratios: dict[str, list[float]] = {code: [] for code in final["languages"]}
+    own, common = ({code: 0.0 for code in final["languages"]} for _ in range(2))  # squared norms
     with safe_open(weights, framework="pt") as stream:
         for number, layer in enumerate(final["layers"]):
             name = f"encoder.whisper.{layer}."
             shared, specific = stream.get_tensor(f"{name}b_shared"), stream.get_tensor(f"{name}b_specific")
             for place, code in enumerate(final["languages"]):
                 p = share[number, place]
-                below = torch.linalg.norm(shared * (1 - p)).item()
-                ratios[code].append(torch.linalg.norm(specific[place] * p).item() / below if below else float("inf"))
-    return {code: fmean(values) for code, values in ratios.items()}
+                own[code] += (specific[place] * p).square().sum().item()
+                common[code] += (shared * (1 - p)).square().sum().item()
+    return {code: math.sqrt(own[code] / common[code]) if common[code] else math.inf for code in own}
 
 
 def _place(training: Training) -> tuple[str, str, int | None]:
