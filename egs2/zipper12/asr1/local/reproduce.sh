@@ -4,6 +4,7 @@
 # Usage: local/reproduce.sh [options]     --help lists them
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=../../../TEMPLATE/asr1/path.sh
 . ./path.sh
 
 exec python3 -m local.reproduce "$@"
