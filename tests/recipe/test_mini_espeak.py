@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import subprocess
@@ -82,6 +83,27 @@ def test_phoneme_names_keep_tones_and_lose_stress_and_pauses(espeak, language, s
 )
 def test_ipa_is_one_string_a_phoneme_without_stress_and_pauses(espeak, language, spoken, phonemes):
     assert espeak.ipa(spoken, language) == phonemes
+
+
+def test_phonemes_need_no_object_that_spoke_before():
+    """The library keeps a bare pointer to the last callback; what took the place of one that is gone would hear."""
+    code = """
+import ctypes, gc
+from local.mini import espeak
+first = espeak.Espeak()
+first.say("one", "en", espeak.Voice())
+del first
+gc.collect()
+heard = []
+traps = [espeak._SYNTH_CALLBACK(lambda *_: heard.append(1) or 0) for _ in range(8)]
+print(espeak.Espeak().ipa("two", "en"), len(heard))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=with_recipe_on_path())
+    assert done.stdout == "['t', 'uː'] 0\n", done.stderr
+
+
+def with_recipe_on_path() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONUTF8": "1"}
 
 
 def test_phoneme_input_is_spoken_as_it_stands(espeak):

@@ -110,7 +110,6 @@ class Espeak:
         library.espeak_SetParameter(_RATE, voice.rate_wpm, 0)
         library.espeak_SetParameter(_PITCH, voice.pitch, 0)
         library.espeak_ng_SetRandSeed(ctypes.c_long(1))
-        library.espeak_SetSynthCallback(self._callback)
         self._chunks = []
         code = self._synthesise(spoken)
         if code or not any(chunk.any() for chunk in self._chunks):
@@ -142,6 +141,7 @@ class Espeak:
         return " ".join(clauses)
 
     def _synthesise(self, spoken: str) -> int:
+        self._library.espeak_SetSynthCallback(self._callback)  # another object's may be gone by now
         text = spoken.encode()
         flags = _UTF8 | (_PHONEMES if spoken.startswith("[[") else 0)
         return self._library.espeak_Synth(text, len(text) + 1, 0, 0, 0, flags, None, None)
