@@ -51,6 +51,12 @@ def test_unknown_system_names_the_nearest(recipe: Path, monkeypatch, capsys):
     assert "unknown system 'initial_c'; did you mean 'initial_b'" in capsys.readouterr().err
 
 
+def test_an_option_that_systems_set_for_themselves_is_refused(recipe: Path, monkeypatch, capsys):
+    monkeypatch.chdir(recipe)
+    assert reproduce.main(["--systems", "dense", "--", "--train-args", "lr=1"]) == 1
+    assert "--train-args: each system has its own; change conf/mini" in capsys.readouterr().err
+
+
 def test_a_failing_system_is_named_and_the_others_go_on(tmp_path: Path, monkeypatch, capsys):
     """run.sh is a stand-in that fails for one system."""
     (tmp_path / "conf" / "mini").mkdir(parents=True)

@@ -35,6 +35,7 @@ BESIDE_SOFT = {
     "twice": ["--train_args", "epochs=TWICE"],  # as long as soft and its Initial-B together
     "dense": ["--train_args", "absent_language=dense"],
 }
+OWN_OPTIONS = ("__lora", "__tag", "__train_args", "__initial_b", "__initial_parts", "__seed", "__regime", "__setting")
 SYSTEMS = (*VARIANTS, *AFTER_SOFT, *BESIDE_SOFT)
 
 
@@ -82,6 +83,9 @@ def _run(options: argparse.Namespace) -> None:
     for system in options.systems:
         if system not in SYSTEMS:
             raise ValueError(f"unknown system {system!r}; {nearest(system, SYSTEMS)}")
+    for word in options.common:
+        if word.split("=")[0].replace("-", "_") in OWN_OPTIONS:
+            raise ValueError(f"{word}: each system has its own; change conf/{options.scale} for all of them instead")
     matrix = Matrix(options.scale, options.common, options.jobs)
     for setting in options.settings:
         matrix.run_sh("--stage", "0", "--stop-stage", "4", "--setting", setting)
