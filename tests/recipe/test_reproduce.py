@@ -18,12 +18,13 @@ EVERYTHING = argparse.Namespace(
 
 def test_every_system_is_trained_once_and_what_starts_from_soft_comes_after_it():
     order = [cell for cells in reproduce.rounds(EVERYTHING) for cell in cells]
-    assert len(order) == len(set(order)) == len(reproduce.SYSTEMS) * 2 * 2 * 2
+    controls = sum(system.control for system in reproduce.SYSTEMS.values())
+    assert len(order) == len(set(order)) == (len(reproduce.SYSTEMS) - controls) * 2 * 2 * 2 + controls * 2
     finished = set()
     for cells in reproduce.rounds(EVERYTHING):
         for cell in cells:
             soft = reproduce.Cell("zipper_soft", cell.regime, cell.setting, cell.seed)
-            assert cell.system not in reproduce.AFTER_SOFT or soft in finished
+            assert not reproduce.SYSTEMS[cell.system].after_soft or soft in finished
         finished.update(cells)
     assert set(VARIANTS) < set(reproduce.SYSTEMS)
 
@@ -33,8 +34,12 @@ def test_initial_b_starts_from_the_soft_run_of_its_regime_setting_and_seed():
     assert command[command.index("--initial_b") + 1] == "exp/sft_zipper_soft_full_30h_seed3"
     assert command[command.index("--initial_parts") + 1] == "b router"
     assert command[command.index("--tag") + 1] == "_initial_b_router_seed3"
-    twice = reproduce.Cell("twice", "full", "1h", 3).command(epochs=2, exp="exp")
-    assert twice[twice.index("--train_args") + 1] == "epochs=4"
+
+
+def test_settings_of_all_systems_come_before_those_of_one():
+    twice = reproduce.Cell("twice", "full", "1h", 3).command(epochs=2, exp="exp", settings=["epochs=2", "lr=1e-3"])
+    assert twice[twice.index("--train_args") + 1] == "epochs=2 lr=1e-3 epochs=4"
+    assert "--train_args" not in reproduce.Cell("vanilla", "full", "1h", 3).command(epochs=2, exp="exp")
 
 
 @pytest.mark.parametrize("system", ["initial_b_router", "dense"])
@@ -54,7 +59,7 @@ def test_unknown_system_names_the_nearest(recipe: Path, monkeypatch, capsys):
 def test_an_option_that_systems_set_for_themselves_is_refused(recipe: Path, monkeypatch, capsys):
     monkeypatch.chdir(recipe)
     assert reproduce.main(["--systems", "dense", "--", "--train-args", "lr=1"]) == 1
-    assert "--train-args: each system has its own; change conf/mini" in capsys.readouterr().err
+    assert "--train-args: each system has its own; for all of them use --sft_args" in capsys.readouterr().err
 
 
 def test_a_failing_system_is_named_and_the_others_go_on(tmp_path: Path, monkeypatch, capsys):
@@ -66,8 +71,8 @@ def test_a_failing_system_is_named_and_the_others_go_on(tmp_path: Path, monkeypa
     run.chmod(0o755)
     monkeypatch.chdir(tmp_path)
     wanted = ["--systems", "flylora", "vanilla", "--regimes", "full", "--settings", "1h", "--seeds", "1"]
-    assert reproduce.main([*wanted, "--", "--nproc", "1"]) == 1
+    assert reproduce.main([*wanted, "--", "--nj", "1"]) == 1
     assert "1 systems failed: flylora_full_1h_seed1; see exp/logs/matrix" in capsys.readouterr().err
     calls = (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
     assert [("flylora" in call, "vanilla" in call) for call in calls].count((False, True)) == 1
-    assert calls[-1].startswith("--stage 9") and all(call.endswith("--scale mini --nproc 1") for call in calls)
+    assert calls[-1].startswith("--stage 9") and all(call.endswith("--scale mini --nj 1") for call in calls)

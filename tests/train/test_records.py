@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from zipperasr.train.records import Records, memory_gb
+from zipperasr.train.records import Records, peak_memory_gb
 
 
 def test_lines_after_the_checkpoint_are_dropped_before_a_resumed_run_repeats_them(tmp_path):
@@ -39,4 +39,4 @@ def test_other_ranks_write_nothing(tmp_path):
 
 
 def test_memory_is_measured():
-    assert 0.05 < memory_gb() < 100
+    assert 0.05 < peak_memory_gb() < 100

@@ -22,7 +22,7 @@ from zipperasr.model.config import ModelConfig
 from zipperasr.model.segments import segment_frames
 from zipperasr.train.config import TrainConfig
 from zipperasr.train.evaluate import dev_losses
-from zipperasr.train.records import Records, memory_gb
+from zipperasr.train.records import Records, peak_memory_gb
 
 _SUMS = ("loss", "labels", "samples", "filled", "positions")  # what a line of train.jsonl is made of
 
@@ -59,7 +59,7 @@ class Trainer:
             self.engine.train()
             loss = self._step(step, batches)
             done = step + 1
-            records.step(done, {"loss": loss, "GB": memory_gb()})
+            records.step(done, {"loss": loss, "GB": peak_memory_gb()})
             last = done == len(self.plan)
             if done % self.config.log_every == 0 or last:
                 self._log(records, done)
@@ -124,6 +124,7 @@ class Trainer:
             "seconds": round(seconds, 3),
             "audio_s_per_s": round(sums["samples"] / 16_000 / seconds, 2),
             "fill": round(sums["filled"] / sums["positions"], 4),
+            "peak_gb": round(peak_memory_gb(), 3),  # of rank 0
         }
         records.write("train", step, values)
         self._reset_window()

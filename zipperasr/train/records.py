@@ -6,9 +6,9 @@ Only rank 0 writes. Lines of a step that a resumed run repeats are dropped first
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
-import psutil
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -55,11 +55,11 @@ class Records:
             self.board.close()
 
 
-def memory_gb() -> float:
-    """Peak GPU memory where there is one, else this process's memory, in GB."""
+def peak_memory_gb() -> float:
+    """Peak GPU memory where there is a GPU, else this process's peak resident memory, in GB."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
-    return psutil.Process().memory_info().rss / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def _drop_after(path: Path, step: int) -> None:
