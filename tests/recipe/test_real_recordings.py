@@ -13,6 +13,7 @@ from zipperasr.config import load_yaml
 from zipperasr.data import format_audio, manifest, prepare
 from zipperasr.data.manifest import Manifest
 from zipperasr.decode import run as decode
+from zipperasr.decode.embeddings import read_means
 from zipperasr.languages import LanguageTable
 from zipperasr.lid import run as lid
 from zipperasr.model.checkpoint import save_trained
@@ -66,3 +67,5 @@ def test_real_speech_decodes_to_one_line_per_utterance(stages: Path, monkeypatch
 
     lines = (exp / "decode_greedy_chunked" / "test_librispeech_en" / "text").read_text(encoding="utf-8").splitlines()
     assert [line.split()[0] for line in lines] == ["61-61-70968-0000"]
+    means = read_means(exp / "decode_greedy_chunked" / "test_librispeech_en" / "encoder_means.ark")
+    assert list(means) == ["61-61-70968-0000"]

@@ -1,7 +1,7 @@
 """Stage 7: decode the test sets with trained models.
 
-In: training directories, manifests. Out: <exp>/decode_<method>_<regime>/<test set>/{text,rtf.json}. The alignment
-decodes the test sets of its own phase, an SFT model all of them.
+In: training directories, manifests. Out: <exp>/decode_<method>_<regime>/<test set>/{text,rtf.json,encoder_means.ark}.
+The alignment decodes the test sets of its own phase, an SFT model all of them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from zipperasr.data.loader import ExampleReader
 from zipperasr.data.manifest import Manifest
 from zipperasr.data.sets import read_sets
 from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.embeddings import FILE, PER_SET, chosen, encoder_means, write_means
 from zipperasr.decode.search import transcribe_batch
 from zipperasr.languages import LanguageTable
 from zipperasr.model.build import load_tokenizer
@@ -63,6 +64,7 @@ def _run(options: argparse.Namespace) -> None:
                 config=config,
                 chunk=chunk_frames,
                 languages=options.languages,
+                embedded=PER_SET,
             )
             if is_current(out, inputs):
                 log(f"{out} is up to date")
@@ -89,14 +91,19 @@ def _decode_all(exp: Path, experiment: Experiment, config: DecodeConfig, table, 
     adapted = len(model.adapters.layers) if model.adapters is not None else 0
     log(f"{exp}: {adapted} encoder layers adapted; {len(todo)} test sets to decode ({config.name})")
     total = sum(len(manifest) for manifest, _ in todo.values())
-    with tqdm(total=total, desc=exp.name, unit="utt", mininterval=2) as bar:
+    with tqdm(total=total, desc=exp.name, unit="utt", mininterval=2) as bar, encoder_means(model) as means:
         for out, (manifest, inputs) in todo.items():
-            start, texts = time.monotonic(), {}
+            start, texts, embeddings = time.monotonic(), {}, {}
+            embedded = chosen(manifest.table["utt_id"].to_pylist())
             for batch in batches(manifest, read, config):
                 found = transcribe_batch(model, tokenizer, batch, chunk_frames, config)
-                texts.update((example.utt_id, text) for example, text in zip(batch, found, strict=True))
+                for example, text, mean in zip(batch, found, means, strict=True):
+                    texts[example.utt_id] = text
+                    if example.utt_id in embedded:
+                        embeddings[example.utt_id] = mean
+                means.clear()
                 bar.update(len(batch))
-            _write(out, manifest, texts, time.monotonic() - start, inputs)
+            _write(out, manifest, texts, embeddings, time.monotonic() - start, inputs)
 
 
 def batches(manifest: Manifest, read: ExampleReader, config: DecodeConfig) -> Iterator[list[Example]]:
@@ -113,7 +120,7 @@ def batches(manifest: Manifest, read: ExampleReader, config: DecodeConfig) -> It
         yield batch
 
 
-def _write(out: Path, manifest: Manifest, texts: dict[str, str], seconds: float, inputs: dict[str, str]) -> None:
+def _write(out: Path, manifest: Manifest, texts: dict, embeddings: dict, seconds: float, inputs: dict) -> None:
     audio_s = float(manifest.num_samples.sum()) / 16_000
     with atomic_path(out) as temporary:
         temporary.mkdir()
@@ -123,6 +130,7 @@ def _write(out: Path, manifest: Manifest, texts: dict[str, str], seconds: float,
         (temporary / "text").write_text("\n".join(lines) + "\n", encoding="utf-8")
         figures = {"audio_s": round(audio_s, 2), "seconds": round(seconds, 2), "rtf": round(seconds / audio_s, 5)}
         (temporary / "rtf.json").write_text(json.dumps(figures) + "\n", encoding="utf-8")
+        write_means(temporary / FILE, embeddings)
         mark_current(temporary, inputs)
 
 

@@ -8,6 +8,7 @@ it stopped: run.sh passes over what is finished. A system that fails does not st
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -140,6 +141,9 @@ class Matrix:
         config = load_yaml(TrainConfig, Path("conf") / options.scale / "sft.yaml", parse_overrides(self.settings))
         self.epochs = config.epochs
         self.common, self.jobs, self.nproc = list(options.common), options.jobs, str(options.nproc)
+        # Each of several PyTorch processes would use all cores: two trainings on two cores then take 8 times as long.
+        threads = max(1, len(os.sched_getaffinity(0)) // (options.jobs * options.nproc))
+        self.environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
 
     def run_sh(self, *words: str) -> None:
         """What all systems share; raises CalledProcessError."""
@@ -161,7 +165,9 @@ class Matrix:
         self.logs.mkdir(parents=True, exist_ok=True)
         with (self.logs / f"{cell.name}.log").open("a", encoding="utf-8") as stream:
             command = [*cell.command(self.epochs, self.exp, self.settings), "--nproc", self.nproc, *self.common]
-            return subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
+            return subprocess.run(
+                command, stdout=stream, stderr=subprocess.STDOUT, env=self.environment, check=False
+            ).returncode
 
 
 if __name__ == "__main__":
