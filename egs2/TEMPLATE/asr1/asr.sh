@@ -44,7 +44,7 @@ dumpdir=              # audio and manifest [dump, dump_full, with _30h]
 expdir=               # models and results [exp, exp_full]
 benchmark=            # also write the stages' times and memory to this file
 
-INVOCATION="./${0##*/} $*"
+INVOCATION=${INVOCATION:-"./${0##*/} $*"} # what the report names as its command
 . ./path.sh
 . ./cmd.sh
 . utils/log.sh

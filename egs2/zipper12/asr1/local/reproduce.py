@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -96,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cut = words.index("--") if "--" in words else len(words)
     chosen = options.parse_args(words[:cut])
     chosen.common = ["--scale", chosen.scale, *words[cut + 1 :]]
+    chosen.invocation = shlex.join(["local/reproduce.sh", *words])
     return run_step(_run, chosen, "local.reproduce")
 
 
@@ -144,10 +146,11 @@ class Matrix:
         # Each of several PyTorch processes would use all cores: two trainings on two cores then take 8 times as long.
         threads = max(1, len(os.sched_getaffinity(0)) // (options.jobs * options.nproc))
         self.environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+        self.invocation = {"INVOCATION": options.invocation, **os.environ}
 
     def run_sh(self, *words: str) -> None:
         """What all systems share; raises CalledProcessError."""
-        subprocess.run(["./run.sh", *words, *self.common], check=True)
+        subprocess.run(["./run.sh", *words, *self.common], env=self.invocation, check=True)
 
     def train_all(self, cells: Sequence[Cell]) -> list[str]:
         """Train, decode and score; returns the names of those that failed."""
