@@ -11,7 +11,7 @@ from tests.model import tiny
 from zipperasr.data.batches import collate
 from zipperasr.lora import VARIANTS
 from zipperasr.model.build import add_adapters, set_trainable
-from zipperasr.model.checkpoint import load_trained, save_trained, trained_state
+from zipperasr.model.checkpoint import count_trained, load_trained, save_trained, trained_state
 
 
 def reordered_model(config, variant, codes, rank=4):
@@ -54,6 +54,15 @@ def test_a_loaded_model_computes_the_same(config, tmp_path, variant):
     assert not torch.allclose(other.packed_logits(batch), model.packed_logits(batch), atol=1e-2)
     assert load_trained(other, tmp_path / "model.safetensors") == len(trained_state(model))
     assert torch.equal(other.packed_logits(batch), model.packed_logits(batch))
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_trained_parameters_are_counted_without_the_buffers_beside_them(config, tmp_path, variant):
+    model = tiny.sft_model(config, variant)
+    save_trained(model, tmp_path / "model.safetensors")
+    trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
+    encoder = sum(size for name, size in trained.items() if name.startswith(("encoder.", "adapters.")))
+    assert count_trained(tmp_path / "model.safetensors") == (encoder, sum(trained.values()))
 
 
 @pytest.mark.parametrize("variant", ["independent", "zipper_soft"])

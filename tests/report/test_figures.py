@@ -26,10 +26,10 @@ def test_every_figure_is_drawn_from_a_run(run_dir, languages):
     groups = load_groups(run_dir / "conf" / "datasets.tsv", languages)
     drawn = draw_all(exp, find_decodings(exp), find_trainings(exp), groups, languages)
     assert {path.name for path in drawn.values()} == {
-        "error_rates.png",
+        "error_rates_chunked.png",
         "radar_chunked.png",
         "change.png",
-        "loss.png",
+        "loss_chunked.png",
         "lid_token.png",
         "lid_state.png",
         "router_sft_zipper_soft_chunked.png",

@@ -40,7 +40,7 @@ def test_two_test_sets_of_a_language_count_once_in_the_mean(vanilla, groups, lan
     both = replace(vanilla, scores=[*rest, *split])
     assert rate_by_language(both, "larger", groups, languages)["en"] == 20
     header = group_table([both], "larger", groups, languages).splitlines()[0]
-    assert "| en clean | en other | fr |" in header
+    assert "| en clean | en other | en average | fr |" in header
     assert "mean of 8" in header
 
 

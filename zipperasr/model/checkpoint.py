@@ -7,6 +7,7 @@ reordered lines still loads.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from zipperasr.model.speech_llm import SpeechLLM
 
 BANK_NAMES = ("a_specific", "b_specific")  # parameters whose first dimension is the language
 EMBEDDINGS = "adapters.router.embeddings"
+ADAPTED = ("encoder.whisper.", "adapters.")  # how names of the encoder's LoRA and its router begin, in Stage 2
 
 
 def save_trained(model: nn.Module, path: str | Path, state: dict[str, Tensor] | None = None) -> None:
@@ -58,6 +60,16 @@ def load_parts(model: SpeechLLM, path: str | Path, endings: tuple[str, ...]) -> 
     expected = {name: tensor for name, tensor in trained_state(model).items() if name.endswith(endings)}
     _copy({name: t for name, t in loaded.items() if name.endswith(endings)}, codes, expected, model, path)
     return len(expected)
+
+
+def count_trained(path: Path) -> tuple[int, int]:
+    """(of the encoder's LoRA and router, of everything): trained parameters in a file of Stage 2, buffers left out."""
+    with safe_open(path, framework="pt") as stream:
+        sizes = {name: math.prod(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
+    steps = [name for name in sizes if name.endswith(".bias_steps")]
+    for buffer in (EMBEDDINGS, *steps, *(f"{name.removesuffix('bias_steps')}a" for name in steps)):  # FlyLoRA's A
+        sizes.pop(buffer, None)
+    return sum(size for name, size in sizes.items() if name.startswith(ADAPTED)), sum(sizes.values())
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], list[str]]:

@@ -8,21 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
 
 from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
 from zipperasr.model.config import REGIMES
+from zipperasr.report.clusters import silhouettes, target_means
 from zipperasr.report.collect import Decoding, Training, by_system
 from zipperasr.report.figures.bars import draw_bars
 from zipperasr.report.figures.change import draw_changes
+from zipperasr.report.figures.clusters import draw_clusters
 from zipperasr.report.figures.lid import draw_cosines, read_cosines
 from zipperasr.report.figures.loss import draw_loss
 from zipperasr.report.figures.radar import draw_radar
 from zipperasr.report.figures.router import draw_router
 from zipperasr.report.groups import GROUPS, Groups
+from zipperasr.report.paper import STAGE_1, SYSTEMS
 from zipperasr.report.tables import mean_rate, rate_by_language
 
 TARGETS = ("larger", "small")
+MOST_SYSTEMS = 9  # of one figure: more cannot be told apart
+CLUSTERED = ("vanilla", "zipper_soft")  # panels of the paper's Fig. 8
+Run = TypeVar("Run", Decoding, Training)
 LID_TITLES = {
     "token": "Cosine of Whisper's language token embeddings",
     "state": "Cosine of decoder states at the language token",
@@ -30,35 +37,87 @@ LID_TITLES = {
 
 
 def draw_all(
-    exp: Path, decodings: Sequence[Decoding], trainings: Sequence[Training], groups: Groups, languages: LanguageTable
+    exp: Path,
+    decodings: Sequence[Decoding],
+    trainings: Sequence[Training],
+    groups: Groups,
+    languages: LanguageTable,
+    directory: Path | None = None,
 ) -> dict[str, Path]:
-    """Write exp/figures/*.png."""
-    directory = exp / "figures"
-    drawn: dict[str, Path] = {}
-    if draw_bars(directory / "error_rates.png", _panels(decodings, groups, languages)):
-        drawn["Error rates by language"] = directory / "error_rates.png"
-    for regime in REGIMES:
-        rates = _mean_rates([d for d in decodings if d.regime == regime and d.model.setting == "1h"], groups, languages)
-        path = directory / f"radar_{regime}.png"
-        if draw_radar(path, [*groups.larger, *groups.small], rates, f"{regime} encoder"):
-            drawn[f"Target languages, {regime} encoder (the paper's Fig. 5)"] = path
-    if draw_changes(directory / "change.png", _small_by_setting(decodings, groups, languages)):
-        drawn["Small languages relative to vanilla (the paper's Fig. 6)"] = directory / "change.png"
+    """Write the figures to `directory`, by default exp/figures."""
+    directory = directory or exp / "figures"
     trainings = _first_seeds(trainings)
-    if draw_loss(directory / "loss.png", trainings):
-        drawn["Loss curves"] = directory / "loss.png"
+    drawn: dict[str, Path] = {}
+    for regime in REGIMES:
+        of_regime = [decoding for decoding in _main_setting(decodings) if decoding.regime == regime]
+        trained = [training for training in _main_setting(trainings) if training.model.regime == regime]
+        drawn |= _draw_regime(directory, regime, _legible(of_regime), _legible(trained), groups, languages)
+    if draw_changes(directory / "change.png", _small_by_setting(_legible(decodings), groups, languages)):
+        drawn["Small languages relative to vanilla (the paper's Fig. 6)"] = directory / "change.png"
+    drawn |= _draw_lid(exp / "lid", directory)
+    for training in _main_setting(trainings):
+        path = directory / f"router_{training.model.directory.name}.png"
+        if draw_router(path, training):
+            drawn[f"Router of {training.model.directory.name}"] = path
+    return drawn
+
+
+def _draw_regime(
+    directory: Path,
+    regime: str,
+    decodings: Sequence[Decoding],
+    trainings: Sequence[Training],
+    groups: Groups,
+    languages: LanguageTable,
+) -> dict[str, Path]:
+    """What is drawn for each encoder regime."""
+    drawn = {}
+    panels, rates = _panels(decodings, groups, languages), _mean_rates(decodings, groups, languages)
+    if draw_bars(path := directory / f"error_rates_{regime}.png", panels):
+        drawn[f"Error rates by language, {regime} encoder"] = path
+    codes = [*groups.larger, *groups.small]
+    if draw_radar(path := directory / f"radar_{regime}.png", codes, rates, f"{regime} encoder"):
+        drawn[f"Target languages, {regime} encoder (the paper's Fig. 5)"] = path
+    if draw_clusters(path := directory / f"clusters_{regime}.png", *_clusters(decodings, languages)):
+        drawn[f"Encoder outputs of the target test sets by t-SNE, {regime} encoder (the paper's Fig. 8)"] = path
+    if draw_loss(path := directory / f"loss_{regime}.png", trainings):
+        drawn[f"Loss curves, {regime} encoder"] = path
+    return drawn
+
+
+def _draw_lid(lid: Path, directory: Path) -> dict[str, Path]:
+    drawn = {}
     for mode, title in LID_TITLES.items():
-        cosines = exp / "lid" / f"cosine_{mode}.tsv"
+        cosines = lid / f"cosine_{mode}.tsv"
         if cosines.is_file():
             drawn[title] = directory / f"lid_{mode}.png"
             draw_cosines(drawn[title], *read_cosines(cosines), title)
         else:
             log(f"{cosines}: absent, no heat map; stage 4 writes it")
-    for training in trainings:
-        path = directory / f"router_{training.model.directory.name}.png"
-        if draw_router(path, training):
-            drawn[f"Router of {training.model.directory.name}"] = path
     return drawn
+
+
+def _main_setting(runs: Sequence[Run]) -> list[Run]:
+    """Those of the 1 h setting, the paper's tables; all where there are none."""
+    return [run for run in runs if run.model.setting == "1h"] or list(runs)
+
+
+def _legible(runs: Sequence[Run]) -> list[Run]:
+    """All runs where they are of few systems, else those of the paper's systems."""
+    labels = {run.model.label for run in runs}
+    kept = labels if len(labels) <= MOST_SYSTEMS else {STAGE_1, *SYSTEMS}
+    return [run for run in runs if run.model.label in kept]
+
+
+def _clusters(decodings: Sequence[Decoding], languages: LanguageTable):
+    """({system: utterance means by language}, {system: silhouette}) of the first seed of each system of Fig. 8."""
+    means, silhouette = {}, {}
+    for decoding in decodings:
+        model = decoding.model
+        wanted = model.label in CLUSTERED and model.regime == decoding.regime
+        if wanted and model.label not in means and (found := silhouettes(decoding, languages)) is not None:
+            means[model.label], silhouette[model.label] = target_means(decoding, languages), float(found[0])
+    return means, silhouette
 
 
 def _first_seeds(trainings: Sequence[Training]) -> list[Training]:

@@ -42,20 +42,48 @@ def forgetting_table(decodings: Sequence[Decoding], groups: Groups, languages: L
 
 
 def convergence_table(trainings: Sequence[Training]) -> str:
-    """Steps until the dev loss is first at or below vanilla's last one, of the same regime, setting and seed."""
+    """Steps until the dev loss is vanilla's last one, of the same regime, setting and seed."""
     lasts = {_place(t): t.dev[-1]["loss"] for t in trainings if t.model.label == BASELINE and t.dev}
     reached: dict[tuple[str, str], list[int | None]] = {}
     for training in trainings:
         if training.model.phase == "sft" and training.dev and _place(training) in lasts:
-            wanted = lasts[_place(training)]
-            steps = next((row["step"] for row in training.dev if row["loss"] <= wanted), None)
+            steps = steps_to_loss(training, lasts[_place(training)])
             reached.setdefault((training.model.system, training.model.regime), []).append(steps)
     rows = [
-        [f"`{system}`", regime, ", ".join("never" if step is None else str(step) for step in steps)]
+        [f"`{system}`", regime, ", ".join("never" if step is None else f"{step:.0f}" for step in steps)]
         for (system, regime), steps in reached.items()
     ]
     header = ["system", "encoder", f"steps to {BASELINE}'s last dev loss, one a seed"]
     return table(header, rows, 3) if len(rows) > 1 else ""
+
+
+def steps_to_loss(training: Training, wanted: float) -> float | None:
+    """Steps until the dev loss is `wanted`, on a straight line between two evaluations; None if it never is.
+
+    What is reached before the first evaluation counts as reached there.
+    """
+    before = None
+    for row in training.dev:
+        if row["loss"] <= wanted:
+            if before is None:
+                return row["step"]
+            share = (before["loss"] - wanted) / (before["loss"] - row["loss"])
+            return before["step"] + share * (row["step"] - before["step"])
+        before = row
+    return None
+
+
+def router_table(trainings: Sequence[Training]) -> str:
+    """How far routers have come from 0.5, where they start: p of a layer and language is the mean over its ranks."""
+    rows = []
+    for training in trainings:
+        if training.router_final:
+            p = torch.tensor(training.router_final["p"]).mean(-1)  # (layers, languages)
+            figures = [p.mean(), (p - 0.5).abs().mean(), (p - 0.5).abs().max(), p.std(1, correction=0).mean()]
+            labels = [f"`{training.model.title}`", training.model.regime]
+            rows.append([*labels, *(f"{figure.item():.3f}" for figure in figures)])
+    header = ["mean p", "mean distance from 0.5", "largest distance", "s.d. between languages"]
+    return table(["system", "encoder", *header], rows, 2) if rows else ""
 
 
 def norms_table(trainings: Sequence[Training]) -> str:

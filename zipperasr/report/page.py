@@ -11,17 +11,19 @@ from pathlib import Path
 
 from zipperasr.languages import LanguageTable
 from zipperasr.report import provenance
+from zipperasr.report.claims.page import summary_table
+from zipperasr.report.claims.verdict import Claim
 from zipperasr.report.collect import Decoding, Training
-from zipperasr.report.evidence import convergence_table, forgetting_table, norms_table
+from zipperasr.report.costs import costs_table
+from zipperasr.report.evidence import convergence_table, forgetting_table, norms_table, router_table
 from zipperasr.report.figures.lid import read_cosines
 from zipperasr.report.groups import Groups
-from zipperasr.report.tables import counts_table, group_table, marks_table, overview
+from zipperasr.report.paper import MORE_WITH_30H, TABLES
+from zipperasr.report.tables import counts_table, marks_table, overview
 
-HEADINGS = {
-    "source": "Source domain (stage 1's corpora; the paper's Tables II and III)",
-    "larger": "Larger target languages (Tables IV and V)",
-    "small": "Small target languages (Table VI)",
-}
+CLAIMS, SCORES = "CLAIMS.md", "RESULTS.tsv"  # beside RESULTS.md
+MOST_STAGES = 30  # lines of the table of times that is not folded
+MOST_COUNTED = 8  # decodings whose counts are shown in the page
 
 
 @dataclass(frozen=True)
@@ -43,23 +45,33 @@ def results_page(
     groups: Groups,
     languages: LanguageTable,
     figures: Mapping[str, str],
+    claims: Sequence[Claim],
     at: Sources,
 ) -> str:
     """RESULTS.md: results first, then figures, then what they rest on."""
     parts = ["# Results", _how_to_read(groups), overview(decodings, groups, languages)]
-    for group, heading in HEADINGS.items():
-        parts += _section(heading, group_table(decodings, group, groups, languages), "nothing of it is decoded yet")
+    for paper_table in TABLES:
+        body = paper_table.markdown(decodings, groups, languages)
+        parts += _section(paper_table.heading, body, "nothing of it is decoded yet")
+    for paper_table in MORE_WITH_30H:
+        if body := paper_table.markdown(decodings, groups, languages):
+            parts.append(_folded(f"with 30 h: {paper_table.heading}", body))
+    verdicts = f"{summary_table(claims)}\n\nEstimates and intervals: [{CLAIMS}]({CLAIMS})." if claims else ""
+    parts += _section("The paper's claims", verdicts, "needs several systems; local/reproduce.sh trains them")
     parts += _section("Combining marks deleted or kept", marks_table(decodings, languages), "no such test set")
     forgotten = forgetting_table(decodings, groups, languages)
     parts += _section(
         "Forgetting: error rate after stage 2 less that after stage 1", forgotten, "stage 1 is not scored"
     )
     parts += _section("Convergence", convergence_table(trainings), "needs vanilla and another system")
+    parts += _section("Cost of training", costs_table(trainings), "nothing is trained to its end")
+    heading = "Router: p(l) after training, the share of the language's own columns in soft, of the shared in hard"
+    parts += _section(heading, router_table(trainings), "no routed system")
     heading = "Specific over shared: norms of the two parts of B"
     parts += _section(heading, norms_table(trainings), "no routed system")
     parts += ["## Figures", *(f"![{title}]({path})" for title, path in figures.items())]
     parts += ["## LID embeddings", _lid_note(at.exp / "lid")]
-    parts += ["## All counts", _folded("every test set of every system", counts_table(decodings, languages))]
+    parts += ["## All counts", _counts(decodings, languages)]
     parts += _section("Data", provenance.tsv_table(at.data / "report.tsv"), "no data/report.tsv; stage 1 writes it")
     audio = provenance.audio_table(at.raw)
     parts += _section("Audio", audio and _folded("every set after stage 2", audio), "stage 2 has not run")
@@ -84,7 +96,8 @@ def _how_to_read(groups: Groups) -> str:
     lines = [
         "Error rates in per cent: WER (words), or CER (code points, spaces dropped) where a column says so; aligned "
         "with sclite's costs on text normalised as the language table says. Each utterance counts once. "
-        "A mean is over languages; several test sets of one language count as one."
+        "A mean is over languages; several test sets of one language count as one. Several seeds are one row: mean ± "
+        "standard deviation. In brackets: the paper's own figure, where its text gives one."
     ]
     if groups.without_sft_data:
         lines.append(
@@ -105,6 +118,13 @@ def _lid_note(lid: Path) -> str:
     return "\n".join(lines) or "(no exp/lid/cosine_*.tsv; stage 4 writes them)"
 
 
+def _counts(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
+    """In the page where they are few; RESULTS.tsv has them in any case."""
+    if len(decodings) > MOST_COUNTED:
+        return f"Every test set of all {len(decodings)} decodings: [{SCORES}]({SCORES})."
+    return _folded("every test set of every system", counts_table(decodings, languages))
+
+
 def _folded(summary: str, body: str) -> str:
     return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
 
@@ -115,6 +135,8 @@ def _section(heading: str, body: str, instead: str) -> list[str]:
 
 def _made_by(at: Sources) -> list[str]:
     stages = provenance.stages_table(at.exp / "stages.tsv")
+    if stages.count("\n") > MOST_STAGES:
+        stages = _folded(f"every stage of every system; in all: {stages.splitlines()[-1].strip('| ')}", stages)
     parts = _section("Time and memory", stages, "no exp/stages.tsv; asr.sh writes it")
     if at.command:
         parts += ["## Command", f"```\n{at.command}\n```"]

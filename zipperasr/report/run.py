@@ -1,7 +1,8 @@
 """Stage 9: RESULTS.md and figures from everything the stages left.
 
-In: exp/ (scores, logs, LID cosines), dump/, conf/. Out: RESULTS.md, exp/figures/*.png and, with --benchmark_out, a
-table of stage times. Parts whose source is absent are left out with a line that names the stage; scores must be there.
+In: exp/ (scores, logs, LID cosines), dump/, conf/. Out: RESULTS.md, RESULTS.tsv with every score, exp/figures/*.png;
+CLAIMS.md where systems can be compared; with --benchmark_out, a table of stage times. Parts whose source is absent are
+left out with a line that names the stage; scores must be there.
 """
 
 from __future__ import annotations
@@ -13,13 +14,22 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
+
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log, parser, run_step
 from zipperasr.languages import LanguageTable
-from zipperasr.report.collect import find_decodings, find_trainings
+from zipperasr.report.claims.page import any_tested, claims_page
+from zipperasr.report.claims.scored import Scored
+from zipperasr.report.claims.twelve import all_claims
+from zipperasr.report.claims.verdict import Claim
+from zipperasr.report.collect import Training, find_decodings, find_trainings
+from zipperasr.report.costs import encoder_parameters
 from zipperasr.report.draw import draw_all
+from zipperasr.report.figures.lid import read_cosines
 from zipperasr.report.groups import load_groups
-from zipperasr.report.page import Sources, benchmark_page, results_page
+from zipperasr.report.page import CLAIMS, SCORES, Sources, benchmark_page, results_page
+from zipperasr.report.tables import all_scores
 
 
 def report(options: argparse.Namespace) -> None:
@@ -29,13 +39,25 @@ def report(options: argparse.Namespace) -> None:
     decodings = find_decodings(options.exp)
     trainings = find_trainings(options.exp)
     log(f"{len(decodings)} decodings and {len(trainings)} trainings found below {options.exp}")
-    drawn = draw_all(options.exp, decodings, trainings, groups, languages)
+    drawn = draw_all(options.exp, decodings, trainings, groups, languages, options.figures)
     figures = {title: os.path.relpath(path, options.out.parent) for title, path in drawn.items()}
+    claims = _claims(options.exp, Scored(decodings, trainings, groups, languages), trainings)
     sources = Sources(*(getattr(options, field.name) for field in fields(Sources)))
-    _write(options.out, results_page(decodings, trainings, groups, languages, figures, sources))
+    _write(options.out, results_page(decodings, trainings, groups, languages, figures, claims, sources))
+    _write(options.out.with_name(SCORES), all_scores(decodings))
+    if claims:
+        _write(options.out.with_name(CLAIMS), claims_page(claims))
     if options.benchmark_out:
         _write(options.benchmark_out, benchmark_page(sources))
-    log(f"written: {options.out}, {len(drawn)} figures in {options.exp / 'figures'}")
+    log(f"written: {options.out}, {len(drawn)} figures")
+
+
+def _claims(exp: Path, scored: Scored, trainings: Sequence[Training]) -> list[Claim]:
+    """The paper's claims, or none where no two systems can be compared."""
+    cosines = exp / "lid" / "cosine_token.tsv"
+    codes, values = read_cosines(cosines) if cosines.is_file() else ([], np.zeros((0, 0)))
+    claims = list(all_claims(scored, codes, values, encoder_parameters(trainings)))
+    return claims if any_tested(claims) else []
 
 
 def _write(path: Path, text: str) -> None:
@@ -53,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--datasets", type=Path, default=Path("conf/datasets.tsv"), help="the data set table")
     options.add_argument("--corpora", type=Path, default=Path("conf/mini/corpora.yaml"), help="names the lists' root")
     options.add_argument("--out", type=Path, default=Path("RESULTS.md"), help="the page to write")
+    options.add_argument("--figures", type=Path, help="the figures' directory [figures below --exp]")
     options.add_argument("--benchmark_out", type=Path, help="also write the table of stage times here")
     options.add_argument("--command", default="", help="the command line to name in the page")
     return run_step(report, options.parse_args(argv), "report")

@@ -8,7 +8,8 @@ of one system are one row: their mean and standard deviation.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, fields
 from statistics import fmean, stdev
 
 from zipperasr.languages import LanguageTable
@@ -62,8 +63,17 @@ def overview(decodings: Sequence[Decoding], groups: Groups, languages: LanguageT
     return table(header, rows, len(LABELS))
 
 
-def group_table(decodings: Sequence[Decoding], group: str, groups: Groups, languages: LanguageTable) -> str:
-    """Systems by test sets of one group, the mean over its languages last; empty if none of it was decoded."""
+def group_table(
+    decodings: Sequence[Decoding],
+    group: str,
+    groups: Groups,
+    languages: LanguageTable,
+    published: Mapping[tuple[str, str, str], float] | None = None,
+) -> str:
+    """Systems by test sets of one group, the mean over its languages last; empty if none of it was decoded.
+
+    published: figures to show in brackets, by label, encoder regime and test set.
+    """
     codes = groups.codes(group)
     scores_of = functools.partial(_group_scores, group=group, groups=groups, languages=languages)
     sets = {score.set: score for decoding in decodings for score in scores_of(decoding)}
@@ -71,14 +81,31 @@ def group_table(decodings: Sequence[Decoding], group: str, groups: Groups, langu
     if not columns:
         return ""
     header = [*LABELS, *(_set_label(score, groups, columns) for score in columns), f"mean of {len(codes)}"]
+    averages = {} if group == "source" else _averages(columns)
+    for language, last in reversed(averages.items()):
+        header.insert(len(LABELS) + last + 1, f"{language} average")
     rows = []
     for runs in by_system(decodings):
         rates = [{score.set: score.rate for score in scores_of(run)} for run in runs]
-        if any(rates):
-            cells = [over_seeds([rate.get(column.set) for rate in rates]) for column in columns]
-            mean = over_seeds([mean_rate(run, group, groups, languages) for run in runs])
-            rows.append([*_system_labels(runs), *cells, mean])
+        if not any(rates):
+            continue
+        cells = [over_seeds([rate.get(column.set) for rate in rates]) for column in columns]
+        for place, column in enumerate(columns):
+            figure = (published or {}).get((runs[0].model.label, runs[0].regime, column.set))
+            cells[place] += f" ({percent(figure)})" if figure is not None else ""
+        by_language = [rate_by_language(run, group, groups, languages) for run in runs]
+        for language, last in reversed(averages.items()):
+            cells.insert(last + 1, over_seeds([rate.get(language) for rate in by_language]))
+        rows.append([*_system_labels(runs), *cells, over_seeds([group_mean(rate, codes) for rate in by_language])])
     return table(header, rows, len(LABELS))
+
+
+def _averages(columns: Sequence[SetScore]) -> dict[str, int]:
+    """{language with several test sets: place of its last column}."""
+    places: dict[str, list[int]] = {}
+    for place, column in enumerate(columns):
+        places.setdefault(column.language, []).append(place)
+    return {language: found[-1] for language, found in places.items() if len(found) > 1}
 
 
 def _group_scores(decoding: Decoding, group: str, groups: Groups, languages: LanguageTable) -> list[SetScore]:
@@ -88,16 +115,23 @@ def _group_scores(decoding: Decoding, group: str, groups: Groups, languages: Lan
 def marks_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
     """Test sets scored both with and without combining marks; empty if there is none."""
     rows = []
-    for decoding in decodings:
-        usual = {score.set: score for score in main_scores(decoding, languages)}
-        for score in decoding.scores:
-            if score.normaliser == "whisper_marks" and score is not usual.get(score.set):
-                without = usual[score.set]
-                units = f"{without.ref_units} / {score.ref_units}"
-                cells = [score.set, score.unit.upper(), percent(without.rate), percent(score.rate), units]
-                rows.append([*_labels(decoding), *cells])
+    for runs in by_system(decodings):
+        usual = [{score.set: score for score in main_scores(run, languages)} for run in runs]
+        for score in runs[0].scores:
+            without = usual[0].get(score.set)
+            if score.normaliser != "whisper_marks" or score is without:
+                continue
+            marked = [_find(run, score.set, "whisper_marks") for run in runs]
+            deleted = over_seeds([found[score.set].rate if score.set in found else None for found in usual])
+            kept = over_seeds([found.rate if found else None for found in marked])
+            units = f"{without.ref_units} / {score.ref_units}"
+            rows.append([*_system_labels(runs), score.set, score.unit.upper(), deleted, kept, units])
     header = [*LABELS, "test set", "unit", "`whisper`, %", "`whisper_marks`, %", "reference units"]
     return table(header, rows, len(LABELS) + 2) if rows else ""
+
+
+def _find(decoding: Decoding, name: str, normaliser: str) -> SetScore | None:
+    return next((s for s in decoding.scores if (s.set, s.normaliser) == (name, normaliser)), None)
 
 
 def counts_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
@@ -112,6 +146,16 @@ def counts_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str
             cells = [s.set, s.unit.upper(), s.normaliser, *map(str, counts), percent(s.rate), *listed]
             rows.append([*_labels(decoding), *cells])
     return table(header, rows, len(LABELS) + 3)
+
+
+def all_scores(decodings: Sequence[Decoding]) -> str:
+    """Every score of every decoding, tab separated: what the tables are made of."""
+    names = [field.name for field in fields(SetScore)]
+    lines = ["\t".join(["model", "decoding", *names])]
+    for decoding in decodings:
+        for score in decoding.scores:
+            lines.append("\t".join([decoding.model.directory.name, decoding.directory.name, *map(str, astuple(score))]))
+    return "\n".join(lines) + "\n"
 
 
 def _labels(decoding: Decoding) -> list[str]:

@@ -1,0 +1,77 @@
+"""Intervals hold what they promise: the right width where it is known, and the truth in 95 of 100 cases."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from zipperasr.report.claims.resampling import RESAMPLINGS, estimate, replicated_rates, utterance_weights
+
+
+def write_audit(path, operations):
+    path.parent.mkdir(parents=True)
+    lines = [json.dumps({"id": f"u{number:03d}", "operations": ops}) for number, ops in enumerate(operations)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_first_value_is_the_error_rate_and_the_spread_is_the_binomial_one(tmp_path):
+    """200 utterances of one word, a quarter of them wrong; the inserted word is an error and no reference unit."""
+    audit = write_audit(tmp_path / "test_x" / "score_wer" / "audit.jsonl", ["S"] * 49 + ["CI"] + ["C"] * 150)
+    rates = replicated_rates(audit)
+    assert rates.shape == (1 + RESAMPLINGS,)
+    assert rates[0] == pytest.approx(25.0)
+    assert rates[1:].std() == pytest.approx(100 * np.sqrt(0.25 * 0.75 / 200), rel=0.1)
+
+
+def test_a_test_set_is_resampled_alike_for_every_system(tmp_path):
+    """Two systems that differ by one error in each utterance differ by as much in every resampling."""
+    one, other = (
+        replicated_rates(write_audit(tmp_path / name / "test_x" / "score_wer" / "audit.jsonl", operations))
+        for name, operations in (("a", ["CCCC", "SCCC"] * 20), ("b", ["SCCC", "SSCC"] * 20))
+    )
+    np.testing.assert_allclose(other - one, 25.0)
+
+
+def test_a_broken_audit_names_its_line(tmp_path):
+    audit = write_audit(tmp_path / "test_x" / "score_wer" / "audit.jsonl", ["C"])
+    with audit.open("a", encoding="utf-8") as stream:
+        stream.write('{"id": "u2"}\n')
+    with pytest.raises(ValueError, match=r"audit\.jsonl:2: .*rerun stage 8"):
+        replicated_rates(audit)
+
+
+def test_weights_draw_as_many_utterances_as_there_are():
+    weights = utterance_weights("test_y", 30)
+    assert (weights[0] == 1).all() and (weights.sum(1) == 30).all()
+    assert weights[1:].mean() == pytest.approx(1.0)
+
+
+def test_seeds_alone_give_students_interval():
+    values = [1.0, 2.5, 1.7]
+    found = estimate([np.array([value]) for value in values])
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert found.value == pytest.approx(np.mean(values)) and found.seeds == 3
+
+
+def test_utterances_alone_give_the_normal_interval():
+    drawn = np.random.default_rng(0).normal(3.0, 2.0, 50_000)
+    found = estimate([np.concatenate([[3.0], drawn])])
+    assert (found.low, found.high) == pytest.approx((3 - 1.96 * 2, 3 + 1.96 * 2), abs=0.05)
+
+
+@pytest.mark.parametrize(("seed_sd", "utterance_sd"), [(1.0, 0.1), (1.0, 1.0), (0.2, 1.0)])
+def test_the_truth_lies_inside_in_about_95_of_100_experiments(seed_sd, utterance_sd):
+    """An experiment: three seeds, each its own offset, all on the same 100 utterances. Resampled as stage 9 does."""
+    generator, inside, experiments = np.random.default_rng(1), 0, 600
+    weights = utterance_weights("test_coverage", 100)[: 1 + 200] / 100
+    for _ in range(experiments):
+        utterances = generator.normal(0, 10 * utterance_sd, 100)  # their mean has utterance_sd
+        by_seed = [weights @ utterances + offset for offset in generator.normal(0, seed_sd, 3)]
+        found = estimate(by_seed)
+        inside += found.low <= 0.0 <= found.high
+    assert 0.92 <= inside / experiments <= 0.985

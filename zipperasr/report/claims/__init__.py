@@ -1,0 +1,1 @@
+"""The paper's twelve claims: estimates, intervals over seeds and utterances, verdicts."""
