@@ -1,4 +1,4 @@
-"""LoRA variants by name. A new variant is one file and one line here."""
+"""LoRA variants by name, in the order of the paper's tables. A new variant is one file and one line here."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from zipperasr.lora.zipper_soft import ZipperSoft
 from zipperasr.lora.zipper_static import ZipperStatic
 
 VARIANTS: dict[str, type[LoraLinear]] = {
-    "flylora": FlyLora,
-    "independent": Independent,
     "vanilla": Vanilla,
+    "independent": Independent,
+    "flylora": FlyLora,
+    "zipper_static": ZipperStatic,
     "zipper_hard": ZipperHard,
     "zipper_soft": ZipperSoft,
-    "zipper_static": ZipperStatic,
 }
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zipperasr.lora import VARIANTS
 from zipperasr.score.scores_table import SetScore, read_scores
 
 _MODEL = re.compile(r"(?P<phase>align|sft)_?(?P<label>.*?)_?(?P<regime>chunked|full)(?P<rest>_.*)?")
@@ -172,6 +173,9 @@ def _speed(decode_dir: Path) -> float | None:
     return sum(record["audio_s"] for record in records if record) / spent_s if spent_s else None
 
 
-def _order(model: Model) -> tuple[int, str, str, str, int]:
+def _order(model: Model) -> tuple:
+    """Alignments first; systems as the registry has them, each before those made from it by a tag."""
     phases = {"align": 0, "sft": 1}
-    return (phases.get(model.phase, 2), model.regime, model.setting, model.label, model.seed or 0)
+    variant, _, tag = model.label.partition(" ")
+    place = list(VARIANTS).index(variant) if variant in VARIANTS else len(VARIANTS)
+    return (phases.get(model.phase, 2), model.regime, model.setting, place, variant, tag, model.seed or 0)

@@ -14,6 +14,7 @@ import numpy as np
 from zipperasr.report.collect import Training
 from zipperasr.report.figures.style import colour, figure
 
+MOST_WITH_TRAIN = 3  # trainings of a panel: of more, only the dev losses can be told apart
 PANELS = {"align": "Stage 1: alignment", "sft": "Stage 2: supervised fine-tuning", "other": "Other runs"}
 
 
@@ -27,7 +28,7 @@ def draw_loss(path: Path, trainings: Sequence[Training]) -> bool:
         for axis, phase in zip(axes, phases, strict=True):
             members = [training for training in trainings if training.model.phase == phase and training.train]
             for training in members:
-                _draw_one(axis, training, colour(labels.index(training.model.label)))
+                _draw_one(axis, training, colour(labels.index(training.model.label)), len(members) <= MOST_WITH_TRAIN)
             axis.set_title(PANELS[phase])
             axis.set_xlabel("optimiser step")
             axis.set_ylabel("cross-entropy per label token, nat")
@@ -36,13 +37,14 @@ def draw_loss(path: Path, trainings: Sequence[Training]) -> bool:
     return True
 
 
-def _draw_one(axis, training: Training, line_colour: str) -> None:
+def _draw_one(axis, training: Training, line_colour: str, with_train: bool) -> None:
     name = f"{training.model.label} ({training.model.regime})".replace(" ()", "")
     steps, losses = _curve(training.train)
     window = max(1, len(losses) // 50)
     smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
     style = {"color": line_colour, "linestyle": "--" if training.model.regime == "full" else "-"}
-    axis.plot(steps[window - 1 :], smooth, linewidth=0.9, alpha=0.55, label=f"{name}, train", **style)
+    if with_train or not training.dev:
+        axis.plot(steps[window - 1 :], smooth, linewidth=0.9, alpha=0.55, label=f"{name}, train", **style)
     if training.dev:
         axis.plot(*_curve(training.dev), linewidth=1.6, marker="o", markersize=4, label=f"{name}, dev", **style)
 
