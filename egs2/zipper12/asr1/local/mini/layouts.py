@@ -233,6 +233,8 @@ def _recordings(records: list[Record], extra: dict, segment_extra: dict | None =
         audio = audios.setdefault(row.audio, {"aid": row.speaker, "path": row.audio, **extra, "segments": []})
         times = {"begin_time": round(row.start_s, 3), "end_time": round(row.end_s, 3)}
         audio["segments"].append({"sid": row.id, **times, **(segment_extra or {}), "text": row.text})
+    for audio in audios.values():
+        audio["duration"] = audio["segments"][-1]["end_time"]  # a recording ends with its last utterance
     return list(audios.values())
 
 
