@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from zipperasr.data.manifest import Manifest
-from zipperasr.data.packing import best_fit, fill, global_batches, pack_epoch
+from zipperasr.data.packing import fill, global_batches, pack_epoch
 
 MAX = 2048
 
@@ -60,7 +60,7 @@ def test_packs_mix_the_sets_of_a_language(manifests):
 
 
 def test_the_same_seed_and_epoch_give_the_same_packs(manifests):
-    assert pack_epoch(manifests, MAX, 1, 4) == pack_epoch(manifests, MAX, 1, 4)
+    assert list(pack_epoch(manifests, MAX, 1, 4)) == list(pack_epoch(manifests, MAX, 1, 4))
 
 
 @pytest.mark.parametrize("other", [(1, 1), (2, 0)])
@@ -80,34 +80,24 @@ def test_utterances_beyond_the_maximum_are_left_out(manifests):
     assert all(manifests[m].positions[row] <= 200 for m, row in rows)
 
 
-def test_packs_of_a_realistic_set_are_at_least_97_percent_full():
+def test_packs_of_a_realistic_set_are_at_least_99_percent_full():
     packs = pack_epoch([manifest("x", {"de": 6000, "es": 3000})], MAX, 0, 0)
-    assert fill(packs, MAX) >= 0.97
-    assert fill([], MAX) == 0.0
+    assert fill(packs, MAX) >= 0.99
+    assert fill(packs[:0], MAX) == 0.0
 
 
-def test_best_fit_takes_the_tightest_open_bin():
-    assert best_fit(np.array([6, 5, 4, 3]), 10) == [[0, 2], [1, 3]]
-    assert best_fit(np.array([10, 10]), 10) == [[0], [1]]
+def test_no_utterance_fits_no_pack():
+    assert len(pack_epoch([manifest("x", {"de": 3})], 5, 0, 0)) == 0
 
 
-def test_best_fit_never_overfills_and_loses_nothing():
-    sizes = np.random.default_rng(0).integers(1, 51, 400)
-    bins = best_fit(sizes, 50)
-    assert sorted(index for members in bins for index in members) == list(range(400))
-    assert max(sizes[members].sum() for members in bins) <= 50
+def test_global_batches_are_whole_and_the_last_is_filled_from_the_front():
+    assert global_batches(10, 4).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
+    assert global_batches(8, 4).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
-def test_global_batches_are_whole_and_the_last_is_filled_from_the_front(manifests):
-    packs = pack_epoch(manifests, MAX, 1, 0)[:10]
-    batches = global_batches(packs, 4)
-    assert [len(batch) for batch in batches] == [4, 4, 4]
-    assert [pack for batch in batches for pack in batch] == [*packs, *packs[:2]]
-
-
-def test_fewer_packs_than_a_global_batch_takes_is_an_error(manifests):
+def test_fewer_packs_than_a_global_batch_takes_is_an_error():
     with pytest.raises(ValueError, match="3 packs of training data do not fill one global batch of 4; lower"):
-        global_batches(pack_epoch(manifests, MAX, 1, 0)[:3], 4)
+        global_batches(3, 4)
 
 
 @pytest.mark.parametrize(("exponent", "wanted"), [(1.0, (90, 10)), (0.5, (75, 25)), (0.0, (50, 50))])
@@ -118,7 +108,7 @@ def test_languages_are_drawn_by_their_share_to_a_power(exponent, wanted):
     assert (drawn["de"], drawn["es"]) == wanted
     spanish = Counter(place for pack in packs if pack.language == "es" for place in pack.rows)
     assert len(spanish) == 10 and max(spanish.values()) - min(spanish.values()) <= 1
-    assert packs == pack_epoch(data, MAX, 1, 0, exponent)
+    assert list(packs) == list(pack_epoch(data, MAX, 1, 0, exponent))
     if exponent < 1:
         first, second = (
             {place for pack in pack_epoch(data, MAX, 1, e, exponent) for place in pack.rows} for e in (0, 1)

@@ -226,6 +226,7 @@ def test_full_scale_names_everything_that_is_missing(
 def by_lhotse(corpus: str, language: str, split: str, root: Path, out: Path):
     """Supervisions of lhotse's own recipe, by utterance id."""
     from lhotse import recipes  # seconds to import
+
     if corpus == "mls":
         folder = language_directory(root, language)
         beside = out / folder.name  # the recipe reads all languages and splits that it finds

@@ -31,7 +31,7 @@ SETS = {
     "train_x_ja": ("train", "align", "ja", 6),
     "dev_x_es": ("dev", "align", "es", 2),
     "test_x_es": ("test", "align", "es", 2),
-    "train_y_de": ("train", "sft", "de", 8),
+    "train_y_de": ("train", "sft", "de", 12),
     "train_y_es": ("train", "sft", "es", 5),
     "dev_y_de": ("dev", "sft", "de", 2),
     "dev_y_es": ("dev", "sft", "es", 2),

@@ -17,7 +17,7 @@ from zipperasr.data.audio import load_audio
 from zipperasr.data.batches import Example, PackedBatch, collate
 from zipperasr.data.features import log_mel
 from zipperasr.data.manifest import Manifest
-from zipperasr.data.packing import Pack, global_batches, pack_epoch
+from zipperasr.data.packing import Pack, Packs, global_batches, pack_epoch
 from zipperasr.languages import LanguageTable
 from zipperasr.model.prompt import prompt_ids, transcript_ids
 
@@ -48,11 +48,34 @@ class ExampleReader:
         )
 
 
+class Batches(Sequence[list[Pack]]):
+    """The global batches of some epochs; the packs of a batch are made when it is asked for."""
+
+    def __init__(self, epochs: Sequence[Packs], packs_per_batch: int):
+        self._epochs = epochs
+        self._chosen = [global_batches(len(packs), packs_per_batch) for packs in epochs]
+        self.per_epoch = tuple(map(len, self._chosen))
+
+    def __len__(self) -> int:
+        return sum(self.per_epoch)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        epoch = 0
+        while index >= self.per_epoch[epoch]:
+            index -= self.per_epoch[epoch]
+            epoch += 1
+        return [self._epochs[epoch][place] for place in self._chosen[epoch][index]]
+
+
 @dataclass(frozen=True)
 class TrainingPlan:
     """All global batches of a training, epoch after epoch."""
 
-    batches: tuple[tuple[Pack, ...], ...]
+    batches: Sequence[list[Pack]]
     steps_per_epoch: tuple[int, ...]
 
     @classmethod
@@ -65,12 +88,9 @@ class TrainingPlan:
         seed: int,
         language_sampling: float = 1.0,
     ) -> TrainingPlan:
-        epochs_packs = [pack_epoch(manifests, max_positions, seed, n, language_sampling) for n in range(epochs)]
-        per_epoch = [global_batches(packs, packs_per_step) for packs in epochs_packs]
-        return cls(
-            batches=tuple(tuple(batch) for batches in per_epoch for batch in batches),
-            steps_per_epoch=tuple(len(batches) for batches in per_epoch),
-        )
+        packs = [pack_epoch(manifests, max_positions, seed, n, language_sampling) for n in range(epochs)]
+        batches = Batches(packs, packs_per_step)
+        return cls(batches, batches.per_epoch)
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -71,7 +71,14 @@ class Manifest:
         return self.table["repeat"].to_numpy()
 
     @cached_property
+    def language_codes(self) -> tuple[list[str], np.ndarray]:
+        """The set's languages, and for each row its place among them."""
+        column = self.table["language"].combine_chunks().dictionary_encode()
+        return column.dictionary.to_pylist(), column.indices.to_numpy()
+
+    @property
     def languages(self) -> np.ndarray:
+        """(rows,) of str: for small sets."""
         return self.table["language"].to_numpy()
 
     def row(self, index: int) -> dict:
@@ -147,7 +154,7 @@ def packing_report(manifests: list[Manifest], max_positions: int) -> dict:
     too_long = sum(int((manifest.positions > max_positions).sum()) for manifest in manifests)
     return {
         "packs": len(packs),
-        "utterances": sum(len(pack.rows) for pack in packs),
+        "utterances": int(packs.num_utts.sum()),
         "fill": round(fill(packs, max_positions), 4),
         "max_positions": max_positions,
         "too_long": too_long,

@@ -1,13 +1,12 @@
 """Packs of one language, and the global batches of an epoch.
 
-In: manifests. Out: lists of packs, a pure function of (seed, epoch): every rank computes the same plan, and a
-resumed run needs no stored position. Best fit, longest first, within a shuffled window: nearly full packs that
-still differ from epoch to epoch.
+In: manifests. Out: packs, a pure function of (seed, epoch): every rank computes the same plan, and a resumed run needs
+no stored position. Utterances are packed within a shuffled window, so that packs differ from epoch to epoch. An epoch
+is held as arrays, some 15 bytes an utterance; a Pack is made when it is asked for.
 """
 
 from __future__ import annotations
 
-import bisect
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zipperasr.data.bins import best_fit, complete_bins
+
 if TYPE_CHECKING:
     from zipperasr.data.manifest import Manifest
 
 WINDOW = 4096  # utterances that are packed together
+CARRY_PACKS = 4  # what fills about so many packs goes from one window into the next
 
 
 @dataclass(frozen=True)
@@ -32,27 +34,57 @@ class Pack:
     num_samples: int
 
 
+@dataclass(frozen=True, eq=False)
+class Packs(Sequence[Pack]):
+    """The packs of an epoch as arrays; indexing by an integer makes a Pack, by a slice or array chooses packs."""
+
+    codes: tuple[str, ...]
+    manifest: np.ndarray  # (utterances,) of all packs, end to end
+    row: np.ndarray  # (utterances,)
+    language: np.ndarray  # (packs,) index into codes; so are the others by pack
+    start: np.ndarray  # the pack's first utterance
+    num_utts: np.ndarray
+    positions: np.ndarray
+    num_tokens: np.ndarray
+    num_samples: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, index):
+        if not isinstance(index, int | np.integer):
+            by_pack = (self.language, self.start, self.num_utts, self.positions, self.num_tokens, self.num_samples)
+            return Packs(self.codes, self.manifest, self.row, *(values[index] for values in by_pack))
+        mine = slice(self.start[index], self.start[index] + self.num_utts[index])
+        return Pack(
+            language=self.codes[self.language[index]],
+            rows=tuple(zip(self.manifest[mine].tolist(), self.row[mine].tolist(), strict=True)),
+            positions=int(self.positions[index]),
+            num_tokens=int(self.num_tokens[index]),
+            num_samples=int(self.num_samples[index]),
+        )
+
+
 def pack_epoch(
     manifests: Sequence[Manifest], max_positions: int, seed: int, epoch: int, language_sampling: float = 1.0
-) -> list[Pack]:
+) -> Packs:
     """All packs of an epoch in random order. An utterance enters as often as its list repeats it.
 
     language_sampling: as in `resampled`. Utterances longer than max_positions are left out.
     """
     rng = random.Random(f"pack {seed} {epoch}")
-    packs = []
     by_language = _by_language(manifests, max_positions)
     if language_sampling != 1.0:
         by_language = resampled(by_language, language_sampling, np.random.default_rng([seed, epoch]))
-    for language, items in sorted(by_language.items()):
-        order = np.random.default_rng(rng.getrandbits(64)).permutation(len(items))
-        for start in range(0, len(items), WINDOW):
-            window = items[order[start : start + WINDOW]]
-            packs += [
-                _make_pack(language, manifests, window[members]) for members in best_fit(window[:, 2], max_positions)
-            ]
-    rng.shuffle(packs)
-    return packs
+    items, lengths, languages = [], [], []
+    for number, (_, mine) in enumerate(sorted(by_language.items())):
+        order = np.random.default_rng(rng.getrandbits(64)).permutation(len(mine))
+        chosen, sizes = _pack_language(mine[order], max_positions)
+        items.append(chosen)
+        lengths.append(sizes)
+        languages.append(np.full(len(sizes), number, dtype=np.int16))
+    packs = _as_arrays(tuple(sorted(by_language)), manifests, items, lengths, languages)
+    return packs[np.random.default_rng(rng.getrandbits(64)).permutation(len(packs))]
 
 
 def resampled(by_language: dict[str, np.ndarray], exponent: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -71,64 +103,80 @@ def resampled(by_language: dict[str, np.ndarray], exponent: float, rng: np.rando
     return drawn
 
 
-def best_fit(sizes: np.ndarray, capacity: int) -> list[list[int]]:
-    """Best-fit decreasing: indices of `sizes` by bin. sizes: (n,), none above capacity."""
-    bins: list[list[int]] = []
-    open_bins: list[tuple[int, int]] = []  # (room left, bin), sorted
-    for index in np.argsort(-sizes, kind="stable").tolist():
-        size = int(sizes[index])
-        place = bisect.bisect_left(open_bins, (size, 0))
-        if place < len(open_bins):
-            room, number = open_bins.pop(place)
-        else:
-            room, number = capacity, len(bins)
-            bins.append([])
-        bins[number].append(index)
-        if room > size:
-            bisect.insort(open_bins, (room - size, number))
-    return bins
+def global_batches(num_packs: int, packs_per_batch: int) -> np.ndarray:
+    """Indices of the packs of each batch: (batches, packs_per_batch), in order.
 
-
-def global_batches(packs: Sequence[Pack], packs_per_batch: int) -> list[list[Pack]]:
-    """Consecutive groups of packs_per_batch. The last one is filled up with packs from the front of the epoch.
-
-    Raises ValueError if there are fewer packs than one batch takes.
+    The last batch is filled up from the front of the epoch. Raises ValueError if there are fewer packs than one batch
+    takes.
     """
-    if len(packs) < packs_per_batch:
+    if num_packs < packs_per_batch:
         raise ValueError(
-            f"{len(packs)} packs of training data do not fill one global batch of {packs_per_batch}; "
+            f"{num_packs} packs of training data do not fill one global batch of {packs_per_batch}; "
             "lower packs_per_batch, accumulation or the number of processes"
         )
-    missing = -len(packs) % packs_per_batch
-    packs = [*packs, *packs[:missing]]
-    return [packs[start : start + packs_per_batch] for start in range(0, len(packs), packs_per_batch)]
+    return (np.arange(num_packs + -num_packs % packs_per_batch) % num_packs).reshape(-1, packs_per_batch)
 
 
-def fill(packs: Sequence[Pack], max_positions: int) -> float:
+def fill(packs: Packs, max_positions: int) -> float:
     """Share of all packed positions that hold something."""
-    return sum(pack.positions for pack in packs) / (len(packs) * max_positions) if packs else 0.0
+    return float(packs.positions.sum()) / (len(packs) * max_positions) if len(packs) else 0.0
 
 
 def _by_language(manifests: Sequence[Manifest], max_positions: int) -> dict[str, np.ndarray]:
-    """language -> (n, 3): manifest, row, positions."""
+    """language -> (n, 3) int32: manifest, row, positions."""
     found: dict[str, list[np.ndarray]] = {}
     for number, manifest in enumerate(manifests):
-        rows = np.repeat(np.arange(len(manifest)), manifest.repeat)
+        rows = np.repeat(np.arange(len(manifest), dtype=np.int32), manifest.repeat)
         rows = rows[manifest.positions[rows] <= max_positions]
-        languages = manifest.languages[rows]
-        for language in np.unique(languages):
-            mine = rows[languages == language]
-            items = np.stack([np.full_like(mine, number), mine, manifest.positions[mine].astype(mine.dtype)], axis=1)
-            found.setdefault(str(language), []).append(items)
+        codes, of_row = manifest.language_codes
+        for place, language in enumerate(codes):
+            mine = rows if len(codes) == 1 else rows[of_row[rows] == place]
+            if len(mine):
+                items = [np.full_like(mine, number), mine, manifest.positions[mine].astype(np.int32)]
+                found.setdefault(language, []).append(np.stack(items, axis=1))
     return {language: np.concatenate(parts) for language, parts in found.items()}
 
 
-def _make_pack(language: str, manifests: Sequence[Manifest], items: np.ndarray) -> Pack:
-    rows = tuple((int(number), int(row)) for number, row, _ in items)
-    return Pack(
-        language=language,
-        rows=rows,
-        positions=int(items[:, 2].sum()),
-        num_tokens=sum(int(manifests[number].num_tokens[row]) for number, row in rows),
-        num_samples=sum(int(manifests[number].num_samples[row]) for number, row in rows),
+def _pack_language(items: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
+    """items: (n, 3) as of `_by_language`, shuffled. Returns them in the order of their packs, and the packs' sizes."""
+    ordered, lengths = [], []
+    rest = items[:0]
+
+    def close(window: np.ndarray, bins: list[list[int]]) -> None:
+        ordered.append(window[[index for members in bins for index in members]])
+        lengths.extend(map(len, bins))
+
+    for start in range(0, len(items), WINDOW):
+        window = np.concatenate([rest, items[start : start + WINDOW]])
+        bins, left = complete_bins(window[:, 2], capacity, CARRY_PACKS * capacity)
+        close(window, bins)
+        rest = window[left]
+    close(rest, best_fit(rest[:, 2], capacity))
+    return np.concatenate(ordered), np.array(lengths, dtype=np.int32)
+
+
+def _as_arrays(codes, manifests, items: list, lengths: list, languages: list) -> Packs:
+    if not items:
+        items, lengths, languages = [np.zeros((0, 3), np.int32)], [np.zeros(0, np.int32)], [np.zeros(0, np.int16)]
+    number, row, positions = np.concatenate(items).T
+    count = np.concatenate(lengths)
+    start = np.concatenate([[0], np.cumsum(count)[:-1]]) if len(count) else np.zeros(0, dtype=np.int64)
+
+    def of_packs(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values, start) if len(start) else values
+
+    tokens, samples = (np.empty(len(row), dtype=np.int64) for _ in range(2))
+    for place, manifest in enumerate(manifests):
+        mine = number == place
+        tokens[mine], samples[mine] = manifest.num_tokens[row[mine]], manifest.num_samples[row[mine]]
+    return Packs(
+        codes=tuple(codes),
+        manifest=number.astype(np.int16),
+        row=row.copy(),
+        language=np.concatenate(languages),
+        start=start,
+        num_utts=count,
+        positions=of_packs(positions.astype(np.int64)),
+        num_tokens=of_packs(tokens),
+        num_samples=of_packs(samples),
     )

@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> None:
     packs = config.packs_per_batch * config.accumulation * world_size
     plan = TrainingPlan.make(train, max_positions, packs, config.epochs, options.seed, config.language_sampling)
     dev_packs = pack_epoch(dev, max_positions, seed=0, epoch=0)
-    dev_batches = [dev_packs[index : index + 1] for index in range(rank, len(dev_packs), world_size)]
+    dev_batches = [[dev_packs[index]] for index in range(rank, len(dev_packs), world_size)]
     if rank == 0:
         _announce(model, plan, options)
     trainer = Trainer(
@@ -92,7 +92,7 @@ def _run(options: argparse.Namespace) -> None:
         optimiser,
         plan,
         MicroBatches(train, plan.batches, read, rank, world_size, config.accumulation),
-        MicroBatches(dev, dev_batches, read) if dev_packs else None,
+        MicroBatches(dev, dev_batches, read) if len(dev_packs) else None,
         sorted({pack.language for pack in dev_packs}),
         config,
         experiment.model,
