@@ -13,7 +13,7 @@ def test_chapters_of_a_split_are_read_in_order(tmp_path: Path):
 
     assert [utterance.id for utterance in utterances] == ["19-227-0000", "19-227-0001", "84-121123-0001"]
     assert utterances[0].speaker == "19" and utterances[0].text == "SOME WORDS OF IT"
-    assert all(utterance.audio.is_file() for utterance in utterances)
+    assert all(Path(utterance.audio).is_file() for utterance in utterances)
 
 
 def test_root_may_be_the_unpacked_directory_itself(tmp_path: Path):

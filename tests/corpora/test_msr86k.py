@@ -17,7 +17,7 @@ def test_recordings_are_cut_into_segments(tmp_path: Path, capsys: pytest.Capture
 
     assert (first.id, first.speaker, first.text) == ("-abc_EFG123_S0", "-abc_EFG123", "text 0")
     assert (first.start_s, first.end_s, first.duration_s) == (0.5, 2.0, 1.5)
-    assert second.text == "normalised" and second.audio.is_file()
+    assert second.text == "normalised" and Path(second.audio).is_file()
     assert "metadata in the form of train.json" in capsys.readouterr().err
 
 
@@ -36,7 +36,7 @@ def test_line_per_utterance_forms_read_alike(tmp_path: Path, name: str):
     (utterance,) = read(tmp_path, "ru", "dev")
 
     assert (utterance.id, utterance.speaker, utterance.text) == ("v1_0", "v1", "да нет")
-    assert utterance.audio == tmp_path / "ru/dev/wav/v1_0.wav"
+    assert utterance.audio == str(tmp_path / "ru/dev/wav/v1_0.wav")
     assert utterance.duration_s == (None if name == "dev/text" else 1.25)
 
 
@@ -45,7 +45,7 @@ def test_kaldi_form_follows_its_wav_scp(tmp_path: Path):
     write_text(tmp_path / "ru/dev/text", "v1_0 да")
     write_text(tmp_path / "ru/dev/wav.scp", "v1_0 elsewhere/x.flac")
 
-    assert next(read(tmp_path, "ru", "dev")).audio.is_file()
+    assert Path(next(read(tmp_path, "ru", "dev")).audio).is_file()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_segments_of_a_subset_are_read(tmp_path: Path):
     (test,) = read(tmp_path, "zh", "test_net")
 
     assert (first.id, first.speaker, first.start_s, first.duration_s) == ("Y1_S0", "Y1", 1.0, 1.5)
-    assert test.audio == tmp_path / "audio/test_net/Y2.opus"
+    assert test.audio == str(tmp_path / "audio/test_net/Y2.opus")
     assert list(read(tmp_path, "zh", "dev")) == []
 
 

@@ -1,7 +1,6 @@
 """What becomes of one chunk of utterances, sound and broken."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import kaldiio
@@ -18,7 +17,7 @@ ENTRY = Entry("s-a", "s", "a.flac", "text", "de", 1.0)
 
 
 def entry_for(path: Path, **changes: object) -> Entry:
-    return replace(ENTRY, utt=f"s-{path.stem}", audio=str(path), **changes)
+    return ENTRY._replace(utt=f"s-{path.stem}", audio=str(path), **changes)
 
 
 def convert(tmp_path: Path, *entries: Entry, audio_format: str = "flac.ark"):
@@ -50,7 +49,7 @@ def test_espnet_reads_the_files_of_the_flac_format(tmp_path: Path):
 def test_segments_are_cut_from_one_open_file(tmp_path: Path):
     samples = write_noise(tmp_path / "long.flac", 4.0)[:, 0]
     times = [(2.5, 3.5), (0.5, 1.25)]
-    entries = [replace(ENTRY, utt=f"s-{n}", audio=str(tmp_path / "long.flac"), duration_s=end - start, start_s=start,
+    entries = [ENTRY._replace(utt=f"s-{n}", audio=str(tmp_path / "long.flac"), duration_s=end - start, start_s=start,
                        end_s=end) for n, (start, end) in enumerate(times)]  # fmt: skip
 
     result = convert(tmp_path, *entries)

@@ -58,7 +58,7 @@ def test_the_packing_report_says_fill_and_what_is_too_long(copy):
     report = json.loads((copy / "dump" / "manifest" / "packing.json").read_text())
     assert set(report) == {"align", "sft"}
     assert report["sft"]["too_long"] > 0
-    assert report["sft"]["utterances"] + report["sft"]["too_long"] == 13
+    assert report["sft"]["utterances"] + report["sft"]["too_long"] == 12 + 5
     assert 0 < report["sft"]["fill"] <= 1
 
 

@@ -1,5 +1,4 @@
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ ENTRY = Entry("s1-a", "s1", "x/a.flac", "guten tag", "de", 1.25)
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    write_data_dir(tmp_path / "set", [ENTRY, replace(ENTRY, utt="s2-b", speaker="s2")])
+    write_data_dir(tmp_path / "set", [ENTRY, ENTRY._replace(utt="s2-b", speaker="s2")])
     return tmp_path / "set"
 
 

@@ -67,7 +67,7 @@ def test_readers_find_every_planned_utterance(made: Path, tables: list[str]):
     for (corpus, language, split), count in planned.items():
         found = list(read_corpus(corpus, made / "downloads" / corpus, language, split))
         assert len(found) == count, (corpus, language, split)
-        assert all(utterance.audio.is_file() and utterance.text for utterance in found)
+        assert all(Path(utterance.audio).is_file() and utterance.text for utterance in found)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         raise ValueError(f"{table}:1: got columns {header[:12]}, which lack {', '.join(missing)}; {REMEDY}")
+    clips = folder / "clips"
     client_at, path_at, sentence_at = (header.index(column) for column in COLUMNS)
     for number, line in lines:
         where = f"{table}:{number}"
@@ -35,11 +36,12 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
         if len(cells) != len(header):
             raise ValueError(f"{where}: got {len(cells)} cells, wanted {len(header)} as in the header; {REMEDY}")
         clip = check_id(cells[path_at], where)
-        if not Path(clip).suffix:  # releases before 4 leave it out
-            clip += ".mp3"
+        stem, dot, _ = clip.rpartition(".")
+        if not dot:  # releases before 4 leave the suffix out
+            stem, clip = clip, f"{clip}.mp3"
         speaker = check_id(cells[client_at][:SPEAKER_CHARACTERS], f"{where}: client_id")
         yield Utterance(
-            Path(clip).stem, speaker, folder / "clips" / clip, cells[sentence_at], language,
+            stem, speaker, f"{clips}/{clip}", cells[sentence_at], language,
             duration_s=durations_s.get(clip),
         )  # fmt: skip
 

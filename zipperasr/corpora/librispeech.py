@@ -31,4 +31,4 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
             parts = check_id(utt_id, where).split("-")
             if not blank or len(parts) != 3:
                 raise ValueError(f"{where}: got {line[:60]!r}, wanted SPEAKER-CHAPTER-NUMBER and text; {REMEDY}")
-            yield Utterance(utt_id, parts[0], chapter.parent / f"{utt_id}.flac", text, language)
+            yield Utterance(utt_id, parts[0], f"{chapter.parent}/{utt_id}.flac", text, language)

@@ -33,9 +33,9 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
         parts = check_id(utt_id, where).split("_")
         if not tab or len(parts) != 3:
             raise ValueError(f"{where}: got {line[:60]!r}, wanted SPEAKER_BOOK_NUMBER<TAB>text; {REMEDY}")
-        stem = folder / "audio" / parts[0] / parts[1] / utt_id
+        stem = f"{folder}/audio/{parts[0]}/{parts[1]}/{utt_id}"
         suffix = suffix or _suffix(stem)
-        yield Utterance(utt_id, parts[0], stem.with_suffix(suffix), text, language, duration_s=durations_s.get(utt_id))
+        yield Utterance(utt_id, parts[0], stem + suffix, text, language, duration_s=durations_s.get(utt_id))
 
 
 def language_directory(root: Path, language: str) -> Path:
@@ -50,9 +50,9 @@ def language_directory(root: Path, language: str) -> Path:
     return found[0]
 
 
-def _suffix(stem: Path) -> str:
+def _suffix(stem: str) -> str:
     """One archive holds one codec, so the first utterance decides (a missing file is found in stage 1)."""
-    return next((suffix for suffix in SUFFIXES if stem.with_suffix(suffix).is_file()), SUFFIXES[0])
+    return next((suffix for suffix in SUFFIXES if Path(stem + suffix).is_file()), SUFFIXES[0])
 
 
 def _durations(segments: Path) -> dict[str, float]:

@@ -54,7 +54,7 @@ def _read_json(path: Path, folder: Path, language: str, split: str) -> Iterator[
             sid = check_id(str(segment.get("sid", "")), f"{path}: recording {aid}: sid")
             begin_s, end_s = segment_times(segment, f"{path}: segment {sid}")
             text = str(segment.get("text_tn") or segment.get("text") or "")
-            yield Utterance(sid, aid, audio, text, language, begin_s, end_s, end_s - begin_s)
+            yield Utterance(sid, aid, str(audio), text, language, begin_s, end_s, end_s - begin_s)
 
 
 def _read_jsonl(path: Path, folder: Path, language: str, split: str) -> Iterator[Utterance]:
@@ -112,7 +112,7 @@ def _utterance(fields: dict[str, Any], finder: _AudioFinder, language: str, wher
         duration_s = None if found["duration"] is None else float(found["duration"])
     except ValueError as error:
         raise ValueError(f"{where}: got duration {found['duration']!r}, wanted seconds") from error
-    return Utterance(utt_id, recording, audio, str(found["text"] or ""), language, duration_s=duration_s)
+    return Utterance(utt_id, recording, str(audio), str(found["text"] or ""), language, duration_s=duration_s)
 
 
 class _AudioFinder:

@@ -39,6 +39,6 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
             sid = check_id(str(segment.get("sid", "")), where)
             begin_s, end_s = segment_times(segment, f"{where}: segment {sid}")
             yield Utterance(
-                sid, check_id(aid, where), root / path, str(segment.get("text", "")), language,
+                sid, check_id(aid, where), f"{root}/{path}", str(segment.get("text", "")), language,
                 start_s=begin_s, end_s=end_s, duration_s=end_s - begin_s,
             )  # fmt: skip

@@ -29,7 +29,7 @@ UPPER_CASE_CORPORA = {"librispeech"}  # their case says nothing: written lower c
 
 def clean_text(text: str, corpus: str) -> str:
     """Unicode NFC, single blanks, and lower case where the corpus has only capitals. Not scoring normalisation."""
-    text = " ".join(unicodedata.normalize("NFC", text).split())
+    text = " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
     return text.lower() if corpus in UPPER_CASE_CORPORA else text
 
 
@@ -199,6 +199,6 @@ class SetBuilder:
 
 def _entry(utterance: Utterance, text: str, repeat: int) -> Entry:
     return Entry(
-        f"{utterance.speaker}-{utterance.id}", utterance.speaker, str(utterance.audio), text, utterance.lang_code,
+        f"{utterance.speaker}-{utterance.id}", utterance.speaker, utterance.audio, text, utterance.lang_code,
         utterance.duration_s or 0.0, repeat, utterance.start_s, utterance.end_s,
     )  # fmt: skip

@@ -48,7 +48,7 @@ Write = Callable[[str, np.ndarray], str]  # (utt, int16 samples) -> entry of wav
 def convert_chunk(chunk: Chunk) -> ChunkResult:
     """Convert the chunk, unless an earlier run did."""
     record = Path(chunk.base + ".json")
-    inputs = fingerprint(entries=[asdict(entry) for entry in chunk.entries], audio_format=chunk.audio_format)
+    inputs = fingerprint(entries=[entry._asdict() for entry in chunk.entries], audio_format=chunk.audio_format)
     if record.is_file():
         known = json.loads(record.read_text(encoding="utf-8"))
         if known["inputs"] == inputs:

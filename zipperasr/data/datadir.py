@@ -7,16 +7,16 @@ audio files hold several utterances, all in C order. An utterance id starts with
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from zipperasr.atomic import atomic_path
 from zipperasr.corpora.utterance import numbered_lines
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One utterance of a data directory."""
 
     utt: str  # SPEAKER-ORIGINAL_ID
@@ -74,7 +74,7 @@ def read_data_dir(directory: str | Path) -> list[Entry]:
 
 def write_data_dir(directory: str | Path, entries: Iterable[Entry]) -> None:
     """Write (or replace) a whole directory at once. Raises ValueError on a second id or unsortable speakers."""
-    rows = sorted(entries, key=lambda entry: entry.utt)
+    rows = sorted(entries, key=itemgetter(0))
     _check_sortable(rows, Path(directory))
     with atomic_path(directory) as temporary:
         temporary.mkdir()

@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from multiprocessing.pool import Pool
 from pathlib import Path
 
@@ -141,7 +140,7 @@ def _filter(
         if row.kind == "train" and not options.min_s <= seconds <= options.max_s:
             filtered.append((entry.utt, f"{seconds:.2f} s"))
         else:
-            kept.append(replace(entry, audio=audio, duration_s=seconds, start_s=None, end_s=None))
+            kept.append(entry._replace(audio=audio, duration_s=seconds, start_s=None, end_s=None))
     return kept, filtered
 
 

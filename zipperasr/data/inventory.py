@@ -91,7 +91,7 @@ def _problem(corpus: str, language: str, split: str, root: Path) -> str | None:
         first = next(iter(read_corpus(corpus, root, language, split)), None)
     except ValueError as error:
         return str(error)
-    if first is not None and not first.audio.is_file():
+    if first is not None and not Path(first.audio).is_file():
         return f"{first.audio}: no such audio file; unpack the corpus's audio"
     return None
 

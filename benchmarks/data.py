@@ -1,0 +1,249 @@
+"""Stage 1, manifests and packs at the size of the paper's corpora, beside ESPnet's text files of the same rows.
+
+In: nothing; rows are made up, in a temporary directory. Out: a section of RESULTS.md. Every figure comes from a process
+of its own, so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+from record import RESULTS, write_section
+
+from zipperasr.cli import parser, run_step
+from zipperasr.report.markdown import table
+
+RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "zipper12" / "asr1"
+MAX_POSITIONS = 2048
+UTTS_OF_A_SPEAKER = 200
+WORKERS = 4
+WORDS = ("und", "der", "die", "das", "nicht", "haus", "garten", "stunde", "wieder", "abend", "langsam", "gegangen")
+COLUMNS = "phase corpus language setting train_split train_hours dev_split test_splits test_hours train_list test_list"
+ROW = "sft mls de both train 1 - test 1 train.txt -"
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--corpus_utts", type=int, default=1_000_000, help="utterances of the corpus in stage 1")
+    options.add_argument("--manifest_rows", type=int, default=10_000_000, help="rows of the manifest that is packed")
+    options.add_argument("--dir", type=Path, default=None, help="where to work; default: a temporary directory")
+    options.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # the process behind one figure
+    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    chosen = options.parse_args(argv)
+    if chosen.part:
+        print(json.dumps(_measured(PARTS[chosen.part], chosen.dir)))
+        return 0
+    return run_step(_run, chosen, "benchmarks.data")
+
+
+def _run(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory(dir=options.dir) as name:
+        base = Path(name)
+        make_corpus(base, options.corpus_utts)
+        write_manifest(base / "manifest", options.manifest_rows)
+        found = {part: _in_a_process(part, base) for part in PARTS}
+    sizes = {"manifest": options.manifest_rows, "packs": options.manifest_rows}
+    rows = [
+        [
+            WHAT[part],
+            f"{sizes.get(part, options.corpus_utts):,}",
+            f"{figures['seconds']:.1f}",
+            f"{figures['peak_mb']:.0f}",
+            figures["note"],
+        ]
+        for part, figures in found.items()
+    ]
+    write_section("Data at scale", table(["what", "utterances", "s", "peak MB", ""], rows), options.results)
+
+
+def make_corpus(base: Path, num_utts: int) -> None:
+    """An MLS tree: metadata, an empty file for each utterance's audio, and a list of all training ids."""
+    with (base / "train.txt").open("w") as ids:
+        ids.writelines(f"{utt_id}\n" for utt_id in _write_split(base / "mls/mls_german/train", 100_000, num_utts))
+    list(_write_split(base / "mls/mls_german/test", 900_000, 10))
+    (base / "datasets.tsv").write_text("\n".join("\t".join(line.split()) for line in (COLUMNS, ROW)) + "\n")
+    (base / "corpora.yaml").write_text(f"roots: {{mls: {base}/mls}}\nutt_ids: {base}\ntable_hours: false\n")
+
+
+def _write_split(folder: Path, first_speaker: int, num_utts: int) -> Iterator[str]:
+    rng = random.Random(first_speaker)
+    folder.mkdir(parents=True)
+    with (folder / "transcripts.txt").open("w") as texts, (folder / "segments.txt").open("w") as segments:
+        for number in range(num_utts):
+            speaker = first_speaker + number // UTTS_OF_A_SPEAKER
+            utt_id = f"{speaker}_20000_{number:07d}"
+            book = folder / "audio" / str(speaker) / "20000"
+            if number % UTTS_OF_A_SPEAKER == 0:
+                book.mkdir(parents=True)
+            (book / f"{utt_id}.flac").touch()
+            texts.write(f"{utt_id}\t{' '.join(rng.choices(WORDS, k=30))}\n")
+            segments.write(f"{utt_id}\thttp://archive.org/20000_64kb.mp3\t0.00\t{rng.uniform(10, 20):.2f}\n")
+            yield utt_id
+
+
+def write_manifest(directory: Path, num_rows: int, block: int = 500_000) -> None:
+    """A manifest as of stage 3, with durations as in MLS: 10 to 20 s, 15 s in the mean."""
+    directory.mkdir()
+    generator = np.random.default_rng(0)
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("utt_id", "language", "audio", "text")]
+        + [("num_samples", pa.int64())]
+        + [(name, pa.int32()) for name in ("num_tokens", "repeat", "positions")]
+    )
+    with (
+        pa.OSFile(str(directory / "train.arrow"), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
+        for start in range(0, num_rows, block):
+            count = min(block, num_rows - start)
+            seconds = np.clip(generator.normal(15, 3, count), 10, 20)
+            tokens = (generator.normal(3.6, 0.5, count) * seconds).astype(np.int32)
+            ids = [f"{number // UTTS_OF_A_SPEAKER:06d}-{number:08d}" for number in range(start, start + count)]
+            columns = [
+                ids,
+                ["de"] * count,
+                [f"dump/raw/train_mls_de/data/format.{n // 512}.ark:{n}" for n in range(start, start + count)],
+                [" ".join(WORDS) + utt_id for utt_id in ids],
+                (seconds * 16_000).astype(np.int64),
+                tokens,
+                np.ones(count, dtype=np.int32),
+                (np.ceil(12.5 * seconds) + 20).astype(np.int32) + tokens,
+            ]
+            writer.write_batch(pa.record_batch([pa.array(column) for column in columns], schema=schema))
+
+
+def stage_1(base: Path) -> str:
+    from zipperasr.data import prepare
+
+    tables = ["--datasets", str(base / "datasets.tsv"), "--languages", str(RECIPE / "conf" / "languages.tsv")]
+    argv = [*tables, "--corpora", str(base / "corpora.yaml"), "--out", str(base / "data")]
+    if prepare.main(argv):
+        raise SystemExit("stage 1 failed; its error stands above")
+    return ""
+
+
+def probing(base: Path) -> str:
+    """The reader alone, and the reader with a look at every audio file."""
+    from zipperasr.corpora import read_corpus
+    from zipperasr.data.probe import with_durations
+
+    start = time.perf_counter()
+    found = sum(1 for _ in read_corpus("mls", base / "mls", "de", "train"))
+    alone = time.perf_counter() - start
+    start = time.perf_counter()
+    assert found == sum(exists for _, exists in with_durations(read_corpus("mls", base / "mls", "de", "train"), 2))
+    return f"the reader alone {alone:.1f} s, with the files {time.perf_counter() - start:.1f} s"
+
+
+def espnet_text(base: Path) -> str:
+    """ESPnet's reading of the same rows: a data directory's text and wav.scp."""
+    from espnet2.fileio.read_text import read_2columns_text
+    from espnet2.fileio.sound_scp import SoundScpReader
+
+    directory = base / "data" / "train_mls_de"
+    start = time.perf_counter()
+    texts = read_2columns_text(directory / "text")
+    middle = time.perf_counter()
+    reader = SoundScpReader(str(directory / "wav.scp"))
+    assert len(texts) == len(reader)
+    return f"text {middle - start:.1f} s, SoundScpReader {time.perf_counter() - middle:.1f} s"
+
+
+def manifest(base: Path) -> str:
+    """Open, read the columns that packing needs; then workers that read rows here and there."""
+    from zipperasr.data.manifest import Manifest
+
+    start = time.perf_counter()
+    opened = Manifest.open(base / "manifest", "train")
+    opened.row(len(opened) // 2)
+    seconds = time.perf_counter() - start
+    with multiprocessing.get_context("fork").Pool(WORKERS, _share, (opened,)) as pool:
+        private_mb = max(pool.map(_read_rows, range(WORKERS)))
+    return f"open and first row {seconds:.2f} s; each of {WORKERS} workers holds {private_mb:.0f} MB of its own"
+
+
+def _share(opened) -> None:
+    global _opened
+    _opened = opened
+
+
+def _read_rows(seed: int, count: int = 5_000) -> float:
+    """Memory of its own that reading rows adds to a worker, in MB; mapped pages of the file are not its own."""
+    before = _private_dirty_mb()
+    for index in random.Random(seed).sample(range(len(_opened)), min(count, len(_opened))):
+        _opened.row(index)
+    return _private_dirty_mb() - before
+
+
+def _private_dirty_mb() -> float:
+    return sum(area.private_dirty for area in psutil.Process().memory_maps()) / 1e6
+
+
+def packs(base: Path) -> str:
+    from zipperasr.data.manifest import Manifest
+    from zipperasr.data.packing import fill, pack_epoch
+
+    found = pack_epoch([Manifest.open(base / "manifest", "train")], MAX_POSITIONS, seed=0, epoch=0)
+    return f"fill {100 * fill(found, MAX_POSITIONS):.2f} % of {MAX_POSITIONS} positions"
+
+
+PARTS: dict[str, Callable[[Path], str]] = {
+    "stage_1": stage_1,
+    "probing": probing,
+    "espnet_text": espnet_text,
+    "manifest": manifest,
+    "packs": packs,
+}
+WHAT = {
+    "stage_1": "stage 1 over an MLS tree and its list",
+    "probing": "of it: reading, and looking for the audio files",
+    "espnet_text": "ESPnet opens the same rows",
+    "manifest": "manifest opened",
+    "packs": "packs of an epoch",
+}
+
+
+def _measured(part: Callable[[Path], str], base: Path) -> dict:
+    _import_everything()
+    start = time.perf_counter()
+    note = part(base)
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "peak_mb": _peak_mb(), "note": note}
+
+
+def _peak_mb() -> float:
+    """Of this process alone; getrusage would count the one that started it."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
+
+
+def _import_everything() -> None:
+    """Seconds that are not the part's."""
+    import espnet2.fileio.read_text
+    import espnet2.fileio.sound_scp  # noqa: F401
+
+    import zipperasr.data.prepare  # noqa: F401
+
+
+def _in_a_process(part: str, base: Path) -> dict:
+    command = [sys.executable, __file__, "--part", part, "--dir", str(base)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"{part}: exit status {done.returncode}; its error stands above")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
