@@ -25,7 +25,7 @@ def load_yaml(cls: type[T], path: str | Path, overrides: dict[str, Any] | None =
         raise FileNotFoundError(f"{path}: no such configuration file")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
         raise ValueError(f"{path}: not valid YAML: {error}") from error
     for dotted, value in (overrides or {}).items():
         _set(tree, dotted.split("."), value)
@@ -50,7 +50,10 @@ def from_tree(cls: type[T], tree: dict[str, Any], where: str = "configuration") 
     ]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from zipperasr.cli import nearest
+from zipperasr.corpora.utterance import numbered_lines
 
 UNITS = ("wer", "cer")
 
@@ -40,8 +41,8 @@ class LanguageTable:
         columns = [field.name for field in fields(Language)]
         languages: dict[str, Language] = {}
         header_seen = False
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if not line.strip() or line.startswith("#"):
+        for number, line in numbered_lines(path):
+            if line.startswith("#"):
                 continue
             cells = [cell.strip() for cell in line.split("\t")]
             if not header_seen:

@@ -36,3 +36,19 @@ def test_parameters_are_counted_for_every_variant(root, tmp_path):
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert all(f"\n| {name} | " in text for name in VARIANTS)
     assert "| vanilla | 23,592,960 | – | 23,592,960 | 0.08 |" in text  # 32 layers x 32 x (10 x 1280 + 2 x 5120)
+
+
+def test_audio_is_timed_beside_each_peer(root, tmp_path):
+    page = tmp_path / "RESULTS.md"
+    run(root, "audio.py", "--utts", "2", "--seconds", "1", "--rounds", "1", "--results", str(page))
+    text = page.read_text(encoding="utf-8")
+    for what in ("read flac", "read opus", "read mp3", "read flac.ark", "log-mel, 128 bins"):
+        assert f"\n| {what} | " in text
+
+
+def test_data_at_scale_is_measured_with_memory(root, tmp_path):
+    page = tmp_path / "RESULTS.md"
+    run(root, "data.py", "--corpus_utts", "400", "--manifest_rows", "3000", "--results", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert "| stage 1 over an MLS tree and its list | 400 | " in text
+    assert "| packs of an epoch | 3,000 | " in text and "fill 99." in text

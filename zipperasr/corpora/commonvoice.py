@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from zipperasr.corpora.utterance import Utterance, check_id, numbered_lines, require_directory, require_file
+from zipperasr.corpora.utterance import (
+    Utterance,
+    check_duration_s,
+    check_id,
+    numbered_lines,
+    require_directory,
+    require_file,
+)
 
 COLUMNS = ("client_id", "path", "sentence")
 LOCALES = {"zh": "zh-CN", "sv": "sv-SE"}  # where the corpus's directory is not the language's code
@@ -65,7 +72,7 @@ def _durations(table: Path) -> dict[str, float]:
             if number == 1 and clip == "clip":
                 continue
             try:
-                durations_s[clip] = float(duration_ms) / 1000
+                durations_s[clip] = check_duration_s(float(duration_ms) / 1000, f"{table}:{number}")
             except ValueError as error:
                 raise ValueError(f"{table}:{number}: got {line[:60]!r}, wanted clip<TAB>milliseconds") from error
     return durations_s

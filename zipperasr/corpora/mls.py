@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zipperasr.cli import nearest
-from zipperasr.corpora.utterance import Utterance, check_id, numbered_lines, require_directory, require_file
+from zipperasr.corpora.utterance import (
+    Utterance,
+    check_duration_s,
+    check_id,
+    numbered_lines,
+    require_directory,
+    require_file,
+)
 
 DIRECTORIES = {
     "de": "german", "en": "english", "es": "spanish", "fr": "french",
@@ -61,7 +68,7 @@ def _durations(segments: Path) -> dict[str, float]:
         for number, line in numbered_lines(segments):
             cells = line.split("\t")
             try:
-                durations_s[cells[0]] = float(cells[3]) - float(cells[2])
+                durations_s[cells[0]] = check_duration_s(float(cells[3]) - float(cells[2]), f"{segments}:{number}")
             except (IndexError, ValueError) as error:
                 raise ValueError(
                     f"{segments}:{number}: got {line[:60]!r}, wanted id, URL, start, end, tab separated; {REMEDY}"

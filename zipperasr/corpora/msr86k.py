@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from zipperasr.cli import log
-from zipperasr.corpora.recordings_json import iter_recordings, segment_times
-from zipperasr.corpora.utterance import Utterance, check_id, numbered_lines, require_directory
+from zipperasr.corpora.recordings_json import iter_recordings, segment_times, segments_of, text_of
+from zipperasr.corpora.utterance import (
+    Utterance,
+    check_duration_s,
+    check_id,
+    check_text,
+    numbered_lines,
+    require_directory,
+)
 
 SUFFIXES = (".wav", ".flac", ".opus", ".mp3", ".m4a")
 ALIASES = {  # what the metadata's users call a column
@@ -50,10 +57,10 @@ def _read_json(path: Path, folder: Path, language: str, split: str) -> Iterator[
     for recording in iter_recordings(path):
         aid = check_id(str(recording.get("aid", "")), f"{path}: a recording's aid")
         audio = finder.find(str(recording.get("path") or aid), f"{path}: recording {aid}")
-        for segment in recording.get("segments", []):
+        for segment in segments_of(recording, f"{path}: recording {aid}"):
             sid = check_id(str(segment.get("sid", "")), f"{path}: recording {aid}: sid")
             begin_s, end_s = segment_times(segment, f"{path}: segment {sid}")
-            text = str(segment.get("text_tn") or segment.get("text") or "")
+            text = text_of(segment, ("text_tn", "text"), f"{path}: segment {sid}")
             yield Utterance(sid, aid, str(audio), text, language, begin_s, end_s, end_s - begin_s)
 
 
@@ -63,8 +70,8 @@ def _read_jsonl(path: Path, folder: Path, language: str, split: str) -> Iterator
         where = f"{path}:{number}"
         try:
             fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not JSON ({error.msg}); wanted one object a line") from error
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{where}: not JSON ({error}); wanted one object a line") from error
         if not isinstance(fields, dict):
             raise ValueError(f"{where}: got {line[:40]!r}, wanted one object a line")
         yield _utterance(fields, finder, language, where)
@@ -84,11 +91,21 @@ def _read_tsv(path: Path, folder: Path, language: str, split: str) -> Iterator[U
 def _read_kaldi(path: Path, folder: Path, language: str, split: str) -> Iterator[Utterance]:
     finder = _AudioFinder(folder, split)
     scp = path.with_name("wav.scp")
-    audio_of = dict(line.split(maxsplit=1) for _, line in numbered_lines(scp)) if scp.is_file() else {}
+    audio_of = _audio_of(scp)
     for number, line in numbered_lines(path):
         utt_id, _, text = line.partition(" ")
         fields = {"id": utt_id, "audio": audio_of.get(utt_id, utt_id), "text": text}
         yield _utterance(fields, finder, language, f"{path}:{number}")
+
+
+def _audio_of(scp: Path) -> dict[str, str]:
+    audio_of = {}
+    for number, line in numbered_lines(scp) if scp.is_file() else ():
+        utt_id, _, audio = line.partition(" ")
+        if not audio.strip():
+            raise ValueError(f"{scp}:{number}: got {line[:60]!r}, wanted id and audio file")
+        audio_of[utt_id] = audio.strip()
+    return audio_of
 
 
 FORMS: dict[str, Callable[[Path, Path, str, str], Iterator[Utterance]]] = {
@@ -109,10 +126,12 @@ def _utterance(fields: dict[str, Any], finder: _AudioFinder, language: str, wher
     audio = finder.find(str(found["audio"] or utt_id), where)
     recording = check_id(str(fields.get("aid") or audio.stem.rpartition("_")[0] or audio.stem), where)
     try:
-        duration_s = None if found["duration"] is None else float(found["duration"])
-    except ValueError as error:
+        duration_s = None if found["duration"] is None else check_duration_s(float(found["duration"]), where)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: got duration {found['duration']!r}, wanted seconds") from error
-    return Utterance(utt_id, recording, str(audio), str(found["text"] or ""), language, duration_s=duration_s)
+    return Utterance(
+        utt_id, recording, str(audio), check_text(str(found["text"] or ""), where), language, duration_s=duration_s
+    )
 
 
 class _AudioFinder:
@@ -124,7 +143,7 @@ class _AudioFinder:
         self._found: tuple[Path, str] | None = None
 
     def find(self, name: str, where: str) -> Path:
-        path = Path(name)
+        path = Path(check_text(name, where))
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"{where}: got audio {name!r}, wanted a path below {self._folder}")
         suffixes = ("",) if path.suffix in SUFFIXES else SUFFIXES

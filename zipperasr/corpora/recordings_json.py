@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
+
+from zipperasr.corpora.utterance import check_text
 
 OPENING = re.compile(r'"audios"\s*:\s*\[')
 FILLING = re.compile(r"[\s,]*")
@@ -29,9 +32,11 @@ def iter_recordings(path: Path) -> Iterator[dict[str, Any]]:
                 return
             try:
                 recording, position = decode(buffer, position)
+            except RecursionError as error:
+                raise ValueError(f"{path}: recording {count + 1}: nested too deeply; download it again") from error
             except json.JSONDecodeError as error:
                 buffer, position = buffer[position:], 0
-                more = stream.read(max(CHUNK_CHARACTERS, len(buffer)))
+                more = _read(stream, path, max(CHUNK_CHARACTERS, len(buffer)))
                 if not more:
                     raise ValueError(
                         f"{path}: not complete JSON after recording {count} ({error.msg}); download it again"
@@ -44,13 +49,29 @@ def iter_recordings(path: Path) -> Iterator[dict[str, Any]]:
             yield recording
 
 
+def segments_of(recording: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
+    """Its segments. Raises ValueError if they are no list of objects."""
+    segments = recording.get("segments", [])
+    if not isinstance(segments, list) or not all(isinstance(segment, dict) for segment in segments):
+        raise ValueError(f"{where}: got segments {str(segments)[:40]!r}, wanted a list of objects")
+    yield from segments
+
+
+def text_of(segment: dict[str, Any], keys: Sequence[str], where: str) -> str:
+    """The first of `keys` that holds a text; empty if none does."""
+    text = next((segment[key] for key in keys if segment.get(key)), "")
+    if not isinstance(text, str):
+        raise ValueError(f"{where}: got text {str(text)[:40]!r}, wanted a string")
+    return check_text(text, where)
+
+
 def segment_times(segment: dict[str, Any], where: str) -> tuple[float, float]:
     """Begin and end of a segment in seconds."""
     try:
         begin_s, end_s = float(segment["begin_time"]), float(segment["end_time"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: begin_time or end_time is missing or no number") from error
-    if not 0 <= begin_s < end_s:
+    if not 0 <= begin_s < end_s < inf:
         raise ValueError(f"{where}: got begin {begin_s}, end {end_s}, wanted 0 <= begin < end")
     return begin_s, end_s
 
@@ -58,8 +79,15 @@ def segment_times(segment: dict[str, Any], where: str) -> tuple[float, float]:
 def _opening(stream, path: Path) -> tuple[str, int]:
     buffer = ""
     while not (match := OPENING.search(buffer)):
-        more = stream.read(CHUNK_CHARACTERS)
+        more = _read(stream, path, CHUNK_CHARACTERS)
         if not more:
             raise ValueError(f'{path}: no "audios": [ in it; wanted a list of recordings')
         buffer += more
     return buffer, match.end()
+
+
+def _read(stream, path: Path, num_characters: int) -> str:
+    try:
+        return stream.read(num_characters)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason}); download it again") from error

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
-NOT_IN_ID = re.compile(r"[\s/]")
+NOT_IN_ID = re.compile(r"[\s/\x00-\x1f\x7f]")
 
 
 class Utterance(NamedTuple):
@@ -58,8 +59,24 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line
 
 
+def check_duration_s(seconds: float, where: str) -> float:
+    """A length in seconds: finite, not negative."""
+    if not 0 <= seconds < inf:
+        raise ValueError(f"{where}: got a duration of {seconds} s; mend the line")
+    return seconds
+
+
+def check_text(text: str, where: str) -> str:
+    """Text that can be written: JSON can name half a character (a lone surrogate), which UTF-8 has not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where}: text {text[:40]!a} is not Unicode ({error.reason}); mend the line") from error
+    return text
+
+
 def check_id(utt_id: str, where: str) -> str:
-    """An id becomes a key in space-separated files and part of a path: no blanks, no slashes, not empty."""
+    """An id becomes a key in space-separated files and part of a path: no blanks, slashes, control characters."""
     if not utt_id or NOT_IN_ID.search(utt_id) or utt_id in {".", ".."}:
         raise ValueError(f"{where}: id {utt_id!r} is empty or holds blanks or slashes; mend the line")
-    return utt_id
+    return utt_id if utt_id.isascii() else check_text(utt_id, where)

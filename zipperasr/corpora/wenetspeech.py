@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zipperasr.cli import nearest
-from zipperasr.corpora.recordings_json import iter_recordings, segment_times
-from zipperasr.corpora.utterance import Utterance, check_id, require_directory, require_file
+from zipperasr.corpora.recordings_json import iter_recordings, segment_times, segments_of, text_of
+from zipperasr.corpora.utterance import Utterance, check_id, check_text, require_directory, require_file
 
 SUBSETS = ("L", "M", "S", "W", "DEV", "TEST_NET", "TEST_MEETING")
 REMEDY = "ask for access at wenet.org.cn/WenetSpeech and unpack with its tool"
@@ -28,17 +28,22 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
     require_directory(root, REMEDY)
     metadata = require_file(root / "WenetSpeech.json", REMEDY)
     for recording in iter_recordings(metadata):
-        aid = str(recording.get("aid", ""))
-        where = f"{metadata}: recording {aid!r}"
-        path = Path(recording.get("path", ""))
+        aid, path = str(recording.get("aid", "")), recording.get("path", "")
+        where = f"{metadata}: recording {aid!a}"
+        if not isinstance(path, str):
+            raise ValueError(f"{where}: got path {path!r}, wanted a string")
+        path = Path(check_text(path, where))
         if not aid or not path.name or path.is_absolute() or ".." in path.parts:
             raise ValueError(f"{where}: got path {str(path)!r}, wanted aid and a path below {root}")
-        for segment in recording.get("segments", []):
-            if subset not in segment.get("subsets", []):
+        for segment in segments_of(recording, where):
+            subsets = segment.get("subsets", [])
+            if not isinstance(subsets, list):
+                raise ValueError(f'{where}: got subsets {subsets!r}, wanted a list such as ["L"]')
+            if subset not in subsets:
                 continue
             sid = check_id(str(segment.get("sid", "")), where)
             begin_s, end_s = segment_times(segment, f"{where}: segment {sid}")
             yield Utterance(
-                sid, check_id(aid, where), f"{root}/{path}", str(segment.get("text", "")), language,
+                sid, check_id(aid, where), f"{root}/{path}", text_of(segment, ["text"], where), language,
                 start_s=begin_s, end_s=end_s, duration_s=end_s - begin_s,
             )  # fmt: skip

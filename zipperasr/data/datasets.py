@@ -6,6 +6,7 @@ In: conf/datasets.tsv and conf/SCALE/corpora.yaml. Out: `DatasetRow`s of one set
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from zipperasr.config import load_yaml
@@ -68,8 +69,13 @@ def load_corpora(path: str | Path) -> CorporaConfig:
     config = load_yaml(CorporaConfig, path)
     if not isinstance(config.roots, dict) or not config.roots:
         raise ValueError(f"{path}: roots: got {config.roots!r}, wanted one `corpus: directory` a line")
-    for corpus in config.roots:
-        reader_of(corpus)
+    for corpus, root in config.roots.items():
+        if not isinstance(root, str):
+            raise ValueError(f"{path}: roots: {corpus}: got {root!r}, wanted a directory")
+        try:
+            reader_of(str(corpus))
+        except ValueError as error:
+            raise ValueError(f"{path}: roots: {error}") from error
     return config
 
 
@@ -116,7 +122,9 @@ def _row(row: dict[str, str], setting: str, where: str) -> DatasetRow:
     test_hours = tuple(_hours(cell, where) for cell in row["test_hours"].split(","))
     if len(test_hours) != len(test_splits):
         raise ValueError(f"{where}: got {len(test_hours)} test_hours for {len(test_splits)} test_splits")
-    lists = [None if row[name] == "-" else row[name].format(setting=setting) for name in ("train_list", "test_list")]
+    lists = [
+        None if row[name] == "-" else row[name].replace("{setting}", setting) for name in ("train_list", "test_list")
+    ]
     return DatasetRow(
         row["phase"], row["corpus"], row["language"], row["train_split"],
         None if row["train_hours"] == "-" else _hours(row["train_hours"], where),
@@ -126,6 +134,9 @@ def _row(row: dict[str, str], setting: str, where: str) -> DatasetRow:
 
 def _hours(cell: str, where: str) -> float:
     try:
-        return float(cell)
-    except ValueError as error:
-        raise ValueError(f"{where}: got {cell!r}, wanted hours") from error
+        hours = float(cell)
+    except ValueError:
+        hours = -1.0
+    if not 0 <= hours < inf:
+        raise ValueError(f"{where}: got {cell!r}, wanted hours")
+    return hours

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.data.datadir import write_lines
 
 
@@ -29,11 +30,13 @@ def read_sets(path: str | Path) -> list[SetRow]:
         stage = {"raw": 2, "manifest": 3}.get(path.parent.name, 1)
         raise FileNotFoundError(f"{path}: no such file; run stage {stage} first")
     columns = [field.name for field in fields(SetRow)]
-    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-    for number, cells in enumerate(rows, 1):
+    rows = []
+    for number, line in numbered_lines(path):
+        cells = line.split("\t")
         if len(cells) != len(columns):
             raise ValueError(f"{path}:{number}: got {len(cells)} cells, wanted {', '.join(columns)}; rerun stage 1")
-    return [SetRow(*cells) for cells in rows[1:]]
+        rows.append(SetRow(*cells))
+    return rows[1:]
 
 
 def write_sets(path: Path, rows: list[SetRow]) -> None:
