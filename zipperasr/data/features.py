@@ -17,6 +17,7 @@ from zipperasr.model.segments import SAMPLES_PER_MEL_FRAME, mel_frames
 
 SAMPLE_RATE = 16_000
 _WINDOW = 400
+_NUM_BANDS = 4  # the fastest of 1 to 16 on a CPU
 
 
 def log_mel(audio: Tensor, mel_bins: int) -> Tensor:
@@ -29,13 +30,29 @@ def log_mel(audio: Tensor, mel_bins: int) -> Tensor:
     audio = functional.pad(audio, (0, max(0, _WINDOW - len(audio))))
     window = torch.hann_window(_WINDOW, device=audio.device)
     spectrum = torch.stft(audio, _WINDOW, SAMPLES_PER_MEL_FRAME, window=window, center=True, return_complex=True)
-    power = spectrum[:, :num_frames].abs().square()
-    log_power = (_filters(mel_bins).to(audio.device).T @ power).clamp(min=1e-10).log10()
-    log_power = torch.maximum(log_power, log_power.max() - 8.0)
-    return ((log_power + 4.0) / 4.0).T.contiguous()
+    spectrum = spectrum.T[:num_frames]  # (frames, frequency bins), as it lies in memory
+    power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
+    mel = audio.new_empty(num_frames, mel_bins)
+    for mels, bins, filters in _bands(mel_bins, audio.device):
+        mel[:, mels] = power[:, bins] @ filters
+    log_power = mel.clamp_(min=1e-10).log10_()
+    floor = log_power.max() - 8.0
+    return log_power.clamp_(min=floor).add_(4.0).div_(4.0)
 
 
 @functools.cache
+def _bands(mel_bins: int, device: torch.device) -> tuple[tuple[slice, slice, Tensor], ...]:
+    """Filters that lie side by side, with the frequency bins that any of them hears: most of the bank is zero."""
+    bank = _filters(mel_bins)
+    bands = []
+    for mels in torch.arange(mel_bins).tensor_split(_NUM_BANDS):
+        mine = slice(int(mels[0]), int(mels[-1]) + 1)
+        heard = bank[:, mine].any(1).nonzero()
+        bins = slice(int(heard[0]), int(heard[-1]) + 1)
+        bands.append((mine, bins, bank[bins, mine].contiguous().to(device)))
+    return tuple(bands)
+
+
 def _filters(mel_bins: int) -> Tensor:
     """Slaney's mel filters: (201 frequency bins, mel_bins)."""
     bank = mel_filter_bank(
