@@ -17,7 +17,7 @@ so that what supports the claim is positive.
 
 An interval is over seeds and utterances: the variance of the mean over seeds, plus its variance over {RESAMPLINGS} test
 sets of utterances drawn with replacement, alike for all systems (a paired bootstrap); Student's t with Welch and
-Satterthwaite's degrees of freedom. With few seeds it is wide, and says so.
+Satterthwaite's degrees of freedom. With few seeds it is wide; with one it is over utterances alone.
 
 A comparison is *confirmed* where its whole interval lies on the claim's side, *contrary* where it lies wholly on the
 other, *not confirmed* where it holds both. A claim is confirmed by all of its comparisons and contrary by one. Nothing
