@@ -31,7 +31,7 @@ $(INSTALLED): requirements/constraints.txt setup.py $(wildcard tools/*.sh)
 lint: $(INSTALLED)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	git ls-files '*.sh' .ci/run | xargs .venv/bin/shellcheck --external-sources
+	git ls-files '*.sh' 'utils/*' .ci/run | sort -u | xargs .venv/bin/shellcheck --external-sources
 
 check: $(INSTALLED)
 	.venv/bin/python tools/check_install.py
