@@ -28,6 +28,7 @@ def draw_radar(path: Path, codes: Sequence[str], rates: Mapping[str, Mapping[str
             closed = [*scores, scores[0]]
             axis.plot([*angles, angles[0]], closed, color=colour(place), linewidth=1.5, label=system)
         axis.set_xticks(angles, codes)
+        axis.set_rlabel_position(np.degrees(angles[1]) / 2)  # between two languages
         axis.set_ylim(0, 100)
         axis.set_title(f"{title}: 100 - error rate, %")
         drawing.legend(loc="outside lower center", ncols=3, fontsize=9)
