@@ -35,7 +35,8 @@ def draw_changes(path: Path, settings: Mapping[str, Mapping[str, Sequence[float]
     if not panels:
         return False
     systems = list(dict.fromkeys(system for changes in panels.values() for system in changes))
-    with figure(path, 2.0 + 0.45 * len(systems) * len(panels), 3.8, columns=len(panels), sharey=True) as (_, axes):
+    width_in = max(5.0, 2.0 + 0.45 * len(systems) * len(panels))
+    with figure(path, width_in, 3.8, columns=len(panels), sharey=True) as (_, axes):
         for axis, (title, changes) in zip(axes, panels.items(), strict=True):
             for system, by_seed in changes.items():
                 place = systems.index(system)
