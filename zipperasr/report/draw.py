@@ -55,7 +55,7 @@ def draw_all(
     if draw_changes(directory / "change.png", _small_by_setting(_legible(decodings), groups, languages)):
         drawn["Small languages relative to vanilla (the paper's Fig. 6)"] = directory / "change.png"
     drawn |= _draw_lid(exp / "lid", directory)
-    for training in _main_setting(trainings):
+    for training in _legible(_main_setting(trainings)):
         path = directory / f"router_{training.model.directory.name}.png"
         if draw_router(path, training):
             drawn[f"Router of {training.model.directory.name}"] = path
