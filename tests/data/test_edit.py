@@ -105,6 +105,8 @@ def test_more_parts_than_speakers_is_an_error(source: Path, capsys):
     assert main(["split", str(source), "6"]) == 1
     assert "got 5 speakers (--per-utt splits them), wanted at least 6" in capsys.readouterr().err
     assert main(["split", "--per-utt", str(source), "16"]) == 0
+    assert main(["split", str(source), "0"]) == 1
+    assert "got 0 parts, wanted at least 1" in capsys.readouterr().err
 
 
 def test_directories_are_combined_with_segments_where_one_has_them(source: Path, tmp_path: Path, capsys):
@@ -116,6 +118,13 @@ def test_directories_are_combined_with_segments_where_one_has_them(source: Path,
     assert found.keys() == {entry.utt for entry in (*entries(), *entries("z"))}
     assert (found["s3-4"].start_s, found["s3-4"].end_s) == (0.0, 4.0)
     assert (found["zs3-4"].start_s, found["zs3-4"].end_s) == (4.0, 8.0)
+
+
+def test_segments_that_cannot_be_made_name_the_directory(source: Path, tmp_path: Path, capsys):
+    write_data_dir(tmp_path / "cut", entries("z", segments=True))
+    (source / "utt2dur").unlink()
+    assert main(["combine", str(tmp_path / "both"), str(source), str(tmp_path / "cut")]) == 1
+    assert f"{source}: no segments, which another directory has, and no utt2dur" in capsys.readouterr().err
 
 
 def test_an_utterance_in_two_directories_is_an_error(source: Path, tmp_path: Path, capsys):

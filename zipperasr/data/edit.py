@@ -72,12 +72,12 @@ class DataDir:
                 write_lines(temporary, (f"{key} {value}" for key, value in sorted(table.items())))
         validate_data_dir(directory, need_audio="wav.scp" in self.tables, need_text="text" in self.tables)
 
-    def with_segments(self) -> DataDir:
+    def with_segments(self, directory: Path) -> DataDir:
         """The same with a segments table: a recording for each utterance, from its start to its end."""
         if "segments" in self.tables:
             return self
         if "utt2dur" not in self.tables:
-            raise ValueError("segments are in some directories only, and utt2dur, which would make them, is not there")
+            raise ValueError(f"{directory}: no segments, which another directory has, and no utt2dur to make them from")
         segments = {utt: f"{utt} 0.000 {seconds}" for utt, seconds in self.tables["utt2dur"].items()}
         return DataDir({**self.tables, "segments": segments})
 
@@ -105,7 +105,7 @@ def combine(target: Path, sources: Sequence[Path]) -> None:
     """One directory of several. Tables that not all have are left out, and said."""
     parts = [DataDir.read(source) for source in sources]
     if any("segments" in part.tables for part in parts):
-        parts = [part.with_segments() for part in parts]
+        parts = [part.with_segments(source) for part, source in zip(parts, sources, strict=True)]
     shared = set.intersection(*(set(part.tables) for part in parts))
     lost = sorted({name for part in parts for name in part.tables} - shared)
     if lost:
@@ -155,6 +155,8 @@ def split(directory: Path, num_parts: int, per_utt: bool) -> None:
     """DIR/splitN[utt]/1 ... N of about equal size; whole speakers unless `per_utt`."""
     data = DataDir.read(directory)
     groups = [[utt] for utt in data.utts] if per_utt else list(data.by_speaker.values())
+    if num_parts < 1:
+        raise ValueError(f"{directory}: got {num_parts} parts, wanted at least 1")
     if len(groups) < num_parts:
         what = "utterances" if per_utt else "speakers (--per-utt splits them)"
         raise ValueError(f"{directory}: got {len(groups)} {what}, wanted at least {num_parts}")
