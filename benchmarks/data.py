@@ -23,6 +23,7 @@ import pyarrow as pa
 from record import RESULTS, write_section
 
 from zipperasr.cli import parser, run_step
+from zipperasr.data.manifest import SCHEMA
 from zipperasr.report.markdown import table
 
 RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "zipper12" / "asr1"
@@ -54,7 +55,7 @@ def _run(options: argparse.Namespace) -> None:
         make_corpus(base, options.corpus_utts)
         write_manifest(base / "manifest", options.manifest_rows)
         found = {part: _in_a_process(part, base) for part in PARTS}
-    sizes = {"manifest": options.manifest_rows, "packs": options.manifest_rows}
+    sizes = dict.fromkeys(("manifest", "espnet_text", "packs"), options.manifest_rows)
     rows = [
         [
             WHAT[part],
@@ -94,34 +95,33 @@ def _write_split(folder: Path, first_speaker: int, num_utts: int) -> Iterator[st
 
 
 def write_manifest(directory: Path, num_rows: int, block: int = 500_000) -> None:
-    """A manifest as of stage 3, with durations as in MLS: 10 to 20 s, 15 s in the mean."""
+    """A manifest as of stage 3, durations as in MLS: 10 to 20 s, 15 s in the mean; and its rows as Kaldi's text."""
     directory.mkdir()
     generator = np.random.default_rng(0)
-    schema = pa.schema(
-        [(name, pa.string()) for name in ("utt_id", "language", "audio", "text")]
-        + [("num_samples", pa.int64())]
-        + [(name, pa.int32()) for name in ("num_tokens", "repeat", "positions")]
-    )
     with (
         pa.OSFile(str(directory / "train.arrow"), "wb") as sink,
-        pa.ipc.new_file(sink, schema) as writer,
+        pa.ipc.new_file(sink, SCHEMA) as writer,
+        (directory / "text").open("w") as text,
+        (directory / "wav.scp").open("w") as wav_scp,
     ):
         for start in range(0, num_rows, block):
             count = min(block, num_rows - start)
             seconds = np.clip(generator.normal(15, 3, count), 10, 20)
             tokens = (generator.normal(3.6, 0.5, count) * seconds).astype(np.int32)
             ids = [f"{number // UTTS_OF_A_SPEAKER:06d}-{number:08d}" for number in range(start, start + count)]
-            columns = [
-                ids,
-                ["de"] * count,
-                [f"dump/raw/train_mls_de/data/format.{n // 512}.ark:{n}" for n in range(start, start + count)],
-                [" ".join(WORDS) + utt_id for utt_id in ids],
-                (seconds * 16_000).astype(np.int64),
-                tokens,
-                np.ones(count, dtype=np.int32),
-                (np.ceil(12.5 * seconds) + 20).astype(np.int32) + tokens,
-            ]
-            writer.write_batch(pa.record_batch([pa.array(column) for column in columns], schema=schema))
+            columns = {
+                "utt_id": ids,
+                "language": ["de"] * count,
+                "audio": [f"dump/raw/train_mls_de/data/format.{n // 512}.ark:{n}" for n in range(start, start + count)],
+                "text": [" ".join(WORDS) + utt_id for utt_id in ids],
+                "num_samples": (seconds * 16_000).astype(np.int64),
+                "num_tokens": tokens,
+                "repeat": np.ones(count, dtype=np.int32),
+                "positions": (np.ceil(12.5 * seconds) + 20).astype(np.int32) + tokens,
+            }
+            writer.write_batch(pa.record_batch({name: pa.array(columns[name]) for name in SCHEMA.names}))
+            text.writelines(map("{} {}\n".format, ids, columns["text"]))
+            wav_scp.writelines(map("{} {}\n".format, ids, columns["audio"]))
 
 
 def stage_1(base: Path) -> str:
@@ -137,22 +137,24 @@ def stage_1(base: Path) -> str:
 def probing(base: Path) -> str:
     """The reader alone, and the reader with a look at every audio file."""
     from zipperasr.corpora import read_corpus
-    from zipperasr.data.probe import with_durations
+    from zipperasr.data.probe import probe
 
     start = time.perf_counter()
     found = sum(1 for _ in read_corpus("mls", base / "mls", "de", "train"))
     alone = time.perf_counter() - start
     start = time.perf_counter()
-    assert found == sum(exists for _, exists in with_durations(read_corpus("mls", base / "mls", "de", "train"), 2))
+    assert found == sum(
+        sum(exist) for _, exist in probe(read_corpus("mls", base / "mls", "de", "train"), 2, base / "probed")
+    )
     return f"the reader alone {alone:.1f} s, with the files {time.perf_counter() - start:.1f} s"
 
 
 def espnet_text(base: Path) -> str:
-    """ESPnet's reading of the same rows: a data directory's text and wav.scp."""
+    """ESPnet's reading of the manifest's rows from Kaldi's text and wav.scp: every worker's copy."""
     from espnet2.fileio.read_text import read_2columns_text
     from espnet2.fileio.sound_scp import SoundScpReader
 
-    directory = base / "data" / "train_mls_de"
+    directory = base / "manifest"
     start = time.perf_counter()
     texts = read_2columns_text(directory / "text")
     middle = time.perf_counter()
@@ -202,15 +204,15 @@ def packs(base: Path) -> str:
 PARTS: dict[str, Callable[[Path], str]] = {
     "stage_1": stage_1,
     "probing": probing,
-    "espnet_text": espnet_text,
     "manifest": manifest,
+    "espnet_text": espnet_text,
     "packs": packs,
 }
 WHAT = {
     "stage_1": "stage 1 over an MLS tree and its list",
     "probing": "of it: reading, and looking for the audio files",
-    "espnet_text": "ESPnet opens the same rows",
     "manifest": "manifest opened",
+    "espnet_text": "ESPnet opens the same rows as text",
     "packs": "packs of an epoch",
 }
 

@@ -27,12 +27,12 @@ def convert(tmp_path: Path, *entries: Entry, audio_format: str = "flac.ark"):
 def test_samples_survive_and_kaldiio_reads_them(tmp_path: Path):
     samples = write_noise(tmp_path / "a.flac", 1.0)[:, 0]
 
-    ((utt, entry, num_samples),) = convert(tmp_path, entry_for(tmp_path / "a.flac")).written
+    (entry,) = convert(tmp_path, entry_for(tmp_path / "a.flac")).written
 
-    rate, array = kaldiio.load_mat(entry)
-    assert (utt, num_samples, rate) == ("s-a", 16_000, 16_000)
+    rate, array = kaldiio.load_mat(entry.audio)
+    assert (entry.utt, entry.num_samples, entry.duration_s, rate) == ("s-a", 16_000, 1.0, 16_000)
     assert np.allclose(array, samples, atol=1e-4)
-    assert np.array_equal(to_int16(load_audio(entry)), to_int16(array))
+    assert np.array_equal(to_int16(load_audio(entry.audio)), to_int16(array))
 
 
 def test_espnet_reads_the_files_of_the_flac_format(tmp_path: Path):
@@ -42,8 +42,8 @@ def test_espnet_reads_the_files_of_the_flac_format(tmp_path: Path):
     result = convert(tmp_path, entry_for(tmp_path / "a.mp3"), audio_format="flac")
 
     rate, array = sound_scp.SoundScpReader(str(tmp_path / "format.1/wav.scp"))["s-a"]
-    assert rate == 16_000 and len(array) == result.written[0][2] == pytest.approx(len(samples) / 2, abs=800)
-    assert np.allclose(array, load_audio(result.written[0][1]))
+    assert rate == 16_000 and len(array) == result.written[0].num_samples == pytest.approx(len(samples) / 2, abs=800)
+    assert np.allclose(array, load_audio(result.written[0].audio))
 
 
 def test_segments_are_cut_from_one_open_file(tmp_path: Path):
@@ -54,9 +54,9 @@ def test_segments_are_cut_from_one_open_file(tmp_path: Path):
 
     result = convert(tmp_path, *entries)
 
-    for (_, entry, count), (start, end) in zip(result.written, times, strict=True):
-        assert count == round((end - start) * 16_000)
-        assert np.allclose(load_audio(entry), samples[round(start * 16_000) : round(end * 16_000)], atol=1e-4)
+    for entry, (start, end) in zip(result.written, times, strict=True):
+        assert entry.num_samples == round((end - start) * 16_000) and entry.start_s is None
+        assert np.allclose(load_audio(entry.audio), samples[round(start * 16_000) : round(end * 16_000)], atol=1e-4)
 
 
 def test_broken_audio_is_quarantined_with_its_reason(tmp_path: Path):
@@ -70,7 +70,7 @@ def test_broken_audio_is_quarantined_with_its_reason(tmp_path: Path):
 
     result = convert(tmp_path, *(entry_for(tmp_path / name) for name in names))
 
-    assert [utt for utt, _, _ in result.written] == ["s-good"]
+    assert [entry.utt for entry in result.written] == ["s-good"]
     reasons = dict(result.quarantined)
     assert reasons["s-empty"].startswith("cannot be decoded") and reasons["s-text"].startswith("cannot be decoded")
     assert reasons["s-gone"].startswith("cannot be decoded")
@@ -112,9 +112,9 @@ def test_chunk_without_its_record_is_converted_again(tmp_path: Path):
     write_noise(tmp_path / "a.flac", 1.0)
     first = convert(tmp_path, entry_for(tmp_path / "a.flac"))
     record = tmp_path / "format.1.json"
-    assert json.loads(record.read_text())["written"] == [list(item) for item in first.written]
+    assert json.loads(record.read_text())["written"] == [["s-a", first.written[0].audio, 16_000]]
     record.unlink()
     (tmp_path / "format.1.ark").write_bytes(b"half")
 
     assert convert(tmp_path, entry_for(tmp_path / "a.flac")) == first
-    assert len(load_audio(first.written[0][1])) == 16_000
+    assert len(load_audio(first.written[0].audio)) == 16_000

@@ -77,9 +77,9 @@ def test_a_second_run_does_nothing_and_a_changed_text_makes_it_anew(copy, capsys
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("utt2lang", lambda lines: lines[:-1], "utt2lang: does not go with"),
-        ("wav.scp", lambda lines: lines[::-1], "'the order' differs; rerun stage 2"),
-        ("text", lambda lines: [*lines, lines[0]], "text:3: got id 's-de600-00', wanted a new, non-empty id"),
+        ("utt2lang", lambda lines: lines[:-1], "utt2lang: got the end of the file where utt2spk has id"),
+        ("wav.scp", lambda lines: lines[::-1], "wav.scp: got 's-de600-01' where utt2spk has id 's-de600-00'"),
+        ("text", lambda lines: [*lines, lines[0]], "text: id 's-de600-00' is not in utt2spk; rerun the stage"),
         ("utt2lang", lambda lines: [line.replace(" de", " dee") for line in lines], "unknown language 'dee'; did you"),
     ],
 )
@@ -93,7 +93,7 @@ def test_files_that_do_not_go_together_are_an_error(copy, capsys, name, change, 
 def test_a_missing_file_names_the_stage(copy, capsys):
     (copy / "dump" / "raw" / "dev_y_de" / "utt2num_samples").unlink()
     assert run(copy) == 1
-    assert "utt2num_samples: missing; run stage 2" in capsys.readouterr().err.splitlines()[-1]
+    assert "utt2num_samples: no such file; rerun stage 2" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_no_stage_2_names_the_stage(copy, capsys):

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from corpora.example import write_text
 
-from zipperasr.data.datadir import Entry, write_data_dir
+from zipperasr.data.datadir import Entry
 from zipperasr.data.validate import main, validate_data_dir
+from zipperasr.data.write_tables import write_data_dir
 
 ENTRY = Entry("s1-a", "s1", "x/a.flac", "guten tag", "de", 1.25)
 

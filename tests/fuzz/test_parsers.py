@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from tests.corpora import example
 from tests.fuzz.spoil import spoiled
 from zipperasr.corpora import read_corpus
-from zipperasr.data.datadir import Entry, read_data_dir, read_table, write_data_dir
+from zipperasr.data.datadir import Entry, read_table
 from zipperasr.data.datasets import load_corpora, load_datasets
 from zipperasr.data.lists import read_list
+from zipperasr.data.read_tables import read_data_dir
 from zipperasr.data.sets import SetRow, read_sets, write_sets
 from zipperasr.data.validate import validate_data_dir
+from zipperasr.data.write_tables import write_data_dir
 from zipperasr.languages import LanguageTable
 
 FURTHER = os.environ.get("HYPOTHESIS_EXAMPLES")

@@ -19,9 +19,9 @@ from local.mini.texts import make_sentences
 from zipperasr.corpora import read_corpus
 from zipperasr.corpora.mls import language_directory
 from zipperasr.data import format_audio, prepare
-from zipperasr.data.datadir import read_data_dir
 from zipperasr.data.lists import read_list
-from zipperasr.data.probe import with_durations
+from zipperasr.data.probe import probe
+from zipperasr.data.read_tables import read_data_dir
 from zipperasr.data.sets import read_sets
 
 SIZES = {
@@ -257,7 +257,8 @@ def test_lhotses_recipes_find_the_same_utterances(made: Path, tmp_path: Path, co
     """The layouts are the real ones, and the readers read them right."""
     root = made / "downloads" / corpus
     theirs = {segment.id: segment for segment in by_lhotse(corpus, language, split, root, tmp_path)}
-    ours = {utterance.id: utterance for utterance, _ in with_durations(read_corpus(corpus, root, language, split), 2)}
+    probed = probe(read_corpus(corpus, root, language, split), 2, tmp_path / "probed")
+    ours = {utterance.id: utterance for utterances, _ in probed for utterance in utterances}
 
     assert ours.keys() == theirs.keys() and ours
     for utt_id, utterance in ours.items():

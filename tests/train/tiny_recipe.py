@@ -13,6 +13,8 @@ import yaml
 from tests.model import tiny
 from zipperasr.cli import log
 from zipperasr.data import manifest
+from zipperasr.data.datadir import Entry
+from zipperasr.data.write_tables import write_data_dir
 from zipperasr.lid import run as lid
 
 WORDS = ("eins", "zwei drei", "uno dos tres", "a", "viele Worte hier")
@@ -68,17 +70,15 @@ def write_conf(base: Path) -> None:
 
 def write_set(directory: Path, language: str, count: int, seed: int) -> None:
     """A data directory of stage 2 with `count` utterances of 0.4 to 1.5 s."""
-    directory.mkdir(parents=True)
-    files: dict[str, list[str]] = {name: [] for name in ("text", "wav.scp", "utt2lang", "utt2num_samples")}
+    entries = []
     for number in range(count):
         utt_id, num_samples = f"s-{language}{seed}-{number:02d}", 6_400 + (number * 7_919 + seed) % 17_000
-        path = directory / f"{utt_id}.flac"
+        path = directory.parent / "audio" / f"{utt_id}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, tiny.noise(num_samples, seed + number).numpy(), 16_000)
-        cells = (WORDS[number % len(WORDS)], path, language, num_samples)
-        for lines, cell in zip(files.values(), cells, strict=True):
-            lines.append(f"{utt_id} {cell}")
-    for name, lines in files.items():
-        write_lines(directory / name, *lines)
+        entry = Entry(utt_id, "s", str(path), WORDS[number % len(WORDS)], language, num_samples / 16_000)
+        entries.append(entry._replace(num_samples=num_samples))
+    write_data_dir(directory, entries)
 
 
 def write_lines(path: Path, *lines: str) -> None:

@@ -32,17 +32,18 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
     """Yield the split's utterances in the order of transcripts.txt."""
     folder = require_directory(language_directory(root, language) / split, REMEDY)
     transcripts = require_file(folder / "transcripts.txt", REMEDY)
-    durations_s = _durations(folder / "segments.txt")
+    duration_s = _Durations(folder / "segments.txt")
     suffix = None
+    name, audio = str(transcripts), str(folder / "audio")
     for number, line in numbered_lines(transcripts):
-        where = f"{transcripts}:{number}"
+        where = f"{name}:{number}"
         utt_id, tab, text = line.partition("\t")
         parts = check_id(utt_id, where).split("_")
         if not tab or len(parts) != 3:
             raise ValueError(f"{where}: got {line[:60]!r}, wanted SPEAKER_BOOK_NUMBER<TAB>text; {REMEDY}")
-        stem = f"{folder}/audio/{parts[0]}/{parts[1]}/{utt_id}"
+        stem = f"{audio}/{parts[0]}/{parts[1]}/{utt_id}"
         suffix = suffix or _suffix(stem)
-        yield Utterance(utt_id, parts[0], stem + suffix, text, language, duration_s=durations_s.get(utt_id))
+        yield Utterance(utt_id, parts[0], stem + suffix, text, language, duration_s=duration_s(utt_id))
 
 
 def language_directory(root: Path, language: str) -> Path:
@@ -62,15 +63,31 @@ def _suffix(stem: str) -> str:
     return next((suffix for suffix in SUFFIXES if Path(stem + suffix).is_file()), SUFFIXES[0])
 
 
-def _durations(segments: Path) -> dict[str, float]:
-    durations_s = {}
-    if segments.is_file():
-        for number, line in numbered_lines(segments):
-            cells = line.split("\t")
-            try:
-                durations_s[cells[0]] = check_duration_s(float(cells[3]) - float(cells[2]), f"{segments}:{number}")
-            except (IndexError, ValueError) as error:
-                raise ValueError(
-                    f"{segments}:{number}: got {line[:60]!r}, wanted id, URL, start, end, tab separated; {REMEDY}"
-                ) from error
-    return durations_s
+class _Durations:
+    """Durations by segments.txt, read in step with transcripts.txt: only what comes in another order is kept."""
+
+    def __init__(self, segments: Path):
+        self._rows = _durations(segments) if segments.is_file() else iter(())
+        self._passed: dict[str, float] = {}
+
+    def __call__(self, utt_id: str) -> float | None:
+        """Seconds; None if segments.txt does not have the id."""
+        if utt_id in self._passed:
+            return self._passed.pop(utt_id)
+        for other, seconds in self._rows:
+            if other == utt_id:
+                return seconds
+            self._passed[other] = seconds
+        return None
+
+
+def _durations(segments: Path) -> Iterator[tuple[str, float]]:
+    name = str(segments)
+    for number, line in numbered_lines(segments):
+        cells = line.split("\t")
+        try:
+            yield cells[0], check_duration_s(float(cells[3]) - float(cells[2]), f"{name}:{number}")
+        except (IndexError, ValueError) as error:
+            raise ValueError(
+                f"{name}:{number}: got {line[:60]!r}, wanted id, URL, start, end, tab separated; {REMEDY}"
+            ) from error

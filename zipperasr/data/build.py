@@ -1,83 +1,81 @@
 """One row of datasets.tsv becomes its data directories.
 
 In: a corpus in one language, and what each set shall hold. Out: directories, side files below lists/ and a report
-per set. Only what is selected is kept in memory, and a sampled split is read twice instead.
+per set.
 """
 
 from __future__ import annotations
 
 import argparse
-import unicodedata
-from array import array
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log
-from zipperasr.corpora import read_corpus
-from zipperasr.corpora.utterance import Utterance
-from zipperasr.data.datadir import Entry, write_data_dir, write_lines
+from zipperasr.data.datadir import write_lines
 from zipperasr.data.datasets import NO_DEV, DatasetRow
-from zipperasr.data.lists import SetReport, Wanted, hash_of, threshold_for_hours
-from zipperasr.data.probe import with_durations
+from zipperasr.data.lists import SetReport, Wanted, hash_of
+from zipperasr.data.select import Selection, Selector
 from zipperasr.data.validate import validate_data_dir
+from zipperasr.data.write_tables import write_tables
 
 MIN_DEV_UTTS = 20
 HELD_OUT_SHARE = 0.01  # of train, where no official dev set is free
-UPPER_CASE_CORPORA = {"librispeech"}  # their case says nothing: written lower case
-
-
-def clean_text(text: str, corpus: str) -> str:
-    """Unicode NFC, single blanks, and lower case where the corpus has only capitals. Not scoring normalisation."""
-    text = " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
-    return text.lower() if corpus in UPPER_CASE_CORPORA else text
 
 
 class SetBuilder:
     """Builds the sets of one row; remembers what is in test so that train and dev leave it out."""
 
-    def __init__(self, row: DatasetRow, root: Path, out: Path, options: argparse.Namespace):
+    def __init__(self, row: DatasetRow, root: Path, out: Path, scratch: Path, options: argparse.Namespace):
         self._row, self._root, self._out, self._options = row, root, out, options
+        self._selector = Selector(row.corpus, row.language, root, scratch, options.nj, options.seed)
         self._test_ids: set[str] = set()
-        self._train_ids: set[str] = set()
+        self._train_ids = pa.array([], pa.string())
 
     def build_test(self, name: str, split: str, wanted: Wanted) -> SetReport:
         """A test set: a whole official split, a list's ids or a sample."""
         report = self._report(name, wanted)
-        entries = self._select(split, wanted, report, banned=set())
-        self._test_ids.update(entries)
-        return self._write(name, list(entries.values()), report)
+        found = self._select(split, wanted, report, banned=set())
+        self._test_ids.update(found.all_ids.to_pylist())
+        return self._write(name, found, report)
 
     def build_train(self, name: str, wanted: Wanted) -> SetReport:
         """A training set without the ids of the test sets."""
         report = self._report(name, wanted)
-        entries = self._select_train(name, wanted, report)
-        return self._write(name, list(entries.values()), report)
+        return self._write(name, self._select_train(name, wanted, report), report)
 
     def build_train_and_held_out(self, train: str, dev: str, wanted: Wanted) -> list[SetReport]:
         """A training set and a dev set cut from it, by whole speakers."""
         report = self._report(train, wanted)
-        entries = self._select_train(train, wanted, report)
-        goal = min(max(MIN_DEV_UTTS, round(len(entries) * HELD_OUT_SHARE)), self._options.max_dev_utts)
-        speakers = sorted({entry.speaker for entry in entries.values()}, key=self._hash)
-        held_out: dict[str, Entry] = {}
-        while len(held_out) < goal and len(speakers) > 1:
-            speaker = speakers.pop()
-            held_out |= {utt_id: entry for utt_id, entry in entries.items() if entry.speaker == speaker}
-        kept = [entry for utt_id, entry in entries.items() if utt_id not in held_out]
+        found = self._select_train(train, wanted, report)
+        goal = min(max(MIN_DEV_UTTS, round(len(found.entries) * HELD_OUT_SHARE)), self._options.max_dev_utts)
+        speakers = sorted(found.speakers, key=self._hash)
+        held_out: list[str] = []
+        while sum(found.speakers[speaker] for speaker in held_out) < goal and len(speakers) > 1:
+            held_out.append(speakers.pop())
         dev_report = SetReport(dev, f"held out of {train}")
-        return [self._write(train, kept, report), self._write(dev, list(held_out.values()), dev_report)]
+        return [
+            self._write(train, found, report, "speaker", speakers),
+            self._write(dev, found, dev_report, "speaker", held_out),
+        ]
 
     def build_dev(self, name: str) -> SetReport:
         """The official dev set without ids of train and test, capped."""
         report = SetReport(name, "all")
-        entries = self._select(self._row.dev_split, Wanted("all"), report, self._test_ids | self._train_ids)
-        ids = sorted(entries, key=self._hash)[: self._options.max_dev_utts]
-        if len(ids) < len(entries):
-            report.source = f"sample of {len(entries)} utterances"
-        return self._write(name, [entries[utt_id] for utt_id in ids], report)
+        dev_ids = pa.array([utterance.id for utterance in self._selector.read(self._row.dev_split)], pa.string())
+        in_train = self._train_ids.filter(pc.is_in(self._train_ids, dev_ids)).to_pylist()
+        found = self._select(self._row.dev_split, Wanted("all"), report, self._test_ids.union(in_train))
+        if len(found.entries) > self._options.max_dev_utts:
+            report.source = f"sample of {len(found.entries)} utterances"
+            chosen = sorted(found.all_ids.to_pylist(), key=self._hash)[: self._options.max_dev_utts]
+            found = self._selector.select(self._row.dev_split, Wanted("sample", Counter(chosen)), banned=set())
+        return self._write(name, found, report)
 
-    def _select_train(self, name: str, wanted: Wanted, report: SetReport) -> dict[str, Entry]:
+    def _select_train(self, name: str, wanted: Wanted, report: SetReport) -> Selection:
         banned = set(self._test_ids)
         if wanted.counts is not None:
             overlap = sorted(wanted.counts.keys() & banned)
@@ -85,62 +83,27 @@ class SetBuilder:
             self._flaw(name, "overlap", overlap, f"{len(overlap)} ids of {wanted.source} are in a test set: dropped")
         else:
             banned |= self._official_evaluation_ids()
-        entries = self._select(self._row.train_split, wanted, report, banned)
-        self._train_ids = set(entries)
+        found = self._select(self._row.train_split, wanted, report, banned)
+        self._train_ids = found.all_ids
         if wanted.hours is not None:
             with self._side_file(f"{name}.sampled.txt") as temporary:
-                write_lines(temporary, sorted(entries))
-        return entries
+                write_lines(temporary, self._train_ids.sort().to_pylist())
+        return found
 
     def _official_evaluation_ids(self) -> set[str]:
         """Where train may be sampled from splits that contain dev and test (Common Voice's validated)."""
         if self._row.corpus != "commonvoice":
             return set()
         names = dict.fromkeys(name for name in ("test", self._row.dev_split) if name != NO_DEV)
-        return {utt.id for name in names for utt in read_corpus("commonvoice", self._root, self._row.language, name)}
+        return {utterance.id for name in names for utterance in self._selector.read(name)}
 
-    def _select(self, split: str, wanted: Wanted, report: SetReport, banned: set[str]) -> dict[str, Entry]:
-        """Original id -> entry of all that is wanted, has audio and text, and is not banned."""
-        entries: dict[str, Entry] = {}
-        missing: list[str] = []
-        empty: list[str] = []
-        for utterance, has_audio in with_durations(self._wanted(split, wanted, banned), self._options.nj):
-            text = clean_text(utterance.text, self._row.corpus)
-            if utterance.id in entries:
-                raise ValueError(
-                    f"{self._root}: {split}: id {utterance.id!r} comes twice in {self._row.corpus} "
-                    f"{self._row.language}; remove one of its lines"
-                )
-            if not has_audio:
-                missing.append(f"{utterance.id}\tno audio file {utterance.audio}")
-            elif not text:
-                empty.append(utterance.id)
-            else:
-                repeat = wanted.counts[utterance.id] if wanted.counts else 1
-                entries[utterance.id] = _entry(utterance, text, repeat)
-        if wanted.counts is not None:
-            known = entries.keys() | banned | {line.partition("\t")[0] for line in missing} | set(empty)
-            missing += [f"{utt_id}\ton the list, not in {split}" for utt_id in sorted(wanted.counts.keys() - known)]
-        report.missing, report.empty_text = len(missing), len(empty)
-        self._check_missing(report, missing, len(wanted.counts or entries))
-        if empty:
-            log(f"{report.set}: {len(empty)} utterances have no text: dropped")
-        return entries
-
-    def _wanted(self, split: str, wanted: Wanted, banned: set[str]) -> Iterator[Utterance]:
-        def candidates() -> Iterator[Utterance]:
-            for utterance in read_corpus(self._row.corpus, self._root, self._row.language, split):
-                if utterance.id not in banned and (wanted.counts is None or utterance.id in wanted.counts):
-                    yield utterance
-
-        if wanted.hours is None:
-            return candidates()
-        hashes, durations_s = array("Q"), array("d")
-        for utterance, _ in with_durations(candidates(), self._options.nj):
-            hashes.append(self._hash(utterance.id))
-            durations_s.append(utterance.duration_s)
-        limit = threshold_for_hours(hashes, durations_s, wanted.hours)
-        return (utterance for utterance in candidates() if self._hash(utterance.id) <= limit)
+    def _select(self, split: str, wanted: Wanted, report: SetReport, banned: set[str]) -> Selection:
+        found = self._selector.select(split, wanted, banned)
+        report.missing, report.empty_text = len(found.missing), len(found.empty)
+        self._check_missing(report, found.missing, len(wanted.counts or found.entries))
+        if found.empty:
+            log(f"{report.set}: {len(found.empty)} utterances have no text: dropped")
+        return found
 
     def _check_missing(self, report: SetReport, missing: list[str], num_wanted: int) -> None:
         if not missing:
@@ -154,14 +117,22 @@ class SetBuilder:
                 f"{self._out}/lists/{report.set}.missing.txt, complete {self._root} or raise --max_missing_share"
             )
 
-    def _write(self, name: str, entries: list[Entry], report: SetReport) -> SetReport:
-        if not entries:
-            raise ValueError(f"{name}: no utterance is left; see {self._out}/lists and the corpus in {self._root}")
-        write_data_dir(self._out / name, entries)
-        validate_data_dir(self._out / name)
-        report.utterances = len(entries)
-        report.hours = sum(entry.duration_s for entry in entries) / 3600
-        report.hours_with_repeats = sum(entry.duration_s * entry.repeat for entry in entries) / 3600
+    def _write(
+        self, name: str, found: Selection, report: SetReport, column: str = "", values: Iterable[str] = ()
+    ) -> SetReport:
+        """Write the selection, or its rows whose `column` is one of `values`."""
+        blocks = found.entries.blocks()
+        with atomic_path(self._out / name) as temporary:
+            temporary.mkdir()
+            if column:
+                blocks = _only(blocks, column, pa.array(values, pa.string()))
+            totals = write_tables(temporary, blocks, found.segmented, self._out / name)
+            if not totals.utterances:
+                raise ValueError(f"{name}: no utterance is left; see {self._out}/lists and the corpus in {self._root}")
+            validate_data_dir(temporary)
+        report.utterances = totals.utterances
+        report.hours = totals.seconds / 3600
+        report.hours_with_repeats = totals.seconds_with_repeats / 3600
         if report.table_hours != "-" and report.hours_with_repeats < 0.95 * float(report.table_hours):
             report.note = f"{float(report.table_hours) - report.hours_with_repeats:.2f} h short of Table I"
             self._flaw(name, None, ["shortfall"], report.note)
@@ -197,8 +168,8 @@ class SetBuilder:
         return hash_of(name, self._options.seed)
 
 
-def _entry(utterance: Utterance, text: str, repeat: int) -> Entry:
-    return Entry(
-        f"{utterance.speaker}-{utterance.id}", utterance.speaker, utterance.audio, text, utterance.lang_code,
-        utterance.duration_s or 0.0, repeat, utterance.start_s, utterance.end_s,
-    )  # fmt: skip
+def _only(blocks: Iterator[pa.RecordBatch], column: str, values: pa.Array) -> Iterator[pa.RecordBatch]:
+    for block in blocks:
+        kept = block.filter(pc.is_in(block[column], values))
+        if len(kept):
+            yield kept

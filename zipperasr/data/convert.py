@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Chunk:
 class ChunkResult:
     """What became of a chunk."""
 
-    written: list[tuple[str, str, int]]  # utt, entry of wav.scp, number of samples
+    written: list[Entry]  # whose audio is the entry of wav.scp
     quarantined: list[tuple[str, str]]  # utt, reason
 
 
@@ -52,13 +52,27 @@ def convert_chunk(chunk: Chunk) -> ChunkResult:
     if record.is_file():
         known = json.loads(record.read_text(encoding="utf-8"))
         if known["inputs"] == inputs:
-            return ChunkResult([tuple(item) for item in known["written"]], [tuple(i) for i in known["quarantined"]])
+            return _restored(chunk, known["written"], known["quarantined"])
         record.unlink()
     with _writer(chunk) as write:
         result = _convert(chunk.entries, write)
+    written = [(entry.utt, entry.audio, entry.num_samples) for entry in result.written]
     with atomic_path(record) as temporary:
-        temporary.write_text(json.dumps({"inputs": inputs, **asdict(result)}), encoding="utf-8")
+        known = {"inputs": inputs, "written": written, "quarantined": result.quarantined}
+        temporary.write_text(json.dumps(known), encoding="utf-8")
     return result
+
+
+def _restored(chunk: Chunk, written: list, quarantined: list) -> ChunkResult:
+    """What an earlier run left, from its record."""
+    entries = {entry.utt: entry for entry in chunk.entries}
+    done = [_converted(entries[utt], audio, num_samples) for utt, audio, num_samples in written]
+    return ChunkResult(done, [(utt, reason) for utt, reason in quarantined])
+
+
+def _converted(entry: Entry, audio: str, num_samples: int) -> Entry:
+    seconds = num_samples / SAMPLE_RATE
+    return entry._replace(audio=audio, duration_s=seconds, num_samples=num_samples, start_s=None, end_s=None)
 
 
 def _convert(entries: tuple[Entry, ...], write: Write) -> ChunkResult:
@@ -70,7 +84,7 @@ def _convert(entries: tuple[Entry, ...], write: Write) -> ChunkResult:
                 for entry in rows:
                     _convert_one(entry, recording, write, result)
         except soundfile.LibsndfileError as error:
-            done = {item[0] for item in (*result.written, *result.quarantined)}
+            done = {entry.utt for entry in result.written} | {utt for utt, _ in result.quarantined}
             result.quarantined.extend(
                 (entry.utt, f"cannot be decoded: {error.error_string}") for entry in rows if entry.utt not in done
             )
@@ -83,7 +97,7 @@ def _convert_one(entry: Entry, recording: soundfile.SoundFile, write: Write, res
     if flaw:
         result.quarantined.append((entry.utt, flaw))
     else:
-        result.written.append((entry.utt, write(entry.utt, to_int16(samples)), len(samples)))
+        result.written.append(_converted(entry, write(entry.utt, to_int16(samples)), len(samples)))
 
 
 def _flaw(samples: np.ndarray, expected_s: float) -> str | None:

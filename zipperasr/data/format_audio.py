@@ -12,19 +12,23 @@ import contextlib
 import multiprocessing
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from multiprocessing.pool import Pool
 from pathlib import Path
 
+import pyarrow as pa
 from tqdm import tqdm
 
 from zipperasr.atomic import FINGERPRINT, atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
-from zipperasr.data.audio import SAMPLE_RATE
-from zipperasr.data.convert import AUDIO_FORMATS, Chunk, ChunkResult, convert_chunk
-from zipperasr.data.datadir import Entry, read_data_dir, read_table, tables_of, write_lines
+from zipperasr.data.convert import AUDIO_FORMATS, Chunk, convert_chunk
+from zipperasr.data.datadir import ENTRIES, Entry, write_lines
+from zipperasr.data.read_tables import read_blocks
 from zipperasr.data.sets import SetRow, read_sets, write_sets
+from zipperasr.data.sorted_spool import SortedSpool
 from zipperasr.data.validate import validate_data_dir
+from zipperasr.data.write_tables import Totals, write_tables
 
 MAX_CHUNK_UTTS = 512
 TABLES = ("wav.scp", "text", "utt2spk", "utt2lang", "utt2dur", "utt2repeat", "segments")
@@ -39,7 +43,7 @@ def format_audio(options: argparse.Namespace) -> None:
     todo = {row: inputs for row in sets if not _is_done(out / row.set, inputs := _inputs(data / row.set, options))}
     if len(todo) < len(sets):
         log(f"stage 2: {len(sets) - len(todo)} of {len(sets)} sets in {out} are complete, their inputs unchanged")
-    total = sum(len(read_table(data / row.set / "utt2spk")) for row in todo)
+    total = sum(_count_lines(data / row.set / "utt2spk") for row in todo)
     hours = 0.0
     with tqdm(total=total, desc="audio", unit="utt") as progress, _pool(options.nj if todo else 0) as pool:
         for row, inputs in todo.items():
@@ -62,6 +66,11 @@ def require_espnet() -> None:
         ) from error
 
 
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+
+
 def _pool(nj: int):
     return multiprocessing.get_context("spawn").Pool(nj) if nj else contextlib.nullcontext()
 
@@ -79,69 +88,85 @@ def _format_set(
     row: SetRow, source: Path, target: Path, options: argparse.Namespace, pool: Pool, progress: tqdm
 ) -> float:
     """Convert one set; returns its hours."""
-    entries = read_data_dir(source)
     (target / "data").mkdir(parents=True, exist_ok=True)
     (target / FINGERPRINT).unlink(missing_ok=True)
-    chunks = list(_chunks(entries, target, options))
-    results = []
-    for result in pool.imap_unordered(convert_chunk, chunks):
-        results.append(result)
-        progress.update(len(result.written) + len(result.quarantined))
-    _remove_stale(target / "data", chunks)
-    quarantined = sorted(item for result in results for item in result.quarantined)
-    _check_share(row, quarantined, len(entries), options.max_quarantine_share, target)
-    kept, filtered = _filter(row, entries, results, options)
-    if not kept:
-        raise ValueError(f"{target}: none of {len(entries)} utterances lasts {options.min_s} to {options.max_s} s")
-    seconds = _write_tables(target, kept, results, filtered)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".scratch.") as scratch:
+        chunks = _Chunks(source, target, options, Path(scratch))
+        kept = SortedSpool(ENTRIES, "utt", Path(scratch))
+        quarantined, filtered = [], []
+        for result in pool.imap_unordered(convert_chunk, chunks):
+            quarantined += result.quarantined
+            good = _within_limits(row, result.written, filtered, options)
+            if good:
+                kept.append(list(zip(*good, strict=True)))
+            progress.update(len(result.written) + len(result.quarantined))
+        _remove_stale(target / "data", chunks.count)
+        _check_share(row, sorted(quarantined), chunks.num_utts, options.max_quarantine_share, target)
+        if not len(kept):
+            raise ValueError(
+                f"{target}: none of {chunks.num_utts} utterances lasts {options.min_s} to {options.max_s} s"
+            )
+        totals = _write_tables(target, kept, sorted(filtered), Path(scratch) / "tables")
     if quarantined:
-        log(f"stage 2: {row.set}: {len(quarantined)} of {len(entries)} quarantined; see {target}/quarantine.tsv")
+        log(f"stage 2: {row.set}: {len(quarantined)} of {chunks.num_utts} quarantined; see {target}/quarantine.tsv")
     if filtered:
-        log(f"stage 2: {row.set}: {len(filtered)} of {len(entries)} are not {options.min_s} to {options.max_s} s long")
-    return seconds / 3600
+        limits = f"{options.min_s} to {options.max_s} s long"
+        log(f"stage 2: {row.set}: {len(filtered)} of {chunks.num_utts} are not {limits}")
+    return totals.seconds / 3600
 
 
-def _chunks(entries: list[Entry], target: Path, options: argparse.Namespace) -> Iterator[Chunk]:
-    """Split a set into work for the processes; utterances of one recording stay together, in its order."""
-    rows = sorted(entries, key=lambda row: (row.audio, row.start_s or 0.0, row.utt))
-    size = min(MAX_CHUNK_UTTS, max(16, -(-len(rows) // (2 * options.nj))))
-    batch: list[Entry] = []
-    number = 0
-    for row in rows:
-        if len(batch) >= size and row.audio != batch[-1].audio:
-            number += 1
-            yield Chunk(str(target / "data" / f"format.{number}"), options.audio_format, tuple(batch))
-            batch = []
-        batch.append(row)
-    yield Chunk(str(target / "data" / f"format.{number + 1}"), options.audio_format, tuple(batch))
+class _Chunks:
+    """A set as work for the processes; utterances of one recording stay together, in its order."""
+
+    def __init__(self, source: Path, target: Path, options: argparse.Namespace, scratch: Path):
+        self._target, self._format = target, options.audio_format
+        self._rows = SortedSpool(ENTRIES.append(pa.field("place", pa.string())), "place", scratch)
+        for block in read_blocks(source):
+            places = zip(*(block[name].to_pylist() for name in ("audio", "start_s", "utt")), strict=True)
+            in_order = [f"{audio}\0{start_s or 0:012.3f}\0{utt}" for audio, start_s, utt in places]
+            self._rows.append([*block.columns, in_order])
+        self.num_utts = len(self._rows)
+        self._size = min(MAX_CHUNK_UTTS, max(16, -(-self.num_utts // (2 * options.nj))))
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Chunk]:
+        batch: list[Entry] = []
+        for block in self._rows.blocks():
+            for row in zip(*(column.to_pylist() for column in block.columns[:-1]), strict=True):
+                entry = Entry(*row)
+                if len(batch) >= self._size and entry.audio != batch[-1].audio:
+                    yield self._chunk(batch)
+                    batch = []
+                batch.append(entry)
+        yield self._chunk(batch)
+
+    def _chunk(self, batch: list[Entry]) -> Chunk:
+        self.count += 1
+        return Chunk(str(self._target / "data" / f"format.{self.count}"), self._format, tuple(batch))
 
 
-def _remove_stale(folder: Path, chunks: list[Chunk]) -> None:
+def _remove_stale(folder: Path, num_chunks: int) -> None:
     """Chunks of an earlier run that had more of them."""
-    current = {Path(chunk.base).name for chunk in chunks}
     for path in folder.glob("format.*.json"):
-        name = path.name.removesuffix(".json")
-        if name not in current:
-            for stale in (path, folder / f"{name}.ark"):
+        number = path.name.removeprefix("format.").removesuffix(".json")
+        if not number.isdigit() or int(number) > num_chunks:
+            for stale in (path, path.with_suffix(".ark")):
                 stale.unlink(missing_ok=True)
 
 
-def _filter(
-    row: SetRow, entries: list[Entry], results: list[ChunkResult], options: argparse.Namespace
-) -> tuple[list[Entry], list[tuple[str, str]]]:
-    """Length limits, for training sets only: a test set loses nothing."""
-    found = {utt: (entry, samples) for result in results for utt, entry, samples in result.written}
-    kept, filtered = [], []
-    for entry in entries:
-        if entry.utt not in found:
-            continue
-        audio, num_samples = found[entry.utt]
-        seconds = num_samples / SAMPLE_RATE
-        if row.kind == "train" and not options.min_s <= seconds <= options.max_s:
-            filtered.append((entry.utt, f"{seconds:.2f} s"))
+def _within_limits(
+    row: SetRow, written: list[Entry], filtered: list[tuple[str, str]], options: argparse.Namespace
+) -> list[Entry]:
+    """Length limits bind training sets only: a test set loses nothing. What is left out is added to `filtered`."""
+    if row.kind != "train":
+        return written
+    good = []
+    for entry in written:
+        if options.min_s <= entry.duration_s <= options.max_s:
+            good.append(entry)
         else:
-            kept.append(entry._replace(audio=audio, duration_s=seconds, start_s=None, end_s=None))
-    return kept, filtered
+            filtered.append((entry.utt, f"{entry.duration_s:.2f} s"))
+    return good
 
 
 def _check_share(row: SetRow, quarantined: list[tuple[str, str]], count: int, max_share: float, target: Path) -> None:
@@ -156,19 +181,15 @@ def _check_share(row: SetRow, quarantined: list[tuple[str, str]], count: int, ma
         )
 
 
-def _write_tables(
-    target: Path, kept: list[Entry], results: list[ChunkResult], filtered: list[tuple[str, str]]
-) -> float:
-    samples = {utt: count for result in results for utt, _, count in result.written}
-    tables = tables_of(kept) | {
-        "utt2num_samples": (f"{entry.utt} {samples[entry.utt]}" for entry in kept),
-        "filtered.tsv": iter(["utt\tduration", *("\t".join(item) for item in filtered)]),
-    }
-    for name, lines in tables.items():
-        with atomic_path(target / name) as temporary:
-            write_lines(temporary, lines)
-    validate_data_dir(target)
-    return sum(entry.duration_s for entry in kept)
+def _write_tables(target: Path, kept: SortedSpool, filtered: list[tuple[str, str]], scratch: Path) -> Totals:
+    """Write and check all tables aside, then move them in."""
+    scratch.mkdir()
+    totals = write_tables(scratch, kept.blocks(), segmented=False, name=target)
+    write_lines(scratch / "filtered.tsv", ["utt\tduration", *("\t".join(item) for item in filtered)])
+    validate_data_dir(scratch)
+    for table in scratch.iterdir():
+        table.replace(target / table.name)
+    return totals
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zipperasr.corpora.utterance import check_id, numbered_lines
+from zipperasr.corpora.utterance import NOT_IN_ID, check_id, numbered_lines
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ class SetReport:
 def read_list(path: str | Path) -> Counter[str]:
     """Count the ids of a list, one a line. Raises ValueError with file and line."""
     path = Path(path)
-    counts: Counter[str] = Counter()
-    for number, line in numbered_lines(path):
-        counts[check_id(line.strip(), f"{path}:{number}")] += 1
+    counts = Counter(line.strip() for _, line in numbered_lines(path))
+    if NOT_IN_ID.search("".join(counts)) or not counts.keys().isdisjoint({".", ".."}):
+        for number, line in numbered_lines(path):
+            check_id(line.strip(), f"{path}:{number}")
     if not counts:
         raise ValueError(f"{path}: the list is empty; fetch it again with local/fetch_utt_ids.sh")
     return counts

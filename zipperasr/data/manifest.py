@@ -22,6 +22,7 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, nearest, parser, run_step
 from zipperasr.config import load_yaml
 from zipperasr.data.packing import fill, pack_epoch
+from zipperasr.data.read_tables import COLUMN_OF, read_blocks
 from zipperasr.data.sets import read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.model.build import load_tokenizer
@@ -29,8 +30,13 @@ from zipperasr.model.config import ModelConfig
 from zipperasr.model.prompt import prompt_ids
 from zipperasr.model.segments import num_positions
 
-_FILES = ("text", "wav.scp", "utt2lang", "utt2num_samples", "utt2repeat")
-_TOKENIZER_BLOCK = 4096
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("utt_id", "language", "audio", "text")]
+    + [("num_samples", pa.int64())]
+    + [(name, pa.int32()) for name in ("num_tokens", "repeat", "positions")]
+)
+BLOCK_ROWS = 1 << 16
+TOKENIZER_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -94,58 +100,37 @@ def open_kind(directory: str | Path, kind: str, phase: str | None = None) -> lis
     return [Manifest.open(directory, row.set) for row in rows]
 
 
-def build_manifest(raw: Path, tokenizer, prompt_lengths: dict[str, int]) -> pa.Table:
-    """Read one data directory of stage 2 and count its tokens."""
-    columns = {name: _read_pairs(raw / name) for name in _FILES if (raw / name).is_file() or name != "utt2repeat"}
-    utt_ids = list(columns["text"])
-    for name, values in columns.items():
-        if list(values) != utt_ids:
-            other = next(iter(set(values) ^ set(utt_ids)), "the order")
-            raise ValueError(f"{raw / name}: does not go with {raw / 'text'}: {other!r} differs; rerun stage 2")
-    texts = list(columns["text"].values())
-    num_samples = np.array([int(value) for value in columns["utt2num_samples"].values()], dtype=np.int64)
-    languages = list(columns["utt2lang"].values())
-    num_tokens = _count_tokens(texts, tokenizer)
-    unknown = sorted(set(languages) - prompt_lengths.keys())
+def write_manifest(raw: Path, path: Path, tokenizer, prompt_lengths: dict[str, int]) -> None:
+    """One data directory of stage 2 as an Arrow file, with its tokens counted. Raises ValueError on a flawed table."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        for block in read_blocks(raw, BLOCK_ROWS):
+            writer.write_batch(_with_counts(block, raw, tokenizer, prompt_lengths))
+
+
+def _with_counts(block: pa.RecordBatch, raw: Path, tokenizer, prompt_lengths: dict[str, int]) -> pa.RecordBatch:
+    if block["num_samples"].null_count:
+        raise ValueError(f"{raw / 'utt2num_samples'}: no such file; rerun stage 2")
+    languages = block["language"].dictionary_encode()
+    unknown = sorted(set(languages.dictionary.to_pylist()) - prompt_lengths.keys())
     if unknown:
         hint = nearest(unknown[0], list(prompt_lengths))
         raise ValueError(f"{raw / 'utt2lang'}: unknown language {unknown[0]!r}; {hint}; or add its line to the table")
-    prompts = np.array([prompt_lengths[code] for code in languages], dtype=np.int32)
-    speech = np.array([num_positions(int(count)) for count in num_samples], dtype=np.int32)
-    repeats = columns.get("utt2repeat", dict.fromkeys(utt_ids, "1"))
-    return pa.table(
-        {
-            "utt_id": utt_ids,
-            "language": languages,
-            "audio": list(columns["wav.scp"].values()),
-            "text": texts,
-            "num_samples": num_samples,
-            "num_tokens": num_tokens,
-            "repeat": np.array([int(value) for value in repeats.values()], dtype=np.int32),
-            "positions": prompts + speech + num_tokens,
-        }
-    )
+    prompts = np.array([prompt_lengths[code] for code in languages.dictionary.to_pylist()], dtype=np.int32)
+    num_tokens = _count_tokens(block["text"].to_pylist(), tokenizer)
+    speech = np.array([num_positions(count) for count in block["num_samples"].to_pylist()], dtype=np.int32)
+    positions = prompts[languages.indices.to_numpy()] + speech + num_tokens
+    counted = {"num_tokens": pa.array(num_tokens), "positions": pa.array(positions)}
+    same = {name: block[name] for name in ("language", "audio", "text", "num_samples", "repeat")}
+    return pa.record_batch({"utt_id": block["utt"], **same, **counted}).select(SCHEMA.names)
 
 
 def _count_tokens(texts: list[str], tokenizer) -> np.ndarray:
+    """Tokens of each transcript and one more for its end."""
     counts = []
-    for start in range(0, len(texts), _TOKENIZER_BLOCK):
-        block = tokenizer(texts[start : start + _TOKENIZER_BLOCK], add_special_tokens=False)["input_ids"]
-        counts += [len(ids) + 1 for ids in block]  # one more for the end token
+    for start in range(0, len(texts), TOKENIZER_BLOCK):
+        block = tokenizer(texts[start : start + TOKENIZER_BLOCK], add_special_tokens=False)["input_ids"]
+        counts += [len(ids) + 1 for ids in block]
     return np.array(counts, dtype=np.int32)
-
-
-def _read_pairs(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing; run stage 2")
-    pairs = {}
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            key, _, value = line.rstrip("\n").partition(" ")
-            if not key or key in pairs:
-                raise ValueError(f"{path}:{number}: got id {key!r}, wanted a new, non-empty id; rerun stage 2")
-            pairs[key] = value
-    return pairs
 
 
 def packing_report(manifests: list[Manifest], max_positions: int) -> dict:
@@ -174,7 +159,7 @@ def _run(options: argparse.Namespace) -> None:
     config = load_yaml(ModelConfig, options.model)
     table = LanguageTable.load(options.languages)
     rows = read_sets(options.raw / "sets.tsv")
-    sources = {f"{row.set}/{name}": options.raw / row.set / name for row in rows for name in _FILES}
+    sources = {f"{row.set}/{name}": options.raw / row.set / name for row in rows for name in COLUMN_OF}
     inputs = fingerprint(
         model=options.model,
         tokenizer=Path(config.llm) / "tokenizer.json",
@@ -190,8 +175,7 @@ def _run(options: argparse.Namespace) -> None:
     with atomic_path(options.out) as temporary:
         temporary.mkdir()
         for row in tqdm(rows, desc="manifests", mininterval=2):
-            table_ = build_manifest(options.raw / row.set, tokenizer, prompts)
-            feather.write_feather(table_, temporary / f"{row.set}.arrow", compression="uncompressed")
+            write_manifest(options.raw / row.set, temporary / f"{row.set}.arrow", tokenizer, prompts)
         (temporary / "sets.tsv").write_bytes((options.raw / "sets.tsv").read_bytes())
         report = {
             phase: packing_report(open_kind(temporary, "train", phase), config.max_positions)

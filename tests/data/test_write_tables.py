@@ -1,0 +1,100 @@
+"""Data directories as Kaldi wants them, written a block at a time."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from corpora.example import write_text
+
+from zipperasr.data.datadir import ENTRIES, Entry
+from zipperasr.data.read_tables import read_data_dir
+from zipperasr.data.write_tables import write_data_dir, write_tables
+
+ENTRY = Entry("s1-a", "s1", "x/a.flac", "guten tag", "de", 1.25)
+
+
+def test_written_directory_reads_back(tmp_path: Path):
+    entries = [ENTRY._replace(utt="s2-b", speaker="s2", audio="x/b.flac", repeat=2), ENTRY]
+
+    write_data_dir(tmp_path / "set", entries)
+
+    assert read_data_dir(tmp_path / "set") == [ENTRY, entries[0]]
+    assert (tmp_path / "set/spk2utt").read_text() == "s1 s1-a\ns2 s2-b\n"
+    assert (tmp_path / "set/utt2repeat").read_text() == "s1-a 1\ns2-b 2\n"
+
+
+def test_segments_of_one_recording_share_its_line_in_wav_scp(tmp_path: Path):
+    entries = [
+        ENTRY._replace(utt=f"s1-{n}", audio="x/long.opus", start_s=n * 2.0, end_s=n * 2.0 + 1.25) for n in range(3)
+    ]
+
+    write_data_dir(tmp_path / "set", entries)
+
+    assert (tmp_path / "set/wav.scp").read_text() == "long x/long.opus\n"
+    assert (tmp_path / "set/segments").read_text().splitlines()[1] == "s1-1 long 2.000 3.250"
+    assert read_data_dir(tmp_path / "set") == entries
+
+
+def test_tables_are_in_c_order(tmp_path: Path):
+    utts = ["15-15_7", "159-159_7", "é-1", "z-1", "A-1"]
+
+    write_data_dir(tmp_path / "set", [ENTRY._replace(utt=u, speaker=u.partition("-")[0]) for u in utts])
+
+    keys = [line.split()[0].encode() for line in (tmp_path / "set/text").read_text(encoding="utf-8").splitlines()]
+    assert keys == sorted(keys)
+
+
+def test_existing_directory_is_replaced_as_a_whole(tmp_path: Path):
+    write_text(tmp_path / "set/segments", "old")
+
+    write_data_dir(tmp_path / "set", [ENTRY])
+
+    assert not (tmp_path / "set/segments").exists()
+
+
+def test_second_id_and_unsortable_speakers_are_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"set: id 's1-a' comes twice \(x/a.flac and x/z.flac\)"):
+        write_data_dir(tmp_path / "set", [ENTRY, ENTRY._replace(audio="x/z.flac")])
+    clash = [ENTRY._replace(utt="a-b-1", speaker="a-b"), ENTRY._replace(utt="a-c", speaker="a")]
+    with pytest.raises(ValueError, match=r"speakers 'a-b' and 'a' do not sort as their utterances"):
+        write_data_dir(tmp_path / "set", clash)
+    assert not (tmp_path / "set").exists()
+
+
+def test_recordings_of_the_same_name_are_refused(tmp_path: Path):
+    entries = [ENTRY._replace(utt=f"s1-{n}", audio=f"{n}/long.opus", start_s=0.0, end_s=1.0) for n in range(2)]
+
+    with pytest.raises(ValueError, match=r"1/long.opus: 0/long.opus has the same name"):
+        write_data_dir(tmp_path / "set", entries)
+
+
+def blocks_of(entries: list[Entry], sizes: list[int]) -> list[pa.RecordBatch]:
+    """The entries as blocks of these sizes."""
+    rows = iter(entries)
+    parts = [[next(rows)._asdict() for _ in range(size)] for size in sizes]
+    return [pa.RecordBatch.from_pylist(part, schema=ENTRIES) for part in parts]
+
+
+@pytest.mark.parametrize("sizes", [[6], [1, 1, 1, 1, 1, 1], [2, 4], [5, 1]])
+@pytest.mark.parametrize("segmented", [False, True])
+def test_tables_do_not_depend_on_where_blocks_end(tmp_path: Path, sizes: list[int], segmented: bool):
+    entries = [
+        ENTRY._replace(
+            utt=f"s{n // 3}-{n}", speaker=f"s{n // 3}", repeat=n + 1, num_samples=20_000, audio=f"x/{n // 2}.opus",
+            start_s=n * 1.5 if segmented else None, end_s=n * 1.5 + 1.25 if segmented else None,
+        )
+        for n in range(6)
+    ]  # fmt: skip
+
+    totals = write_tables(tmp_path, blocks_of(entries, sizes), segmented)
+
+    assert (tmp_path / "spk2utt").read_text() == "s0 s0-0 s0-1 s0-2\ns1 s1-3 s1-4 s1-5\n"
+    assert (tmp_path / "utt2num_samples").read_text() == "".join(f"{e.utt} 20000\n" for e in entries)
+    assert (tmp_path / "segments").exists() == segmented
+    assert read_data_dir(tmp_path) == entries
+    assert (totals.utterances, totals.seconds, totals.seconds_with_repeats) == (6, 6 * 1.25, 21 * 1.25)
+
+
+def test_second_id_is_found_across_blocks(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"data/x: id 's1-a' comes twice"):
+        write_tables(tmp_path, blocks_of([ENTRY, ENTRY], [1, 1]), segmented=False, name="data/x")
