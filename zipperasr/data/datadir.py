@@ -30,15 +30,27 @@ class Entry(NamedTuple):
     end_s: float | None = None
 
 
-def read_table(path: str | Path) -> dict[str, str]:
-    """`key rest of the line` -> {key: rest}. Raises ValueError on a missing file, an empty value or a second key."""
+def key_and_value(line: str) -> tuple[str, str]:
+    """The first word and the rest, which may be empty. Kaldi's blanks, spaces and tabs, part them and are stripped."""
+    line = line.strip(" \t")
+    key, _, value = line.partition(" ")
+    if "\t" in key:
+        key, _, value = line.partition("\t")
+    return key, value.lstrip(" \t")
+
+
+def read_table(path: str | Path, may_be_empty: bool = False) -> dict[str, str]:
+    """`key rest of the line` -> {key: rest}. Raises ValueError on a missing file, a second key or an empty value.
+
+    `may_be_empty`: a key alone has the value "", as an utterance in which nothing is said has in text.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; run the stage that writes it")
     table: dict[str, str] = {}
     for number, line in numbered_lines(path):
-        key, _, rest = line.partition(" ")
-        if not rest.strip():
+        key, rest = key_and_value(line)
+        if not rest and not may_be_empty:
             raise ValueError(f"{path}:{number}: {key!r} has no value; wanted `key value`")
         if key in table:
             raise ValueError(f"{path}:{number}: {key!r} stands here a second time; keep one line")
@@ -50,7 +62,7 @@ def read_data_dir(directory: str | Path) -> list[Entry]:
     """All utterances of a directory, in its order. Raises ValueError if a table lacks one."""
     directory = Path(directory)
     names = ("text", "utt2spk", "utt2lang", "utt2dur")
-    tables = {name: read_table(directory / name) for name in names}
+    tables = {name: read_table(directory / name, may_be_empty=name == "text") for name in names}
     repeats = read_table(directory / "utt2repeat") if (directory / "utt2repeat").is_file() else {}
     audio = read_table(directory / "wav.scp")
     segments = read_table(directory / "segments") if (directory / "segments").is_file() else None
