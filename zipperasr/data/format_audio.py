@@ -167,7 +167,7 @@ def _write_tables(
     for name, lines in tables.items():
         with atomic_path(target / name) as temporary:
             write_lines(temporary, lines)
-    validate_data_dir(target)
+    validate_data_dir(target, for_kaldi=False)
     return sum(entry.duration_s for entry in kept)
 
 
