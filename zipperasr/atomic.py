@@ -36,6 +36,26 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+@contextlib.contextmanager
+def atomic_files(directory: str | Path) -> Iterator[Path]:
+    """Yield an empty temporary directory; on success its files move to `directory`, whose other files stay.
+
+    On failure `directory` is as it was, or absent as it was.
+    """
+    directory = Path(directory).resolve()  # beside what a link names: files are renamed within one file system
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    _remove(temporary)
+    temporary.mkdir()
+    try:
+        yield temporary
+        directory.mkdir(exist_ok=True)
+        for path in sorted(temporary.iterdir()):
+            os.replace(path, directory / path.name)
+    finally:
+        _remove(temporary)
+
+
 def fingerprint(**inputs: object) -> dict[str, str]:
     """Name each input by a short digest; a `Path` to a file is named by its content."""
     return {name: _digest(value) for name, value in sorted(inputs.items())}

@@ -135,6 +135,66 @@ def test_an_utterance_in_two_directories_is_an_error(source: Path, tmp_path: Pat
     assert not (tmp_path / "both").exists()
 
 
+def as_it_is(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_combining_what_is_not_valid_leaves_the_target_as_it_was(source: Path, tmp_path: Path, capsys, existed: bool):
+    """Each is valid; together utterance `s1-1-x` of speaker `s0` stands among those of s1."""
+    write_data_dir(tmp_path / "odd", [Entry("s1-1-x", "s0", "x.flac", "text", "de", 1.0)])
+    target = tmp_path / "both"
+    if existed:
+        write_data_dir(target, entries("old"))
+        (target / "notes").write_text("mine")
+        before = as_it_is(target)
+
+    assert main(["combine", str(target), str(source), str(tmp_path / "odd")]) == 1
+
+    error = capsys.readouterr().err
+    assert (
+        f"{target}/utt2spk:2: id 's1-1-x': speaker 's0' comes after 's1'" in error and "; nothing is written" in error
+    )
+    assert as_it_is(target) == before if existed else not target.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"all", "odd", *(["both"] if existed else [])}
+
+
+def test_combining_into_a_directory_replaces_its_tables_and_keeps_other_files(source: Path, tmp_path: Path):
+    target = tmp_path / "both"
+    write_data_dir(target, entries("old", segments=True))
+    (target / "split2/1").mkdir(parents=True)
+    for name in ("notes", "split2/1/text"):
+        (target / name).write_text("mine")
+
+    assert main(["combine", str(target), str(source)]) == 0
+
+    assert utts(target) == utts(source) and not (target / "segments").exists()
+    assert {name for name, content in as_it_is(target).items() if content == b"mine"} == {"notes", "split2/1/text"}
+
+
+def test_the_target_may_be_a_link(source: Path, tmp_path: Path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "both").symlink_to("elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["combine", str(tmp_path / "both"), str(source)]) == 0
+    assert (tmp_path / "both").is_symlink() and utts(tmp_path / "elsewhere") == utts(source)
+    assert main(["fix", "."]) == 0 and utts(tmp_path / "elsewhere") == utts(source)
+
+
+def test_what_is_valid_with_tabs_and_empty_transcripts_can_be_edited(source: Path, tmp_path: Path):
+    (source / "text").write_text("".join(f" {utt}\t\n" for utt in utts(source)))
+    assert main(["subset", "--first", str(source), "2", str(tmp_path / "two")]) == 0
+    assert (tmp_path / "two" / "text").read_text() == "s1-1\ns1-2\n"
+    assert [entry.text for entry in read_data_dir(tmp_path / "two")] == ["", ""]
+
+
+def test_fix_takes_out_utterances_that_last_0_s(source: Path):
+    lines = (source / "utt2dur").read_text().replace("s1-2 2.000", "s1-2 0.000").replace("s4-1 1.000", "s4-1 nan")
+    (source / "utt2dur").write_text(lines)
+    assert main(["fix", str(source)]) == 0
+    assert utts(source) == [entry.utt for entry in entries() if entry.utt not in ("s1-2", "s4-1")]
+
+
 def test_fix_keeps_what_is_complete_and_the_old_tables(source: Path, capsys):
     text = source / "text"
     lines = text.read_text().splitlines()

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from tests.corpora import example
 from tests.fuzz.spoil import spoiled
 from zipperasr.corpora import read_corpus
-from zipperasr.data.datadir import Entry, read_table
+from zipperasr.corpora.utterance import numbered_lines
+from zipperasr.data.datadir import Entry, key_and_value, read_table
 from zipperasr.data.datasets import load_corpora, load_datasets
 from zipperasr.data.lists import read_list
 from zipperasr.data.read_tables import read_data_dir
 from zipperasr.data.sets import SetRow, read_sets, write_sets
+from zipperasr.data.table_blocks import blocks
 from zipperasr.data.validate import validate_data_dir
 from zipperasr.data.write_tables import write_data_dir
 from zipperasr.languages import LanguageTable
@@ -129,6 +131,20 @@ def test_data_directories(tmp_path: Path, name: str):
 
     survives(tmp_path / "dir" / name, read, tmp_path)
     survives(tmp_path / "dir" / name, lambda: read_table(tmp_path / "dir" / name), tmp_path)
+
+
+@pytest.mark.parametrize("block_bytes", [8, 1 << 20])
+def test_table_blocks(tmp_path: Path, block_bytes: int):
+    """What they read, the line-by-line reader reads as well, and the same."""
+    path = example.write_text(tmp_path / "text", "s1-a guten tag", "s1-b", "s2-c ä 你好 กิน")
+
+    def read() -> None:
+        found = list(blocks(path, block_bytes))
+        rows = [row for block in found for row in zip(block.keys.to_pylist(), block.values.to_pylist(), strict=True)]
+        assert rows == [key_and_value(line) for _, line in numbered_lines(path)]
+
+    read()
+    survives(path, read, tmp_path)
 
 
 def test_utterance_lists(tmp_path: Path):

@@ -129,7 +129,7 @@ class SetBuilder:
             totals = write_tables(temporary, blocks, found.segmented, self._out / name)
             if not totals.utterances:
                 raise ValueError(f"{name}: no utterance is left; see {self._out}/lists and the corpus in {self._root}")
-            validate_data_dir(temporary)
+            validate_data_dir(temporary, for_kaldi=False)
         report.utterances = totals.utterances
         report.hours = totals.seconds / 3600
         report.hours_with_repeats = totals.seconds_with_repeats / 3600

@@ -46,15 +46,18 @@ def key_and_value(line: str) -> tuple[str, str]:
     return key, value.lstrip(" \t")
 
 
-def read_table(path: str | Path) -> dict[str, str]:
-    """`key rest of the line` -> {key: rest}. Raises ValueError on a missing file, an empty value or a second key."""
+def read_table(path: str | Path, may_be_empty: bool = False) -> dict[str, str]:
+    """`key rest of the line` -> {key: rest}. Raises ValueError on a missing file, a second key or an empty value.
+
+    `may_be_empty`: a key alone has the value "", as an utterance in which nothing is said has in text.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; run the stage that writes it")
     table: dict[str, str] = {}
     for number, line in numbered_lines(path):
-        key, _, rest = line.partition(" ")
-        if not rest.strip():
+        key, rest = key_and_value(line)
+        if not rest and not may_be_empty:
             raise ValueError(f"{path}:{number}: {key!r} has no value; wanted `key value`")
         if key in table:
             raise ValueError(f"{path}:{number}: {key!r} stands here a second time; keep one line")

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zipperasr.atomic import atomic_path
+from zipperasr.atomic import atomic_files
 from zipperasr.cli import log, parser, run_step
 from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.data.datadir import read_table, write_lines
 from zipperasr.data.lists import hash_of
+from zipperasr.data.table_values import RULES
 from zipperasr.data.validate import validate_data_dir
 
 BY_UTTERANCE = ("utt2spk", "text", "utt2lang", "utt2dur", "utt2repeat", "utt2num_samples", "segments")
@@ -34,7 +35,7 @@ class DataDir:
     def read(cls, directory: Path) -> DataDir:
         """Raises ValueError with file and line on a malformed table, FileNotFoundError without utt2spk."""
         names = [name for name in (*BY_UTTERANCE, "wav.scp") if (directory / name).is_file() or name == "utt2spk"]
-        return cls({name: read_table(directory / name) for name in names})
+        return cls({name: read_table(directory / name, may_be_empty=name == "text") for name in names})
 
     @property
     def utts(self) -> list[str]:
@@ -62,15 +63,22 @@ class DataDir:
         return DataDir({name: {key: table[key] for key in keys[name]} for name, table in self.tables.items()})
 
     def write(self, directory: Path) -> None:
-        """Write or replace the tables; raises ValueError if what is written is no valid data directory."""
+        """Put these tables in place of those that are there; other files stay.
+
+        Raises ValueError, with nothing changed, if they would be no valid data directory.
+        """
         if not self.utts:
             raise ValueError(f"{directory}: no utterance would be left")
-        directory.mkdir(parents=True, exist_ok=True)
         speakers = {speaker: " ".join(utts) for speaker, utts in self.by_speaker.items()}
-        for name, table in {**self.tables, "spk2utt": speakers}.items():
-            with atomic_path(directory / name) as temporary:
-                write_lines(temporary, (f"{key} {value}" for key, value in sorted(table.items())))
-        validate_data_dir(directory, need_audio="wav.scp" in self.tables, need_text="text" in self.tables)
+        with atomic_files(directory) as aside:
+            for name, table in {**self.tables, "spk2utt": speakers}.items():
+                write_lines(aside / name, (f"{key} {value}".rstrip(" ") for key, value in sorted(table.items())))
+            try:
+                validate_data_dir(aside, "wav.scp" in self.tables, "text" in self.tables, for_kaldi=False)
+            except ValueError as error:
+                raise ValueError(f"{error}; nothing is written".replace(str(aside), str(directory))) from error
+        for name in {*BY_UTTERANCE, "wav.scp"} - self.tables.keys():
+            (directory / name).unlink(missing_ok=True)  # of what was there before: it need not fit
 
     def with_segments(self, directory: Path) -> DataDir:
         """The same with a segments table: a recording for each utterance, from its start to its end."""
@@ -83,7 +91,7 @@ class DataDir:
 
     def _recording(self, utt: str) -> str:
         segments = self.tables.get("segments")
-        return utt if segments is None else segments[utt].split(" ")[0]
+        return utt if segments is None else segments[utt].split()[0]
 
 
 def fix(directory: Path) -> None:
@@ -187,12 +195,13 @@ def _spread(items: Sequence[str], count: int) -> list[str]:
 
 
 def _loose_table(path: Path) -> Table:
-    """Lines in any order; those without a value, and a second line of a key, are dropped."""
+    """Lines in any order; those without a value, durations that are none, and a second line of a key are dropped."""
     table: Table = {}
     for _, line in numbered_lines(path):
         key, *rest = line.split()
-        if rest:
-            table.setdefault(key, " ".join(rest))
+        value = " ".join(rest)
+        if rest and (path.name != "utt2dur" or RULES["utt2dur"].accepts(value)):
+            table.setdefault(key, value)
     return table
 
 

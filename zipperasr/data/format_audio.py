@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from zipperasr.atomic import FINGERPRINT, atomic_path, fingerprint, is_current, mark_current
+from zipperasr.atomic import FINGERPRINT, atomic_files, atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
 from zipperasr.data.convert import AUDIO_FORMATS, Chunk, convert_chunk
 from zipperasr.data.datadir import ENTRIES, Entry, write_lines
@@ -106,7 +106,7 @@ def _format_set(
             raise ValueError(
                 f"{target}: none of {chunks.num_utts} utterances lasts {options.min_s} to {options.max_s} s"
             )
-        totals = _write_tables(target, kept, sorted(filtered), Path(scratch) / "tables")
+        totals = _write_tables(target, kept, sorted(filtered))
     if quarantined:
         log(f"stage 2: {row.set}: {len(quarantined)} of {chunks.num_utts} quarantined; see {target}/quarantine.tsv")
     if filtered:
@@ -181,14 +181,12 @@ def _check_share(row: SetRow, quarantined: list[tuple[str, str]], count: int, ma
         )
 
 
-def _write_tables(target: Path, kept: SortedSpool, filtered: list[tuple[str, str]], scratch: Path) -> Totals:
+def _write_tables(target: Path, kept: SortedSpool, filtered: list[tuple[str, str]]) -> Totals:
     """Write and check all tables aside, then move them in."""
-    scratch.mkdir()
-    totals = write_tables(scratch, kept.blocks(), segmented=False, name=target)
-    write_lines(scratch / "filtered.tsv", ["utt\tduration", *("\t".join(item) for item in filtered)])
-    validate_data_dir(scratch)
-    for table in scratch.iterdir():
-        table.replace(target / table.name)
+    with atomic_files(target) as temporary:
+        totals = write_tables(temporary, kept.blocks(), segmented=False, name=target)
+        write_lines(temporary / "filtered.tsv", ["utt\tduration", *("\t".join(item) for item in filtered)])
+        validate_data_dir(temporary, for_kaldi=False)
     return totals
 
 

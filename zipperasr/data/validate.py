@@ -1,173 +1,154 @@
-"""Check a Kaldi data directory as Kaldi's own script does, and utt2lang, utt2dur, utt2repeat besides.
+"""Accept the data directories that Kaldi's validate_data_dir.sh accepts; utt2repeat and utt2num_samples besides.
 
-In: a directory. Out: nothing, or ValueError with file, line and remedy. Tables are read once; audio is not.
+In: a directory. Out: nothing, or ValueError with file, line and remedy. Tables stream by, only ids are kept; audio and
+feats are not read. `--help` tells where the verdict differs from Kaldi's, and why.
 """
 
 from __future__ import annotations
 
-import contextlib
-import re
 import sys
-from collections.abc import Iterable
-from itertools import islice
-from math import inf
-from operator import lt
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from zipperasr.cli import log, parser, run_step
-from zipperasr.corpora.utterance import numbered_lines
+from zipperasr.data.table_blocks import Block
+from zipperasr.data.table_checks import REMEDY, check_transcripts, checked, place
+from zipperasr.data.table_speakers import check_spk2utt, read_utt2spk
+from zipperasr.data.table_values import RULES, SECONDS_OR_0, check_values
 
-REMEDY = "rerun the stage that wrote it"
-OTHER_BLANK = re.compile(r"[^\S ]")  # any but the space
-OTHER_BLANKS = [ch for ch in map(chr, range(0x3001)) if OTHER_BLANK.match(ch) and ch != "\n"]  # U+3000 is the last
-PER_UTTERANCE = ("text", "utt2lang", "utt2dur", "utt2repeat", "utt2num_samples")
+DIFFERENCES = """
+Refused here, though Kaldi's script passes it, because a step of ours could not read it or would read it otherwise:
+  a table that is not UTF-8, and outside text CR, U+3000 and other blanks that are neither space nor tab;
+  NUL in text, unless --non_print;
+  wav.scp or utt2lang without a value: no audio to read, no language to train;
+  utt2dur and reco2dur that are words, nan or inf (Kaldi compares words as text);
+  segments whose times are words, inf or below 0;
+  segments of other utterances than utt2spk's, which Kaldi's compares only where there is a text;
+  a line of spk2utt without utterances (Kaldi says that it is invalid, and goes on).
+Passed here, though Kaldi's script refuses it: a directory without feats.scp; features are computed in training.
+"""
+BY_UTTERANCE = (
+    *("utt2lang", "utt2dur", "utt2repeat", "utt2num_samples", "utt2num_frames"),
+    *("utt2uniq", "utt2warp", "feats.scp", "vad.scp"),
+)
+BY_SPEAKER = ("cmvn.scp", "spk2gender", "spk2warp")
+BY_RECORDING = ("reco2file_and_channel", "reco2dur")
 
 
-def validate_data_dir(directory: str | Path, need_audio: bool = True, need_text: bool = True) -> int:
-    """Return the number of utterances. Raises ValueError on the first flaw."""
+def validate_data_dir(
+    directory: str | Path,
+    need_audio: bool = True,
+    need_text: bool = True,
+    any_character: bool = False,
+    speaker_order: bool = True,
+    for_kaldi: bool = True,
+) -> int:
+    """Return the number of utterances. Raises ValueError on the first flaw.
+
+    `need_text` False leaves text alone, as in Kaldi; wav.scp is checked where it is there. `any_character`: of text.
+    `for_kaldi` False lets pass what only Kaldi's programs mind, so that our own steps need not stop at it: any word in
+    text, and 0 in utt2dur, which stage 1 writes where an audio header cannot be read.
+    """
     directory = Path(directory)
     if not directory.is_dir():
         raise ValueError(f"{directory}: no such directory; {REMEDY}")
-    utt2spk = _table(directory / "utt2spk", 1)
-    _check_speakers(directory, utt2spk)
-    if need_text and not (directory / "text").is_file():
-        raise ValueError(f"{directory / 'text'}: no such file; {REMEDY}")
-    for name in PER_UTTERANCE:
+    utterances = read_utt2spk(directory / "utt2spk", speaker_order)
+    speakers = check_spk2utt(directory / "spk2utt", utterances)
+    if need_text:
+        for block in checked(directory / "text", utterances.ids):
+            if for_kaldi:
+                check_transcripts(block, directory / "text", any_character)
+    recordings = _check_audio(directory, utterances.ids, need_audio)
+    rules = RULES if for_kaldi else {**RULES, "utt2dur": SECONDS_OR_0}
+    further = [(name, utterances.ids, "utt2spk") for name in BY_UTTERANCE]
+    further += [(name, speakers, "spk2utt") for name in BY_SPEAKER]
+    if recordings is not None:
+        further += [(name, recordings, "wav.scp") for name in BY_RECORDING]
+    else:
+        further.append(("reco2dur", utterances.ids, "utt2spk"))
+    for name, ids, of in further:
         if (directory / name).is_file():
-            table = _table(directory / name, None if name == "text" else 1)
-            _check_same_keys(utt2spk, table, directory / name)
-            if name in ("utt2dur", "utt2repeat", "utt2num_samples"):
-                _check_numbers(table, directory / name)
-    if need_audio:
-        _check_audio(directory, utt2spk)
-    return len(utt2spk)
+            for block in checked(directory / name, ids, of):
+                check_values(block, directory / name, rules[name])
+    return len(utterances.ids)
 
 
-def _table(path: Path, num_values: int | None) -> dict[str, str]:
-    """Key -> rest of the line; sorted in C order, each key once, `num_values` values (None: one or more)."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; {REMEDY}")
-    table = _flawless_table(path, num_values)
-    return table if table is not None else _table_by_lines(path, num_values)
+def _check_audio(directory: Path, utts: pa.LargeStringArray, need_audio: bool) -> pa.LargeStringArray | None:
+    """The ids of the recordings, which are the utterances where there is no segments; None without audio."""
+    path, segments = directory / "wav.scp", directory / "segments"
+    if not (path.is_file() or need_audio or segments.is_file()):
+        return None
+    ids = []
+    for block in checked(path, None if segments.is_file() else utts):
+        check_values(block, path, RULES["wav.scp"])
+        if segments.is_file():
+            ids.append(block.keys)
+    if not segments.is_file():
+        return utts
+    recordings = pa.concat_arrays(ids)
+    used = np.zeros(len(recordings), bool)
+    for block in checked(segments, utts):
+        check_values(block, segments, RULES["segments"])
+        used[_check_segments(block, segments, recordings)] = True
+    if not used.all():
+        unused = recordings[int(np.argmin(used))].as_py()
+        raise ValueError(f"{path}: id {unused!r}: no line of segments uses this recording; {REMEDY}")
+    return recordings
 
 
-def _flawless_table(path: Path, num_values: int | None) -> dict[str, str] | None:
-    """The table at once, five times as fast as by lines; None where there is something to look at more closely."""
+def _check_segments(block: Block, path: Path, recordings: pa.LargeStringArray) -> np.ndarray:
+    """Which recordings the segments use, by number."""
+    values = block.values if block.plain else pc.replace_substring_regex(block.values, "[ \t]+", " ")
+    words = pc.split_pattern(values, " ").flatten()
+    names, starts, ends = (words.take(pa.array(np.arange(column, len(words), 3))) for column in range(3))
+    numbers = pc.index_in(names, recordings)
+    if numbers.null_count:
+        row = pc.index(pc.is_null(numbers), True).as_py()
+        raise ValueError(f"{place(block, row, path)}: recording {names[row].as_py()!r} is not in wav.scp; {REMEDY}")
+    start_s, end_s = _seconds(starts), _seconds(ends)
+    wrong = ~((start_s >= 0) & (start_s < end_s) & np.isfinite(end_s))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        got = f"got start {starts[row]}, end {ends[row]}"
+        raise ValueError(f"{place(block, row, path)}: {got}, wanted 0 <= start < end; {REMEDY}")
+    return numbers.to_numpy()
+
+
+def _seconds(values: pa.LargeStringArray) -> np.ndarray:
+    """Numbers; nan for what is none."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return None
-    text = f"\n{text.removesuffix(chr(10))}\n"
-    if text[1] == "\ufeff" or _holds_any(text, ("\n\n", "  ", "\n ", " \n")) or _holds_any(text, OTHER_BLANKS):
-        return None
-    lines = text[1:-1].split("\n")
-    if num_values == 1 and text.count(" ") != len(lines):  # each line has one: its value is not empty
-        return None
-    if num_values not in (None, 1) and any(line.count(" ") != num_values for line in lines):
-        return None
-    table = dict(line.partition(" ")[::2] for line in lines)
-    in_order = all(map(lt, table, islice(table, 1, None)))  # code point order is the C order of UTF-8
-    return table if len(table) == len(lines) and in_order and all(table.values()) else None
+        return pc.cast(values, pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        return np.array([_number(value) for value in values.to_pylist()])
 
 
-def _holds_any(text: str, parts: Iterable[str]) -> bool:
-    return any(part in text for part in parts)
-
-
-def _table_by_lines(path: Path, num_values: int | None) -> dict[str, str]:
-    """As `_table`, naming the first line that is wrong."""
-    table: dict[str, str] = {}
-    last = ""
-    for number, line in numbered_lines(path):
-        cells = line.split(" ")
-        key, where = cells[0], f"{path}:{number}"
-        if len(cells) < 2 or not all(cells):
-            raise ValueError(f"{where}: got {line[:60]!r}, wanted `key value` with single blanks; {REMEDY}")
-        if num_values is not None and len(cells) != num_values + 1:
-            raise ValueError(f"{where}: id {key!r}: got {len(cells) - 1} values, wanted {num_values}; {REMEDY}")
-        if OTHER_BLANK.search(line):
-            raise ValueError(f"{where}: id {key!r}: a blank other than a space in the line; {REMEDY}")
-        if key <= last:  # code point order is the C order of UTF-8
-            problem = "comes twice" if key == last else f"comes after {last!r}, not in C order"
-            raise ValueError(f"{where}: id {key!r} {problem}; sort with LC_ALL=C and {REMEDY}")
-        table[key] = line[len(key) + 1 :]
-        last = key
-    if not table:
-        raise ValueError(f"{path}: the file is empty; {REMEDY}")
-    return table
-
-
-def _check_same_keys(wanted: dict[str, str], got: dict[str, str], path: Path) -> None:
-    if wanted.keys() == got.keys():
-        return
-    lacking = next((key for key in wanted if key not in got), None)
-    if lacking is not None:
-        raise ValueError(f"{path}: id {lacking!r} of utt2spk is not in it; {REMEDY}")
-    extra = next((key for key in got if key not in wanted), None)
-    if extra is not None:
-        raise ValueError(f"{path}: id {extra!r} is not in utt2spk; {REMEDY}")
-
-
-def _check_speakers(directory: Path, utt2spk: dict[str, str]) -> None:
-    by_speaker: dict[str, list[str]] = {}
-    last = ""
-    for utt, speaker in utt2spk.items():
-        if speaker < last:
-            raise ValueError(
-                f"{directory / 'utt2spk'}: id {utt!r}: speaker {speaker!r} comes after {last!r}; begin utterance ids "
-                f"with the speaker and a hyphen"
-            )
-        by_speaker.setdefault(speaker, []).append(utt)
-        last = speaker
-    listed = _table(directory / "spk2utt", None)
-    if {speaker: " ".join(utts) for speaker, utts in by_speaker.items()} != listed:
-        raise ValueError(f"{directory / 'spk2utt'}: is not the inverse of utt2spk; {REMEDY}")
-
-
-def _check_numbers(table: dict[str, str], path: Path) -> None:
-    number, least = (float, 0) if path.name == "utt2dur" else (int, 1)
-    with contextlib.suppress(ValueError):
-        if all(least <= value < inf for value in map(number, table.values())):
-            return
-    for key, value in table.items():
-        try:
-            ok = least <= number(value) < inf
-        except ValueError:
-            ok = False
-        if not ok:
-            raise ValueError(f"{path}: id {key!r}: got {value!r}, wanted a number that counts; {REMEDY}")
-
-
-def _check_audio(directory: Path, utt2spk: dict[str, str]) -> None:
-    recordings = _table(directory / "wav.scp", None)
-    if not (directory / "segments").is_file():
-        _check_same_keys(utt2spk, recordings, directory / "wav.scp")
-        return
-    segments = _table(directory / "segments", 3)
-    _check_same_keys(utt2spk, segments, directory / "segments")
-    for utt, value in segments.items():
-        recording, start, end = value.split(" ")
-        where = f"{directory / 'segments'}: id {utt!r}"
-        if recording not in recordings:
-            raise ValueError(f"{where}: recording {recording!r} is not in wav.scp; {REMEDY}")
-        try:
-            ok = 0 <= float(start) < float(end)
-        except ValueError:
-            ok = False
-        if not ok:
-            raise ValueError(f"{where}: got start {start}, end {end}, wanted 0 <= start < end; {REMEDY}")
+def _number(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return float("nan")
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser(__doc__)
+    options = parser(f"{__doc__}{DIFFERENCES}")
     options.add_argument("directories", nargs="+", help="data directories")
-    options.add_argument("--no_wav", action="store_true", help="no wav.scp is needed")
-    options.add_argument("--no_text", action="store_true", help="no text is needed")
-    options.add_argument("--no_feats", action="store_true", help="accepted as Kaldi's script does; feats are not read")
+    options.add_argument("--no_wav", action="store_true", help="wav.scp may be missing")
+    options.add_argument("--no_text", action="store_true", help="text may be missing, and is not looked at")
+    options.add_argument(
+        "--no_feats", action="store_true", help="accepted as Kaldi's script does; feats are not needed"
+    )
+    options.add_argument("--no_spk_sort", action="store_true", help="blanks in utt2spk do not count in its order")
+    options.add_argument("--non_print", action="store_true", help="characters that cannot be printed may be in text")
 
     def step(given) -> None:
         for directory in given.directories:
-            count = validate_data_dir(directory, need_audio=not given.no_wav, need_text=not given.no_text)
+            count = validate_data_dir(
+                directory, need_audio=not given.no_wav, need_text=not given.no_text,
+                any_character=given.non_print, speaker_order=not given.no_spk_sort,
+            )  # fmt: skip
             log(f"{directory}: a valid data directory of {count} utterances")
 
     return run_step(step, options.parse_args(argv), "validate_data_dir")

@@ -1,0 +1,89 @@
+"""utt2spk and spk2utt: utterances begin with their speaker, and one table is the inverse of the other.
+
+In: the two files. Out: the utterances with their speakers, in Arrow columns, or ValueError with file and line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from zipperasr.data.table_blocks import Block
+from zipperasr.data.table_checks import REMEDY, checked, place
+from zipperasr.data.table_values import RULES, check_values
+
+
+class Utterances(NamedTuple):
+    """What utt2spk says, in its order."""
+
+    ids: pa.LargeStringArray
+    speakers: pa.ChunkedArray  # of dictionary arrays: a speaker has many utterances
+
+
+def read_utt2spk(path: Path, speaker_order: bool) -> Utterances:
+    """Raises ValueError on a flaw; `speaker_order`: also if the lines are not in the order of their speakers."""
+    ids, speakers, last = [], [], None
+    for block in checked(path):
+        check_values(block, path, RULES["utt2spk"])
+        if speaker_order:
+            last = _check_speaker_order(block, path, last)
+        ids.append(block.keys)
+        speakers.append(block.values.dictionary_encode())
+    return Utterances(pa.concat_arrays(ids), pa.chunked_array(speakers))
+
+
+def _check_speaker_order(block: Block, path: Path, last: bytes | None) -> bytes:
+    """As `sort -k2 -C` does in the C locale: from the end of the id on, blanks included. Returns the last such rest."""
+    speakers = block.values
+    first, final = (b" " + speakers[end].as_py().encode() for end in (0, -1))
+    rises = pc.all(pc.less_equal(speakers[:-1], speakers[1:]), min_count=0).as_py()
+    if block.plain and rises and (last is None or last <= first):
+        return final
+    for row, line in enumerate(block.data[:-1].split(b"\n")):
+        key = block.keys[row].as_py().encode()
+        rest = line[line.index(key) + len(key) :]
+        if last is not None and rest < last:
+            speaker, before = rest.decode().strip(" \t"), last.decode().strip(" \t")
+            if speaker >= before:
+                problem = f"the blanks at speaker {speaker!r} differ from those before; write one space there"
+            else:
+                problem = (
+                    f"speaker {speaker!r} comes after {before!r}; begin utterance ids with the speaker and a hyphen"
+                )
+            raise ValueError(f"{place(block, row, path)}: {problem}")
+        last = rest
+    return last
+
+
+def check_spk2utt(path: Path, utterances: Utterances) -> pa.LargeStringArray:
+    """Returns the speakers. Raises ValueError unless the lines, one after another, give utt2spk."""
+    done, found = 0, []
+    for block in checked(path):
+        check_values(block, path, RULES["spk2utt"])
+        words = pc.split_pattern(block.values, " ") if block.plain else pc.split_pattern_regex(block.values, "[ \t]+")
+        ids = words.flatten()
+        speakers = block.keys.take(pc.list_parent_indices(words))
+        wanted = utterances.speakers.slice(done, len(ids)).cast(pa.large_string())
+        if not (ids.equals(utterances.ids.slice(done, len(ids))) and wanted.equals(pa.chunked_array([speakers]))):
+            raise ValueError(_not_inverse(path, block, words, utterances, done))
+        done += len(ids)
+        found.append(block.keys)
+    if done < len(utterances.ids):
+        raise ValueError(
+            f"{path}: is not the inverse of utt2spk: it ends before id {utterances.ids[done].as_py()!r}; {REMEDY}"
+        )
+    return pa.concat_arrays(found)
+
+
+def _not_inverse(path: Path, block: Block, words: pa.Array, utterances: Utterances, done: int) -> str:
+    """Which line of spk2utt is the first that is wrong."""
+    for row, (speaker, ids) in enumerate(zip(block.keys.to_pylist(), words.to_pylist(), strict=True)):
+        wanted = utterances.ids.slice(done, len(ids)).to_pylist()
+        where = f"line {block.first_line + row} (id {speaker!r})"
+        if ids != wanted or set(utterances.speakers.slice(done, len(ids)).to_pylist()) != {speaker}:
+            break
+        done += len(ids)
+    return f"{path}: is not the inverse of utt2spk: {where} differs from it; {REMEDY}"
