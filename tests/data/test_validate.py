@@ -7,7 +7,7 @@ from corpora.example import write_text
 
 from tests.data.kaldi_verdicts import CASES, DIFFERENCES, GOOD, WITH_FEATS
 from zipperasr.data.datadir import Entry, read_data_dir, write_data_dir
-from zipperasr.data.edit import DataDir
+from zipperasr.data.tables import DataDir
 from zipperasr.data.validate import main, validate_data_dir
 
 ENTRY = Entry("s1-a", "s1", "x/a.flac", "guten tag", "de", 1.25)
