@@ -7,6 +7,7 @@ of its own, so that its peak memory is its own.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import random
@@ -23,7 +24,6 @@ import pyarrow as pa
 from record import RESULTS, write_section
 
 from zipperasr.cli import parser, run_step
-from zipperasr.data.manifest import SCHEMA
 from zipperasr.report.markdown import table
 
 RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "zipper12" / "asr1"
@@ -96,6 +96,8 @@ def _write_split(folder: Path, first_speaker: int, num_utts: int) -> Iterator[st
 
 def write_manifest(directory: Path, num_rows: int, block: int = 500_000) -> None:
     """A manifest as of stage 3, durations as in MLS: 10 to 20 s, 15 s in the mean; and its rows as Kaldi's text."""
+    from zipperasr.data.manifest import SCHEMA
+
     directory.mkdir()
     generator = np.random.default_rng(0)
     with (
@@ -208,6 +210,13 @@ PARTS: dict[str, Callable[[Path], str]] = {
     "espnet_text": espnet_text,
     "packs": packs,
 }
+IMPORTS = {
+    "stage_1": ["zipperasr.data.prepare"],
+    "probing": ["zipperasr.data.prepare"],
+    "manifest": ["zipperasr.data.manifest"],
+    "espnet_text": ["espnet2.fileio.read_text", "espnet2.fileio.sound_scp"],
+    "packs": ["zipperasr.data.packing"],
+}
 WHAT = {
     "stage_1": "stage 1 over an MLS tree and its list",
     "probing": "of it: reading, and looking for the audio files",
@@ -218,7 +227,8 @@ WHAT = {
 
 
 def _measured(part: Callable[[Path], str], base: Path) -> dict:
-    _import_everything()
+    for module in IMPORTS.get(part.__name__, ()):  # seconds and memory that are not the part's
+        importlib.import_module(module)
     start = time.perf_counter()
     note = part(base)
     seconds = time.perf_counter() - start
@@ -229,14 +239,6 @@ def _peak_mb() -> float:
     """Of this process alone; getrusage would count the one that started it."""
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
-
-
-def _import_everything() -> None:
-    """Seconds that are not the part's."""
-    import espnet2.fileio.read_text
-    import espnet2.fileio.sound_scp  # noqa: F401
-
-    import zipperasr.data.prepare  # noqa: F401
 
 
 def _in_a_process(part: str, base: Path) -> dict:

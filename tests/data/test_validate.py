@@ -7,8 +7,8 @@ from corpora.example import write_text
 
 from tests.data.kaldi_verdicts import CASES, DIFFERENCES, GOOD, WITH_FEATS
 from zipperasr.data.datadir import Entry
-from zipperasr.data.edit import DataDir
 from zipperasr.data.read_tables import read_data_dir
+from zipperasr.data.tables import DataDir
 from zipperasr.data.validate import main, validate_data_dir
 from zipperasr.data.write_tables import write_data_dir
 
