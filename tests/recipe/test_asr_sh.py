@@ -116,7 +116,7 @@ def test_a_new_recipe_shares_the_stages_by_link(project):
     setup = project / "egs2" / "TEMPLATE" / "asr1" / "setup.sh"
     subprocess.run([setup, "egs2/mine/asr1"], cwd=project, check=True, capture_output=True)
     recipe = project / "egs2" / "mine" / "asr1"
-    for name in ("asr.sh", "path.sh", "cmd.sh", "utils"):
+    for name in ("asr.sh", "path.sh", "cmd.sh", "utils", "local/prepare.py", "local/mini"):
         assert (recipe / name).is_symlink()
         assert (recipe / name).exists()
     assert (recipe / "conf" / "languages.tsv").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import soundfile
 from local import prepare as stage_0
 from local.mini import corpora
 from local.mini.corpora import make_corpora
-from local.mini.espeak import draw_voice
-from local.mini.plan import Part, held_out_texts, load_plan
+from local.mini.espeak import VOICE_NAMES, draw_voice
+from local.mini.plan import Part, held_out_texts, load_plan, load_rows
 from local.mini.texts import make_sentences
 from zipperasr.corpora import read_corpus
 from zipperasr.corpora.mls import language_directory
@@ -198,6 +199,30 @@ def test_finished_corpora_are_not_made_again(made: Path, tables: list[str], caps
     make_corpora(made / "downloads", 2, made / "sizes.yaml", *tables)
 
     assert "nothing to do" in capsys.readouterr().err
+
+
+def test_language_without_a_voice_fails_before_anything_is_written(
+    tmp_path: Path, tables: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delitem(VOICE_NAMES, "ko")
+
+    with pytest.raises(ValueError, match=r"no espeak-ng voice for language 'ko'; .* in local/mini/espeak.py"):
+        make_corpora(tmp_path / "downloads", 1, write_sizes(tmp_path / "sizes.yaml"), *tables)
+    assert not (tmp_path / "downloads").exists()
+
+
+def test_only_the_texts_of_the_tables_languages_decide_whether_corpora_are_current(
+    tmp_path: Path, tables: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    sizes = write_sizes(tmp_path / "sizes.yaml")
+    shutil.copytree(Path(corpora.__file__).parent, tmp_path / "mini", ignore=shutil.ignore_patterns("weights"))
+    monkeypatch.setattr(corpora, "__file__", str(tmp_path / "mini/corpora.py"))
+    before = corpora._fingerprint(*load_rows(sizes, *tables))
+
+    (tmp_path / "mini/texts/xx.txt").write_text("# a language in no table\n")
+    assert corpora._fingerprint(*load_rows(sizes, *tables)) == before
+    (tmp_path / "mini/texts/de.txt").write_text("# changed\n")
+    assert corpora._fingerprint(*load_rows(sizes, *tables)) != before
 
 
 def test_directory_that_stage_0_did_not_make_is_left_alone(tmp_path: Path, tables: list[str]):

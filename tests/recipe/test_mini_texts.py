@@ -14,7 +14,7 @@ from local.mini.texts.generate import FINISHERS, Sentence
 from local.mini.texts.words import expand_directive, number
 from zipperasr.languages import LanguageTable
 
-LANGUAGES = ("en", "fr", "th", "zh", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt")
+LANGUAGES = ("en", "fr", "th", "zh", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt", "pl")
 MIN_WORDS = 4  # after normalisation, in languages scored by words
 
 
@@ -81,7 +81,7 @@ def test_pattern_sets_are_disjoint_and_none_is_starved_by_the_length_limits(lang
             assert sum(shortest <= length <= longest for length in lengths) >= 20, pattern
 
 
-@pytest.mark.parametrize("language", ("en", "fr", "de", "es", "ru", "vi", "it", "ar", "pt"))
+@pytest.mark.parametrize("language", ("en", "fr", "de", "es", "ru", "vi", "it", "ar", "pt", "pl"))
 def test_enough_words_survive_normalisation(language):
     pytest.importorskip("whisper_normalizer")
     for patterns in PATTERN_SETS:
@@ -141,7 +141,9 @@ def test_cldr_and_num2words_fill_slots():
 
 
 def test_unknown_language_and_pattern_set_are_named():
-    with pytest.raises(ValueError, match=r"unknown language 'xq'; there are texts for ar, de"):
+    with pytest.raises(
+        ValueError, match=r"unknown language 'xq'; there are texts for ar, .*; write local/mini/texts/xq"
+    ):
         make_sentences("xq", 1, 0, "recipe")
     with pytest.raises(ValueError, match="unknown pattern set 'recipes'; choose from pretrain, recipe"):
         make_sentences("en", 1, 0, "recipes")

@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "egs2" / "zipper12" / "asr1"
-PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md", RECIPE / "README.md")
+DOCS = (ROOT / "docs" / "architecture.md", ROOT / "docs" / "extending.md")
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, RECIPE / "README.md")
 WRITTEN_BY_A_RUN = {"RESULTS.md", "make_run.md", "results.png"}
 
 

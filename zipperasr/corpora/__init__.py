@@ -1,33 +1,34 @@
 """Corpus readers: (root, language, split) -> utterances. A new corpus is one reader file and one line in CORPORA.
 
-A split may be several official ones joined by `+`; an id that stands in two of them is taken once.
+A corpus's reader is the function `read` of the module of its name. A split may be several official ones joined by
+`+`; an id that stands in two of them is taken once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 from zipperasr.cli import nearest
-from zipperasr.corpora import commonvoice, librispeech, mls, msr86k, wenetspeech
 from zipperasr.corpora.utterance import Utterance
 
 Reader = Callable[[Path, str, str], Iterator[Utterance]]
 
-CORPORA: dict[str, Reader] = {
-    "mls": mls.read,
-    "commonvoice": commonvoice.read,
-    "librispeech": librispeech.read,
-    "msr86k": msr86k.read,
-    "wenetspeech": wenetspeech.read,
-}
+CORPORA = (
+    "mls",
+    "commonvoice",
+    "librispeech",
+    "msr86k",
+    "wenetspeech",
+)
 
 
 def reader_of(corpus: str) -> Reader:
     """The corpus's reader. Raises ValueError naming the nearest known corpus."""
     if corpus not in CORPORA:
-        raise ValueError(f"unknown corpus {corpus!r}; {nearest(corpus, list(CORPORA))}")
-    return CORPORA[corpus]
+        raise ValueError(f"unknown corpus {corpus!r}; {nearest(corpus, CORPORA)}; or add its reader in {__name__}")
+    return import_module(f"{__name__}.{corpus}").read
 
 
 def read_corpus(corpus: str, root: str | Path, language: str, splits: str) -> Iterator[Utterance]:

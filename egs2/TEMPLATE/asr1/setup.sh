@@ -2,14 +2,15 @@
 # Make a new recipe that shares the stages by link.
 #
 # Usage: egs2/TEMPLATE/asr1/setup.sh egs2/NAME/asr1
-# What the new recipe has of its own: run.sh (its settings), conf/ (copied as a start), local/ (what only it needs).
+# What the new recipe has of its own: run.sh (its settings), conf/ (copied as a start), local/ (what only it needs;
+# stage 0 and its mini corpora are there by link).
 set -euo pipefail
 
 template=$(cd "$(dirname "$0")" && pwd)
 . "${template}/../../../utils/log.sh"
 recipe=${1-}
 case ${recipe} in
-    --help | -h) sed -n '2,5s/^# \{0,1\}//p' "$0" && exit ;;
+    --help | -h) sed -n '2,6s/^# \{0,1\}//p' "$0" && exit ;;
 esac
 [[ ${recipe} =~ (^|/)egs2/[A-Za-z0-9_]+/asr1/?$ ]] || die "got '${recipe}', wanted egs2/NAME/asr1"
 [[ ! -e ${recipe} ]] || die "${recipe} exists already"
@@ -20,6 +21,9 @@ for script in asr.sh path.sh cmd.sh; do
     ln -s "../../TEMPLATE/asr1/${script}" "${recipe}/${script}"
 done
 ln -s ../../../utils "${recipe}/utils"
+for name in prepare.py mini; do
+    ln -s "../../../zipper12/asr1/local/${name}" "${recipe}/local/${name}"
+done
 cp -r "${template}/../../zipper12/asr1/conf" "${recipe}/conf"
 cp "${template}/../../zipper12/asr1/run.sh" "${recipe}/run.sh"
 log "made ${recipe}; now edit its run.sh, conf/languages.tsv and conf/datasets.tsv"

@@ -17,9 +17,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from local.mini.espeak import Espeak, draw_voice
+from local.mini.espeak import Espeak, draw_voice, voice_name
 from local.mini.layouts import LAYOUTS, Record, Spoken
-from local.mini.plan import CONFIG, DATASETS, LANGUAGES, MiniConfig, Part, held_out_texts, load_plan, train_count
+from local.mini.plan import (
+    CONFIG,
+    DATASETS,
+    LANGUAGES,
+    MiniConfig,
+    Part,
+    held_out_texts,
+    load_plan,
+    load_rows,
+    train_count,
+)
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
 from zipperasr.data.datadir import write_lines
@@ -45,11 +55,13 @@ def make_corpora(
     out: Path, nj: int, config: str | Path = CONFIG, datasets: str | Path = DATASETS, languages: str | Path = LANGUAGES
 ) -> None:
     """Write all corpora and lists below `out`, unless they are there. Replaces only what an earlier run made."""
-    inputs = _fingerprint(config, datasets, languages)
+    inputs = _fingerprint(*load_rows(config, datasets, languages))
     if all(is_current(folder, inputs) for folder in [out, *(out / name for name in [*LAYOUTS, "utt_ids"])]):
         log(f"stage 0: the mini corpora in {out} are complete and their inputs are unchanged; nothing to do")
         return
     sizes, rows, parts = load_plan(config, datasets, languages)
+    for part in parts:
+        voice_name(part.language)  # a language without one fails before any work
     for name in [*LAYOUTS, "utt_ids"]:
         _refuse_foreign(out / name)
     with contextlib.ExitStack() as stack:
@@ -67,15 +79,14 @@ def make_corpora(
     log(f"stage 0: wrote {count} utterances, {seconds / 3600:.2f} h, of {len(records)} corpora and languages to {out}")
 
 
-def _fingerprint(config: str | Path, datasets: str | Path, languages: str | Path) -> dict[str, str]:
-    """The tables, and everything that decides how a sentence sounds and where it is written."""
+def _fingerprint(sizes: MiniConfig, rows: dict[str, list[DatasetRow]]) -> dict[str, str]:
+    """What is to be spoken, and everything that decides how a sentence sounds and where it is written."""
     folder = Path(__file__).parent
-    sources = sorted(path for path in folder.glob("texts/*") if path.is_file())
+    languages = {row.language for setting_rows in rows.values() for row in setting_rows}
+    sources = [*sorted(folder.glob("texts/*.py")), *(folder / f"texts/{code}.txt" for code in sorted(languages))]
     sources += [folder / name for name in ("corpora.py", "espeak.py", "layouts.py", "plan.py")]
-    return fingerprint(
-        config=Path(config), datasets=Path(datasets), languages=Path(languages), espeak=version("espeakng-loader"),
-        code=[path.read_text(encoding="utf-8") for path in sources],
-    )  # fmt: skip
+    files = {path.name: path for path in sources}
+    return fingerprint(sizes=sizes, rows=rows, espeak=version("espeakng-loader"), **files)
 
 
 def _refuse_foreign(directory: Path) -> None:

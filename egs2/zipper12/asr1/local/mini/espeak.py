@@ -23,6 +23,7 @@ SAMPLE_RATE_HZ = 16000
 VOICE_NAMES = {
     "en": "en-us", "fr": "fr", "th": "th", "zh": "cmn", "de": "de", "es": "es", "ru": "ru",
     "vi": "vi", "it": "it", "ar": "ar", "ja": "ja", "ko": "ko", "pt": "pt-br",
+    "pl": "pl",  # in no table: docs/extending.md adds it
 }  # fmt: skip
 
 # Disjoint, women and men in each, so that backbones, fine-tuning and tests never share a speaker. The backbones hear
@@ -77,6 +78,16 @@ def draw_voice(rng: random.Random, split: str) -> Voice:
         gain=round(rng.uniform(*GAINS), 3),
         noise_db=round(rng.uniform(*NOISES_DB), 1),
     )
+
+
+def voice_name(language: str) -> str:
+    """espeak-ng's name of a language's voice. Raises ValueError that says where to add one."""
+    if language not in VOICE_NAMES:
+        raise ValueError(
+            f"no espeak-ng voice for language {language!r}; choose from {', '.join(VOICE_NAMES)}; "
+            "or add it to VOICE_NAMES in local/mini/espeak.py"
+        )
+    return VOICE_NAMES[language]
 
 
 class Espeak:
@@ -152,11 +163,9 @@ class Espeak:
         return 0
 
     def _select(self, language: str, variant: str) -> ctypes.CDLL:
-        if language not in VOICE_NAMES:
-            raise ValueError(f"no espeak-ng voice for language {language!r}; choose from {', '.join(VOICE_NAMES)}")
         if variant and variant not in self._variants:  # the library takes an unknown variant for the plain voice
             raise ValueError(f"espeak-ng has no variant {variant!r}; choose from {', '.join(sorted(self._variants))}")
-        name = VOICE_NAMES[language] + (f"+{variant}" if variant else "")
+        name = voice_name(language) + (f"+{variant}" if variant else "")
         code = self._library.espeak_SetVoiceByName(name.encode())
         if code:
             raise ValueError(f"espeak-ng refused the voice {name!r} (code {code}); espeakng-loader may be too old")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.mini.layouts import LAYOUTS
 from local.mini.texts import Sentence, make_sentences
 from zipperasr.config import load_yaml
 from zipperasr.data.datasets import HELD_OUT, SETTINGS, DatasetRow, load_datasets
@@ -53,10 +54,18 @@ def load_plan(
     languages: str | Path = "conf/languages.tsv",
 ) -> tuple[MiniConfig, dict[str, list[DatasetRow]], list[Part]]:
     """The configuration, the rows of each setting, and the parts of all corpora."""
-    sizes = load_yaml(MiniConfig, config)
+    sizes, rows = load_rows(config, datasets, languages)
+    return sizes, rows, list(_parts(sizes, rows))
+
+
+def load_rows(
+    config: str | Path, datasets: str | Path, languages: str | Path
+) -> tuple[MiniConfig, dict[str, list[DatasetRow]]]:
+    """The configuration and, by setting, the rows of corpora that have a layout: others are there before stage 0."""
     table = LanguageTable.load(languages)
     rows = {setting: load_datasets(datasets, setting, table) for setting in SETTINGS}
-    return sizes, rows, list(_parts(sizes, rows))
+    made = {setting: [row for row in rows[setting] if row.corpus in LAYOUTS] for setting in SETTINGS}
+    return load_yaml(MiniConfig, config), made
 
 
 def held_out_texts(

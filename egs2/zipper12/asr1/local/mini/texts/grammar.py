@@ -64,7 +64,8 @@ def load(language: str) -> Grammar:
     path = FOLDER / f"{language}.txt"
     if language not in languages():
         raise ValueError(
-            f"unknown language {language!r}; there are texts for {', '.join(languages())}; add {path.name}"
+            f"unknown language {language!r}; there are texts for {', '.join(languages())}; "
+            f"write local/mini/texts/{path.name}"
         )
     grammar = Grammar(path)
     section = ""

@@ -1,0 +1,282 @@
+"""docs/extending.md, literally: each block is written, appended, applied or called, and each example gets its scores.
+
+A block's first line says what becomes of it: `tsv append=PATH`, `python write=PATH`; bash is run, a diff applied, text
+is what a reader sees. Beforehand, only sizes are reduced: utterances, epochs, processes, length of hypotheses.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+import soundfile
+import yaml
+from safetensors import safe_open
+
+from local.mini import backbones
+from local.mini.espeak import SAMPLE_RATE_HZ, Espeak, Voice
+from local.mini.plan import load_plan
+from zipperasr.data.datasets import load_datasets
+from zipperasr.data.inventory import take_inventory
+from zipperasr.languages import LanguageTable
+from zipperasr.lid.run import language_token_ids
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+BLOCK = re.compile(r"^```(\w+)(?: (write|append)=(\S+))?\n(.*?)^```$", re.M | re.S)
+OF_A_RECIPE = ("asr.sh", "path.sh", "cmd.sh", "utils", "run.sh", "conf", "local")  # and not what a run made there
+SIZES = {"align_train": 8, "large_train": 4, "small_train_1h": 3, "small_train_30h": 4, "dev": 2, "test": 2}
+SFT = Path("exp/sft_zipper_soft_chunked")
+ALIGNED = Path("exp/align_chunked/model.safetensors")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of the page."""
+
+    language: str
+    action: str  # write | append | ""
+    path: str
+    text: str
+
+
+def sections() -> dict[str, list[Block]]:
+    """The blocks under each of the page's headings, by its second and third words."""
+    found = {}
+    for section in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
+        found[section.split(":")[0]] = [Block(*match) for match in BLOCK.findall(section)]
+    return found
+
+
+def follow(project: Path, blocks: list[Block]) -> str:
+    """Do what the blocks say, in order. Returns what the commands printed."""
+    printed = ""
+    for block in blocks:
+        if block.action:
+            path = project / block.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("w" if block.action == "write" else "a", encoding="utf-8") as stream:
+                stream.write(block.text)
+        elif block.language in ("bash", "diff"):
+            command = ["bash", "-euo", "pipefail"] if block.language == "bash" else ["git", "apply", "-"]
+            printed += call(project, command, block.text)
+    return printed
+
+
+def call(project: Path, command: list[str], given: str) -> str:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment["GIT_CEILING_DIRECTORIES"] = str(project.parent)  # whatever repository the temporary files lie in
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(command, input=given, capture_output=True, text=True, cwd=project, env=environment)
+    assert done.returncode == 0, f"{given}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def project(root: Path, tmp_path_factory) -> Path:
+    """A fresh checkout's code, with small corpora and short trainings."""
+    target = tmp_path_factory.mktemp("project")
+    made = shutil.ignore_patterns("__pycache__")
+    for name in ("utils", "zipperasr", "egs2/TEMPLATE"):
+        shutil.copytree(root / name, target / name, symlinks=True, ignore=made)
+    (target / "egs2/zipper12/asr1").mkdir(parents=True)
+    for name in OF_A_RECIPE:
+        subprocess.run(["cp", "-a", root / "egs2/zipper12/asr1" / name, target / "egs2/zipper12/asr1"], check=True)
+    run = target / "egs2/zipper12/asr1/run.sh"
+    run.write_text(run.read_text(encoding="utf-8").replace("./asr.sh ", "./asr.sh --nproc 1 "), encoding="utf-8")
+    conf = target / "egs2/zipper12/asr1/conf/mini"
+    edit(conf / "decode.yaml", tokens_per_s=5)
+    edit(conf / "mini_corpora.yaml", **SIZES, speaker_utts=2, repeats=1)
+    for phase in ("align", "sft"):
+        edit(conf / f"{phase}.yaml", epochs=1, log_every=2)
+    return target
+
+
+def edit(path: Path, **values) -> None:
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({**tree, **values}), encoding="utf-8")
+
+
+def scores(recipe: Path) -> list[dict[str, str]]:
+    with (recipe / SFT / "decode_greedy_chunked" / "scores.tsv").open(encoding="utf-8") as stream:
+        return list(csv.DictReader(stream, delimiter="\t"))
+
+
+def banks(recipe: Path) -> set[int]:
+    """How many languages' columns the adapted layers hold."""
+    with safe_open(recipe / SFT / "model.safetensors", framework="pt") as stream:
+        return {stream.get_slice(name).get_shape()[0] for name in stream.keys() if name.endswith(".b_specific")}  # noqa: SIM118
+
+
+def test_every_block_has_its_place_and_prose_names_it():
+    text = PAGE.read_text(encoding="utf-8")
+    assert text.count("```") == 2 * len(BLOCK.findall(text))
+    for match in BLOCK.finditer(text):
+        before = text[: match.start()].rstrip().rpartition("\n\n")[2]
+        assert not match[3] or f"`{match[3]}`" in before, match[3]
+
+
+@pytest.fixture(scope="module")
+def polish(project: Path) -> Path:
+    """The paper's recipe, run with the thirteenth target language."""
+    follow(project, sections()["A new language"])
+    return project / "egs2/zipper12/asr1"
+
+
+@pytest.mark.slow
+def test_a_thirteenth_target_language_is_scored(polish: Path):
+    rows = {row["set"]: row for row in scores(polish)}
+    row = rows["test_mls_pl"]
+    assert (row["language"], row["unit"], row["phase"]) == ("pl", "wer", "sft")
+    assert int(row["ref_units"]) > 0 and int(row["utts"]) == SIZES["test"]
+    assert len({row["language"] for row in rows.values()}) == 14
+    tables = (polish / "RESULTS.md").read_text(encoding="utf-8")
+    assert re.search(r"^\| system .* \| pl \|", tables, re.M)
+
+
+@pytest.mark.slow
+def test_the_new_language_has_a_bank_and_the_lent_token(polish: Path):
+    assert banks(polish) == {14}
+    header, *lines = (polish / "exp/lid/cosine_token.tsv").read_text(encoding="utf-8").splitlines()
+    cosines = {line.split("\t")[0]: dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines}
+    assert float(cosines["pl"]["ru"]) == pytest.approx(1.0)
+    assert float(cosines["pl"]["de"]) < 0.99
+
+
+@pytest.fixture(scope="module")
+def iberia(project: Path) -> Path:
+    """The recipe of two languages, run."""
+    follow(project, sections()["A new recipe"])
+    return project / "egs2/iberia/asr1"
+
+
+@pytest.mark.slow
+def test_a_recipe_of_two_languages_knows_no_other(iberia: Path):
+    rows = scores(iberia)
+    assert {row["language"] for row in rows} == {"es", "pt"}
+    assert all(int(row["ref_units"]) > 0 for row in rows)
+    assert banks(iberia) == {2}
+    with (iberia / "dump/manifest/sets.tsv").open(encoding="utf-8") as stream:
+        assert {row["language"] for row in csv.DictReader(stream, delimiter="\t")} == {"es", "pt"}
+    spoken = {path.parent.parent.name for path in (iberia / "downloads/mls").glob("*/*/transcripts.txt")}
+    assert spoken == {"mls_spanish", "mls_portuguese_opus"}
+    shared = ("asr.sh", "path.sh", "cmd.sh", "utils", "local/prepare.py", "local/mini")
+    assert all((iberia / name).is_symlink() for name in shared)
+    assert not any((iberia / name).is_symlink() for name in ("run.sh", "conf"))
+
+
+@dataclass(frozen=True)
+class Village:
+    recipe: Path
+    printed: str
+    before: dict[Path, int]  # file -> time of last change, before the corpus came
+
+
+@pytest.fixture(scope="module")
+def village(project: Path, iberia: Path) -> Village:
+    """The recipe of two languages, run again with recordings of one's own."""
+    blocks = sections()["A new corpus"]
+    before = {path: path.stat().st_mtime_ns for path in (iberia / ALIGNED, *iberia.glob("downloads/mls/*/*/*.txt"))}
+    tables = [block for block in blocks if "recordings" in block.path]
+    follow(project, tables)
+    for block in tables:
+        record(project / block.path)
+    printed = follow(project, [block for block in blocks if block not in tables])
+    return Village(iberia, printed, before)
+
+
+def record(table: Path) -> None:
+    """Speak a table's texts into its audio files, at a rate that stage 2 must change."""
+    espeak = Espeak()
+    for line in table.read_text(encoding="utf-8").splitlines()[1:]:
+        _, _, audio, text = line.split("\t")
+        (table.parent / audio).parent.mkdir(exist_ok=True)
+        soundfile.write(table.parent / audio, espeak.say(text, "pt", Voice()).repeat(2), 2 * SAMPLE_RATE_HZ)
+
+
+@pytest.mark.slow
+def test_recordings_of_ones_own_are_trained_on_and_scored(village: Village):
+    (row,) = [row for row in scores(village.recipe) if row["corpus"] == "village"]
+    assert (row["set"], row["language"], row["utts"]) == ("test_village_pt", "pt", "2")
+    assert int(row["ref_units"]) > 0
+    text = (village.recipe / "dump/raw/train_village_pt/text").read_text(encoding="utf-8")
+    assert len(text.splitlines()) == 3
+    sets = (village.recipe / "dump/manifest/sets.tsv").read_text(encoding="utf-8").splitlines()
+    assert "train_village_pt\ttrain\tsft\tvillage\tpt" in sets
+    assert not [line for line in sets if line.startswith("dev_village")]
+
+
+@pytest.mark.slow
+def test_a_new_corpus_leaves_the_others_and_the_alignment_alone(village: Village):
+    assert len(village.before) > 5
+    assert {path: path.stat().st_mtime_ns for path in village.before} == village.before
+    assert "the mini corpora in downloads are complete" in village.printed
+    assert "exp/align_chunked is up to date" in village.printed
+
+
+@pytest.mark.slow
+def test_the_example_reader_says_what_the_page_says(village: Village, tmp_path: Path, monkeypatch):
+    spec = spec_from_file_location("village", village.recipe.parents[2] / "zipperasr/corpora/village.py")
+    reader = module_from_spec(spec)
+    spec.loader.exec_module(reader)
+    shutil.copytree(village.recipe / "recordings", tmp_path / "recordings")
+    monkeypatch.chdir(tmp_path)
+    table = Path("recordings/pt/train.tsv")
+    table.write_text(re.sub(r"(ana-02.*)\t.*", r"\1", table.read_text(encoding="utf-8")), encoding="utf-8")
+    (said,) = [block.text for block in sections()["A new corpus"] if block.language == "text"]
+    with pytest.raises(ValueError, match=re.escape(said.strip())):
+        list(reader.read(Path("recordings"), "pt", "train"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: the directory is empty; copy the recordings there"):
+        list(reader.read(Path("empty"), "pt", "train"))
+
+
+def with_lines(recipe: Path, tmp_path: Path, code: str, token: str, *, in_languages: bool = True) -> tuple[Path, Path]:
+    """The recipe's two tables with the page's two lines, for another code and token."""
+    languages, datasets = (tmp_path / name for name in ("languages.tsv", "datasets.tsv"))
+    for table, block in zip((languages, datasets), sections()["A new language"][:2], strict=True):
+        text = (recipe / "conf" / table.name).read_text(encoding="utf-8")
+        if table is datasets or in_languages:
+            text += block.text.replace("pl\tru\tPolish", f"{code}\t{token}\tPolish").replace("\tpl\t", f"\t{code}\t")
+        table.write_text(text, encoding="utf-8")
+    return languages, datasets
+
+
+def test_a_token_that_the_mini_whisper_lacks_asks_for_a_relative(recipe: Path, tmp_path: Path):
+    languages, _ = with_lines(recipe, tmp_path, "pl", "pl")
+    with pytest.raises(ValueError, match=r"languages.tsv: pl: .* no token <\|pl\|>; name a related language's token"):
+        language_token_ids(str(backbones.SHIPPED / "whisper"), LanguageTable.load(languages))
+
+
+def test_a_data_set_of_an_unknown_language_asks_for_its_line(recipe: Path, tmp_path: Path):
+    languages, datasets = with_lines(recipe, tmp_path, "pl", "ru", in_languages=False)
+    with pytest.raises(ValueError, match=r"datasets.tsv:\d+: unknown language 'pl'; .* write its line in .*languages"):
+        load_datasets(datasets, "1h", LanguageTable.load(languages))
+
+
+def test_at_full_scale_the_two_lines_make_the_corpus_part_of_the_inventory(recipe: Path, tmp_path: Path):
+    languages, datasets = with_lines(recipe, tmp_path, "pl", "pl")
+    names = [item.name for item in take_inventory(datasets, languages, recipe / "conf/full/corpora.yaml", [], "1h")]
+    assert [name for name in names if name.startswith("mls pl")]
+
+
+def test_a_language_without_sentences_asks_for_its_texts(recipe: Path, tmp_path: Path):
+    languages, datasets = with_lines(recipe, tmp_path, "sw", "ar")
+    with pytest.raises(ValueError, match=r"unknown language 'sw'; .* write local/mini/texts/sw.txt"):
+        load_plan(recipe / "conf/mini/mini_corpora.yaml", datasets, languages)
+
+
+def test_a_new_language_leaves_every_other_sentence_as_it_was(recipe: Path, tmp_path: Path):
+    languages, datasets = with_lines(recipe, tmp_path, "pl", "ru")
+    sizes = recipe / "conf/mini/mini_corpora.yaml"
+    _, _, before = load_plan(sizes, recipe / "conf/datasets.tsv", recipe / "conf/languages.tsv")
+    _, _, after = load_plan(sizes, datasets, languages)
+    assert [part for part in after if part.language != "pl"] == before
+    assert {part.kind for part in after if part.language == "pl"} == {"train", "dev", "test"}
