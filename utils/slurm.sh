@@ -51,7 +51,11 @@ batch_script() {
     [[ -z ${time} ]] || directive time "${time}"
     [[ -z ${partition} ]] || directive partition "${partition}"
     [[ -z ${account} ]] || directive account "${account}"
-    echo "srun --export=ALL${command}"
+    echo '#SBATCH --requeue'
+    echo "srun --export=ALL${command} && exit"
+    echo "status=\$?" # 75: a training was asked to stop, saved a checkpoint and wants to go on (zipperasr/train)
+    echo "[[ \${status} -ne 75 ]] || scontrol requeue \"\${SLURM_JOB_ID}\""
+    echo "exit \${status}"
 }
 
 if [[ ${show} == true ]]; then

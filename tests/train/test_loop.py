@@ -29,7 +29,7 @@ def test_a_training_of_a_few_steps_still_learns(total):
 def trainer(tmp_path):
     def make(regime: str, seed: int = 1) -> Trainer:
         config = tiny.model_config(tmp_path, train_chunk_s=(0.2, 0.4, 0.8), decode_chunk_s=0.6)
-        return Trainer(None, None, None, None, None, [], TrainConfig(epochs=1), config, regime, seed, tmp_path)
+        return Trainer(None, None, None, None, None, [], TrainConfig(epochs=1), config, regime, seed, tmp_path, None)
 
     return make
 

@@ -108,7 +108,7 @@ def test_an_absent_languages_bank_moments_and_steps_hold_still():
     assert torch.equal(bank[1:], before[1:])
     for key in ("exp_avg", "exp_avg_sq"):
         assert torch.equal(optimiser.state[bank][key][1:], moments[key][1:])
-    assert optimiser.state[bank]["language_steps"].tolist() == [2, 1, 1]
+    assert optimiser.state[bank]["step"].tolist() == [2, 1, 1]
 
 
 def test_plain_parameters_are_updated_as_adamw_does_whatever_is_present():

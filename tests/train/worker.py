@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.train.tiny_recipe import options
 
 TIMEOUT_S = 600
+BAD_STEP = 2  # of the training that meets a loss that is not a number
 STOP_AFTER = 5  # steps of the training that is cut off; checkpoints stand after 2 and 4
 
 
@@ -78,11 +79,15 @@ def main(base: Path, out: Path) -> None:
     run("sft", "dense", *sft, settings=(packs, "absent_language=dense"))
     run_and_cut_off(run, sft)
     run("sft", "resumed", *sft)
+    run_with_a_bad_loss(run, sft)
     if world_size == 1:
         run("sft", "accumulated", *sft, settings=("packs_per_batch=1", "accumulation=2"))
         run("sft", "zero0", *sft, settings=(packs, "zero_stage=0"))
         run("sft", "full", *sft, "--regime", "full")
         run("sft", "bf16", *sft, settings=(packs, "precision=bf16"))
+        run("sft", "best", *sft, settings=(packs, "average_best=2"))
+        run("sft", "stopped", *sft, settings=(packs, "early_stop=1", "lr=0.0"))
+        run("sft", "diverged", *sft, settings=(packs, "lr=1e38", "max_skipped=2"), must=1)
 
 
 class CutOff(BaseException):
@@ -107,6 +112,29 @@ def run_and_cut_off(run, sft: tuple[str, ...]) -> None:
         pass
     finally:
         Trainer._step = whole_step
+
+
+def run_with_a_bad_loss(run, sft: tuple[str, ...]) -> None:
+    """Train into `skipped`, where one rank's loss is not a number in one step, as a faulty machine may have it."""
+    from zipperasr.model.speech_llm import SpeechLLM
+    from zipperasr.train.loop import Trainer
+
+    prepare, forward, now = Trainer._prepare_update, SpeechLLM.forward, {}
+
+    def prepare_and_note(trainer, step):
+        now["step"] = step
+        prepare(trainer, step)
+
+    def forward_or_nan(model, *inputs, **more):
+        loss, stats, weight = forward(model, *inputs, **more)
+        bad = model.training and now["step"] == BAD_STEP and os.environ["RANK"] == "0"
+        return loss * float("nan") if bad else loss, stats, weight
+
+    Trainer._prepare_update, SpeechLLM.forward = prepare_and_note, forward_or_nan
+    try:
+        run("sft", "skipped", *sft)
+    finally:
+        Trainer._prepare_update, SpeechLLM.forward = prepare, forward
 
 
 if __name__ == "__main__":

@@ -87,7 +87,22 @@ def test_slurm_script_asks_for_what_the_options_say(call):
     wanted = ["output=log/x.%a.log", "array=1-8%3", "nodes=2", "ntasks-per-node=1", "gres=gpu:4", "mem=64G"]
     lines = done.stdout.splitlines()
     assert all(f"#SBATCH --{line}" in lines for line in wanted)
-    assert lines[-1] == r"srun --export=ALL cmd two\ words part.${SLURM_ARRAY_TASK_ID}"
+    assert r"srun --export=ALL cmd two\ words part.${SLURM_ARRAY_TASK_ID} && exit" in lines
+
+
+@pytest.mark.parametrize(("status", "requeued"), [(0, False), (1, False), (75, True)])
+def test_slurm_job_that_wants_to_go_on_is_requeued(call, tmp_path, status, requeued):
+    """By the batch script itself, with stand-ins for Slurm's commands, which are not at hand here."""
+    script = call("slurm.sh", "--show", "true", "x.log", "train").stdout
+    for name, line in (("srun", f"exit {status}"), ("scontrol", f'echo "$@" >>{tmp_path}/calls')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "42"}
+
+    assert "#SBATCH --requeue" in script.splitlines()
+    assert subprocess.run(["bash", "-c", script], env=environment, check=False).returncode == status
+    calls = tmp_path / "calls"
+    assert (calls.read_text() if calls.exists() else "") == ("requeue 42\n" if requeued else "")
 
 
 def test_without_slurm_one_line_says_what_to_do(call, tmp_path):

@@ -6,7 +6,7 @@ resumed run starts anywhere at no cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -138,14 +138,17 @@ class MicroBatches(Dataset):
         return [self.read(self.manifests[number].row(row)) for number, row in pack.rows]
 
 
-def prefetched(dataset: Dataset, start: int, num_workers: int) -> Iterator[PackedBatch]:
-    """Items start, start + 1, ... of `dataset`, read ahead in order."""
+def prefetched(
+    dataset: Dataset, start: int, num_workers: int, init_worker: Callable[[int], None] | None = None
+) -> Iterator[PackedBatch]:
+    """Items start, start + 1, ... of `dataset`, read ahead in order by workers that first call `init_worker`."""
     settings = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if num_workers else {}
     loader = DataLoader(
         dataset,
         batch_size=None,
         sampler=range(start, len(dataset)),
         num_workers=num_workers,
+        worker_init_fn=init_worker,
         pin_memory=torch.cuda.is_available(),
         **settings,
     )

@@ -30,6 +30,12 @@ class TrainConfig:
     eval_every: int = 500  # optimiser steps between dev losses; 0: only at the end
     save_every: int = 500  # optimiser steps between checkpoints; 0: none
     log_every: int = 10  # optimiser steps between lines of train.jsonl
+    early_stop: int = 0  # evaluations without a better dev loss that end the training; 0: never, as in the paper
+    average_best: int = (
+        0  # of so many evaluations the weights are averaged at the end; 0: the last weights, as they are
+    )
+    max_skipped: int = 20  # steps in a row whose loss or gradient is not finite, at which the training gives up
+    watchdog_s: float = 600.0  # seconds without a finished step after which a line says where it hangs; 0: never
     num_workers: int = 1  # loader processes per rank
 
     def __post_init__(self) -> None:
@@ -37,9 +43,12 @@ class TrainConfig:
             value = getattr(self, name)
             if value not in known:
                 raise ValueError(f"{name}: unknown value {value!r}; {nearest(value, known)}")
-        for name in ("epochs", "packs_per_batch", "accumulation", "log_every"):
+        for name in ("epochs", "packs_per_batch", "accumulation", "log_every", "max_skipped"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, wanted at least 1")
+        for name in ("early_stop", "average_best", "watchdog_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: got {getattr(self, name)}, wanted 0 or more")
         if not 0 <= self.language_sampling <= 1:
             raise ValueError(f"language_sampling: got {self.language_sampling}, wanted 0 to 1")
         if self.zero_stage not in (0, 1, 2):

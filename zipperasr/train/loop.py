@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from zipperasr.data.batches import PackedBatch
 from zipperasr.data.loader import MicroBatches, TrainingPlan, prefetched
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.segments import segment_frames
+from zipperasr.train.best import BestWeights
+from zipperasr.train.checkpoints import Checkpoints
 from zipperasr.train.config import TrainConfig
 from zipperasr.train.evaluate import dev_losses
+from zipperasr.train.guard import StepGuard
+from zipperasr.train.interruption import Interrupted, Interruption, ignore_in_worker
 from zipperasr.train.records import Records, peak_memory_gb
+from zipperasr.train.watchdog import Watchdog
 
 _SUMS = ("loss", "labels", "samples", "filled", "positions")  # what a line of train.jsonl is made of
 
@@ -42,41 +46,62 @@ class Trainer:
     regime: str
     seed: int
     out: Path
+    checkpoints: Checkpoints
     start_step: int = 0
     window: dict[str, float] = field(default_factory=dict)  # sums since the last line of train.jsonl
+
+    def __post_init__(self) -> None:
+        self.guard = StepGuard(self.engine, self.out, self.config.max_skipped)
 
     @property
     def model(self):
         return self.engine.module
 
-    def run(self) -> None:
-        """Train to the end of the plan."""
-        active = distributed.get_rank() == 0
-        records = Records(self.out, len(self.plan), self.start_step, active, self.out.name)
-        batches = prefetched(self.train_data, self.start_step * self.config.accumulation, self.config.num_workers)
-        self._reset_window()
-        for step in range(self.start_step, len(self.plan)):
-            self.engine.train()
-            loss = self._step(step, batches)
-            done = step + 1
-            records.step(done, {"loss": loss, "GB": peak_memory_gb()})
-            last = done == len(self.plan)
-            if done % self.config.log_every == 0 or last:
-                self._log(records, done)
-            if last or (self.config.eval_every and done % self.config.eval_every == 0):
-                self._evaluate(records, done)
-            if self.config.save_every and done % self.config.save_every == 0 and not last:
-                self._save_checkpoint(done)
-        records.close()
+    def run(self) -> dict[str, Tensor] | None:
+        """Train to the end of the plan, or until the dev loss no longer falls (early_stop).
+
+        Returns (rank 0) the mean of the best weights, None where the last ones are wanted. Raises Interrupted when
+        asked to stop.
+        """
+        rank = distributed.get_rank()
+        with (
+            Interruption(self.engine.device) as interruption,
+            Watchdog(self.config.watchdog_s, rank) as watchdog,
+            Records(self.out, len(self.plan), self.start_step, rank == 0, self.out.name) as records,
+        ):
+            best = BestWeights(self.out, self.config.average_best, self.config.early_stop, self.start_step)
+            first = self.start_step * self.config.accumulation
+            batches = prefetched(self.train_data, first, self.config.num_workers, ignore_in_worker)
+            self._restore_window()
+            for step in range(self.start_step, len(self.plan)):
+                if interruption.wanted():
+                    self._save_checkpoint(step)
+                    raise Interrupted(step)
+                self.engine.train()
+                loss = self._step(step, batches)
+                watchdog.beat(step + 1)
+                if self._after_step(step + 1, loss, records, best):
+                    break
+            return best.mean() if rank == 0 else None
+
+    def _after_step(self, done: int, loss: float, records: Records, best: BestWeights) -> bool:
+        """Log, evaluate and save as the configuration says; returns whether training ends here."""
+        records.step(done, {"loss": loss, **self._pace(), "GB": peak_memory_gb()})
+        last = done == len(self.plan)
+        if last or (self.config.eval_every and done % self.config.eval_every == 0):
+            self._evaluate(records, done, best)
+            if best.wants_to_stop():
+                records.say(f"step {done}: no better dev loss in {self.config.early_stop} evaluations: training ends")
+                last = True
+        if done % self.config.log_every == 0 or last:
+            self._log(records, done)
+        if self.config.save_every and done % self.config.save_every == 0 and not last:
+            self._save_checkpoint(done)
+        return last
 
     def _save_checkpoint(self, step: int) -> None:
-        """DeepSpeed's checkpoint; the newest and the one before it are kept."""
-        directory = self.out / "checkpoints"
-        self.engine.save_checkpoint(str(directory), tag=f"step-{step}", client_state={"step": step})
-        if distributed.get_rank() == 0:
-            steps = sorted(int(path.name.removeprefix("step-")) for path in directory.glob("step-*"))
-            for old in steps[:-2]:
-                shutil.rmtree(directory / f"step-{old}")
+        seconds = time.monotonic() - self.window["since"]
+        self.checkpoints.save(step, {**self._window_of_all_ranks(), "seconds": seconds})
 
     def _step(self, step: int, batches) -> float:
         """Forward, backward and update on global batch `step`. Returns the loss per label of this rank."""
@@ -84,19 +109,23 @@ class Trainer:
         chunk_frames = self.chunk_frames(step)
         scale = distributed.get_world_size() * self.config.accumulation / self.plan.num_tokens(step)
         loss_sum = weight = 0.0
-        for _ in range(self.config.accumulation):
-            batch: PackedBatch = next(batches).to(self.engine.device)
-            loss, _, labels = self.engine(batch, chunk_frames)
-            self.engine.backward(loss * scale)
-            self.engine.step()
-            loss_sum, weight = loss_sum + loss.item(), weight + labels.item()
-            self.window["samples"] += batch.num_samples
-            self.window["filled"] += (batch.rows.utterance >= 0).sum().item()
-            self.window["positions"] += len(batch.rows.labels) * self.model_config.max_positions
-        if self.model.adapters is not None:
-            self.model.adapters.balance()
-        self.window["loss"] += loss_sum
-        self.window["labels"] += weight
+        with self.guard.watching(step) as seen:
+            for _ in range(self.config.accumulation):
+                batch: PackedBatch = next(batches)
+                seen.append(batch)
+                batch = batch.to(self.engine.device)
+                loss, _, labels = self.engine(batch, chunk_frames)
+                self.engine.backward(loss * scale)
+                self.engine.step()
+                loss_sum, weight = loss_sum + loss.item(), weight + labels.item()
+                self.window["samples"] += batch.num_samples
+                self.window["filled"] += (batch.rows.utterance >= 0).sum().item()
+                self.window["positions"] += len(batch.rows.labels) * self.model_config.max_positions
+        if self.guard.was_applied(step, seen, loss_sum / weight):
+            if self.model.adapters is not None:
+                self.model.adapters.balance()
+            self.window["loss"] += loss_sum
+            self.window["labels"] += weight
         return loss_sum / weight
 
     def _prepare_update(self, step: int) -> None:
@@ -118,7 +147,7 @@ class Trainer:
         seconds = time.monotonic() - self.window["since"]
         sums = self._window_of_all_ranks()
         values = {
-            "loss": round(sums["loss"] / sums["labels"], 5),
+            "loss": round(sums["loss"] / sums["labels"], 5) if sums["labels"] else None,  # every step was skipped
             "lr": self.optimiser.param_groups[0]["lr"],
             "grad_norm": round(float(self.engine.get_global_grad_norm() or 0.0), 5),
             "seconds": round(seconds, 3),
@@ -139,13 +168,30 @@ class Trainer:
         self.window = dict.fromkeys(_SUMS, 0.0)
         self.window["since"] = time.monotonic()
 
-    def _evaluate(self, records: Records, step: int) -> None:
+    def _restore_window(self) -> None:
+        """A resumed run's next line of train.jsonl is made of the same steps as an unbroken run's."""
+        saved = self.window
+        self._reset_window()
+        self.window["since"] -= saved.get("seconds", 0.0)
+        if distributed.get_rank() == 0:  # it holds the sums of all ranks
+            self.window.update({name: value for name, value in saved.items() if name in _SUMS})
+
+    def _pace(self) -> dict[str, float]:
+        """What the bar shows of the window, of this rank."""
+        seconds = time.monotonic() - self.window["since"]
+        if not self.window["positions"]:
+            return {}
+        pace = self.window["samples"] * distributed.get_world_size() / 16_000 / max(seconds, 1e-9)
+        return {"audio_s/s": pace, "fill": self.window["filled"] / self.window["positions"]}
+
+    def _evaluate(self, records: Records, step: int, best: BestWeights) -> None:
         since = time.monotonic()
         if self.dev_data is not None:
             workers = self.config.num_workers
             losses = dev_losses(self.engine, self.dev_data, self.dev_languages, self.chunk_frames(), workers)
             records.write("dev", step, losses)
             records.say(f"step {step}: dev loss {losses['loss']:.4f}")
+            best.add(step, losses["loss"], self.model, distributed.get_rank() == 0)
         adapters = self.model.adapters
         if adapters is not None and adapters.router is not None:
             means = adapters.specific_shares().mean(-1).T.tolist()  # (languages, layers)

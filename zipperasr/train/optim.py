@@ -26,6 +26,8 @@ class LanguageAdamW(Optimizer):
     Attributes:
         bank_of_element: parameter -> integer tensor of its size that names the language of each element.
             Parameters without an entry are updated as plain AdamW does.
+        overflow: the last step was left out, since a gradient was not finite. Under ZeRO, which looks at the gradients
+            of all ranks first and then never gets here, the engine knows (`was_step_applied`).
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class LanguageAdamW(Optimizer):
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
         self.hold = hold
         self.bank_of_element: dict[Tensor, Tensor] = {}
+        self.overflow = False
         self.present = torch.ones(num_languages, dtype=torch.bool)
 
     def set_present(self, languages: Iterable[int]) -> None:
@@ -50,6 +53,10 @@ class LanguageAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None) -> None:
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        self.overflow = not all(gradient.isfinite().all() for gradient in gradients)
+        if self.overflow:
+            return
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -59,9 +66,10 @@ class LanguageAdamW(Optimizer):
         state = self.state[parameter]
         if not state:
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            # one count for each language; of this name torch keeps the precision when a checkpoint is loaded
             count = 1 if bank is None else len(self.present)
-            state["language_steps"] = torch.zeros(count, dtype=torch.float64, device=parameter.device)
-        steps, beta1, beta2 = state["language_steps"], *group["betas"]
+            state["step"] = torch.zeros(count, dtype=torch.float64, device=parameter.device)
+        steps, beta1, beta2 = state["step"], *group["betas"]
         present = steps.new_ones(1, dtype=torch.bool) if bank is None else self.present.to(steps.device)
         steps += present
         live = torch.nonzero(present[bank.flatten()]).flatten() if bank is not None and not present.all() else None

@@ -23,7 +23,7 @@ class Records:
         if not active:
             return
         out.mkdir(parents=True, exist_ok=True)
-        for path in out.glob("*.jsonl"):
+        for path in out.glob("*.jsonl"):  # train, dev, router, skipped
             _drop_after(path, start_step)
         self.board = SummaryWriter(out / "tensorboard", purge_step=start_step)
         self.bar = tqdm(total=total_steps, initial=start_step, desc=title, unit="step", mininterval=5)
@@ -38,8 +38,13 @@ class Records:
         """Append {step, **values} to <name>.jsonl; numbers go to TensorBoard too."""
         if not self.active:
             return
-        with (self.out / f"{name}.jsonl").open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"step": step, **values}) + "\n")
+        path = self.out / f"{name}.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"step": step, **values}) + "\n")
+        except OSError as error:
+            remedy = "mend that and start again: training goes on from its last checkpoint"
+            raise OSError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
         for key, value in values.items():
             if isinstance(value, int | float):
                 self.board.add_scalar(f"{name}/{key}", value, step)
@@ -49,7 +54,10 @@ class Records:
         if self.active:
             self.bar.write(message)
 
-    def close(self) -> None:
+    def __enter__(self) -> Records:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self.active:
             self.bar.close()
             self.board.close()

@@ -30,8 +30,11 @@ from zipperasr.model.build import PHASES, load_tokenizer
 from zipperasr.model.checkpoint import save_trained, trained_state
 from zipperasr.model.config import REGIMES, ModelConfig
 from zipperasr.model.experiment import INITIAL_PARTS, WEIGHTS, Experiment, build_for_training
+from zipperasr.train.best import BEST
+from zipperasr.train.checkpoints import Checkpoints
 from zipperasr.train.config import TrainConfig
 from zipperasr.train.engine import make_engine, start_ranks
+from zipperasr.train.interruption import TRY_AGAIN, Interrupted
 from zipperasr.train.loop import Trainer
 from zipperasr.train.versions import write_versions
 
@@ -87,6 +90,8 @@ def _run(options: argparse.Namespace) -> None:
     dev_batches = [[dev_packs[index]] for index in range(rank, len(dev_packs), world_size)]
     if rank == 0:
         _announce(model, plan, options)
+    checkpoints = Checkpoints(options.out / CHECKPOINTS, engine)
+    start_step, window = _resume(checkpoints, options.out, inputs, rank)
     trainer = Trainer(
         engine,
         optimiser,
@@ -99,10 +104,16 @@ def _run(options: argparse.Namespace) -> None:
         options.regime,
         options.seed,
         options.out,
-        start_step=_resume(engine, options.out, inputs, rank),
+        checkpoints,
+        start_step,
+        window,
     )
-    trainer.run()
-    state = trained_state(model)
+    try:
+        state = trainer.run() or trained_state(model)
+    except Interrupted as stop:
+        if rank == 0:
+            log(f"{options.out}: {stop}")
+        raise SystemExit(TRY_AGAIN) from None
     if rank == 0:
         _finish(model, state, experiment, options.out, inputs)
     distributed.barrier()
@@ -167,20 +178,20 @@ def _announce(model, plan: TrainingPlan, options: argparse.Namespace) -> None:
     log(f"{options.phase}: {len(plan)} steps in epochs of {list(plan.steps_per_epoch)} -> {options.out}")
 
 
-def _resume(engine, out: Path, inputs: dict[str, str], rank: int) -> int:
-    """Step of the last checkpoint that was made from the same inputs; anything older is cleared away."""
-    checkpoints = out / CHECKPOINTS
-    if is_current(checkpoints, inputs) and (checkpoints / "latest").is_file():
-        _, client_state = engine.load_checkpoint(str(checkpoints))
-        log(f"{out}: going on from step {client_state['step']}")
-        return client_state["step"]
+def _resume(checkpoints: Checkpoints, out: Path, inputs: dict[str, str], rank: int) -> tuple[int, dict[str, float]]:
+    """Step and window of the newest whole checkpoint of the same inputs; what other inputs left is cleared away."""
+    if is_current(checkpoints.directory, inputs):
+        step, window = checkpoints.load_newest()
+        if rank == 0 and step:
+            log(f"{out}: going on from step {step}")
+        return step, window
     distributed.barrier()  # all ranks have looked before one clears away
     if rank == 0:
         shutil.rmtree(out, ignore_errors=True)
-        checkpoints.mkdir(parents=True)
-        mark_current(checkpoints, inputs)
+        checkpoints.directory.mkdir(parents=True)
+        mark_current(checkpoints.directory, inputs)
     distributed.barrier()
-    return 0
+    return 0, {}
 
 
 def _finish(model, state: dict, experiment: Experiment, out: Path, inputs: dict[str, str]) -> None:
@@ -191,7 +202,8 @@ def _finish(model, state: dict, experiment: Experiment, out: Path, inputs: dict[
             temporary.write_text(model.adapters.describe_router(), encoding="utf-8")
     save_trained(model, out / "model.safetensors", state)
     mark_current(out, inputs)
-    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+    for directory in (CHECKPOINTS, BEST):
+        shutil.rmtree(out / directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

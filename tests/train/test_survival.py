@@ -1,0 +1,134 @@
+"""Trainings that are killed, asked to stop, or find a damaged checkpoint end as an unbroken one does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.train.tiny_recipe import options
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 120
+
+
+@pytest.fixture
+def training(tiny_recipe, tmp_path):
+    """Starts the training `sft` of the other tests again, in processes of its own that save every step."""
+    running = []
+
+    def start(others: Path, *launcher: str, packs: int = 2) -> subprocess.Popen:
+        """others: the trainings of as many processes."""
+        paths = options(tiny_recipe, config="conf/sft.yaml", manifest="dump/manifest", lid="exp/lid")
+        command = [
+            *launcher, "-m", "zipperasr.train.run", "--phase", "sft", "--out", str(tmp_path / "sft"), *paths,
+            "--init", str(others / "align"), "--lora", "zipper_soft",
+            "--set", f"packs_per_batch={packs}", "save_every=1",
+        ]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+        with (tmp_path / "log").open("a") as log:
+            running.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log))
+        return running[-1]
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def wait_for_step(process: subprocess.Popen, out: Path, step: int) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (out / "checkpoints" / f"step-{step}").exists():
+        assert process.poll() is None and time.monotonic() < deadline, (out.parent / "log").read_text()[-3000:]
+        time.sleep(0.005)
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    one, other = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert one.keys() == other.keys()
+    assert [name for name, tensor in one.items() if not torch.equal(tensor, other[name])] == []
+
+
+def test_killed_again_and_again_it_ends_in_the_same_bits(training, one_process, tmp_path):
+    out, log = tmp_path / "sft", tmp_path / "log"
+    for step in (1, 5):
+        process = training(one_process, sys.executable)
+        wait_for_step(process, out, step)
+        process.kill()
+        process.wait()
+    newest = max((out / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
+    damaged = next(newest.glob("*optim*"))
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+
+    assert training(one_process, sys.executable).wait(TIMEOUT_S) == 0, log.read_text()[-3000:]
+
+    assert f"{newest}: {damaged.name} is damaged: passed over" in log.read_text()
+    assert f"going on from step {int(newest.name[5:]) - 1}" in log.read_text()
+    assert_equal(out, one_process / "sft")
+    assert (out / "dev.jsonl").read_text() == (one_process / "sft" / "dev.jsonl").read_text()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_asked_to_stop_it_saves_exits_with_75_and_goes_on(training, request, tmp_path, ranks):
+    out, log = tmp_path / "sft", tmp_path / "log"
+    others = request.getfixturevalue("one_process" if ranks == 1 else "two_ranks")
+    launcher = (sys.executable,) if ranks == 1 else ("bash", "utils/launch.sh", "--nproc", "2")
+    process = training(others, *launcher, packs=2 // ranks)
+    wait_for_step(process, out, 1)
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(TIMEOUT_S) == 75, log.read_text()[-3000:]
+    assert "stopped as asked after step" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert training(others, *launcher, packs=2 // ranks).wait(TIMEOUT_S) == 0, log.read_text()[-3000:]
+    assert_equal(out, others / "sft")
+
+
+def test_another_number_of_processes_is_refused_with_the_reason(training, one_process, tmp_path):
+    process = training(one_process, sys.executable)
+    wait_for_step(process, tmp_path / "sft", 1)
+    process.kill()
+    process.wait()
+
+    assert training(one_process, "bash", "utils/launch.sh", "--nproc", "2", packs=2).wait(TIMEOUT_S) == 1
+
+    assert "made by 1 processes, now there are 2: the global batch" in (tmp_path / "log").read_text()
+
+
+def test_a_full_disk_is_one_line_and_room_lets_it_go_on(training, one_process, tmp_path):
+    """A small tmpfs that a file fills up but for what the curves need."""
+    out, log = tmp_path / "sft", tmp_path / "log"
+    out.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(out)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small tmpfs needs the right to mount: {mounted.stderr.strip()}")
+    try:
+        process = training(one_process, sys.executable)
+        wait_for_step(process, out, 1)
+        process.kill()
+        process.wait()
+        (out / "filler").write_bytes(bytes(os.statvfs(out).f_bavail * os.statvfs(out).f_frsize - 100_000))
+
+        assert training(one_process, sys.executable).wait(TIMEOUT_S) == 1
+
+        lines = [line for line in log.read_text().splitlines() if "error:" in line]
+        assert len(lines) == 1 and "cannot be written" in lines[0] and "make room there" in lines[0], lines
+        assert "Traceback" not in log.read_text()
+        assert not list(out.glob("checkpoints/.step-*"))
+        (out / "filler").unlink()
+        assert training(one_process, sys.executable).wait(TIMEOUT_S) == 0, log.read_text()[-3000:]
+        assert_equal(out, one_process / "sft")
+    finally:
+        subprocess.run(["umount", str(out)], check=True)
