@@ -1,5 +1,7 @@
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,8 @@ def test_command_accepts_kaldis_options_and_exits_1_on_a_flaw(data: Path, capsys
 
 
 def test_shell_command_is_the_python_step(root: Path):
-    done = subprocess.run([root / "utils/validate_data_dir", "--help"], capture_output=True, text=True, cwd=root)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [root / "utils/validate_data_dir", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env={**os.environ, "PATH": path})
 
     assert done.returncode == 0 and "Refused here, though Kaldi's script passes it" in done.stdout

@@ -33,6 +33,7 @@ def training(tiny_recipe, tmp_path):
             "--set", f"packs_per_batch={packs}", "save_every=1",
         ]  # fmt: skip
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         with (tmp_path / "log").open("a") as log:
             running.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log))
         return running[-1]
