@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.train.tiny_recipe import options
+from tests.train.worker import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 120
@@ -93,6 +94,23 @@ def test_asked_to_stop_it_saves_exits_with_75_and_goes_on(training, request, tmp
     assert "Traceback" not in log.read_text()
     assert training(others, *launcher, packs=2 // ranks).wait(TIMEOUT_S) == 0, log.read_text()[-3000:]
     assert_equal(out, others / "sft")
+
+
+def test_two_machines_stop_together_and_train_as_two_processes_of_one(training, two_ranks, tmp_path):
+    """Two launchers, as on two machines with a shared directory; only one of them is asked to stop."""
+    out, log = tmp_path / "sft", tmp_path / "log"
+
+    def start() -> list[subprocess.Popen]:
+        machines = ["bash", "utils/launch.sh", "--num_nodes", "2", "--master", f"localhost:{free_port()}"]
+        return [training(two_ranks, *machines, "--node_rank", str(number), packs=1) for number in range(2)]
+
+    launchers = start()
+    wait_for_step(launchers[0], out, 1)
+    launchers[1].send_signal(signal.SIGTERM)
+    assert [launcher.wait(TIMEOUT_S) for launcher in launchers] == [75, 75], log.read_text()[-3000:]
+
+    assert [launcher.wait(TIMEOUT_S) for launcher in start()] == [0, 0], log.read_text()[-3000:]
+    assert_equal(out, two_ranks / "sft")
 
 
 def test_another_number_of_processes_is_refused_with_the_reason(training, one_process, tmp_path):
