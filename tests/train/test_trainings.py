@@ -13,6 +13,7 @@ from tests.train.worker import BAD_STEP
 from zipperasr.data.batches import collate
 from zipperasr.data.loader import TrainingPlan
 from zipperasr.data.manifest import open_kind
+from zipperasr.lora import VARIANTS
 from zipperasr.model.experiment import load_model
 
 
@@ -78,6 +79,14 @@ def test_a_resumed_training_equals_an_unbroken_one(request, ranks):
         assert resumed == unbroken
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("lora", VARIANTS)
+def test_every_variant_resumes_in_the_same_bits(one_process, lora, precision):
+    name = f"{lora}_{precision}"
+    assert_equal_weights(one_process / f"{name}_resumed", one_process / name, atol=0)
+    assert f"{name}_resumed: going on from step 4" in (one_process / "rank0.log").read_text()
+
+
 def test_curves_of_two_ranks_are_those_of_one_process(one_process, two_ranks):
     for one, two in zip(*(lines(out / "sft" / "train.jsonl") for out in (one_process, two_ranks)), strict=True):
         assert one["step"] == two["step"]
@@ -140,8 +149,9 @@ def test_a_loss_that_is_not_a_number_is_left_out_on_all_ranks_and_its_utterances
     assert len(skipped["utt_ids"]) == sum(len(pack.rows) for pack in plan.batches[BAD_STEP])
     assert "step 3: loss or gradient is not finite: skipped" in (out / "rank0.log").read_text()
     assert all(tensor.isfinite().all() for tensor in weights(out / "skipped").values())
-    without_loss = [line["step"] for line in lines(out / "skipped" / "train.jsonl") if line["loss"] is None]
-    assert without_loss == [BAD_STEP + 1]
+    for key in ("loss", "grad_norm"):
+        without = [line["step"] for line in lines(out / "skipped" / "train.jsonl") if line[key] is None]
+        assert without == [BAD_STEP + 1]
 
 
 def test_what_is_left_out_does_not_depend_on_the_ranks(one_process, two_ranks):

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from tests.train.tiny_recipe import options
+from zipperasr.lora import VARIANTS
 
 TIMEOUT_S = 600
 BAD_STEP = 2  # of the training that meets a loss that is not a number
@@ -77,7 +78,7 @@ def main(base: Path, out: Path) -> None:
     sft = ("--init", str(out / "align"), "--lora", "zipper_soft")
     run("sft", "sft", *sft)
     run("sft", "dense", *sft, settings=(packs, "absent_language=dense"))
-    run_and_cut_off(run, sft)
+    run_and_cut_off(run, "resumed", *sft)
     run("sft", "resumed", *sft)
     run_with_a_bad_loss(run, sft)
     if world_size == 1:
@@ -85,6 +86,13 @@ def main(base: Path, out: Path) -> None:
         run("sft", "zero0", *sft, settings=(packs, "zero_stage=0"))
         run("sft", "full", *sft, "--regime", "full")
         run("sft", "bf16", *sft, settings=(packs, "precision=bf16"))
+        for lora in VARIANTS:
+            of_variant = (*sft[:2], "--lora", lora)
+            for precision in ("fp32", "bf16"):
+                settings = (packs, f"precision={precision}")
+                run("sft", f"{lora}_{precision}", *of_variant, settings=settings)
+                run_and_cut_off(run, f"{lora}_{precision}_resumed", *of_variant, settings=settings)
+                run("sft", f"{lora}_{precision}_resumed", *of_variant, settings=settings)
         run("sft", "best", *sft, settings=(packs, "average_best=2"))
         run("sft", "stopped", *sft, settings=(packs, "early_stop=1", "lr=0.0"))
         run("sft", "diverged", *sft, settings=(packs, "lr=1e38", "max_skipped=2"), must=1)
@@ -94,8 +102,8 @@ class CutOff(BaseException):
     """Stands for the power failure."""
 
 
-def run_and_cut_off(run, sft: tuple[str, ...]) -> None:
-    """Train into `resumed` and stop in the middle of a step, as a killed job does."""
+def run_and_cut_off(run, name: str, *sft: str, **more: object) -> None:
+    """Train into `name` and stop in the middle of a step, as a killed job does."""
     from zipperasr.train.loop import Trainer
 
     whole_step = Trainer._step
@@ -107,7 +115,7 @@ def run_and_cut_off(run, sft: tuple[str, ...]) -> None:
 
     Trainer._step = step_or_stop
     try:
-        run("sft", "resumed", *sft)
+        run("sft", name, *sft, **more)
     except CutOff:
         pass
     finally:

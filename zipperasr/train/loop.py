@@ -146,10 +146,11 @@ class Trainer:
     def _log(self, records: Records, step: int) -> None:
         seconds = time.monotonic() - self.window["since"]
         sums = self._window_of_all_ranks()
+        norm = float(self.engine.get_global_grad_norm() or 0.0)
         values = {
             "loss": round(sums["loss"] / sums["labels"], 5) if sums["labels"] else None,  # every step was skipped
             "lr": self.optimiser.param_groups[0]["lr"],
-            "grad_norm": round(float(self.engine.get_global_grad_norm() or 0.0), 5),
+            "grad_norm": round(norm, 5) if math.isfinite(norm) else None,
             "seconds": round(seconds, 3),
             "audio_s_per_s": round(sums["samples"] / 16_000 / seconds, 2),
             "fill": round(sums["filled"] / sums["positions"], 4),
