@@ -11,7 +11,7 @@ from corpora.example import write_noise
 
 from zipperasr.data.audio import load_audio, to_int16
 from zipperasr.data.convert import Chunk, convert_chunk
-from zipperasr.data.datadir import Entry
+from zipperasr.datadir.entry import Entry
 
 ENTRY = Entry("s-a", "s", "a.flac", "text", "de", 1.0)
 

@@ -10,10 +10,10 @@ from corpora.example import write_noise
 from data.example import DEV_IDS, TEST_IDS, TRAIN_IDS, Recipe
 from zipperasr.data import format_audio
 from zipperasr.data.audio import load_audio
-from zipperasr.data.datadir import read_table
-from zipperasr.data.read_tables import read_data_dir
 from zipperasr.data.sets import read_sets
-from zipperasr.data.validate import validate_data_dir
+from zipperasr.datadir.entry import read_table
+from zipperasr.datadir.read import read_data_dir
+from zipperasr.datadir.validate import validate_data_dir
 
 SETS = {"train_mls_de": TRAIN_IDS, "dev_mls_de": DEV_IDS, "test_mls_de": TEST_IDS}
 

@@ -6,9 +6,9 @@ import pytest
 from corpora.example import recording, write_common_voice, write_librispeech, write_noise, write_recordings
 
 from data.example import DEV_IDS, TEST_IDS, TRAIN_IDS, Recipe
-from zipperasr.data.datadir import read_table
-from zipperasr.data.read_tables import read_data_dir
 from zipperasr.data.sets import SetRow, read_sets
+from zipperasr.datadir.entry import read_table
+from zipperasr.datadir.read import read_data_dir
 
 LIST = "train/lite_1h/de.txt"
 

@@ -17,14 +17,14 @@ from tests.corpora import example
 from tests.fuzz.spoil import spoiled
 from zipperasr.corpora import read_corpus
 from zipperasr.corpora.utterance import numbered_lines
-from zipperasr.data.datadir import Entry, key_and_value, read_table
 from zipperasr.data.datasets import load_corpora, load_datasets
 from zipperasr.data.lists import read_list
-from zipperasr.data.read_tables import read_data_dir
 from zipperasr.data.sets import SetRow, read_sets, write_sets
-from zipperasr.data.table_blocks import blocks
-from zipperasr.data.validate import validate_data_dir
-from zipperasr.data.write_tables import write_data_dir
+from zipperasr.datadir.blocks import blocks
+from zipperasr.datadir.entry import Entry, key_and_value, read_table
+from zipperasr.datadir.read import read_data_dir
+from zipperasr.datadir.validate import validate_data_dir
+from zipperasr.datadir.write import write_data_dir
 from zipperasr.languages import LanguageTable
 
 FURTHER = os.environ.get("HYPOTHESIS_EXAMPLES")

@@ -22,8 +22,8 @@ from zipperasr.corpora.mls import language_directory
 from zipperasr.data import format_audio, prepare
 from zipperasr.data.lists import read_list
 from zipperasr.data.probe import probe
-from zipperasr.data.read_tables import read_data_dir
 from zipperasr.data.sets import read_sets
+from zipperasr.datadir.read import read_data_dir
 
 SIZES = {
     "align_train": 24, "large_train": 4, "small_train_1h": 3, "small_train_30h": 6,

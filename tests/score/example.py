@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zipperasr.data.datadir import Entry, write_lines
 from zipperasr.data.sets import SetRow, write_sets
-from zipperasr.data.write_tables import write_data_dir
+from zipperasr.datadir.entry import Entry, write_lines
+from zipperasr.datadir.write import write_data_dir
 
 # Three sentences per language; the second is misrecognised, in ways that each script makes possible.
 SENTENCES = {

@@ -13,8 +13,8 @@ import yaml
 from tests.model import tiny
 from zipperasr.cli import log
 from zipperasr.data import manifest
-from zipperasr.data.datadir import Entry
-from zipperasr.data.write_tables import write_data_dir
+from zipperasr.datadir.entry import Entry
+from zipperasr.datadir.write import write_data_dir
 from zipperasr.lid import run as lid
 
 WORDS = ("eins", "zwei drei", "uno dos tres", "a", "viele Worte hier")

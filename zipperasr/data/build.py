@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log
-from zipperasr.data.datadir import write_lines
 from zipperasr.data.datasets import NO_DEV, DatasetRow
 from zipperasr.data.lists import SetReport, Wanted, hash_of
 from zipperasr.data.select import Selection, Selector
-from zipperasr.data.validate import validate_data_dir
-from zipperasr.data.write_tables import write_tables
+from zipperasr.datadir.entry import write_lines
+from zipperasr.datadir.validate import validate_data_dir
+from zipperasr.datadir.write import write_tables
 
 MIN_DEV_UTTS = 20
 HELD_OUT_SHARE = 0.01  # of train, where no official dev set is free

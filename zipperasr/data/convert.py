@@ -19,7 +19,7 @@ import soundfile
 
 from zipperasr.atomic import atomic_path, fingerprint
 from zipperasr.data.audio import SAMPLE_RATE, read_excerpt, to_int16
-from zipperasr.data.datadir import Entry
+from zipperasr.datadir.entry import Entry
 
 AUDIO_FORMATS = ("flac.ark", "flac")
 FLAC = {"format": "flac", "subtype": "PCM_16"}

@@ -23,12 +23,12 @@ from tqdm import tqdm
 from zipperasr.atomic import FINGERPRINT, atomic_files, atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
 from zipperasr.data.convert import AUDIO_FORMATS, Chunk, convert_chunk
-from zipperasr.data.datadir import ENTRIES, Entry, write_lines
-from zipperasr.data.read_tables import read_blocks
 from zipperasr.data.sets import SetRow, read_sets, write_sets
 from zipperasr.data.sorted_spool import SortedSpool
-from zipperasr.data.validate import validate_data_dir
-from zipperasr.data.write_tables import Totals, write_tables
+from zipperasr.datadir.entry import ENTRIES, Entry, write_lines
+from zipperasr.datadir.read import read_blocks
+from zipperasr.datadir.validate import validate_data_dir
+from zipperasr.datadir.write import Totals, write_tables
 
 MAX_CHUNK_UTTS = 512
 TABLES = ("wav.scp", "text", "utt2spk", "utt2lang", "utt2dur", "utt2repeat", "segments")

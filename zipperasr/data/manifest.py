@@ -22,8 +22,8 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, nearest, parser, run_step
 from zipperasr.config import load_yaml
 from zipperasr.data.packing import fill, pack_epoch
-from zipperasr.data.read_tables import COLUMN_OF, read_blocks
 from zipperasr.data.sets import read_sets
+from zipperasr.datadir.read import COLUMN_OF, read_blocks
 from zipperasr.languages import LanguageTable
 from zipperasr.model.build import load_tokenizer
 from zipperasr.model.config import ModelConfig

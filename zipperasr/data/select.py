@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from zipperasr.corpora import read_corpus
 from zipperasr.corpora.utterance import Utterance
-from zipperasr.data.datadir import ENTRIES
 from zipperasr.data.lists import Wanted, hash_of, threshold_for_hours
 from zipperasr.data.probe import probe
 from zipperasr.data.sorted_spool import SortedSpool
+from zipperasr.datadir.entry import ENTRIES
 
 UPPER_CASE_CORPORA = {"librispeech"}  # their case says nothing: written lower case
 

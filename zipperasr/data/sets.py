@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from zipperasr.corpora.utterance import numbered_lines
-from zipperasr.data.datadir import write_lines
+from zipperasr.datadir.entry import write_lines
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from zipperasr.data.datadir import read_table
 from zipperasr.data.datasets import SETTINGS, load_corpora, load_datasets
 from zipperasr.data.sets import read_sets
+from zipperasr.datadir.entry import read_table
 from zipperasr.languages import LanguageTable
 from zipperasr.report.collect import read_json, read_tsv
 from zipperasr.report.markdown import table

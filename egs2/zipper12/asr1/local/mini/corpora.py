@@ -32,8 +32,8 @@ from local.mini.plan import (
 )
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
-from zipperasr.data.datadir import write_lines
 from zipperasr.data.datasets import DatasetRow
+from zipperasr.datadir.entry import write_lines
 
 __all__ = ["held_out_texts", "make_corpora"]
 

@@ -19,7 +19,7 @@ import soxr
 
 from local.mini.espeak import SAMPLE_RATE_HZ
 from zipperasr.corpora.mls import DIRECTORIES
-from zipperasr.data.datadir import write_lines
+from zipperasr.datadir.entry import write_lines
 
 MLS_OPUS = {"pt"}  # unpacked from the opus archive; the others from the flac one, which encodes 25 times as fast
 CV_RELEASE = "cv-corpus-18.0-2024-06-14"

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from corpora.example import write_text
 
-from zipperasr.data.datadir import read_table
+from zipperasr.datadir.entry import read_table
 
 
 def test_table_errors_name_file_and_line(tmp_path: Path):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from zipperasr.corpora.utterance import numbered_lines
-from zipperasr.data.datadir import key_and_value
-from zipperasr.data.table_blocks import Block, blocks
+from zipperasr.datadir.blocks import Block, blocks
+from zipperasr.datadir.entry import key_and_value
 
 
 def written(tmp_path: Path, content: bytes) -> Path:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from corpora.example import write_text
 
-from tests.data.kaldi_verdicts import CASES, DIFFERENCES, GOOD, WITH_FEATS
-from zipperasr.data.datadir import Entry
-from zipperasr.data.read_tables import read_data_dir
-from zipperasr.data.tables import DataDir
-from zipperasr.data.validate import main, validate_data_dir
-from zipperasr.data.write_tables import write_data_dir
+from tests.datadir.kaldi_verdicts import CASES, DIFFERENCES, GOOD, WITH_FEATS
+from zipperasr.datadir.entry import Entry
+from zipperasr.datadir.read import read_data_dir
+from zipperasr.datadir.tables import DataDir
+from zipperasr.datadir.validate import main, validate_data_dir
+from zipperasr.datadir.write import write_data_dir
 
 ENTRY = Entry("s1-a", "s1", "x/a.flac", "guten tag", "de", 1.25)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from zipperasr.data.datadir import key_and_value
+from zipperasr.datadir.entry import key_and_value
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BLOCK_BYTES = 2 << 20  # what a processor's cache holds; 8 MiB take half as long again

@@ -15,8 +15,8 @@ from pathlib import Path
 from zipperasr.cli import log, parser, run_step
 from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.data.lists import hash_of
-from zipperasr.data.table_values import RULES
-from zipperasr.data.tables import BY_UTTERANCE, DataDir, Table
+from zipperasr.datadir.tables import BY_UTTERANCE, DataDir, Table
+from zipperasr.datadir.values import RULES
 
 
 def fix(directory: Path) -> None:

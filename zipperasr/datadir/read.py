@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from zipperasr.data.datadir import ENTRIES, Entry, read_table
-from zipperasr.data.table_blocks import blocks
+from zipperasr.datadir.blocks import blocks
+from zipperasr.datadir.entry import ENTRIES, Entry, read_table
 
 BLOCK_ROWS = 1 << 13
 COLUMN_OF = {

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from corpora.example import write_text
 
-from zipperasr.data.datadir import Entry
-from zipperasr.data.read_tables import read_blocks, read_data_dir
-from zipperasr.data.write_tables import write_data_dir
+from zipperasr.datadir.entry import Entry
+from zipperasr.datadir.read import read_blocks, read_data_dir
+from zipperasr.datadir.write import write_data_dir
 
 ENTRIES = [Entry(f"s{n}-a", f"s{n}", f"x/{n}.flac", f"satz {n}", "de", n + 0.5) for n in range(5)]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zipperasr.atomic import atomic_files
-from zipperasr.data.datadir import read_table, write_lines
-from zipperasr.data.validate import validate_data_dir
+from zipperasr.datadir.entry import read_table, write_lines
+from zipperasr.datadir.validate import validate_data_dir
 
 BY_UTTERANCE = ("utt2spk", "text", "utt2lang", "utt2dur", "utt2repeat", "utt2num_samples", "segments")
 Table = dict[str, str]

@@ -1,7 +1,7 @@
 """Kaldi data directories: what they say of an utterance, and one table read at once.
 
-An utterance id starts with its speaker (Kaldi's sorting). read_tables.py and write_tables.py read and write whole
-directories of any size.
+An utterance id starts with its speaker (Kaldi's sorting). read.py and write.py read and write whole directories of any
+size, tables.py holds one in memory.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zipperasr.data.table_blocks import BYTE_ORDER_MARK, Block, blocks, whole
+from zipperasr.datadir.blocks import BYTE_ORDER_MARK, Block, blocks, whole
 
 REMEDY = "rerun the stage that wrote it"
 OTHER_BLANK = r"[\x0b\x0c\r\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from zipperasr.data.datadir import Entry, read_table
-from zipperasr.data.edit import main
-from zipperasr.data.read_tables import read_data_dir
-from zipperasr.data.validate import validate_data_dir
-from zipperasr.data.write_tables import write_data_dir
+from zipperasr.datadir.edit import main
+from zipperasr.datadir.entry import Entry, read_table
+from zipperasr.datadir.read import read_data_dir
+from zipperasr.datadir.validate import validate_data_dir
+from zipperasr.datadir.write import write_data_dir
 
 SIZES = {"s1": 4, "s2": 2, "s3": 6, "s4": 1, "s5": 3}
 

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from corpora.example import write_text
 
-from zipperasr.data.datadir import ENTRIES, Entry
-from zipperasr.data.read_tables import read_data_dir
-from zipperasr.data.write_tables import write_data_dir, write_tables
+from zipperasr.datadir.entry import ENTRIES, Entry
+from zipperasr.datadir.read import read_data_dir
+from zipperasr.datadir.write import write_data_dir, write_tables
 
 ENTRY = Entry("s1-a", "s1", "x/a.flac", "guten tag", "de", 1.25)
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zipperasr.data.table_blocks import Block
-from zipperasr.data.table_checks import REMEDY, place
+from zipperasr.datadir.blocks import Block
+from zipperasr.datadir.checks import REMEDY, place
 
 
 def _fits(number: Callable[[str], float], test: Callable[[float], bool]) -> Callable[[str], bool]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zipperasr.atomic import atomic_path
-from zipperasr.data.datadir import ENTRIES, Entry
+from zipperasr.datadir.entry import ENTRIES, Entry
 
 
 @dataclass
