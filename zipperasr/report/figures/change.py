@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from zipperasr.report.figures.style import colour, figure
+from zipperasr.report.figures.style import figure, system_colour
 
 BASELINE = "vanilla"
 
@@ -41,7 +41,7 @@ def draw_changes(path: Path, settings: Mapping[str, Mapping[str, Sequence[float]
             for system, by_seed in changes.items():
                 place = systems.index(system)
                 whisker = stdev(by_seed) if len(by_seed) > 1 else 0.0
-                axis.bar(place, fmean(by_seed), 0.7, yerr=whisker, color=colour(place), capsize=3)
+                axis.bar(place, fmean(by_seed), 0.7, yerr=whisker, color=system_colour(system, place), capsize=3)
             axis.axhline(0, color="#777777", linewidth=0.8)
             axis.set_xticks(np.arange(len(systems)), systems, rotation=35, ha="right")
             axis.grid(False, axis="x")

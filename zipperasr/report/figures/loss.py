@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from zipperasr.report.collect import Training
-from zipperasr.report.figures.style import colour, figure
+from zipperasr.report.figures.style import figure, system_colour
 
 MOST_WITH_TRAIN = 3  # trainings of a panel: of more, only the dev losses can be told apart
 PANELS = {"align": "Stage 1: alignment", "sft": "Stage 2: supervised fine-tuning", "other": "Other runs"}
@@ -28,7 +28,12 @@ def draw_loss(path: Path, trainings: Sequence[Training]) -> bool:
         for axis, phase in zip(axes, phases, strict=True):
             members = [training for training in trainings if training.model.phase == phase and training.train]
             for training in members:
-                _draw_one(axis, training, colour(labels.index(training.model.label)), len(members) <= MOST_WITH_TRAIN)
+                _draw_one(
+                    axis,
+                    training,
+                    system_colour(training.model.label, labels.index(training.model.label)),
+                    len(members) <= MOST_WITH_TRAIN,
+                )
             axis.set_title(PANELS[phase])
             axis.set_xlabel("optimiser step")
             axis.set_ylabel("cross-entropy per label token, nat")

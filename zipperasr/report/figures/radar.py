@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zipperasr.report.figures.style import colour, figure
+from zipperasr.report.figures.style import figure, system_colour
 
 FEWEST = 3  # languages of a polygon; systems to compare are at least two
 
@@ -26,7 +26,7 @@ def draw_radar(path: Path, codes: Sequence[str], rates: Mapping[str, Mapping[str
         for place, (system, by_code) in enumerate(complete.items()):
             scores = [100 - min(by_code[code], 100.0) for code in codes]
             closed = [*scores, scores[0]]
-            axis.plot([*angles, angles[0]], closed, color=colour(place), linewidth=1.5, label=system)
+            axis.plot([*angles, angles[0]], closed, color=system_colour(system, place), linewidth=1.5, label=system)
         axis.set_xticks(angles, codes)
         axis.set_rlabel_position(np.degrees(angles[1]) / 2)  # between two languages
         axis.set_ylim(0, 100)

@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from zipperasr.atomic import atomic_path
+from zipperasr.report.paper import SYSTEMS
 
 # Okabe and Ito's palette, without yellow (too pale for lines on white).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
@@ -35,6 +36,11 @@ SETTINGS = {
 
 def colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
+
+
+def system_colour(label: str, place: int) -> str:
+    """A system of the paper has one colour in all figures; others take theirs by their place."""
+    return colour(SYSTEMS.index(label) if label in SYSTEMS else place)
 
 
 @contextmanager
