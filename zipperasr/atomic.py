@@ -7,6 +7,7 @@ meets half a file. A step that finds its output with the same fingerprint of inp
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -32,6 +33,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if path.is_dir():
             _remove(path)
         os.replace(temporary, path)
+    except OSError as error:
+        raise _with_place(error, path) from error
     finally:
         _remove(temporary)
 
@@ -52,6 +55,8 @@ def atomic_files(directory: str | Path) -> Iterator[Path]:
         directory.mkdir(exist_ok=True)
         for path in sorted(temporary.iterdir()):
             os.replace(path, directory / path.name)
+    except OSError as error:
+        raise _with_place(error, directory) from error
     finally:
         _remove(temporary)
 
@@ -85,6 +90,14 @@ def _digest(value: object) -> str:
     else:
         digest.update(json.dumps(value, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
+
+
+def _with_place(error: OSError, path: Path) -> OSError:
+    """A full disk does not say where it is, nor what to do; other errors stay as they are."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    reason = os.strerror(error.errno)
+    return OSError(f"{path}: no room to write it ({reason}); make room there and start again: what is finished stays")
 
 
 def _remove(path: Path) -> None:
