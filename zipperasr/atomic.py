@@ -34,7 +34,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             _remove(path)
         os.replace(temporary, path)
     except OSError as error:
-        raise _with_place(error, path) from error
+        _name_a_full_disk(error, path)
+        raise
     finally:
         _remove(temporary)
 
@@ -56,7 +57,8 @@ def atomic_files(directory: str | Path) -> Iterator[Path]:
         for path in sorted(temporary.iterdir()):
             os.replace(path, directory / path.name)
     except OSError as error:
-        raise _with_place(error, directory) from error
+        _name_a_full_disk(error, directory)
+        raise
     finally:
         _remove(temporary)
 
@@ -92,12 +94,12 @@ def _digest(value: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def _with_place(error: OSError, path: Path) -> OSError:
-    """A full disk does not say where it is, nor what to do; other errors stay as they are."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    reason = os.strerror(error.errno)
-    return OSError(f"{path}: no room to write it ({reason}); make room there and start again: what is finished stays")
+def _name_a_full_disk(error: OSError, path: Path) -> None:
+    """The system does not say where a full disk is, nor what to do; other errors stay as they are."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise OSError(
+            f"{path}: no room to write it ({error.strerror}); make room there and start again: what is finished stays"
+        ) from error
 
 
 def _remove(path: Path) -> None:

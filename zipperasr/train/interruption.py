@@ -1,6 +1,6 @@
 """Being asked to stop: Slurm's preemption, a time limit, `kill`.
 
-In: SIGTERM or SIGUSR1 to any rank. Out: all ranks learn of it between two steps, save a checkpoint and exit with
+In: SIGTERM to any rank or launcher. Out: all ranks learn of it between two steps, save a checkpoint and exit with
 `TRY_AGAIN`, on which utils/slurm.sh requeues the job. Loader processes do not listen: batches must come until then.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 TRY_AGAIN = 75  # sysexits.h: EX_TEMPFAIL, the user is invited to retry
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM,)
 
 
 class Interrupted(Exception):
