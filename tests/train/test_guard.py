@@ -36,10 +36,9 @@ def alone(monkeypatch):
     ],
 )
 def test_out_of_memory_names_the_batch_and_what_to_lower(tmp_path, batch, error):
-    rows, positions = batch.rows.labels.shape
     with (
         pytest.raises(
-            ValueError, match=rf"step 8: out of memory with {rows} packs of {positions} positions, 2 s"
+            ValueError, match=rf"step 8: out of memory with 2 packs, {batch.num_positions} positions, 2 s"
         ) as raised,
         guard(tmp_path).watching(7) as seen,
     ):

@@ -26,11 +26,11 @@ def lines(path):
 
 
 def assert_equal_weights(one, other, atol):
-    """Equal to the rounding of float32 in another order of sums: a step moves a weight by up to lr = 5e-3."""
+    """atol: a step moves a weight by up to lr = 5e-3, and Adam makes float32's rounding of a small gradient larger."""
     one, other = weights(one), weights(other)
     assert one.keys() == other.keys()
     for name, tensor in one.items():
-        torch.testing.assert_close(tensor, other[name], rtol=0, atol=atol, msg=name)
+        torch.testing.assert_close(tensor, other[name], rtol=0, atol=atol, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def moved(one, other) -> float:
@@ -50,8 +50,16 @@ def test_the_ranks_of_these_trainings_see_different_languages_and_numbers_of_lab
 
 @pytest.mark.parametrize("name", ["align", "sft", "dense"])
 def test_two_ranks_equal_one_process(one_process, two_ranks, name):
-    assert_equal_weights(two_ranks / name, one_process / name, atol=5e-5)
+    assert_equal_weights(two_ranks / name, one_process / name, atol=2e-4)
     assert moved(one_process / "align", one_process / "sft") > 5e-3, "training must move something"
+
+
+@pytest.mark.parametrize("lora", VARIANTS)
+def test_two_ranks_of_different_languages_equal_one_process_in_float64(one_process, two_ranks, lora):
+    one, two = (out / f"{lora}_fp64" for out in (one_process, two_ranks))
+    assert {tensor.dtype for tensor in weights(one).values()} <= {torch.float64, torch.int32}
+    assert_equal_weights(two, one, atol=1e-6)
+    assert moved(one_process / "align", one) > 1e-2
 
 
 def test_absent_language_setting_matters(one_process):
@@ -59,11 +67,11 @@ def test_absent_language_setting_matters(one_process):
 
 
 def test_accumulated_micro_steps_equal_one_batch(one_process):
-    assert_equal_weights(one_process / "accumulated", one_process / "sft", atol=5e-5)
+    assert_equal_weights(one_process / "accumulated", one_process / "sft", atol=2e-4)
 
 
 def test_zero_stage_0_equals_stage_2(one_process):
-    assert_equal_weights(one_process / "zero0", one_process / "sft", atol=5e-5)
+    assert_equal_weights(one_process / "zero0", one_process / "sft", atol=2e-4)
 
 
 @pytest.mark.parametrize("ranks", ["one_process", "two_ranks"])
@@ -155,7 +163,7 @@ def test_a_loss_that_is_not_a_number_is_left_out_on_all_ranks_and_its_utterances
 
 
 def test_what_is_left_out_does_not_depend_on_the_ranks(one_process, two_ranks):
-    assert_equal_weights(two_ranks / "skipped", one_process / "skipped", atol=5e-5)
+    assert_equal_weights(two_ranks / "skipped", one_process / "skipped", atol=2e-4)
     assert moved(one_process / "skipped", one_process / "sft") > 1e-3
 
 

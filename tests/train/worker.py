@@ -6,6 +6,7 @@ ranks take one pack a step each, one process takes both: the global batches, and
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -81,6 +82,8 @@ def main(base: Path, out: Path) -> None:
     run_and_cut_off(run, "resumed", *sft)
     run("sft", "resumed", *sft)
     run_with_a_bad_loss(run, sft)
+    for lora in VARIANTS:
+        run_in_float64(run, f"{lora}_fp64", *sft[:2], "--lora", lora, packs=packs)
     if world_size == 1:
         run("sft", "accumulated", *sft, settings=("packs_per_batch=1", "accumulation=2"))
         run("sft", "zero0", *sft, settings=(packs, "zero_stage=0"))
@@ -120,6 +123,24 @@ def run_and_cut_off(run, name: str, *sft: str, **more: object) -> None:
         pass
     finally:
         Trainer._step = whole_step
+
+
+def run_in_float64(run, name: str, *sft: str, packs: str) -> None:
+    """Train into `name` in float64, with an eps so large that a step goes in proportion to the gradient.
+
+    Adam's usual step would make the noise of a small gradient as large as a weight's move, and Qwen3's norms round to
+    float32 whatever the weights are.
+    """
+    from zipperasr.train import engine
+    from zipperasr.train import run as training
+
+    build, optimiser = training.build_for_training, engine.LanguageAdamW
+    training.build_for_training = lambda *inputs, **more: build(*inputs, **more).double()
+    engine.LanguageAdamW = functools.partial(optimiser, eps=1.0)
+    try:
+        run("sft", name, *sft, settings=(packs, "lr=0.5"))
+    finally:
+        training.build_for_training, engine.LanguageAdamW = build, optimiser
 
 
 def run_with_a_bad_loss(run, sft: tuple[str, ...]) -> None:

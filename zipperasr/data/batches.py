@@ -1,20 +1,18 @@
-"""Packs become tensors: speech laid end to end, text in rows.
+"""Packs become tensors, in which nothing is padded: all speech end to end, all text end to end.
 
-In: the utterances of each pack (features and token ids). Out: `PackedBatch`, in which every row is one pack and
-every pack one language. Packs of one language are put side by side, so that an adapter works per language.
+In: the utterances of each pack (features and token ids). Out: `PackedBatch`. Every pack is one language; packs of one
+language are put side by side, so that an adapter works per language.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from zipperasr.model.segments import num_positions
-
-IGNORED = -100  # label of positions that are not predicted
 
 
 @dataclass(frozen=True)
@@ -50,17 +48,18 @@ class Speech:
 
 
 @dataclass(frozen=True)
-class PackedRows:
-    """Rows of utterances, one after another: prompt, speech, transcript. All tensors are (rows, positions)."""
+class PackedText:
+    """What the LLM reads, utterance after utterance: prompt, speech, transcript of each."""
 
-    input_ids: Tensor  # 0 where speech goes and in the padding
-    is_speech: Tensor  # where the speech embeddings go, in order
-    position_ids: Tensor  # restart with each utterance
-    utterance: Tensor  # 0, 1, ... within the row; -1 in the padding
-    labels: Tensor  # the transcript's ids at their own positions; IGNORED elsewhere
+    input_ids: Tensor  # (positions,); 0 where speech goes
+    position_ids: Tensor  # (positions,); restart with each utterance
+    speech_places: Tensor  # positions that take the speech embeddings, in order
+    label_places: Tensor  # positions of the transcripts' tokens; each is predicted from the one before it
+    lengths: tuple[int, ...]  # positions of each utterance
 
-    def to(self, device: torch.device | str) -> PackedRows:
-        return PackedRows(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+    def to(self, device: torch.device | str) -> PackedText:
+        tensors = ("input_ids", "position_ids", "speech_places", "label_places")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in tensors})
 
 
 @dataclass(frozen=True)
@@ -68,25 +67,30 @@ class PackedBatch:
     """What one training step of one process sees."""
 
     speech: Speech
-    rows: PackedRows
+    text: PackedText
     utt_ids: tuple[str, ...]
     num_samples: int
+    num_packs: int
+
+    @property
+    def num_positions(self) -> int:
+        """LLM positions of all utterances."""
+        return sum(self.text.lengths)
 
     def to(self, device: torch.device | str) -> PackedBatch:
-        return replace(self, speech=self.speech.to(device), rows=self.rows.to(device))
+        return replace(self, speech=self.speech.to(device), text=self.text.to(device))
 
 
 def collate(packs: Sequence[Sequence[Example]]) -> PackedBatch:
     """Turn packs of one language each into a batch."""
     packs = sorted(packs, key=lambda pack: pack[0].language)
     examples = [example for pack in packs for example in pack]
-    width = max(sum(example.positions for example in pack) for pack in packs)
-    columns = [_row(pack, width) for pack in packs]
     return PackedBatch(
         speech=collate_speech(examples),
-        rows=PackedRows(*(torch.stack(tensors) for tensors in zip(*columns, strict=True))),
+        text=collate_text(examples),
         utt_ids=tuple(example.utt_id for example in examples),
         num_samples=sum(example.num_samples for example in examples),
+        num_packs=len(packs),
     )
 
 
@@ -99,20 +103,18 @@ def collate_speech(examples: Sequence[Example]) -> Speech:
     )
 
 
-def _row(pack: Sequence[Example], width: int) -> tuple[Tensor, ...]:
-    input_ids, labels = torch.zeros(width, dtype=torch.long), torch.full((width,), IGNORED)
-    is_speech, utterance = torch.zeros(width, dtype=torch.bool), torch.full((width,), -1)
-    position_ids = torch.zeros(width, dtype=torch.long)
-    start = 0
-    for number, example in enumerate(pack):
-        speech_start = start + len(example.prompt)
+def collate_text(examples: Sequence[Example]) -> PackedText:
+    """Lay prompts, places for speech and transcripts of all examples end to end."""
+    input_ids, position_ids, speech_places, label_places = [], [], [], []
+    for example in examples:
+        speech_start = len(input_ids) + len(example.prompt)
         text_start = speech_start + example.speech_positions
-        end = text_start + len(example.transcript)
-        input_ids[start:speech_start] = torch.tensor(example.prompt)
-        is_speech[speech_start:text_start] = True
-        if example.transcript:
-            input_ids[text_start:end] = labels[text_start:end] = torch.tensor(example.transcript)
-        position_ids[start:end] = torch.arange(end - start)
-        utterance[start:end] = number
-        start = end
-    return input_ids, is_speech, position_ids, utterance, labels
+        input_ids += [*example.prompt, *[0] * example.speech_positions, *example.transcript]
+        position_ids += range(example.positions)
+        speech_places += range(speech_start, text_start)
+        label_places += range(text_start, len(input_ids))
+    return PackedText(
+        *map(torch.tensor, (input_ids, position_ids)),
+        *(torch.tensor(places, dtype=torch.long) for places in (speech_places, label_places)),
+        tuple(example.positions for example in examples),
+    )

@@ -1,7 +1,7 @@
 """What autograd keeps between forward and backward, in bytes, from the model's shapes.
 
 In: a built model, what a GPU holds in one micro-step. Out: `Activations`. Attention is fused, so nothing grows with the
-square of the length but the LLM's mask. Counted are the tensors of the model's own forward pass; a few per cent of
+square of the length. Counted are the tensors of the model's own forward pass; a few per cent of
 statistics and indices are left out. The tests hold the result against what autograd keeps.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from zipperasr.dry_run.steps import AssumedSpeech
 from zipperasr.model.config import ModelConfig
+from zipperasr.model.packed_llm import LABELS_AT_ONCE
 from zipperasr.model.segments import PROJECTOR_STRIDE
 from zipperasr.model.speech_llm import SpeechLLM
 
@@ -26,10 +27,13 @@ class MicroBatch:
     max_positions: int  # of a pack
     speech_positions: float  # of all packs
     labels: float  # of all packs
-    attention_padding: float  # padded / real frames inside the encoder's attention
+    attention_padding: float  # padded / real frames inside attention; 0 where nothing is padded
 
     @classmethod
-    def assumed(cls, packs: int, config: ModelConfig, regime: str, speech: AssumedSpeech) -> MicroBatch:
+    def assumed(
+        cls, packs: int, config: ModelConfig, regime: str, speech: AssumedSpeech, half: bool = True
+    ) -> MicroBatch:
+        """half: in half precision, in which a GPU's attention takes sequences of any length as they lie."""
         seconds = packs * speech.pack_s(config.max_positions)
         longest = [speech.longest_s]
         if regime == "chunked":
@@ -39,7 +43,7 @@ class MicroBatch:
             max_positions=config.max_positions,
             speech_positions=seconds * speech.positions_per_s,
             labels=seconds * speech.labels_per_s,
-            attention_padding=max(1.0, max(longest) / speech.utterance_s),
+            attention_padding=0.0 if half else max(1.0, max(longest) / speech.utterance_s),
         )
 
     @property
@@ -69,13 +73,13 @@ def count_activations(
 ) -> Activations:
     """With checkpointing a layer keeps only its input, and one layer at a time is computed again.
 
-    Logits exist at label positions alone: three float32 copies of the vocabulary each (log-probabilities and two
-    gradients), when the backward pass begins. model: of either phase, on any device.
+    Logits exist for `LABELS_AT_ONCE` labels at a time: three copies of the vocabulary each, as the last of them are
+    computed. model: of either phase, on any device.
     """
     whisper, llm = model.encoder.whisper.config, model.causal_lm.config
     rank = config.encoder_lora.rank if phase == "sft" else 0
     encoder_layer = batch.frames * encoder_layer_bytes(whisper, rank, batch.attention_padding, value_bytes)
-    llm_layer = batch.positions * llm_layer_bytes(llm, config.llm_lora.rank, batch.max_positions, value_bytes)
+    llm_layer = batch.positions * llm_layer_bytes(llm, config.llm_lora.rank, batch.attention_padding, value_bytes)
     kept = _ends(model, phase, batch, value_bytes)
     if config.checkpointing:
         kept += batch.frames * whisper.d_model * value_bytes * whisper.encoder_layers
@@ -90,7 +94,7 @@ def count_activations(
     )
     return Activations(
         kept=kept,
-        logits=batch.labels * 3 * llm.vocab_size * FLOAT32,
+        logits=min(batch.labels, LABELS_AT_ONCE) * 3 * llm.vocab_size * FLOAT32,
         layer=max(sum(pair) for pair in zip(recomputed, gradients, strict=True)),
     )
 
@@ -98,34 +102,36 @@ def count_activations(
 def encoder_layer_bytes(whisper, rank: int, attention_padding: float, value_bytes: int) -> float:
     """One frame in one encoder layer: b (8 d + 4 d s + 2 f + 6 r).
 
-    b bytes per value, d width, f feed-forward, s padded over real frames inside attention, r rank (0 without LoRA).
-    Two norms keep input and output; queries, keys, values and mixture are kept with padding and without.
+    b bytes per value, d width, f feed-forward, s padded over real frames inside attention (0: none are padded), r rank
+    (0 without LoRA). Two norms keep input and output; queries, keys, values and mixture are kept with padding and
+    without.
     """
     width, inner = whisper.d_model, whisper.encoder_ffn_dim
     return value_bytes * (8 * width + 4 * width * attention_padding + 2 * inner + 6 * rank)
 
 
-def llm_layer_bytes(llm, rank: int, max_positions: int, value_bytes: int) -> float:
-    """One position in one LLM layer: b (2 d + 4 q + 4 f + 7 r + P) + 4 (2 d + q + k).
+def llm_layer_bytes(llm, rank: int, attention_padding: float, value_bytes: int) -> float:
+    """One position in one LLM layer: b (2 d + 4 q + 4 q s + 4 f + 7 r) + 4 (2 d + q + k).
 
-    b bytes per value, d width, f feed-forward, q and k widths of queries and keys, r rank, P positions of a pack: the
-    mask. Keys and values are repeated to the queries' heads; the norms of layer, queries and keys keep float32.
+    b bytes per value, d width, f feed-forward, q and k widths of queries and keys, r rank, s as in the encoder. Keys
+    and values are repeated to the queries' heads; the norms of layer, queries and keys keep float32.
     """
     width, inner = llm.hidden_size, llm.intermediate_size
     query, key = (heads * llm.head_dim for heads in (llm.num_attention_heads, llm.num_key_value_heads))
-    halves = 2 * width + 4 * query + 4 * inner + 7 * rank + max_positions
+    halves = 2 * width + 4 * query * (1 + attention_padding) + 4 * inner + 7 * rank
     return value_bytes * halves + FLOAT32 * (2 * width + query + key)
 
 
 def _ends(model: SpeechLLM, phase: str, batch: MicroBatch, value_bytes: int) -> float:
-    """What lies before, between and behind the layers: convolutions, projector, the LLM's last norm and its mask."""
+    """What lies before, between and behind the layers: convolutions, projector, the LLM's last norm."""
     whisper, llm = model.encoder.whisper.config, model.causal_lm.config
     per_frame = 3 * whisper.d_model
     if phase == "align":  # the convolutions train: they see two mel frames for each frame
         per_frame += 2 * whisper.num_mel_bins + 5 * whisper.d_model
-    per_speech_position = 6 * model.projector.linear.in_features
-    per_position = FLOAT32 * llm.hidden_size + batch.max_positions
+    per_speech_position = 6 * model.projector.linear.in_features + llm.hidden_size
+    per_position = FLOAT32 * llm.hidden_size
     return (
         value_bytes * (batch.frames * per_frame + batch.speech_positions * per_speech_position)
+        + value_bytes * batch.labels * llm.hidden_size  # the loss's gradient
         + batch.positions * per_position
     )

@@ -30,8 +30,10 @@ class Router(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_layers, rank, device=device))
 
     def forward(self) -> Tensor:
-        """Returns p: (layers, languages, rank) in float32."""
+        """Returns p: (layers, languages, rank) in float32, or as finely as the weights are."""
         with torch.autocast(self.embeddings.device.type, enabled=False):
-            normed = functional.layer_norm(self.embeddings.float(), self.embeddings.shape[1:])
-            logits = torch.einsum("ld,nrd->nlr", normed, self.weight.float()) + self.bias.float()[:, None]
+            exact = torch.promote_types(self.weight.dtype, torch.float32)
+            embeddings, weight, bias = (x.to(exact) for x in (self.embeddings, self.weight, self.bias))
+            normed = functional.layer_norm(embeddings, embeddings.shape[1:])
+            logits = torch.einsum("ld,nrd->nlr", normed, weight) + bias[:, None]
             return torch.sigmoid(logits)

@@ -21,6 +21,7 @@ from zipperasr.lora.inject import inject
 from zipperasr.model.checkpoint import few
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.encoder import LORA_TARGETS, SpeechEncoder
+from zipperasr.model.packed_llm import use_ragged_attention
 from zipperasr.model.projector import GatedProjector
 from zipperasr.model.speech_llm import SpeechLLM
 
@@ -100,6 +101,7 @@ def _assemble(config: ModelConfig, whisper_encoder, llm: Qwen3ForCausalLM) -> Sp
         r=config.llm_lora.rank, lora_alpha=config.llm_lora.alpha, target_modules=LLM_LORA_TARGETS, lora_dropout=0.0
     )
     projector = GatedProjector(encoder.width, config.projector_dim or llm_width, llm_width)
+    use_ragged_attention(llm)
     embeddings = llm.get_input_embeddings().weight
     if not embeddings.is_meta:
         projector.match_scale(embeddings)

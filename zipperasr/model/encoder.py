@@ -54,11 +54,12 @@ class SpeechEncoder(nn.Module):
         mel = mel.to(self.whisper.conv1.weight.dtype)
         hidden = self._convolve(mel, lengths, frames)
         hidden = hidden + self.whisper.embed_positions.weight[ragged.positions(frames, mel.device)]
+        layout = ragged.Layout(frames, mel.device)
         for layer in self.whisper.layers:
             if self.checkpointing and self.training:
-                hidden = checkpoint(_layer_forward, layer, hidden, frames, use_reentrant=False)
+                hidden = checkpoint(_layer_forward, layer, hidden, layout, use_reentrant=False)
             else:
-                hidden = _layer_forward(layer, hidden, frames)
+                hidden = _layer_forward(layer, hidden, layout)
         return self.whisper.layer_norm(hidden), frames
 
     def _convolve(self, mel: Tensor, lengths: Sequence[int], frames: Sequence[int]) -> Tensor:
@@ -75,7 +76,7 @@ class SpeechEncoder(nn.Module):
         return hidden[ragged.slots(frames, [room // 2 for room in rooms], mel.device)]
 
 
-def _layer_forward(layer: nn.Module, hidden: Tensor, frames: Sequence[int]) -> Tensor:
+def _layer_forward(layer: nn.Module, hidden: Tensor, layout: ragged.Layout) -> Tensor:
     """One pre-norm WhisperEncoderLayer on ragged frames (n, d_model)."""
     attention = layer.self_attn
     normed = layer.self_attn_layer_norm(hidden)
@@ -83,7 +84,7 @@ def _layer_forward(layer: nn.Module, hidden: Tensor, frames: Sequence[int]) -> T
         projection(normed).unflatten(-1, (attention.num_heads, -1))
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
-    mixed = ragged.self_attention(query, key, value, frames, scale=attention.scaling)
+    mixed = ragged.self_attention(query, key, value, layout, attention.scaling)
     hidden = hidden + attention.out_proj(mixed.flatten(1))
     normed = layer.final_layer_norm(hidden)
     return hidden + layer.fc2(layer.activation_fn(layer.fc1(normed)))

@@ -1,7 +1,7 @@
-"""Encoder, projector and LLM as one model; its loss over packed rows.
+"""Encoder, projector and LLM as one model; its loss over packed utterances.
 
-In: ragged log-mel frames and rows of packed utterances (zipperasr.data.batches). Out: the summed cross-entropy, its
-statistics and its weight, as ESPnet's models return them. The trainer divides by the global number of labels.
+In: log-mel frames and text, end to end (zipperasr.data.batches). Out: the summed cross-entropy, its statistics and its
+weight, as ESPnet's models return them. The trainer divides by the global number of labels.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from zipperasr.data.batches import PackedBatch, PackedRows, Speech
+from zipperasr.data.batches import PackedBatch, PackedText, Speech
 from zipperasr.lora.inject import LanguageAdapters
+from zipperasr.model import packed_llm, ragged
 from zipperasr.model.encoder import SpeechEncoder
 from zipperasr.model.projector import GatedProjector
 from zipperasr.model.segments import cut_all
@@ -60,42 +60,28 @@ class SpeechLLM(nn.Module):
 
     def forward(self, batch: PackedBatch, chunk_frames: int | None = None) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Returns the cross-entropy summed over label tokens, {loss, accuracy} per label, and their number."""
-        speech, _ = self.embed_speech(batch.speech, chunk_frames)
-        rows = batch.rows
-        hidden = self._run_rows(rows, speech)
-        labelled = rows.labels[:, 1:] >= 0  # position t predicts label t + 1
-        logits = self.causal_lm.lm_head(hidden[:, :-1][labelled]).float()
-        targets = rows.labels[:, 1:][labelled]
-        loss = functional.cross_entropy(logits, targets, reduction="sum")
-        weight = labelled.sum()
-        correct = (logits.argmax(-1) == targets).sum()
+        hidden = self._run_text(batch, chunk_frames)
+        places = batch.text.label_places
+        targets = batch.text.input_ids[places]
+        loss, correct = packed_llm.label_loss(hidden[places - 1], self.causal_lm.lm_head, targets)
+        weight = torch.tensor(len(targets))
         return loss, {"loss": loss.detach() / weight, "accuracy": correct / weight}, weight
 
     def packed_logits(self, batch: PackedBatch, chunk_frames: int | None = None) -> Tensor:
-        """Logits at every position: (rows, positions, vocabulary)."""
+        """Logits at every position of every utterance: (positions, vocabulary)."""
+        return self.causal_lm.lm_head(self._run_text(batch, chunk_frames))
+
+    def embed_text(self, text: PackedText, speech: Tensor) -> Tensor:
+        """Token embeddings with the speech put in its places: (positions, LLM width)."""
+        embeddings = self.causal_lm.get_input_embeddings()(text.input_ids)
+        return embeddings.index_copy(0, text.speech_places, speech.to(embeddings.dtype))
+
+    def _run_text(self, batch: PackedBatch, chunk_frames: int | None) -> Tensor:
+        """The LLM's last hidden states: (positions, LLM width)."""
         speech, _ = self.embed_speech(batch.speech, chunk_frames)
-        return self.causal_lm.lm_head(self._run_rows(batch.rows, speech))
-
-    def embed_rows(self, rows: PackedRows, speech: Tensor) -> Tensor:
-        """Token embeddings with the speech put in its places: (rows, positions, LLM width)."""
-        embeddings = self.causal_lm.get_input_embeddings()(rows.input_ids)
-        return embeddings.masked_scatter(rows.is_speech[..., None], speech.to(embeddings.dtype))
-
-    def _run_rows(self, rows: PackedRows, speech: Tensor) -> Tensor:
-        """The LLM's last hidden states. The mask is built here: nothing in a row sees its neighbours."""
-        return self.causal_lm.model(
-            inputs_embeds=self.embed_rows(rows, speech),
-            attention_mask={"full_attention": isolation_mask(rows.utterance)},
-            position_ids=rows.position_ids,
-            use_cache=False,
-        ).last_hidden_state
-
-
-def isolation_mask(utterance: Tensor) -> Tensor:
-    """Causal attention inside each utterance only. utterance: (rows, positions) -> (rows, 1, positions, positions)."""
-    same = utterance[:, :, None] == utterance[:, None, :]
-    size = utterance.shape[1]
-    return (same & torch.ones(size, size, dtype=torch.bool, device=utterance.device).tril())[:, None]
+        text = batch.text
+        layout = ragged.Layout(text.lengths, speech.device)
+        return packed_llm.hidden_states(self.causal_lm, self.embed_text(text, speech), text.position_ids, layout)
 
 
 def _sum_groups(values: Sequence[int], sizes: Sequence[int]) -> list[int]:

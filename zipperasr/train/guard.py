@@ -70,10 +70,10 @@ def _memory_advice(seen: Sequence[PackedBatch], error: RuntimeError) -> str:
     reason = str(error).strip().splitlines()[0][:200]
     if not seen:
         return f"{reason}; lower packs_per_batch"
-    rows, positions = seen[-1].rows.labels.shape
-    seconds = seen[-1].num_samples / 16_000
+    batch = seen[-1]
+    seconds = batch.num_samples / 16_000
     return (
-        f"out of memory with {rows} packs of {positions} positions, {seconds:.0f} s of speech ({reason}); lower "
-        f"packs_per_batch (raising accumulation as much keeps the global batch), or set checkpointing: true in "
-        f"model.yaml"
+        f"out of memory with {batch.num_packs} packs, {batch.num_positions} positions, {seconds:.0f} s of speech "
+        f"({reason}); lower packs_per_batch (raising accumulation as much keeps the global batch), or set "
+        f"checkpointing: true in model.yaml"
     )

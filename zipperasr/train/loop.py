@@ -119,8 +119,8 @@ class Trainer:
                 self.engine.step()
                 loss_sum, weight = loss_sum + loss.item(), weight + labels.item()
                 self.window["samples"] += batch.num_samples
-                self.window["filled"] += (batch.rows.utterance >= 0).sum().item()
-                self.window["positions"] += len(batch.rows.labels) * self.model_config.max_positions
+                self.window["filled"] += batch.num_positions
+                self.window["positions"] += batch.num_packs * self.model_config.max_positions
         if self.guard.was_applied(step, seen, loss_sum / weight):
             if self.model.adapters is not None:
                 self.model.adapters.balance()

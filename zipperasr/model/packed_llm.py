@@ -1,0 +1,86 @@
+"""The LLM over packed utterances: no padding, no mask, and no logits but of the labels.
+
+In: Qwen3's weights and layers, as transformers has them, and utterances laid end to end. Out: hidden states; the
+summed cross-entropy. transformers calls our attention by name; with anything but a `Layout` for a mask (as in
+decoding) it is transformers' own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, Qwen3ForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from zipperasr.model import ragged
+
+RAGGED = "zipperasr_ragged"
+LABELS_AT_ONCE = 512  # whose logits are in memory together: 0.3 GB in float32 with Qwen3's vocabulary
+
+
+def use_ragged_attention(llm: Qwen3ForCausalLM) -> None:
+    """Let every layer of `llm` accept a `ragged.Layout` for its attention mask."""
+    AttentionInterface.register(RAGGED, _attention)
+    AttentionMaskInterface.register(RAGGED, sdpa_mask)
+    llm.set_attn_implementation(RAGGED)
+
+
+def hidden_states(llm: Qwen3ForCausalLM, embeddings: Tensor, position_ids: Tensor, layout: ragged.Layout) -> Tensor:
+    """The last layer's output, (positions, width), for embeddings of that shape; no utterance sees another."""
+    return llm.model(
+        inputs_embeds=embeddings[None],
+        attention_mask={"full_attention": layout},
+        position_ids=position_ids[None],
+        use_cache=False,
+    ).last_hidden_state[0]
+
+
+def label_loss(hidden: Tensor, lm_head: nn.Linear, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of lm_head(hidden) summed over the labels, in float32 or finer, and how many labels it predicts.
+
+    hidden: (labels, width), targets: (labels,). lm_head must be frozen: it gets no gradient. Only `LABELS_AT_ONCE`
+    rows of logits exist at a time: their gradient is formed with them and kept as one of `hidden`'s shape.
+    Raises ValueError if lm_head trains.
+    """
+    if lm_head.weight.requires_grad or lm_head.bias is not None:
+        raise ValueError("lm_head must be frozen and have no bias: its loss is computed without a gradient for it")
+    return _LabelLoss.apply(hidden, lm_head.weight, targets)
+
+
+class _LabelLoss(torch.autograd.Function):
+    """The loss is a plain sum, so its gradient is known in the forward pass, up to the factor that comes back."""
+
+    @staticmethod
+    def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        loss = hidden.new_zeros((), dtype=exact)
+        correct = targets.new_zeros(())
+        gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for start in range(0, len(targets), LABELS_AT_ONCE):
+            part = slice(start, start + LABELS_AT_ONCE)
+            logits = (hidden[part] @ weight.T).to(exact)
+            wanted = targets[part, None]
+            correct += (logits.argmax(-1) == wanted[:, 0]).sum()
+            log_p = logits.log_softmax(-1)
+            loss -= log_p.gather(1, wanted).sum()
+            if gradient is not None:
+                difference = log_p.exp_()
+                difference.scatter_add_(1, wanted, difference.new_full(wanted.shape, -1.0))
+                gradient[part] = difference.to(weight.dtype) @ weight
+        ctx.save_for_backward(gradient)
+        ctx.mark_non_differentiable(correct)
+        return loss, correct
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor, _: Tensor | None) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream, None, None
+
+
+def _attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask, **options):
+    """transformers' calling form: query (1, heads, positions, head_dim) -> (1, positions, heads, head_dim), None."""
+    if not isinstance(attention_mask, ragged.Layout):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    flat = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    return ragged.self_attention(*flat, attention_mask, options["scaling"], causal=True)[None], None
