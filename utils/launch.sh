@@ -12,7 +12,7 @@ nproc=1                # processes where there is no GPU
 num_nodes=1            # machines
 node_rank=0            # this machine's number, from 0; under Slurm it is known
 master=localhost:29500 # host and port of machine 0; under Slurm the host is known
-hostfile=              # DeepSpeed's list of machines, `host slots=4` a line; takes the place of the three above
+hostfile=              # DeepSpeed's list of machines, `host slots=4` a line; of the three above the port alone then counts
 . "$(dirname "$0")/log.sh"
 . "$(dirname "$0")/parse_options.sh"
 
@@ -28,7 +28,7 @@ fi
 if [[ -n ${hostfile} ]]; then
     [[ -r ${hostfile} ]] || die "${hostfile}: no such host file"
     shift
-    exec deepspeed --hostfile "${hostfile}" --num_gpus "${nproc}" --module "$@"
+    exec deepspeed --hostfile "${hostfile}" --num_gpus "${nproc}" --master_port "${master#*:}" --module "$@"
 fi
 if ((nproc == 1 && num_nodes == 1)); then
     exec python3 "$@"

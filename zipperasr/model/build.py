@@ -13,6 +13,7 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, Qwen3ForCausalLM, WhisperModel
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from transformers.utils import logging
 
 from zipperasr.cli import nearest
@@ -39,7 +40,7 @@ def build_model(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Spee
         raise ValueError(
             f"{config.whisper}: {whisper.config.num_mel_bins} mel bins, but model.yaml says mel_bins: {config.mel_bins}"
         )
-    return _assemble(config, whisper.encoder, _load(Qwen3ForCausalLM, config.llm, dtype))
+    return assemble(config, whisper.encoder, _load(Qwen3ForCausalLM, config.llm, dtype))
 
 
 def build_empty_model(config: ModelConfig) -> SpeechLLM:
@@ -47,7 +48,24 @@ def build_empty_model(config: ModelConfig) -> SpeechLLM:
     with torch.device("meta"):
         whisper = WhisperModel(AutoConfig.from_pretrained(config.whisper))
         llm = Qwen3ForCausalLM(AutoConfig.from_pretrained(config.llm))
-        return _assemble(config, whisper.encoder, llm)
+        return assemble(config, whisper.encoder, llm)
+
+
+def assemble(config: ModelConfig, whisper_encoder: WhisperEncoder, llm: Qwen3ForCausalLM) -> SpeechLLM:
+    """Put a new projector between backbones that are built already, and plain LoRA on the LLM."""
+    encoder = SpeechEncoder(whisper_encoder, config.checkpointing)
+    llm_width = llm.config.hidden_size
+    if config.checkpointing:
+        llm.gradient_checkpointing_enable({"use_reentrant": False})
+    lora = PeftLoraConfig(
+        r=config.llm_lora.rank, lora_alpha=config.llm_lora.alpha, target_modules=LLM_LORA_TARGETS, lora_dropout=0.0
+    )
+    projector = GatedProjector(encoder.width, config.projector_dim or llm_width, llm_width)
+    use_ragged_attention(llm)
+    embeddings = llm.get_input_embeddings().weight
+    if not embeddings.is_meta:
+        projector.match_scale(embeddings)
+    return SpeechLLM(encoder, projector, get_peft_model(llm, lora))
 
 
 def add_adapters(
@@ -90,22 +108,6 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """The LLM's tokenizer."""
     check_local(config.llm)
     return AutoTokenizer.from_pretrained(config.llm)
-
-
-def _assemble(config: ModelConfig, whisper_encoder, llm: Qwen3ForCausalLM) -> SpeechLLM:
-    encoder = SpeechEncoder(whisper_encoder, config.checkpointing)
-    llm_width = llm.config.hidden_size
-    if config.checkpointing:
-        llm.gradient_checkpointing_enable({"use_reentrant": False})
-    lora = PeftLoraConfig(
-        r=config.llm_lora.rank, lora_alpha=config.llm_lora.alpha, target_modules=LLM_LORA_TARGETS, lora_dropout=0.0
-    )
-    projector = GatedProjector(encoder.width, config.projector_dim or llm_width, llm_width)
-    use_ragged_attention(llm)
-    embeddings = llm.get_input_embeddings().weight
-    if not embeddings.is_meta:
-        projector.match_scale(embeddings)
-    return SpeechLLM(encoder, projector, get_peft_model(llm, lora))
 
 
 def _is_adapter(model: SpeechLLM, name: str) -> bool:

@@ -1,0 +1,43 @@
+"""The count of operations is what torch's counter sees in a real forward and backward pass without padding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.dry_run.test_activations import small_model
+from zipperasr.data.batches import Example, collate
+from zipperasr.dry_run.flops import Lengths, step_flops
+
+MEL_BINS, FRAMES, PACKS = 16, 320, 6  # of equal utterances: nothing is padded inside attention
+
+
+@pytest.mark.parametrize("chunk_frames", [None, 80])
+@pytest.mark.parametrize("phase", ["align", "sft"])
+def test_the_count_is_that_of_torch(tmp_path, phase, chunk_frames):
+    model, _ = small_model(tmp_path, phase, checkpointing=False, dtype=torch.float32)
+    packs = [
+        [Example("id", code, torch.randn(FRAMES, MEL_BINS), FRAMES * 160, [1] * 5, [2] * 20)]
+        for code in ["de", "ja"] * (PACKS // 2)
+    ]
+    batch = collate(packs)
+    with FlopCounterMode(display=False) as counter:
+        model(batch, chunk_frames)[0].backward()
+    segments = [(chunk_frames or FRAMES) // 2] * (PACKS * FRAMES // (chunk_frames or FRAMES))
+    flops = step_flops(model, phase, Lengths(segments, batch.text.lengths, len(batch.text.label_places)))
+    attention = _attention_flops(model, segments, batch.text.lengths)
+    counted = counter.get_total_flops() - _fused_attention(counter) + attention
+    assert flops.total == pytest.approx(counted, rel=0.02)
+
+
+def _attention_flops(model, segments, positions) -> float:
+    """torch counts a causal product in full and its backward pass two and a half times: both are put right."""
+    whisper, llm = model.encoder.whisper.config, model.causal_lm.config
+    both_ways = 12 * whisper.d_model * sum(n**2 for n in segments) * whisper.encoder_layers
+    heads = llm.num_attention_heads * llm.head_dim
+    return both_ways + 6 * heads * sum(n**2 for n in positions) * llm.num_hidden_layers
+
+
+def _fused_attention(counter: FlopCounterMode) -> int:
+    return sum(count for operator, count in counter.get_flop_counts()["Global"].items() if "attention" in str(operator))
