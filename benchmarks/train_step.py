@@ -34,6 +34,7 @@ from zipperasr.report.markdown import table
 CODES = ("en", "fr", "th", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt")
 PROMPT_TOKENS, TOKENS_PER_S = 12, 4.5  # of a transcript in Qwen3's pieces
 MAX_POSITIONS = 2048  # of a pack
+AGREEMENT = 1e-4  # of the two ways that compute the same function, in float32
 CHUNK_FRAMES = {"chunked": 800, "full": None}
 GPU_TFLOPS = {"H100": 989.4, "H200": 989.4, "A100": 312.0}  # bfloat16 without sparsity, by the makers' data sheets
 
@@ -221,6 +222,8 @@ def measure(options: argparse.Namespace) -> str:
         rows.append([steps[name].chosen.name, f"{mine:.3f}", f"{audio_s / mine:,.0f}", f"{ratio:.2f}", mfu, memory])
         log(" ".join(rows[-1]))
     apart = abs(losses["ours"] - losses["one_by_one"]).item() / labels
+    if options.dtype == "float32" and apart > AGREEMENT:
+        raise ValueError(f"losses per label of {names[0]} and {names[1]} are {apart:.1e} apart, wanted {AGREEMENT:g}")
     fill = batch.num_positions / (batch.num_packs * MAX_POSITIONS)
     header = ["way", "s a step", "audio s per s", "times ours", "MFU", "peak GB"]
     return (

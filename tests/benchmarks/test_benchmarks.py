@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -36,6 +37,38 @@ def test_parameters_are_counted_for_every_variant(root, tmp_path):
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert all(f"\n| {name} | " in text for name in VARIANTS)
     assert "| vanilla | 23,592,960 | – | 23,592,960 | 0.08 |" in text  # 32 layers x 32 x (10 x 1280 + 2 x 5120)
+
+
+def test_a_training_step_is_timed_beside_both_peers(root, tmp_path):
+    page = tmp_path / "RESULTS.md"
+    few = ["--packs", "1", "--rounds", "1", "--warmup", "0", "--regime", "chunked", "--threads", "1"]
+    run(root, "train_step.py", *few, "--results", str(page))
+    text = page.read_text(encoding="utf-8")
+    for name in ("ours", "HF layers, one utterance at a time", "peers' way, 8 utterances at a time"):
+        assert f"\n| {name} | " in text
+    assert "Loss per label of the first two: " in text and "MFU" in text
+
+
+def test_a_recipe_that_is_killed_ends_as_one_that_is_not(root, tmp_path):
+    page = tmp_path / "RESULTS.md"
+    few = ["--kills", "2", "--stop_stage", "1", "--work", str(tmp_path / "work")]
+    run(root, "survival.py", *few, "--results", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert "ends as the unbroken one" in text and "\n| 0 | 1 |\n| 1 | 1 |" in text
+
+
+def test_files_that_differ_are_named(root, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    from survival import differences
+
+    for base, loss in (("one", 1.0), ("two", 2.0)):
+        (tmp_path / base / "exp").mkdir(parents=True)
+        for name, line in (("a", {"loss": loss}), ("b", {"loss": 3.0, "seconds": loss})):
+            (tmp_path / base / "exp" / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
+    (tmp_path / "two" / "data").mkdir()
+    (tmp_path / "two" / "data" / "text").touch()
+    found = list(differences(tmp_path / "one", tmp_path / "two"))
+    assert found == ["data/text: only in one of them", "exp/a.jsonl: differs"]
 
 
 def test_audio_is_timed_beside_each_peer(root, tmp_path):

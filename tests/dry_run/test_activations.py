@@ -67,13 +67,12 @@ def test_estimate_equals_what_autograd_keeps(tmp_path, phase, checkpointing, dty
     with KeptBytes(model) as kept:
         _, _, labels = model(batch)
 
-    mean_frames = (LONG_FRAMES + SHORT_FRAMES) / 2
     micro_batch = MicroBatch(
         packs=2,
         max_positions=batch.num_positions // 2,
         speech_positions=len(batch.text.speech_places),
         labels=int(labels),
-        attention_padding=LONG_FRAMES / mean_frames,
+        attention_padding=1.0,  # two groups of equal length, each a copy
     )
     estimate = count_activations(model, config, phase, micro_batch, dtype.itemsize)
 
@@ -82,7 +81,7 @@ def test_estimate_equals_what_autograd_keeps(tmp_path, phase, checkpointing, dty
 
 def test_checkpointing_keeps_a_fraction_and_computes_a_layer_again(full_model, full_config):
     model, _ = full_model
-    batch = MicroBatch.assumed(16, full_config, "chunked", AssumedSpeech())
+    batch = MicroBatch.assumed(16, full_config, AssumedSpeech())
     plain = dataclasses.replace(full_config, checkpointing=False)
     checkpointed = dataclasses.replace(full_config, checkpointing=True)
     much = count_activations(model, plain, "sft", batch, 2)
@@ -92,11 +91,9 @@ def test_checkpointing_keeps_a_fraction_and_computes_a_layer_again(full_model, f
     assert little.logits == much.logits == 512 * 151_936 * 4 * 3
 
 
-def test_chunks_and_whole_utterances_are_padded_differently(full_config):
-    speech = AssumedSpeech(utterance_s=10.0, longest_s=25.0)
-    chunked = MicroBatch.assumed(16, full_config, "chunked", speech, half=False)
-    full = MicroBatch.assumed(16, full_config, "full", speech, half=False)
-    assert chunked.attention_padding == pytest.approx(1.6)  # 10 s take two chunks of 8 s
-    assert full.attention_padding == pytest.approx(2.5)
-    assert MicroBatch.assumed(16, full_config, "full", speech).attention_padding == 0
-    assert chunked.frames == full.frames == pytest.approx(50 * 16 * speech.pack_s(2048))
+def test_attention_pads_little_in_float32_and_nothing_in_half_precision(full_config):
+    speech = AssumedSpeech()
+    whole, half = (MicroBatch.assumed(16, full_config, speech, half) for half in (False, True))
+    assert whole.attention_padding == pytest.approx(1.05)
+    assert half.attention_padding == 0
+    assert whole.frames == half.frames == pytest.approx(50 * 16 * speech.pack_s(2048))

@@ -79,6 +79,15 @@ def test_a_layout_knows_where_each_sequence_lies():
     layout = ragged.Layout((3, 1, 2), torch.device("cpu"))
     assert layout.offsets.tolist() == [0, 3, 4, 6]
     assert layout.offsets.dtype == torch.int32
-    assert layout.rooms.tolist() == [0, 1, 2, 3, 6, 7]
-    assert layout.inside[:, 0, 0].int().tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
     assert ragged.positions((3, 1, 2), torch.device("cpu")).tolist() == [0, 1, 2, 0, 0, 1]
+
+
+def test_sequences_of_similar_length_stand_together_and_little_is_padding():
+    lengths = (50, 100, 99, 7, 91, 100, 46, 7)
+    groups = ragged.Layout(lengths, torch.device("cpu")).groups
+    assert [(group.count, group.longest) for group in groups] == [(4, 100), (2, 50), (2, 7)]
+    assert sum(group.count * group.longest for group in groups) < 1.1 * sum(lengths)
+    assert groups[0].inside[:, 0, 0].sum(1).tolist() == [100, 100, 99, 91]
+    assert groups[2].inside is None
+    starts = [0, 50, 150, 249, 256, 347, 447, 493]
+    assert groups[1].places[[0, 49, 50, 95]].tolist() == [starts[0], 49, starts[6], starts[6] + 45]

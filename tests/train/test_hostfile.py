@@ -39,7 +39,8 @@ def ssh_directory(tmp_path):
     Path("/run/sshd").mkdir(exist_ok=True)
     settings = (
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {directory}/host\n"
-        f"AuthorizedKeysFile {directory}/authorized_keys\nPermitRootLogin yes\nStrictModes no\nUsePAM no\nPidFile {directory}/pid\n"
+        f"AuthorizedKeysFile {directory}/authorized_keys\nPermitRootLogin yes\nStrictModes no\n"
+        f"UsePAM no\nPidFile {directory}/pid\n"
     )
     (directory / "sshd_config").write_text(settings)
     client = shutil.which("ssh")

@@ -18,6 +18,7 @@ from zipperasr.data.inventory import format_inventory, take_inventory
 from zipperasr.decode.config import DecodeConfig
 from zipperasr.dry_run.architecture import with_local_backbones
 from zipperasr.dry_run.columns import aligned, section
+from zipperasr.dry_run.flops import Lengths, step_flops
 from zipperasr.dry_run.memory import TrainingSetUp, memory_rows, verdict
 from zipperasr.dry_run.ours import our_rows
 from zipperasr.dry_run.parameters import build_phases, parameter_rows
@@ -26,6 +27,7 @@ from zipperasr.languages import LanguageTable
 from zipperasr.lora import VARIANTS, variant_class
 from zipperasr.model.build import PHASES
 from zipperasr.model.config import REGIMES, ModelConfig
+from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.train.config import TrainConfig
 
 STAGE = {"align": "stage 1", "sft": "stage 2"}
@@ -76,6 +78,7 @@ def dry_run(options: argparse.Namespace) -> None:
     print(section("Parameters", aligned(parameter_rows(sizes), right=range(1, 5))))
     print(_memory_section(setups, options))
     print(_steps_section(config, options, num_gpus, speech))
+    print(_operations_section(config, options, model, num_gpus, speech))
     everything = {**config.train, "model": config.model, "decode": config.decode}
     print(section("Settings that are ours, not the paper's", aligned(our_rows(everything, model, options.lora))))
     print(_inventory_section(config, options))
@@ -116,6 +119,25 @@ def _steps_section(config: Configuration, options: argparse.Namespace, num_gpus:
     return section("Steps (estimate)", aligned(step_rows(phases), right=(1, 2)), f"assumed: {speech}")
 
 
+def _operations_section(
+    config: Configuration, options: argparse.Namespace, model: SpeechLLM, num_gpus: int, speech: AssumedSpeech
+) -> str:
+    """What an hour of speech costs, and how long the phases' hours take at an assumed utilisation."""
+    longest_s = 30.0 if options.regime == "full" else config.model.decode_chunk_s
+    lengths = Lengths.assumed(1.0, speech, longest_s)
+    costs = {STAGE[phase]: step_flops(model, phase, lengths) for phase in PHASES}
+    speed = options.mfu * options.gpu_tflops * 1e12 * num_gpus
+    rows = [("", *costs)]
+    for part in ("encoder", "projector", "llm", "lm_head", "total"):
+        rows.append(
+            (f"GFLOP a second of speech: {part}", *(f"{getattr(c, part) / 3.6e12:.1f}" for c in costs.values()))
+        )
+    rows.append(("seconds of speech per second", *(f"{3600 * speed / cost.total:,.0f}" for cost in costs.values())))
+    rows.append(("hours for 1,000 hours", *(f"{cost.total * 1000 / speed / 3600:.2f}" for cost in costs.values())))
+    assumed = f"assumed: {num_gpus} GPUs at {100 * options.mfu:g} % of {options.gpu_tflops:g} TFLOP/s; recomputed "
+    return section("Operations (estimate)", aligned(rows, right=(1, 2)), f"{assumed}activations do not count as use")
+
+
 def _inventory_section(config: Configuration, options: argparse.Namespace) -> str:
     corpora = options.corpora or Path("conf") / options.scale / "corpora.yaml"
     weights = [config.model.whisper, config.model.llm]
@@ -141,6 +163,8 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--ngpu", type=int, default=0, help="GPUs of a machine; 0: the paper's 4, or 1 at mini scale")
     options.add_argument("--num_nodes", type=int, default=1, help="machines")
     options.add_argument("--gpu_gib", type=float, default=80.0, help="memory of one GPU")
+    options.add_argument("--gpu_tflops", type=float, default=989.0, help="of one GPU at best; an H100's in bfloat16")
+    options.add_argument("--mfu", type=float, default=0.4, help="share of that which training is assumed to use")
     options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="over align.yaml and sft.yaml")
     options.add_argument("--decode_set", nargs="*", default=[], metavar="KEY=VALUE", help="over decode.yaml")
     return run_step(dry_run, options.parse_args(argv), "dry run")

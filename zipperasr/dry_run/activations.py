@@ -7,12 +7,12 @@ statistics and indices are left out. The tests hold the result against what auto
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from zipperasr.dry_run.steps import AssumedSpeech
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.packed_llm import LABELS_AT_ONCE
+from zipperasr.model.ragged import MOST_PADDING
 from zipperasr.model.segments import PROJECTOR_STRIDE
 from zipperasr.model.speech_llm import SpeechLLM
 
@@ -30,20 +30,15 @@ class MicroBatch:
     attention_padding: float  # padded / real frames inside attention; 0 where nothing is padded
 
     @classmethod
-    def assumed(
-        cls, packs: int, config: ModelConfig, regime: str, speech: AssumedSpeech, half: bool = True
-    ) -> MicroBatch:
+    def assumed(cls, packs: int, config: ModelConfig, speech: AssumedSpeech, half: bool = True) -> MicroBatch:
         """half: in half precision, in which a GPU's attention takes sequences of any length as they lie."""
         seconds = packs * speech.pack_s(config.max_positions)
-        longest = [speech.longest_s]
-        if regime == "chunked":
-            longest = [math.ceil(speech.utterance_s / chunk_s) * chunk_s for chunk_s in config.train_chunk_s]
         return cls(
             packs=packs,
             max_positions=config.max_positions,
             speech_positions=seconds * speech.positions_per_s,
             labels=seconds * speech.labels_per_s,
-            attention_padding=0.0 if half else max(1.0, max(longest) / speech.utterance_s),
+            attention_padding=0.0 if half else 1.0 + MOST_PADDING / 2,
         )
 
     @property
@@ -100,26 +95,30 @@ def count_activations(
 
 
 def encoder_layer_bytes(whisper, rank: int, attention_padding: float, value_bytes: int) -> float:
-    """One frame in one encoder layer: b (8 d + 4 d s + 2 f + 6 r).
+    """One frame in one encoder layer: b (4 d + d t + 2 f + 6 r).
 
-    b bytes per value, d width, f feed-forward, s padded over real frames inside attention (0: none are padded), r rank
-    (0 without LoRA). Two norms keep input and output; queries, keys, values and mixture are kept with padding and
-    without.
+    b bytes per value, d width, t tensors in attention, f feed-forward, r rank (0 without LoRA). Two norms keep input
+    and output.
     """
     width, inner = whisper.d_model, whisper.encoder_ffn_dim
-    return value_bytes * (8 * width + 4 * width * attention_padding + 2 * inner + 6 * rank)
+    return value_bytes * (4 * width + width * _attention_tensors(attention_padding) + 2 * inner + 6 * rank)
 
 
 def llm_layer_bytes(llm, rank: int, attention_padding: float, value_bytes: int) -> float:
-    """One position in one LLM layer: b (2 d + 4 q + 4 q s + 4 f + 7 r) + 4 (2 d + q + k).
+    """One position in one LLM layer: b (2 d + q t + 4 f + 7 r) + 4 (2 d + q + k).
 
-    b bytes per value, d width, f feed-forward, q and k widths of queries and keys, r rank, s as in the encoder. Keys
+    b bytes per value, d width, f feed-forward, q and k widths of queries and keys, r rank, t as in the encoder. Keys
     and values are repeated to the queries' heads; the norms of layer, queries and keys keep float32.
     """
     width, inner = llm.hidden_size, llm.intermediate_size
     query, key = (heads * llm.head_dim for heads in (llm.num_attention_heads, llm.num_key_value_heads))
-    halves = 2 * width + 4 * query * (1 + attention_padding) + 4 * inner + 7 * rank
+    halves = 2 * width + query * _attention_tensors(attention_padding) + 4 * inner + 7 * rank
     return value_bytes * halves + FLOAT32 * (2 * width + query + key)
+
+
+def _attention_tensors(padding: float) -> float:
+    """Queries, keys, values and mixture, as they lie or padded; then the mixture without padding too."""
+    return 4 * padding + 1 if padding else 4
 
 
 def _ends(model: SpeechLLM, phase: str, batch: MicroBatch, value_bytes: int) -> float:

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from zipperasr.dry_run.steps import AssumedSpeech
 from zipperasr.lora.base import LoraLinear
-from zipperasr.model.segments import PROJECTOR_STRIDE
+from zipperasr.model.segments import MEL_FRAMES_PER_S, PROJECTOR_STRIDE, cut
 from zipperasr.model.speech_llm import SpeechLLM
+
+ENCODER_FRAMES_PER_S = MEL_FRAMES_PER_S // 2
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,17 @@ class Lengths:
     segments: Sequence[int]  # encoder frames of each segment, as its attention sees it
     positions: Sequence[int]  # LLM positions of each utterance
     labels: int  # of all utterances
+
+    @classmethod
+    def assumed(cls, hours: float, speech: AssumedSpeech, longest_s: float) -> Lengths:
+        """Hours of typical utterances, cut into segments of at most `longest_s`."""
+        utterances = round(3600 * hours / speech.utterance_s)
+        frames = round(ENCODER_FRAMES_PER_S * speech.utterance_s)
+        return cls(
+            segments=cut(frames, round(ENCODER_FRAMES_PER_S * longest_s)) * utterances,
+            positions=[round(speech.all_positions_per_s * speech.utterance_s)] * utterances,
+            labels=round(speech.labels_per_s * speech.utterance_s) * utterances,
+        )
 
     @property
     def frames(self) -> int:
@@ -74,6 +88,8 @@ def _linear_layers(layer: nn.Module, rows: int, passes: int) -> float:
     total = 0.0
     for module in layer.modules():
         if isinstance(module, LoraLinear):
+            if passes == 3:  # in stage 1 they are not there yet
+                continue
             total += 3 * 2 * rows * module.rank * (module.base.in_features + module.base.out_features)
         elif isinstance(module, nn.Linear):
             adapts = module.weight.requires_grad and passes == 2  # PEFT's factors are linear layers of their own

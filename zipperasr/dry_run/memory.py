@@ -49,9 +49,7 @@ class TrainingSetUp:
 
     def memory(self) -> Memory:
         value_bytes = VALUE_BYTES[self.train.precision]
-        batch = MicroBatch.assumed(
-            self.train.packs_per_batch, self.model_config, self.regime, self.speech, half=value_bytes == 2
-        )
+        batch = MicroBatch.assumed(self.train.packs_per_batch, self.model_config, self.speech, half=value_bytes == 2)
         activations = count_activations(self.model, self.model_config, self.phase, batch, value_bytes)
         return Memory({**_states(self.size, self.train, self.num_gpus), **_passing(activations)})
 

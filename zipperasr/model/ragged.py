@@ -7,12 +7,26 @@ it is; only attention and convolution must know where one sequence ends.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
+
+MOST_PADDING = 0.1  # of the room of a sequence in attention, where it is padded
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sequences of a ragged batch that attention takes as one padded batch."""
+
+    count: int
+    longest: int
+    places: Tensor  # of each room's item in the ragged batch; padding names the first item, for want of another
+    inside: Tensor | None  # True on the items, (count, 1, 1, longest); None: all are of one length
+    rooms: Tensor  # of the items, padding left out
 
 
 class Layout:
@@ -34,15 +48,33 @@ class Layout:
         return ends.to(self._device, torch.int32, non_blocking=True)
 
     @cached_property
-    def rooms(self) -> Tensor:
-        """Each item's place where every sequence has the longest one's room: (sum of lengths,)."""
-        return slots(self.lengths, [self.longest] * len(self.lengths), self._device)
+    def groups(self) -> list[Group]:
+        """All sequences, in groups of similar length: padding takes at most `MOST_PADDING` of a room."""
+        starts = torch.as_tensor((0, *self.lengths)).cumsum(0)
+        ordered = sorted(range(len(self.lengths)), key=lambda number: -self.lengths[number])
+        groups, members = [], [ordered[0]]
+        for number in ordered[1:]:
+            if self.lengths[number] < (1 - MOST_PADDING) * self.lengths[members[0]]:
+                groups.append(self._group(members, starts))
+                members = []
+            members.append(number)
+        return [*groups, self._group(members, starts)]
 
     @cached_property
-    def inside(self) -> Tensor:
-        """True on the items, False on what fills up the rooms: (sequences, 1, 1, longest)."""
-        sizes = torch.as_tensor(self.lengths)[:, None]
-        return (torch.arange(self.longest) < sizes).to(self._device, non_blocking=True)[:, None, None]
+    def order(self) -> Tensor:
+        """Where each item of the ragged batch comes in the groups' items, laid end to end: (sum of lengths,)."""
+        items = torch.cat([group.places[group.rooms] for group in self.groups])
+        return items.argsort()
+
+    def _group(self, members: Sequence[int], starts: Tensor) -> Group:
+        lengths = [self.lengths[number] for number in members]
+        sizes, room = torch.as_tensor(lengths)[:, None], torch.arange(max(lengths))
+        inside = room < sizes
+        places = torch.where(inside, starts[list(members)][:, None] + room, 0)
+        mask = None if inside.all() else inside[:, None, None].to(self._device, non_blocking=True)
+        rooms = inside.flatten().nonzero().flatten()
+        places, rooms = (index.to(self._device, non_blocking=True) for index in (places.flatten(), rooms))
+        return Group(len(members), max(lengths), places, mask, rooms)
 
 
 def positions(lengths: Sequence[int], device: torch.device) -> Tensor:
@@ -59,7 +91,8 @@ def slots(lengths: Sequence[int], rooms: Sequence[int], device: torch.device) ->
 
 def spread(items: Tensor, lengths: Sequence[int], rooms: Sequence[int]) -> Tensor:
     """Give every sequence its room, filled up with zeros: (sum of lengths, ...) -> (sum of rooms, ...)."""
-    return _place(items, slots(lengths, rooms, items.device), sum(rooms))
+    spaced = items.new_zeros((sum(rooms), *items.shape[1:]))
+    return spaced.index_copy(0, slots(lengths, rooms, items.device), items)
 
 
 def self_attention(
@@ -69,7 +102,7 @@ def self_attention(
 
     query: (sum of lengths, heads, head_dim); key, value: the same, or with fewer heads, each shared by as many query
     heads (grouped-query attention). Returns query's shape. On a GPU in half precision nothing is padded; elsewhere
-    sequences of equal length, as chunks are, go through as a plain batch, and others are padded here alone.
+    sequences of equal length go through as a plain batch, and others in groups of similar length, padded here alone.
     """
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
@@ -78,14 +111,21 @@ def self_attention(
         window = (-1, 0) if causal else (-1, -1)
         ends, longest = layout.offsets, layout.longest
         return varlen_attn(query, key, value, ends, ends, longest, longest, scale=scale, window_size=window)
-    batch = [query, key, value]
-    count = len(layout.lengths)
-    if not layout.equal:
-        batch = [_place(tensor, layout.rooms, count * layout.longest) for tensor in batch]
-    batch = [tensor.unflatten(0, (count, layout.longest)).transpose(1, 2) for tensor in batch]
-    mask = None if layout.equal or causal else layout.inside  # padding comes last: a causal query never sees it
-    mixed = _attend(*batch, mask, scale, causal).transpose(1, 2).flatten(0, 1)
-    return mixed if layout.equal else mixed[layout.rooms]
+    if layout.equal:
+        return _batched(query, key, value, (len(layout.lengths), layout.longest), None, scale, causal)
+    mixed = []
+    for group in layout.groups:
+        parts = (tensor.index_select(0, group.places) for tensor in (query, key, value))
+        mask = None if causal else group.inside  # padding comes last: a causal query never sees it
+        output = _batched(*parts, (group.count, group.longest), mask, scale, causal)
+        mixed.append(output if group.inside is None else output.index_select(0, group.rooms))
+    return torch.cat(mixed).index_select(0, layout.order)
+
+
+def _batched(query: Tensor, key: Tensor, value: Tensor, shape: tuple[int, int], mask, scale: float, causal: bool):
+    """(count * length, heads, head_dim), with shape = (count, length): the same shape."""
+    batch = (tensor.unflatten(0, shape).transpose(1, 2) for tensor in (query, key, value))
+    return _attend(*batch, mask, scale, causal).transpose(1, 2).flatten(0, 1)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, causal: bool) -> Tensor:
@@ -105,8 +145,3 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scal
 def _positions(lengths: Sequence[int]) -> Tensor:
     sizes = torch.as_tensor(lengths)
     return torch.arange(sum(lengths)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-
-
-def _place(items: Tensor, places: Tensor, room: int) -> Tensor:
-    """Zeros (room, ...) with the items at their places."""
-    return items.new_zeros((room, *items.shape[1:])).index_copy(0, places, items)

@@ -88,13 +88,16 @@ class Trainer:
         """Log, evaluate and save as the configuration says; returns whether training ends here."""
         records.step(done, {"loss": loss, **self._pace(), "GB": peak_memory_gb()})
         last = done == len(self.plan)
-        if last or (self.config.eval_every and done % self.config.eval_every == 0):
+        evaluated = last or bool(self.config.eval_every and done % self.config.eval_every == 0)
+        if evaluated:
             self._evaluate(records, done, best)
             if best.wants_to_stop():
                 records.say(f"step {done}: no better dev loss in {self.config.early_stop} evaluations: training ends")
                 last = True
         if done % self.config.log_every == 0 or last:
             self._log(records, done)
+        if evaluated:
+            records.draw()
         if self.config.save_every and done % self.config.save_every == 0 and not last:
             self._save_checkpoint(done)
         return last

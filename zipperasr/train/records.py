@@ -1,4 +1,4 @@
-"""What a training leaves to be looked at: train.jsonl, dev.jsonl, router.jsonl, TensorBoard, a progress bar.
+"""What a training leaves to be looked at: train.jsonl, dev.jsonl, router.jsonl, TensorBoard, images, a progress bar.
 
 Only rank 0 writes. Lines of a step that a resumed run repeats are dropped first, so curves have no doubled points.
 """
@@ -13,6 +13,8 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from zipperasr.train.images import Images
+
 
 class Records:
     """Writers of one training directory; silent on other ranks."""
@@ -25,6 +27,7 @@ class Records:
         out.mkdir(parents=True, exist_ok=True)
         for path in out.glob("*.jsonl"):  # train, dev, router, skipped
             _drop_after(path, start_step)
+        self.images = Images(out)
         self.board = SummaryWriter(out / "tensorboard", purge_step=start_step)
         self.bar = tqdm(total=total_steps, initial=start_step, desc=title, unit="step", mininterval=5)
 
@@ -48,6 +51,11 @@ class Records:
         for key, value in values.items():
             if isinstance(value, int | float):
                 self.board.add_scalar(f"{name}/{key}", value, step)
+
+    def draw(self) -> None:
+        """Bring the images up to date, if they are not quite new."""
+        if self.active:
+            self.images.draw()
 
     def say(self, message: str) -> None:
         """A line above the bar."""

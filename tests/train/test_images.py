@@ -1,0 +1,40 @@
+"""ESPnet's Reporter draws what the training has recorded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from matplotlib.image import imread
+
+from zipperasr.train import images
+
+
+@pytest.fixture
+def out(tmp_path):
+    train = [{"step": step, "loss": 5.0 / step, "lr": 1e-3, "grad_norm": None, "fill": 0.9} for step in range(1, 9)]
+    dev = [{"step": step, "loss": 5.0 / step, "loss_de": 4.0 / step} for step in (2, 4, 8)]
+    for name, lines in (("train", train), ("dev", dev)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def test_there_is_a_picture_for_each_quantity(out):
+    images.draw_images(out)
+    found = {path.name for path in (out / "images").iterdir()}
+    assert found == {"loss.png", "loss_de.png", "lr.png", "grad_norm.png", "fill.png"}
+    assert imread(out / "images" / "loss.png").std() > 0.05
+
+
+def test_nothing_is_drawn_before_the_first_evaluation(out):
+    (out / "dev.jsonl").unlink()
+    images.draw_images(out)
+    assert not (out / "images").exists()
+
+
+def test_drawing_does_not_eat_the_training(out, monkeypatch):
+    clock = iter([0.0, 10.0, 31.0, 31.0, 40.0])
+    monkeypatch.setattr(images.time, "monotonic", lambda: next(clock))
+    drawing = images.Images(out)
+    assert [drawing.draw(), drawing.draw(), drawing.draw()] == [False, True, False]
+    assert (out / "images" / "loss.png").exists()

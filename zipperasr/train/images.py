@@ -1,0 +1,59 @@
+"""Curves of a running training as pictures, drawn by ESPnet's Reporter: images/loss.png and others.
+
+In: train.jsonl and dev.jsonl. Out: one picture for each quantity; an "epoch" of the Reporter is the time between two
+evaluations, and the dev set is its "valid".
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from pathlib import Path
+
+IMAGES = "images"
+SECONDS_BETWEEN = 30.0  # at least, between two drawings: they take a second
+DRAWN = ("loss", "lr", "grad_norm", "audio_s_per_s", "fill")
+
+
+class Images:
+    """Draws on demand, but not all the time."""
+
+    def __init__(self, out: Path):
+        self._out, self._drawn_at = out, time.monotonic()
+
+    def draw(self) -> bool:
+        """Draw what has been recorded so far, unless the last drawing is too new; returns whether it did."""
+        if time.monotonic() - self._drawn_at < SECONDS_BETWEEN:
+            return False
+        self._drawn_at = time.monotonic()
+        draw_images(self._out)
+        return True
+
+
+def draw_images(out: Path) -> None:
+    """Write out/images from out/train.jsonl and out/dev.jsonl; nothing before the first evaluation."""
+    from espnet2.train.reporter import Reporter
+
+    train, dev = (_lines(out / f"{name}.jsonl") for name in ("train", "dev"))
+    reporter = Reporter()
+    for epoch, (start, evaluation) in enumerate(zip([0, *(line["step"] for line in dev)], dev, strict=False), 1):
+        reporter.set_epoch(epoch)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an evaluation without a line of train.jsonl before it
+            with reporter.observe("train") as observed:
+                for line in train:
+                    if start < line["step"] <= evaluation["step"]:
+                        observed.register({name: line[name] for name in DRAWN if name in line})
+                        observed.next()
+            with reporter.observe("valid") as observed:
+                observed.register({name: value for name, value in evaluation.items() if name != "step"})
+                observed.next()
+    for stats in (kind for epoch in reporter.stats.values() for kind in epoch.values()):
+        del stats["time"], stats["total_count"]  # of reading these files, not of training
+    if dev:
+        reporter.matplotlib_plot(out / IMAGES)
+
+
+def _lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
