@@ -18,10 +18,15 @@ run() {
 failed=()
 exec > >(tee "${out}/on_gpu.log") 2>&1
 python3 -c 'import torch; print(torch.__version__, torch.cuda.get_device_name())'
-run python3 -m pytest -m gpu -p no:cacheprovider -rs tests
+mapfile -t tests < <(grep -rl --include='*.py' 'mark\.gpu' tests) # the others may need packages that are not here
+run python3 -m pytest -m gpu -p no:cacheprovider -rs "${tests[@]}"
 run python3 benchmarks/lora.py --device cuda --dtype bfloat16 --rows 131072 --languages 12 --rounds 30
 run python3 benchmarks/lora.py --device cuda --dtype float32 --rows 32768 --languages 12 --rounds 20
 run python3 benchmarks/parameters.py
+step=(python3 benchmarks/train_step.py --size paper --device cuda --dtype bfloat16 --packs 4 --rounds 5 --warmup 2)
+run "${step[@]}" --phase sft
+run "${step[@]}" --phase align
+run "${step[@]}" --phase sft --compile
 [[ ${out} == benchmarks ]] || cp benchmarks/RESULTS.md "${out}/"
 if ((${#failed[@]})); then
     printf 'failed: %s\n' "${failed[@]}"

@@ -89,6 +89,8 @@ def build(options: argparse.Namespace) -> SpeechLLM:
         if options.phase == "sft":
             add_adapters(model, config, "zipper_soft", CODES, torch.randn(len(CODES), 1280, device=options.device))
     set_trainable(model, options.phase)
+    if options.compile:
+        model.compile_layers()
     return _in_precision(model, options).train()
 
 
@@ -254,6 +256,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--packs", type=int, default=0, help="packs of a step; 0: the size's own")
     options.add_argument("--peer_batch", type=int, default=8, help="utterances that the peers' way takes at once")
     options.add_argument("--checkpointing", action="store_true", help="ours and the second way recompute activations")
+    options.add_argument("--compile", action="store_true", help="ours and the second way run through torch.compile")
     options.add_argument("--rounds", type=int, default=5, help="measured")
     options.add_argument("--warmup", type=int, default=1, help="rounds before")
     options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
@@ -277,6 +280,7 @@ def _run(options: argparse.Namespace) -> None:
         chosen = argparse.Namespace(**{**vars(options), "regime": regime})
         parts.append(measure(chosen))
     title = f"Training step, {options.size}, {options.phase}, {options.device}, {options.dtype}"
+    title += ", compiled" if options.compile else ""
     write_section(title, "\n\n".join(parts), options.results)
 
 

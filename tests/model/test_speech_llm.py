@@ -103,6 +103,27 @@ def test_the_adapters_hear_each_utterance_in_its_own_language(config):
         assert (mine - wrong).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("phase", ["align", "sft"])
+def test_compiling_changes_no_loss_and_no_gradient(config, phase, checkpointing):
+    found = []
+    for compiled in (False, True):
+        changed = replace(config, checkpointing=checkpointing)
+        model = (tiny.align_model if phase == "align" else tiny.sft_model)(changed).train()
+        if compiled:
+            model.compile_layers(backend="aot_eager")
+        losses = []
+        for packs in (tiny.two_packs(), tiny.two_packs()[:1]):  # of other lengths, in other languages
+            losses.append(model(collate(packs), 50)[0])
+            losses[-1].backward()
+        found.append((losses, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))
+    (losses, gradients), (others, other_gradients) = found
+    torch.testing.assert_close(losses, others)
+    assert gradients.keys() == other_gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, other_gradients[name], rtol=1e-4, atol=1e-4, msg=name)
+
+
 @pytest.mark.parametrize("phase", ["align", "sft"])
 def test_checkpointing_changes_no_gradient(config, phase):
     gradients = []

@@ -63,6 +63,13 @@ def test_unknown_setting_names_the_nearest(train):
     assert "unknown key 'weight_deca'; did you mean 'weight_decay'?" in line
 
 
+def test_compiling_without_a_compiler_is_refused(train, monkeypatch):
+    monkeypatch.setenv("CXX", "g++-99")
+    status, line = train("align", "--set", "compile=true")
+    assert status == 1
+    assert "compile: torch.compile needs a C++ compiler, and g++-99 is not there; set compile=false" in line
+
+
 def test_a_finished_training_is_not_run_again(one_process, tiny_recipe, sft, capsys):
     written = (one_process / "sft" / "model.safetensors").stat().st_mtime_ns
     paths = options(tiny_recipe, config="conf/sft.yaml", manifest="dump/manifest", lid="exp/lid")

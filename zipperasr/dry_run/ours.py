@@ -23,6 +23,7 @@ TRAINING = {
     "language_sampling": "an epoch draws a language by its share of the data ** this",
     "accumulation": "micro-steps of an optimiser step",
     "precision": "of weights and activations; the optimiser keeps float32 copies",
+    "compile": "torch.compile of the layers",
     "betas": "AdamW",
     "weight_decay": "AdamW, on matrices only",
     "gradient_clipping": "largest norm",

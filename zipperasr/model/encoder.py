@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -30,6 +31,11 @@ class SpeechEncoder(nn.Module):
         super().__init__()
         self.whisper = whisper
         self.checkpointing = checkpointing
+        self._layer_forward = _layer_forward
+
+    def compile_layers(self, backend: str) -> None:
+        """Let torch.compile fuse what lies between the layers' attentions."""
+        self._layer_forward = torch.compile(_layer_forward, dynamic=True, backend=backend)
 
     @property
     def width(self) -> int:
@@ -57,9 +63,9 @@ class SpeechEncoder(nn.Module):
         layout = ragged.Layout(frames, mel.device)
         for layer in self.whisper.layers:
             if self.checkpointing and self.training:
-                hidden = checkpoint(_layer_forward, layer, hidden, layout, use_reentrant=False)
+                hidden = checkpoint(self._layer_forward, layer, hidden, layout, use_reentrant=False)
             else:
-                hidden = _layer_forward(layer, hidden, layout)
+                hidden = self._layer_forward(layer, hidden, layout)
         return self.whisper.layer_norm(hidden), frames
 
     def _convolve(self, mel: Tensor, lengths: Sequence[int], frames: Sequence[int]) -> Tensor:

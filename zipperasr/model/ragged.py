@@ -95,6 +95,7 @@ def spread(items: Tensor, lengths: Sequence[int], rooms: Sequence[int]) -> Tenso
     return spaced.index_copy(0, slots(lengths, rooms, items.device), items)
 
 
+@torch.compiler.disable  # the lengths change with every batch
 def self_attention(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, causal: bool = False
 ) -> Tensor:

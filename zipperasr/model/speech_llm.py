@@ -46,6 +46,16 @@ class SpeechLLM(nn.Module):
         """The Qwen3ForCausalLM inside PEFT's wrapper."""
         return self.llm.get_base_model() if hasattr(self.llm, "get_base_model") else self.llm
 
+    def compile_layers(self, backend: str = "inductor") -> None:
+        """Let torch.compile fuse the LLM's layers, and the encoder's where they carry no adapters.
+
+        Adapters would be compiled anew for every layer and every number of languages in a batch.
+        """
+        for layer in self.causal_lm.model.layers:
+            layer.compile(dynamic=True, backend=backend)
+        if self.adapters is None:
+            self.encoder.compile_layers(backend)
+
     def embed_speech(self, speech: Speech, chunk_frames: int | None) -> tuple[Tensor, list[int]]:
         """Encode and project. chunk_frames: mel frames per chunk; None: full context, in windows of at most 30 s.
 

@@ -27,6 +27,7 @@ class TrainConfig:
     absent_language: str = "hold"  # hold | dense: what happens to the bank of a language that the batch lacks
     zero_stage: int = 2
     precision: str = "bf16"  # fp32 | bf16 | fp16; not in the paper
+    compile: bool = False  # torch.compile of the layers; needs a C++ compiler; not in the paper
     eval_every: int = 500  # optimiser steps between dev losses; 0: only at the end
     save_every: int = 500  # optimiser steps between checkpoints; 0: none
     log_every: int = 10  # optimiser steps between lines of train.jsonl

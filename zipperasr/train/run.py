@@ -68,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     try:
         experiment, config, inputs = _read_configuration(options)
+        _check_compiler(config)
         train = open_kind(options.manifest, "train", options.phase)
         dev = _dev_manifests(options)
     except (ValueError, OSError):
@@ -80,6 +81,8 @@ def _run(options: argparse.Namespace) -> None:
     rank, world_size = start_ranks()
     torch.manual_seed(options.seed)
     model = build_for_training(experiment, torch.float32, seed=options.seed)
+    if config.compile:
+        model.compile_layers()
     engine, optimiser = make_engine(model, config)
     table = LanguageTable.load(options.languages)
     read = ExampleReader(load_tokenizer(experiment.model), table, experiment.model.mel_bins)
@@ -154,6 +157,12 @@ def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainC
         lid=None if lid is None else lid.tolist(),
     )
     return experiment, config, inputs
+
+
+def _check_compiler(config: TrainConfig) -> None:
+    compiler = os.environ.get("CXX", "g++")
+    if config.compile and not shutil.which(compiler):
+        raise ValueError(f"compile: torch.compile needs a C++ compiler, and {compiler} is not there; set compile=false")
 
 
 def _own_manifests(options: argparse.Namespace) -> dict[str, Path]:
