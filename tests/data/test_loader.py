@@ -72,6 +72,16 @@ def test_a_resumed_run_gets_the_same_items(manifests, plan, read, num_workers):
         assert torch.equal(one.text.input_ids, other.text.input_ids)
 
 
+def test_features_on_the_device_are_those_of_the_loader(manifests, plan, read):
+    late = ExampleReader(read.tokenizer, tiny.table(), tiny.MEL_BINS, features=False)
+    one, other = (MicroBatches(manifests, plan.batches, reader)[0] for reader in (read, late))
+    assert other.speech.mel is None
+    moved = other.to("cpu")
+    assert moved.speech.audio == ()
+    assert torch.equal(one.speech.mel, moved.speech.mel)
+    assert one.speech.lengths == moved.speech.lengths
+
+
 def test_a_rank_sees_few_languages_at_a_time(manifests, plan, read):
     """Packs are shared out in the order of languages: a rank's share is a run of it."""
     data = [MicroBatches(manifests, plan.batches, read, rank, 2) for rank in range(2)]

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from zipperasr.model.segments import num_positions
+from zipperasr.data.features import log_mel
+from zipperasr.model.segments import mel_frames, num_positions
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,11 @@ class Example:
 
     utt_id: str
     language: str
-    mel: Tensor  # (mel frames, mel bins)
+    mel: Tensor | None  # (mel frames, mel bins); None where the device will compute it
     num_samples: int
     prompt: Sequence[int]
     transcript: Sequence[int]  # with the end token; empty when decoding
+    audio: Tensor | None = None  # (num_samples,) where there is no mel
 
     @property
     def speech_positions(self) -> int:
@@ -37,14 +39,19 @@ class Example:
 
 @dataclass(frozen=True)
 class Speech:
-    """Log-mel frames of all utterances, end to end."""
+    """Log-mel frames of all utterances, end to end; or their audio, of which `to` makes log-mel frames."""
 
-    mel: Tensor  # (sum of lengths, mel bins)
+    mel: Tensor | None  # (sum of lengths, mel bins)
     lengths: tuple[int, ...]  # mel frames of each utterance
     languages: tuple[str, ...]  # of each utterance
+    audio: tuple[Tensor, ...] = ()  # of each utterance, where there is no mel
+    mel_bins: int = 0  # wanted of the audio
 
     def to(self, device: torch.device | str) -> Speech:
-        return replace(self, mel=self.mel.to(device, non_blocking=True))
+        mel = self.mel
+        if mel is None:
+            mel = torch.cat([log_mel(audio.to(device, non_blocking=True), self.mel_bins) for audio in self.audio])
+        return Speech(mel.to(device, non_blocking=True), self.lengths, self.languages)
 
 
 @dataclass(frozen=True)
@@ -81,12 +88,12 @@ class PackedBatch:
         return replace(self, speech=self.speech.to(device), text=self.text.to(device))
 
 
-def collate(packs: Sequence[Sequence[Example]]) -> PackedBatch:
-    """Turn packs of one language each into a batch."""
+def collate(packs: Sequence[Sequence[Example]], mel_bins: int = 0) -> PackedBatch:
+    """Turn packs of one language each into a batch. mel_bins: for examples that have audio and no log-mel yet."""
     packs = sorted(packs, key=lambda pack: pack[0].language)
     examples = [example for pack in packs for example in pack]
     return PackedBatch(
-        speech=collate_speech(examples),
+        speech=collate_speech(examples, mel_bins),
         text=collate_text(examples),
         utt_ids=tuple(example.utt_id for example in examples),
         num_samples=sum(example.num_samples for example in examples),
@@ -94,12 +101,15 @@ def collate(packs: Sequence[Sequence[Example]]) -> PackedBatch:
     )
 
 
-def collate_speech(examples: Sequence[Example]) -> Speech:
+def collate_speech(examples: Sequence[Example], mel_bins: int = 0) -> Speech:
     """Lay the features of all examples end to end."""
+    audio = tuple(example.audio for example in examples if example.mel is None)
     return Speech(
-        mel=torch.cat([example.mel for example in examples]),
-        lengths=tuple(len(example.mel) for example in examples),
+        mel=None if audio else torch.cat([example.mel for example in examples]),
+        lengths=tuple(mel_frames(example.num_samples) for example in examples),
         languages=tuple(example.language for example in examples),
+        audio=audio,
+        mel_bins=mel_bins,
     )
 
 

@@ -23,11 +23,14 @@ from zipperasr.model.prompt import prompt_ids, transcript_ids
 
 
 class ExampleReader:
-    """Reads one utterance: audio, features, token ids."""
+    """Reads one utterance: audio, features, token ids. features: False leaves the features to the device."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, languages: LanguageTable, mel_bins: int):
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, languages: LanguageTable, mel_bins: int, features: bool = True
+    ):
         self.tokenizer = tokenizer
         self.mel_bins = mel_bins
+        self.features = features
         self.prompts = {language.code: prompt_ids(tokenizer, language) for language in languages}
 
     def __call__(self, row: dict, with_transcript: bool = True) -> Example:
@@ -41,10 +44,11 @@ class ExampleReader:
         return Example(
             utt_id=row["utt_id"],
             language=row["language"],
-            mel=log_mel(audio, self.mel_bins),
+            mel=log_mel(audio, self.mel_bins) if self.features else None,
             num_samples=len(audio),
             prompt=self.prompts[row["language"]],
             transcript=transcript_ids(self.tokenizer, row["text"]) if with_transcript else (),
+            audio=None if self.features else audio,
         )
 
 
@@ -132,7 +136,7 @@ class MicroBatches(Dataset):
         shares = self.world_size * self.accumulation
         mine = self.share * self.accumulation + micro
         size = len(packs) // shares
-        return collate([self._examples(pack) for pack in packs[mine * size : (mine + 1) * size]])
+        return collate([self._examples(pack) for pack in packs[mine * size : (mine + 1) * size]], self.read.mel_bins)
 
     def _examples(self, pack: Pack) -> list[Example]:
         return [self.read(self.manifests[number].row(row)) for number, row in pack.rows]

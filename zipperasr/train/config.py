@@ -37,6 +37,7 @@ class TrainConfig:
     )
     max_skipped: int = 20  # steps in a row whose loss or gradient is not finite, at which the training gives up
     watchdog_s: float = 600.0  # seconds without a finished step after which a line says where it hangs; 0: never
+    features_on_device: bool = False  # log-mel on the GPU instead of in the loader; not in the paper
     num_workers: int = 1  # loader processes per rank
 
     def __post_init__(self) -> None:

@@ -85,7 +85,8 @@ def _run(options: argparse.Namespace) -> None:
         model.compile_layers()
     engine, optimiser = make_engine(model, config)
     table = LanguageTable.load(options.languages)
-    read = ExampleReader(load_tokenizer(experiment.model), table, experiment.model.mel_bins)
+    features = not config.features_on_device
+    read = ExampleReader(load_tokenizer(experiment.model), table, experiment.model.mel_bins, features)
     max_positions = experiment.model.max_positions
     packs = config.packs_per_batch * config.accumulation * world_size
     plan = TrainingPlan.make(train, max_positions, packs, config.epochs, options.seed, config.language_sampling)
