@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +28,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _remove(temporary)
+    temporary = _aside(path)
     try:
         yield temporary
         if path.is_dir():
@@ -48,8 +49,7 @@ def atomic_files(directory: str | Path) -> Iterator[Path]:
     """
     directory = Path(directory).resolve()  # beside what a link names: files are renamed within one file system
     directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
-    _remove(temporary)
+    temporary = _aside(directory)
     temporary.mkdir()
     try:
         yield temporary
@@ -78,6 +78,26 @@ def mark_current(directory: str | Path, inputs: dict[str, str]) -> None:
     """Record the inputs that `directory` was made from. Call it last."""
     with atomic_path(Path(directory) / FINGERPRINT) as temporary:
         temporary.write_text(json.dumps(inputs, indent=1), encoding="utf-8")
+
+
+def _aside(path: Path) -> Path:
+    """A temporary path beside `path`. What killed processes of this machine have left of it is removed."""
+    host = socket.gethostname()
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.tmp"):
+        writer = int(left.name.rsplit(".", 2)[1])
+        if writer == os.getpid() or not _runs(writer):
+            _remove(left)
+    return path.with_name(f".{path.name}.{host}.{os.getpid()}.tmp")
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # asks, does nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _digest(value: object) -> str:

@@ -32,6 +32,14 @@ def test_nothing_is_drawn_before_the_first_evaluation(out):
     assert not (out / "images").exists()
 
 
+def test_without_espnet_it_is_said_once_and_training_goes_on(out, monkeypatch, capsys):
+    monkeypatch.setattr(images, "SECONDS_BETWEEN", -1.0)
+    monkeypatch.setattr(images, "find_spec", lambda name: None)
+    drawing = images.Images(out)
+    assert [drawing.draw(), drawing.draw()] == [False, False]
+    assert capsys.readouterr().err.count("images: not drawn, espnet is not installed; run tools/install_espnet.sh") == 1
+
+
 def test_drawing_does_not_eat_the_training(out, monkeypatch):
     clock = iter([0.0, 10.0, 31.0, 31.0, 40.0])
     monkeypatch.setattr(images.time, "monotonic", lambda: next(clock))

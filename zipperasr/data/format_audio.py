@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import multiprocessing
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -90,6 +91,8 @@ def _format_set(
     """Convert one set; returns its hours."""
     (target / "data").mkdir(parents=True, exist_ok=True)
     (target / FINGERPRINT).unlink(missing_ok=True)
+    for left in target.glob(".scratch.*"):  # of a run that was killed
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(dir=target, prefix=".scratch.") as scratch:
         chunks = _Chunks(source, target, options, Path(scratch))
         kept = SortedSpool(ENTRIES, "utt", Path(scratch))

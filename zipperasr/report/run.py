@@ -19,6 +19,7 @@ import numpy as np
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log, parser, run_step
 from zipperasr.languages import LanguageTable
+from zipperasr.report.claims.controls import controls
 from zipperasr.report.claims.page import any_tested, claims_page
 from zipperasr.report.claims.scored import Scored
 from zipperasr.report.claims.twelve import all_claims
@@ -41,12 +42,13 @@ def report(options: argparse.Namespace) -> None:
     log(f"{len(decodings)} decodings and {len(trainings)} trainings found below {options.exp}")
     drawn = draw_all(options.exp, decodings, trainings, groups, languages, options.figures)
     figures = {title: os.path.relpath(path, options.out.parent) for title, path in drawn.items()}
-    claims = _claims(options.exp, Scored(decodings, trainings, groups, languages), trainings)
+    scored = Scored(decodings, trainings, groups, languages)
+    claims = _claims(options.exp, scored, trainings)
     sources = Sources(*(getattr(options, field.name) for field in fields(Sources)))
     _write(options.out, results_page(decodings, trainings, groups, languages, figures, claims, sources))
     _write(options.out.with_name(SCORES), all_scores(decodings))
     if claims:
-        _write(options.out.with_name(CLAIMS), claims_page(claims))
+        _write(options.out.with_name(CLAIMS), claims_page(claims, controls(scored)))
     if options.benchmark_out:
         _write(options.benchmark_out, benchmark_page(sources))
     log(f"written: {options.out}, {len(drawn)} figures")

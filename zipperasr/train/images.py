@@ -7,9 +7,13 @@ evaluations, and the dev set is its "valid".
 from __future__ import annotations
 
 import json
+import math
 import time
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
+
+from zipperasr.cli import log
 
 IMAGES = "images"
 SECONDS_BETWEEN = 30.0  # at least, between two drawings: they take a second
@@ -27,6 +31,10 @@ class Images:
         if time.monotonic() - self._drawn_at < SECONDS_BETWEEN:
             return False
         self._drawn_at = time.monotonic()
+        if find_spec("espnet2") is None:
+            self._drawn_at = math.inf
+            log(f"{self._out / IMAGES}: not drawn, espnet is not installed; run tools/install_espnet.sh")
+            return False
         draw_images(self._out)
         return True
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zipperasr.report.claims.controls import INTRODUCTION as CONTROLS
 from zipperasr.report.claims.resampling import RESAMPLINGS
 from zipperasr.report.claims.verdict import NOT_TESTED, Claim, Comparison
 from zipperasr.report.markdown import table
@@ -24,8 +25,8 @@ other, *not confirmed* where it holds both. A claim is confirmed by all of its c
 is corrected for the number of comparisons. All systems have the same learning rate, schedule and data."""
 
 
-def claims_page(claims: Sequence[Claim]) -> str:
-    """All comparisons of all claims."""
+def claims_page(claims: Sequence[Claim], controls: Sequence[Comparison] = ()) -> str:
+    """All comparisons of all claims, then the controls."""
     parts = ["# The paper's claims", INTRODUCTION, summary_table(claims)]
     for claim in claims:
         parts += [
@@ -33,6 +34,9 @@ def claims_page(claims: Sequence[Claim]) -> str:
             f"**{claim.verdict}** ({claim.tally}). Estimate: {claim.measure}.",
         ]
         parts.append(table(["comparison", "estimate", "95 % interval", "seeds", "verdict"], _rows(claim), 1))
+    if controls:
+        rows = [[comparison.what, *_figures(comparison)] for comparison in controls]
+        parts += ["## Controls", CONTROLS, table(["comparison", "estimate", "95 % interval", "seeds"], rows, 1)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
