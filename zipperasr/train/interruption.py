@@ -28,7 +28,8 @@ class Interruption:
     """Listens while it is entered."""
 
     def __init__(self, device: torch.device):
-        self._asked = torch.zeros(1, dtype=torch.uint8, device=device)
+        self._asked = False
+        self._device = device
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Interruption:
@@ -40,13 +41,17 @@ class Interruption:
             signal.signal(number, handler)
 
     def wanted(self) -> bool:
-        """True on all ranks if any was asked; all must call it as often."""
+        """True on all ranks if any was asked; all must call it as often.
+
+        A signal that comes while the ranks agree counts next time: a rank must not act on what it alone knows.
+        """
+        asked = torch.tensor([self._asked], dtype=torch.uint8, device=self._device)
         if distributed.get_world_size() > 1:
-            distributed.all_reduce(self._asked, op=distributed.ReduceOp.MAX)
-        return bool(self._asked.item())
+            distributed.all_reduce(asked, op=distributed.ReduceOp.MAX)
+        return bool(asked.item())
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked.fill_(1)
+        self._asked = True
 
 
 def ignore_in_worker(_: int) -> None:
