@@ -25,6 +25,7 @@ REQUIRED = [
     "pyarrow",
     "jiwer>=4.0",
     "whisper-normalizer",
+    "py3langid",
     "scikit-learn",
     "scipy",
     "matplotlib",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.score.example import SENTENCES
-from zipperasr.score.normalise import NORMALISERS, has_marks, normaliser, split_units
+from zipperasr.score.normalise import NORMALISERS, has_marks, normaliser, split_units, whisper
 
 # What Whisper's basic normaliser makes of each script.
 BASIC = {
@@ -63,10 +63,17 @@ def test_no_normaliser_empties_a_sentence(name):
         assert all(NORMALISERS[name](reference) for reference, _ in sentences)
 
 
-def test_words_for_wer_and_code_points_without_spaces_for_cer():
+def test_words_for_wer_and_graphemes_without_spaces_for_cer():
     assert split_units("สวัสดี ครับ", "wer") == ["สวัสดี", "ครับ"]
-    assert split_units("กี่ ข", "cer") == ["ก", "ี", "่", "ข"]
+    assert split_units("กี่ ข", "cer") == ["กี่", "ข"]
     assert split_units("", "cer") == []
+
+
+@pytest.mark.parametrize("code", ["th", "zh", "ja", "ko"])
+def test_a_grapheme_is_one_code_point_after_the_papers_normaliser(code):
+    for reference, hypothesis in SENTENCES[code]:
+        for text in (whisper(reference), whisper(hypothesis)):
+            assert split_units(text, "cer") == [letter for letter in text if letter != " "]
 
 
 def test_marks_that_composition_absorbs_are_none():

@@ -16,6 +16,7 @@ from zipperasr.report.claims.verdict import Claim
 from zipperasr.report.collect import Decoding, Training
 from zipperasr.report.costs import costs_table
 from zipperasr.report.evidence import convergence_table, forgetting_table, norms_table, router_table
+from zipperasr.report.faults import faults_table
 from zipperasr.report.figures.lid import read_cosines
 from zipperasr.report.groups import Groups
 from zipperasr.report.paper import MORE_WITH_30H, TABLES
@@ -59,6 +60,7 @@ def results_page(
     verdicts = f"{summary_table(claims)}\n\nEstimates and intervals: [{CLAIMS}]({CLAIMS})." if claims else ""
     parts += _section("The paper's claims", verdicts, "needs several systems; local/reproduce.sh trains them")
     parts += _section("Combining marks deleted or kept", marks_table(decodings, languages), "no such test set")
+    parts += _section("Output that went wrong", faults_table(decodings, groups, languages), "nothing is decoded yet")
     forgotten = forgetting_table(decodings, groups, languages)
     parts += _section(
         "Forgetting: error rate after stage 2 less that after stage 1", forgotten, "stage 1 is not scored"
@@ -94,7 +96,7 @@ def benchmark_page(at: Sources) -> str:
 
 def _how_to_read(groups: Groups) -> str:
     lines = [
-        "Error rates in per cent: WER (words), or CER (code points, spaces dropped) where a column says so; aligned "
+        "Error rates in per cent: WER (words), or CER (graphemes, spaces dropped) where a column says so; aligned "
         "with sclite's costs on text normalised as the language table says. Each utterance counts once. "
         "A mean is over languages; several test sets of one language count as one. Several seeds are one row: mean ± "
         "standard deviation. In brackets: the paper's own figure, where its text gives one."

@@ -59,7 +59,7 @@ def overview(decodings: Sequence[Decoding], groups: Groups, languages: LanguageT
     rows = []
     for runs in by_system(decodings):
         means = [over_seeds([mean_rate(run, group, groups, languages) for run in runs]) for group in GROUPS]
-        rows.append([*_system_labels(runs), *means, over_seeds([run.audio_s_per_s for run in runs])])
+        rows.append([*system_labels(runs), *means, over_seeds([run.audio_s_per_s for run in runs])])
     return table(header, rows, len(LABELS))
 
 
@@ -96,7 +96,7 @@ def group_table(
         by_language = [rate_by_language(run, group, groups, languages) for run in runs]
         for language, last in reversed(averages.items()):
             cells.insert(last + 1, over_seeds([rate.get(language) for rate in by_language]))
-        rows.append([*_system_labels(runs), *cells, over_seeds([group_mean(rate, codes) for rate in by_language])])
+        rows.append([*system_labels(runs), *cells, over_seeds([group_mean(rate, codes) for rate in by_language])])
     return table(header, rows, len(LABELS))
 
 
@@ -125,7 +125,7 @@ def marks_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
             deleted = over_seeds([found[score.set].rate if score.set in found else None for found in usual])
             kept = over_seeds([found.rate if found else None for found in marked])
             units = f"{without.ref_units} / {score.ref_units}"
-            rows.append([*_system_labels(runs), score.set, score.unit.upper(), deleted, kept, units])
+            rows.append([*system_labels(runs), score.set, score.unit.upper(), deleted, kept, units])
     header = [*LABELS, "test set", "unit", "`whisper`, %", "`whisper_marks`, %", "reference units"]
     return table(header, rows, len(LABELS) + 2) if rows else ""
 
@@ -162,7 +162,7 @@ def _labels(decoding: Decoding) -> list[str]:
     return [f"`{decoding.model.title}`", decoding.regime, decoding.search]
 
 
-def _system_labels(runs: Sequence[Decoding]) -> list[str]:
+def system_labels(runs: Sequence[Decoding]) -> list[str]:
     """As for one run where there is one."""
     if len(runs) == 1:
         return _labels(runs[0])

@@ -1,4 +1,4 @@
-"""What is counted: text normalisation by name, and the split into words or characters.
+"""What is counted: text normalisation by name, and the split into words or graphemes.
 
 In: a transcript. Out: normalised text, or its units. The normalisers come from the whisper-normalizer package;
 `whisper` deletes combining marks (Thai vowels, Arabic points) as the paper's scoring does, `whisper_marks` keeps them.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from functools import cache
+
+import regex
 
 from zipperasr.cli import nearest
 
@@ -52,9 +54,12 @@ def normaliser(name: str) -> Callable[[str], str]:
 
 
 def split_units(text: str, unit: str) -> list[str]:
-    """Words for `wer`; for `cer` code points (not graphemes), spaces dropped."""
+    """Words for `wer`; for `cer` extended grapheme clusters (UAX 29), spaces dropped.
+
+    After `whisper` a cluster is one code point, as in the paper; `whisper_marks` leaves clusters of letter and marks.
+    """
     words = text.split()
-    return words if unit == "wer" else list("".join(words))
+    return words if unit == "wer" else regex.findall(r"\X", "".join(words))
 
 
 def has_marks(text: str) -> bool:

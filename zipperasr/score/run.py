@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -20,6 +21,7 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
 from zipperasr.data.sets import SetRow, read_sets
 from zipperasr.languages import LanguageTable
+from zipperasr.score.diagnose import Diagnosis
 from zipperasr.score.jiwer_check import explain, jiwer_errors
 from zipperasr.score.normalise import has_marks, normaliser
 from zipperasr.score.sclite import result_text
@@ -28,7 +30,7 @@ from zipperasr.score.scores_table import SetScore, write_scores
 from zipperasr.score.transcripts import TestSet, load_hypotheses, load_test_set
 from zipperasr.score.trn import write_trn
 
-SCORING = 1  # raise it when the same transcripts would give other files
+SCORING = 2  # raise it when the same transcripts would give other files
 ALWAYS_WITH_MARKS = ("th", "ar")  # shown both ways even where a transcript has no mark
 
 
@@ -61,7 +63,10 @@ def _score_decoding(decode_dir: Path, raw: Path, sets: dict[str, SetRow], table:
         if name not in sets:
             raise ValueError(f"{text}: {name!r} is not in {raw / 'sets.tsv'}; rerun stages 1, 2 and 7")
         test_set = load_test_set(raw, sets[name])
-        rows += [_score_once(raw, text, test_set, unit, norm) for unit, norm in _ways(test_set, table, raw)]
+        diagnosis = Diagnosis(test_set.language, table.codes)
+        speed = _rtf(text.parent / "rtf.json")
+        for unit, norm in _ways(test_set, table, raw):
+            rows.append(replace(_score_once(raw, text, test_set, unit, norm, diagnosis), rtf=speed))
     write_scores(decode_dir / "scores.tsv", rows)
     print(f"{decode_dir}\n{summary(rows)}")
     log(f"{len(texts)} test sets scored: {decode_dir / 'scores.tsv'}")
@@ -80,7 +85,12 @@ def _ways(test_set: TestSet, table: LanguageTable, raw: Path) -> list[tuple[str,
     return ways
 
 
-def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str) -> SetScore:
+def _rtf(path: Path) -> float:
+    """Real-time factor of the decoding; nan where it has not been measured."""
+    return json.loads(path.read_text(encoding="utf-8"))["rtf"] if path.is_file() else math.nan
+
+
+def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, diagnosis: Diagnosis) -> SetScore:
     """One score directory and its row; both are taken as they are if their inputs have not changed."""
     directory = text.parent / (f"score_{unit}" if norm != "whisper_marks" else f"score_{unit}_{norm}")
     kaldi = {name: raw / test_set.name / name for name in ("text", "utt2spk", "utt2lang", "utt2repeat")}
@@ -90,7 +100,7 @@ def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str) 
     if is_current(directory, inputs):
         log(f"{directory}: up to date")
         return SetScore(**json.loads((directory / "score.json").read_text(encoding="utf-8")))
-    utterances = score_utterances(test_set, hypotheses, unit, norm)
+    utterances = score_utterances(test_set, hypotheses, unit, norm, diagnosis)
     edits = jiwer_errors(utterances)
     row = _row(test_set, utterances, unit, norm, sum(edits))
     notes = [note for note in (explain(utterances, edits), _emptied_note(utterances)) if note]
@@ -131,7 +141,15 @@ def _row(test_set: TestSet, utterances: Sequence[ScoredUtterance], unit: str, no
         listed_ref_units=listed.ref_units,
         listed_errors=listed.errors,
         listed_rate=listed.rate,
+        **_diagnosed(utterances),
     )
+
+
+def _diagnosed(utterances: Sequence[ScoredUtterance]) -> dict[str, int]:
+    """How many hypotheses each column of the diagnosis counts."""
+    found = [set(utterance.flags) for utterance in utterances]
+    columns = {"loops": {"loop"}, "bursts": {"burst"}, "language_errors": {"script", "language"}}
+    return {column: sum(bool(flags & names) for flags in found) for column, names in columns.items()}
 
 
 def _emptied(utterances: Sequence[ScoredUtterance]) -> list[ScoredUtterance]:
@@ -159,11 +177,15 @@ def _write_audit(path: Path, utterances: Sequence[ScoredUtterance]) -> None:
 
 def summary(rows: Sequence[SetScore]) -> str:
     """The table for the terminal."""
-    lines = [f"{'test set':<34} {'unit':<4} {'normaliser':<13} {'utts':>6} {'units':>7} {'rate %':>7} {'listed %':>8}"]
+    lines = [
+        f"{'test set':<34} {'unit':<4} {'normaliser':<13} {'utts':>6} {'units':>7} {'rate %':>7} {'listed %':>8} "
+        f"{'empty':>5} {'loops':>5} {'bursts':>6} {'other lang.':>11} {'RTF':>7}"
+    ]
     for row in rows:
         lines.append(
             f"{row.set:<34} {row.unit:<4} {row.normaliser:<13} {row.utts:>6} {row.ref_units:>7} {row.rate:>7.2f} "
-            f"{row.listed_rate:>8.2f}"
+            f"{row.listed_rate:>8.2f} {row.empty:>5} {row.loops:>5} {row.bursts:>6} {row.language_errors:>11} "
+            f"{row.rtf:>7.4f}"
         )
     return "\n".join(lines)
 

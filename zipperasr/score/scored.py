@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zipperasr.score.align import align_all
+from zipperasr.score.diagnose import Diagnosis
 from zipperasr.score.normalise import normaliser, split_units
 from zipperasr.score.transcripts import TestSet
 
@@ -22,9 +23,10 @@ class ScoredUtterance:
     repeat: int  # how often the authors' list names it
     raw_reference: str  # before normalisation
     raw_hypothesis: str
-    reference: list[str]  # units: words or code points
+    reference: list[str]  # units: words or graphemes
     hypothesis: list[str]
     operations: str  # C S D I, see zipperasr.score.align
+    flags: list[str] = field(default_factory=list)  # of zipperasr.score.diagnose
 
     @property
     def num_errors(self) -> int:
@@ -51,7 +53,9 @@ class Counts:
         return 100.0 * self.errors / self.ref_units if self.ref_units else float("nan")
 
 
-def score_utterances(test_set: TestSet, hypotheses: dict[str, str], unit: str, name: str) -> list[ScoredUtterance]:
+def score_utterances(
+    test_set: TestSet, hypotheses: dict[str, str], unit: str, name: str, diagnosis: Diagnosis
+) -> list[ScoredUtterance]:
     """Normalise with the normaliser called `name`, align in `unit`s; utterances in the order of their ids."""
     clean = normaliser(name)
     ids = sorted(test_set.references)
@@ -68,6 +72,7 @@ def score_utterances(test_set: TestSet, hypotheses: dict[str, str], unit: str, n
             reference=reference,
             hypothesis=hypothesis,
             operations=operations,
+            flags=diagnosis.flags(reference, hypothesis, operations, (test_set.references[utt], hypotheses[utt])),
         )
         for utt, (reference, hypothesis), operations in zip(ids, pairs, align_all(pairs), strict=True)
     ]

@@ -1,11 +1,12 @@
 """scores.tsv: one row per test set, unit and normaliser of a decoding.
 
-In/out: `SetScore` rows. Rates are in per cent; `listed_` columns count an utterance as often as the authors' list
-names it. The file is the only door between scoring and the report.
+In/out: `SetScore` rows. Rates are in per cent, to six digits; `listed_` columns count an utterance as often as the
+authors' list names it. The file is the only door between scoring and the report.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ COLUMNS = (
         "rate",
     ),
     *("jiwer_errors", "empty", "emptied_refs", "listed_utts", "listed_ref_units", "listed_errors", "listed_rate"),
+    *("loops", "bursts", "language_errors", "rtf"),
 )
 
 
@@ -56,6 +58,10 @@ class SetScore:
     listed_ref_units: int
     listed_errors: int
     listed_rate: float  # per cent
+    loops: int  # hypotheses with these flags of zipperasr.score.diagnose
+    bursts: int
+    language_errors: int  # another script or language than asked
+    rtf: float = math.nan  # real-time factor of the decoding
 
 
 def write_scores(path: Path, rows: Sequence[SetScore]) -> None:
@@ -86,4 +92,4 @@ def read_scores(path: Path) -> list[SetScore]:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -37,7 +37,8 @@ def write_model(exp: Path, name: str, rate: float, regime: str, small: float | N
         (place / "audit.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         counts = {"utts": UTTS, "ref_units": UTTS * UNITS, "errors": sum(errors), "substitutions": sum(errors)}
         listed = {"listed_utts": UTTS, "listed_ref_units": UTTS * UNITS, "listed_errors": sum(errors)}
-        zeros = dict.fromkeys(("deletions", "insertions", "jiwer_errors", "empty", "emptied_refs"), 0)
+        unseen = ("deletions", "insertions", "jiwer_errors", "empty", "emptied_refs", "loops", "bursts")
+        zeros = dict.fromkeys((*unseen, "language_errors"), 0)
         rates = dict.fromkeys(("rate", "listed_rate"), 100 * sum(errors) / (UTTS * UNITS))
         what = {"set": test_set, "phase": phase, "corpus": corpus, "language": code, "unit": "wer"}
         normaliser = "whisper_en" if code == "en" else "whisper"  # as the language table says

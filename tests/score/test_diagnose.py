@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.score.example import SENTENCES
+from zipperasr.score.align import align
+from zipperasr.score.diagnose import Diagnosis, longest_loop, scripts_of, surest_language
+
+CODES = sorted(SENTENCES)
+
+
+def flags(code: str, reference: str, hypothesis: str) -> list[str]:
+    ref, hyp = reference.split(), hypothesis.split()
+    return Diagnosis(code, CODES).flags(ref, hyp, align(ref, hyp), (reference, hypothesis))
+
+
+@pytest.mark.parametrize(
+    ("units", "times"),
+    [("", 0), ("a", 1), ("a b c", 1), ("x a a y", 2), ("a b a b a b", 3), ("x a b c a b c y", 2), ("a a b a a b", 2)],
+)
+def test_longest_loop_counts_repetitions_in_a_row(units, times):
+    assert longest_loop(units.split()) == times
+
+
+def test_a_loop_is_four_times_in_a_row_and_more_than_in_the_reference():
+    assert flags("en", "the cat sat on", "the cat sat sat sat") == []
+    assert flags("en", "the cat sat", "the cat sat the cat sat the cat sat the cat sat") == ["loop", "burst"]
+    assert flags("en", "no no no no more", "no no no no more") == []
+    assert flags("en", "no no no no more", "no no no no no more") == ["loop"]
+
+
+def test_a_burst_is_five_insertions_in_a_row():
+    assert flags("en", "the cat", "the very big old ugly cat") == []
+    assert flags("en", "the cat", "the very very big old ugly cat") == ["burst"]
+
+
+def test_empty_only_where_something_was_said():
+    assert flags("de", "guten Tag", "") == ["empty"]
+    assert flags("de", "", "") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "reference", "hypothesis"),
+    [
+        ("ru", "добрый день", "dobryy den"),
+        ("de", "Die Straße ist lang", "добрый день"),
+        ("th", "สวัสดีครับ", "你好世界"),
+        ("ja", "今日は三月三日です", "오늘은 월요일"),
+        ("ko", "오늘은 월요일", "今日は三月三日です"),
+        ("ar", "ثلاثة أيام", "three days"),
+    ],
+)
+def test_another_script_than_asked(code, reference, hypothesis):
+    assert "script" in flags(code, reference, hypothesis)
+    assert "script" not in flags(code, reference, reference)
+
+
+def test_a_reference_in_another_script_excuses_the_hypothesis():
+    assert flags("ja", "OK Google", "OK Googol") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "reference", "hypothesis"),
+    [
+        ("de", "Die Straße ist lang und breit", "the street is long and wide"),
+        ("es", "¿Dónde está el niño?", "où est le petit garçon maintenant"),
+        ("pt", "A ação de hoje", "la acción de hoy por la mañana"),
+        ("ja", "今日は三月三日です", "你好世界今天天气很好"),
+    ],
+)
+def test_another_language_in_the_same_script(code, reference, hypothesis):
+    assert flags(code, reference, hypothesis) == ["language"]
+
+
+def test_right_output_and_small_errors_are_never_another_language():
+    for code, pairs in SENTENCES.items():
+        for reference, hypothesis in pairs:
+            assert not {"script", "language"} & set(flags(code, reference, hypothesis)), (code, hypothesis)
+
+
+def test_a_word_too_short_to_tell_is_no_language_error():
+    assert flags("es", "Sí", "si") == []
+    assert surest_language("si", ("es", "it")) is None
+
+
+def test_scripts_come_from_cldr_and_an_unknown_language_has_no_verdict():
+    assert scripts_of("ja") == {"Hani", "Hira", "Kana"}
+    assert scripts_of("sw") == {"Latn"}
+    assert scripts_of("xx-unknown") == frozenset()
+    assert flags("xx-unknown", "abc", "привет") == []
