@@ -6,9 +6,11 @@ unit, normaliser, prompt) is looked up here, so that a new language is one new l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from zipperasr.atomic import atomic_path
 from zipperasr.cli import nearest
 from zipperasr.corpora.utterance import numbered_lines
 
@@ -61,6 +63,16 @@ class LanguageTable:
         if not languages:
             raise ValueError(f"{path}: no language in the table; wanted a header line and one line per language")
         return cls(list(languages.values()), path)
+
+    def chosen(self, codes: Sequence[str]) -> LanguageTable:
+        """These languages, in this order."""
+        return LanguageTable([self[code] for code in codes], self.path)
+
+    def save(self, path: str | Path) -> None:
+        """Write the table in the form that `load` reads."""
+        rows = [[field.name for field in fields(Language)], *(astuple(language) for language in self)]
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
 
     @property
     def codes(self) -> list[str]:

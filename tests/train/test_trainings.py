@@ -14,7 +14,7 @@ from zipperasr.data.batches import collate
 from zipperasr.data.loader import TrainingPlan
 from zipperasr.data.manifest import open_kind
 from zipperasr.lora import VARIANTS
-from zipperasr.model.experiment import load_model
+from zipperasr.model.pretrained import load_pretrained
 
 
 def weights(directory):
@@ -144,7 +144,7 @@ def test_bfloat16_learns_too(one_process):
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["align", "sft", "full"])
 def test_the_written_model_loads_and_computes(one_process, name):
-    model = load_model(one_process / name).eval()
+    model = load_pretrained(one_process / name).model
     loss, _, _ = model(collate([[tiny.example("a", "de", 9000, "ein")]]), 40)
     assert loss.isfinite()
 

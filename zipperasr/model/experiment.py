@@ -6,7 +6,7 @@ backbones, then the alignment's weights, then the SFT's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from zipperasr.model.config import ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+LANGUAGES = "languages.tsv"  # the lines of the language table that the model was trained with
 INITIAL_PARTS = {  # the endings of their tensors' names
     "b": (".b_shared", ".b_specific"),
     "a": (".a",),  # not in the paper: it speaks of B, which was trained under one A and starts here under another
@@ -103,7 +104,7 @@ def _start_from(model: SpeechLLM, experiment: Experiment) -> None:
 
 def load_model(directory: Path, dtype: torch.dtype = torch.float32) -> SpeechLLM:
     """The trained model of a directory, strictly: every tensor must fit, none may be missing."""
-    experiment = Experiment.load(directory)
+    experiment = located(Experiment.load(directory), Path(directory))
     if experiment.phase == "align":
         model = build_model(experiment.model, dtype)
     else:
@@ -117,6 +118,22 @@ def load_model(directory: Path, dtype: torch.dtype = torch.float32) -> SpeechLLM
     for parameter in model.parameters():  # new modules start in float32; buffers stay so, as in DeepSpeed
         parameter.data = parameter.data.to(dtype)
     return model
+
+
+def located(experiment: Experiment, directory: Path) -> Experiment:
+    """The experiment of `directory` with paths that hold where we are; what is no path (a hub id) stays.
+
+    config.yaml has them relative to the recipe, which is here or above the training directory.
+    """
+
+    def found(path: str | None) -> str | None:
+        if path is None or Path(path).is_absolute():
+            return path
+        places = (Path(), *directory.resolve().parents)
+        return next((str(place / path) for place in places if (place / path).exists()), path)
+
+    model = replace(experiment.model, whisper=found(experiment.model.whisper), llm=found(experiment.model.llm))
+    return replace(experiment, model=model, init=found(experiment.init), initial_b=found(experiment.initial_b))
 
 
 def _lid_width(directory: Path) -> int:

@@ -29,7 +29,7 @@ from zipperasr.lora import VARIANTS, variant_class
 from zipperasr.model.build import PHASES, load_tokenizer
 from zipperasr.model.checkpoint import save_trained, trained_state
 from zipperasr.model.config import REGIMES, ModelConfig
-from zipperasr.model.experiment import INITIAL_PARTS, WEIGHTS, Experiment, build_for_training
+from zipperasr.model.experiment import INITIAL_PARTS, LANGUAGES, WEIGHTS, Experiment, build_for_training
 from zipperasr.train.best import BEST
 from zipperasr.train.checkpoints import Checkpoints
 from zipperasr.train.config import TrainConfig
@@ -119,7 +119,7 @@ def _run(options: argparse.Namespace) -> None:
             log(f"{options.out}: {stop}")
         raise SystemExit(TRY_AGAIN) from None
     if rank == 0:
-        _finish(model, state, experiment, options.out, inputs)
+        _finish(model, state, experiment, table, options.out, inputs)
     distributed.barrier()
 
 
@@ -204,8 +204,11 @@ def _resume(checkpoints: Checkpoints, out: Path, inputs: dict[str, str], rank: i
     return 0, {}
 
 
-def _finish(model, state: dict, experiment: Experiment, out: Path, inputs: dict[str, str]) -> None:
+def _finish(
+    model, state: dict, experiment: Experiment, table: LanguageTable, out: Path, inputs: dict[str, str]
+) -> None:
     experiment.save(out)
+    table.save(out / LANGUAGES)
     write_versions(out / "versions.json")
     if model.adapters is not None and model.adapters.router is not None:
         with atomic_path(out / "router_final.json") as temporary:

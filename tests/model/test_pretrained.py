@@ -1,0 +1,60 @@
+"""A training directory opens from wherever the user is, with all that using it takes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.model import tiny
+from tests.model.test_experiment import align_experiment, finish
+from zipperasr.data.batches import collate
+from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.pretrained import load_pretrained
+
+
+@pytest.fixture
+def recipe_dir(config, tmp_path, monkeypatch):
+    """A recipe whose trainings name their models by relative paths, as stages 5 and 6 do. Returns it and the model."""
+    here = tmp_path / "recipe"
+    (here / "exp").mkdir(parents=True)
+    for name in ("whisper", "llm"):
+        os.symlink(getattr(config, name), here / "exp" / name)
+    config = replace(config, whisper="exp/whisper", llm="exp/llm")
+    monkeypatch.chdir(here)
+    finish(
+        align_experiment(config), build_for_training(align_experiment(config), torch.float32, seed=1), here / "exp/a"
+    )
+    sft = Experiment("sft", "full", "zipper_soft", "exp/a", tiny.CODES, 1, config, lid=tiny.lid_embeddings())
+    model = build_for_training(sft, torch.float32, seed=1).eval()
+    tiny.shake_adapters(model)
+    finish(sft, model, here / "exp/b")
+    tiny.table().save(here / "exp/b/languages.tsv")
+    return here, model
+
+
+def test_it_opens_from_another_directory(recipe_dir, monkeypatch, tmp_path):
+    here, model = recipe_dir
+    monkeypatch.chdir(tmp_path)
+    opened = load_pretrained(here / "exp/b")
+    assert not opened.model.training
+    assert opened.languages.codes == list(tiny.CODES)
+    batch = collate(tiny.two_packs())
+    assert torch.equal(opened.model.packed_logits(batch, 50), model.packed_logits(batch, 50))
+    assert opened.tokenizer("x")["input_ids"]
+
+
+def test_without_its_languages_it_says_what_to_do(recipe_dir):
+    here, _ = recipe_dir
+    (here / "exp/b/languages.tsv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"languages.tsv: missing; copy the recipe's conf/languages.tsv there"):
+        load_pretrained(here / "exp/b")
+
+
+def test_a_hub_id_is_not_looked_for_on_the_disk(config, tmp_path):
+    from zipperasr.model.experiment import located
+
+    experiment = align_experiment(replace(config, llm="Qwen/Qwen3-1.7B"))
+    assert located(experiment, tmp_path).model.llm == "Qwen/Qwen3-1.7B"

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from zipperasr.languages import LanguageTable
+
+
+@pytest.fixture
+def table(recipe) -> LanguageTable:
+    return LanguageTable.load(recipe / "conf" / "languages.tsv")
+
+
+def test_a_saved_choice_comes_back_in_its_order(table, tmp_path):
+    chosen = table.chosen(["th", "de"])
+    chosen.save(tmp_path / "languages.tsv")
+    read = LanguageTable.load(tmp_path / "languages.tsv")
+    assert read.codes == ["th", "de"]
+    assert list(read) == [table["th"], table["de"]]
+
+
+def test_an_unknown_language_says_where_its_line_would_go(table):
+    with pytest.raises(
+        ValueError, match=r"unknown language 'dee'; did you mean 'de'.*write its line in .*languages.tsv"
+    ):
+        table["dee"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sw\tsw\tSwahili\twer\twhisper", r":15: got 5 cells .*, wanted 6, none empty"),
+        ("sw\tsw\tSwahili\twpm\twhisper\tNukuu", r":15: sw: unknown unit 'wpm'; wer or cer"),
+        ("de\tde\tDeutsch\twer\twhisper\tBitte", r":15: language 'de' stands in the table twice; remove one"),
+    ],
+)
+def test_a_bad_line_is_named(recipe, tmp_path, line, message):
+    path = tmp_path / "languages.tsv"
+    path.write_text((recipe / "conf" / "languages.tsv").read_text("utf-8") + line + "\n", "utf-8")
+    with pytest.raises(ValueError, match=message):
+        LanguageTable.load(path)
+
+
+def test_a_table_without_languages_is_refused(tmp_path):
+    path = tmp_path / "languages.tsv"
+    path.write_text("code\twhisper_token\tname\tunit\tnormaliser\tprompt\n", "utf-8")
+    with pytest.raises(ValueError, match="no language in the table"):
+        LanguageTable.load(path)
+    path.write_text("code\ttoken\n", "utf-8")
+    with pytest.raises(ValueError, match=r":1: got columns \['code', 'token'\], wanted"):
+        LanguageTable.load(path)
