@@ -1,0 +1,117 @@
+"""Utterances to texts: encode ahead, with the adapters folded, and search.
+
+In: batches of examples without transcripts. Out: one `Decoded` each, as they are ready. Greedy search is ours; beam
+search is transformers' generate, batch by batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from zipperasr.data.batches import Example, collate_speech
+from zipperasr.decode.ahead import ahead
+from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.folded_llm import FoldedLLM
+from zipperasr.decode.greedy import Encoded, GreedySearch
+from zipperasr.decode.search import max_new_tokens, stop_ids, transcribe_batch
+from zipperasr.model.speech_llm import SpeechLLM
+
+BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What was recognised of one utterance."""
+
+    example: Example
+    text: str
+    ended: bool  # False: cut off where its audio allows no more tokens
+
+
+class Decoder:
+    """One model, ready to decode any number of streams, one at a time.
+
+    Args:
+        chunk_frames: mel frames per chunk of the encoder; None: full context.
+    """
+
+    def __init__(
+        self, model: SpeechLLM, tokenizer: PreTrainedTokenizerBase, config: DecodeConfig, chunk_frames: int | None
+    ):
+        self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
+        self._llm = FoldedLLM(model.causal_lm) if config.beam == 1 else None
+
+    def run(
+        self, batches: Iterable[Sequence[Example]], encoded: Callable[[Sequence[Example]], None] = lambda _: None
+    ) -> Iterator[Decoded]:
+        """Decode every example of every batch; greedy search yields them as they end, not in order.
+
+        encoded: called with each batch once the encoder has seen it.
+        """
+        if self._llm is None:
+            yield from self._beam(batches, encoded)
+            return
+        stops = stop_ids(self.model, self.tokenizer)
+        search = GreedySearch(self._llm, stops, self.config.batch_size, self.config.batch_positions)
+        stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded)
+        if self.model.causal_lm.device.type == "cuda":
+            stream = ahead(_on_own_stream(stream), self.config.batch_size)
+        for found in search.run(stream):
+            text = self.tokenizer.decode(found.tokens, skip_special_tokens=True).strip()
+            yield Decoded(found.key, text, found.ended)
+
+    def _beam(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Decoded]:
+        for examples in batches:
+            texts = transcribe_batch(self.model, self.tokenizer, examples, self.chunk_frames, self.config)
+            encoded(examples)
+            for example, text in zip(examples, texts, strict=True):
+                yield Decoded(example, text, ended=True)
+
+    def _encode(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Encoded]:
+        """Batches in one language after another have the adapters folded for it; others are encoded as they are."""
+        for language, same in groupby(batches, key=_only_language):
+            with self._folded(language):
+                for examples in same:
+                    rows = self._encode_batch(examples)
+                    encoded(examples)
+                    yield from rows
+
+    def _folded(self, language: str | None):
+        if language is None or self.model.adapters is None:
+            return nullcontext()
+        return self.model.adapters.fold(language)
+
+    def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded]:
+        model, device = self.model, self.model.causal_lm.device
+        with torch.inference_mode():
+            speech, counts = model.embed_speech(collate_speech(examples).to(device), self.chunk_frames)
+            prompts = [self._llm.embed(torch.tensor(example.prompt, device=device)) for example in examples]
+            rows = [
+                torch.cat([prompt, part.to(prompt.dtype)])
+                for prompt, part in zip(prompts, speech.split(counts), strict=True)
+            ]
+        bounds = [max_new_tokens(example.num_samples, self.config) for example in examples]
+        return [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
+
+
+def _only_language(examples: Sequence[Example]) -> str | None:
+    languages = {example.language for example in examples}
+    return languages.pop() if len(languages) == 1 else None
+
+
+def _on_own_stream(items: Iterator[Encoded]) -> Iterator[Encoded]:
+    """Run the iterator's kernels beside those of the reader; each item is complete when it is handed over."""
+    stream = torch.cuda.Stream()
+    while True:
+        with torch.cuda.stream(stream):
+            item = next(items, None)
+            stream.synchronize()
+        if item is None:
+            return
+        yield item
