@@ -31,6 +31,7 @@ class Decoded:
 
     example: Example
     text: str
+    tokens: tuple[int, ...]  # of greedy search
     ended: bool  # False: cut off where its audio allows no more tokens
 
 
@@ -45,6 +46,7 @@ class Decoder:
         self, model: SpeechLLM, tokenizer: PreTrainedTokenizerBase, config: DecodeConfig, chunk_frames: int | None
     ):
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
+        self.stops: Sequence[int] = stop_ids(model, tokenizer)  # none: every utterance gets its most tokens
         self._llm = FoldedLLM(model.causal_lm) if config.beam == 1 else None
 
     def run(
@@ -57,21 +59,20 @@ class Decoder:
         if self._llm is None:
             yield from self._beam(batches, encoded)
             return
-        stops = stop_ids(self.model, self.tokenizer)
-        search = GreedySearch(self._llm, stops, self.config.batch_size, self.config.batch_positions)
+        search = GreedySearch(self._llm, self.stops, self.config.batch_size, self.config.batch_positions)
         stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded)
         if self.model.causal_lm.device.type == "cuda":
             stream = ahead(_on_own_stream(stream), self.config.batch_size)
         for found in search.run(stream):
             text = self.tokenizer.decode(found.tokens, skip_special_tokens=True).strip()
-            yield Decoded(found.key, text, found.ended)
+            yield Decoded(found.key, text, tuple(found.tokens), found.ended)
 
     def _beam(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Decoded]:
         for examples in batches:
             texts = transcribe_batch(self.model, self.tokenizer, examples, self.chunk_frames, self.config)
             encoded(examples)
             for example, text in zip(examples, texts, strict=True):
-                yield Decoded(example, text, ended=True)
+                yield Decoded(example, text, (), ended=True)
 
     def _encode(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Encoded]:
         """Batches in one language after another have the adapters folded for it; others are encoded as they are."""

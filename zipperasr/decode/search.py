@@ -44,7 +44,7 @@ def transcribe_batch(
     """Texts of `examples`, in order. Only each language's rows must stand together: sort by language for speed."""
     device = model.causal_lm.device
     speech, counts = model.embed_speech(collate_speech(examples).to(device), chunk_frames)
-    inputs, mask = _left_padded(model, examples, speech.split(counts))
+    inputs, mask = left_padded(model, examples, speech.split(counts))
     bounds = [max_new_tokens(example.num_samples, config) for example in examples]
     output = model.llm.generate(
         inputs_embeds=inputs,
@@ -67,7 +67,8 @@ def stop_ids(model: SpeechLLM, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return sorted({end_id(tokenizer), *(stop for stop in stops if stop is not None)})
 
 
-def _left_padded(model: SpeechLLM, examples: Sequence[Example], speech: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def left_padded(model: SpeechLLM, examples: Sequence[Example], speech: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Prompt and speech of each example as generate wants them: (examples, positions, width), and which positions."""
     embed = model.causal_lm.get_input_embeddings()
     rows = [
         torch.cat([embed(torch.tensor(example.prompt, device=part.device)), part.to(embed.weight.dtype)])
