@@ -25,12 +25,13 @@ from zipperasr.score.diagnose import Diagnosis
 from zipperasr.score.jiwer_check import explain, jiwer_errors
 from zipperasr.score.normalise import has_marks, normaliser
 from zipperasr.score.sclite import result_text
-from zipperasr.score.scored import ScoredUtterance, count, score_utterances
+from zipperasr.score.scored import ScoredUtterance, count, score_utterances, utterance_counts
 from zipperasr.score.scores_table import SetScore, write_scores
 from zipperasr.score.transcripts import TestSet, load_hypotheses, load_test_set
 from zipperasr.score.trn import write_trn
+from zipperasr.stats.bootstrap import resample
 
-SCORING = 2  # raise it when the same transcripts would give other files
+SCORING = 3  # raise it when the same transcripts would give other files
 ALWAYS_WITH_MARKS = ("th", "ar")  # shown both ways even where a transcript has no mark
 
 
@@ -120,6 +121,8 @@ def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, 
 
 def _row(test_set: TestSet, utterances: Sequence[ScoredUtterance], unit: str, norm: str, jiwer_total: int) -> SetScore:
     unique, listed = count(utterances), count(utterances, as_listed=True)
+    resampled = resample(test_set.name, *utterance_counts(utterances))
+    low, high = resampled.interval()
     return SetScore(
         set=test_set.name,
         phase=test_set.phase,
@@ -141,6 +144,10 @@ def _row(test_set: TestSet, utterances: Sequence[ScoredUtterance], unit: str, no
         listed_ref_units=listed.ref_units,
         listed_errors=listed.errors,
         listed_rate=listed.rate,
+        low=low,
+        high=high,
+        resampled_by=resampled.by,
+        speakers=len({utterance.speaker for utterance in utterances}),
         **_diagnosed(utterances),
     )
 
@@ -178,16 +185,22 @@ def _write_audit(path: Path, utterances: Sequence[ScoredUtterance]) -> None:
 def summary(rows: Sequence[SetScore]) -> str:
     """The table for the terminal."""
     lines = [
-        f"{'test set':<34} {'unit':<4} {'normaliser':<13} {'utts':>6} {'units':>7} {'rate %':>7} {'listed %':>8} "
+        f"{'test set':<34} {'unit':<4} {'normaliser':<13} {'utts':>6} {'units':>7} {'rate %':>7} "
+        f"{'95 % interval over':>32} {'listed %':>8} "
         f"{'empty':>5} {'loops':>5} {'bursts':>6} {'other lang.':>11} {'RTF':>7}"
     ]
     for row in rows:
         lines.append(
             f"{row.set:<34} {row.unit:<4} {row.normaliser:<13} {row.utts:>6} {row.ref_units:>7} {row.rate:>7.2f} "
-            f"{row.listed_rate:>8.2f} {row.empty:>5} {row.loops:>5} {row.bursts:>6} {row.language_errors:>11} "
-            f"{row.rtf:>7.4f}"
+            f"{_interval(row):>32} {row.listed_rate:>8.2f} {row.empty:>5} {row.loops:>5} {row.bursts:>6} "
+            f"{row.language_errors:>11} {row.rtf:>7.4f}"
         )
     return "\n".join(lines)
+
+
+def _interval(row: SetScore) -> str:
+    over = f"{row.speakers} speakers" if row.resampled_by == "speaker" else f"{row.utts} utts"
+    return f"{row.low:.2f} to {row.high:.2f}, {over}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

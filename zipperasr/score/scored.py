@@ -7,8 +7,10 @@ memory with their transcripts, as the reports need them in two orders.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from zipperasr.score.align import align_all
 from zipperasr.score.diagnose import Diagnosis
@@ -88,3 +90,9 @@ def count(utterances: Iterable[ScoredUtterance], as_listed: bool = False) -> Cou
         for operation, number in Counter(utterance.operations).items():
             total[operation] += times * number
     return Counts(num_utterances, total["C"] + total["S"] + total["D"], total["S"], total["D"], total["I"])
+
+
+def utterance_counts(utterances: Sequence[ScoredUtterance]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(errors, reference units, speakers) of each utterance: (utts,) each."""
+    errors = np.array([utterance.num_errors for utterance in utterances])
+    return errors, np.array([len(u.reference) for u in utterances]), np.array([u.speaker for u in utterances])
