@@ -15,8 +15,10 @@ from zipperasr.decode.config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.folded_llm import FoldedLLM
 from zipperasr.decode.greedy import Encoded, GreedySearch
+from zipperasr.decode.loops import LOOP_TIMES, longest_loop
 from zipperasr.decode.search import max_new_tokens, transcribe_batch
 from zipperasr.lora import VARIANTS
+from zipperasr.lora.fold import folded
 
 CHUNK_FRAMES = 40  # 0.4 s
 GREEDY = DecodeConfig(tokens_per_s=20.0, tokens_floor=8)
@@ -74,7 +76,30 @@ def test_forced_lengths_are_kept_to_the_token(model, utterances):
 def test_a_text_that_is_cut_off_says_so(model, utterances):
     config = DecodeConfig(tokens_per_s=0.1, tokens_floor=1)
     for decoded in Decoder(model, tiny.llm_tokenizer(), config, CHUNK_FRAMES).run([utterances]):
-        assert decoded.ended or len(decoded.text) <= max_new_tokens(decoded.example.num_samples, config)
+        bound = max_new_tokens(decoded.example.num_samples, config)
+        assert len(decoded.tokens) <= bound
+        cut_off = f"cut off at {bound} tokens, the most that its audio may have"
+        assert decoded.note == (cut_off if len(decoded.tokens) == bound else "")
+
+
+def test_what_runs_in_circles_is_decoded_again_or_cut_and_says_so(model, utterances):
+    """Random weights run in circles more often than not."""
+    long = dataclasses.replace(GREEDY, tokens_per_s=7.0, tokens_floor=4)
+    free, batches = {}, [utterances[:7], utterances[7:]]
+    for decoded in Decoder(model, tiny.llm_tokenizer(), long, CHUNK_FRAMES).run(batches):
+        free[decoded.example.utt_id] = decoded
+    mended = list(
+        Decoder(model, tiny.llm_tokenizer(), dataclasses.replace(long, retry_loops=True), CHUNK_FRAMES).run(batches)
+    )
+    looped = [one for one in mended if "loop" in one.note]
+    assert looped and len(looped) < len(mended)
+    for one in mended:
+        before = free[one.example.utt_id]
+        if one in looped:
+            assert longest_loop(before.tokens).times >= LOOP_TIMES
+            assert longest_loop(one.tokens).times < LOOP_TIMES
+        else:
+            assert one == before
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
@@ -86,9 +111,9 @@ def test_folding_computes_the_same_and_gives_every_bit_back(backbones, variant):
     x = torch.randn(7, layer.base.in_features)
     model.adapters.set_batch(["es"], [7])
     wanted = layer(x)
-    with model.adapters.fold("es") as folded:
-        assert folded is layer.mergeable
-        if folded:
+    with folded(model.adapters, "es") as is_folded:
+        assert is_folded is layer.mergeable
+        if is_folded:
             assert not torch.equal(layer.base.weight, before_weight(before, model, layer))
             torch.testing.assert_close(layer(x), wanted, atol=1e-5, rtol=1e-5)
     assert torch.equal(layer(x), wanted)
@@ -102,7 +127,7 @@ def before_weight(before, model, layer):
 
 def test_folding_an_unknown_language_touches_nothing(backbones):
     model = tiny.sft_model(tiny.model_config(backbones))
-    with pytest.raises(ValueError, match="language 'xx' has no adapter"), model.adapters.fold("xx"):
+    with pytest.raises(ValueError, match="language 'xx' has no adapter"), folded(model.adapters, "xx"):
         pass
     assert not any(layer.folded for layer in model.adapters.layers.values())
 

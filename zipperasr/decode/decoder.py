@@ -6,7 +6,7 @@ search is transformers' generate, batch by batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,10 +19,13 @@ from zipperasr.decode.ahead import ahead
 from zipperasr.decode.config import DecodeConfig
 from zipperasr.decode.folded_llm import FoldedLLM
 from zipperasr.decode.greedy import Encoded, GreedySearch
+from zipperasr.decode.loops import COMPRESSION, LOOP_TIMES, compression_ratio, cut_loop, longest_loop
 from zipperasr.decode.search import max_new_tokens, stop_ids, transcribe_batch
+from zipperasr.lora.fold import folded
 from zipperasr.model.speech_llm import SpeechLLM
 
 BATCHES_AHEAD = 2
+SHORTEST_REPEAT = 4  # tokens: shorter n-grams may come twice even in what is decoded again
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Decoded:
     example: Example
     text: str
     tokens: tuple[int, ...]  # of greedy search
-    ended: bool  # False: cut off where its audio allows no more tokens
+    note: str = ""  # what to know of it: cut off, or a loop
 
 
 class Decoder:
@@ -47,6 +50,7 @@ class Decoder:
     ):
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # none: every utterance gets its most tokens
+        self.mixtures: dict[str, Mapping[str, float]] = {}  # what an example's language stands for, where it is none
         self._llm = FoldedLLM(model.causal_lm) if config.beam == 1 else None
 
     def run(
@@ -59,20 +63,47 @@ class Decoder:
         if self._llm is None:
             yield from self._beam(batches, encoded)
             return
-        search = GreedySearch(self._llm, self.stops, self.config.batch_size, self.config.batch_positions)
+        bounds = (self.config.batch_size, self.config.batch_positions)
+        search = GreedySearch(self._llm, self.stops, *bounds, self._again)
         stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded)
         if self.model.causal_lm.device.type == "cuda":
             stream = ahead(_on_own_stream(stream), self.config.batch_size)
         for found in search.run(stream):
-            text = self.tokenizer.decode(found.tokens, skip_special_tokens=True).strip()
-            yield Decoded(found.key, text, tuple(found.tokens), found.ended)
+            tokens, note = self._without_loop(found)
+            yield Decoded(found.key, self._text(tokens), tuple(tokens), note)
+
+    def _again(self, found: Encoded) -> bool:
+        """Once: what ran in circles to its bound, now without repeating what it repeated."""
+        if not self.config.retry_loops or found.no_repeat or not self._runs_in_circles(found):
+            return False
+        found.no_repeat = max(SHORTEST_REPEAT, longest_loop(found.tokens).size + 1)
+        found.tokens, found.ended = [], False
+        return True
+
+    def _runs_in_circles(self, found: Encoded) -> bool:
+        """A loop that did not end by itself: someone may well say `no` four times, and then nothing more."""
+        if found.ended:
+            return compression_ratio(self._text(found.tokens)) > COMPRESSION
+        return longest_loop(found.tokens).times >= LOOP_TIMES
+
+    def _without_loop(self, found: Encoded) -> tuple[Sequence[int], str]:
+        if self.config.retry_loops and self._runs_in_circles(found):
+            return cut_loop(found.tokens, longest_loop(found.tokens)), "a loop, cut after its first round"
+        if found.no_repeat:
+            return found.tokens, "a loop, decoded again without repetition"
+        if not found.ended:
+            return found.tokens, f"cut off at {found.max_tokens} tokens, the most that its audio may have"
+        return found.tokens, ""
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
     def _beam(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Decoded]:
         for examples in batches:
             texts = transcribe_batch(self.model, self.tokenizer, examples, self.chunk_frames, self.config)
             encoded(examples)
             for example, text in zip(examples, texts, strict=True):
-                yield Decoded(example, text, (), ended=True)
+                yield Decoded(example, text, ())
 
     def _encode(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Encoded]:
         """Batches in one language after another have the adapters folded for it; others are encoded as they are."""
@@ -86,7 +117,7 @@ class Decoder:
     def _folded(self, language: str | None):
         if language is None or self.model.adapters is None:
             return nullcontext()
-        return self.model.adapters.fold(language)
+        return folded(self.model.adapters, self.mixtures.pop(language, language))
 
     def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded]:
         model, device = self.model, self.model.causal_lm.device

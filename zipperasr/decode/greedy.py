@@ -6,11 +6,13 @@ longest of a batch; where nothing is left to come, the batch shrinks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from transformers import NoRepeatNGramLogitsProcessor
 
 from zipperasr.decode.folded_llm import FoldedLLM
 
@@ -26,6 +28,7 @@ class Encoded:
     max_tokens: int  # as many as its audio allows
     tokens: list[int] = field(default_factory=list)  # found so far
     ended: bool = False  # by itself, not by max_tokens
+    no_repeat: int = 0  # no n-gram of this size may stand twice; 0: all may
 
     @property
     def room(self) -> int:
@@ -38,17 +41,25 @@ class GreedySearch:
     Args:
         llm: the weights. stops: ids that end an utterance; none of them: every utterance gets max_tokens.
         rows: utterances at a time, at most. positions: rows times the longest of them, at most, or one utterance.
+        again: told of each utterance that is done; returns whether it is to be decoded anew, as it has left it.
     """
 
-    def __init__(self, llm: FoldedLLM, stops: Iterable[int], rows: int, positions: int):
-        self._llm, self._stops = llm, frozenset(stops)
+    def __init__(
+        self,
+        llm: FoldedLLM,
+        stops: Iterable[int],
+        rows: int,
+        positions: int,
+        again: Callable[[Encoded], bool] = lambda _: False,
+    ):
+        self._llm, self._stops, self._again = llm, frozenset(stops), again
         self._max_rows, self._max_positions = rows, positions
 
     @torch.inference_mode()
     def run(self, utterances: Iterable[Encoded]) -> Iterator[Encoded]:
         """Yields every utterance with its tokens, in the order in which they end."""
-        waiting = iter(utterances)
-        ahead: Encoded | None = next(waiting, None)
+        arriving, anew = iter(utterances), deque()
+        ahead: Encoded | None = next(arriving, None)
         active: list[Encoded] = []
         hidden = None
         while active or ahead is not None:
@@ -56,14 +67,20 @@ class GreedySearch:
             if len(active) <= (1 - REFILL) * self._allowed(active):
                 while ahead is not None and len(active) + len(new) < self._allowed([*active, *new, ahead]):
                     new.append(ahead)
-                    ahead = next(waiting, None)
+                    ahead = anew.popleft() if anew else next(arriving, None)
             if new:
                 started = self._start(new, [*active, *new])
                 hidden = started if hidden is None else torch.cat([hidden, started])
                 active += new
             tokens = self._choose(active, hidden)
             done = [row for row, utterance in enumerate(active) if self._is_done(utterance)]
-            yield from (active[row] for row in done)
+            for row in done:
+                if self._again(active[row]):
+                    anew.append(active[row])
+                else:
+                    yield active[row]
+            if ahead is None and anew:
+                ahead = anew.popleft()
             if done:
                 rows = _filled_up(len(active), set(done))
                 active = [active[row] for row in rows]
@@ -82,7 +99,12 @@ class GreedySearch:
         return self._llm.add(torch.cat([utterance.embeddings for utterance in new]), lengths, room)
 
     def _choose(self, active: list[Encoded], hidden: Tensor) -> Tensor:
-        tokens = self._llm.logits(hidden).argmax(-1)
+        logits = self._llm.logits(hidden)
+        for row, utterance in enumerate(active):
+            if utterance.no_repeat:
+                found = torch.tensor([utterance.tokens], dtype=torch.long, device=logits.device)
+                logits[row] = NoRepeatNGramLogitsProcessor(utterance.no_repeat)(found, logits[row : row + 1])[0]
+        tokens = logits.argmax(-1)
         for utterance, token in zip(active, tokens.tolist(), strict=True):
             utterance.tokens.append(token)
         return tokens

@@ -48,7 +48,7 @@ class LoraLinear(nn.Module):
     """
 
     mergeable = True  # False where the update depends on x, so that no W0 + delta exists
-    folded = False  # True while the base weight holds the update of one language: see LanguageAdapters.fold
+    folded = False  # True while the base weight holds the update of one language: see fold.py
     routed = False  # True where B(l) needs the router's p
     options: ClassVar[tuple[str, ...]] = ()  # class attributes that `inject` may set
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import groupby
 
 import torch
@@ -61,29 +60,6 @@ class LanguageAdapters(nn.Module):
         self._rows.banks = torch.tensor([self.bank(code) for code, _ in spans], device=device)
         self._rows.rows = tuple(count for _, count in spans)
         self._rows.specific_share = self.router() if self.router is not None else None
-
-    @contextmanager
-    def fold(self, code: str) -> Iterator[bool]:
-        """While it is entered, one language alone: its update is added to each frozen weight, and costs nothing more.
-
-        Yields whether it is so; a variant that cannot be merged goes on as it is. The weights come back bit for bit.
-        """
-        layers = [layer for _, layer in self._layers]
-        if not layers[0].mergeable:
-            yield False
-            return
-        self.set_batch([code], [1])
-        (bank,) = self._rows.banks.tolist()
-        kept = [layer.base.weight.data for layer in layers]
-        try:
-            for layer, weight in zip(layers, kept, strict=True):
-                layer.base.weight.data = (weight.float() + layer.delta_weight(bank).float()).to(weight.dtype)
-                layer.folded = True
-            yield True
-        finally:
-            for layer, weight in zip(layers, kept, strict=True):
-                layer.base.weight.data = weight
-                layer.folded = False
 
     @torch.no_grad()
     def balance(self) -> None:
