@@ -43,7 +43,7 @@ function tableCell(utterance, column, language) {
   } else {
     properties["data-label"] = column.heading;
   }
-  return element("td", properties, text);
+  return element("td", properties, column.key === "id" ? element("bdi", { dir: "ltr" }, text) : text);
 }
 
 /** view: {rows, page, chosen, sort, language}; handlers: {onSort, onChoose(utterance)}. */
