@@ -85,10 +85,12 @@ def add_to_score(directory: Path, **values: object) -> None:
     path.write_text(json.dumps(record), encoding="utf-8")
 
 
-def add_flags(directory: Path, utt: str, flags: list[str]) -> None:
-    """Give one utterance flags, and all others none."""
+def set_flags(directory: Path, flags: dict[str, list[str]] | None) -> None:
+    """Flags of some utterances, none of the others; None: as a stage 8 that did not look for any."""
     path = directory / "audit.jsonl"
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     for record in records:
-        record["flags"] = flags if record["id"] == utt else []
+        record.pop("flags", None)
+        if flags is not None:
+            record["flags"] = flags.get(record["id"], [])
     write_lines(path, [json.dumps(record, ensure_ascii=False) for record in records])

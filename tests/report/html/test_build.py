@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from tests.report.html.conftest import PageData
-from tests.report.html.example import ENGLISH, EVIL, SYSTEMS, add_flags, add_to_score
+from tests.report.html.example import ENGLISH, EVIL, SYSTEMS, add_to_score, set_flags
 from zipperasr.corpora.utterance import BLOCK_BYTES
 from zipperasr.datadir.entry import write_lines
 from zipperasr.report.html.template import SCRIPTS
@@ -82,7 +82,7 @@ def test_a_rate_that_is_not_a_number_becomes_none(run, build):
 
 
 def test_flags_of_stage_8_are_taken_over(run, build):
-    add_flags((run / AUDIT).parent, "spk1-en00004", ["loop", "burst"])
+    set_flags((run / AUDIT).parent, {"spk1-en00004": ["loop", "burst"]})
     assert build(run) == 0
     page = PageData(run / "report.html")
     blocks = page.index["scores"][0][page.column("test_librispeech_en", "whisper_en")]["blocks"]

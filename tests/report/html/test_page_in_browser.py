@@ -13,8 +13,8 @@ from tests.report.html.example import (
     ENGLISH,
     EVIL,
     SYSTEMS,
-    add_flags,
     add_to_score,
+    set_flags,
     write_page_run,
 )
 from zipperasr.report.html.__main__ import main
@@ -32,10 +32,13 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory, languages) -> Path:
-    """A page with intervals and flags. Read only."""
+    """A page with an interval, and flags for the first system alone. Read only."""
     run = write_page_run(tmp_path_factory.mktemp("browser"), languages.path, MORE)
-    english = run / "exp" / SYSTEMS[0] / "decode_greedy_chunked" / "test_librispeech_en" / "score_wer"
-    add_flags(english, "spk1-en00004", ["loop", "burst"])
+    english, other = (
+        run / "exp" / system / "decode_greedy_chunked" / "test_librispeech_en" / "score_wer" for system in SYSTEMS
+    )
+    set_flags(english, {"spk1-en00004": ["loop", "burst"]})
+    set_flags(other, None)
     add_to_score(english, low=20.5, high=41.25, resampled_by="speaker")
     places = ["--exp", run / "exp", "--raw", run / "dump" / "raw", "--out", run / "report.html"]
     settings = ["--languages", languages.path, "--audio_utts", str(len(ENGLISH))]
