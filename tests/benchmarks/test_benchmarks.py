@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from zipperasr.lora import VARIANTS
 
@@ -77,6 +80,16 @@ def test_audio_is_timed_beside_each_peer(root, tmp_path):
     text = page.read_text(encoding="utf-8")
     for what in ("read flac", "read opus", "read mp3", "read flac.ark", "log-mel, 128 bins"):
         assert f"\n| {what} | " in text
+
+
+def test_the_page_is_timed_in_a_browser(root, tmp_path):
+    pytest.importorskip("selenium", reason="no selenium; pip install -e '.[dev]'")
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("no Chromium with its driver; on Debian: apt install chromium chromium-driver")
+    page = tmp_path / "RESULTS.md"
+    run(root, "page.py", "--utts", "60", "--rounds", "1", "--results", str(page))
+    (row,) = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| 60 |")]
+    assert all(float(cell) > 0 for cell in row.strip("|").split("|")[2:])
 
 
 def test_data_at_scale_is_measured_with_memory(root, tmp_path):
