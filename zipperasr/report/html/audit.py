@@ -1,7 +1,7 @@
 """Stage 8's audit.jsonl, an utterance at a time.
 
-In: audit.jsonl. Out: `Audited` rows whose counts and units agree; units are joined (words by a space, characters by
-nothing), as the page splits them again. Nothing but the line at hand is held.
+In: audit.jsonl. Out: `Audited` rows whose counts and units agree; units are joined by a blank, at which the page splits
+them again. Nothing but the line at hand is held.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from zipperasr.corpora.utterance import check_id, check_text, numbered_lines
 
 REMEDY = "rerun stage 8"
-JOIN = {"wer": " ", "cer": ""}
 _KINDS = {"id": str, "speaker": str, "repeat": int, "raw_reference": str, "raw_hypothesis": str}
 _KINDS |= {"reference": list, "hypothesis": list, "operations": str}
 
@@ -37,15 +36,15 @@ class Audited(NamedTuple):
         return len(self.operations) - self.operations.count("C")
 
 
-def read_audit(path: Path, unit: str) -> Iterator[Audited]:
+def read_audit(path: Path) -> Iterator[Audited]:
     """Rows in the file's order. Raises FileNotFoundError, or ValueError with file and line."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; {REMEDY}")
     for number, line in numbered_lines(path):
-        yield _row(line, unit, f"{path}:{number}")
+        yield _row(line, f"{path}:{number}")
 
 
-def _row(line: str, unit: str, where: str) -> Audited:
+def _row(line: str, where: str) -> Audited:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -57,8 +56,8 @@ def _row(line: str, unit: str, where: str) -> Audited:
     ops = record["operations"]
     if odd := set(ops) - set("CSDI"):
         raise ValueError(f"{where}: {utt}: got operations {''.join(sorted(odd))!r}, wanted C, S, D, I; {REMEDY}")
-    reference = _joined(record["reference"], len(ops) - ops.count("I"), unit, f"{where}: {utt}: reference")
-    hypothesis = _joined(record["hypothesis"], len(ops) - ops.count("D"), unit, f"{where}: {utt}: hypothesis")
+    reference = _joined(record["reference"], len(ops) - ops.count("I"), f"{where}: {utt}: reference")
+    hypothesis = _joined(record["hypothesis"], len(ops) - ops.count("D"), f"{where}: {utt}: hypothesis")
     raw = record["raw_reference"], record["raw_hypothesis"]
     return Audited(utt, record["speaker"], record["repeat"], *raw, reference, hypothesis, ops, record.get("flags"))
 
@@ -74,15 +73,15 @@ def _check_kinds(record: Any, where: str) -> None:
         raise ValueError(f"{where}: 'flags' is {flags!r:.40}, wanted a list of names; {REMEDY}")
 
 
-def _joined(units: list, wanted: int, unit: str, where: str) -> str:
+def _joined(units: list, wanted: int, where: str) -> str:
     """Units as one string that splits into the same units."""
     if len(units) != wanted:
         raise ValueError(f"{where}: got {len(units)} units, wanted {wanted} as the operations say; {REMEDY}")
     try:
-        text = JOIN[unit].join(units)
+        text = " ".join(units)
     except TypeError as error:
         raise ValueError(f"{where}: {error}; {REMEDY}") from error
-    split = len(text) if unit == "cer" else text.count(" ") + 1 if text else 0
-    if split != wanted:
+    split = text.count(" ") + 1 if units else 0
+    if split != wanted or "" in units:
         raise ValueError(f"{where}: {wanted} units join to {split}; empty units, or units with blanks; {REMEDY}")
     return check_text(text, where)

@@ -87,7 +87,7 @@ def _add_utterances(page: _Page, decoding: Decoding, score: SetScore) -> dict[st
     worst: list[tuple[int, str]] = []
     flagged = False
     with new_block() as shared, new_block() as own:
-        for utt in read_audit(score_dir(decoding, score) / "audit.jsonl", score.unit):
+        for utt in read_audit(score_dir(decoding, score) / "audit.jsonl"):
             duration_s = durations.number(utt.id) if durations else None
             shared.add([utt.id, utt.speaker, duration_s, utt.raw_reference, utt.reference, utt.repeat])
             own.add([utt.raw_hypothesis, utt.hypothesis, utt.operations, *([utt.flags] if utt.flags else [])])

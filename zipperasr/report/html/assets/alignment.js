@@ -7,7 +7,7 @@ const OPERATIONS = { C: "correct", S: "substituted", D: "deleted", I: "inserted"
 const visible = (unit) => (/^\p{M}/u.test(unit) ? `◌${unit}` : unit);
 
 function alignment(utterance, outcome, column) {
-  const columns = steps(utterance.reference, outcome, column.unit).map(([operation, ref, hyp]) => {
+  const columns = steps(utterance, outcome).map(([operation, ref, hyp]) => {
     const [above, below] = [ref === null ? GAP : visible(ref), hyp === null ? GAP : visible(hyp)];
     const spoken = `${ref ?? "nothing"} ${operation === "C" ? "" : `→ ${hyp ?? "nothing"}`} ${OPERATIONS[operation]}`;
     const cells = [above, below, operation === "C" ? "\u00a0" : operation].map((text) =>

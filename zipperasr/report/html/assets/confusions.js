@@ -4,11 +4,11 @@ const MOST_CONFUSIONS = 40; // of each kind
 const CONFUSIONS = { S: "Substituted", D: "Deleted", I: "Inserted" };
 
 /** {S, D, I}: [[times, step], ...], the most frequent first. */
-function confusions(utterances, unit) {
+function confusions(utterances) {
   const found = { S: new Map(), D: new Map(), I: new Map() };
   for (const utterance of utterances) {
     if (!utterance.first.errors) continue;
-    for (const step of steps(utterance.reference, utterance.first, unit)) {
+    for (const step of steps(utterance, utterance.first)) {
       const [operation, ref, hyp] = step;
       if (operation === "C") continue;
       const key = `${ref ?? ""}\n${hyp ?? ""}`;
@@ -25,7 +25,7 @@ function confusions(utterances, unit) {
 
 /** Three lists; onChoose(step) narrows the table to utterances with that step. */
 function drawConfusions(box, utterances, column, onChoose) {
-  const lists = Object.entries(confusions(utterances, column.unit)).map(([operation, found]) => {
+  const lists = Object.entries(confusions(utterances)).map(([operation, found]) => {
     const items = found.slice(0, MOST_CONFUSIONS).map(([times, step]) => {
       const [, ref, hyp] = step;
       const words = [ref, hyp].filter((word) => word !== null).map((word) => element("bdi", {}, visible(word)));

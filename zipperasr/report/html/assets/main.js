@@ -4,7 +4,7 @@ const index = JSON.parse(byId("index").textContent);
 const form = byId("filters");
 const table = byId("table");
 const panel = byId("detail");
-const FLAG_KINDS = ["burst", "loop", "script"]; // stage 8 names them; empty output shows by itself
+const FLAG_KINDS = ["burst", "loop", "script", "language"]; // stage 8 names them; empty output shows by itself
 
 const state = {
   system: 0,
@@ -72,7 +72,7 @@ async function unpackChosen() {
   if (state.beside !== null) wanted.push(blocksOf(state.beside, state.column).own);
   const [shared, own, beside] = await Promise.all(wanted.map((id) => loadBlock(id, onProgress)));
   if (load !== latestLoad) return; // something else was chosen meanwhile
-  state.utterances = joined(shared, own, beside ?? null);
+  state.utterances = joined(shared, own, beside ?? null, index.columns[state.column].unit);
   offerFlags(blocks.flagged);
   if (state.beside === null && COLUMNS.find(({ key }) => key === state.sort.key).second) state.sort = { key: "id" };
   const kept = state.chosen && state.utterances[state.chosen.place];
@@ -92,7 +92,7 @@ function offerFlags(flagged) {
 }
 
 function refilter() {
-  state.rows = filtered(state.utterances, state.filter, index.columns[state.column].unit);
+  state.rows = filtered(state.utterances, state.filter);
   resort();
 }
 

@@ -20,7 +20,7 @@ function scoresNote(index) {
     ? `Below a rate: its 95 % interval, by resampling ${[...ways].sort().join(" or ")}. `
     : "Stage 8 left no intervals with these scores. ";
   return (
-    "WER counts words, CER code points without spaces, after the normaliser named at the column; each utterance " +
+    "WER counts words, CER graphemes without spaces, after the normaliser named at the column; each utterance " +
     `counts once. ${interval}Bold on a bar: the lowest of its column, which may be chance. ` +
     "A figure opens its utterances."
   );

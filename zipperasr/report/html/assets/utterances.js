@@ -1,6 +1,6 @@
 // The utterances of a system and a test set: joined from their blocks, filtered, sorted.
 
-const FLAGS = { empty: "empty output", burst: "insertion burst", loop: "repetition loop", script: "other script" };
+const FLAGS = { empty: "empty output", burst: "insertion burst", loop: "repetition loop", script: "other script", language: "other language" };
 
 /** Operations counted: {C, S, D, I}. */
 function tally(operations) {
@@ -9,34 +9,33 @@ function tally(operations) {
   return counts;
 }
 
+/** Text as it is read: words apart, characters together. */
+const plain = (spaced, unit) => (unit === "cer" ? spaced.replaceAll(" ", "") : spaced);
+
 /** One system's part of an utterance. */
-function outcome([raw, hypothesis, operations, flags = []]) {
+function outcome([raw, spaced, operations, flags = []], unit) {
   const { C, S, D, I } = tally(operations);
   const units = C + S + D;
   const errors = S + D + I;
   const rate = units ? (100 * errors) / units : errors ? Infinity : 0;
   const empty = C + S + I === 0;
-  return { raw, hypothesis, operations, flags, S, D, I, units, errors, rate, empty };
+  const hypothesis = plain(spaced, unit);
+  return { raw, spaced, hypothesis, operations, flags, S, D, I, units, errors, rate, empty };
 }
 
 /** Rows of both blocks as utterances. beside: rows of a second system, or null. */
-function joined(shared, own, beside) {
-  return shared.map(([id, speaker, duration, raw, reference, repeat], place) => {
-    const first = outcome(own[place]);
-    const second = beside ? outcome(beside[place]) : null;
-    return { place, id, speaker, duration, raw, reference, repeat, first, second };
+function joined(shared, own, beside, unit) {
+  return shared.map(([id, speaker, duration, raw, spaced, repeat], place) => {
+    const first = outcome(own[place], unit);
+    const second = beside ? outcome(beside[place], unit) : null;
+    return { place, id, speaker, duration, raw, spaced, reference: plain(spaced, unit), repeat, first, second };
   });
 }
 
-/** Units of a joined text: words, or code points. */
-function units(text, unit) {
-  return unit === "cer" ? Array.from(text) : text ? text.split(" ") : [];
-}
-
 /** Steps of an alignment: [operation, reference unit or null, hypothesis unit or null]. */
-function steps(reference, { hypothesis, operations }, unit) {
-  const left = units(reference, unit);
-  const right = units(hypothesis, unit);
+function steps(utterance, { spaced, operations }) {
+  const left = utterance.spaced.split(" ");
+  const right = spaced.split(" ");
   let r = 0;
   let h = 0;
   return Array.from(operations, (operation) => [
@@ -56,22 +55,22 @@ function hasText({ id, speaker, reference, raw, first, second }, wanted) {
   return texts.some((text) => text.toLowerCase().includes(wanted));
 }
 
-function hasStep(utterance, [operation, reference, hypothesis], unit) {
+function hasStep(utterance, [operation, reference, hypothesis]) {
   if (!utterance.first[operation]) return false;
-  return steps(utterance.reference, utterance.first, unit).some(
+  return steps(utterance, utterance.first).some(
     ([op, ref, hyp]) => op === operation && ref === reference && hyp === hypothesis,
   );
 }
 
 /** filter: {text, rate, kinds, step}. */
-function filtered(utterances, filter, unit) {
+function filtered(utterances, filter) {
   const text = filter.text.trim().toLowerCase();
   return utterances.filter(
     (utterance) =>
       utterance.first.rate >= filter.rate &&
       filter.kinds.every((kind) => hasKind(utterance, kind)) &&
       (!text || hasText(utterance, text)) &&
-      (!filter.step || hasStep(utterance, filter.step, unit)),
+      (!filter.step || hasStep(utterance, filter.step)),
   );
 }
 
