@@ -50,7 +50,9 @@ class Decoder:
     ):
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # none: every utterance gets its most tokens
-        self.mixtures: dict[str, Mapping[str, float]] = {}  # what an example's language stands for, where it is none
+        self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = lambda _: (
+            None
+        )  # instead of a language
         self._llm = FoldedLLM(model.causal_lm) if config.beam == 1 else None
 
     def run(
@@ -107,17 +109,17 @@ class Decoder:
 
     def _encode(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Encoded]:
         """Batches in one language after another have the adapters folded for it; others are encoded as they are."""
-        for language, same in groupby(batches, key=_only_language):
+        for language, same in groupby(batches, key=lambda batch: self.mixture(batch) or _only_language(batch)):
             with self._folded(language):
                 for examples in same:
                     rows = self._encode_batch(examples)
                     encoded(examples)
                     yield from rows
 
-    def _folded(self, language: str | None):
+    def _folded(self, language: str | Mapping[str, float] | None):
         if language is None or self.model.adapters is None:
             return nullcontext()
-        return folded(self.model.adapters, self.mixtures.pop(language, language))
+        return folded(self.model.adapters, language)
 
     def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded]:
         model, device = self.model, self.model.causal_lm.device

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict
 
-from zipperasr.transcribe.transcriber import Segment, Transcript
+from zipperasr.transcribe.transcript import Segment, Transcript
 
 
 def txt(name: str, transcript: Transcript) -> str:
