@@ -73,7 +73,7 @@ class Details:
             (f"   with {name}", self._sentences_with[operation])
             for name, operation in (("substitions", "S"), ("deletions", "D"), ("insertions", "I"))
         ]
-        lines = [f"SENTENCE RECOGNITION PERFORMANCE\n\n sentences{counts.sentences:44d}"]
+        lines = [f"SENTENCE RECOGNITION PERFORMANCE\n\n sentences{'':40}{counts.sentences:4d}"]
         for name, number in with_errors:
             lines.append(f"{name:<39}{tenths(percent(number, counts.sentences)):6.1f}%   ({number:4d})")
         lines.insert(2, "")
@@ -87,8 +87,8 @@ def _words(counts: SpeakerCounts) -> bytes:
     for name, attribute in _EVENTS:
         number = getattr(counts, attribute)
         lines.append(f"{_rate(name, number, counts.words)}   ({number:4d})")
-    accuracy = f"{tenths(100.0 - percent(errors, counts.words)):6.1f}" if counts.words else "  UNDEF"
-    lines += [f"{'Percent Word Accuracy':<26}={accuracy:>7}%", "", ""]
+    accuracy = f"{tenths(100.0 - percent(errors, counts.words)):5.1f}" if counts.words else "UNDEF"
+    lines += [f"{'Percent Word Accuracy':<26}=  {accuracy}%", "", ""]
     hypothesis_words = counts.correct + counts.substitutions + counts.insertions
     for name, number in (
         ("Ref. words", counts.words),

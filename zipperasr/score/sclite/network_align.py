@@ -7,7 +7,7 @@ arcs, in Python: for the few utterances that hold alternations and the like; `zi
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from math import inf
 
 from zipperasr.score.align import GAP_COST, SUBSTITUTION_COST
 from zipperasr.score.sclite.network import Arcs, Word
@@ -15,15 +15,16 @@ from zipperasr.score.sclite.network import Arcs, Word
 OPTIONAL_COST = 2.0  # an optional word that is left out
 EMPTY_PAIR_COST = 1.0
 
-Cell = tuple[int, int]
+
+class _Single(dict[float, float]):
+    """Sums rounded to C's float, in which sclite adds up costs: it decides ties once `@` costs 0.001."""
+
+    def __missing__(self, value: float) -> float:
+        self[value] = struct.unpack("f", struct.pack("f", value))[0]
+        return self[value]
 
 
-def _single(value: float) -> float:
-    """Rounded to C's float, in which sclite sums costs: it decides ties once `@` costs 0.001."""
-    return struct.unpack("f", struct.pack("f", value))[0]
-
-
-EMPTY_COST = _single(0.001)  # leaving out the empty word `@`
+EMPTY_COST = _Single()[0.001]  # leaving out the empty word `@`
 
 
 def align_networks(reference: Arcs, hypothesis: Arcs) -> tuple[list[bytes], list[bytes], str]:
@@ -31,14 +32,16 @@ def align_networks(reference: Arcs, hypothesis: Arcs) -> tuple[list[bytes], list
 
     An optional word that is left out is correct and faces an empty word.
     """
-    cost, back = _cells(reference, hypothesis)
-    cell = min(((row, column) for row in reference.last for column in hypothesis.last), key=lambda c: cost[c[0]][c[1]])
+    table = _Table(hypothesis)
+    for ref, before in zip(reference.words, reference.before, strict=True):
+        table.add_row(ref, before)
+    ends = [(row, column) for row in reference.last for column in hypothesis.last]
+    cell = min(ends, key=lambda end: table.cost[end[0]][end[1]])
     steps: list[tuple[str, bytes | None, bytes | None]] = []
     while cell != (0, 0):
-        row, column = cell
-        previous = back[row][column]
-        ref = reference.words[row] if previous[0] != row else None
-        hyp = hypothesis.words[column] if previous[1] != column else None
+        previous = table.back(*cell)
+        ref = reference.words[cell[0]] if previous[0] != cell[0] else None
+        hyp = hypothesis.words[cell[1]] if previous[1] != cell[1] else None
         steps += _step(ref, hyp)
         cell = previous
     steps.reverse()
@@ -60,32 +63,71 @@ def _step(ref: Word | None, hyp: Word | None) -> list[tuple[str, bytes | None, b
     return [("C", b"", hyp.value)] if hyp.optional else [("I", None, hyp.value)]
 
 
-def _cells(reference: Arcs, hypothesis: Arcs) -> tuple[list[list[float]], list[list[Cell]]]:
-    """Least cost of each pair of arcs, and the pair before it."""
-    gaps = [_gap_cost(word) for word in reference.words], [_gap_cost(word) for word in hypothesis.words]
-    rounded = _single if EMPTY_COST in gaps[0] or EMPTY_COST in gaps[1] else float
-    width = len(hypothesis.words)
-    cost, back = [], []
-    for row, ref in enumerate(reference.words):
-        costs, backs = [0.0] * width, [(0, 0)] * width
-        cost.append(costs)
-        back.append(backs)
-        rows = reference.before[row]
-        for column, hyp in enumerate(hypothesis.words):
-            columns = hypothesis.before[column]
-            ways = []  # among equals the first wins: both arcs, then the hypothesis' alone, then the reference's
-            if ref is not None and hyp is not None:
-                before = min(((r, c) for r in rows for c in columns), key=lambda c: cost[c[0]][c[1]])
-                ways.append((rounded(cost[before[0]][before[1]] + _pair_cost(ref, hyp)), before))
-            if hyp is not None:
-                before = min(columns, key=costs.__getitem__)
-                ways.append((rounded(costs[before] + gaps[1][column]), (row, before)))
-            if ref is not None:
-                before = min(rows, key=lambda r, column=column: cost[r][column])
-                ways.append((rounded(cost[before][column] + gaps[0][row]), (before, column)))
-            if ways:
-                costs[column], backs[column] = min(ways, key=lambda way: way[0])
-    return cost, back
+class _Table:
+    """Least costs, one row per reference arc and one column per hypothesis arc, and the cell before each.
+
+    Among equals the first wins: both arcs, then the hypothesis' alone, then the reference's; earlier arcs first.
+    """
+
+    def __init__(self, hypothesis: Arcs):
+        self.cost: list[list[float]] = []
+        self._back_rows: list[list[int]] = []
+        self._back_columns: list[list[int]] = []
+        self._hypothesis = hypothesis
+        self._gaps = [_gap_cost(word) for word in hypothesis.words]
+        self._pair_costs: dict[tuple[bytes, bytes, bool], list[float]] = {}
+        self._single = _Single()
+
+    def back(self, row: int, column: int) -> tuple[int, int]:
+        return self._back_rows[row][column], self._back_columns[row][column]
+
+    def add_row(self, ref: Word | None, before: list[int]) -> None:
+        """The cells of one reference arc; `before` are the rows of the arcs that lead to it."""
+        row, single = len(self.cost), self._single
+        above, origins = self._least_above(before)
+        gap, pair_costs = _gap_cost(ref), self._costs_with(ref)
+        costs, back_rows, back_columns = [single[above[0] + gap]], [origins[0]], [0]
+        for column in range(1, len(self._gaps)):
+            columns = self._hypothesis.before[column]
+            if len(columns) == 1:
+                diagonal = left = columns[0]
+            else:
+                diagonal = min(columns, key=lambda c: (above[c], before.index(origins[c]) if before else 0))
+                left = min(columns, key=costs.__getitem__)
+            both = single[above[diagonal] + pair_costs[column]]
+            insertion = single[costs[left] + self._gaps[column]]
+            deletion = single[above[column] + gap]
+            if both <= insertion and both <= deletion:
+                cost, back_row, back_column = both, origins[diagonal], diagonal
+            elif insertion <= deletion:
+                cost, back_row, back_column = insertion, row, left
+            else:
+                cost, back_row, back_column = deletion, origins[column], column
+            costs.append(cost)
+            back_rows.append(back_row)
+            back_columns.append(back_column)
+        self.cost.append(costs)
+        self._back_rows.append(back_rows)
+        self._back_columns.append(back_columns)
+
+    def _least_above(self, before: list[int]) -> tuple[list[float], list[int]]:
+        """Per column, the least cost among the rows `before` and the first row that has it."""
+        width = len(self._gaps)
+        if not before:  # the first row
+            return [0.0] + [inf] * (width - 1), [0] * width
+        if len(before) == 1:
+            return self.cost[before[0]], before * width
+        origins = [min(before, key=lambda r, column=column: self.cost[r][column]) for column in range(width)]
+        return [self.cost[row][column] for column, row in enumerate(origins)], origins
+
+    def _costs_with(self, ref: Word | None) -> list[float]:
+        """The costs of `ref` facing each hypothesis arc."""
+        if ref is None:
+            return [inf] * len(self._gaps)
+        key = (ref.value, ref.inner, ref.fragment)
+        if key not in self._pair_costs:
+            self._pair_costs[key] = [inf if hyp is None else _pair_cost(ref, hyp) for hyp in self._hypothesis.words]
+        return self._pair_costs[key]
 
 
 def _gap_cost(word: Word | None) -> float:

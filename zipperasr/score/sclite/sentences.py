@@ -24,7 +24,9 @@ def sentence_text(path: Path, so_far: list[int], fold_case: bool, attributes: by
     so_far[:] = [total + number for total, number in zip(so_far, counts, strict=True)]
     lines = [utterance_text(path, LINE_WIDTH, fold_case, attributes), b"\n"]
     num_words = sum(counts[:3])
-    for name, number, total in zip(("Correct", "Substitutions", "Deletions", "Insertions"), counts, so_far, strict=True):
+    for name, number, total in zip(
+        ("Correct", "Substitutions", "Deletions", "Insertions"), counts, so_far, strict=True
+    ):
         lines.append(_rate(name, number, total, num_words))
     lines += [b"\n", _rate("Errors", sum(counts[1:]), sum(so_far[1:]), num_words), b"\n"]
     for name, columns in (("Ref. words", (0, 1, 2)), ("Hyp. words", (0, 1, 3)), ("Aligned words", (0, 1, 2, 3))):

@@ -79,7 +79,9 @@ def raw_counts(speakers: Sequence[SpeakerCounts], title: bytes, unit: bytes = b"
     rows = [Row(b"-", _header(unit))]
     for separator, speaker in [*((b"-", speaker) for speaker in speakers), (b"=", total(speakers))]:
         label = [b" Sum", *_label(speaker)[1:]] if separator == b"=" else _label(speaker)
-        rows.append(Row(separator, [*label, *(b"%5.0f " % _single(n) for n in [*speaker.events, speaker.sentence_errors])]))
+        rows.append(
+            Row(separator, [*label, *(b"%5.0f " % _single(n) for n in [*speaker.events, speaker.sentence_errors])])
+        )
     events = [[float(speaker.events[column]) for speaker in speakers] for column in range(5)]
     rows += _statistics(speakers, events, [float(speaker.sentence_errors) for speaker in speakers], mark=b" ")
     return _page(title, rows)

@@ -6,9 +6,12 @@ no transcript is kept. A malformed line is an error that names it, also where sc
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from zipperasr.score.sclite.alternation import parse
 from zipperasr.score.sclite.words import WordRules
@@ -27,20 +30,25 @@ class Line:
 
 
 def read_trn(path: Path, rules: WordRules) -> Iterator[Line]:
-    """The utterances of a trn file, without comments and empty lines. Raises ValueError that names the line."""
-    offset = 0
+    """The utterances of a trn file. Raises ValueError that names the line."""
     with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.startswith(COMMENTS) and not line.isspace():
-                try:
-                    _check(line, number, rules)
-                    text, utt_id = _split_id(line)
-                    if b"{" in text or b"}" in text:
-                        parse(text)
-                except ValueError as error:
-                    raise ValueError(f"{path}:{number}: {error}") from error
-                yield Line(number, offset, rules.folded(text), rules.folded(utt_id))
-            offset += len(line)
+        yield from _lines(stream, path, rules)
+
+
+def _lines(stream: BinaryIO, path: Path, rules: WordRules) -> Iterator[Line]:
+    """The utterances, without comments and empty lines."""
+    offset = 0
+    for number, line in enumerate(stream, start=1):
+        if not line.startswith(COMMENTS) and not line.isspace():
+            try:
+                _check(line, number, rules)
+                text, utt_id = _split_id(line)
+                if b"{" in text or b"}" in text:
+                    parse(text)
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: {error}") from error
+            yield Line(number, offset, rules.folded(text), rules.folded(utt_id))
+        offset += len(line)
 
 
 class References:
@@ -50,11 +58,11 @@ class References:
         """Read the whole file once. Raises ValueError if a line is malformed or an id stands twice."""
         self._path, self._rules = path, rules
         self._offsets: dict[bytes, int] = {}
-        for line in read_trn(path, rules):
+        self._stream = _seekable(path)
+        for line in _lines(self._stream, path, rules):
             if line.id in self._offsets:
                 raise ValueError(f"{path}:{line.number}: id {shown(line.id)} stands in the file twice; {_once(rules)}")
             self._offsets[line.id] = line.offset
-        self._stream = path.open("rb")
 
     def close(self) -> None:
         self._stream.close()
@@ -74,6 +82,18 @@ class References:
         self._offsets[line.id] = -1
         self._stream.seek(offset)
         return self._rules.folded(_split_id(self._stream.readline())[0])
+
+
+def _seekable(path: Path) -> BinaryIO:
+    """The file, or a copy of what a pipe such as the shell's <(...) gives."""
+    stream = path.open("rb")
+    if stream.seekable():
+        return stream
+    with stream:
+        copy = tempfile.TemporaryFile()  # noqa: SIM115 (its reader closes it)
+        shutil.copyfileobj(stream, copy)
+    copy.seek(0)
+    return copy
 
 
 def _once(rules: WordRules) -> str:

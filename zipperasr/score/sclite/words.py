@@ -35,7 +35,8 @@ class WordRules:
     branching: re.Pattern[bytes] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        marks = b"{@" + (b"-" if self.fragments else b"") + (b"(" if self.optional else b"")
+        fragments = self.fragments and (self.keep_ascii or not self.characters)  # a character is no fragment
+        marks = b"{@" + (b"-" if fragments else b"") + (b"(" if self.optional else b"")
         object.__setattr__(self, "branching", re.compile(b"[" + re.escape(marks) + b"]"))
 
     def folded(self, text: bytes) -> bytes:
@@ -77,5 +78,3 @@ def undecorated(word: bytes) -> bytes:
 
 def without_star(word: bytes) -> bytes:
     return word[:-1] if len(word) > 1 and word.endswith(b"*") else word
-
-
