@@ -2,7 +2,7 @@
 
 In: pairs of token lists. Out: one string of operations per pair, C(orrect) S(ubstitution) D(eletion) I(nsertion).
 sclite's costs (4, 3, 3) may choose one error more than the least count (two deletions and two insertions cost as much
-as three substitutions). Pairs of like length share one numpy table: fast, at 2 bytes per cell and pair for the way back.
+as three substitutions). Pairs of like length share one numpy table: fast, at 2 bytes per cell for the way back.
 """
 
 from __future__ import annotations

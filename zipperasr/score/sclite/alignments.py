@@ -95,7 +95,7 @@ def _folded_text(columns: Sequence[Column], line_width: int) -> bytes:
 
 
 def _folds(widths: Sequence[int], line_width: int) -> Iterator[tuple[int, int]]:
-    """Ranges of columns that go on one line. Where a word alone is too wide, sclite does not end; here it stands alone."""
+    """Ranges of columns of one line. Where a word alone is too wide, sclite does not end; here it stands alone."""
     start = 0
     while start < len(widths):
         used, end = len(_LABELS[0]) + (len(_FOLDED) if start else 0), start

@@ -1,7 +1,7 @@
 """All reports on one system, from its paths.
 
-In: speakers and paths, in the order of the hypotheses. Out: the reports. Counts are kept, alignments go to disk, so that
-memory does not grow with the utterances' text.
+In: speakers and paths, in the order of the hypotheses. Out: the reports. Counts are kept, alignments go to disk, so
+that memory does not grow with the utterances' text.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Layout:
 class System:
     """Collects paths; close it to give its temporary files back."""
 
-    def __init__(self, title: bytes, reports: frozenset[str], layout: Layout = Layout()):  # noqa: B008 (frozen)
+    def __init__(self, title: bytes, reports: frozenset[str], layout: Layout = Layout()):
         self.title, self._reports, self._layout = title, reports, layout
         self.counts: dict[bytes, SpeakerCounts] = {}  # speakers in order of their first hypothesis
         self._details = Details()
