@@ -141,6 +141,14 @@ def test_wrong_options(argv, message, fails):
     assert fails(argv=argv).startswith(message)
 
 
+@pytest.mark.parametrize("report", ["spk", "snt"])
+def test_speaker_that_cannot_name_a_file(report, fails):
+    """The real one prints to stdout instead."""
+    line = b"a (s/t-1)\n"
+    wanted = f"-o {report}: speaker 's/t' cannot name a file, for its slash; give -o stdout too"
+    assert fails(ref=line, hyp=line, argv=[*FILES, "-i", "rm", "-o", report]) == wanted
+
+
 def test_directory_that_cannot_be_written(tmp_path, monkeypatch, capsys):
     """The real one prints to stdout instead."""
     for name, content in (("ref.trn", REF), ("hyp.trn", HYP), ("file", b"")):

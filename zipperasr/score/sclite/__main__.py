@@ -68,6 +68,8 @@ def _write(system: System, report: str, root: str, options: Options) -> None:
     if report in ("spk", "snt"):
         for speaker in system.by_speaker():
             name = os.fsdecode(speaker.name)
+            if "/" in name and not options.to_stdout:
+                raise ValueError(f"-o {report}: speaker {name!r} cannot name a file, for its slash; give -o stdout too")
             path = f"{root}.{report}.{name}"
             told = f"'{name}' to '{path}'"
             _emit(path, report, told, options, lambda stream, s=speaker: system.write_speaker(report, s, stream))
