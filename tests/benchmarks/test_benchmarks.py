@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.score.sclite.real import needs_sclite
 from zipperasr.lora import VARIANTS
 
 PAGE = "# Benchmarks\n\n## LoRA layer, cpu, float32\n\nold figures\n\n## Another\n\nkept\n"
@@ -98,3 +99,12 @@ def test_data_at_scale_is_measured_with_memory(root, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "| stage 1 over an MLS tree and its list | 400 | " in text
     assert "| packs of an epoch | 3,000 | " in text and "fill 99." in text
+
+
+@needs_sclite
+def test_scoring_is_timed_beside_the_real_sclite(root, tmp_path):
+    page = tmp_path / "RESULTS.md"
+    run(root, "score.py", "--utts", "20", "--many_utts", "30", "--rounds", "1", "--results", str(page))
+    text = page.read_text(encoding="utf-8")
+    for case in ("20 | `-o all`", "20 | `-o sum`", "20 | `-o all -c`", "30 | `-o all`"):
+        assert f"\n| {case} | " in text

@@ -24,7 +24,7 @@ from zipperasr.languages import LanguageTable
 from zipperasr.score.diagnose import Diagnosis
 from zipperasr.score.jiwer_check import explain, jiwer_errors
 from zipperasr.score.normalise import has_marks, normaliser
-from zipperasr.score.sclite import result_text
+from zipperasr.score.result import write_result
 from zipperasr.score.scored import ScoredUtterance, count, score_utterances, utterance_counts
 from zipperasr.score.scores_table import SetScore, write_scores
 from zipperasr.score.transcripts import TestSet, load_hypotheses, load_test_set
@@ -108,7 +108,7 @@ def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, 
     with atomic_path(directory) as temporary:
         temporary.mkdir()
         write_trn(temporary, utterances)
-        (temporary / "result.txt").write_text(result_text(utterances), encoding="utf-8")
+        write_result(temporary / "result.txt", utterances)
         _write_audit(temporary / "audit.jsonl", utterances)
         (temporary / "score.json").write_text(json.dumps(asdict(row), indent=1), encoding="utf-8")
         (temporary / "notes.txt").write_text("".join(f"{note}\n" for note in notes), encoding="utf-8")
