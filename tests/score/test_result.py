@@ -7,7 +7,7 @@ import pytest
 
 from tests.score.sclite.real import needs_sclite, run_ours, run_real
 from zipperasr.score.align import align_all
-from zipperasr.score.result import write_result
+from zipperasr.score.result import Result
 from zipperasr.score.scored import ScoredUtterance
 from zipperasr.score.trn import write_trn
 
@@ -54,7 +54,9 @@ def random_utterances(seed: int) -> list[ScoredUtterance]:
 
 
 def written(directory: Path, utterances: list[ScoredUtterance], title: str = "hyp.trn") -> bytes:
-    write_result(directory / "result.txt", utterances, title)
+    with Result(directory / "result.txt", title) as result:
+        for utterance in utterances:
+            result.add(utterance)
     return (directory / "result.txt").read_bytes()
 
 

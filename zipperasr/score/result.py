@@ -6,7 +6,6 @@ and words (ASCII letters); speakers stand in order of their first hypothesis.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from zipperasr.score.sclite.path import Path as Alignment
@@ -18,17 +17,31 @@ TITLE = "hyp.trn"
 PARTS = ("sum", "rsum", "pralign")  # of `-o all`
 
 
-def write_result(path: Path, utterances: Sequence[ScoredUtterance], title: str = TITLE) -> None:
-    """Write the three parts of `-o all`; `title` is the hypothesis file's name as sclite was given it."""
-    system = System(title.encode(), frozenset(PARTS))
-    try:
-        for utterance in utterances:
-            system.add(_folded(speaker_of(utterance)), _alignment(utterance))
-        with path.open("wb") as stream:
-            for part in PARTS:
-                system.write(part, stream)
-    finally:
-        system.close()
+class Result:
+    """Takes utterances while it is entered and then writes `path`.
+
+    Args:
+        title: the hypothesis file's name as sclite was given it.
+    """
+
+    def __init__(self, path: Path, title: str = TITLE):
+        self._path = path
+        self._system = System(title.encode(), frozenset(PARTS))
+
+    def __enter__(self) -> Result:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                with self._path.open("wb") as stream:
+                    for part in PARTS:
+                        self._system.write(part, stream)
+        finally:
+            self._system.close()
+
+    def add(self, utterance: ScoredUtterance) -> None:
+        self._system.add(_folded(speaker_of(utterance)), _alignment(utterance))
 
 
 def _alignment(utterance: ScoredUtterance) -> Alignment:

@@ -22,14 +22,12 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.data.sets import SetRow, read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.score.diagnose import Diagnosis
-from zipperasr.score.jiwer_check import explain, jiwer_errors
 from zipperasr.score.normalise import has_marks, normaliser
-from zipperasr.score.result import write_result
-from zipperasr.score.scored import ScoredUtterance, count, score_utterances, utterance_counts
+from zipperasr.score.score_files import ScoreFiles
+from zipperasr.score.scored import score_utterances
 from zipperasr.score.scores_table import SetScore, write_scores
+from zipperasr.score.tally import Tally
 from zipperasr.score.transcripts import TestSet, load_hypotheses, load_test_set
-from zipperasr.score.trn import write_trn
-from zipperasr.stats.bootstrap import resample
 
 SCORING = 3  # raise it when the same transcripts would give other files
 ALWAYS_WITH_MARKS = ("th", "ar")  # shown both ways even where a transcript has no mark
@@ -101,15 +99,14 @@ def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, 
     if is_current(directory, inputs):
         log(f"{directory}: up to date")
         return SetScore(**json.loads((directory / "score.json").read_text(encoding="utf-8")))
-    utterances = score_utterances(test_set, hypotheses, unit, norm, diagnosis)
-    edits = jiwer_errors(utterances)
-    row = _row(test_set, utterances, unit, norm, sum(edits))
-    notes = [note for note in (explain(utterances, edits), _emptied_note(utterances)) if note]
+    tally = Tally(test_set, unit, norm)
     with atomic_path(directory) as temporary:
         temporary.mkdir()
-        write_trn(temporary, utterances)
-        write_result(temporary / "result.txt", utterances)
-        _write_audit(temporary / "audit.jsonl", utterances)
+        with ScoreFiles(temporary) as files:
+            for block in score_utterances(test_set, hypotheses, unit, norm, diagnosis):
+                tally.add(block)
+                files.add(block)
+        row, notes = tally.row(), tally.notes()
         (temporary / "score.json").write_text(json.dumps(asdict(row), indent=1), encoding="utf-8")
         (temporary / "notes.txt").write_text("".join(f"{note}\n" for note in notes), encoding="utf-8")
         mark_current(temporary, inputs)
@@ -117,69 +114,6 @@ def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, 
     for note in notes:
         log(f"{directory}: {note}")
     return row
-
-
-def _row(test_set: TestSet, utterances: Sequence[ScoredUtterance], unit: str, norm: str, jiwer_total: int) -> SetScore:
-    unique, listed = count(utterances), count(utterances, as_listed=True)
-    resampled = resample(test_set.name, *utterance_counts(utterances))
-    low, high = resampled.interval()
-    return SetScore(
-        set=test_set.name,
-        phase=test_set.phase,
-        corpus=test_set.corpus,
-        language=test_set.language,
-        unit=unit,
-        normaliser=norm,
-        utts=unique.utterances,
-        ref_units=unique.ref_units,
-        errors=unique.errors,
-        substitutions=unique.substitutions,
-        deletions=unique.deletions,
-        insertions=unique.insertions,
-        rate=unique.rate,
-        jiwer_errors=jiwer_total,
-        empty=sum(not utterance.hypothesis for utterance in utterances),
-        emptied_refs=len(_emptied(utterances)),
-        listed_utts=listed.utterances,
-        listed_ref_units=listed.ref_units,
-        listed_errors=listed.errors,
-        listed_rate=listed.rate,
-        low=low,
-        high=high,
-        resampled_by=resampled.by,
-        speakers=len({utterance.speaker for utterance in utterances}),
-        **_diagnosed(utterances),
-    )
-
-
-def _diagnosed(utterances: Sequence[ScoredUtterance]) -> dict[str, int]:
-    """How many hypotheses each column of the diagnosis counts."""
-    found = [set(utterance.flags) for utterance in utterances]
-    columns = {"loops": {"loop"}, "bursts": {"burst"}, "language_errors": {"script", "language"}}
-    return {column: sum(bool(flags & names) for flags in found) for column, names in columns.items()}
-
-
-def _emptied(utterances: Sequence[ScoredUtterance]) -> list[ScoredUtterance]:
-    return [utterance for utterance in utterances if not utterance.reference]
-
-
-def _emptied_note(utterances: Sequence[ScoredUtterance]) -> str:
-    """Emptied references stay in: whatever was recognised for them counts as insertions."""
-    emptied = _emptied(utterances)
-    if not emptied:
-        return ""
-    first = emptied[0]
-    return (
-        f"{len(emptied)} references are empty after normalisation; their output counts as insertions "
-        f"(first: {first.id}, {first.raw_reference!r})"
-    )
-
-
-def _write_audit(path: Path, utterances: Sequence[ScoredUtterance]) -> None:
-    """Transcripts before and after normalisation, one JSON object per utterance."""
-    with path.open("w", encoding="utf-8") as stream:
-        for utterance in utterances:
-            stream.write(json.dumps(asdict(utterance), ensure_ascii=False) + "\n")
 
 
 def summary(rows: Sequence[SetScore]) -> str:
