@@ -30,6 +30,12 @@ class Cost:
     memory_gb: float = 0.0  # of the weights
     recordings: int = 0
 
+    def described(self) -> str:
+        return (
+            f"language detection: Whisper takes {self.memory_gb:.2f} GB more; loaded in {self.load_s:.1f} s, "
+            f"{1000 * self.detect_s / max(1, self.recordings):.0f} ms a recording"
+        )
+
 
 class LanguageDetector:
     """Whisper's own language detection, among the languages that the model was trained with.

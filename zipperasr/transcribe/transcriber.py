@@ -81,6 +81,11 @@ class Transcriber:
             self._detector = LanguageDetector(self.opened)
         return self._detector
 
+    @property
+    def has_detected(self) -> bool:
+        """Whether the original Whisper is in memory."""
+        return self._detector is not None
+
     def __call__(self, audio: str | Path | np.ndarray, lang: str = AUTO, rate: int = SAMPLE_RATE) -> Transcript:
         """Transcribe one recording: a path, or samples (num_samples[, channels]) at `rate`.
 
