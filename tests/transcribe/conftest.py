@@ -1,0 +1,40 @@
+"""A trained model of tiny size, opened once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.model import tiny
+from tests.model.conftest import backbones
+from tests.model.test_experiment import align_experiment, finish
+from zipperasr.decode.config import DecodeConfig
+from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.transcribe import Transcriber
+
+__all__ = ["backbones"]
+
+SHORT = DecodeConfig(tokens_per_s=4.0, tokens_floor=4, batch_size=4, batch_positions=4096, retry_loops=True)
+
+
+@pytest.fixture(scope="session")
+def trained(backbones, tmp_path_factory) -> Path:
+    """A training directory as stage 6 leaves it."""
+    directory = tmp_path_factory.mktemp("exp")
+    config = tiny.model_config(backbones, lid_window_s=0.0)
+    alignment = align_experiment(config)
+    finish(alignment, build_for_training(alignment, torch.float32, seed=1), directory / "align")
+    settings = (str(directory / "align"), tiny.CODES, 1, config)
+    experiment = Experiment("sft", "chunked", "zipper_soft", *settings, lid=tiny.lid_embeddings())
+    model = build_for_training(experiment, torch.float32, seed=1)
+    tiny.shake_adapters(model)
+    finish(experiment, model, directory / "sft")
+    tiny.table().save(directory / "sft" / "languages.tsv")
+    return directory / "sft"
+
+
+@pytest.fixture(scope="session")
+def transcriber(trained) -> Transcriber:
+    return Transcriber.from_pretrained(trained, "cpu", SHORT)

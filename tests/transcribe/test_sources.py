@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import io
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile
+
+from tests.transcribe.sound import RATE, noise
+from zipperasr.transcribe.sources import Recording, find_recordings
+
+
+def read(recording: Recording) -> np.ndarray:
+    return np.concatenate(list(recording.blocks()))
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_any_rate_and_channels_become_16_khz_mono(tmp_path, rate, channels):
+    time = np.arange(int(25.5 * rate)) / rate
+    tone = np.sin(2 * np.pi * 440 * time) * 0.5
+    soundfile.write(tmp_path / "a.flac", np.stack([tone] * channels, 1), rate)
+    samples = read(Recording("a", tmp_path / "a.flac"))
+    assert abs(len(samples) - 25.5 * RATE) <= 2
+    wanted = 0.5 * np.sin(2 * np.pi * 440 * np.arange(len(samples)) / RATE)
+    assert np.abs(samples - wanted)[100:-100].max() < 1e-3  # block by block, as in one piece
+
+
+def test_standard_input(tmp_path, monkeypatch):
+    stream = io.BytesIO()
+    soundfile.write(stream, noise(0.5), RATE, format="WAV", subtype="FLOAT")
+
+    class Stdin:
+        buffer = io.BytesIO(stream.getvalue())
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    (recording,) = find_recordings(["-"])
+    assert np.array_equal(read(recording), noise(0.5))
+
+
+def test_folders_are_searched_and_scp_files_read(tmp_path):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    for name in ("b.wav", "deep/a.flac", "deep/er/c.ogg"):
+        soundfile.write(tmp_path / name, noise(0.3), RATE)
+    (tmp_path / "deep" / "notes.txt").write_text("no audio")
+    kaldiio.save_ark(
+        str(tmp_path / "x.ark"), {"u1": (RATE, (noise(0.3) * 32767).astype(np.int16))}, scp=str(tmp_path / "wav.scp")
+    )
+    with (tmp_path / "wav.scp").open("a") as stream:
+        stream.write(f"u2 {tmp_path / 'b.wav'}\n")
+    found = list(find_recordings([str(tmp_path / "deep"), str(tmp_path / "wav.scp")]))
+    assert [recording.id.removeprefix(f"{tmp_path}/") for recording in found] == [
+        "deep/a.flac",
+        "deep/er/c.ogg",
+        "u1",
+        "u2",
+    ]
+    assert all(abs(len(read(recording)) - 0.3 * RATE) < 400 for recording in found)
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"RIFFnothing")
+    with pytest.raises(ValueError, match=r"a\.wav: cannot be decoded"):
+        read(Recording("a", tmp_path / "a.wav"))
+    with pytest.raises(FileNotFoundError, match=r"b\.wav: no such file"):
+        read(Recording("b", tmp_path / "b.wav"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no audio file in this folder; read are .*flac"):
+        list(find_recordings([str(tmp_path / "empty")]))
+    (tmp_path / "wav.scp").write_text("u1 a.wav\nu2 sox a.mp3 -t wav - |\n")
+    with pytest.raises(ValueError, match=r"wav\.scp:2: got .*wanted an id and a file"):
+        list(find_recordings([str(tmp_path / "wav.scp")]))

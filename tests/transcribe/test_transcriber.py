@@ -1,0 +1,144 @@
+"""A transcript depends on its recording alone, and every recording gets one, or a reason."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from tests.model import tiny
+from tests.transcribe.conftest import SHORT
+from tests.transcribe.sound import RATE, noise, silence, tones, with_pauses
+from zipperasr.lora.fold import folded
+from zipperasr.transcribe import Transcriber
+from zipperasr.transcribe.sources import Recording
+from zipperasr.transcribe.transcript import Transcript
+
+
+def recordings() -> list[Recording]:
+    """Eleven: short ones, one of several pieces, silence in between."""
+    made = [noise(0.4 + 0.37 * number, number) for number in range(8)]
+    made[3:3] = [silence(2), with_pauses([11.0, 9.0, 14.0, 4.0]), noise(0.03)]
+    return [Recording(f"r{number}", samples) for number, samples in enumerate(made)]
+
+
+def texts(found) -> dict[str, str]:
+    return {recording.id: transcript.text for recording, transcript in found}
+
+
+@pytest.mark.parametrize("lang", ["auto", "es"])
+def test_alone_together_and_shuffled_give_the_same_texts(trained, transcriber, lang):
+    alone = texts(pair for one in recordings() for pair in transcriber.transcribe([one], lang))
+    assert len(set(alone.values())) > 5
+    assert texts(transcriber.transcribe(recordings(), lang)) == alone
+    wide = Transcriber(transcriber.opened, dataclasses.replace(SHORT, batch_size=16))
+    assert texts(wide.transcribe(reversed(recordings()), lang)) == alone
+
+
+def test_they_come_in_the_order_of_the_input(transcriber):
+    found = [recording.id for recording, _ in transcriber.transcribe(recordings(), "de")]
+    assert found == [recording.id for recording in recordings()]
+
+
+def test_languages_mixed_in_a_batch_give_the_texts_of_each_alone(transcriber):
+    probabilities = [dict(zip(transcriber.languages.codes, row, strict=True)) for row in np.eye(3)]
+
+    class Rotating:
+        """Three languages in turn."""
+
+        def __init__(self):
+            self.turn = -1
+
+        def __call__(self, samples):
+            self.turn += 1
+            return probabilities[self.turn % 3]
+
+    mixed = Transcriber(transcriber.opened, SHORT)
+    mixed._detector = Rotating()
+    some = [Recording(f"r{number}", noise(1.0, number)) for number in range(7)]
+    found = texts(mixed.transcribe(some, "auto"))
+    for number, recording in enumerate(some):
+        code = transcriber.languages.codes[number % 3]
+        assert found[recording.id] == transcriber(recording.audio, lang=code).text
+
+
+def test_a_long_recording_is_joined_from_its_pieces_with_times(transcriber):
+    samples = with_pauses([12.0, 14.0, 13.0, 9.0, 12.0])
+    transcript = transcriber(samples, lang="de")
+    assert len(transcript.segments) >= 2
+    assert transcript.text == " ".join(part.text for part in transcript.segments if part.text)
+    assert transcript.segments[0].start_s == 0 and transcript.duration_s == len(samples) / RATE
+    for part in transcript.segments:
+        piece = samples[round(part.start_s * RATE) : round(part.end_s * RATE)]
+        assert transcriber(piece, lang="de").text == part.text
+
+
+@pytest.mark.parametrize("lang", ["auto", "de"])
+@pytest.mark.parametrize(
+    ("samples", "note"),
+    [
+        (silence(30), "0.0 to 30.0 s: silence: nothing above -60 dB of full scale"),
+        (noise(0.02), "0.0 to 0.0 s: shorter than 0.1 s"),
+        (silence(0), "0.0 to 0.0 s: shorter than 0.1 s"),
+    ],
+)
+def test_where_nothing_is_said_the_transcript_is_empty_and_says_why(transcriber, samples, note, lang):
+    transcript = transcriber(samples, lang=lang)
+    assert transcript.text == "" and transcript.notes == [note]
+    assert transcript.lang == ("" if lang == "auto" else "de")
+
+
+@pytest.mark.parametrize("samples", [noise(30), tones(30)])
+def test_noise_and_tones_come_to_an_end(transcriber, samples):
+    transcript = transcriber(samples, lang="de")
+    assert len(transcript.text) <= SHORT.tokens_floor + SHORT.tokens_per_s * 30
+
+
+def test_what_cannot_be_decoded_is_returned_among_the_others(transcriber, tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"RIFF\x00\x00")
+    mixed = [recordings()[0], Recording("bad", tmp_path / "bad.wav"), recordings()[1]]
+    first, bad, last = (found for _, found in transcriber.transcribe(mixed, "de"))
+    assert isinstance(first, Transcript) and isinstance(last, Transcript)
+    assert isinstance(bad, ValueError) and "bad.wav: cannot be decoded" in str(bad)
+    with pytest.raises(ValueError, match=r"bad\.wav: cannot be decoded"):
+        transcriber(tmp_path / "bad.wav", lang="de")
+
+
+def test_a_language_outside_the_set_lists_the_set(transcriber):
+    with pytest.raises(ValueError, match=r"language 'fr' is not one of the model's; .*choose from auto, de, es, ja"):
+        transcriber(noise(1), lang="fr")
+
+
+def test_detection_sums_to_one_and_is_whispers_own(transcriber):
+    transcript = transcriber(noise(2))
+    assert set(transcript.lang_probs) == set(tiny.CODES)
+    assert sum(transcript.lang_probs.values()) == pytest.approx(1)
+    assert transcript.lang == max(transcript.lang_probs, key=transcript.lang_probs.get)
+    cost = transcriber.detector.cost
+    assert cost.recordings >= 1 and cost.memory_gb > 0 and "Whisper takes" in cost.described()
+
+
+@torch.no_grad()
+def test_a_mixture_of_languages_lies_between_them(transcriber):
+    """With one bank and one embedding for each language, mixed by probability; a certain language is itself."""
+    adapters = transcriber.opened.model.adapters
+    layer = next(iter(adapters.layers.values()))
+    weights = {}
+    for name, language in {"de": "de", "certain": {"de": 1.0, "es": 0.0}, "half": {"de": 0.5, "es": 0.5}}.items():
+        with folded(adapters, language):
+            weights[name] = layer.base.weight.clone()
+    router, (de, es) = adapters.router, (adapters.bank("de"), adapters.bank("es"))
+    mixed = (router.embeddings[de] + router.embeddings[es]) / 2
+    normed = torch.nn.functional.layer_norm(mixed, mixed.shape)
+    p = torch.sigmoid(router.weight[0] @ normed + router.bias[0])
+    b = layer.b_shared * (1 - p) + (layer.b_specific[de] + layer.b_specific[es]) / 2 * p
+    torch.testing.assert_close(weights["half"], layer.base.weight + layer.scaling * b @ layer.a, atol=1e-5, rtol=1e-5)
+    assert torch.equal(weights["certain"], weights["de"])
+
+
+def test_soft_detection_of_a_certain_language_is_hard(transcriber):
+    soft = Transcriber(transcriber.opened, SHORT, soft=True)
+    soft._detector = lambda samples: {"de": 1.0, "es": 0.0, "ja": 0.0}
+    assert soft(noise(2)).text == transcriber(noise(2), lang="de").text
