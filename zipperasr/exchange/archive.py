@@ -112,6 +112,8 @@ def _parse_manifest(content: bytes, path: str | Path) -> dict:
 
 def _check_entry(info: zipfile.ZipInfo, path: str | Path) -> None:
     _check_name(info.orig_filename, path)
+    if info.header_offset < 0:
+        raise zipfile.BadZipFile(f"{info.filename} begins before the file does")
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
         raise ValueError(f"{path}: {info.filename}: a link or device; only plain files are unpacked")
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
