@@ -72,6 +72,7 @@ def compare(
         place = _place(target)
         state, shape = _state(entry, target, wanted, place in filled)
         filled.add(place)
+        got += " transposed" if target.transpose else ""
         rows.append(Row(state, name, got, place, "" if shape is None else str(list(shape))))
     return rows + (_missing(wanted, filled) if wanted is not None else [])
 

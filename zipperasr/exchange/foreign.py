@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ IN_A_DIRECTORY = (  # the first of these that is there
     "adapter_model.bin",
 )
 WRAPPERS = ("module", "state_dict", "model_state_dict", "model")  # keys that trainers keep a model's tensors under
+_DAMAGE = (  # what torch's unpickler raises on files with cut ends and changed bytes
+    RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError,
+    MemoryError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
 DEEPSPEED_LATEST, DEEPSPEED_STATES = "latest", "mp_rank_00_model_states.pt"
 
 
@@ -112,7 +117,7 @@ def _open_torch(path: Path) -> dict[str, Entry]:
         raise ValueError(
             f"{path}: holds more than tensors, and opening that could run code ({reason}); ask for safetensors"
         ) from error
-    except (RuntimeError, EOFError) as error:
+    except _DAMAGE as error:
         reason = str(error).strip().splitlines()[0] if str(error) else "it ends too early"
         raise ValueError(f"{path}: no whole torch file ({reason}); fetch it again") from error
     tensors = _tensors(_unwrapped(tree))

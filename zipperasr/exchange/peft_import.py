@@ -25,6 +25,7 @@ from zipperasr.model.checkpoint import few
 from zipperasr.model.speech_llm import SpeechLLM
 
 SPECIFIC = ("copy", "zero")
+_FACTORS = (".lora_A.weight", ".lora_B.weight")
 _WRAPPINGS = ("base_model.model.", "model.", "encoder.")  # PEFT's, a Whisper with a head's, WhisperModel's
 
 
@@ -55,14 +56,14 @@ def read_adapter(directory: Path) -> Adapter:
     if any(unlike.values()):
         raise ValueError(f"{directory / CONFIG}: {', '.join(k for k, v in unlike.items() if v)}: not one plain LoRA")
     entries = open_checkpoint(directory)
-    downs = {_layer(name): entry for name, entry in entries.items() if name.endswith(".lora_A.weight")}
-    ups = {_layer(name): entry for name, entry in entries.items() if name.endswith(".lora_B.weight")}
+    downs = {_layer(name): entry for name, entry in entries.items() if name.endswith(_FACTORS[0])}
+    ups = {_layer(name): entry for name, entry in entries.items() if name.endswith(_FACTORS[1])}
     factors = {
         layer: (downs[layer].load().float(), ups[layer].load().float())
-        for layer in downs.keys() & ups.keys()
-        if not layer.startswith("decoder.")
+        for layer in downs
+        if layer in ups and not layer.startswith("decoder.")
     }
-    others = tuple(name for name in entries if _layer(name) not in factors or ".lora_" not in name)
+    others = tuple(name for name in entries if not name.endswith(_FACTORS) or _layer(name) not in factors)
     scaling = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
     return Adapter(directory, config.r, config.lora_alpha, scaling, factors, others)
 
