@@ -76,8 +76,8 @@ def rows(printed: str) -> list[list[str]]:
 
 
 def test_a_foreign_checkpoint_becomes_the_very_training(recipe, foreign, capsys):
-    torch.save({"state_dict": {name: tensor.half() if ".gate." in name and "enc" in name else tensor for name, tensor in foreign.items()}},
-               "foreign.pt")  # fmt: skip
+    routers = {name: tensor.half() for name, tensor in foreign.items() if ".gate." in name and "enc" in name}
+    torch.save({"state_dict": {**foreign, **routers}}, "foreign.pt")
     assert main([*CALL, "--out", "exp/new"]) == 0
     assert {row[0] for row in rows(capsys.readouterr().out)} == {"mapped", "dropped"}
     new, old = (load_file(f"exp/{name}/model.safetensors") for name in ("new", "sft_zipper_soft"))

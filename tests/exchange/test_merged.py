@@ -37,9 +37,11 @@ def test_the_encoder_puts_out_the_same(exported):
     assert distance(through_our_encoder(whisper), ours(model, "de")) > 0.01 or "vanilla" in str(out)
 
 
-def test_the_whole_model_puts_out_the_same(exported):
-    model, out = exported
-    assert distance(logits(load_merged(out), "ja"), logits(model, "ja")) <= TOLERANCE
+def test_the_whole_model_puts_out_the_same(exported, recipe_dir):
+    """In float64: what is measured is the rounding of the merged weights, not that of two ways to add up."""
+    _, out = exported
+    model = load_pretrained(recipe_dir / "exp" / f"sft_{out.name}", torch.float64).model
+    assert distance(logits(load_merged(out, torch.float64), "ja"), logits(model, "ja")) <= TOLERANCE
 
 
 @torch.no_grad()
@@ -83,7 +85,8 @@ def test_it_transcribes_as_ours_does(exported):
 def test_an_alignment_is_merged_without_a_language(recipe_dir, tmp_path):
     training = recipe_dir / "exp/align"
     assert main(["--model", str(training), "--format", "merged", "--out", str(tmp_path / "out")]) == 0
-    assert distance(logits(load_merged(tmp_path / "out")), logits(load_pretrained(training).model)) <= TOLERANCE
+    merged, model = load_merged(tmp_path / "out", torch.float64), load_pretrained(training, torch.float64).model
+    assert distance(logits(merged), logits(model)) <= TOLERANCE
 
 
 def test_half_precision_halves_the_files(recipe_dir, tmp_path):

@@ -38,7 +38,9 @@ def encoder_state(model: SpeechLLM, code: str | None = None) -> dict[str, Tensor
     }
     if code is not None:
         for name, layer, bank in _layers_for(model, code):
-            state[f"{name}.weight"] += layer.delta_weight(int(bank))
+            weight = state[f"{name}.weight"]
+            delta = layer.scaling * layer.up(bank)[0].double() @ layer.down(bank)[0].double()
+            weight.copy_(weight.double() + delta)  # rounded once
     return state
 
 
