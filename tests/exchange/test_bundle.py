@@ -175,6 +175,20 @@ def test_the_language_table_is_asked_for(own_recipe, tmp_path, capsys):
     assert "languages.tsv: missing; copy the recipe's conf/languages.tsv there" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("path", ["/somebody/else", "../else", "~/else"])
+@pytest.mark.parametrize("key", ["whisper", "llm", "init"])
+def test_a_bundle_that_names_files_outside_itself_is_refused(recipe_dir, tmp_path, key, path):
+    directory = open_bundle(bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "m.zip"))
+    config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+    (config if key == "init" else config["model"])[key] = path
+    files = {str(file.relative_to(directory)): file for file in directory.rglob("*") if file.is_file()}
+    files["config.yaml"] = yaml.safe_dump(config).encode()
+    write_archive(tmp_path / "evil.zip", files, {"form": "zipperasr bundle 1"})
+    with pytest.raises(ValueError, match=rf"evil.zip: config.yaml: names {path}, which is outside the bundle; nothing"):
+        load_pretrained(tmp_path / "evil.zip")
+    assert [entry.name for entry in (tmp_path / "cache/zipperasr").iterdir()] == [directory.name]
+
+
 def test_a_sound_archive_of_something_else_is_no_bundle(tmp_path):
     write_archive(tmp_path / "m.zip", {"a.txt": b"a"}, {"form": "other"})
     with pytest.raises(ValueError, match=r"m.zip: manifest.json says form 'other'; wanted 'zipperasr bundle 1'"):

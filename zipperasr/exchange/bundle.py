@@ -77,6 +77,8 @@ def unpack_bundle(path: str | Path, directory: Path) -> None:
     _bundle_manifest(path)
     with atomic_path(directory) as temporary:
         unpack(path, temporary)
+        for config in temporary.rglob(CONFIG):
+            _check_paths(Experiment.load(config.parent), f"{path}: {config.relative_to(temporary)}")
 
 
 def _bundle_manifest(path: str | Path) -> dict:
@@ -84,6 +86,13 @@ def _bundle_manifest(path: str | Path) -> dict:
     if manifest.get("form") != FORM:
         raise ValueError(f"{path}: {MANIFEST} says form {manifest.get('form')!r}; wanted {FORM!r}")
     return manifest
+
+
+def _check_paths(experiment: Experiment, where: str) -> None:
+    """A bundle uses what is in it, or a hub's, and nothing else of the machine it is opened on."""
+    for path in (experiment.model.whisper, experiment.model.llm, experiment.init or ""):
+        if Path(path).is_absolute() or path.startswith("~") or ".." in Path(path).parts:
+            raise ValueError(f"{where}: names {path}, which is outside the bundle; nothing was kept")
 
 
 def _chain(directory: Path) -> list[tuple[Path, Experiment]]:

@@ -79,7 +79,7 @@ def _how_to_use(opened: Pretrained, code: str | None) -> dict:
         "mel_bins": experiment.model.mel_bins,
         "regime": experiment.regime,
         "chunk_s": experiment.model.decode_chunk_s if experiment.regime == "chunked" else None,
-        "encoder": f"{ENCODER}: its layers over every chunk alone, positions from 0; the decoder is the backbone's",
+        "encoder": f"{ENCODER}: its layers over each chunk alone, or each window of 30 s; positions from 0; no decoder",
         "projector": PROJECTOR_FORMULA,
         "projector_stride": PROJECTOR_STRIDE,
         "trained_from": {
