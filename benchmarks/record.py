@@ -11,7 +11,6 @@ from datetime import date
 from pathlib import Path
 
 from zipperasr.atomic import atomic_path
-from zipperasr.report.provenance import device, versions
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 _TITLE = "# Benchmarks\n\nWritten by the scripts beside this file: ratios against a peer in the same run.\n"
@@ -33,6 +32,9 @@ def write_section(title: str, body: str, results: Path) -> None:
 
 
 def _provenance() -> str:
+    # Imported last: it brings torch, and a benchmark's processes would start with its memory.
+    from zipperasr.report.provenance import device, versions
+
     machine, found = device(), versions()
     where = ", ".join(f"{name} {machine[name]}" for name in ("CPU", "cores", "GPU"))
     packages = ", ".join(f"{name} {found[name]}" for name in ("python", "torch", "transformers", "peft", "deepspeed"))

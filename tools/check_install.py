@@ -203,7 +203,7 @@ def check_espeak() -> str:
 
 def check_sclite() -> str:
     if not shutil.which("sclite"):
-        raise RuntimeError("not on PATH; tools/install_sctk.sh builds it. The recipe's own report does not need it")
+        raise RuntimeError("not on PATH; tools/install_sctk.sh fetches it. The recipe's own report does not need it")
     lines = subprocess.run(["sclite"], capture_output=True, text=True, timeout=20)
     return next(line for line in (lines.stdout + lines.stderr).splitlines() if "ersion" in line).strip()
 

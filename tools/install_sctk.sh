@@ -1,23 +1,50 @@
 #!/usr/bin/env bash
-# Build NIST's sclite from source into tools/sctk, where path.sh finds it. Optional: it checks our own score reports.
+# Put NIST's sclite into tools/sctk/bin, where path.sh finds it. Optional: it checks our own score reports.
 #
 # Usage: tools/install_sctk.sh [SOURCE]
-#   SOURCE: a git URL or a local clone (default: NIST's repository). Needs git, make, a C and a C++ compiler.
-# On Debian or Ubuntu with root, `apt-get install sctk` does as well.
+#   Without SOURCE, Debian's and Ubuntu's package is unpacked there: needs apt-get and dpkg-deb, neither root nor a
+#   compiler. Where that fails, or with SOURCE (a git URL or a local clone; default: NIST's repository), it is built:
+#   needs git, make, a C and a C++ compiler.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ../utils/log.sh
-source=${1:-https://github.com/usnistgov/SCTK.git}
 
-for tool in git make cc c++; do
-    command -v "${tool}" >/dev/null || die "${tool} is missing; on Debian or Ubuntu, apt-get install build-essential git"
-done
-rm -rf sctk
-log "sctk: ${source} -> tools/sctk (log in tools/sctk.log)"
-git clone --quiet "${source}" sctk || die "cannot clone ${source}; give a local clone as SOURCE"
-for target in config all install; do
-    make -C sctk "${target}" >>sctk.log 2>&1 || die "make ${target} failed; see tools/sctk.log"
-done
-usage=$(sctk/bin/sclite 2>&1 || true)
-[[ ${usage} == *"sclite Version"* ]] || die "sclite was built but does not run; see tools/sctk.log"
+# True if the sclite of this directory starts.
+runs() {
+    local usage
+    usage=$("$1/bin/sclite" 2>&1 || true)
+    [[ ${usage} == *"sclite Version"* ]]
+}
+
+unpack_package() {
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+    local work
+    work=$(mktemp -d "${PWD}/sctk.XXXXXX")
+    # shellcheck disable=SC2064 # the directory of now
+    trap "rm -rf '${work}'" EXIT
+    (cd "${work}" && apt-get download sctk && dpkg-deb -x sctk_*.deb unpacked) >>sctk.log 2>&1 || return 1
+    runs "${work}/unpacked/usr/lib/sctk" || return 1
+    rm -rf sctk
+    mv "${work}/unpacked/usr/lib/sctk" sctk
+}
+
+build() {
+    for tool in git make cc c++; do
+        command -v "${tool}" >/dev/null ||
+            die "${tool} is missing; on Debian or Ubuntu, apt-get install build-essential git"
+    done
+    rm -rf sctk
+    log "sctk: ${1} -> tools/sctk (log in tools/sctk.log)"
+    git clone --quiet "$1" sctk || die "cannot clone $1; give a local clone as SOURCE"
+    for target in config all install; do
+        make -C sctk "${target}" >>sctk.log 2>&1 || die "make ${target} failed; see tools/sctk.log"
+    done
+    runs sctk || die "sclite was built but does not run; see tools/sctk.log"
+}
+
+if [[ $# -eq 0 ]] && unpack_package; then
+    log "sctk: unpacked from the distribution's package"
+else
+    build "${1:-https://github.com/usnistgov/SCTK.git}"
+fi
 log "sctk: tools/sctk/bin/sclite is ready"

@@ -21,14 +21,15 @@ class _Parser(argparse.ArgumentParser):
         return super().parse_known_args([_underscored(arg) for arg in args], namespace)
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """An option parser that shows the module's docstring and every default."""
+def parser(doc: str | None, **settings: str) -> argparse.ArgumentParser:
+    """An option parser that shows the module's docstring and every default; `settings` are argparse's own."""
     return _Parser(
         description=doc,
         formatter_class=type(
             "_Help", (argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter), {}
         ),
         allow_abbrev=False,
+        **settings,
     )
 
 

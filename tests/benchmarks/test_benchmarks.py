@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.score.sclite.real import needs_sclite
 from zipperasr.lora import VARIANTS
 
 PAGE = "# Benchmarks\n\n## LoRA layer, cpu, float32\n\nold figures\n\n## Another\n\nkept\n"
@@ -79,9 +83,28 @@ def test_audio_is_timed_beside_each_peer(root, tmp_path):
         assert f"\n| {what} | " in text
 
 
+def test_the_page_is_timed_in_a_browser(root, tmp_path):
+    pytest.importorskip("selenium", reason="no selenium; pip install -e '.[dev]'")
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("no Chromium with its driver; on Debian: apt install chromium chromium-driver")
+    page = tmp_path / "RESULTS.md"
+    run(root, "page.py", "--utts", "60", "--rounds", "1", "--results", str(page))
+    (row,) = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| 60 |")]
+    assert all(float(cell) > 0 for cell in row.strip("|").split("|")[2:])
+
+
 def test_data_at_scale_is_measured_with_memory(root, tmp_path):
     page = tmp_path / "RESULTS.md"
     run(root, "data.py", "--corpus_utts", "400", "--manifest_rows", "3000", "--results", str(page))
     text = page.read_text(encoding="utf-8")
     assert "| stage 1 over an MLS tree and its list | 400 | " in text
     assert "| packs of an epoch | 3,000 | " in text and "fill 99." in text
+
+
+@needs_sclite
+def test_scoring_is_timed_beside_the_real_sclite(root, tmp_path):
+    page = tmp_path / "RESULTS.md"
+    run(root, "score.py", "--utts", "20", "--many_utts", "30", "--rounds", "1", "--results", str(page))
+    text = page.read_text(encoding="utf-8")
+    for case in ("20 | `-o all`", "20 | `-o sum`", "20 | `-o all -c`", "30 | `-o all`"):
+        assert f"\n| {case} | " in text

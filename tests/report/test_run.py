@@ -76,3 +76,9 @@ def test_what_is_missing_ends_in_one_line(run_dir, report_argv, capsys, remove, 
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("report: error:") and message in last
     assert not (run_dir / "RESULTS.md").exists()
+
+
+def test_report_html_stands_beside_the_results_unless_it_is_not_wanted(reported, run_dir, report_argv):
+    assert '<script type="application/gzip"' in (reported / "report.html").read_text(encoding="utf-8")
+    assert main([*report_argv, "--html", "false"]) == 0
+    assert not (run_dir / "report.html").exists()

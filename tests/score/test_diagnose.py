@@ -4,7 +4,7 @@ import pytest
 
 from tests.score.example import SENTENCES
 from zipperasr.score.align import align
-from zipperasr.score.diagnose import Diagnosis, longest_loop, scripts_of, surest_language
+from zipperasr.score.diagnose import Diagnosis, scripts_of, surest_language
 
 CODES = sorted(SENTENCES)
 
@@ -12,14 +12,6 @@ CODES = sorted(SENTENCES)
 def flags(code: str, reference: str, hypothesis: str) -> list[str]:
     ref, hyp = reference.split(), hypothesis.split()
     return Diagnosis(code, CODES).flags(ref, hyp, align(ref, hyp), (reference, hypothesis))
-
-
-@pytest.mark.parametrize(
-    ("units", "times"),
-    [("", 0), ("a", 1), ("a b c", 1), ("x a a y", 2), ("a b a b a b", 3), ("x a b c a b c y", 2), ("a a b a a b", 2)],
-)
-def test_longest_loop_counts_repetitions_in_a_row(units, times):
-    assert longest_loop(units.split()) == times
 
 
 def test_a_loop_is_four_times_in_a_row_and_more_than_in_the_reference():

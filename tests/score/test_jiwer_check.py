@@ -5,7 +5,7 @@ from rapidfuzz.distance import Levenshtein
 
 from tests.score.test_align import random_pairs
 from zipperasr.score.align import align, align_all
-from zipperasr.score.jiwer_check import explain, jiwer_errors
+from zipperasr.score.jiwer_check import Excess, jiwer_errors
 from zipperasr.score.scored import ScoredUtterance
 
 
@@ -25,12 +25,17 @@ def test_a_difference_is_explained():
     edits = jiwer_errors(utterances)
     assert edits == [4, 0]
     assert utterances[0].num_errors == 5
-    assert explain(utterances, edits).startswith("1 errors above jiwer's least-edit count, in 1 utterances: sclite's")
-    assert explain(utterances, edits).endswith("(first: u-1, 5 errors against 4)")
+    excess = Excess()
+    for one, least in zip(utterances, edits, strict=True):
+        excess.add([one], [least])
+    assert excess.explained().startswith("1 errors above jiwer's least-edit count, in 1 utterances: sclite's")
+    assert excess.explained().endswith("(first: u-1, 5 errors against 4)")
 
 
 def test_equal_counts_need_no_explanation():
-    assert explain([utterance("u", ["a"], ["b"], "S")], [1]) == ""
+    excess = Excess()
+    excess.add([utterance("u", ["a"], ["b"], "S")], [1])
+    assert excess.explained() == ""
 
 
 def test_fewer_errors_than_the_least_is_our_fault():

@@ -38,6 +38,43 @@ def test_counts_of_one_set(decoded, score_argv):
     assert row.jiwer_errors == 1
 
 
+def test_intervals_hold_the_rate_and_say_what_they_are_over(decoded, score_argv, capsys):
+    """Three utterances of two speakers: too few to draw speakers."""
+    decode_dir, _ = decoded
+    main(score_argv)
+    rows = scores(decode_dir)
+    assert {(row.resampled_by, row.speakers) for row in rows.values()} == {("utterance", 2)}
+    assert all(row.low <= row.rate <= row.high for row in rows.values())
+    row = rows["test_mls_de", "whisper"]
+    assert f" {row.low:.2f} to {row.high:.2f}, 3 utts " in capsys.readouterr().out
+
+
+def test_speakers_are_resampled_where_there_are_enough(decoded, score_argv, capsys):
+    decode_dir, raw = decoded
+    name = "test_mls_de"
+    for path in (raw / name / "text", raw / name / "utt2spk", raw / name / "utt2lang", decode_dir / name / "text"):
+        value = {"utt2spk": "s{0}", "utt2lang": "de"}.get(path.name, "ja")
+        lines = [f"s{n:02d}-{utt} {value.format(f'{n:02d}')}\n" for n in range(12) for utt in range(3)]
+        path.write_text("".join(lines), encoding="utf-8")
+    (raw / name / "utt2repeat").unlink(missing_ok=True)
+    assert main(score_argv) == 0
+    row = scores(decode_dir)[name, "whisper"]
+    assert (row.resampled_by, row.speakers, row.low, row.high) == ("speaker", 12, 0.0, 0.0)
+    assert "0.00 to 0.00, 12 speakers" in capsys.readouterr().out
+
+
+def test_scores_from_before_the_intervals_are_made_again(decoded, score_argv, monkeypatch):
+    decode_dir, _ = decoded
+    monkeypatch.setattr("zipperasr.score.run.SCORING", 1)
+    main(score_argv)
+    for path in decode_dir.glob("*/score_*/score.json"):
+        old = {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key != "low"}
+        path.write_text(json.dumps(old), encoding="utf-8")
+    monkeypatch.undo()
+    assert main(score_argv) == 0
+    assert scores(decode_dir)["test_mls_de", "whisper"].high > 0
+
+
 def test_cer_drops_spaces(decoded, score_argv):
     """ko: a lost space is no error, a lost character is."""
     decode_dir, _ = decoded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,37 @@ def test_sctk_is_not_built_without_a_compiler(tool, tmp_path):
     done = tool("install_sctk.sh", PATH=only_with(tmp_path))
     assert done.returncode == 1
     assert "git is missing; on Debian or Ubuntu, apt-get install build-essential git" in done.stderr
+
+
+def sctk_package(folder: Path, prints: str) -> Path:
+    """A Debian package whose sclite prints one line."""
+    program = folder / "content" / "usr" / "lib" / "sctk" / "bin" / "sclite"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\necho '{prints}'\nexit 1\n", encoding="utf-8")
+    program.chmod(0o755)
+    control = folder / "content" / "DEBIAN" / "control"
+    control.parent.mkdir()
+    fields = {"Package": "sctk", "Version": "1", "Architecture": "all", "Maintainer": "none", "Description": "sclite"}
+    control.write_text("".join(f"{name}: {value}\n" for name, value in fields.items()), encoding="utf-8")
+    subprocess.run(["dpkg-deb", "--build", folder / "content", folder / "sctk_1_all.deb"], check=True)
+    return folder / "sctk_1_all.deb"
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="no dpkg-deb on PATH: apt-get install dpkg")
+@pytest.mark.parametrize(("prints", "works"), [("sclite Version: 2.10", True), ("cannot start", False)])
+def test_sctk_is_unpacked_from_the_package_if_it_runs_there(root, tmp_path, prints, works):
+    package = sctk_package(tmp_path, prints)
+    for name in ("tools/install_sctk.sh", "utils/log.sh"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(root / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    for program in ("dpkg-deb", "mv", "tar"):
+        (tmp_path / "bin" / program).symlink_to(shutil.which(program))
+    path = only_with(tmp_path / "bin", **{"apt-get": f'[[ $* == "download sctk" ]] && cp {package} .'})
+    (tmp_path / "bin" / "cp").symlink_to(shutil.which("cp"))
+    command = [tmp_path / "tools" / "install_sctk.sh"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
+    assert (done.returncode == 0) is works
+    assert (tmp_path / "tools" / "sctk" / "bin" / "sclite").exists() is works
+    assert ("sctk/bin/sclite is ready" if works else "git is missing") in done.stderr
+    assert not list((tmp_path / "tools").glob("sctk.*[!g]"))

@@ -68,7 +68,14 @@ def test_two_machines_of_a_host_file_train_as_two_processes_of_one(ssh_directory
         "--init", str(two_ranks / "align"), "--lora", "zipper_soft", "--set", "packs_per_batch=1",
     ]  # fmt: skip
     path = os.pathsep.join([str(ssh_directory), str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    (tmp_path / "passed_on").write_text("OMP_NUM_THREADS=1\n")
+    environment = {
+        **os.environ,
+        "DS_ENV_FILE": str(tmp_path / "passed_on"),
+        "PATH": path,
+        "PYTHONPATH": str(ROOT),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
-    assert_equal_weights(tmp_path / "sft", two_ranks / "sft", atol=2e-4)  # ssh carries no OMP_NUM_THREADS over
+    assert_equal_weights(tmp_path / "sft", two_ranks / "sft", atol=0)

@@ -15,6 +15,7 @@ class DecodeConfig:
     tokens_per_s: float = 12.0  # longest transcript, by the audio: tokens per second ...
     tokens_floor: int = 16  # ... and this many more
     length_penalty: float = 1.0  # beam search only
+    retry_loops: bool = False  # greedy: decode again, without repetition, what ran in circles to its bound
     precision: str = "fp32"  # fp32 | bf16
 
     @property

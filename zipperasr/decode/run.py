@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -24,8 +24,8 @@ from zipperasr.data.loader import ExampleReader
 from zipperasr.data.manifest import Manifest
 from zipperasr.data.sets import read_sets
 from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.embeddings import FILE, PER_SET, chosen, encoder_means, write_means
-from zipperasr.decode.search import transcribe_batch
 from zipperasr.languages import LanguageTable
 from zipperasr.model.build import load_tokenizer
 from zipperasr.model.config import REGIMES
@@ -88,6 +88,7 @@ def _decode_all(exp: Path, experiment: Experiment, config: DecodeConfig, table, 
     model = load_model(exp, _DTYPES[config.precision]).to(device).eval()
     tokenizer = load_tokenizer(experiment.model)
     read = ExampleReader(tokenizer, table, experiment.model.mel_bins)
+    decoder = Decoder(model, tokenizer, config, chunk_frames)
     adapted = len(model.adapters.layers) if model.adapters is not None else 0
     log(f"{exp}: {adapted} encoder layers adapted; {len(todo)} test sets to decode ({config.name})")
     total = sum(len(manifest) for manifest, _ in todo.values())
@@ -95,14 +96,16 @@ def _decode_all(exp: Path, experiment: Experiment, config: DecodeConfig, table, 
         for out, (manifest, inputs) in todo.items():
             start, texts, embeddings = time.monotonic(), {}, {}
             embedded = chosen(manifest.table["utt_id"].to_pylist())
-            for batch in batches(manifest, read, config):
-                found = transcribe_batch(model, tokenizer, batch, chunk_frames, config)
-                for example, text, mean in zip(batch, found, means, strict=True):
-                    texts[example.utt_id] = text
+
+            def keep(examples: Sequence[Example], embedded: set[str] = embedded, embeddings: dict = embeddings) -> None:
+                for example, mean in zip(examples, means, strict=True):
                     if example.utt_id in embedded:
                         embeddings[example.utt_id] = mean
                 means.clear()
-                bar.update(len(batch))
+
+            for decoded in decoder.run(batches(manifest, read, config), keep):
+                texts[decoded.example.utt_id] = decoded.text
+                bar.update()
             _write(out, manifest, texts, embeddings, time.monotonic() - start, inputs)
 
 

@@ -1,7 +1,8 @@
-"""Greedy and beam search over batches of unequal length: transformers' generate, fed with embeddings.
+"""Beam search over batches of unequal length: transformers' generate, fed with embeddings.
 
 In: examples without transcripts. Out: one text each. Inputs are padded on the left and masked, and every
-utterance has its own length bound, so its text does not depend on its batch.
+utterance has its own length bound, so its text does not depend on its batch. With one beam it is what greedy.py is
+tested against.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def transcribe_batch(
     """Texts of `examples`, in order. Only each language's rows must stand together: sort by language for speed."""
     device = model.causal_lm.device
     speech, counts = model.embed_speech(collate_speech(examples).to(device), chunk_frames)
-    inputs, mask = _left_padded(model, examples, speech.split(counts))
+    inputs, mask = left_padded(model, examples, speech.split(counts))
     bounds = [max_new_tokens(example.num_samples, config) for example in examples]
     output = model.llm.generate(
         inputs_embeds=inputs,
@@ -59,7 +60,15 @@ def max_new_tokens(num_samples: int, config: DecodeConfig) -> int:
     return config.tokens_floor + int(config.tokens_per_s * num_samples / 16_000)
 
 
-def _left_padded(model: SpeechLLM, examples: Sequence[Example], speech: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def stop_ids(model: SpeechLLM, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens that end a text: the one of training, and those of the LLM's own generation settings."""
+    stops = model.causal_lm.generation_config.eos_token_id
+    stops = stops if isinstance(stops, list) else [stops]
+    return sorted({end_id(tokenizer), *(stop for stop in stops if stop is not None)})
+
+
+def left_padded(model: SpeechLLM, examples: Sequence[Example], speech: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Prompt and speech of each example as generate wants them: (examples, positions, width), and which positions."""
     embed = model.causal_lm.get_input_embeddings()
     rows = [
         torch.cat([embed(torch.tensor(example.prompt, device=part.device)), part.to(embed.weight.dtype)])
@@ -76,14 +85,12 @@ def _left_padded(model: SpeechLLM, examples: Sequence[Example], speech: Sequence
 
 def _generation_config(model: SpeechLLM, tokenizer, config: DecodeConfig, longest: int) -> GenerationConfig:
     """Ours alone: the one that comes with Qwen3 would sample."""
-    stops = model.causal_lm.generation_config.eos_token_id
-    stops = stops if isinstance(stops, list) else [stops]
     return GenerationConfig(
         max_new_tokens=longest,
         do_sample=False,
         num_beams=config.beam,
         length_penalty=config.length_penalty,
-        eos_token_id=sorted({end_id(tokenizer), *(stop for stop in stops if stop is not None)}),
+        eos_token_id=stop_ids(model, tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         use_cache=True,
     )

@@ -48,6 +48,7 @@ class LoraLinear(nn.Module):
     """
 
     mergeable = True  # False where the update depends on x, so that no W0 + delta exists
+    folded = False  # True while the base weight holds the update of one language: see fold.py
     routed = False  # True where B(l) needs the router's p
     options: ClassVar[tuple[str, ...]] = ()  # class attributes that `inject` may set
 
@@ -87,6 +88,8 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """W0 x + (alpha / r) B(l) A(l) x, row by row in the row's language. x: (..., d_in) -> (..., d_out)."""
+        if self.folded:
+            return self.base(x)
         banks = self.languages.banks
         rows = x.reshape(-1, x.shape[-1])
         sizes = self.languages.split(len(rows))

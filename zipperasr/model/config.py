@@ -37,6 +37,7 @@ class ModelConfig:
     llm_lora: LoraConfig = field(default_factory=LoraConfig)
     train_chunk_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)  # paper; one is drawn per step
     decode_chunk_s: float = 8.0  # paper
+    lid_window_s: float = 30.0  # speech is padded to so much for language detection, as Whisper was trained; 0: not
     max_positions: int = 2048  # paper; longest pack: speech, text and prompt
     checkpointing: bool = False  # recompute activations in the backward pass
 

@@ -10,9 +10,9 @@ from sklearn.metrics import silhouette_samples
 
 from zipperasr.decode.embeddings import FILE, read_means
 from zipperasr.languages import LanguageTable
-from zipperasr.report.claims.resampling import utterance_weights
 from zipperasr.report.collect import Decoding
 from zipperasr.report.tables import main_scores
+from zipperasr.stats.bootstrap import resampled_sums
 
 FEWEST = 2  # languages
 
@@ -38,4 +38,4 @@ def silhouettes(decoding: Decoding, languages: LanguageTable) -> np.ndarray | No
         return None
     labels = np.repeat(list(means), [len(part) for part in means.values()])
     values = silhouette_samples(np.concatenate(list(means.values())), labels, metric="cosine")
-    return utterance_weights("silhouette", len(values)) @ values / len(values)
+    return resampled_sums("silhouette", values[:, None])[:, 0] / len(values)

@@ -22,7 +22,7 @@ from zipperasr.report.groups import Groups
 from zipperasr.report.paper import MORE_WITH_30H, TABLES
 from zipperasr.report.tables import counts_table, marks_table, overview
 
-CLAIMS, SCORES = "CLAIMS.md", "RESULTS.tsv"  # beside RESULTS.md
+CLAIMS, SCORES, HTML = "CLAIMS.md", "RESULTS.tsv", "report.html"  # beside RESULTS.md
 MOST_STAGES = 30  # lines of the table of times that is not folded
 MOST_COUNTED = 8  # decodings whose counts are shown in the page
 

@@ -1,8 +1,8 @@
-"""Stage 9: RESULTS.md and figures from everything the stages left.
+"""Stage 9: RESULTS.md, report.html and figures from everything the stages left.
 
 In: exp/ (scores, logs, LID cosines), dump/, conf/. Out: RESULTS.md, RESULTS.tsv with every score, exp/figures/*.png;
-CLAIMS.md where systems can be compared; with --benchmark_out, a table of stage times. Parts whose source is absent are
-left out with a line that names the stage; scores must be there.
+report.html with every utterance; CLAIMS.md where systems can be compared; with --benchmark_out, stage times. Parts
+whose source is absent are left out with a line that names the stage; scores must be there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from zipperasr.atomic import atomic_path
-from zipperasr.cli import log, parser, run_step
+from zipperasr.cli import log, parser, run_step, str2bool
 from zipperasr.languages import LanguageTable
 from zipperasr.report.claims.controls import controls
 from zipperasr.report.claims.page import any_tested, claims_page
@@ -29,7 +29,9 @@ from zipperasr.report.costs import encoder_parameters
 from zipperasr.report.draw import draw_all
 from zipperasr.report.figures.lid import read_cosines
 from zipperasr.report.groups import load_groups
-from zipperasr.report.page import CLAIMS, SCORES, Sources, benchmark_page, results_page
+from zipperasr.report.html.build import write_page
+from zipperasr.report.html.settings import Settings, add_settings
+from zipperasr.report.page import CLAIMS, HTML, SCORES, Sources, benchmark_page, results_page
 from zipperasr.report.tables import all_scores
 
 
@@ -52,6 +54,10 @@ def report(options: argparse.Namespace) -> None:
     if options.benchmark_out:
         _write(options.benchmark_out, benchmark_page(sources))
     log(f"written: {options.out}, {len(drawn)} figures")
+    if options.html:
+        page = options.out.with_name(HTML)
+        num_utts = write_page(decodings, languages, options.raw, page, Settings.of(options))
+        log(f"written: {page}, {num_utts:,} utterances")
 
 
 def _claims(exp: Path, scored: Scored, trainings: Sequence[Training]) -> list[Claim]:
@@ -79,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--out", type=Path, default=Path("RESULTS.md"), help="the page to write")
     options.add_argument("--figures", type=Path, help="the figures' directory [figures below --exp]")
     options.add_argument("--benchmark_out", type=Path, help="also write the table of stage times here")
+    options.add_argument("--html", type=str2bool, default=True, help="also write report.html, with every utterance")
+    add_settings(options)
     options.add_argument("--command", default="", help="the command line to name in the page")
     return run_step(report, options.parse_args(argv), "report")
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import regex
 
+from zipperasr.decode.loops import LOOP_TIMES, longest_loop
+
 FLAGS = ("empty", "loop", "burst", "script", "language")
-LOOP_TIMES = 4  # an n-gram so often in a row is a loop
-LOOP_LONGEST = 20  # units of an n-gram
 BURST = 5  # insertions in a row
 SURE = 0.9  # probability from which a language counts as recognised
 OF_COMPOUND = {"Jpan": ("Hani", "Hira", "Kana"), "Kore": ("Hang",), "Hans": ("Hani",), "Hant": ("Hani", "Bopo")}
@@ -38,7 +38,7 @@ class Diagnosis:
         raw_reference, raw_hypothesis = raw
         checks: dict[str, Callable[[], bool]] = {
             "empty": lambda: bool(reference) and not hypothesis,
-            "loop": lambda: longest_loop(hypothesis) >= max(LOOP_TIMES, 1 + longest_loop(reference)),
+            "loop": lambda: longest_loop(hypothesis).times >= max(LOOP_TIMES, 1 + longest_loop(reference).times),
             "burst": lambda: "I" * BURST in operations,
             "script": lambda: self._is_foreign(raw_hypothesis) and not self._is_foreign(raw_reference),
             "language": lambda: self._is_confused(raw_reference, raw_hypothesis),
@@ -56,17 +56,6 @@ class Diagnosis:
         if not hypothesis or surest_language(hypothesis, self._rivals) in (None, self.code):
             return False
         return surest_language(reference, self._rivals) == self.code
-
-
-def longest_loop(units: Sequence[str]) -> int:
-    """How often in a row some n-gram (n up to LOOP_LONGEST) stands, at most: 1 without repetition, 0 for no units."""
-    most = min(1, len(units))
-    for size in range(1, min(LOOP_LONGEST, len(units) // 2) + 1):
-        run = 0
-        for first, second in zip(units, units[size:], strict=False):
-            run = run + 1 if first == second else 0
-            most = max(most, 1 + run // size)
-    return most
 
 
 @functools.cache

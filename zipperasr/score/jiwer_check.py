@@ -26,18 +26,30 @@ def jiwer_errors(utterances: Sequence[ScoredUtterance]) -> list[int]:
     return counts
 
 
-def explain(utterances: Sequence[ScoredUtterance], edits: Sequence[int]) -> str:
-    """One line on where sclite's costs count more errors than the least; empty if they agree."""
-    differing = [(utt, least) for utt, least in zip(utterances, edits, strict=True) if utt.num_errors != least]
-    if not differing:
-        return ""
-    first, least = differing[0]
-    more = sum(utterance.num_errors - edits for utterance, edits in differing)
-    return (
-        f"{more} errors above jiwer's least-edit count, in {len(differing)} utterances: sclite's costs (substitution "
-        f"4, gap 3) take deletions and insertions around a match where substitutions alone would be fewer "
-        f"(first: {first.id}, {first.num_errors} errors against {least})"
-    )
+class Excess:
+    """Errors that sclite's costs count above the least number, and the first utterance that has some."""
+
+    def __init__(self):
+        self._errors = self._utterances = 0
+        self._first = ""
+
+    def add(self, utterances: Sequence[ScoredUtterance], edits: Sequence[int]) -> None:
+        """edits: jiwer's of each."""
+        for utterance, least in zip(utterances, edits, strict=True):
+            if utterance.num_errors != least:
+                self._first = self._first or f"{utterance.id}, {utterance.num_errors} errors against {least}"
+                self._utterances += 1
+                self._errors += utterance.num_errors - least
+
+    def explained(self) -> str:
+        """One line; empty if there are none."""
+        if not self._utterances:
+            return ""
+        return (
+            f"{self._errors} errors above jiwer's least-edit count, in {self._utterances} utterances: sclite's costs "
+            f"(substitution 4, gap 3) take deletions and insertions around a match where substitutions alone would be "
+            f"fewer (first: {self._first})"
+        )
 
 
 def _edits(chunk) -> int:

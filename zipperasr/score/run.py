@@ -22,15 +22,14 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.data.sets import SetRow, read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.score.diagnose import Diagnosis
-from zipperasr.score.jiwer_check import explain, jiwer_errors
 from zipperasr.score.normalise import has_marks, normaliser
-from zipperasr.score.sclite import result_text
-from zipperasr.score.scored import ScoredUtterance, count, score_utterances
+from zipperasr.score.score_files import ScoreFiles
+from zipperasr.score.scored import score_utterances
 from zipperasr.score.scores_table import SetScore, write_scores
+from zipperasr.score.tally import Tally
 from zipperasr.score.transcripts import TestSet, load_hypotheses, load_test_set
-from zipperasr.score.trn import write_trn
 
-SCORING = 2  # raise it when the same transcripts would give other files
+SCORING = 3  # raise it when the same transcripts would give other files
 ALWAYS_WITH_MARKS = ("th", "ar")  # shown both ways even where a transcript has no mark
 
 
@@ -100,15 +99,14 @@ def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, 
     if is_current(directory, inputs):
         log(f"{directory}: up to date")
         return SetScore(**json.loads((directory / "score.json").read_text(encoding="utf-8")))
-    utterances = score_utterances(test_set, hypotheses, unit, norm, diagnosis)
-    edits = jiwer_errors(utterances)
-    row = _row(test_set, utterances, unit, norm, sum(edits))
-    notes = [note for note in (explain(utterances, edits), _emptied_note(utterances)) if note]
+    tally = Tally(test_set, unit, norm)
     with atomic_path(directory) as temporary:
         temporary.mkdir()
-        write_trn(temporary, utterances)
-        (temporary / "result.txt").write_text(result_text(utterances), encoding="utf-8")
-        _write_audit(temporary / "audit.jsonl", utterances)
+        with ScoreFiles(temporary) as files:
+            for block in score_utterances(test_set, hypotheses, unit, norm, diagnosis):
+                tally.add(block)
+                files.add(block)
+        row, notes = tally.row(), tally.notes()
         (temporary / "score.json").write_text(json.dumps(asdict(row), indent=1), encoding="utf-8")
         (temporary / "notes.txt").write_text("".join(f"{note}\n" for note in notes), encoding="utf-8")
         mark_current(temporary, inputs)
@@ -118,76 +116,25 @@ def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, 
     return row
 
 
-def _row(test_set: TestSet, utterances: Sequence[ScoredUtterance], unit: str, norm: str, jiwer_total: int) -> SetScore:
-    unique, listed = count(utterances), count(utterances, as_listed=True)
-    return SetScore(
-        set=test_set.name,
-        phase=test_set.phase,
-        corpus=test_set.corpus,
-        language=test_set.language,
-        unit=unit,
-        normaliser=norm,
-        utts=unique.utterances,
-        ref_units=unique.ref_units,
-        errors=unique.errors,
-        substitutions=unique.substitutions,
-        deletions=unique.deletions,
-        insertions=unique.insertions,
-        rate=unique.rate,
-        jiwer_errors=jiwer_total,
-        empty=sum(not utterance.hypothesis for utterance in utterances),
-        emptied_refs=len(_emptied(utterances)),
-        listed_utts=listed.utterances,
-        listed_ref_units=listed.ref_units,
-        listed_errors=listed.errors,
-        listed_rate=listed.rate,
-        **_diagnosed(utterances),
-    )
-
-
-def _diagnosed(utterances: Sequence[ScoredUtterance]) -> dict[str, int]:
-    """How many hypotheses each column of the diagnosis counts."""
-    found = [set(utterance.flags) for utterance in utterances]
-    columns = {"loops": {"loop"}, "bursts": {"burst"}, "language_errors": {"script", "language"}}
-    return {column: sum(bool(flags & names) for flags in found) for column, names in columns.items()}
-
-
-def _emptied(utterances: Sequence[ScoredUtterance]) -> list[ScoredUtterance]:
-    return [utterance for utterance in utterances if not utterance.reference]
-
-
-def _emptied_note(utterances: Sequence[ScoredUtterance]) -> str:
-    """Emptied references stay in: whatever was recognised for them counts as insertions."""
-    emptied = _emptied(utterances)
-    if not emptied:
-        return ""
-    first = emptied[0]
-    return (
-        f"{len(emptied)} references are empty after normalisation; their output counts as insertions "
-        f"(first: {first.id}, {first.raw_reference!r})"
-    )
-
-
-def _write_audit(path: Path, utterances: Sequence[ScoredUtterance]) -> None:
-    """Transcripts before and after normalisation, one JSON object per utterance."""
-    with path.open("w", encoding="utf-8") as stream:
-        for utterance in utterances:
-            stream.write(json.dumps(asdict(utterance), ensure_ascii=False) + "\n")
-
-
 def summary(rows: Sequence[SetScore]) -> str:
     """The table for the terminal."""
     lines = [
-        f"{'test set':<34} {'unit':<4} {'normaliser':<13} {'utts':>6} {'units':>7} {'rate %':>7} {'listed %':>8} "
+        f"{'test set':<34} {'unit':<4} {'normaliser':<13} {'utts':>6} {'units':>7} {'rate %':>7} "
+        f"{'95 % interval over':>32} {'listed %':>8} "
         f"{'empty':>5} {'loops':>5} {'bursts':>6} {'other lang.':>11} {'RTF':>7}"
     ]
     for row in rows:
         lines.append(
             f"{row.set:<34} {row.unit:<4} {row.normaliser:<13} {row.utts:>6} {row.ref_units:>7} {row.rate:>7.2f} "
-            f"{row.listed_rate:>8.2f} {row.empty:>5} {row.loops:>5} {row.bursts:>6} {row.language_errors:>11} "
-            f"{row.rtf:>7.4f}"
+            f"{_interval(row):>32} {row.listed_rate:>8.2f} {row.empty:>5} {row.loops:>5} {row.bursts:>6} "
+            f"{row.language_errors:>11} {row.rtf:>7.4f}"
         )
     return "\n".join(lines)
+
+
+def _interval(row: SetScore) -> str:
+    over = f"{row.speakers} speakers" if row.resampled_by == "speaker" else f"{row.utts} utts"
+    return f"{row.low:.2f} to {row.high:.2f}, {over}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

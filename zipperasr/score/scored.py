@@ -1,19 +1,20 @@
 """Score one test set: normalise both sides, align, count.
 
-In: a `TestSet`, its hypotheses, a unit and a normaliser. Out: one `ScoredUtterance` per utterance. All are held in
-memory with their transcripts, as the reports need them in two orders.
+In: a `TestSet`, its hypotheses, a unit and a normaliser. Out: one `ScoredUtterance` per utterance, a block of them at a
+time: of a large set, only the transcripts themselves are in memory.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from zipperasr.score.align import align_all
 from zipperasr.score.diagnose import Diagnosis
 from zipperasr.score.normalise import normaliser, split_units
 from zipperasr.score.transcripts import TestSet
+
+BLOCK = 2000  # utterances scored together
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,28 @@ class ScoredUtterance:
         return len(self.operations) - self.operations.count("C")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Counts:
     """Sums over utterances; `rate` is the error rate in per cent."""
 
-    utterances: int
-    ref_units: int
-    substitutions: int
-    deletions: int
-    insertions: int
+    utterances: int = 0
+    correct: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+
+    def add(self, utterance: ScoredUtterance, times: int = 1) -> None:
+        """times: how often it counts."""
+        operations = utterance.operations
+        self.utterances += times
+        self.correct += times * operations.count("C")
+        self.substitutions += times * operations.count("S")
+        self.deletions += times * operations.count("D")
+        self.insertions += times * operations.count("I")
+
+    @property
+    def ref_units(self) -> int:
+        return self.correct + self.substitutions + self.deletions
 
     @property
     def errors(self) -> int:
@@ -55,36 +69,22 @@ class Counts:
 
 def score_utterances(
     test_set: TestSet, hypotheses: dict[str, str], unit: str, name: str, diagnosis: Diagnosis
-) -> list[ScoredUtterance]:
-    """Normalise with the normaliser called `name`, align in `unit`s; utterances in the order of their ids."""
+) -> Iterator[list[ScoredUtterance]]:
+    """Normalise with the normaliser called `name`, align in `unit`s; blocks of utterances in the order of their ids."""
     clean = normaliser(name)
-    ids = sorted(test_set.references)
-    pairs = [
-        (split_units(clean(test_set.references[utt]), unit), split_units(clean(hypotheses[utt]), unit)) for utt in ids
-    ]
-    return [
-        ScoredUtterance(
-            id=utt,
-            speaker=test_set.speakers[utt],
-            repeat=test_set.repeats[utt],
-            raw_reference=test_set.references[utt],
-            raw_hypothesis=hypotheses[utt],
-            reference=reference,
-            hypothesis=hypothesis,
-            operations=operations,
-            flags=diagnosis.flags(reference, hypothesis, operations, (test_set.references[utt], hypotheses[utt])),
-        )
-        for utt, (reference, hypothesis), operations in zip(ids, pairs, align_all(pairs), strict=True)
-    ]
+    for ids in batched(sorted(test_set.references), BLOCK):
+        pairs = [
+            (split_units(clean(test_set.references[utt]), unit), split_units(clean(hypotheses[utt]), unit))
+            for utt in ids
+        ]
+        block = []
+        for utt, (reference, hypothesis), operations in zip(ids, pairs, align_all(pairs), strict=True):
+            raw = (test_set.references[utt], hypotheses[utt])
+            flags = diagnosis.flags(reference, hypothesis, operations, raw)
+            about = (utt, test_set.speakers[utt], test_set.repeats[utt])
+            block.append(ScoredUtterance(*about, *raw, reference, hypothesis, operations, flags))
+        yield block
 
 
-def count(utterances: Iterable[ScoredUtterance], as_listed: bool = False) -> Counts:
-    """Sum up; `as_listed` counts an utterance as often as the authors' list names it."""
-    total: Counter[str] = Counter()
-    num_utterances = 0
-    for utterance in utterances:
-        times = utterance.repeat if as_listed else 1
-        num_utterances += times
-        for operation, number in Counter(utterance.operations).items():
-            total[operation] += times * number
-    return Counts(num_utterances, total["C"] + total["S"] + total["D"], total["S"], total["D"], total["I"])
+def batched(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

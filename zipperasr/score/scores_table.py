@@ -30,6 +30,7 @@ COLUMNS = (
         "rate",
     ),
     *("jiwer_errors", "empty", "emptied_refs", "listed_utts", "listed_ref_units", "listed_errors", "listed_rate"),
+    *("low", "high", "resampled_by", "speakers"),
     *("loops", "bursts", "language_errors", "rtf"),
 )
 
@@ -58,6 +59,10 @@ class SetScore:
     listed_ref_units: int
     listed_errors: int
     listed_rate: float  # per cent
+    low: float  # 95 % interval of `rate`, per cent
+    high: float
+    resampled_by: str  # utterance | speaker: what the interval is over
+    speakers: int
     loops: int  # hypotheses with these flags of zipperasr.score.diagnose
     bursts: int
     language_errors: int  # another script or language than asked

@@ -5,10 +5,13 @@ In: scored utterances. Out: ref.trn and hyp.trn that sclite reads with `-i rm`, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from zipperasr.score.scored import ScoredUtterance
+
+SIDES = {"ref.trn": "reference", "hyp.trn": "hypothesis"}
 
 
 def speaker_of(utterance: ScoredUtterance) -> str:
@@ -21,9 +24,18 @@ def trn_id(utterance: ScoredUtterance) -> str:
     return f"({speaker_of(utterance)}-{utterance.id})"
 
 
-def write_trn(directory: Path, utterances: Sequence[ScoredUtterance]) -> None:
+def trn_line(utterance: ScoredUtterance, side: str) -> str:
+    """side: reference or hypothesis."""
+    return f"{' '.join(getattr(utterance, side))} {trn_id(utterance)}\n"
+
+
+def write_trn(directory: Path, utterances: Iterable[ScoredUtterance]) -> None:
     """Write ref.trn and hyp.trn into `directory`."""
-    for name, side in (("ref.trn", "reference"), ("hyp.trn", "hypothesis")):
-        with (directory / name).open("w", encoding="utf-8", newline="\n") as stream:
-            for utterance in utterances:
-                stream.write(f"{' '.join(getattr(utterance, side))} {trn_id(utterance)}\n")
+    with ExitStack() as stack:
+        opened = {
+            side: stack.enter_context((directory / name).open("w", encoding="utf-8", newline="\n"))
+            for name, side in SIDES.items()
+        }
+        for utterance in utterances:
+            for side, stream in opened.items():
+                stream.write(trn_line(utterance, side))

@@ -7,7 +7,7 @@
 #   1  data directories in Kaldi's form                         6  adaptation to the target languages: --lora
 #   2  audio at 16 kHz, one utterance each                      7  decoding
 #   3  manifest and same-language packs                         8  scoring
-#   4  language embeddings from Whisper's decoder               9  RESULTS.md and figures
+#   4  language embeddings from Whisper's decoder               9  RESULTS.md, figures, report.html
 #
 # A finished stage does nothing twice, an interrupted one goes on. Every step's own options: python3 -m MODULE --help.
 set -euo pipefail
@@ -120,7 +120,7 @@ if in_stage 8 "scoring: ${scored[*]}"; then
     on_cpu zipperasr.score.run --exp "${scored[@]}" --raw "${raw}"
 fi
 
-if in_stage 9 "report: ${expdir} -> RESULTS.md, ${expdir}/figures"; then
+if in_stage 9 "report: ${expdir} -> RESULTS.md, report.html, ${expdir}/figures"; then
     on_cpu zipperasr.report.run --exp "${expdir}" --data "${datadir}" --dump "${dumpdir}" --raw "${raw}" \
         --corpora "${conf}/corpora.yaml" --command "${INVOCATION}" --out RESULTS.md \
         ${benchmark:+--benchmark_out "${benchmark}"}

@@ -33,16 +33,18 @@ def write_model(exp: Path, name: str, rate: float, regime: str, small: float | N
         errors = _errors(test_set, name, of_set)
         place = decoded / test_set / "score_wer"
         place.mkdir(parents=True)
-        lines = [{"id": f"u{n:02d}", "operations": "S" * k + "C" * (UNITS - k)} for n, k in enumerate(errors)]
+        common = {"speaker": "s", "reference": ["a"] * UNITS}
+        lines = [{"id": f"u{n:02d}", **common, "operations": "S" * k + "C" * (UNITS - k)} for n, k in enumerate(errors)]
         (place / "audit.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         counts = {"utts": UTTS, "ref_units": UTTS * UNITS, "errors": sum(errors), "substitutions": sum(errors)}
         listed = {"listed_utts": UTTS, "listed_ref_units": UTTS * UNITS, "listed_errors": sum(errors)}
         unseen = ("deletions", "insertions", "jiwer_errors", "empty", "emptied_refs", "loops", "bursts")
         zeros = dict.fromkeys((*unseen, "language_errors"), 0)
         rates = dict.fromkeys(("rate", "listed_rate"), 100 * sum(errors) / (UTTS * UNITS))
+        interval = {"low": 0.0, "high": 100.0, "resampled_by": "utterance", "speakers": 1}
         what = {"set": test_set, "phase": phase, "corpus": corpus, "language": code, "unit": "wer"}
         normaliser = "whisper_en" if code == "en" else "whisper"  # as the language table says
-        scores.append(SetScore(**what, normaliser=normaliser, **counts, **listed, **zeros, **rates))
+        scores.append(SetScore(**what, normaliser=normaliser, **counts, **listed, **zeros, **rates, **interval))
         write_means(place.parent / FILE, _means(test_set, code, separation))
     write_scores(decoded / "scores.tsv", scores)
 

@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from zipperasr.report.claims.resampling import RESAMPLINGS, estimate, replicated_rates, utterance_weights
+from zipperasr.report.claims.resampling import estimate, replicated_rates
+from zipperasr.stats.bootstrap import RESAMPLINGS, times_drawn
 
 
 def write_audit(path, operations):
     path.parent.mkdir(parents=True)
-    lines = [json.dumps({"id": f"u{number:03d}", "operations": ops}) for number, ops in enumerate(operations)]
+    lines = [
+        json.dumps(
+            {"id": f"u{n:03d}", "speaker": "s", "reference": ["a"] * sum(map(ops.count, "CSD")), "operations": ops}
+        )
+        for n, ops in enumerate(operations)
+    ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
@@ -44,12 +50,6 @@ def test_a_broken_audit_names_its_line(tmp_path):
         replicated_rates(audit)
 
 
-def test_weights_draw_as_many_utterances_as_there_are():
-    weights = utterance_weights("test_y", 30)
-    assert (weights[0] == 1).all() and (weights.sum(1) == 30).all()
-    assert weights[1:].mean() == pytest.approx(1.0)
-
-
 def test_seeds_alone_give_students_interval():
     values = [1.0, 2.5, 1.7]
     found = estimate([np.array([value]) for value in values])
@@ -68,7 +68,8 @@ def test_utterances_alone_give_the_normal_interval():
 def test_the_truth_lies_inside_in_about_95_of_100_experiments(seed_sd, utterance_sd):
     """An experiment: three seeds, each its own offset, all on the same 100 utterances. Resampled as stage 9 does."""
     generator, inside, experiments = np.random.default_rng(1), 0, 600
-    weights = utterance_weights("test_coverage", 100)[: 1 + 200] / 100
+    drawn = np.concatenate(list(times_drawn("test_coverage", 100)))[:200]
+    weights = np.concatenate([np.ones((1, 100)), drawn]) / 100
     for _ in range(experiments):
         utterances = generator.normal(0, 10 * utterance_sd, 100)  # their mean has utterance_sd
         by_seed = [weights @ utterances + offset for offset in generator.normal(0, seed_sd, 3)]

@@ -140,7 +140,7 @@ def test_the_page_holds_all_claims_and_results_link_to_it(run_dir, languages):
         (run_dir / "exp2" / "lid" / source.name).write_bytes(source.read_bytes())
     argv = options_for(run_dir, languages)
     argv[argv.index("--exp") + 1] = str(run_dir / "exp2")
-    assert main(argv) == 0
+    assert main([*argv, "--html", "false"]) == 0  # the matrix has error counts, no texts
     page = (run_dir / "CLAIMS.md").read_text(encoding="utf-8")
     headings = [line.split(".")[0] for line in page.splitlines() if line.startswith("## ")]
     assert headings == [*(f"## {number}" for number in range(1, 13)), "## Controls"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zipperasr.report.claims.controls import INTRODUCTION as CONTROLS
-from zipperasr.report.claims.resampling import RESAMPLINGS
 from zipperasr.report.claims.verdict import NOT_TESTED, Claim, Comparison
 from zipperasr.report.markdown import table
+from zipperasr.stats.bootstrap import RESAMPLINGS
 
 INTRODUCTION = f"""\
 What the paper says, and what the runs below this recipe's `exp/` say of it *at their scale*. Every estimate is signed

@@ -7,9 +7,6 @@ difference of two arrays is a paired difference, and any statistic of arrays can
 
 from __future__ import annotations
 
-import functools
-import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-RESAMPLINGS = 1000
+from zipperasr.stats.audit import read_audit
+from zipperasr.stats.bootstrap import resampled_rates
 
 
 @dataclass(frozen=True)
@@ -35,26 +33,8 @@ def replicated_rates(audit: Path) -> np.ndarray:
 
     Raises ValueError with file and line.
     """
-    counts = []
-    for number, line in enumerate(audit.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            record = json.loads(line)
-            operations = record["operations"]
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{audit}:{number}: not an utterance of stage 8 ({error}); rerun stage 8") from error
-        inserted = operations.count("I")
-        counts.append((record["id"], len(operations) - operations.count("C"), len(operations) - inserted))
-    _, errors, units = zip(*sorted(counts), strict=True)
-    times = utterance_weights(audit.parent.parent.name, len(counts))
-    return 100 * (times @ np.array(errors)) / np.maximum(times @ np.array(units), 1)
-
-
-@functools.lru_cache(maxsize=64)
-def utterance_weights(name: str, num_utts: int) -> np.ndarray:
-    """How often each utterance of test set `name` counts: (1 + RESAMPLINGS, num_utts), the first row once each."""
-    generator = np.random.default_rng(zlib.crc32(name.encode()))
-    drawn = generator.multinomial(num_utts, np.full(num_utts, 1 / num_utts), size=RESAMPLINGS)
-    return np.concatenate([np.ones((1, num_utts), dtype=drawn.dtype), drawn])
+    found = read_audit(audit)
+    return resampled_rates(audit.parent.parent.name, np.column_stack([found.errors, found.units]))[:, 0]
 
 
 def estimate(by_seed: Sequence[np.ndarray]) -> Estimate:

@@ -1,21 +1,18 @@
 from __future__ import annotations
 
 import random
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.score.sclite.real import needs_sclite, run_ours, run_real
 from zipperasr.score.align import align_all
-from zipperasr.score.sclite import result_text
+from zipperasr.score.result import Result
 from zipperasr.score.scored import ScoredUtterance
 from zipperasr.score.trn import write_trn
 
-SCLITE = Path("/usr/lib/sctk/bin/sclite")
-needs_sclite = pytest.mark.skipif(not SCLITE.is_file(), reason="no sclite to compare with: apt-get install sctk")
-
 # What sclite 2.4.10 prints for the utterances of `six_utterances`.
-EXPECTED = Path(__file__).parent / "sclite_result.txt"
+EXPECTED = Path(__file__).parent / "result.txt"
 
 
 def scored(rows: list[tuple[str, str, list[str], list[str]]]) -> list[ScoredUtterance]:
@@ -56,17 +53,19 @@ def random_utterances(seed: int) -> list[ScoredUtterance]:
     return scored(rows)
 
 
-def run_sclite(directory: Path, title: str) -> bytes:
-    argv = [SCLITE, "-r", "ref.trn", "trn", "-h", title, "trn", "-i", "rm", "-o", "all", "stdout"]
-    return subprocess.run(argv, cwd=directory, capture_output=True, check=True).stdout
+def written(directory: Path, utterances: list[ScoredUtterance], title: str = "hyp.trn") -> bytes:
+    with Result(directory / "result.txt", title) as result:
+        for utterance in utterances:
+            result.add(utterance)
+    return (directory / "result.txt").read_bytes()
 
 
-def test_summary_and_alignments_are_sclites():
-    assert result_text(six_utterances()) == EXPECTED.read_text(encoding="utf-8")
+def test_summary_and_alignments_are_sclites(tmp_path):
+    assert written(tmp_path, six_utterances()) == EXPECTED.read_bytes()
 
 
-def test_speaker_without_reference_words_is_starred_and_explained():
-    text = result_text(scored([("a", "1", [], ["x"]), ("b", "1", ["y"], ["y"])]))
+def test_speaker_without_reference_words_is_starred_and_explained(tmp_path):
+    text = written(tmp_path, scored([("a", "1", [], ["x"]), ("b", "1", ["y"], ["y"])])).decode()
     assert "| a      |    1      0 |    0*     0*     0*     1*     1* 100.0 |" in text
     assert "+ Speaker(s) with no reference data is ignored\n" in text
 
@@ -77,10 +76,25 @@ def test_trn_ids_name_the_speaker_before_the_first_hyphen(tmp_path):
     assert (tmp_path / "hyp.trn").read_text(encoding="utf-8") == " (anna_lena-anna-lena-7)\n"
 
 
+def as_given(directory: Path, seed: int) -> tuple[bytes, Path, list[str]]:
+    """result.txt, and what sclite needs to print the same: a directory of trn files and its options."""
+    utterances = random_utterances(seed)
+    title = "./" * (seed % 60) + "hyp.trn"  # a title longer than the table widens it
+    files = directory / "files"
+    files.mkdir()
+    write_trn(files, utterances)
+    argv = ["-r", "ref.trn", "trn", "-h", title, "trn", "-i", "rm", "-o", "all", "stdout"]
+    return written(directory, utterances, title), files, argv
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_result_is_what_our_sclite_prints_for_the_trn_files(seed, tmp_path, monkeypatch):
+    result, files, argv = as_given(tmp_path, seed)
+    assert (result, {}) == run_ours(argv, files, monkeypatch)
+
+
 @needs_sclite
 @pytest.mark.parametrize("seed", range(24))
 def test_result_is_byte_equal_to_the_real_sclites(seed, tmp_path):
-    utterances = random_utterances(seed)
-    write_trn(tmp_path, utterances)
-    title = "./" * (seed % 60) + "hyp.trn"  # a title longer than the table widens it
-    assert result_text(utterances, title).encode() == run_sclite(tmp_path, title)
+    result, files, argv = as_given(tmp_path, seed)
+    assert (result, {}) == run_real(argv, files)

@@ -1,0 +1,151 @@
+"""Utterances to texts: encode ahead, with the adapters folded, and search.
+
+In: batches of examples without transcripts. Out: one `Decoded` each, as they are ready. Greedy search is ours; beam
+search is transformers' generate, batch by batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from zipperasr.data.batches import Example, collate_speech
+from zipperasr.decode.ahead import ahead
+from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.folded_llm import FoldedLLM
+from zipperasr.decode.greedy import Encoded, GreedySearch
+from zipperasr.decode.loops import COMPRESSION, LOOP_TIMES, compression_ratio, cut_loop, longest_loop
+from zipperasr.decode.search import max_new_tokens, stop_ids, transcribe_batch
+from zipperasr.lora.fold import folded
+from zipperasr.model.speech_llm import SpeechLLM
+
+BATCHES_AHEAD = 2
+SHORTEST_REPEAT = 4  # tokens: shorter n-grams may come twice even in what is decoded again
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What was recognised of one utterance."""
+
+    example: Example
+    text: str
+    tokens: tuple[int, ...]  # of greedy search
+    note: str = ""  # what to know of it: cut off, or a loop
+
+
+class Decoder:
+    """One model, ready to decode any number of streams, one at a time.
+
+    Args:
+        chunk_frames: mel frames per chunk of the encoder; None: full context.
+    """
+
+    def __init__(
+        self, model: SpeechLLM, tokenizer: PreTrainedTokenizerBase, config: DecodeConfig, chunk_frames: int | None
+    ):
+        self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
+        self.stops: Sequence[int] = stop_ids(model, tokenizer)  # none: every utterance gets its most tokens
+        self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = lambda _: (
+            None
+        )  # instead of a language
+        self._llm = FoldedLLM(model.causal_lm) if config.beam == 1 else None
+
+    def run(
+        self, batches: Iterable[Sequence[Example]], encoded: Callable[[Sequence[Example]], None] = lambda _: None
+    ) -> Iterator[Decoded]:
+        """Decode every example of every batch; greedy search yields them as they end, not in order.
+
+        encoded: called with each batch once the encoder has seen it.
+        """
+        if self._llm is None:
+            yield from self._beam(batches, encoded)
+            return
+        bounds = (self.config.batch_size, self.config.batch_positions)
+        search = GreedySearch(self._llm, self.stops, *bounds, self._again)
+        stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded)
+        if self.model.causal_lm.device.type == "cuda":
+            stream = ahead(_on_own_stream(stream), self.config.batch_size)
+        for found in search.run(stream):
+            tokens, note = self._without_loop(found)
+            yield Decoded(found.key, self._text(tokens), tuple(tokens), note)
+
+    def _again(self, found: Encoded) -> bool:
+        """Once: what ran in circles to its bound, now without repeating what it repeated."""
+        if not self.config.retry_loops or found.no_repeat or not self._runs_in_circles(found):
+            return False
+        found.no_repeat = max(SHORTEST_REPEAT, longest_loop(found.tokens).size + 1)
+        found.tokens, found.ended = [], False
+        return True
+
+    def _runs_in_circles(self, found: Encoded) -> bool:
+        """A loop that did not end by itself: someone may well say `no` four times, and then nothing more."""
+        if found.ended:
+            return compression_ratio(self._text(found.tokens)) > COMPRESSION
+        return longest_loop(found.tokens).times >= LOOP_TIMES
+
+    def _without_loop(self, found: Encoded) -> tuple[Sequence[int], str]:
+        if self.config.retry_loops and self._runs_in_circles(found):
+            return cut_loop(found.tokens, longest_loop(found.tokens)), "a loop, cut after its first round"
+        if found.no_repeat:
+            return found.tokens, "a loop, decoded again without repetition"
+        if not found.ended:
+            return found.tokens, f"cut off at {found.max_tokens} tokens, the most that its audio may have"
+        return found.tokens, ""
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+    def _beam(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Decoded]:
+        for examples in batches:
+            texts = transcribe_batch(self.model, self.tokenizer, examples, self.chunk_frames, self.config)
+            encoded(examples)
+            for example, text in zip(examples, texts, strict=True):
+                yield Decoded(example, text, ())
+
+    def _encode(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Encoded]:
+        """Batches in one language after another have the adapters folded for it; others are encoded as they are."""
+        for language, same in groupby(batches, key=lambda batch: self.mixture(batch) or _only_language(batch)):
+            with self._folded(language):
+                for examples in same:
+                    rows = self._encode_batch(examples)
+                    encoded(examples)
+                    yield from rows
+
+    def _folded(self, language: str | Mapping[str, float] | None):
+        if language is None or self.model.adapters is None:
+            return nullcontext()
+        return folded(self.model.adapters, language)
+
+    def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded]:
+        model, device = self.model, self.model.causal_lm.device
+        with torch.inference_mode():
+            speech, counts = model.embed_speech(collate_speech(examples).to(device), self.chunk_frames)
+            prompts = [self._llm.embed(torch.tensor(example.prompt, device=device)) for example in examples]
+            rows = [
+                torch.cat([prompt, part.to(prompt.dtype)])
+                for prompt, part in zip(prompts, speech.split(counts), strict=True)
+            ]
+        bounds = [max_new_tokens(example.num_samples, self.config) for example in examples]
+        return [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
+
+
+def _only_language(examples: Sequence[Example]) -> str | None:
+    languages = {example.language for example in examples}
+    return languages.pop() if len(languages) == 1 else None
+
+
+def _on_own_stream(items: Iterator[Encoded]) -> Iterator[Encoded]:
+    """Run the iterator's kernels beside those of the reader; each item is complete when it is handed over."""
+    stream = torch.cuda.Stream()
+    while True:
+        with torch.cuda.stream(stream):
+            item = next(items, None)
+            stream.synchronize()
+        if item is None:
+            return
+        yield item

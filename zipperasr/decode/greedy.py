@@ -1,0 +1,123 @@
+"""Greedy search with rows that come and go: an utterance that ends gives its row to the next.
+
+In: utterances as embeddings of prompt and speech, in any order. Out: tokens, as each ends. No utterance waits for the
+longest of a batch; where nothing is left to come, the batch shrinks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import NoRepeatNGramLogitsProcessor
+
+from zipperasr.decode.folded_llm import FoldedLLM
+
+REFILL = 0.25  # of the rows, empty: new ones are then started together, which costs less than one by one
+
+
+@dataclass
+class Encoded:
+    """One utterance, ready for the LLM."""
+
+    key: object  # the caller's
+    embeddings: Tensor  # (positions, LLM width): prompt, then speech
+    max_tokens: int  # as many as its audio allows
+    tokens: list[int] = field(default_factory=list)  # found so far
+    ended: bool = False  # by itself, not by max_tokens
+    no_repeat: int = 0  # no n-gram of this size may stand twice; 0: all may
+
+    @property
+    def room(self) -> int:
+        return len(self.embeddings) + self.max_tokens
+
+
+class GreedySearch:
+    """Takes the most probable token each time.
+
+    Args:
+        llm: the weights. stops: ids that end an utterance; none of them: every utterance gets max_tokens.
+        rows: utterances at a time, at most. positions: rows times the longest of them, at most, or one utterance.
+        again: told of each utterance that is done; returns whether it is to be decoded anew, as it has left it.
+    """
+
+    def __init__(
+        self,
+        llm: FoldedLLM,
+        stops: Iterable[int],
+        rows: int,
+        positions: int,
+        again: Callable[[Encoded], bool] = lambda _: False,
+    ):
+        self._llm, self._stops, self._again = llm, frozenset(stops), again
+        self._max_rows, self._max_positions = rows, positions
+
+    @torch.inference_mode()
+    def run(self, utterances: Iterable[Encoded]) -> Iterator[Encoded]:
+        """Yields every utterance with its tokens, in the order in which they end."""
+        arriving, anew = iter(utterances), deque()
+        ahead: Encoded | None = next(arriving, None)
+        active: list[Encoded] = []
+        hidden = None
+        while active or ahead is not None:
+            new: list[Encoded] = []
+            if len(active) <= (1 - REFILL) * self._allowed(active):
+                while ahead is not None and len(active) + len(new) < self._allowed([*active, *new, ahead]):
+                    new.append(ahead)
+                    ahead = anew.popleft() if anew else next(arriving, None)
+            if new:
+                started = self._start(new, [*active, *new])
+                hidden = started if hidden is None else torch.cat([hidden, started])
+                active += new
+            tokens = self._choose(active, hidden)
+            done = [row for row, utterance in enumerate(active) if self._is_done(utterance)]
+            for row in done:
+                if self._again(active[row]):
+                    anew.append(active[row])
+                else:
+                    yield active[row]
+            if ahead is None and anew:
+                ahead = anew.popleft()
+            if done:
+                rows = _filled_up(len(active), set(done))
+                active = [active[row] for row in rows]
+                self._llm.keep(rows)
+                tokens = tokens[rows]
+            hidden = self._llm.step(tokens) if active else None
+
+    def _allowed(self, utterances: list[Encoded]) -> int:
+        """How many rows there may be if they are as long as the longest of these."""
+        longest = max((utterance.room for utterance in utterances), default=1)
+        return max(1, min(self._max_rows, self._max_positions // longest))
+
+    def _start(self, new: list[Encoded], together: list[Encoded]) -> Tensor:
+        lengths = [len(utterance.embeddings) for utterance in new]
+        room = max(utterance.room for utterance in together)
+        return self._llm.add(torch.cat([utterance.embeddings for utterance in new]), lengths, room)
+
+    def _choose(self, active: list[Encoded], hidden: Tensor) -> Tensor:
+        logits = self._llm.logits(hidden)
+        for row, utterance in enumerate(active):
+            if utterance.no_repeat:
+                found = torch.tensor([utterance.tokens], dtype=torch.long, device=logits.device)
+                logits[row] = NoRepeatNGramLogitsProcessor(utterance.no_repeat)(found, logits[row : row + 1])[0]
+        tokens = logits.argmax(-1)
+        for utterance, token in zip(active, tokens.tolist(), strict=True):
+            utterance.tokens.append(token)
+        return tokens
+
+    def _is_done(self, utterance: Encoded) -> bool:
+        if utterance.tokens[-1] in self._stops:
+            utterance.tokens.pop()
+            utterance.ended = True
+        return utterance.ended or len(utterance.tokens) >= utterance.max_tokens
+
+
+def _filled_up(count: int, done: set[int]) -> list[int]:
+    """Rows that stay, with the last ones in the places that became free, so that few must move."""
+    stay = count - len(done)
+    last = (row for row in range(count - 1, stay - 1, -1) if row not in done)
+    return [next(last) if row in done else row for row in range(stay)]

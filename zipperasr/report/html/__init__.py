@@ -1,0 +1,1 @@
+"""report.html: one page to look at scores and errors."""

@@ -1,0 +1,112 @@
+"""Are two systems different? The four tests of NIST's sc_stats on one test set.
+
+In: two `Audit`s of the same references. Out: a `PairedTest` each: statistic, p-value (two-tailed; scipy's), and the
+verdict that sc_stats gives, whose approximations docs/significance.md describes. The first two tests count segments and
+sentences, the last two speakers, each by its error rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from zipperasr.stats import sc_stats
+from zipperasr.stats.audit import Audit
+from zipperasr.stats.segments import segment_errors
+
+FIRST, SAME, SECOND = -1, 0, 1  # which system is better
+EQUAL_RATES = 0.005  # per cent: speakers' rates that differ by no more count as equal
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    statistic: float
+    num: int  # segments, discordant sentences, or speakers behind it
+    p_value: float
+    sc_stats_p: float  # as sc_stats computes it
+    sc_stats_verdict: int  # FIRST | SAME | SECOND
+
+
+def mapsswe(one: Audit, other: Audit) -> PairedTest:
+    """Matched pairs: the mean over segments of the difference in errors, as a Z statistic.
+
+    Differences without variance (one segment, or all alike) have Z = 0.
+    """
+    segments = segment_errors(one, other)
+    difference = segments[:, 0] - segments[:, 1]
+    num, z = len(difference), 0.0
+    if num > 1 and np.ptp(difference):
+        z = float(difference.mean() / (difference.std(ddof=1) / math.sqrt(num)))  # in sc_stats' order of rounding
+    verdict = int(np.sign(z)) if abs(z) > sc_stats.CRITICAL_Z else SAME
+    return PairedTest(z, num, 2 * float(stats.norm.sf(abs(z))), sc_stats.normal_p(z), verdict)
+
+
+def mcnemar(one: Audit, other: Audit) -> PairedTest:
+    """Sentences that only one system has right, against a fair coin. The statistic is the smaller of the two counts."""
+    wrong, other_wrong = one.errors > 0, other.errors > 0
+    only_one, only_other = int((wrong & ~other_wrong).sum()), int((other_wrong & ~wrong).sum())
+    return _coin(only_one, only_other, better=SECOND if only_one > only_other else FIRST)
+
+
+def sign(one: Audit, other: Audit) -> PairedTest:
+    """Speakers for whom the one or the other system has the lower error rate, against a fair coin; ties are shared.
+
+    sc_stats names the system with the lower mean rate over speakers, even where most speakers fare better with the
+    other.
+    """
+    difference, better = _by_speaker(one, other)
+    equal = int((np.abs(difference) <= EQUAL_RATES).sum())
+    plus = int((difference > EQUAL_RATES).sum()) + equal // 2
+    return _coin(plus, len(difference) - plus, better)
+
+
+def wilcoxon(one: Audit, other: Audit) -> PairedTest:
+    """Wilcoxon's signed ranks over speakers, as a Z statistic: no correction for ties, ties of rates shared in turn.
+
+    The p-value is scipy's, exact where it can be.
+    """
+    difference, better = _by_speaker(one, other)
+    num, rank, equal = len(difference), stats.rankdata(np.abs(difference)), np.abs(difference) <= EQUAL_RATES
+    is_plus = difference > EQUAL_RATES
+    is_plus[equal] = np.arange(equal.sum()) % 2 == 0
+    fewer_plus = is_plus.sum() < num - is_plus.sum()
+    w = rank[is_plus if fewer_plus else ~is_plus].sum()
+    z = float((w - num * (num + 1) / 4) / math.sqrt(num * (num + 1) * (2 * num + 1) / 24))
+    verdict = (-better if fewer_plus else better) if abs(z) > sc_stats.CRITICAL_Z else SAME
+    p_value = 1.0 if equal.all() else stats.wilcoxon(np.where(equal, 0, difference), zero_method="zsplit").pvalue
+    return PairedTest(z, num, float(p_value), sc_stats.normal_p(z), verdict)
+
+
+TESTS: dict[str, Callable[[Audit, Audit], PairedTest]] = {
+    "mapsswe": mapsswe,
+    "mcnemar": mcnemar,
+    "sign": sign,
+    "wilcoxon": wilcoxon,
+}
+
+
+def _coin(heads: int, tails: int, better: int) -> PairedTest:
+    fewer, trials = min(heads, tails), heads + tails
+    p_value = float(stats.binomtest(fewer, trials).pvalue) if trials else 1.0
+    approximate = sc_stats.binomial_p(fewer, trials)
+    return PairedTest(fewer, trials, p_value, approximate, better if approximate < sc_stats.ALPHA else SAME)
+
+
+def _by_speaker(one: Audit, other: Audit) -> tuple[np.ndarray, int]:
+    """Rate of the system with the higher mean over speakers less that of the other, (speakers,); which one is better.
+
+    Of equal means the second system's counts as the higher, and speakers without reference words as free of error.
+    """
+    rates = [_speaker_rates(audit) for audit in (one, other)]
+    total, other_total = (np.cumsum(rate)[-1] for rate in rates)  # plain sums: sc_stats' rounding decides ties
+    return (rates[0] - rates[1], SECOND) if total > other_total else (rates[1] - rates[0], FIRST)
+
+
+def _speaker_rates(audit: Audit) -> np.ndarray:
+    """Per cent: (speakers,), in the order of their first utterances."""
+    errors, units = (np.bincount(audit.speakers, counts) for counts in (audit.errors, audit.units))
+    return np.divide(errors, units, out=np.zeros_like(errors), where=units > 0) * 100.0

@@ -1,0 +1,87 @@
+"""What a user names becomes recordings: files, folders, Kaldi's wav.scp, `-` for standard input.
+
+In: names. Out: (id, stream of 16 kHz mono blocks). A recording of any length is read a block at a time.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from zipperasr.corpora.utterance import numbered_lines
+from zipperasr.data.audio import SAMPLE_RATE, load_audio, to_16k_mono
+
+BLOCK_S = 10.0
+STDIN = "-"
+ENDINGS = tuple(f".{name.lower()}" for name in (*soundfile.available_formats(), "oga", "opus", "aif"))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Something to transcribe; nothing of it is read yet."""
+
+    id: str  # as the user named it
+    audio: str | Path | np.ndarray  # a file, an entry of wav.scp, `-`, or samples
+    rate: int = SAMPLE_RATE  # of samples
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """16 kHz mono float32, a block at a time. Raises ValueError or OSError if it cannot be decoded."""
+        if isinstance(self.audio, np.ndarray):
+            yield to_16k_mono(self.audio, self.rate)
+        elif self.audio == STDIN:  # libsndfile must be able to go back
+            yield from _decoded(io.BytesIO(sys.stdin.buffer.read()), "standard input")
+        elif not Path(self.audio).exists() and ":" in str(self.audio):
+            yield load_audio(self.audio)
+        else:
+            yield from _decoded(self.audio, str(self.audio))
+
+
+def find_recordings(names: Iterable[str]) -> Iterator[Recording]:
+    """Recordings of every name, in order; those of a folder by name. Raises FileNotFoundError, ValueError."""
+    for name in names:
+        path = Path(name)
+        if name == STDIN:
+            yield Recording(STDIN, STDIN)
+        elif path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in ENDINGS)
+            if not inside:
+                raise FileNotFoundError(f"{path}: no audio file in this folder; read are {' '.join(sorted(ENDINGS))}")
+            yield from (Recording(str(file), file) for file in inside)
+        elif path.suffix == ".scp":
+            yield from _entries(path)
+        else:
+            yield Recording(name, path)
+
+
+def _entries(scp: Path) -> Iterator[Recording]:
+    for number, line in numbered_lines(scp):
+        utt, _, entry = line.strip().partition(" ")
+        if not entry or entry.endswith("|"):
+            raise ValueError(f"{scp}:{number}: got {line!r}, wanted an id and a file or an ark's entry, no command")
+        yield Recording(utt, entry.strip())
+
+
+def _decoded(source: object, name: str) -> Iterator[np.ndarray]:
+    try:
+        with soundfile.SoundFile(source) as recording:
+            resampler = None
+            if recording.samplerate != SAMPLE_RATE:
+                resampler = soxr.ResampleStream(recording.samplerate, SAMPLE_RATE, 1, dtype="float32")
+            size = int(BLOCK_S * recording.samplerate)
+            block = recording.read(size, dtype="float32", always_2d=True)
+            while len(block):
+                following = recording.read(size, dtype="float32", always_2d=True)
+                mono = block.mean(axis=1)
+                yield mono if resampler is None else resampler.resample_chunk(mono, last=not len(following))
+                block = following
+    except soundfile.LibsndfileError as error:
+        if isinstance(source, str | Path) and not Path(source).exists():
+            raise FileNotFoundError(f"{name}: no such file") from error
+        raise ValueError(f"{name}: cannot be decoded ({error.error_string})") from error

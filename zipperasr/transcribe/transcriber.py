@@ -1,0 +1,167 @@
+"""Recordings to transcripts with a trained model: cut, detect the language, decode, join.
+
+In: recordings of any length. Out: one `Transcript` each, in their order. Pieces of several recordings are decoded
+together; an hour of audio needs no more memory than a few batches.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from zipperasr.cli import nearest
+from zipperasr.data.audio import SAMPLE_RATE
+from zipperasr.data.batches import Example
+from zipperasr.data.features import log_mel
+from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.decoder import Decoder
+from zipperasr.model.config import REGIMES
+from zipperasr.model.pretrained import Pretrained, load_pretrained
+from zipperasr.model.prompt import prompt_ids
+from zipperasr.model.segments import segment_frames
+from zipperasr.transcribe.detect import LanguageDetector
+from zipperasr.transcribe.pauses import cut_at_pauses
+from zipperasr.transcribe.sources import Recording
+from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
+
+AUTO = "auto"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DEFAULTS = DecodeConfig(retry_loops=True)
+
+
+class Transcriber:
+    """A model ready to use.
+
+    Args:
+        opened: a trained model. config: how it decodes. regime: how its encoder sees speech; None: as in training.
+        soft: where the language is detected, mix LID embeddings and specific banks by its probabilities instead of
+            taking the likeliest; the prompt is the likeliest one's.
+    """
+
+    def __init__(
+        self, opened: Pretrained, config: DecodeConfig = DEFAULTS, regime: str | None = None, soft: bool = False
+    ):
+        settings = opened.experiment.model
+        regime = regime or opened.experiment.regime
+        if regime not in REGIMES:
+            raise ValueError(f"unknown regime {regime!r}; {nearest(regime, REGIMES)}")
+        self.opened, self.languages, self.config, self.soft = opened, opened.languages, config, soft
+        chunk_frames = segment_frames(settings.decode_chunk_s) if regime == "chunked" else None
+        self._decoder = Decoder(opened.model, opened.tokenizer, config, chunk_frames)
+        self._prompts = {language.code: prompt_ids(opened.tokenizer, language) for language in self.languages}
+        self._detector: LanguageDetector | None = None
+        self._keys = count()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        device: str | None = None,
+        config: DecodeConfig = DEFAULTS,
+        regime: str | None = None,
+        soft: bool = False,
+    ) -> Transcriber:
+        """Open a training directory or a bundle. device: by default cuda where there is one, else cpu.
+
+        Raises FileNotFoundError or ValueError that says what is missing.
+        """
+        opened = load_pretrained(path, DTYPES[config.precision])
+        opened.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(opened, config, regime, soft)
+
+    @property
+    def detector(self) -> LanguageDetector:
+        """The original Whisper, loaded when it is first needed."""
+        if self._detector is None:
+            self._detector = LanguageDetector(self.opened)
+        return self._detector
+
+    @property
+    def has_detected(self) -> bool:
+        """Whether the original Whisper is in memory."""
+        return self._detector is not None
+
+    def __call__(self, audio: str | Path | np.ndarray, lang: str = AUTO, rate: int = SAMPLE_RATE) -> Transcript:
+        """Transcribe one recording: a path, or samples (num_samples[, channels]) at `rate`.
+
+        Raises ValueError for a language outside the model's set or audio that cannot be decoded, OSError.
+        """
+        name = "samples" if isinstance(audio, np.ndarray) else str(audio)
+        ((_, found),) = self.transcribe([Recording(name, audio, rate)], lang)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def transcribe(
+        self, recordings: Iterable[Recording], lang: str = AUTO
+    ) -> Iterator[tuple[Recording, Transcript | Exception]]:
+        """Each recording with its transcript, or with what made it impossible; in their order, as soon as may be.
+
+        Raises ValueError for a language outside the model's set.
+        """
+        if lang != AUTO and lang not in self.languages:
+            raise ValueError(
+                f"language {lang!r} is not one of the model's; {nearest(lang, [AUTO, *self.languages.codes])}"
+            )
+        jobs: deque[Job] = deque()
+        pending: dict[str, Pending] = {}
+        self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
+        for decoded in self._decoder.run(self._batches(recordings, lang, jobs, pending)):
+            piece = pending.pop(decoded.example.utt_id)
+            piece.job.segments[piece.place] = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
+            while jobs and jobs[0].done:
+                yield jobs[0].recording, jobs.popleft().result()
+        yield from ((job.recording, job.result()) for job in jobs)
+
+    def _batches(
+        self, recordings: Iterable[Recording], lang: str, jobs: deque[Job], pending: dict[str, Pending]
+    ) -> Iterator[list[Example]]:
+        """What is worth decoding, within the bounds on utterances and positions, one language after another.
+
+        It runs ahead of the search, in a thread of its own: `jobs` and `pending` tell what to make of each example.
+        """
+        batch: list[Example] = []
+        for recording in recordings:
+            jobs.append(Job(recording, "" if lang == AUTO else lang))
+            for example in self._examples(jobs[-1], pending):
+                if batch and not self._fits([*batch, example]):
+                    yield sorted(batch, key=lambda one: one.language)
+                    batch = []
+                batch.append(example)
+            if batch and self.soft and jobs[-1].lang_probs:  # a mixture is one recording's
+                yield batch
+                batch = []
+        if batch:
+            yield sorted(batch, key=lambda one: one.language)
+
+    def _fits(self, batch: Sequence[Example]) -> bool:
+        longest = max(example.positions for example in batch)
+        return len(batch) <= self.config.batch_size and len(batch) * longest <= self.config.batch_positions
+
+    def _examples(self, job: Job, pending: dict[str, Pending]) -> Iterator[Example]:
+        """The pieces of a recording that hold speech; what it says of the others goes into the job at once."""
+        number = 0
+        try:
+            for number, piece in enumerate(cut_at_pauses(job.recording.blocks()), 1):
+                if piece.reason:
+                    job.segments[number - 1] = Segment(piece.start_s, piece.end_s, "", piece.reason)
+                    continue
+                samples = torch.from_numpy(piece.samples)
+                if not job.lang:
+                    job.lang_probs = self.detector(samples)
+                    job.lang = max(job.lang_probs, key=job.lang_probs.get)
+                key = str(next(self._keys))
+                pending[key] = Pending(job, number - 1, piece.start_s, piece.end_s)
+                mel = log_mel(samples, self.opened.experiment.model.mel_bins)
+                yield Example(key, job.lang, mel, len(samples), self._prompts[job.lang], ())
+        except (ValueError, OSError) as error:
+            job.failure = error
+        job.num_pieces = number
+
+    def _mixture(self, job: Job) -> Mapping[str, float] | None:
+        return job.lang_probs if self.soft and job.lang_probs else None
