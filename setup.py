@@ -57,7 +57,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_namespace_packages(include=["zipperasr", "zipperasr.*"]),
-    package_data={"zipperasr.report.html": ["assets/*"]},
+    package_data={"zipperasr.exchange": ["*.tsv"], "zipperasr.report.html": ["assets/*"]},
+    entry_points={"console_scripts": ["zipperasr = zipperasr.__main__:main"]},
     install_requires=REQUIRED,
     extras_require={"espnet": ESPNET, "dev": DEV},
 )

@@ -58,3 +58,15 @@ def test_a_hub_id_is_not_looked_for_on_the_disk(config, tmp_path):
 
     experiment = align_experiment(replace(config, llm="Qwen/Qwen3-1.7B"))
     assert located(experiment, tmp_path).model.llm == "Qwen/Qwen3-1.7B"
+
+
+def test_what_lies_nearer_to_the_training_goes_before_the_present_directory(config, tmp_path, monkeypatch):
+    from zipperasr.model.experiment import located
+
+    for place in ("here", "there"):
+        (tmp_path / place / "exp/llm").mkdir(parents=True)
+    (tmp_path / "there/exp/a").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    experiment = align_experiment(replace(config, llm="exp/llm"))
+    assert located(experiment, tmp_path / "there/exp/a").model.llm == str(tmp_path / "there/exp/llm")
+    assert located(experiment, tmp_path).model.llm == "exp/llm"

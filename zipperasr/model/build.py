@@ -35,12 +35,12 @@ def build_model(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Spee
 
     Raises FileNotFoundError if a local backbone directory does not exist, ValueError if it does not fit.
     """
-    whisper = _load(WhisperModel, config.whisper, dtype)
+    whisper = load_backbone(WhisperModel, config.whisper, dtype)
     if whisper.config.num_mel_bins != config.mel_bins:
         raise ValueError(
             f"{config.whisper}: {whisper.config.num_mel_bins} mel bins, but model.yaml says mel_bins: {config.mel_bins}"
         )
-    return assemble(config, whisper.encoder, _load(Qwen3ForCausalLM, config.llm, dtype))
+    return assemble(config, whisper.encoder, load_backbone(Qwen3ForCausalLM, config.llm, dtype))
 
 
 def build_empty_model(config: ModelConfig) -> SpeechLLM:
@@ -117,7 +117,8 @@ def _is_adapter(model: SpeechLLM, name: str) -> bool:
     return layer in model.adapters.layers
 
 
-def _load(model_class, path: str, dtype: torch.dtype):
+def load_backbone(model_class, path: str, dtype: torch.dtype):
+    """A transformers model, strictly. Raises FileNotFoundError or ValueError, naming what does not fit."""
     check_local(path)
     logging.disable_progress_bar()  # a bar per model, gone in a tenth of a second
     model, report = model_class.from_pretrained(

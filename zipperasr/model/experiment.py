@@ -62,9 +62,13 @@ class Experiment:
         del tree["lid"]
         return tree
 
+    def to_yaml(self) -> str:
+        """What config.yaml holds."""
+        return yaml.safe_dump(_plain(self.to_tree()), sort_keys=False)
+
     def save(self, directory: Path) -> None:
         with atomic_path(directory / CONFIG) as temporary:
-            temporary.write_text(yaml.safe_dump(_plain(self.to_tree()), sort_keys=False), encoding="utf-8")
+            temporary.write_text(self.to_yaml(), encoding="utf-8")
 
 
 def build_for_training(experiment: Experiment, dtype: torch.dtype, seed: int) -> SpeechLLM:
@@ -123,13 +127,14 @@ def load_model(directory: Path, dtype: torch.dtype = torch.float32) -> SpeechLLM
 def located(experiment: Experiment, directory: Path) -> Experiment:
     """The experiment of `directory` with paths that hold where we are; what is no path (a hub id) stays.
 
-    config.yaml has them relative to the recipe, which is here or above the training directory.
+    config.yaml has them relative to the recipe, which is above the training directory or here, or, in a bundle, to the
+    training directory itself. The nearest wins: a bundle opened within a recipe must not take that recipe's backbones.
     """
 
     def found(path: str | None) -> str | None:
         if path is None or Path(path).is_absolute():
             return path
-        places = (Path(), *directory.resolve().parents)
+        places = (directory.resolve(), *directory.resolve().parents, Path())
         return next((str(place / path) for place in places if (place / path).exists()), path)
 
     model = replace(experiment.model, whisper=found(experiment.model.whisper), llm=found(experiment.model.llm))

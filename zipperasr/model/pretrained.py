@@ -1,7 +1,7 @@
 """A trained model and all that using it takes, opened from anywhere.
 
-In: a training directory. Out: model, tokenizer, languages. What it needs besides its own weights (the
-alignment, the backbones) is found through its config.yaml.
+In: a training directory, or a bundle of `zipperasr export`. Out: model, tokenizer, languages. What it needs besides its
+own weights (the alignment, the backbones) is found through its config.yaml.
 """
 
 from __future__ import annotations
@@ -29,8 +29,12 @@ class Pretrained:
 
 
 def load_pretrained(directory: str | Path, dtype: torch.dtype = torch.float32) -> Pretrained:
-    """Open a finished training. Raises FileNotFoundError or ValueError, as `load_model` does."""
+    """Open a finished training or a bundle. Raises FileNotFoundError or ValueError, as `load_model` does."""
     directory = Path(directory)
+    if directory.is_file():
+        from zipperasr.exchange.bundle import open_bundle  # which itself asks for the model's rooms
+
+        directory = open_bundle(directory)
     experiment = located(Experiment.load(directory), directory)
     if not (directory / LANGUAGES).is_file():
         raise FileNotFoundError(f"{directory / LANGUAGES}: missing; copy the recipe's conf/languages.tsv there")

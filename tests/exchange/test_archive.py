@@ -1,0 +1,181 @@
+"""Archives give back what went in; nothing of a damaged, foreign or hostile one gets out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from zipperasr.exchange import archive
+from zipperasr.exchange.archive import read_manifest, unpack, write_archive
+
+
+@pytest.fixture
+def sound(tmp_path) -> Path:
+    (tmp_path / "w.safetensors").write_bytes(random.Random(1).randbytes(5000))
+    write_archive(tmp_path / "m.zip", {"a/w.safetensors": tmp_path / "w.safetensors", "t.txt": b"text" * 99}, {"x": 1})
+    return tmp_path / "m.zip"
+
+
+def forge(path: Path, names: list, contents: bytes = b"boo", manifest: object = None) -> Path:
+    """A zip by hand. names: strings or ZipInfo; the manifest vouches for all of them unless it is given."""
+    infos = [zipfile.ZipInfo(name) if isinstance(name, str) else name for name in names]
+    entry = {"size": len(contents), "sha256": hashlib.sha256(contents).hexdigest()}
+    if manifest is None:
+        manifest = {"files": {info.filename: entry for info in infos}}
+    with zipfile.ZipFile(path, "w") as forged:
+        for info in infos:
+            forged.writestr(info, contents)
+        forged.writestr("manifest.json", manifest if isinstance(manifest, bytes) else json.dumps(manifest))
+    return path
+
+
+def refused(path: Path, tmp_path: Path, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        unpack(path, tmp_path / "out")
+    assert not list(tmp_path.glob("out/**/*.txt")) and not (tmp_path.parent / "evil.txt").exists()
+
+
+def test_what_went_in_comes_out(sound, tmp_path):
+    assert unpack(sound, tmp_path / "out")["x"] == 1
+    assert (tmp_path / "out/a/w.safetensors").read_bytes() == (tmp_path / "w.safetensors").read_bytes()
+    assert (tmp_path / "out/t.txt").read_bytes() == b"text" * 99
+    assert sorted(read_manifest(sound)["files"]) == ["a/w.safetensors", "t.txt"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.txt", "/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:evil.txt", "a//b.txt"]
+)
+def test_no_name_leads_outside(tmp_path, name):
+    refused(forge(tmp_path / "m.zip", [name]), tmp_path, "leads outside the archive's own directory; nothing was unp")
+    with pytest.raises(ValueError, match="leads outside"):
+        write_archive(tmp_path / "n.zip", {name: b""}, {})
+    assert not (tmp_path / "n.zip").exists()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
+def test_links_and_devices_are_refused(tmp_path, kind):
+    info = zipfile.ZipInfo("link.txt")
+    info.create_system, info.external_attr = 3, (kind | 0o777) << 16
+    refused(forge(tmp_path / "m.zip", [info], b"/etc/passwd"), tmp_path, "link.txt: a link or device; only plain files")
+
+
+@pytest.mark.parametrize("name", ["model.pt", "weights.bin", "x.pkl", "code.py", "noending"])
+def test_what_could_hold_pickle_or_code_is_refused(tmp_path, name):
+    refused(
+        forge(tmp_path / "m.zip", [name]), tmp_path, f"{name}: no file type of a bundle; wanted one of .safetensors"
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_truncated_archive_is_one_clear_line(sound, tmp_path, share):
+    content = sound.read_bytes()
+    sound.write_bytes(content[: int(len(content) * share)])
+    refused(sound, tmp_path, "m.zip: no whole zip archive .*; fetch the file again")
+
+
+@pytest.mark.parametrize("bits", [0x01, 0x80])
+def test_a_changed_byte_is_noticed_or_changes_nothing(tmp_path, bits):
+    write_archive(tmp_path / "m.zip", {"a/w.safetensors": b"weights", "t.txt": b"text" * 9}, {})
+    sound = (tmp_path / "m.zip").read_bytes()
+    unpack(tmp_path / "m.zip", tmp_path / "right")
+    noticed = 0
+    for place in range(len(sound)):
+        (tmp_path / "m.zip").write_bytes(sound[:place] + bytes([sound[place] ^ bits]) + sound[place + 1 :])
+        out = tmp_path / f"{place}"
+        try:
+            unpack(tmp_path / "m.zip", out)
+        except ValueError as error:
+            assert str(error).startswith(f"{tmp_path / 'm.zip'}: "), (place, error)
+            noticed += 1
+        else:
+            for path in (tmp_path / "right").rglob("*.*"):
+                assert (out / path.relative_to(tmp_path / "right")).read_bytes() == path.read_bytes(), place
+    assert noticed > len(sound) / 2  # dates, versions and comments may change
+
+
+def test_content_must_have_the_declared_size_and_digest(tmp_path):
+    wrong = {"files": {"a.txt": {"size": 3, "sha256": "0" * 64}}}
+    refused(forge(tmp_path / "m.zip", ["a.tsv"], manifest={"files": {"a.tsv": wrong["files"]["a.txt"]}}), tmp_path,
+            "a.tsv: its content is not what the manifest says; fetch the file again")  # fmt: skip
+    wrong["files"]["a.txt"]["size"] = 2
+    refused(forge(tmp_path / "n.zip", ["a.txt"], manifest=wrong), tmp_path, "a.txt: 3 bytes, but the manifest says 2")
+
+
+def test_an_entry_that_lies_about_its_size_is_noticed(tmp_path):
+    path = forge(tmp_path / "m.zip", ["a.txt"], b"boo" * 100)
+    content = bytearray(path.read_bytes())
+    for header, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):  # uncompressed size; the compressed one is before
+        place = content.index(header) + offset
+        content[place : place + 4] = (3).to_bytes(4, "little")
+    path.write_bytes(content)
+    refused(path, tmp_path, "a.txt: 3 bytes, but the manifest says 300")
+
+
+def test_archive_and_manifest_must_hold_the_same_files(tmp_path):
+    refused(forge(tmp_path / "m.zip", ["a.txt"], manifest={"files": {}}), tmp_path, "a.txt: it is not in both archive")
+    entry = {"size": 3, "sha256": "0"}
+    refused(forge(tmp_path / "n.zip", [], manifest={"files": {"b.txt": entry}}), tmp_path, "b.txt: it is not in both")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_may_stand_there_once(tmp_path):
+    refused(forge(tmp_path / "m.zip", ["a.txt", "a.txt"]), tmp_path, "a name stands in the archive twice")
+
+
+def test_a_foreign_archive_is_told_by_its_missing_manifest(tmp_path):
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as foreign:
+        foreign.writestr("a.txt", "boo")
+    refused(tmp_path / "m.zip", tmp_path, "no manifest.json; wanted a bundle of `zipperasr export --format bundle`")
+
+
+def test_a_manifest_too_large_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MANIFEST_BYTES", 20)
+    refused(forge(tmp_path / "m.zip", ["a.txt"]), tmp_path, "no manifest.json; wanted a bundle")
+
+
+@pytest.mark.parametrize(
+    "manifest", [b"{", b"[]", b"{}", b'{"files": {"a.txt": {"size": "3", "sha256": ""}}}', b'{"files": {"a.txt": 3}}']
+)
+def test_an_unreadable_manifest_is_one_line(tmp_path, manifest):
+    refused(
+        forge(tmp_path / "m.zip", ["a.txt"], manifest=manifest), tmp_path, "manifest.json is not readable .*; fetch"
+    )
+
+
+def test_other_compressions_and_encryption_are_refused(tmp_path):
+    info = zipfile.ZipInfo("a.txt")
+    info.compress_type = zipfile.ZIP_BZIP2
+    refused(forge(tmp_path / "m.zip", [info]), tmp_path, "a.txt: encrypted or in an unknown compression")
+    path = forge(tmp_path / "n.zip", ["a.txt"])
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    refused(path, tmp_path, "a.txt: encrypted or in an unknown compression")
+
+
+def test_more_than_the_disk_holds_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    path = forge(tmp_path / "m.zip", ["a.txt"])
+    monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: archive.shutil._ntuple_diskusage(9, 8, 1))
+    with pytest.raises(OSError, match=r"needs 3 bytes in .*, which has 1; make room there"):
+        unpack(path, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_files_beyond_the_old_limit_of_zip_come_back_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)  # as Python's own tests do: 2 GiB would take their time
+    (tmp_path / "w.safetensors").write_bytes(b"w" * 500)
+    write_archive(tmp_path / "m.zip", {"w.safetensors": tmp_path / "w.safetensors", "t.txt": b"t" * 150}, {})
+    unpack(tmp_path / "m.zip", tmp_path / "out")
+    assert (tmp_path / "out/w.safetensors").read_bytes() == b"w" * 500
+
+
+def test_weights_are_stored_and_text_is_deflated(sound):
+    with zipfile.ZipFile(sound) as opened:
+        kinds = {info.filename: info.compress_type for info in opened.infolist()}
+    assert kinds["a/w.safetensors"] == zipfile.ZIP_STORED and kinds["t.txt"] == zipfile.ZIP_DEFLATED

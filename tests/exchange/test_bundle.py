@@ -1,0 +1,196 @@
+"""A bundle opens as the training directory it was made from, anywhere, and in ESPnet's hands too."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from tests.exchange.outputs import distance, logits
+from tests.model import tiny
+from zipperasr.exchange import importer
+from zipperasr.exchange.archive import read_manifest, write_archive
+from zipperasr.exchange.bundle import open_bundle
+from zipperasr.exchange.export import main
+from zipperasr.lora import VARIANTS
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.pretrained import load_pretrained
+
+
+def bundle(training: Path, out: Path, *options: str) -> Path:
+    assert main(["--model", str(training), "--format", "bundle", "--out", str(out), *options]) == 0
+    return out
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_every_variant_puts_out_the_very_same_without_its_recipe(own_recipe, tmp_path, monkeypatch, variant):
+    before = load_pretrained(own_recipe / f"exp/sft_{variant}")
+    path = bundle(own_recipe / f"exp/sft_{variant}", tmp_path / "m.zip")
+    shutil.rmtree(own_recipe)
+    monkeypatch.chdir(tmp_path)
+    opened = load_pretrained(path)
+    assert distance(logits(opened.model), logits(before.model)) == 0.0
+    assert list(opened.languages) == list(before.languages)
+    assert opened.tokenizer("ein").input_ids == before.tokenizer("ein").input_ids
+    if opened.model.adapters.router is not None:
+        assert torch.equal(opened.model.adapters.router.embeddings, before.model.adapters.router.embeddings)
+
+
+def test_an_alignment_is_bundled_too(recipe_dir, tmp_path):
+    path = bundle(recipe_dir / "exp/align", tmp_path / "m.zip")
+    before = load_pretrained(recipe_dir / "exp/align").model
+    assert distance(logits(load_pretrained(path).model), logits(before)) == 0.0
+
+
+def test_another_recipe_s_backbones_do_not_get_into_it(recipe_dir, tmp_path, monkeypatch):
+    path = bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "m.zip")
+    before = load_pretrained(recipe_dir / "exp/sft_vanilla").model
+    tiny.write_backbones(tmp_path / "elsewhere" / "backbones", seed=9)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert distance(logits(load_pretrained(path).model), logits(before)) == 0.0
+
+
+def test_it_holds_no_path_of_this_machine(recipe_dir, tmp_path):
+    path = bundle(recipe_dir / "exp/sft_zipper_soft", tmp_path / "m.zip")
+    directory = open_bundle(path)
+    for file in directory.rglob("*"):
+        if file.suffix in (".yaml", ".json", ".md"):
+            assert str(recipe_dir) not in file.read_text(encoding="utf-8"), file
+    assert "Apache-2.0" in (directory / "LICENCES.md").read_text(encoding="utf-8")
+
+
+def test_where_b_came_from_stays_as_a_remark(own_recipe, tmp_path):
+    config = own_recipe / "exp/sft_zipper_soft/config.yaml"
+    tree = yaml.safe_load(config.read_text(encoding="utf-8"))
+    tree.update(initial_b="/somebody/exp/soft", initial_parts=["b"])
+    config.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    directory = open_bundle(bundle(own_recipe / "exp/sft_zipper_soft", tmp_path / "m.zip"))
+    assert Experiment.load(directory).initial_b == "soft"
+
+
+def test_equal_trainings_give_equal_bytes(recipe_dir, own_recipe, tmp_path):
+    one = bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "1.zip")
+    other = bundle(own_recipe / "exp/sft_vanilla", tmp_path / "2.zip")
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_it_is_unpacked_once(recipe_dir, tmp_path):
+    path = bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "m.zip")
+    first = open_bundle(path)
+    inode = (first / "model.safetensors").stat().st_ino
+    assert open_bundle(path) == first
+    assert (first / "model.safetensors").stat().st_ino == inode
+    assert [entry.name for entry in (tmp_path / "cache/zipperasr").iterdir()] == [first.name]
+
+
+def test_import_unpacks_it_to_a_training_directory(recipe_dir, tmp_path):
+    path = bundle(recipe_dir / "exp/sft_zipper_hard", tmp_path / "m.zip")
+    assert importer.main(["--bundle", str(path), "--out", str(tmp_path / "exp/hard")]) == 0
+    before = load_pretrained(recipe_dir / "exp/sft_zipper_hard").model
+    assert distance(logits(load_pretrained(tmp_path / "exp/hard").model), logits(before)) == 0.0
+
+
+def test_espnet_unpacks_it_and_what_it_unpacked_opens(recipe_dir, tmp_path):
+    pack_funcs = pytest.importorskip("espnet2.main_funcs.pack_funcs", reason="no ESPnet: run tools/install_espnet.sh")
+    path = bundle(recipe_dir / "exp/sft_independent", tmp_path / "m.zip")
+    files = pack_funcs.unpack(path, tmp_path / "espnet")
+    assert Path(files["asr_model_file"]).name == "model.safetensors"
+    assert Path(files["asr_train_config"]).name == "config.yaml"
+    assert pack_funcs.unpack(path, tmp_path / "espnet") == files  # this time from what lies there
+    before = load_pretrained(recipe_dir / "exp/sft_independent").model
+    opened = load_pretrained(Path(files["asr_model_file"]).parent).model
+    assert distance(logits(opened), logits(before)) == 0.0
+
+
+@pytest.fixture
+def hub(recipe_dir, tmp_path, monkeypatch) -> Path:
+    """A hub's cache that holds the backbones under ids."""
+    import huggingface_hub.constants as constants
+
+    for name in ("whisper", "llm"):
+        entry = tmp_path / "hub" / f"models--tiny--{name}"
+        (entry / "refs").mkdir(parents=True)
+        (entry / "refs/main").write_text("0" * 40)
+        shutil.copytree(recipe_dir / "exp/backbones" / name, entry / "snapshots" / ("0" * 40))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def test_backbones_of_a_hub_come_from_its_cache(own_recipe, tmp_path, hub):
+    for training in ("align", "sft_vanilla"):
+        config = own_recipe / "exp" / training / "config.yaml"
+        text = config.read_text(encoding="utf-8")
+        config.write_text(text.replace("exp/backbones/", "tiny/"), encoding="utf-8")
+    path = bundle(own_recipe / "exp/sft_vanilla", tmp_path / "m.zip")
+    directory = open_bundle(path)
+    for name in ("whisper", "llm"):
+        held = load_file(directory / "backbones" / name / "model.safetensors")
+        original = load_file(own_recipe / "exp/backbones" / name / "model.safetensors")
+        assert all(torch.equal(held[key], original[key]) for key in original)
+
+
+def test_backbones_can_be_named_instead_of_held(recipe_dir, tmp_path):
+    ids = ("--hub-whisper", "tiny/whisper", "--hub-llm", "tiny/llm")
+    path = bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "m.zip", *ids)
+    manifest = read_manifest(path)
+    assert manifest["backbones"] == {"whisper": "tiny/whisper", "llm": "tiny/llm"}
+    assert not [name for name in manifest["files"] if name.startswith("backbones")]
+    directory = open_bundle(path)
+    for training in (directory, directory / "init"):
+        model = Experiment.load(training).model
+        assert (model.whisper, model.llm) == ("tiny/whisper", "tiny/llm")
+    assert "| tiny/llm |" in (directory / "LICENCES.md").read_text(encoding="utf-8")
+
+
+def test_pickled_backbones_are_refused(own_recipe, tmp_path, capsys):
+    weights = own_recipe / "exp/backbones/llm/model.safetensors"
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+    out = tmp_path / "m.zip"
+    assert main(["--model", str(own_recipe / "exp/sft_vanilla"), "--format", "bundle", "--out", str(out)]) == 1
+    assert "no *.safetensors; a bundle holds no pickled weights" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_training_and_its_alignment_must_name_the_same_backbones(own_recipe, tmp_path, capsys):
+    tiny.write_backbones(own_recipe / "exp/others", seed=2)
+    config = own_recipe / "exp/sft_vanilla/config.yaml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("exp/backbones/llm", "exp/others/llm"), encoding="utf-8")
+    call = ["--model", str(own_recipe / "exp/sft_vanilla"), "--format", "bundle", "--out", str(tmp_path / "m.zip")]
+    assert main(call) == 1
+    assert "it and its alignment name other backbones than each other" in capsys.readouterr().err
+
+
+def test_the_language_table_is_asked_for(own_recipe, tmp_path, capsys):
+    (own_recipe / "exp/sft_vanilla/languages.tsv").unlink()
+    call = ["--model", str(own_recipe / "exp/sft_vanilla"), "--format", "bundle", "--out", str(tmp_path / "m.zip")]
+    assert main(call) == 1
+    assert "languages.tsv: missing; copy the recipe's conf/languages.tsv there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["/somebody/else", "../else", "~/else"])
+@pytest.mark.parametrize("key", ["whisper", "llm", "init"])
+def test_a_bundle_that_names_files_outside_itself_is_refused(recipe_dir, tmp_path, key, path):
+    directory = open_bundle(bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "m.zip"))
+    config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+    (config if key == "init" else config["model"])[key] = path
+    files = {str(file.relative_to(directory)): file for file in directory.rglob("*") if file.is_file()}
+    files["config.yaml"] = yaml.safe_dump(config).encode()
+    write_archive(tmp_path / "evil.zip", files, {"form": "zipperasr bundle 1"})
+    with pytest.raises(ValueError, match=rf"evil.zip: config.yaml: names {path}, which is outside the bundle; nothing"):
+        load_pretrained(tmp_path / "evil.zip")
+    assert [entry.name for entry in (tmp_path / "cache/zipperasr").iterdir()] == [directory.name]
+
+
+def test_a_sound_archive_of_something_else_is_no_bundle(tmp_path):
+    write_archive(tmp_path / "m.zip", {"a.txt": b"a"}, {"form": "other"})
+    with pytest.raises(ValueError, match=r"m.zip: manifest.json says form 'other'; wanted 'zipperasr bundle 1'"):
+        load_pretrained(tmp_path / "m.zip")
+    assert not os.path.exists(tmp_path / "cache")

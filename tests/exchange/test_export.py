@@ -1,0 +1,62 @@
+"""The command's errors: one line each, and nothing left behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from zipperasr.exchange.export import main
+
+
+@pytest.mark.parametrize(
+    ("training", "options", "said"),
+    [
+        ("sft_vanilla", "--format peft", "--format peft needs --lang: some of de, es, ja, or all"),
+        ("sft_vanilla", "--format peft --lang de xx", "unknown language 'xx'; choose from de, es, ja"),
+        (
+            "sft_vanilla",
+            "--format merged",
+            "--lang: got 0 languages for --format merged; wanted one of de, es, ja: each",
+        ),
+        (
+            "sft_vanilla",
+            "--format merged --lang de ja",
+            "got 2 languages for --format merged; wanted one of de, es, ja",
+        ),
+        (
+            "align",
+            "--format merged --lang de",
+            "got 1 languages for --format merged; wanted none: stage 5 adapts to none",
+        ),
+        ("sft_vanilla", "--format bundle --lang de", "--format bundle has no use for --lang; leave it out"),
+        ("sft_vanilla", "--format bundle --dtype float16", "--format bundle has no use for --dtype; leave it out"),
+        ("sft_vanilla", "--format merged --lang de --base-name x", "--format merged has no use for --base_name"),
+        ("sft_vanilla", "--format peft --lang de --hub-llm x", "--format peft has no use for --hub_llm"),
+        ("sft_vanilla", "--format bundle", "out: wanted a name that ends in .zip"),
+        ("absent", "--format peft --lang de", "config.yaml: no finished training here; run stage 5 (align) or 6 (sft)"),
+    ],
+)
+def test_a_wrong_call_is_one_line(recipe_dir, tmp_path, capsys, training, options, said):
+    call = ["--model", str(recipe_dir / "exp" / training), *options.split(), "--out", str(tmp_path / "out")]
+    assert main(call) == 1
+    err = capsys.readouterr().err
+    assert said in err and len(err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_that_is_there_is_overwritten(recipe_dir, tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
+    call = ["--model", str(recipe_dir / "exp/sft_vanilla"), "--format", "peft", "--lang", "de", "--out", str(tmp_path)]
+    assert main(call) == 1
+    assert "there already; remove it or choose another --out" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "years of work"
+
+
+def test_a_bundle_can_be_exported_to_other_forms_but_not_bundled_again(recipe_dir, tmp_path, capsys):
+    training, bundle = str(recipe_dir / "exp/sft_zipper_soft"), str(tmp_path / "m.zip")
+    assert main(["--model", training, "--format", "bundle", "--out", bundle]) == 0
+    for source, out in ((training, "one"), (bundle, "other")):
+        assert main(["--model", source, "--format", "peft", "--lang", "ja", "--out", str(tmp_path / out)]) == 0
+    weights = [tmp_path / out / "ja/adapter_model.safetensors" for out in ("one", "other")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert main(["--model", bundle, "--format", "bundle", "--out", str(tmp_path / "n.zip")]) == 1
+    assert "m.zip: a bundle already; wanted a training directory" in capsys.readouterr().err

@@ -1,0 +1,172 @@
+"""Checkpoints of other tools give their tensors; what is unsafe, damaged or unknown gives one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from zipperasr.exchange.foreign import open_checkpoint
+
+TENSORS = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.ones(2, dtype=torch.bfloat16), "n": torch.tensor([3])}
+
+
+def assert_same(entries, wanted=TENSORS):
+    assert {name: (entry.shape, entry.dtype) for name, entry in entries.items()} == {
+        name: (tuple(tensor.shape), str(tensor.dtype).split(".")[1]) for name, tensor in wanted.items()
+    }
+    assert all(torch.equal(entries[name].load(), tensor) for name, tensor in wanted.items())
+
+
+def test_safetensors(tmp_path):
+    kinds = {"u": torch.zeros(1, dtype=torch.uint8), "t": torch.tensor([True]), "h": torch.zeros(2, dtype=torch.half)}
+    save_file({**TENSORS, **kinds}, tmp_path / "x.safetensors")
+    assert_same(open_checkpoint(tmp_path / "x.safetensors"), {**TENSORS, **kinds})
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".ckpt"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_torch_files_of_both_kinds(tmp_path, suffix, zipped):
+    torch.save(TENSORS, tmp_path / f"x{suffix}", _use_new_zipfile_serialization=zipped)
+    assert_same(open_checkpoint(tmp_path / f"x{suffix}"))
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"state_dict": TENSORS, "epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}},
+        {"module": {"model": TENSORS}, "ds_version": "1"},
+        {"model": TENSORS, "args": {"lr": 0.1}},
+        {"a": {"weight": TENSORS["a.weight"]}, "b": TENSORS["b"], "n": TENSORS["n"], "model": "name"},
+    ],
+)
+def test_trainers_wrappings_are_taken_off(tmp_path, tree):
+    torch.save(tree, tmp_path / "x.pt")
+    assert_same(open_checkpoint(tmp_path / "x.pt"))
+
+
+def test_lists_are_numbered(tmp_path):
+    torch.save([{"w": torch.ones(1)}, {"w": torch.zeros(1)}], tmp_path / "x.pt")
+    assert sorted(open_checkpoint(tmp_path / "x.pt")) == ["0.w", "1.w"]
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("evil",)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda tree, path: path.write_bytes(pickle.dumps(tree))])
+def test_pickled_code_is_never_run(tmp_path, monkeypatch, save):
+    monkeypatch.chdir(tmp_path)
+    save({"w": torch.ones(1), "x": Evil()}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match=r"x.pt: (holds more than tensors, and opening that could run code|no whole)"):
+        open_checkpoint(tmp_path / "x.pt")
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.safetensors"])
+@pytest.mark.parametrize("size", [0, 3, 40, 700])
+def test_damaged_files_are_named(tmp_path, name, size):
+    path = tmp_path / name
+    (torch.save if name == "x.pt" else save_file)(TENSORS, path)
+    path.write_bytes(path.read_bytes()[: min(size, path.stat().st_size - 1)])
+    with pytest.raises(ValueError, match=rf"{name}: (no whole|holds more than tensors)"):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "zipped", "legacy"])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_any_changed_byte_or_cut_is_one_line_or_harmless(tmp_path, kind):
+    path = tmp_path / ("x.safetensors" if kind == "safetensors" else "x.pt")
+    if kind == "safetensors":
+        save_file(TENSORS, path)
+    else:
+        torch.save(TENSORS, path, _use_new_zipfile_serialization=kind == "zipped")
+    content, draw, noticed = path.read_bytes(), random.Random(1), 0
+    for place in range(0, len(content), 1 + len(content) // 200):
+        changed = bytes([content[place] ^ draw.randrange(1, 256)])
+        for damaged in (content[:place], content[:place] + changed + content[place + 1 :]):
+            path.write_bytes(damaged)
+            try:
+                open_checkpoint(path)
+            except ValueError as error:
+                assert str(error).startswith(f"{path}: "), error
+                noticed += 1
+    assert noticed > 100
+
+
+def shards(directory, places=None) -> None:
+    save_file({"a.weight": TENSORS["a.weight"]}, directory / "model-00001-of-00002.safetensors")
+    save_file({"b": TENSORS["b"], "n": TENSORS["n"]}, directory / "model-00002-of-00002.safetensors")
+    first, second = (f"model-0000{number}-of-00002.safetensors" for number in (1, 2))
+    index = {"weight_map": places or {"a.weight": first, "b": second, "n": second}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_sharded_index_files(tmp_path):
+    shards(tmp_path)
+    assert_same(open_checkpoint(tmp_path))
+    assert_same(open_checkpoint(tmp_path / "model.safetensors.index.json"))
+
+
+def test_an_index_leads_to_files_beside_it_only(tmp_path):
+    (tmp_path / "in").mkdir()
+    save_file(TENSORS, tmp_path / "out.safetensors")
+    shards(tmp_path / "in", {"b": "../out.safetensors"})
+    with pytest.raises(
+        ValueError, match=r"index.json: names '../out.safetensors', which is not a plain name beside it"
+    ):
+        open_checkpoint(tmp_path / "in")
+    shards(tmp_path / "in", {"zz": "model-00001-of-00002.safetensors"})
+    with pytest.raises(
+        ValueError, match=r"index.json: zz is not in model-00001-of-00002.safetensors; fetch both again"
+    ):
+        open_checkpoint(tmp_path / "in")
+    (tmp_path / "in/model.safetensors.index.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"index.json: no readable weight_map"):
+        open_checkpoint(tmp_path / "in")
+
+
+def test_deepspeed_s_directory_as_deepspeed_lays_it_out(tmp_path):
+    (tmp_path / "global_step7").mkdir()
+    (tmp_path / "latest").write_text("global_step7")
+    torch.save({"module": TENSORS, "optimizer": None}, tmp_path / "global_step7/mp_rank_00_model_states.pt")
+    torch.save({"optimizer_state_dict": {}}, tmp_path / "global_step7/zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    assert_same(open_checkpoint(tmp_path))
+    assert_same(open_checkpoint(tmp_path / "global_step7"))
+    (tmp_path / "latest").write_text("../elsewhere")
+    with pytest.raises(ValueError, match=r"latest: names '../elsewhere', which is not a plain name beside it"):
+        open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "zero_pp_rank_0_mp_rank_00_model_states.pt",
+            "ZeRO-3 splits every tensor; join them first with DeepSpeed's zero",
+        ),
+        ("mp_rank_01_model_states.pt", "split over several model-parallel ranks; save it from one"),
+        ("something.txt", "none of model.safetensors.index.json, .*; name a file itself"),
+    ],
+)
+def test_directories_that_cannot_be_opened_say_why(tmp_path, name, said):
+    (tmp_path / name).write_text("")
+    with pytest.raises(ValueError, match=said):
+        open_checkpoint(tmp_path)
+
+
+def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
+    (tmp_path / "x.npz").write_text("")
+    with pytest.raises(ValueError, match=r"x.npz: wanted .safetensors, .pt, .pth, .bin, .ckpt, \*.index.json or a dir"):
+        open_checkpoint(tmp_path / "x.npz")
+    torch.save({"a": 1}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match=r"x\.pt: no tensor in it"):
+        open_checkpoint(tmp_path / "x.pt")
+    with pytest.raises(FileNotFoundError, match="absent: no such file or directory"):
+        open_checkpoint(tmp_path / "absent")

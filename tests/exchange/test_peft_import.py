@@ -1,0 +1,215 @@
+"""A PEFT adapter of other people's making is the start of a model: the same function, before any training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import WhisperForConditionalGeneration, WhisperModel
+
+from tests.exchange.outputs import TOLERANCE, distance, logits, ours, through_our_encoder
+from tests.exchange.test_peft_adapter import PLAIN
+from tests.model import tiny
+from zipperasr.exchange import export
+from zipperasr.exchange.importer import main
+from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.pretrained import load_pretrained
+
+ALL = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+ENCODER = rf".*encoder\.layers\.\d+\.(self_attn\.)?({'|'.join(ALL)})"
+
+
+@dataclass
+class Foreign:
+    """A recipe and an adapter that PEFT itself made on its Stage 1's encoder."""
+
+    recipe: Path
+    adapter: Path
+    model: WhisperModel  # with the adapter around its layers
+
+    def call(self, *options: str, lora: str = "zipper_soft") -> int:
+        return main(
+            f"--peft {self.adapter} --model {self.recipe}/exp/align --lora {lora} --lid {self.recipe}/exp/lid "
+            f"--out {self.recipe}/exp/new {' '.join(options)}".split()
+        )
+
+    def imported(self):
+        return load_pretrained(self.recipe / "exp/new").model
+
+
+def make(recipe: Path, whisper_class=WhisperModel, **settings) -> Foreign:
+    base = recipe / "base"
+    if not base.exists():
+        call = ["--model", str(recipe / "exp/sft_vanilla"), "--format", "peft", "--lang", "de", "--out"]
+        assert export.main([*call, str(recipe / "peft")]) == 0
+        (recipe / "peft/base").rename(base)
+    whisper = whisper_class.from_pretrained(base)
+    torch.manual_seed(4)
+    peft_model = get_peft_model(
+        whisper, LoraConfig(**{"r": 4, "lora_alpha": 12, "target_modules": ENCODER, **settings})
+    ).eval()
+    with torch.no_grad():
+        for name, parameter in peft_model.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.2)
+    peft_model.save_pretrained(recipe / "adapter")
+    inner = peft_model.base_model.model
+    return Foreign(recipe, recipe / "adapter", getattr(inner, "model", inner))
+
+
+@pytest.fixture
+def make_foreign(own_recipe, monkeypatch):
+    monkeypatch.chdir(own_recipe)
+    return lambda *args, **settings: make(own_recipe, *args, **settings)
+
+
+@pytest.mark.parametrize("variant", PLAIN)
+def test_every_language_starts_as_the_adapter(make_foreign, variant):
+    foreign = make_foreign()
+    assert foreign.call(lora=variant) == 0
+    model = foreign.imported()
+    for code in tiny.CODES:
+        assert distance(ours(model, code), through_our_encoder(foreign.model)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("settings", [{"use_rslora": True}, {"r": 4, "lora_alpha": 1}])
+def test_peft_s_scaling_is_folded_into_b(make_foreign, settings):
+    foreign = make_foreign(**settings)
+    assert foreign.call() == 0
+    assert distance(ours(foreign.imported(), "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
+
+
+def test_an_adapter_of_a_whisper_with_a_head_fits_too(make_foreign):
+    foreign = make_foreign(WhisperForConditionalGeneration)
+    assert foreign.call() == 0
+    assert distance(ours(foreign.imported(), "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
+
+
+@torch.no_grad()
+def test_projector_and_llm_are_the_alignment_s_and_b_spec_can_be_zero(make_foreign):
+    foreign = make_foreign()
+    assert foreign.call("--specific", "zero") == 0
+    model, aligned = foreign.imported(), load_pretrained(foreign.recipe / "exp/align").model
+    state = model.state_dict()
+    for name, tensor in aligned.state_dict().items():
+        if not name.startswith("encoder."):
+            assert torch.equal(state[name], tensor), name
+    layer = model.adapters.layers["layers.0.fc1"]
+    theirs = load_file(foreign.adapter / "adapter_model.safetensors")
+    scale = (12 / 4) / (8 / 4)  # alpha / r of theirs and ours
+    prefix = "base_model.model.encoder.layers.0.fc1.lora_"
+    assert torch.equal(layer.a, theirs[f"{prefix}A.weight"])
+    torch.testing.assert_close(layer.b_shared, theirs[f"{prefix}B.weight"] * scale)
+    assert not layer.b_specific.any() and layer.b_specific.shape == (3, 24, 4)
+
+
+def test_an_exported_language_comes_home(make_foreign, own_recipe):
+    make_foreign()
+    soft = str(own_recipe / "exp/sft_zipper_soft")
+    assert export.main(["--model", soft, "--format", "peft", "--lang", "ja", "--out", str(own_recipe / "out")]) == 0
+    home = Foreign(own_recipe, own_recipe / "out/ja", None)
+    assert home.call(lora="vanilla") == 0
+    assert distance(ours(home.imported(), "de"), ours(load_pretrained(soft).model, "ja")) <= TOLERANCE
+
+
+def test_the_result_is_a_start_for_initial_b(make_foreign, own_recipe):
+    foreign = make_foreign()
+    assert foreign.call() == 0
+    source = Experiment.load(own_recipe / "exp/new")
+    lid = tiny.lid_embeddings().repeat(1, 2)[:, : tiny.D_ENCODER]
+    warm = Experiment(
+        "sft", "full", "zipper_soft", "exp/align", tiny.CODES, 1, source.model, "exp/new", ("b", "a"), lid
+    )
+    model = build_for_training(warm, torch.float32, seed=7).eval()
+    assert distance(ours(model, "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
+
+
+def test_it_is_a_training_of_the_recipe_and_opens_from_elsewhere(make_foreign, own_recipe, monkeypatch, tmp_path):
+    assert make_foreign().call() == 0
+    experiment = Experiment.load(own_recipe / "exp/new")
+    assert (experiment.init, experiment.model.whisper) == ("exp/align", "exp/backbones/whisper")
+    before = logits(load_pretrained(own_recipe / "exp/new").model)
+    monkeypatch.chdir(tmp_path)
+    assert distance(logits(load_pretrained(own_recipe / "exp/new").model), before) == 0.0
+
+
+def test_outside_a_recipe_its_paths_are_absolute(make_foreign, own_recipe, tmp_path):
+    foreign = make_foreign()
+    out = tmp_path / "far/away/new"
+    call = ["--peft", str(foreign.adapter), "--model", "exp/align", "--lora", "vanilla", "--out", str(out)]
+    assert main(call) == 0
+    assert Experiment.load(out).init == str(own_recipe / "exp/align")
+
+
+def test_another_rank_must_be_asked_for(make_foreign, capsys):
+    foreign = make_foreign(r=2)
+    assert foreign.call() == 1
+    said = "layers.0.fc1: got A [2, 16] and B [24, 2], wanted [4, 16] and [24, 4]; if only the rank differs, --rank 2"
+    assert said in capsys.readouterr().err
+    assert foreign.call("--rank", "3") == 1
+    assert "--rank 3: the adapter's is 2" in capsys.readouterr().err
+    assert foreign.call("--rank", "2") == 0
+    assert distance(ours(foreign.imported(), "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
+
+
+def test_missing_layers_are_named_and_allowed_if_asked(make_foreign, own_recipe, capsys):
+    foreign = make_foreign(target_modules=["q_proj", "v_proj"])  # of the decoder too
+    assert foreign.call() == 1
+    said = capsys.readouterr().err
+    assert "missing layers.0.self_attn.k_proj, layers.0.self_attn.out_proj" in said
+    assert "no factors of the encoder base_model.model.decoder.layers.0.encoder_attn.q_proj.lora_A.weight" in said
+    assert not (own_recipe / "exp/new").exists()
+    assert foreign.call("--partial") == 0
+    assert "A and B of 6 layers" in (said := capsys.readouterr().err) and "12 layers without an update" in said
+    assert distance(ours(foreign.imported(), "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
+
+
+def test_tensors_that_are_no_factors_are_named(make_foreign, capsys):
+    foreign = make_foreign()
+    path = foreign.adapter / "adapter_model.safetensors"
+    tensors = load_file(path)
+    tensors["base_model.model.encoder.layers.0.fc1.lora_magnitude_vector"] = torch.ones(3)
+    tensors["base_model.model.encoder.layers.9.fc1.lora_A.weight"] = torch.ones(4, 16)
+    tensors["base_model.model.encoder.layers.9.fc1.lora_B.weight"] = torch.ones(16, 4)
+    save_file(tensors, path)
+    assert foreign.call("--partial") == 1
+    said = capsys.readouterr().err
+    assert "unknown layers.9.fc1; no factors of the encoder base_model.model.encoder.layers.0.fc1.lora_magn" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("use_dora", True), ("rank_pattern", {"fc1": 2}), ("alpha_pattern", {"fc1": 2}), ("layer_replication", [[0, 1]])],
+)
+def test_what_is_not_one_plain_lora_is_refused(make_foreign, capsys, key, value):
+    foreign = make_foreign()
+    config = foreign.adapter / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), key: value}))
+    assert foreign.call() == 1
+    assert f"adapter_config.json: {key}: not one plain LoRA" in capsys.readouterr().err
+
+
+def test_variants_that_cannot_start_so_say_why(make_foreign, capsys):
+    foreign = make_foreign()
+    assert foreign.call(lora="flylora") == 1
+    assert "flylora has a sparse, frozen A of its own: no PEFT adapter can be its start" in capsys.readouterr().err
+    assert foreign.call("--specific", "zero", lora="independent") == 1
+    assert "independent has no shared bank: with --specific zero nothing" in capsys.readouterr().err
+
+
+def test_the_model_must_be_an_alignment_and_the_adapter_an_adapter(make_foreign, own_recipe, capsys):
+    foreign = make_foreign()
+    assert main(["--peft", str(foreign.adapter), "--out", "x"]) == 1
+    assert "--peft needs --model DIRECTORY of the alignment (stage 5) and --lora VARIANT" in capsys.readouterr().err
+    call = ["--peft", str(foreign.adapter), "--model", "exp/sft_vanilla", "--lora", "vanilla", "--out", "x"]
+    assert main(call) == 1
+    assert "exp/sft_vanilla: phase sft; wanted the alignment (stage 5) to adapt" in capsys.readouterr().err
+    assert Foreign(own_recipe, own_recipe / "exp/align", None).call() == 1
+    assert "adapter_config.json: missing; wanted a PEFT adapter's directory" in capsys.readouterr().err
+    assert foreign.call(lora="zippersoft") == 1
+    assert "unknown lora 'zippersoft'; did you mean 'zipper_soft'" in capsys.readouterr().err

@@ -1,0 +1,138 @@
+"""One zip with all that a trained model needs: its training, those it started from, backbones, languages, licences.
+
+In: a training directory. Out: a zip that `load_pretrained` opens as it opens the directory. Inside, paths are relative
+to the root; backbones may instead be named by hub id, which makes the zip small and the user's download large.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+
+import zipperasr
+from zipperasr.atomic import atomic_path
+from zipperasr.exchange.archive import MANIFEST, SUFFIXES, read_manifest, unpack, write_archive
+from zipperasr.exchange.espnet_pack import META, meta_yaml
+from zipperasr.exchange.licences import FILE as LICENCES
+from zipperasr.exchange.licences import licence_notes
+from zipperasr.model.build import check_local
+from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment, located
+
+FORM = "zipperasr bundle 1"
+INIT = "init"  # the training that this one started from, and within it that one's
+BACKBONES = ("whisper", "llm")
+KEPT = ("versions.json", "router_final.json")  # of a training, where it has them
+
+
+@dataclass(frozen=True)
+class HubIds:
+    """Backbones that a bundle names instead of holding them."""
+
+    whisper: str | None = None
+    llm: str | None = None
+
+
+def write_bundle(directory: Path, out: Path, hub: HubIds | None = None) -> None:
+    """Write the training in `directory` to the zip `out`.
+
+    Raises FileNotFoundError or ValueError if something it needs is not there or not in safetensors.
+    """
+    hub = hub or HubIds()
+    chain = _chain(directory)
+    sources = {(e.model.whisper, e.model.llm) for _, e in chain}
+    if len(sources) > 1:
+        raise ValueError(f"{directory}: it and its alignment name other backbones than each other: {sorted(sources)}")
+    if not (directory / LANGUAGES).is_file():
+        raise FileNotFoundError(f"{directory / LANGUAGES}: missing; copy the recipe's conf/languages.tsv there")
+    names = {backbone: getattr(hub, backbone) or f"backbones/{backbone}" for backbone in BACKBONES}
+    origins = {backbone: getattr(hub, backbone) or getattr(chain[0][1].model, backbone) for backbone in BACKBONES}
+    files: dict[str, Path | bytes] = {META: meta_yaml(), LICENCES: licence_notes(**origins).encode()}
+    for depth, (place, experiment) in enumerate(chain):
+        files.update(_training_files(place, experiment, f"{INIT}/" * depth, names, last=depth == len(chain) - 1))
+    for backbone in BACKBONES:
+        if getattr(hub, backbone) is None:
+            files.update(_backbone_files(getattr(chain[0][1].model, backbone), names[backbone]))
+    experiment = chain[0][1]
+    facts = {"form": FORM, "zipperasr": zipperasr.__version__, "phase": experiment.phase, "lora": experiment.lora}
+    write_archive(out, files, {**facts, "languages": list(experiment.languages), "backbones": names})
+
+
+def open_bundle(path: str | Path) -> Path:
+    """The bundle as a training directory, unpacked once into $XDG_CACHE_HOME/zipperasr (~/.cache) by its content."""
+    manifest = _bundle_manifest(path)
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:32]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zipperasr" / digest
+    if not cache.is_dir():
+        unpack_bundle(path, cache)
+    return cache
+
+
+def unpack_bundle(path: str | Path, directory: Path) -> None:
+    """Unpack to a training directory that does not exist yet."""
+    _bundle_manifest(path)
+    with atomic_path(directory) as temporary:
+        unpack(path, temporary)
+        for config in temporary.rglob(CONFIG):
+            _check_paths(Experiment.load(config.parent), f"{path}: {config.relative_to(temporary)}")
+
+
+def _bundle_manifest(path: str | Path) -> dict:
+    manifest = read_manifest(path)
+    if manifest.get("form") != FORM:
+        raise ValueError(f"{path}: {MANIFEST} says form {manifest.get('form')!r}; wanted {FORM!r}")
+    return manifest
+
+
+def _check_paths(experiment: Experiment, where: str) -> None:
+    """A bundle uses what is in it, or a hub's, and nothing else of the machine it is opened on."""
+    for path in (experiment.model.whisper, experiment.model.llm, experiment.init or ""):
+        if Path(path).is_absolute() or path.startswith("~") or ".." in Path(path).parts:
+            raise ValueError(f"{where}: names {path}, which is outside the bundle; nothing was kept")
+
+
+def _chain(directory: Path) -> list[tuple[Path, Experiment]]:
+    """The training and those it started from, the newest first, with paths that hold here."""
+    chain = [(directory, located(Experiment.load(directory), directory))]
+    while (init := chain[-1][1].init) is not None:
+        chain.append((Path(init), located(Experiment.load(init), Path(init))))
+    return chain
+
+
+def _training_files(
+    directory: Path, experiment: Experiment, prefix: str, names: dict[str, str], last: bool
+) -> dict[str, Path | bytes]:
+    """One training's files, its configuration rewritten to the bundle's paths."""
+    source = experiment.initial_b
+    inside = replace(
+        experiment,
+        model=replace(experiment.model, **names),
+        init=None if last else INIT,
+        initial_b=Path(source).name if source else None,  # not needed again: a remark on where B came from
+    )
+    kept = [name for name in (WEIGHTS, LANGUAGES, *KEPT) if (directory / name).is_file()]
+    return {
+        f"{prefix}{CONFIG}": inside.to_yaml().encode(),
+        **{f"{prefix}{name}": directory / name for name in kept},
+    }
+
+
+def _backbone_files(source: str, target: str) -> dict[str, Path]:
+    """A backbone's files, from its directory or the hub's cache, where the training has left them; no download.
+
+    Raises FileNotFoundError if they are in neither, ValueError if the weights are pickled.
+    """
+    check_local(source)
+    directory = Path(source)
+    if not directory.is_dir():
+        directory = Path(snapshot_download(source, local_files_only=True))
+    files = [path for path in sorted(directory.iterdir()) if path.is_file() and path.suffix in SUFFIXES]
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise ValueError(
+            f"{directory}: no *.safetensors; a bundle holds no pickled weights: load it and call save_pretrained"
+        )
+    return {f"{target}/{path.name}": path for path in files}

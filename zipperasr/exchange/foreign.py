@@ -1,0 +1,158 @@
+"""Other tools' checkpoints as named tensors, opened without running anything that they hold.
+
+In: safetensors, torch's files, sharded index files, DeepSpeed's and PEFT's directories. Out: {name: Entry}; a tensor is
+read when it is asked for. torch's files are unpickled with weights_only: what is no tensor or plain value is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+INDEX_SUFFIX = ".index.json"
+IN_A_DIRECTORY = (  # the first of these that is there
+    "model.safetensors.index.json",
+    "pytorch_model.bin.index.json",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+)
+WRAPPERS = ("module", "state_dict", "model_state_dict", "model")  # keys that trainers keep a model's tensors under
+_DAMAGE = (  # what torch's unpickler raises on files with cut ends and changed bytes
+    RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError,
+    MemoryError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+DEEPSPEED_LATEST, DEEPSPEED_STATES = "latest", "mp_rank_00_model_states.pt"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a checkpoint."""
+
+    shape: tuple[int, ...]
+    dtype: str  # as torch calls it, without `torch.`
+    load: Callable[[], Tensor]
+
+
+def open_checkpoint(path: str | Path) -> dict[str, Entry]:
+    """The tensors in `path` by name. Raises ValueError or OSError if it is no checkpoint that is safe to open."""
+    path = Path(path)
+    if path.is_dir():
+        return _open_directory(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file or directory")
+    if path.name.endswith(INDEX_SUFFIX):
+        return _open_shards(path)
+    if path.suffix == ".safetensors":
+        return _open_safetensors(path)
+    if path.suffix in TORCH_SUFFIXES:
+        return _open_torch(path)
+    raise ValueError(f"{path}: wanted .safetensors, {', '.join(TORCH_SUFFIXES)}, *{INDEX_SUFFIX} or a directory")
+
+
+def _open_directory(directory: Path) -> dict[str, Entry]:
+    for name in IN_A_DIRECTORY:
+        if (directory / name).is_file():
+            return open_checkpoint(directory / name)
+    latest = directory / DEEPSPEED_LATEST
+    step = _child(directory, latest.read_text(encoding="utf-8").strip(), latest) if latest.is_file() else directory
+    if list(step.glob("zero_pp_rank_*_model_states.pt")):
+        raise ValueError(f"{step}: ZeRO-3 splits every tensor; join them first with DeepSpeed's zero_to_fp32.py there")
+    if list(step.glob("mp_rank_01*_model_states.pt")):
+        raise ValueError(f"{step}: split over several model-parallel ranks; save it from one")
+    if (step / DEEPSPEED_STATES).is_file():
+        return _open_torch(step / DEEPSPEED_STATES)
+    raise ValueError(f"{directory}: none of {', '.join((*IN_A_DIRECTORY, DEEPSPEED_STATES))}; name a file itself")
+
+
+def _open_shards(index: Path) -> dict[str, Entry]:
+    try:
+        places = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{index}: no readable weight_map; fetch it again") from error
+    shards = {name: open_checkpoint(_child(index.parent, name, index)) for name in sorted(set(places.values()))}
+    for tensor, shard in places.items():
+        if tensor not in shards[shard]:
+            raise ValueError(f"{index}: {tensor} is not in {shard}; fetch both again")
+    return {tensor: shards[shard][tensor] for tensor, shard in places.items()}
+
+
+def _child(directory: Path, name: str, said_by: Path) -> Path:
+    """A file or directory right in `directory`; anything else that a checkpoint names is refused."""
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise ValueError(f"{said_by}: names {name!r}, which is not a plain name beside it")
+    return directory / name
+
+
+def _open_safetensors(path: Path) -> dict[str, Entry]:
+    def load(name: str) -> Tensor:
+        with safe_open(path, framework="pt") as stream:
+            return stream.get_tensor(name)
+
+    try:
+        with safe_open(path, framework="pt") as stream:
+            slices = {name: stream.get_slice(name) for name in stream.keys()}  # noqa: SIM118
+            facts = {name: (tuple(part.get_shape()), _torch_name(part.get_dtype())) for name, part in slices.items()}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: no whole safetensors file ({error}); fetch it again") from error
+    return {name: Entry(*fact, lambda name=name: load(name)) for name, fact in facts.items()}
+
+
+def _open_torch(path: Path) -> dict[str, Entry]:
+    try:
+        tree = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{path}: holds more than tensors, and opening that could run code ({reason}); ask for safetensors"
+        ) from error
+    except _DAMAGE as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else "it ends too early"
+        raise ValueError(f"{path}: no whole torch file ({reason}); fetch it again") from error
+    tensors = _tensors(_unwrapped(tree))
+    if not tensors:
+        raise ValueError(f"{path}: no tensor in it")
+    return {
+        name: Entry(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), lambda tensor=tensor: tensor)
+        for name, tensor in tensors.items()
+    }
+
+
+def _unwrapped(tree: object) -> object:
+    """What a trainer keeps the model's tensors under, if it does; optimiser states are left behind so."""
+    if isinstance(tree, Mapping):
+        for key in WRAPPERS:
+            if isinstance(tree.get(key), Mapping) and _tensors(tree[key]):
+                return _unwrapped(tree[key])
+    return tree
+
+
+def _tensors(tree: object, prefix: str = "") -> dict[str, Tensor]:
+    """All tensors of nested dictionaries and lists, their keys joined by dots."""
+    if isinstance(tree, Tensor):
+        return {prefix.rstrip("."): tree}
+    if isinstance(tree, Mapping):
+        items = tree.items()
+    elif isinstance(tree, list | tuple):
+        items = enumerate(tree)
+    else:
+        return {}
+    return {name: tensor for key, value in items for name, tensor in _tensors(value, f"{prefix}{key}.").items()}
+
+
+def _torch_name(dtype: str) -> str:
+    """safetensors' name of a type as torch has it: BF16 -> bfloat16."""
+    kinds = {"BF": "bfloat", "F": "float", "I": "int", "U": "uint"}
+    kind = dtype.rstrip("0123456789")
+    return {"BOOL": "bool"}.get(dtype) or f"{kinds.get(kind, kind)}{dtype[len(kind) :]}"

@@ -1,0 +1,90 @@
+"""The model of one language without any adapter: a Whisper encoder, a projector, a Qwen3.
+
+In: a model of Stage 2 and a language, or of Stage 1. Out: DIR/encoder and DIR/llm for transformers,
+DIR/projector.safetensors, DIR/zipperasr.json, which says how they go together. Other languages need other encoders.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Qwen3ForCausalLM, WhisperModel
+
+from zipperasr.exchange.licences import public_name
+from zipperasr.exchange.plain_lora import encoder_state
+from zipperasr.exchange.whisper_form import save_whisper, whisper_with
+from zipperasr.model.build import load_backbone
+from zipperasr.model.encoder import SpeechEncoder
+from zipperasr.model.packed_llm import use_ragged_attention
+from zipperasr.model.pretrained import Pretrained
+from zipperasr.model.projector import GatedProjector
+from zipperasr.model.prompt import END_TOKEN
+from zipperasr.model.segments import PROJECTOR_STRIDE
+from zipperasr.model.speech_llm import SpeechLLM
+
+CONFIG, PROJECTOR, ENCODER, LLM = "zipperasr.json", "projector.safetensors", "encoder", "llm"
+PROJECTOR_FORMULA = (
+    "h = silu(gate(x)) * up(x), gate and up: Conv1d of kernel and stride 4 over encoder frames, zeros at the end; "
+    "h = norm(h + linear(h)); out(h)"
+)
+
+
+def write_merged(opened: Pretrained, code: str | None, directory: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write encoder, projector, LLM and configuration. The LLM inside `opened` is merged in place.
+
+    code: None only for a model of Stage 1. Raises ValueError if the language or its merged weight does not exist.
+    """
+    model, config = opened.model, opened.experiment.model
+    encoder = whisper_with(encoder_state(model, code), config.whisper)
+    directory.mkdir(parents=True)
+    save_whisper(encoder, directory / ENCODER, dtype)
+    projector = {name: tensor.to(dtype).contiguous() for name, tensor in model.projector.state_dict().items()}
+    save_file(projector, directory / PROJECTOR, metadata={"format": "pt"})
+    model.llm.merge_and_unload().to(dtype).save_pretrained(directory / LLM)
+    opened.tokenizer.save_pretrained(directory / LLM)
+    (directory / CONFIG).write_text(json.dumps(_how_to_use(opened, code), indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def load_merged(directory: str | Path, dtype: torch.dtype = torch.float32) -> SpeechLLM:
+    """The model of `write_merged`, in evaluation mode. Raises FileNotFoundError or ValueError if it does not fit."""
+    directory = Path(directory)
+    if not (directory / CONFIG).is_file():
+        raise FileNotFoundError(f"{directory / CONFIG}: missing; wanted what `zipperasr export --format merged` wrote")
+    encoder = SpeechEncoder(load_backbone(WhisperModel, str(directory / ENCODER), dtype).encoder)
+    llm = load_backbone(Qwen3ForCausalLM, str(directory / LLM), dtype)
+    use_ragged_attention(llm)
+    weights = load_file(directory / PROJECTOR)
+    projector = GatedProjector(encoder.width, len(weights["gate.weight"]), llm.config.hidden_size).to(dtype)
+    try:
+        projector.load_state_dict(weights, strict=True)
+    except RuntimeError as error:  # torch's way to name what does not fit
+        raise ValueError(f"{directory / PROJECTOR}: does not fit the encoder and the LLM: {error}") from error
+    return SpeechLLM(encoder, projector, llm).requires_grad_(False).eval()
+
+
+def _how_to_use(opened: Pretrained, code: str | None) -> dict:
+    """Facts for a program; `sequence` and `projector` for whoever writes it."""
+    experiment = opened.experiment
+    prompts = {language.code: language.prompt for language in opened.languages if code in (None, language.code)}
+    return {
+        "form": "zipperasr merged 1",
+        "language": code,
+        "prompts": prompts,
+        "end_token": END_TOKEN,
+        "sequence": "prompt tokens, projected speech, transcript tokens, end token; no chat template",
+        "features": "log-mel of the utterance alone, never padded to 30 s, 100 frames a second",
+        "mel_bins": experiment.model.mel_bins,
+        "regime": experiment.regime,
+        "chunk_s": experiment.model.decode_chunk_s if experiment.regime == "chunked" else None,
+        "encoder": f"{ENCODER}: its layers over each chunk alone, or each window of 30 s; positions from 0; no decoder",
+        "projector": PROJECTOR_FORMULA,
+        "projector_stride": PROJECTOR_STRIDE,
+        "trained_from": {
+            "lora": experiment.lora,
+            "whisper": public_name(experiment.model.whisper),
+            "llm": public_name(experiment.model.llm),
+        },
+    }

@@ -1,0 +1,63 @@
+"""PEFT's form: each language's plain LoRA as an adapter on Stage 1's encoder.
+
+In: a model of Stage 2, languages. Out: DIR/base, a WhisperModel; DIR/<code>, adapters of it. Rank and alpha are the
+model's, so PEFT's lora_alpha / r is our scaling.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from safetensors.torch import save_file
+from transformers import WhisperModel
+
+from zipperasr.exchange.plain_lora import encoder_state, plain_lora
+from zipperasr.exchange.whisper_form import save_whisper, whisper_with
+from zipperasr.model.encoder import LORA_TARGETS
+from zipperasr.model.pretrained import Pretrained
+
+BASE = "base"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # PEFT's names
+PREFIX = "base_model.model."  # of PEFT's tensors: its own wrapping
+
+
+def write_peft(
+    opened: Pretrained, codes: Sequence[str], directory: Path, base_name: str, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write base and adapters. base_name: what the adapters call their base, a directory or hub id."""
+    factors = {code: plain_lora(opened.model, code) for code in codes}  # first: a model without them writes nothing
+    directory.mkdir(parents=True)
+    whisper = whisper_with(encoder_state(opened.model), opened.experiment.model.whisper)
+    save_whisper(whisper, directory / BASE, dtype)
+    lora = opened.experiment.model.encoder_lora
+    for code, layers in factors.items():
+        (directory / code).mkdir()
+        tensors = {}
+        for name, (down, up) in layers.items():
+            tensors[f"{PREFIX}encoder.{name}.lora_A.weight"] = down.to(dtype).contiguous()
+            tensors[f"{PREFIX}encoder.{name}.lora_B.weight"] = up.to(dtype).contiguous()
+        save_file(tensors, directory / code / WEIGHTS, metadata={"format": "pt"})
+        config = LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            target_modules=target_pattern(),
+            lora_dropout=0.0,
+            inference_mode=True,
+            base_model_name_or_path=base_name,
+        )
+        config.save_pretrained(
+            str(directory / code),
+            auto_mapping_dict={"base_model_class": WhisperModel.__name__, "parent_library": WhisperModel.__module__},
+        )
+
+
+def target_pattern() -> str:
+    """LORA_TARGETS as the regular expression that PEFT matches whole names of WhisperModel's layers with.
+
+    A list of layer names would also find the decoder's.
+    """
+    return rf"encoder\.({'|'.join(re.escape(target).replace(re.escape('*'), '.*') for target in LORA_TARGETS)})"

@@ -1,0 +1,59 @@
+"""What an adapted encoder is for one language: a plain LoRA, since the router looks at nothing but the language.
+
+In: a model of Stage 2, a language. Out: A(l) and B(l) of every layer (Eq. 6), or the encoder with them merged.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zipperasr.lora.base import LoraLinear
+from zipperasr.model.speech_llm import SpeechLLM
+
+
+@torch.no_grad()
+def plain_lora(model: SpeechLLM, code: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """{layer of WhisperEncoder: (A(l) (rank, d_in), B(l) (d_out, rank))}; the scaling alpha / r is not in them.
+
+    Raises ValueError if there is no such language, no adapter, or none that A and B can express (flylora).
+    """
+    factors = {}
+    for name, layer, bank in _layers_for(model, code):
+        factors[name] = (layer.down(bank)[0].clone(), layer.up(bank)[0].clone())
+    return factors
+
+
+@torch.no_grad()
+def encoder_state(model: SpeechLLM, code: str | None = None) -> dict[str, Tensor]:
+    """The tensors of the WhisperEncoder by transformers' names: Stage 1's, or with a language's update merged."""
+    layers = model.adapters.layers if model.adapters is not None else {}
+    factors = {
+        f"{name}.{key}" for name, layer in layers.items() for key in layer.state_dict() if not key.startswith("base.")
+    }
+    state = {
+        name.replace(".base.", "."): tensor.clone()
+        for name, tensor in model.encoder.whisper.state_dict().items()
+        if name not in factors
+    }
+    if code is not None:
+        for name, layer, bank in _layers_for(model, code):
+            weight = state[f"{name}.weight"]
+            delta = layer.scaling * layer.up(bank)[0].double() @ layer.down(bank)[0].double()
+            weight.copy_(weight.double() + delta)  # rounded once
+    return state
+
+
+def _layers_for(model: SpeechLLM, code: str) -> list[tuple[str, LoraLinear, Tensor]]:
+    """(name, layer, bank) of all adapted layers, ready to be asked for A(l) and B(l)."""
+    if model.adapters is None:
+        raise ValueError(f"{code}: the model of stage 5 has no language adapters; wanted one of stage 6")
+    bank = torch.tensor([model.adapters.bank(code)])
+    for layer in model.adapters.layers.values():
+        if not layer.mergeable:
+            raise ValueError(
+                f"{type(layer).__name__} chooses its ranks anew in every frame (top-k of A x): no A and B, and no "
+                "merged weight, is the same function; export it with --format bundle"
+            )
+    model.adapters.set_batch([code], [1])  # lets the router speak
+    return [(name, layer, bank) for name, layer in model.adapters.layers.items()]

@@ -1,0 +1,73 @@
+"""A training directory that no training of ours wrote.
+
+In: the alignment or model.yaml it stands on, languages, tensors. Out: config.yaml, model.safetensors, languages.tsv, as
+stages 5 and 6 leave them; decoding, Initial-B and export take it as one of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zipperasr.atomic import atomic_path
+from zipperasr.config import load_yaml
+from zipperasr.languages import LanguageTable
+from zipperasr.lora import variant_class
+from zipperasr.model.build import add_adapters, build_empty_model, set_trainable
+from zipperasr.model.checkpoint import save_trained
+from zipperasr.model.config import ModelConfig
+from zipperasr.model.experiment import LANGUAGES, WEIGHTS, Experiment, located
+from zipperasr.model.speech_llm import SpeechLLM
+
+
+def adaptation_of(alignment: Path, lora: str, table: LanguageTable, seed: int) -> Experiment:
+    """Stage 6 on the alignment in that directory; its paths hold here."""
+    variant_class(lora)
+    aligned = located(Experiment.load(alignment), alignment)
+    if aligned.phase != "align":
+        raise ValueError(f"{alignment}: phase {aligned.phase}; wanted the alignment (stage 5) to adapt")
+    return Experiment("sft", aligned.regime, lora, str(alignment), tuple(table.codes), seed, aligned.model)
+
+
+def alignment_of(model_yaml: Path, regime: str, table: LanguageTable, seed: int) -> Experiment:
+    """Stage 5 on the backbones that model.yaml names."""
+    return Experiment("align", regime, None, None, tuple(table.codes), seed, load_yaml(ModelConfig, model_yaml))
+
+
+def empty_model(experiment: Experiment) -> SpeechLLM:
+    """The model on the meta device: names and shapes."""
+    model = build_empty_model(experiment.model)
+    if experiment.phase == "sft":
+        lid = torch.zeros(len(experiment.languages), model.encoder.width, device="meta")
+        add_adapters(model, experiment.model, experiment.lora, experiment.languages, lid)
+    set_trainable(model, experiment.phase)
+    return model
+
+
+def write_training(
+    out: Path, experiment: Experiment, model: SpeechLLM, table: LanguageTable, tensors: Mapping[str, Tensor] | None
+) -> None:
+    """tensors: what to keep; None: the model's own. The directory must not exist."""
+    paths = {name: _portable(getattr(experiment.model, name), out) for name in ("whisper", "llm")}
+    init = experiment.init and _portable(experiment.init, out)
+    kept = replace(experiment, model=replace(experiment.model, **paths), init=init)
+    with atomic_path(out) as temporary:
+        temporary.mkdir()
+        kept.save(temporary)
+        table.save(temporary / LANGUAGES)
+        save_trained(model, temporary / WEIGHTS, tensors)
+
+
+def _portable(path: str, out: Path) -> str:
+    """Relative to the recipe, if `out` is in its exp/ and the path is in it; otherwise absolute; hub ids stay."""
+    if not Path(path).exists():
+        return path
+    target = Path(path).resolve()
+    for place in reversed(out.resolve().parents[:2]):
+        if place != Path(place.anchor) and target.is_relative_to(place):
+            return str(target.relative_to(place))
+    return str(target)

@@ -1,0 +1,29 @@
+"""The encoder in transformers' WhisperModel form, beside the decoder that its backbone came with.
+
+In: an encoder's tensors, the backbone. Out: a directory that WhisperModel.from_pretrained loads. The decoder is the
+backbone's, never trained with this encoder: it is there because the form wants one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import WhisperFeatureExtractor, WhisperModel
+
+from zipperasr.model.build import load_backbone
+
+
+def whisper_with(encoder: Mapping[str, Tensor], whisper: str) -> WhisperModel:
+    """The backbone with another encoder in its place; every tensor must fit."""
+    model = load_backbone(WhisperModel, whisper, torch.float32)
+    model.encoder.load_state_dict(encoder, strict=True)
+    return model.eval()
+
+
+def save_whisper(model: WhisperModel, directory: Path, dtype: torch.dtype) -> None:
+    """Weights, configuration and the feature extractor."""
+    model.to(dtype).save_pretrained(directory)
+    WhisperFeatureExtractor(feature_size=model.config.num_mel_bins).save_pretrained(directory)
