@@ -11,6 +11,7 @@ from importlib import import_module
 from zipperasr.cli import nearest
 
 COMMANDS = {  # name: (module, what --help says)
+    "transcribe": ("zipperasr.transcribe.run", "turn recordings into text, JSON, subtitles or trn"),
     "export": ("zipperasr.exchange.export", "write a trained model in PEFT's, transformers' or a packed form"),
     "import": (
         "zipperasr.exchange.importer",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
@@ -41,13 +42,17 @@ class ExampleReader:
                 f"{row['audio']}: {row['utt_id']}: got {len(audio)} samples, manifest says {row['num_samples']}; "
                 "rerun stages 2 and 3"
             )
+        return self.of_audio(row["utt_id"], row["language"], audio, row["text"] if with_transcript else None)
+
+    def of_audio(self, utt_id: str, language: str, audio: Tensor, text: str | None = None) -> Example:
+        """audio: (num_samples,) at 16 kHz. text: the transcript; None when decoding."""
         return Example(
-            utt_id=row["utt_id"],
-            language=row["language"],
+            utt_id=utt_id,
+            language=language,
             mel=log_mel(audio, self.mel_bins) if self.features else None,
             num_samples=len(audio),
-            prompt=self.prompts[row["language"]],
-            transcript=transcript_ids(self.tokenizer, row["text"]) if with_transcript else (),
+            prompt=self.prompts[language],
+            transcript=() if text is None else transcript_ids(self.tokenizer, text),
             audio=None if self.features else audio,
         )
 

@@ -28,6 +28,7 @@ PLAIN = ("txt",)  # formats that need the name in front where there are several 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
+    options.prog = "zipperasr transcribe"
     options.add_argument(
         "audio", nargs="+", metavar="FILE", help="audio file, folder, wav.scp, or - for standard input"
     )

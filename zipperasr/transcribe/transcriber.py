@@ -17,12 +17,11 @@ import torch
 from zipperasr.cli import nearest
 from zipperasr.data.audio import SAMPLE_RATE
 from zipperasr.data.batches import Example
-from zipperasr.data.features import log_mel
+from zipperasr.data.loader import ExampleReader
 from zipperasr.decode.config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.model.config import REGIMES
 from zipperasr.model.pretrained import Pretrained, load_pretrained
-from zipperasr.model.prompt import prompt_ids
 from zipperasr.model.segments import segment_frames
 from zipperasr.transcribe.detect import LanguageDetector
 from zipperasr.transcribe.pauses import cut_at_pauses
@@ -53,7 +52,7 @@ class Transcriber:
         self.opened, self.languages, self.config, self.soft = opened, opened.languages, config, soft
         chunk_frames = segment_frames(settings.decode_chunk_s) if regime == "chunked" else None
         self._decoder = Decoder(opened.model, opened.tokenizer, config, chunk_frames)
-        self._prompts = {language.code: prompt_ids(opened.tokenizer, language) for language in self.languages}
+        self._read = ExampleReader(opened.tokenizer, self.languages, settings.mel_bins)
         self._detector: LanguageDetector | None = None
         self._keys = count()
 
@@ -157,8 +156,7 @@ class Transcriber:
                     job.lang = max(job.lang_probs, key=job.lang_probs.get)
                 key = str(next(self._keys))
                 pending[key] = Pending(job, number - 1, piece.start_s, piece.end_s)
-                mel = log_mel(samples, self.opened.experiment.model.mel_bins)
-                yield Example(key, job.lang, mel, len(samples), self._prompts[job.lang], ())
+                yield self._read.of_audio(key, job.lang, samples)
         except (ValueError, OSError) as error:
             job.failure = error
         job.num_pieces = number
