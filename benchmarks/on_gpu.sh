@@ -27,6 +27,8 @@ step=(python3 benchmarks/train_step.py --size paper --device cuda --dtype bfloat
 run "${step[@]}" --phase sft
 run "${step[@]}" --phase align
 run "${step[@]}" --phase sft --compile
+run python3 benchmarks/decode.py --size paper --device cuda --dtype bfloat16 --regime chunked full \
+    --utterances 128 --rows 64 --encoder_batch 32 --peer_batches 32 --rounds 2
 [[ ${out} == benchmarks ]] || cp benchmarks/RESULTS.md "${out}/"
 if ((${#failed[@]})); then
     printf 'failed: %s\n' "${failed[@]}"
