@@ -15,5 +15,5 @@ def test_faults_are_shares_of_a_groups_utterances(pristine_run, languages):
     scores = [replace(score, **counts.get(score.language, {})) for score in vanilla.scores]
     lines = faults_table([replace(vanilla, scores=scores)], groups, languages).splitlines()
     small = next(line for line in lines if "| small |" in line)
-    assert small == "| `vanilla` | chunked | greedy | small | 12 | 0.00 | 25.00 | 0.00 | 50.00 |"
+    assert small == "| `vanilla` | chunked | greedy | small | 12 | 0.00 | 25.00 | 0.00 | 50.00 | 0.00 |"
     assert lines[0].startswith("| system | encoder | search | languages | utts | empty, % | loop, % |")

@@ -80,3 +80,8 @@ def test_scripts_come_from_cldr_and_an_unknown_language_has_no_verdict():
     assert scripts_of("sw") == {"Latn"}
     assert scripts_of("xx-unknown") == frozenset()
     assert flags("xx-unknown", "abc", "привет") == []
+
+
+def test_a_chat_reply_is_told_unless_somebody_said_so():
+    assert flags("en", "turn left here", "Sure! Here is the transcription: turn left") == ["chat"]
+    assert flags("en", "Sure, turn left", "Sure, turn left here") == []

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from zipperasr.data.batches import Example, collate_speech
 from zipperasr.decode.ahead import ahead
+from zipperasr.decode.chat import is_chat_like
 from zipperasr.decode.config import DecodeConfig
 from zipperasr.decode.folded_llm import FoldedLLM
 from zipperasr.decode.greedy import Encoded, GreedySearch
@@ -72,7 +73,10 @@ class Decoder:
             stream = ahead(_on_own_stream(stream), self.config.batch_size)
         for found in search.run(stream):
             tokens, note = self._without_loop(found)
-            yield Decoded(found.key, self._text(tokens), tuple(tokens), note)
+            text = self._text(tokens)
+            if not note and is_chat_like(text):
+                note = "reads like a chat reply, not like a transcript"
+            yield Decoded(found.key, text, tuple(tokens), note)
 
     def _again(self, found: Encoded) -> bool:
         """Once: what ran in circles to its bound, now without repeating what it repeated."""

@@ -16,6 +16,7 @@ from zipperasr.report.tables import LABELS, main_scores, over_seeds, system_labe
 from zipperasr.score.scores_table import SetScore
 
 COLUMNS = {"empty": "empty", "loops": "loop", "bursts": "burst of insertions", "language_errors": "other language"}
+COLUMNS |= {"chat_replies": "chat reply"}
 
 
 def faults_table(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> str:

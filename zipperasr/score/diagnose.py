@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 
 import regex
 
+from zipperasr.decode.chat import is_chat_like
 from zipperasr.decode.loops import LOOP_TIMES, longest_loop
 
-FLAGS = ("empty", "loop", "burst", "script", "language")
+FLAGS = ("empty", "loop", "burst", "script", "language", "chat")
 BURST = 5  # insertions in a row
 SURE = 0.9  # probability from which a language counts as recognised
 OF_COMPOUND = {"Jpan": ("Hani", "Hira", "Kana"), "Kore": ("Hang",), "Hans": ("Hani",), "Hant": ("Hani", "Bopo")}
@@ -42,6 +43,7 @@ class Diagnosis:
             "burst": lambda: "I" * BURST in operations,
             "script": lambda: self._is_foreign(raw_hypothesis) and not self._is_foreign(raw_reference),
             "language": lambda: self._is_confused(raw_reference, raw_hypothesis),
+            "chat": lambda: is_chat_like(raw_hypothesis) and not is_chat_like(raw_reference),
         }
         return [name for name in FLAGS if checks[name]()]
 

@@ -121,13 +121,13 @@ def summary(rows: Sequence[SetScore]) -> str:
     lines = [
         f"{'test set':<34} {'unit':<4} {'normaliser':<13} {'utts':>6} {'units':>7} {'rate %':>7} "
         f"{'95 % interval over':>32} {'listed %':>8} "
-        f"{'empty':>5} {'loops':>5} {'bursts':>6} {'other lang.':>11} {'RTF':>7}"
+        f"{'empty':>5} {'loops':>5} {'bursts':>6} {'other lang.':>11} {'chat':>4} {'RTF':>7}"
     ]
     for row in rows:
         lines.append(
             f"{row.set:<34} {row.unit:<4} {row.normaliser:<13} {row.utts:>6} {row.ref_units:>7} {row.rate:>7.2f} "
             f"{_interval(row):>32} {row.listed_rate:>8.2f} {row.empty:>5} {row.loops:>5} {row.bursts:>6} "
-            f"{row.language_errors:>11} {row.rtf:>7.4f}"
+            f"{row.language_errors:>11} {row.chat_replies:>4} {row.rtf:>7.4f}"
         )
     return "\n".join(lines)
 

@@ -31,7 +31,7 @@ COLUMNS = (
     ),
     *("jiwer_errors", "empty", "emptied_refs", "listed_utts", "listed_ref_units", "listed_errors", "listed_rate"),
     *("low", "high", "resampled_by", "speakers"),
-    *("loops", "bursts", "language_errors", "rtf"),
+    *("loops", "bursts", "language_errors", "chat_replies", "rtf"),
 )
 
 
@@ -66,6 +66,7 @@ class SetScore:
     loops: int  # hypotheses with these flags of zipperasr.score.diagnose
     bursts: int
     language_errors: int  # another script or language than asked
+    chat_replies: int
     rtf: float = math.nan  # real-time factor of the decoding
 
 

@@ -83,6 +83,7 @@ class Tally:
             loops=self._found["loop"],
             bursts=self._found["burst"],
             language_errors=self._found["language_errors"],
+            chat_replies=self._found["chat"],
         )
 
     def notes(self) -> list[str]:

@@ -39,7 +39,7 @@ def write_model(exp: Path, name: str, rate: float, regime: str, small: float | N
         counts = {"utts": UTTS, "ref_units": UTTS * UNITS, "errors": sum(errors), "substitutions": sum(errors)}
         listed = {"listed_utts": UTTS, "listed_ref_units": UTTS * UNITS, "listed_errors": sum(errors)}
         unseen = ("deletions", "insertions", "jiwer_errors", "empty", "emptied_refs", "loops", "bursts")
-        zeros = dict.fromkeys((*unseen, "language_errors"), 0)
+        zeros = dict.fromkeys((*unseen, "language_errors", "chat_replies"), 0)
         rates = dict.fromkeys(("rate", "listed_rate"), 100 * sum(errors) / (UTTS * UNITS))
         interval = {"low": 0.0, "high": 100.0, "resampled_by": "utterance", "speakers": 1}
         what = {"set": test_set, "phase": phase, "corpus": corpus, "language": code, "unit": "wer"}

@@ -4,7 +4,7 @@ const index = JSON.parse(byId("index").textContent);
 const form = byId("filters");
 const table = byId("table");
 const panel = byId("detail");
-const FLAG_KINDS = ["burst", "loop", "script", "language"]; // stage 8 names them; empty output shows by itself
+const FLAG_KINDS = ["burst", "loop", "script", "language", "chat"]; // stage 8 names them; empty output shows by itself
 
 const state = {
   system: 0,

@@ -1,6 +1,13 @@
 // The utterances of a system and a test set: joined from their blocks, filtered, sorted.
 
-const FLAGS = { empty: "empty output", burst: "insertion burst", loop: "repetition loop", script: "other script", language: "other language" };
+const FLAGS = {
+  empty: "empty output",
+  burst: "insertion burst",
+  loop: "repetition loop",
+  script: "other script",
+  language: "other language",
+  chat: "chat reply",
+};
 
 /** Operations counted: {C, S, D, I}. */
 function tally(operations) {
