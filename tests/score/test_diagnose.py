@@ -83,5 +83,5 @@ def test_scripts_come_from_cldr_and_an_unknown_language_has_no_verdict():
 
 
 def test_a_chat_reply_is_told_unless_somebody_said_so():
-    assert flags("en", "turn left here", "Sure! Here is the transcription: turn left") == ["chat"]
+    assert flags("en", "turn left here", "Sure! Here is the transcription: turn left") == ["burst", "chat"]
     assert flags("en", "Sure, turn left", "Sure, turn left here") == []
