@@ -328,8 +328,8 @@ def test_at_full_scale_the_two_lines_make_the_corpus_part_of_the_inventory(recip
 
 
 def test_a_language_without_sentences_asks_for_its_texts(recipe: Path, tmp_path: Path):
-    languages, datasets = with_lines(recipe, tmp_path, "sw", "ar")
-    with pytest.raises(ValueError, match=r"unknown language 'sw'; .* write local/mini/texts/sw.txt"):
+    languages, datasets = with_lines(recipe, tmp_path, "nl", "de")
+    with pytest.raises(ValueError, match=r"unknown language 'nl'; .* write local/mini/texts/nl.txt"):
         load_plan(recipe / "conf/mini/mini_corpora.yaml", datasets, languages)
 
 
