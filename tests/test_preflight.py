@@ -31,6 +31,8 @@ def test_the_recipe_as_it_stands_passes(conf, scale, setting):
         (["--lora", "zippersoft"], "unknown lora 'zippersoft'; did you mean 'zipper_soft'?"),
         (["--regime", "chunk"], "unknown regime 'chunk'; did you mean 'chunked'?"),
         (["--initial_parts", "b", "roter"], "--initial_parts 'roter'; did you mean 'router'?"),
+        (["--add_lang", "sw"], "--add_lang CODE and --init_from DIRECTORY of a trained system belong together"),
+        (["--init_from", "exp/none", "--add_lang", "sw"], "exp/none/config.yaml: no finished training here"),
         (["--train_set", "lrr=1"], "unknown key 'lrr'; did you mean 'lr'?"),
         (["--train_set", "lr"], "wanted key=value"),
         (["--decode_set", "beams=4"], "unknown key 'beams'; did you mean 'beam'?"),

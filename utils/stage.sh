@@ -7,6 +7,7 @@
 _skipped=' '
 [[ ${skip_data_prep} == false ]] || _skipped+='0 1 2 3 '
 [[ ${alignment_only} == false ]] || _skipped+='6 '
+[[ -z ${init_from} ]] || _skipped+='5 ' # a trained system has its alignment
 [[ ${skip_train} == false ]] || _skipped+='4 5 6 '
 [[ ${skip_eval} == false ]] || _skipped+='7 8 9 '
 

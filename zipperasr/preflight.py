@@ -22,6 +22,7 @@ def check(options: argparse.Namespace) -> None:
     from zipperasr.model.config import REGIMES, ModelConfig
     from zipperasr.model.experiment import INITIAL_PARTS
     from zipperasr.train.config import TrainConfig
+    from zipperasr.train.new_language import check_request
 
     conf: Path = options.conf
     _choose("scale", conf.name, sorted(path.name for path in conf.parent.iterdir() if path.is_dir()))
@@ -30,7 +31,9 @@ def check(options: argparse.Namespace) -> None:
     variant_class(options.lora)
     for part in options.initial_parts:
         _choose("part for --initial_parts", part, list(INITIAL_PARTS))
-    load_datasets(options.datasets, options.setting, LanguageTable.load(options.languages))
+    table = LanguageTable.load(options.languages)
+    check_request(options, table)
+    load_datasets(options.datasets, options.setting, table)
     load_corpora(conf / "corpora.yaml")
     load_yaml(ModelConfig, conf / "model.yaml")
     for phase in ("align", "sft"):
@@ -44,6 +47,8 @@ def _choose(what: str, got: str, known: list[str] | tuple[str, ...]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    from zipperasr.train.new_language import add_options
+
     options = parser(__doc__)
     options.add_argument("--conf", type=Path, default=Path("conf/mini"), help="the scale's configuration")
     options.add_argument("--datasets", type=Path, default=Path("conf/datasets.tsv"), help="the data set table")
@@ -52,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--lora", default="zipper_soft", help="encoder-side LoRA")
     options.add_argument("--regime", default="chunked", help="how the encoder sees an utterance")
     options.add_argument("--initial_parts", nargs="*", default=["b"], help="what Initial-B takes")
+    add_options(options)
     options.add_argument("--train_set", nargs="*", default=[], metavar="KEY=VALUE", help="over align.yaml and sft.yaml")
     options.add_argument("--decode_set", nargs="*", default=[], metavar="KEY=VALUE", help="over decode.yaml")
     return run_step(check, options.parse_args(argv), "preflight")

@@ -95,7 +95,8 @@ def test_a_stage_alone_says_what_is_missing(run, stage, remedy):
 IN_STAGE = """
 set -euo pipefail
 . {root}/utils/log.sh
-skip_data_prep=false skip_train=true skip_eval=false alignment_only=false ngpu=0 node_rank=0 expdir=exp sft=exp/sft
+skip_data_prep=false skip_train=true skip_eval=false alignment_only=false
+init_from= ngpu=0 node_rank=0 expdir=exp sft=exp/sft
 stage=$1 stop_stage=$2
 . {root}/utils/stage.sh
 for n in 0 1 2 3 4 5 6 7 8 9; do

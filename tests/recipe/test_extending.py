@@ -1,4 +1,4 @@
-"""docs/extending.md, literally: each block is written, appended, applied or called, and each example gets its scores.
+"""docs/extending.md and docs/add_language.md, literally: blocks are written, appended, applied or called, in order.
 
 A block's first line says what becomes of it: `tsv append=PATH`, `python write=PATH`; bash is run, a diff applied, text
 is what a reader sees. Beforehand, only sizes are reduced: utterances, epochs, processes, length of hypotheses.
@@ -29,7 +29,8 @@ from zipperasr.data.inventory import take_inventory
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.run import language_token_ids
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE, TRAINED = DOCS / "extending.md", DOCS / "add_language.md"
 BLOCK = re.compile(r"^```(\w+)(?: (write|append)=(\S+))?\n(.*?)^```$", re.M | re.S)
 OF_A_RECIPE = ("asr.sh", "path.sh", "cmd.sh", "utils", "run.sh", "conf", "local")  # and not what a run made there
 SIZES = {"align_train": 8, "large_train": 4, "small_train_1h": 3, "small_train_30h": 4, "dev": 2, "test": 2}
@@ -47,11 +48,11 @@ class Block:
     text: str
 
 
-def sections() -> dict[str, list[Block]]:
-    """The blocks under each of the page's headings, by its second and third words."""
+def sections(page: Path = PAGE) -> dict[str, list[Block]]:
+    """The blocks under each of a page's headings, by what stands before its colon."""
     found = {}
-    for section in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
-        found[section.split(":")[0]] = [Block(*match) for match in BLOCK.findall(section)]
+    for section in page.read_text(encoding="utf-8").split("\n## ")[1:]:
+        found[re.split("[:\n]", section)[0]] = [Block(*match) for match in BLOCK.findall(section)]
     return found
 
 
@@ -104,8 +105,8 @@ def edit(path: Path, **values) -> None:
     path.write_text(yaml.safe_dump({**tree, **values}), encoding="utf-8")
 
 
-def scores(recipe: Path) -> list[dict[str, str]]:
-    with (recipe / SFT / "decode_greedy_chunked" / "scores.tsv").open(encoding="utf-8") as stream:
+def scores(recipe: Path, system: Path | str = SFT) -> list[dict[str, str]]:
+    with (recipe / system / "decode_greedy_chunked" / "scores.tsv").open(encoding="utf-8") as stream:
         return list(csv.DictReader(stream, delimiter="\t"))
 
 
@@ -115,8 +116,9 @@ def banks(recipe: Path) -> set[int]:
         return {stream.get_slice(name).get_shape()[0] for name in stream.keys() if name.endswith(".b_specific")}  # noqa: SIM118
 
 
-def test_every_block_has_its_place_and_prose_names_it():
-    text = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", [PAGE, TRAINED], ids=lambda page: page.name)
+def test_every_block_has_its_place_and_prose_names_it(page):
+    text = page.read_text(encoding="utf-8")
     assert text.count("```") == 2 * len(BLOCK.findall(text))
     for match in BLOCK.finditer(text):
         before = text[: match.start()].rstrip().rpartition("\n\n")[2]
@@ -148,6 +150,64 @@ def test_the_new_language_has_a_bank_and_the_lent_token(polish: Path):
     cosines = {line.split("\t")[0]: dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines}
     assert float(cosines["pl"]["ru"]) == pytest.approx(1.0)
     assert float(cosines["pl"]["de"]) < 0.99
+
+
+@dataclass(frozen=True)
+class Swahili:
+    recipe: Path
+    printed: dict[str, str]  # by heading
+    before: dict[Path, int]  # file -> time of last change, before the language came
+    page: str  # RESULTS.md, before
+
+
+@pytest.fixture(scope="module")
+def swahili(project: Path, polish: Path) -> Swahili:
+    """The system with Polish, to which Swahili comes after training."""
+    before = {path: path.stat().st_mtime_ns for path in (polish / ALIGNED, polish / SFT / "model.safetensors")}
+    page = (polish / "RESULTS.md").read_text(encoding="utf-8")
+    printed = {heading: follow(project, blocks) for heading, blocks in sections(TRAINED).items()}
+    return Swahili(polish, printed, before, page)
+
+
+@pytest.mark.slow
+def test_a_language_that_comes_later_is_scored_and_stands_in_the_report(swahili: Swahili):
+    (row,) = [row for row in scores(swahili.recipe, f"{SFT}_add_sw") if row["language"] == "sw"]
+    assert (row["set"], row["unit"], row["utts"]) == ("test_commonvoice_sw", "wer", str(SIZES["test"]))
+    assert int(row["ref_units"]) > 0
+    page = (swahili.recipe / "RESULTS.md").read_text(encoding="utf-8")
+    added = page.partition("## Languages added to trained systems")[2].partition("\n## ")[0]
+    assert re.search(r"^\| system .* \| sw \|", added, re.M) and "| `zipper_soft add_sw` |" in added
+    before, after = (re.search(r"^\| `zipper_soft` .*", text, re.M)[0].split("|")[:-2] for text in (swahili.page, page))
+    assert before == after, "the means of the others are what they were, but for the speed"
+
+
+@pytest.mark.slow
+def test_a_language_that_comes_later_trains_its_bank_alone(swahili: Swahili):
+    with safe_open(swahili.recipe / f"{SFT}_add_sw" / "model.safetensors", framework="pt") as stream:
+        shapes = {name: stream.get_slice(name).get_shape() for name in stream.keys()}  # noqa: SIM118
+    assert {name.rpartition(".")[2] for name in shapes} == {"b_specific", "embeddings"}
+    assert {shape[0] for shape in shapes.values()} == {1}
+    assert swahili.before == {path: path.stat().st_mtime_ns for path in swahili.before}
+    said = swahili.printed["The command"]
+    assert "its bank starts from that of it, the LID-nearest (cosine 1.000)" in said
+    assert "sw: all but the new bank is frozen: the outputs of the other languages stay as they are" in said
+    assert "differ from the model's" not in said
+    assert "stage 5" not in said
+    assert len(re.findall(r"^test_\w+ ", said, re.M)) == 1, "without --eval_lang the new language alone is decoded"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["text", "encoder_means.ark"])
+def test_the_other_languages_are_decoded_to_the_same_bits(swahili: Swahili, name: str):
+    decodings = (swahili.recipe / f"{SFT}{added}" / "decode_greedy_chunked" for added in ("", "_add_sw"))
+    one, other = ((decoding / "test_mls_de" / name).read_bytes() for decoding in decodings)
+    assert one == other
+    assert {row["language"] for row in scores(swahili.recipe, f"{SFT}_add_sw")} == {"sw", "de"}
+
+
+@pytest.mark.slow
+def test_the_larger_system_opens(swahili: Swahili):
+    assert swahili.printed["Using it, and one more"].splitlines()[-1] == f"trained bank of sw on {SFT}"
 
 
 @pytest.fixture(scope="module")
@@ -268,8 +328,8 @@ def test_at_full_scale_the_two_lines_make_the_corpus_part_of_the_inventory(recip
 
 
 def test_a_language_without_sentences_asks_for_its_texts(recipe: Path, tmp_path: Path):
-    languages, datasets = with_lines(recipe, tmp_path, "sw", "ar")
-    with pytest.raises(ValueError, match=r"unknown language 'sw'; .* write local/mini/texts/sw.txt"):
+    languages, datasets = with_lines(recipe, tmp_path, "nl", "de")
+    with pytest.raises(ValueError, match=r"unknown language 'nl'; .* write local/mini/texts/nl.txt"):
         load_plan(recipe / "conf/mini/mini_corpora.yaml", datasets, languages)
 
 

@@ -14,7 +14,7 @@ from local.mini.texts.generate import FINISHERS, Sentence
 from local.mini.texts.words import expand_directive, number
 from zipperasr.languages import LanguageTable
 
-LANGUAGES = ("en", "fr", "th", "zh", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt", "pl")
+LANGUAGES = ("en", "fr", "th", "zh", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt", "pl", "sw")
 MIN_WORDS = 4  # after normalisation, in languages scored by words
 
 
@@ -81,7 +81,7 @@ def test_pattern_sets_are_disjoint_and_none_is_starved_by_the_length_limits(lang
             assert sum(shortest <= length <= longest for length in lengths) >= 20, pattern
 
 
-@pytest.mark.parametrize("language", ("en", "fr", "de", "es", "ru", "vi", "it", "ar", "pt", "pl"))
+@pytest.mark.parametrize("language", ("en", "fr", "de", "es", "ru", "vi", "it", "ar", "pt", "pl", "sw"))
 def test_enough_words_survive_normalisation(language):
     pytest.importorskip("whisper_normalizer")
     for patterns in PATTERN_SETS:

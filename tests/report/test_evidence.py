@@ -36,10 +36,12 @@ def test_convergence_counts_steps_to_vanillas_last_dev_loss(pristine_run):
     slow = replace(soft, dev=[{"step": 100, "loss": 3.0}])
     assert "| `zipper_soft` | chunked | never |" in convergence_table([pair[0], slow])
     assert convergence_table([pair[1]]) == ""
+    other = replace(soft, dev=[{"step": 100, "loss": 0.95, "loss_sw": 0.95}])  # a language that came later
+    assert convergence_table([pair[0], other]) == ""
 
 
-def write_config(training, lora, **encoder_lora):
-    tree = {"lora": lora, "model": {"encoder_lora": encoder_lora}}
+def write_config(training, lora, added=(), **encoder_lora):
+    tree = {"lora": lora, "added": list(added), "model": {"encoder_lora": encoder_lora}}
     (training.model.directory / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
 
 
@@ -61,3 +63,5 @@ def test_norms_weigh_both_banks_by_the_routers_share(run_dir):
     write_config(soft, "zipper_soft")
     assert "| `zipper_soft` | chunked | 2.00 | 1.33 |" in norms_table([soft])
     assert norms_table([replace(soft, router_final=None)]) == ""
+    write_config(soft, "zipper_soft", added=["sw"])
+    assert norms_table([soft]) == ""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from zipperasr.report.collect import find_decodings
+from zipperasr.report.collect import added_languages, find_decodings
 from zipperasr.report.groups import load_groups
 
 
@@ -14,6 +14,15 @@ def test_groups_follow_the_hours_of_table_1(table, recipe, pristine_run, languag
     assert groups.larger == ["en", "fr", "th", "de", "es", "ru", "vi", "it"]
     assert groups.small == ["ar", "ja", "ko", "pt"]
     assert groups.without_sft_data == ["zh"]
+
+
+def test_a_language_that_came_to_a_trained_system_is_in_no_other_group(run_dir, languages):
+    (run_dir / "exp" / "more").mkdir()
+    (run_dir / "exp" / "more" / "config.yaml").write_text("phase: sft\nadded: [pt]\n", encoding="utf-8")
+    groups = load_groups(run_dir / "conf" / "datasets.tsv", languages, added_languages(run_dir / "exp"))
+    assert (groups.small, groups.added) == (["ar", "ja", "ko"], ["pt"])
+    scores = {score.set: score for score in find_decodings(run_dir / "exp")[1].scores}
+    assert groups.of(scores["test_commonvoice_pt"]) == "added"
 
 
 def test_a_language_of_both_phases_is_told_apart_by_its_set(pristine_run, languages):

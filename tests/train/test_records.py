@@ -22,6 +22,13 @@ def test_lines_after_the_checkpoint_are_dropped_before_a_resumed_run_repeats_the
     assert written == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}, {"step": 3, "loss": 9.0}]
 
 
+def test_what_stands_at_step_0_comes_again_when_a_run_begins_anew(tmp_path):
+    for _ in range(2):
+        with Records(tmp_path, 10, 0, active=True, title="t") as records:
+            records.write("dev", 0, {"loss": 1.0})
+    assert (tmp_path / "dev.jsonl").read_text() == '{"step": 0, "loss": 1.0}\n'
+
+
 def test_numbers_go_to_tensorboard_too(tmp_path):
     with Records(tmp_path, 1, 0, active=True, title="t") as records:
         records.write("dev", 1, {"loss": 0.25, "p": {"de": [0.5]}})

@@ -51,8 +51,25 @@ def write_recipe(base: Path) -> Path:
     write_lines(base / "dump" / "raw" / "sets.tsv", "set\tkind\tphase\tcorpus\tlanguage", *rows)
     run_main(manifest.main, base, raw="dump/raw", out="dump/manifest")
     run_main(lid.main, base, manifest="dump/manifest", out="exp/lid")
+    write_new_language(base)
     log(f"tiny recipe in {base}")
     return base
+
+
+def write_new_language(base: Path) -> None:
+    """What stages 0 to 4 leave where Italian is to be added and no other language has data: conf/more.tsv, more/."""
+    table = (base / "conf" / "languages.tsv").read_text(encoding="utf-8")
+    write_lines(
+        base / "conf" / "more.tsv", f"{table}it\tit\tit\twer\twhisper\tTesto:\nfr\tfr\tfr\twer\twhisper\tTexte:"
+    )
+    raw, kinds = base / "more" / "raw", {"train": 8, "dev": 2}
+    for number, (kind, count) in enumerate(kinds.items()):
+        write_set(raw / f"{kind}_z_it", "it", count, seed=5000 + 100 * number)
+    rows = [f"{kind}_z_it\t{kind}\tsft\tz\tit" for kind in kinds]
+    write_lines(raw / "sets.tsv", "set\tkind\tphase\tcorpus\tlanguage", *rows)
+    more = {"languages": "conf/more.tsv"}
+    run_main(manifest.main, base, raw="more/raw", out="more/manifest", **more)
+    run_main(lid.main, base, manifest="more/manifest", out="more/lid", **more)
 
 
 def write_conf(base: Path) -> None:
@@ -88,7 +105,16 @@ def write_lines(path: Path, *lines: str) -> None:
 
 def options(base: Path, **more: str) -> list[str]:
     """Command-line options: the recipe's model and languages, and paths below it."""
-    paths = {"model": "conf/model.yaml", "languages": "conf/languages.tsv", **more}
+    return below(base, **{"model": "conf/model.yaml", "languages": "conf/languages.tsv", **more})
+
+
+def options_of_new_language(base: Path, **more: str) -> list[str]:
+    """The same for what `write_new_language` left; the model is that of --init_from."""
+    paths = {"languages": "conf/more.tsv", "config": "conf/sft.yaml", "manifest": "more/manifest", "lid": "more/lid"}
+    return ["--phase", "sft", *below(base, **{**paths, **more})]
+
+
+def below(base: Path, **paths: str) -> list[str]:
     return [text for key, value in paths.items() for text in (f"--{key}", str(base / value))]
 
 

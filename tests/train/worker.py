@@ -7,13 +7,14 @@ ranks take one pack a step each, one process takes both: the global batches, and
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tests.train.tiny_recipe import options
+from tests.train.tiny_recipe import options, options_of_new_language
 from zipperasr.lora import VARIANTS
 
 TIMEOUT_S = 600
@@ -84,6 +85,8 @@ def main(base: Path, out: Path) -> None:
     run_with_a_bad_loss(run, sft)
     for lora in VARIANTS:
         run_in_float64(run, f"{lora}_fp64", *sft[:2], "--lora", lora, packs=packs)
+    add = functools.partial(add_italian, base, out, packs)
+    add("added", "sft")
     if world_size == 1:
         run("sft", "accumulated", *sft, settings=("packs_per_batch=1", "accumulation=2"))
         run("sft", "zero0", *sft, settings=(packs, "zero_stage=0"))
@@ -96,9 +99,55 @@ def main(base: Path, out: Path) -> None:
                 run("sft", f"{lora}_{precision}", *of_variant, settings=settings)
                 run_and_cut_off(run, f"{lora}_{precision}_resumed", *of_variant, settings=settings)
                 run("sft", f"{lora}_{precision}_resumed", *of_variant, settings=settings)
+            add(f"{lora}_added", f"{lora}_fp32", parts="bank" if VARIANTS[lora].bank_starts else "all")
+        add("added_bf16", "sft", setting="precision=bf16")
+        add("added_best", "sft", setting="average_best=2")
+        add("added_all", "sft", parts="all")
+        run_and_cut_off(lambda _, name, *more: add(name, "sft"), "added_resumed")
+        add("added_resumed", "sft")
         run("sft", "best", *sft, settings=(packs, "average_best=2"))
         run("sft", "stopped", *sft, settings=(packs, "early_stop=1", "lr=0.0"))
         run("sft", "diverged", *sft, settings=(packs, "lr=1e38", "max_skipped=2"), must=1)
+
+
+def add_italian(base: Path, out: Path, packs: str, name: str, source: str, parts="bank", setting="eval_first=true"):
+    """Add a language to the training `source`; <name>/moved.json says how far each weight went."""
+    from zipperasr.train.loop import Trainer
+    from zipperasr.train.run import main as train
+
+    whole_run = Trainer.run
+
+    def run_and_look(trainer):
+        before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
+        mean = whole_run(trainer)
+        if os.environ["RANK"] == "0":
+            (trainer.out / "moved.json").write_text(json.dumps(moved(trainer, before)))
+        return mean
+
+    Trainer.run = run_and_look
+    how = ["--init_from", str(out / source), "--add_lang", "it", "--train_parts", parts, "--out", str(out / name)]
+    try:
+        status = train([*options_of_new_language(base), *how, "--set", packs, "epochs=3", "eval_first=true", setting])
+    finally:
+        Trainer.run = whole_run
+    if status:
+        raise RuntimeError(f"{name}: exit status {status}")
+
+
+def moved(trainer, before: dict) -> dict[str, list[float] | float]:
+    """The largest move of each parameter, and the largest moment; of banks, by language."""
+    result = {}
+    for name, parameter in trainer.model.named_parameters():
+        distance = (parameter.detach() - before[name]).abs()
+        banks = name.endswith("_specific")
+        result[name] = distance.flatten(1).amax(1).tolist() if banks else distance.max().item()
+    moments = [0.0] * len(trainer.optimiser.present)
+    for partition, bank in trainer.optimiser.bank_of_element.items():
+        for language in range(len(moments)):
+            for key in ("exp_avg", "exp_avg_sq"):
+                mine = trainer.optimiser.state[partition][key].flatten()[bank.flatten() == language]
+                moments[language] = max([moments[language], *mine.abs().tolist()])
+    return {**result, "moments": moments}
 
 
 class CutOff(BaseException):

@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
     options.add_argument("--regime", choices=REGIMES, default=None, help="default: the one the model was trained in")
     options.add_argument("--sets", nargs="*", default=None, help="test sets; default: those of the model's phase")
+    options.add_argument("--lang", nargs="*", default=[], metavar="CODE", help="of them, those in these languages")
     options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings that override --config")
     return run_step(_run, options.parse_args(argv), "zipperasr.decode.run")
 
@@ -75,12 +76,23 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _test_sets(options: argparse.Namespace, experiment: Experiment) -> list[Manifest]:
-    rows = [row for row in read_sets(options.manifest / "sets.tsv") if row.kind == "test"]
-    if options.sets is None:
-        names = [row.set for row in rows if experiment.phase == "sft" or row.phase == experiment.phase]
+    table = options.manifest / "sets.tsv"
+    rows = [row for row in read_sets(table) if row.kind == "test"]
+    if options.sets is not None:
+        return [Manifest.open(options.manifest, name) for name in options.sets]
+    if experiment.phase == "sft":  # languages may have come to the tables since
+        rows = [row for row in rows if row.language in experiment.languages]
     else:
-        names = options.sets
-    return [Manifest.open(options.manifest, name) for name in names]
+        rows = [row for row in rows if row.phase == experiment.phase]
+    for code in options.lang:
+        if not any(row.language == code for row in rows):
+            raise ValueError(
+                f"{table}: no test set in {code} that the model knows; write its line in conf/datasets.tsv, then run "
+                "stages 1 to 3"
+            )
+    return [
+        Manifest.open(options.manifest, row.set) for row in rows if not options.lang or row.language in options.lang
+    ]
 
 
 def _decode_all(exp: Path, experiment: Experiment, config: DecodeConfig, table, chunk_frames, todo: dict) -> None:

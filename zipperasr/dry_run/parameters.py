@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from zipperasr.lora.base import BANK_NAMES
 from zipperasr.model.build import PHASES, add_adapters, build_empty_model, set_trainable
-from zipperasr.model.checkpoint import BANK_NAMES
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 

@@ -15,6 +15,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+BANK_NAMES = ("a_specific", "b_specific")  # parameters whose first dimension is the language
+
 
 @dataclass
 class LanguageRows:
@@ -50,6 +52,7 @@ class LoraLinear(nn.Module):
     mergeable = True  # False where the update depends on x, so that no W0 + delta exists
     folded = False  # True while the base weight holds the update of one language: see fold.py
     routed = False  # True where B(l) needs the router's p
+    bank_starts: ClassVar[tuple[str, ...]] = ()  # what a later language's bank can start from (grow.py); (): no banks
     options: ClassVar[tuple[str, ...]] = ()  # class attributes that `inject` may set
 
     def __init__(

@@ -14,6 +14,8 @@ class Independent(LoraLinear):
     different languages would reduce different parameters against each other.
     """
 
+    bank_starts = ("nearest", "zero")
+
     def create_parameters(self) -> None:
         self.a_specific = self.new_down(self.num_languages)
         self.b_specific = self.new_up(self.num_languages)

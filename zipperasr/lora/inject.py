@@ -26,12 +26,14 @@ class LanguageAdapters(nn.Module):
 
     Attributes:
         language_codes: bank i belongs to language_codes[i]; checkpoints name banks by code, never by position.
+        own_codes: the last of them: those whose banks this training moves and saves. All, unless languages were added
+            to a trained model (grow.py).
         layers: name -> adapted layer, in the module's order.
     """
 
     def __init__(self, layers: dict[str, LoraLinear], language_codes: Sequence[str], router: Router | None):
         super().__init__()
-        self.language_codes = tuple(language_codes)
+        self.language_codes = self.own_codes = tuple(language_codes)
         self.router = router
         self._layers = tuple(layers.items())  # a tuple: nn.Module must not register them a second time
         self._rows = next(iter(layers.values())).languages

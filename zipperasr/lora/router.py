@@ -1,7 +1,8 @@
 """The language-aware router: Whisper's language embedding decides p(l), rank by rank (Eq. 16-18).
 
-In: one embedding per language. Out: p for every adapted layer. One router per layer, all computed in a single
-float32 product, whatever precision the model trains in.
+In: one embedding per language. Out: p for every adapted layer. One router per layer, a language's in one float32
+product, whatever precision the model trains in. Languages are computed apart: product and sigmoid round by shape
+and place, and a language that is added must not move a bit of the others' p.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ class Router(nn.Module):
         with torch.autocast(self.embeddings.device.type, enabled=False):
             exact = torch.promote_types(self.weight.dtype, torch.float32)
             embeddings, weight, bias = (x.to(exact) for x in (self.embeddings, self.weight, self.bias))
-            normed = functional.layer_norm(embeddings, embeddings.shape[1:])
-            logits = torch.einsum("ld,nrd->nlr", normed, weight) + bias[:, None]
-            return torch.sigmoid(logits)
+            p = [_share(language, weight, bias) for language in embeddings.split(1)]
+            return torch.stack(p, dim=1)
+
+
+def _share(embedding: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """p of one language for all layers: embedding (1, d_lid), weight (layers, rank, d_lid), bias (layers, rank)."""
+    normed = functional.layer_norm(embedding, embedding.shape[1:])
+    return torch.sigmoid((normed @ weight.flatten(0, 1).T).view_as(bias) + bias)

@@ -14,6 +14,7 @@ class ZipperSoft(LoraLinear):
     """
 
     routed = True
+    bank_starts = ("nearest", "shared", "zero")
 
     def create_parameters(self) -> None:
         self.a = self.new_down()

@@ -14,6 +14,8 @@ class ZipperStatic(LoraLinear):
     a: (rank, d_in); b_shared: (d_out, rank - rank // 2); b_specific: (languages, d_out, rank // 2).
     """
 
+    bank_starts = ("nearest", "zero")  # not shared: B_shared's columns belong to other rows of A
+
     def create_parameters(self) -> None:
         specific_rank = self.rank // 2
         self.a = self.new_down()

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zipperasr.atomic import atomic_path
+from zipperasr.lora.base import BANK_NAMES
 from zipperasr.model.speech_llm import SpeechLLM
 
-BANK_NAMES = ("a_specific", "b_specific")  # parameters whose first dimension is the language
 EMBEDDINGS = "adapters.router.embeddings"
 ADAPTED = ("encoder.whisper.", "adapters.")  # how names of the encoder's LoRA and its router begin, in Stage 2
 
@@ -28,18 +28,21 @@ def save_trained(model: nn.Module, path: str | Path, state: dict[str, Tensor] | 
     model = _unwrap(model)
     tensors = state if state is not None else trained_state(model)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    codes = list(model.adapters.language_codes) if model.adapters is not None else []
+    codes = list(model.adapters.own_codes) if model.adapters is not None else []
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"language_codes": json.dumps(codes)})
 
 
 def trained_state(model: SpeechLLM) -> dict[str, Tensor]:
-    """Name -> tensor of everything `save_trained` writes."""
+    """Name -> tensor of everything `save_trained` writes; of stacks by language, the rows of this training's own."""
     state = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if model.adapters is not None:
         kept = model.state_dict(keep_vars=True).keys()
         places = ("adapters.", *(f"encoder.whisper.{name}." for name in model.adapters.layers))
         state.update({name: b for name, b in model.named_buffers() if name.startswith(places) and name in kept})
+        first = len(model.adapters.language_codes) - len(model.adapters.own_codes)
+        if first:
+            state = {name: tensor.detach()[first:] if _has_banks(name) else tensor for name, tensor in state.items()}
     return state
 
 
@@ -89,7 +92,7 @@ def _copy(
         raise ValueError(f"{path}: does not fit this model: missing {few(missing)}; unexpected {few(unexpected)}")
     for name, tensor in loaded.items():
         if _has_banks(name):
-            tensor = _in_model_order(tensor, codes, model.adapters.language_codes, f"{path}: {name}")
+            tensor = _in_model_order(tensor, codes, model.adapters.own_codes, f"{path}: {name}")
         if tensor.shape != expected[name].shape:
             raise ValueError(
                 f"{path}: {name}: got shape {tuple(tensor.shape)}, wanted {tuple(expected[name].shape)}; "

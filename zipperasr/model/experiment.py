@@ -1,7 +1,7 @@
 """A training directory as a model: what was trained on what, and how to build it again.
 
 In: config.yaml and model.safetensors of a training, and of the one it started from. Out: SpeechLLM. The chain is short:
-backbones, then the alignment's weights, then the SFT's.
+backbones, then the alignment's weights, then the SFT's, then those of languages added to it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from zipperasr.atomic import atomic_path
+from zipperasr.atomic import atomic_path, fingerprint
 from zipperasr.config import load_yaml, to_tree
 from zipperasr.lora import variant_class
 from zipperasr.model.build import add_adapters, build_model, set_trainable
 from zipperasr.model.checkpoint import load_parts, load_trained
 from zipperasr.model.config import ModelConfig
+from zipperasr.model.new_language import check_embeddings, grow, start_banks
 from zipperasr.model.speech_llm import SpeechLLM
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
@@ -45,6 +46,11 @@ class Experiment:
     initial_b: str | None = None  # training directory that B starts from (Initial-B); sft only
     initial_parts: tuple[str, ...] = ()  # what is taken from it: see INITIAL_PARTS
     lid: Tensor | None = field(default=None, compare=False)  # (languages, d_lid); stored with the weights
+    init_from: str | None = None  # training directory of the trained system that languages were added to
+    init_from_weights: str | None = None  # digest of its weights
+    added: tuple[str, ...] = ()  # those languages, the last of `languages`
+    bank_from: str | None = None  # what their banks started from: nearest | shared | zero
+    trained: tuple[str, ...] = ()  # what trained then: see PARTS in new_language.py
 
     @classmethod
     def load(cls, directory: str | Path) -> Experiment:
@@ -73,6 +79,8 @@ class Experiment:
 
 def build_for_training(experiment: Experiment, dtype: torch.dtype, seed: int) -> SpeechLLM:
     """The model that a training starts from, frozen as its phase says."""
+    if experiment.added:
+        return _build_with_new_languages(experiment, dtype, seed)
     if experiment.phase == "align":
         model = build_model(experiment.model, dtype)
     else:
@@ -82,6 +90,19 @@ def build_for_training(experiment: Experiment, dtype: torch.dtype, seed: int) ->
     set_trainable(model, experiment.phase)
     if experiment.initial_b is not None:
         _start_from(model, experiment)
+    return model
+
+
+def _build_with_new_languages(experiment: Experiment, dtype: torch.dtype, seed: int) -> SpeechLLM:
+    model = load_model(Path(experiment.init_from), dtype)
+    number, lid = len(experiment.added), experiment.lid
+    routed = model.adapters.router is not None
+    if routed:
+        check_embeddings(model, lid[:-number], experiment.init_from)
+    torch.manual_seed(seed)
+    grow(model, experiment.added, lid[-number:] if routed else None, experiment.trained)
+    if experiment.bank_from is not None:
+        start_banks(model, experiment.bank_from, lid)
     return model
 
 
@@ -109,19 +130,42 @@ def _start_from(model: SpeechLLM, experiment: Experiment) -> None:
 def load_model(directory: Path, dtype: torch.dtype = torch.float32) -> SpeechLLM:
     """The trained model of a directory, strictly: every tensor must fit, none may be missing."""
     experiment = located(Experiment.load(directory), Path(directory))
-    if experiment.phase == "align":
+    if experiment.added:
+        model = _load_with_new_languages(experiment, directory, dtype)
+    elif experiment.phase == "align":
         model = build_model(experiment.model, dtype)
+        set_trainable(model, experiment.phase)
     else:
         model = load_model(Path(experiment.init), dtype)
         lid = None
         if variant_class(experiment.lora).routed:  # the embeddings themselves come with the weights
             lid = torch.zeros(len(experiment.languages), _lid_width(directory))
         add_adapters(model, experiment.model, experiment.lora, experiment.languages, lid)
-    set_trainable(model, experiment.phase)
+        set_trainable(model, experiment.phase)
     load_trained(model, directory / WEIGHTS)
     for parameter in model.parameters():  # new modules start in float32; buffers stay so, as in DeepSpeed
         parameter.data = parameter.data.to(dtype)
     return model
+
+
+def _load_with_new_languages(experiment: Experiment, directory: Path, dtype: torch.dtype) -> SpeechLLM:
+    """The trained system with room for the languages. Raises ValueError if it is no longer the one they came to."""
+    if weights_digest(experiment.init_from) != experiment.init_from_weights:
+        raise ValueError(
+            f"{directory}: {experiment.init_from} has been trained anew since {', '.join(experiment.added)} came "
+            "to it; run stage 6 again for them"
+        )
+    model = load_model(Path(experiment.init_from), dtype)
+    lid = None
+    if model.adapters.router is not None:  # the embeddings themselves come with the weights
+        lid = torch.zeros(len(experiment.added), _lid_width(directory))
+    grow(model, experiment.added, lid, experiment.trained)
+    return model
+
+
+def weights_digest(directory: str | Path) -> str:
+    """A short digest of a training's weights."""
+    return fingerprint(weights=Path(directory) / WEIGHTS)["weights"]
 
 
 def located(experiment: Experiment, directory: Path) -> Experiment:
@@ -138,7 +182,8 @@ def located(experiment: Experiment, directory: Path) -> Experiment:
         return next((str(place / path) for place in places if (place / path).exists()), path)
 
     model = replace(experiment.model, whisper=found(experiment.model.whisper), llm=found(experiment.model.llm))
-    return replace(experiment, model=model, init=found(experiment.init), initial_b=found(experiment.initial_b))
+    trainings = {name: found(getattr(experiment, name)) for name in ("init", "initial_b", "init_from")}
+    return replace(experiment, model=model, **trainings)
 
 
 def _lid_width(directory: Path) -> int:

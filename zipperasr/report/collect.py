@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from zipperasr.lora import VARIANTS
 from zipperasr.score.scores_table import SetScore, read_scores
 
@@ -122,6 +124,12 @@ def find_trainings(exp: Path) -> list[Training]:
         for path in exp.glob("*/train.jsonl")
     ]
     return sorted(trainings, key=lambda training: _order(training.model))
+
+
+def added_languages(exp: Path) -> list[str]:
+    """Languages that came to trained systems below `exp`, as their config.yaml says."""
+    trees = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(exp.glob("*/config.yaml")))
+    return list(dict.fromkeys(code for tree in trees for code in tree.get("added") or ()))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

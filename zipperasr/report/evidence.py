@@ -42,7 +42,7 @@ def forgetting_table(decodings: Sequence[Decoding], groups: Groups, languages: L
 
 
 def convergence_table(trainings: Sequence[Training]) -> str:
-    """Steps until the dev loss is vanilla's last one, of the same regime, setting and seed."""
+    """Steps until the dev loss is vanilla's last one, of the same regime, setting, seed and dev languages."""
     lasts = {_place(t): t.dev[-1]["loss"] for t in trainings if t.model.label == BASELINE and t.dev}
     reached: dict[tuple[str, str], list[int | None]] = {}
     for training in trainings:
@@ -99,12 +99,17 @@ def norms_table(trainings: Sequence[Training]) -> str:
 
 
 def specific_over_shared(training: Training) -> dict[str, float]:
-    """{language: Frobenius norm of B_spec diag(p) over that of B_shared diag(1 - p), of all layers together}."""
+    """{language: Frobenius norm of B_spec diag(p) over that of B_shared diag(1 - p), of all layers together}.
+
+    Nothing of a system that languages were added to: the other banks are those of the system they came to.
+    """
     final, weights = training.router_final, training.model.directory / "model.safetensors"
     if not final or not weights.is_file():
         return {}
     share = torch.tensor(final["p"])  # (layers, languages, rank)
     config = yaml.safe_load((training.model.directory / "config.yaml").read_text(encoding="utf-8"))
+    if config.get("added"):
+        return {}
     if config["lora"] == "zipper_hard":
         lora = config["model"]["encoder_lora"]
         share = ((share >= lora["tau"]) != lora["p_selects_shared"]).float()
@@ -120,5 +125,6 @@ def specific_over_shared(training: Training) -> dict[str, float]:
     return {code: math.sqrt(own[code] / common[code]) if common[code] else math.inf for code in own}
 
 
-def _place(training: Training) -> tuple[str, str, int | None]:
-    return training.model.regime, training.model.setting, training.model.seed
+def _place(training: Training) -> tuple[str, str, int | None, frozenset[str]]:
+    """Trainings of one place have dev losses that can be compared."""
+    return training.model.regime, training.model.setting, training.model.seed, frozenset(training.dev[-1])

@@ -18,9 +18,9 @@ from zipperasr.report.costs import costs_table
 from zipperasr.report.evidence import convergence_table, forgetting_table, norms_table, router_table
 from zipperasr.report.faults import faults_table
 from zipperasr.report.figures.lid import read_cosines
-from zipperasr.report.groups import Groups
+from zipperasr.report.groups import ADDED, Groups
 from zipperasr.report.paper import MORE_WITH_30H, TABLES
-from zipperasr.report.tables import counts_table, marks_table, overview
+from zipperasr.report.tables import counts_table, group_table, marks_table, overview
 
 CLAIMS, SCORES, HTML = "CLAIMS.md", "RESULTS.tsv", "report.html"  # beside RESULTS.md
 MOST_STAGES = 30  # lines of the table of times that is not folded
@@ -57,6 +57,8 @@ def results_page(
     for paper_table in MORE_WITH_30H:
         if body := paper_table.markdown(decodings, groups, languages):
             parts.append(_folded(f"with 30 h: {paper_table.heading}", body))
+    if body := group_table(decodings, ADDED, groups, languages):
+        parts += ["## Languages added to trained systems", body]
     verdicts = f"{summary_table(claims)}\n\nEstimates and intervals: [{CLAIMS}]({CLAIMS})." if claims else ""
     parts += _section("The paper's claims", verdicts, "needs several systems; local/reproduce.sh trains them")
     parts += _section("Combining marks deleted or kept", marks_table(decodings, languages), "no such test set")

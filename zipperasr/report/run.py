@@ -24,7 +24,7 @@ from zipperasr.report.claims.page import any_tested, claims_page
 from zipperasr.report.claims.scored import Scored
 from zipperasr.report.claims.twelve import all_claims
 from zipperasr.report.claims.verdict import Claim
-from zipperasr.report.collect import Training, find_decodings, find_trainings
+from zipperasr.report.collect import Training, added_languages, find_decodings, find_trainings
 from zipperasr.report.costs import encoder_parameters
 from zipperasr.report.draw import draw_all
 from zipperasr.report.figures.lid import read_cosines
@@ -38,7 +38,7 @@ from zipperasr.report.tables import all_scores
 def report(options: argparse.Namespace) -> None:
     """Read, draw, write."""
     languages = LanguageTable.load(options.languages)
-    groups = load_groups(options.datasets, languages)
+    groups = load_groups(options.datasets, languages, added_languages(options.exp))
     decodings = find_decodings(options.exp)
     trainings = find_trainings(options.exp)
     log(f"{len(decodings)} decodings and {len(trainings)} trainings found below {options.exp}")

@@ -29,6 +29,7 @@ class TrainConfig:
     precision: str = "bf16"  # fp32 | bf16 | fp16; not in the paper
     compile: bool = False  # torch.compile of the layers; needs a C++ compiler; not in the paper
     eval_every: int = 500  # optimiser steps between dev losses; 0: only at the end
+    eval_first: bool = False  # a dev loss before the first step too; not in the paper
     save_every: int = 500  # optimiser steps between checkpoints; 0: none
     log_every: int = 10  # optimiser steps between lines of train.jsonl
     early_stop: int = 0  # evaluations without a better dev loss that end the training; 0: never, as in the paper

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zipperasr.deepspeed_start import join_ranks
-from zipperasr.model.checkpoint import BANK_NAMES
+from zipperasr.lora.base import BANK_NAMES
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.train.config import TrainConfig
 from zipperasr.train.optim import LanguageAdamW

@@ -73,6 +73,8 @@ class Trainer:
             first = self.start_step * self.config.accumulation
             batches = prefetched(self.train_data, first, self.config.num_workers, ignore_in_worker)
             self._restore_window()
+            if self.config.eval_first and not self.start_step:
+                self._evaluate(records, 0, best)
             for step in range(self.start_step, len(self.plan)):
                 if interruption.wanted():
                     self._save_checkpoint(step)

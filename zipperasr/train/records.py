@@ -26,7 +26,7 @@ class Records:
             return
         out.mkdir(parents=True, exist_ok=True)
         for path in out.glob("*.jsonl"):  # train, dev, router, skipped
-            _drop_after(path, start_step)
+            _drop_after(path, start_step or -1)  # what stands at step 0 comes again with it
         self.images = Images(out)
         self.board = SummaryWriter(out / "tensorboard", purge_step=start_step)
         self.bar = tqdm(total=total_steps, initial=start_step, desc=title, unit="step", mininterval=5)

@@ -11,6 +11,7 @@ import argparse
 import os
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -20,9 +21,9 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.data.loader import ExampleReader, MicroBatches, TrainingPlan
-from zipperasr.data.manifest import Manifest, open_kind
+from zipperasr.data.manifest import Manifest
 from zipperasr.data.packing import pack_epoch
-from zipperasr.data.sets import read_sets
+from zipperasr.data.sets import SetRow, read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.run import load_embeddings
 from zipperasr.lora import VARIANTS, variant_class
@@ -30,6 +31,7 @@ from zipperasr.model.build import PHASES, load_tokenizer
 from zipperasr.model.checkpoint import save_trained, trained_state
 from zipperasr.model.config import REGIMES, ModelConfig
 from zipperasr.model.experiment import INITIAL_PARTS, LANGUAGES, WEIGHTS, Experiment, build_for_training
+from zipperasr.train import new_language
 from zipperasr.train.best import BEST
 from zipperasr.train.checkpoints import Checkpoints
 from zipperasr.train.config import TrainConfig
@@ -44,11 +46,11 @@ CHECKPOINTS = "checkpoints"
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.add_argument("--phase", choices=PHASES, required=True, help="align (stage 5) or sft (stage 6)")
-    options.add_argument("--model", type=Path, required=True, help="model.yaml")
+    options.add_argument("--model", type=Path, default=None, help="model.yaml; not with --init_from, which has its own")
     options.add_argument("--config", type=Path, required=True, help="align.yaml or sft.yaml")
     options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
     options.add_argument("--manifest", type=Path, default=Path("dump/manifest"), help="stage 3's manifests")
-    options.add_argument("--regime", choices=REGIMES, default="chunked", help="how the encoder sees an utterance")
+    options.add_argument("--regime", choices=REGIMES, default=None, help="what the encoder sees at once [chunked]")
     options.add_argument("--lora", default=None, help=f"sft: the variant: {', '.join(VARIANTS)}")
     options.add_argument("--lid", type=Path, default=Path("exp/lid"), help="sft: stage 4's embeddings")
     options.add_argument("--lid_mode", choices=("token", "state"), default="token", help="sft: which of them")
@@ -57,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument(
         "--initial_parts", nargs="+", choices=tuple(INITIAL_PARTS), default=["b"], help="sft: what is taken from it"
     )
+    new_language.add_options(options)
     options.add_argument("--out", type=Path, required=True, help="training directory")
     options.add_argument("--seed", type=int, default=1, help="initialisation, packs, chunk lengths")
     options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings that override --config")
@@ -69,8 +72,8 @@ def _run(options: argparse.Namespace) -> None:
     try:
         experiment, config, inputs = _read_configuration(options)
         _check_compiler(config)
-        train = open_kind(options.manifest, "train", options.phase)
-        dev = _dev_manifests(options)
+        train = _manifests(options, "train")
+        dev = _manifests(options, "dev")
     except (ValueError, OSError):
         if int(os.environ.get("RANK", "0")):
             raise SystemExit(1) from None  # all ranks read the same: rank 0 says what is wrong
@@ -80,6 +83,8 @@ def _run(options: argparse.Namespace) -> None:
         return
     rank, world_size = start_ranks()
     torch.manual_seed(options.seed)
+    if experiment.added and rank == 0:
+        new_language.announce(experiment)
     model = build_for_training(experiment, torch.float32, seed=options.seed)
     if config.compile:
         model.compile_layers()
@@ -105,7 +110,7 @@ def _run(options: argparse.Namespace) -> None:
         sorted({pack.language for pack in dev_packs}),
         config,
         experiment.model,
-        options.regime,
+        experiment.regime,
         options.seed,
         options.out,
         checkpoints,
@@ -124,9 +129,28 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainConfig, dict[str, str]]:
-    model_config = load_yaml(ModelConfig, options.model)
     config = load_yaml(TrainConfig, options.config, parse_overrides(options.set))
     table = LanguageTable.load(options.languages)
+    experiment = new_language.extended(options, table, config) or _new_system(options, table)
+    # a line for yet another language must not retrain a system that does not have it
+    languages = [asdict(language) for language in table.chosen(experiment.languages)] if experiment.added else None
+    inputs = fingerprint(
+        experiment=experiment.to_tree(),
+        train=config,
+        **{row.set: options.manifest / f"{row.set}.arrow" for row in _own_sets(options)},
+        languages=languages or options.languages,
+        init=options.init / WEIGHTS if options.init else None,
+        initial_b=options.initial_b / WEIGHTS if options.initial_b else None,
+        lid=None if experiment.lid is None else experiment.lid.tolist(),
+    )
+    return experiment, config, inputs
+
+
+def _new_system(options: argparse.Namespace, table: LanguageTable) -> Experiment:
+    """What stage 5 or 6 trains where no language is added to a trained system."""
+    if options.model is None:
+        raise ValueError(f"--phase {options.phase} needs --model model.yaml")
+    model_config = load_yaml(ModelConfig, options.model)
     lid = None
     if options.phase == "sft":
         if options.lora is None or options.init is None:
@@ -136,9 +160,9 @@ def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainC
         Experiment.load(options.init)
         if options.initial_b is not None:
             Experiment.load(options.initial_b)
-    experiment = Experiment(
+    return Experiment(
         phase=options.phase,
-        regime=options.regime,
+        regime=options.regime or REGIMES[0],
         lora=options.lora if options.phase == "sft" else None,
         init=str(options.init) if options.phase == "sft" else None,
         languages=tuple(table.codes),
@@ -148,16 +172,6 @@ def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainC
         initial_parts=tuple(options.initial_parts) if options.initial_b else (),
         lid=lid,
     )
-    inputs = fingerprint(
-        experiment=experiment.to_tree(),
-        train=config,
-        **_own_manifests(options),
-        languages=options.languages,
-        init=options.init / WEIGHTS if options.init else None,
-        initial_b=options.initial_b / WEIGHTS if options.initial_b else None,
-        lid=None if lid is None else lid.tolist(),
-    )
-    return experiment, config, inputs
 
 
 def _check_compiler(config: TrainConfig) -> None:
@@ -166,22 +180,26 @@ def _check_compiler(config: TrainConfig) -> None:
         raise ValueError(f"compile: torch.compile needs a C++ compiler, and {compiler} is not there; set compile=false")
 
 
-def _own_manifests(options: argparse.Namespace) -> dict[str, Path]:
-    """The train and dev sets of this phase: another phase's sets, or another setting's, do not retrain it."""
-    rows = [
-        row for row in read_sets(options.manifest / "sets.tsv") if row.phase == options.phase and row.kind != "test"
-    ]
-    return {row.set: options.manifest / f"{row.set}.arrow" for row in rows}
+def _own_sets(options: argparse.Namespace) -> list[SetRow]:
+    """The train and dev sets of this phase: another phase's sets, or another setting's, do not retrain it.
+
+    Where languages are added, theirs alone.
+    """
+    table = options.manifest / "sets.tsv"
+    rows = [row for row in read_sets(table) if row.phase == options.phase and row.kind != "test"]
+    return new_language.of_languages(rows, options.add_lang, table)
 
 
-def _dev_manifests(options: argparse.Namespace) -> list[Manifest]:
-    rows = read_sets(options.manifest / "sets.tsv")
-    names = [row.set for row in rows if row.kind == "dev" and row.phase == options.phase]
+def _manifests(options: argparse.Namespace, kind: str) -> list[Manifest]:
+    names = [row.set for row in _own_sets(options) if row.kind == kind]
+    if kind == "train" and not names:
+        raise ValueError(f"{options.manifest}/sets.tsv: no train set of phase {options.phase}; run stages 1 to 3")
     return [Manifest.open(options.manifest, name) for name in names]
 
 
 def _announce(model, plan: TrainingPlan, options: argparse.Namespace) -> None:
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    trains = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    trainable = sum(tensor.numel() for name, tensor in trained_state(model).items() if name in trains)
     total = sum(parameter.numel() for parameter in model.parameters())
     adapted = len(model.adapters.layers) if model.adapters is not None else 0
     log(f"{options.phase}: {trainable:,} of {total:,} parameters train; {adapted} encoder layers adapted")
@@ -208,7 +226,7 @@ def _finish(
     model, state: dict, experiment: Experiment, table: LanguageTable, out: Path, inputs: dict[str, str]
 ) -> None:
     experiment.save(out)
-    table.save(out / LANGUAGES)
+    table.chosen(experiment.languages).save(out / LANGUAGES)
     write_versions(out / "versions.json")
     if model.adapters is not None and model.adapters.router is not None:
         with atomic_path(out / "router_final.json") as temporary:

@@ -21,6 +21,11 @@ lora=zipper_soft      # encoder-side LoRA: vanilla, independent, flylora, zipper
 regime=chunked        # chunked or full: how much of an utterance the encoder sees at once
 initial_b=            # Initial-B: the adapted model (zipper_soft) whose B the adaptation starts from
 initial_parts=b       # what it takes from there: b, a, router, as in "b router"
+init_from=            # the trained system that --add_lang comes to; stage 5 is passed over, its variant and regime stay
+add_lang=             # the new languages, as in "sw" or "sw pl": lines of conf/languages.tsv and conf/datasets.tsv
+bank_from=nearest     # where a new bank starts: nearest (the LID-nearest language's bank), shared or zero
+train_parts=bank      # what trains then: bank, router, shared, projector, llm, as in "bank router"; all
+eval_lang=            # languages to decode and score, or all   [all, with --add_lang the new ones]
 lid_mode=token        # token or state: which language embedding the router reads
 seed=1                # of initialisation, packs and chunk lengths
 tag=                  # added to the name of the adapted model, such as _seed2
@@ -60,15 +65,30 @@ raw=${dumpdir}/raw
 manifest=${dumpdir}/manifest
 lid=${expdir}/lid${small}
 align=${expdir}/align_${regime}
+read -ra parts <<<"${initial_parts}"
+read -ra added <<<"${add_lang}"
+read -ra trained <<<"${train_parts}"
+start=(--model "${conf}/model.yaml" --regime "${regime}" --lora "${lora}" --init "${align}")
+[[ -z ${initial_b} ]] || start+=(--initial_b "${initial_b}" --initial_parts "${parts[@]}")
+addition=()
+how="with ${lora}"
 sft=${expdir}/sft_${lora}_${regime}${small}${tag}
 scored=("${align}" "${sft}")
 ((stage != 6)) || scored=("${sft}") # one more system from an alignment that has its scores
+if [[ -n ${add_lang}${init_from} ]]; then
+    addition=(--init_from "${init_from%/}" --add_lang "${added[@]}" --bank_from "${bank_from}")
+    addition+=(--train_parts "${trained[@]}")
+    start=("${addition[@]}")
+    how="to ${add_lang}"
+    sft=${expdir}/$(basename "${init_from}")_add_${add_lang// /_}${tag}
+    scored=("${sft}")
+    : "${eval_lang:=${add_lang}}"
+fi
+[[ ${eval_lang} != all ]] || eval_lang=
+read -ra evaluated <<<"${eval_lang}"
 [[ ${alignment_only} == false ]] || scored=("${align}")
 read -ra train_set <<<"${train_args}"
 read -ra decode_set <<<"${decode_args}"
-read -ra parts <<<"${initial_parts}"
-initial=()
-[[ -z ${initial_b} ]] || initial=(--initial_b "${initial_b}" --initial_parts "${parts[@]}")
 
 if [[ ${dry_run} == true ]]; then
     exec python3 -m zipperasr.dry_run --scale "${scale}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
@@ -76,7 +96,7 @@ if [[ ${dry_run} == true ]]; then
 fi
 
 python3 -m zipperasr.preflight --conf "${conf}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
-    --initial_parts "${parts[@]}" --train_set "${train_set[@]}" --decode_set "${decode_set[@]}"
+    --initial_parts "${parts[@]}" "${addition[@]}" --train_set "${train_set[@]}" --decode_set "${decode_set[@]}"
 
 if in_stage 0 "corpora and backbones -> downloads, exp/backbones"; then
     on_cpu local.prepare --scale "${scale}" --corpora "${conf}/corpora.yaml" --train_backbones "${train_backbones}" \
@@ -105,15 +125,14 @@ if in_stage 5 "alignment: ${manifest} -> ${align}"; then
         --regime "${regime}" --manifest "${manifest}" --out "${align}" --seed "${seed}" --set "${train_set[@]}"
 fi
 
-if in_stage 6 "adaptation with ${lora}: ${align} -> ${sft}"; then
-    on_all_gpus zipperasr.train.run --phase sft --model "${conf}/model.yaml" --config "${conf}/sft.yaml" \
-        --regime "${regime}" --lora "${lora}" --lid "${lid}" --lid_mode "${lid_mode}" --init "${align}" \
-        "${initial[@]}" --manifest "${manifest}" --out "${sft}" --seed "${seed}" --set "${train_set[@]}"
+if in_stage 6 "adaptation ${how}: ${init_from:-${align}} -> ${sft}"; then
+    on_all_gpus zipperasr.train.run --phase sft "${start[@]}" --config "${conf}/sft.yaml" --lid "${lid}" \
+        --lid_mode "${lid_mode}" --manifest "${manifest}" --out "${sft}" --seed "${seed}" --set "${train_set[@]}"
 fi
 
 if in_stage 7 "decoding: ${scored[*]}"; then
     on_gpu zipperasr.decode.run --exp "${scored[@]}" --config "${conf}/decode.yaml" --manifest "${manifest}" \
-        --set "${decode_set[@]}"
+        --lang "${evaluated[@]}" --set "${decode_set[@]}"
 fi
 
 if in_stage 8 "scoring: ${scored[*]}"; then

@@ -23,7 +23,7 @@ SAMPLE_RATE_HZ = 16000
 VOICE_NAMES = {
     "en": "en-us", "fr": "fr", "th": "th", "zh": "cmn", "de": "de", "es": "es", "ru": "ru",
     "vi": "vi", "it": "it", "ar": "ar", "ja": "ja", "ko": "ko", "pt": "pt-br",
-    "pl": "pl",  # in no table: docs/extending.md adds it
+    "pl": "pl", "sw": "sw",  # in no table: docs/extending.md and docs/add_language.md add them
 }  # fmt: skip
 
 # Disjoint, women and men in each, so that backbones, fine-tuning and tests never share a speaker. The backbones hear

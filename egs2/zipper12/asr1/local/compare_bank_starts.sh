@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Compare the starts of a new language's bank on a trained system: nearest, shared, zero; several seeds; one table.
+#
+# Usage: local/compare_bank_starts.sh --init_from exp/sft_zipper_soft_chunked --add_lang sw [options]   --help lists them
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=../../../TEMPLATE/asr1/path.sh
+. ./path.sh
+
+exec python3 -m local.compare_bank_starts "$@"

@@ -1,0 +1,66 @@
+"""The comparison of starts: its figures from what trainings and decodings leave, and what it refuses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from local import compare_bank_starts as compare
+from zipperasr.model.config import ModelConfig
+from zipperasr.model.experiment import Experiment
+from zipperasr.score.scores_table import SetScore, write_scores
+
+
+def row(name: str, code: str, errors: int, units: int = 100) -> SetScore:
+    counts = {"substitutions": errors, "deletions": 0, "insertions": 0, "jiwer_errors": errors, "listed_errors": errors}
+    zeros = dict.fromkeys(("empty", "emptied_refs", "loops", "bursts", "language_errors"), 0)
+    sizes = {"utts": 1, "listed_utts": 1, "ref_units": units, "listed_ref_units": units}
+    rates = dict.fromkeys(("rate", "listed_rate"), 100 * errors / units)
+    return SetScore(name, "sft", "x", code, "wer", "whisper", errors=errors, **counts, **zeros, **sizes, **rates)
+
+
+def write_system(exp: Path, new: int, german: str = "ja", losses: tuple[float, ...] = (4.0, 3.0)) -> Path:
+    """A scored system: `new` errors in Swahili, a German hypothesis."""
+    decoding = exp / "decode_greedy_chunked"
+    scores = [row("test_x_de", "de", 10), row("test_y_de", "de", 20, 200), row("test_x_es", "es", 40)]
+    for score in [*scores, row("test_x_sw", "sw", new)]:
+        (decoding / score.set / "score_wer").mkdir(parents=True)
+        (decoding / score.set / "text").write_text(f"a-1 {german if score.language == 'de' else 'x'}\n")
+        (decoding / score.set / "encoder_means.ark").write_bytes(b"a-1 \0BFV ")
+        pair = {"reference": ["habari", "yako"], "hypothesis": ["habari", "zako"]}
+        (decoding / score.set / "score_wer" / "audit.jsonl").write_text(json.dumps(pair) + "\n")
+    write_scores(decoding / "scores.tsv", [*scores, row("test_x_sw", "sw", new)])
+    lines = [json.dumps({"step": step, "loss": loss}) for step, loss in enumerate(losses)]
+    (exp / "dev.jsonl").write_text("\n".join(lines) + "\n")
+    return exp
+
+
+def test_a_row_has_means_over_seeds_and_the_other_languages_of_the_first(tmp_path):
+    before = write_system(tmp_path / "before", 0)
+    seeds = (write_system(tmp_path / "one", 90), write_system(tmp_path / "two", 94, losses=(4.0, 2.0)))
+    options = argparse.Namespace(init_from=before, add_lang="sw")
+    cells = compare._row(compare.System("nearest", "bank", seeds), options)
+    assert cells[:5] == ["nearest", "bank", "2", "4.00 ± 0.00", "2.50 ± 0.71"]
+    assert cells[5:] == ["92.00 ± 2.83", "9.09 ± 0.00", "25.00", "3 of 3"]  # one of eleven characters; (10 + 40) / 2
+
+
+def test_another_hypothesis_is_not_the_same_bits(tmp_path):
+    before, after = write_system(tmp_path / "before", 0), write_system(tmp_path / "after", 0, german="nein")
+    assert compare.same_bits(after, before, "sw") == (1, 3)
+
+
+def test_the_page_names_the_command(tmp_path):
+    before = write_system(tmp_path / "before", 0)
+    options = argparse.Namespace(init_from=before, add_lang="sw", invocation="local/compare_bank_starts.sh --x")
+    page = compare._page([compare.System("zero", "bank", (before,))], options)
+    assert "# sw comes to before" in page and "```\nlocal/compare_bank_starts.sh --x\n```" in page
+    assert "| zero | bank | 1 | 4.00 | 3.00 | 0.00 | 9.09 | 25.00 | 3 of 3 |" in page
+
+
+def test_a_variant_without_banks_is_refused(tmp_path, capsys):
+    experiment = Experiment("sft", "chunked", "vanilla", "exp/a", ("de",), 1, ModelConfig("whisper", "llm"))
+    experiment.save(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    assert compare.main(["--init_from", str(tmp_path), "--add_lang", "sw"]) == 1
+    assert "vanilla has no banks, so there are no starts to compare" in capsys.readouterr().err

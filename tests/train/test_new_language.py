@@ -1,0 +1,217 @@
+"""A language added to a trained system: real trainings of every variant, by one process and by two under ZeRO-2."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from tests.model import tiny
+from tests.train.test_trainings import assert_equal_weights, lines, weights
+from tests.train.tiny_recipe import options_of_new_language
+from zipperasr.data.batches import collate
+from zipperasr.lora import VARIANTS
+from zipperasr.model.experiment import Experiment, load_model
+from zipperasr.model.pretrained import load_pretrained
+from zipperasr.train.run import main
+
+BANKED = [name for name, variant in VARIANTS.items() if variant.bank_starts]
+OLD = ["de", "es", "ja"]
+
+
+def moves(directory) -> dict:
+    return json.loads((directory / "moved.json").read_text())
+
+
+@torch.no_grad()
+def logits(directory, code: str) -> torch.Tensor:
+    batch = collate([[tiny.example(code, code, 9_000, "ein Wort", 1), tiny.example(f"{code}2", code, 21_000, "x", 2)]])
+    return load_model(directory).eval().packed_logits(batch, 40)
+
+
+@pytest.mark.parametrize("code", OLD)
+@pytest.mark.parametrize("lora", BANKED)
+def test_the_outputs_of_every_other_language_keep_their_bits(one_process, lora, code):
+    assert torch.equal(logits(one_process / f"{lora}_added", code), logits(one_process / f"{lora}_fp32", code))
+
+
+@pytest.mark.parametrize("ranks", ["one_process", "two_ranks"])
+def test_the_outputs_keep_their_bits_under_zero_2(request, ranks):
+    out = request.getfixturevalue(ranks)
+    for code in OLD:
+        assert torch.equal(logits(out / "added", code), logits(out / "sft", code))
+
+
+@pytest.mark.parametrize("lora", BANKED)
+def test_in_training_nothing_but_the_new_bank_moves_and_no_other_has_moments(one_process, lora):
+    found = moves(one_process / f"{lora}_added")
+    *others, new = found.pop("moments")
+    assert others == [0.0] * 3 and new > 0
+    for name, distance in found.items():
+        *others, new = distance if isinstance(distance, list) else [distance, None]
+        assert set(others) == {0.0}, name
+        assert new is None or new > 0, name
+
+
+def test_nothing_but_the_new_bank_moves_on_either_of_two_ranks(two_ranks):
+    found = moves(two_ranks / "added")
+    assert all(
+        set(value[:-1] if isinstance(value, list) else [value]) == {0.0}
+        for name, value in found.items() if name != "moments"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("lora", BANKED)
+def test_the_new_languages_loss_falls(one_process, lora):
+    losses = {line["step"]: line["loss_it"] for line in lines(one_process / f"{lora}_added" / "dev.jsonl")}
+    assert list(losses) == sorted(losses) and min(losses) == 0
+    assert losses[max(losses)] < losses[0] - 0.005
+    assert set(lines(one_process / f"{lora}_added" / "dev.jsonl")[0]) == {"step", "loss", "loss_it"}
+
+
+@pytest.mark.parametrize("lora", BANKED)
+def test_the_file_holds_the_new_bank_alone(one_process, lora):
+    path = one_process / f"{lora}_added" / "model.safetensors"
+    with safe_open(path, framework="pt") as stream:
+        assert json.loads(stream.metadata()["language_codes"]) == ["it"]
+    for name, tensor in weights(path.parent).items():
+        assert name.endswith(("_specific", "router.embeddings")) and len(tensor) == 1, name
+
+
+def test_what_was_trained_on_what_is_recorded(one_process):
+    opened = load_pretrained(one_process / "zipper_soft_added")
+    assert opened.languages.codes == [*OLD, "it"]
+    experiment = Experiment.load(one_process / "zipper_soft_added")
+    assert experiment.init_from == str(one_process / "zipper_soft_fp32")
+    assert (experiment.added, experiment.bank_from, experiment.trained) == (("it",), "nearest", ("bank",))
+    assert experiment.lora == "zipper_soft" and experiment.languages == (*OLD, "it")
+
+
+def test_two_ranks_equal_one_process(one_process, two_ranks):
+    assert_equal_weights(two_ranks / "added", one_process / "added", atol=2e-4)
+
+
+def test_an_interrupted_addition_goes_on_in_the_same_bits(one_process):
+    assert_equal_weights(one_process / "added_resumed", one_process / "added", atol=0)
+    assert "added_resumed: going on from step 4" in (one_process / "rank0.log").read_text()
+
+
+def test_in_bfloat16_the_others_keep_their_float32_bits(one_process):
+    assert torch.equal(logits(one_process / "added_bf16", "de"), logits(one_process / "sft", "de"))
+
+
+def test_the_best_banks_can_be_averaged(one_process):
+    assert weights(one_process / "added_best").keys() == weights(one_process / "added").keys()
+    assert {len(tensor) for tensor in weights(one_process / "added_best").values()} == {1}
+
+
+@pytest.mark.parametrize(("name", "source"), [("added_all", "sft"), ("vanilla_added", "vanilla_fp32")])
+def test_shared_parts_train_where_asked_for_and_the_log_says_what_that_means(one_process, name, source):
+    found = moves(one_process / name)
+    assert all(found[part] > 0 for part in found if part.startswith("projector.") and part.endswith("weight"))
+    assert not torch.equal(logits(one_process / name, "de"), logits(one_process / source, "de"))
+    log = (one_process / "rank0.log").read_text()
+    assert "shared, projector, llm train too: the outputs of the other languages will change" in log
+    assert "it: all but the new bank is frozen: the outputs of the other languages stay as they are" in log
+
+
+def test_the_start_and_its_cosine_are_in_the_log(one_process):
+    assert "it: its bank starts from that of " in (one_process / "rank0.log").read_text()
+
+
+@pytest.fixture
+def refused(one_process, tiny_recipe, tmp_path, capsys):
+    """The error line of an addition that must be refused before anything is written."""
+
+    def run(source: str, *more: str, **paths: str) -> str:
+        how = ["--init_from", str(one_process / source), "--out", str(tmp_path / "out")]
+        assert main([*options_of_new_language(tiny_recipe, **paths), *how, *more]) == 1
+        assert not (tmp_path / "out").exists()
+        return capsys.readouterr().err.splitlines()[-1]
+
+    return run
+
+
+def test_a_language_that_the_system_has_is_refused(refused):
+    assert "sft: es is a language of it already (de, es, ja)" in refused("sft", "--add_lang", "es")
+
+
+def test_a_language_without_a_line_in_the_table_is_refused(refused):
+    line = refused("sft", "--add_lang", "sw")
+    assert "unknown language 'sw'" in line and "write its line in" in line
+
+
+def test_a_language_without_data_is_refused(refused):
+    line = refused("sft", "--add_lang", "fr")
+    assert (
+        "sets.tsv: no train set of phase sft in fr; write its line in conf/datasets.tsv, then run stages 1 to 3" in line
+    )
+
+
+def test_a_language_named_twice_is_refused(refused):
+    assert "--add_lang: it stands there twice" in refused("sft", "--add_lang", "it", "it")
+
+
+def test_the_two_options_belong_together(refused):
+    assert "--add_lang CODE and --init_from DIRECTORY of a trained system belong together" in refused("sft")
+
+
+def test_an_alignment_is_refused(refused):
+    assert "align: an alignment, wanted a system that stage 6 has adapted" in refused("align", "--add_lang", "it")
+
+
+def test_an_unfinished_system_is_refused(refused):
+    assert "no finished training here" in refused("none", "--add_lang", "it")
+
+
+@pytest.mark.parametrize("lora", ["vanilla", "flylora"])
+def test_a_variant_without_banks_says_what_can_train(refused, lora):
+    line = refused(f"{lora}_fp32", "--add_lang", "it")
+    assert f"{lora} has no bank: there a new language trains what all share; choose from shared, projector, llm" in line
+
+
+def test_a_new_bank_that_would_not_train_is_refused(refused):
+    line = refused("sft", "--add_lang", "it", "--train_parts", "router")
+    assert "--train_parts router: zipper_soft gets a new bank, which must train; add bank" in line
+
+
+def test_unknown_parts_and_starts_name_the_nearest(refused):
+    line = refused("sft", "--add_lang", "it", "--train_parts", "bnak")
+    assert "--train_parts 'bnak'; did you mean 'bank'?" in line
+    line = refused("sft", "--add_lang", "it", "--bank_from", "nearst")
+    assert "--bank_from 'nearst'; did you mean 'nearest'?" in line
+
+
+@pytest.mark.parametrize("lora", ["independent", "zipper_static"])
+def test_a_shared_start_needs_a_shared_bank_of_that_form(refused, lora):
+    line = refused(f"{lora}_fp32", "--add_lang", "it", "--bank_from", "shared")
+    assert f"{lora} has no shared bank of a language bank's form; choose --bank_from nearest or zero" in line
+
+
+def test_dense_updates_are_refused(refused):
+    line = refused("sft", "--add_lang", "it", "--set", "absent_language=dense")
+    assert "absent_language: dense would move the banks of all other languages; set it to hold" in line
+
+
+@pytest.mark.parametrize("option", ["--lora=vanilla", "--regime=full", "--init=x", "--initial_b=x", "--model=x"])
+def test_what_the_trained_system_has_cannot_be_chosen_anew(refused, option):
+    line = refused("sft", "--add_lang", "it", option)
+    assert f"{option.split('=')[0]}: the system of --init_from has its own; leave it out" in line
+
+
+def test_a_language_is_added_by_the_phase_of_adaptation(refused):
+    assert "--phase align: a language is added by --phase sft" in refused("sft", "--add_lang", "it", "--phase", "align")
+
+
+def test_a_system_trained_anew_says_that_the_addition_is_stale(one_process, tmp_path):
+    for name in ("sft", "added"):
+        shutil.copytree(one_process / name, tmp_path / name)
+    config = tmp_path / "added" / "config.yaml"
+    config.write_text(config.read_text().replace(str(one_process / "sft"), str(tmp_path / "sft")))
+    load_model(tmp_path / "added")
+    shutil.copy(one_process / "dense" / "model.safetensors", tmp_path / "sft" / "model.safetensors")
+    with pytest.raises(ValueError, match="has been trained anew since it came to it; run stage 6 again for them"):
+        load_model(tmp_path / "added")

@@ -1,0 +1,69 @@
+"""More languages for adapters that are trained already.
+
+In: adapters, codes of new languages, their LID embeddings. Out: the same adapters with one more bank a language, at the
+end of each stack: all other banks keep their places and their bits. A new bank starts from the bank of the language
+that the embeddings put nearest, from the shared one, or from zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zipperasr.lora.base import BANK_NAMES
+from zipperasr.lora.inject import LanguageAdapters
+
+BANK_STARTS = ("nearest", "shared", "zero")
+
+
+@torch.no_grad()
+def add_languages(adapters: LanguageAdapters, codes: Sequence[str], embeddings: Tensor | None) -> None:
+    """Append a bank for each of `codes`, its B zero; where a variant has an A of the language, it is drawn anew.
+
+    embeddings: (len(codes), d_lid), for a router.
+    """
+    for layer in adapters.layers.values():
+        for name in BANK_NAMES:
+            if (bank := getattr(layer, name, None)) is not None:
+                zero = bank.new_zeros(len(codes), *bank.shape[1:])
+                new = layer.new_down(len(codes)).to(bank) if name == "a_specific" else zero
+                setattr(layer, name, nn.Parameter(torch.cat([bank, new])))
+        layer.num_languages += len(codes)
+    if adapters.router is not None:
+        known = adapters.router.embeddings
+        adapters.router.embeddings = torch.cat([known, embeddings.to(known)])
+    adapters.own_codes = tuple(codes)
+    adapters.language_codes += adapters.own_codes
+
+
+@torch.no_grad()
+def start_bank(adapters: LanguageAdapters, code: str, source: str | None) -> None:
+    """Let the bank of `code` start from that of the language `source`; None: from the shared one."""
+    bank = adapters.bank(code)
+    for layer in adapters.layers.values():
+        if source is None:
+            layer.b_specific[bank] = layer.b_shared
+            continue
+        for name in BANK_NAMES:
+            if hasattr(layer, name):
+                stack = getattr(layer, name)
+                stack[bank] = stack[adapters.bank(source)]
+
+
+def trained_languages(adapters: LanguageAdapters) -> list[str]:
+    """Languages that the adaptation has trained: the B of one without data there has stayed zero in every layer."""
+    moved = torch.stack([layer.b_specific.flatten(1).any(1) for layer in adapters.layers.values()]).any(0)
+    return [code for code, trained in zip(adapters.language_codes, moved.tolist(), strict=True) if trained]
+
+
+def nearest_language(embedding: Tensor, others: dict[str, Tensor]) -> tuple[str, float]:
+    """The language whose LID embedding has the largest cosine to `embedding` (d_lid,), and that cosine.
+
+    Raises ValueError if there is no other.
+    """
+    if not others:
+        raise ValueError("no language of the model has a trained bank to start from; use --bank_from shared or zero")
+    cosines = nn.functional.cosine_similarity(embedding.double(), torch.stack(list(others.values())).double(), dim=-1)
+    return list(others)[int(cosines.argmax())], float(cosines.max())
