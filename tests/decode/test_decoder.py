@@ -29,17 +29,6 @@ def model(backbones, request):
     return tiny.sft_model(tiny.model_config(backbones), request.param)
 
 
-@pytest.fixture(scope="module")
-def utterances() -> list[Example]:
-    """Sixteen of 0.2 to 2.5 s in three languages, without transcripts."""
-    lengths = [3200 + (number * 7919) % 37_000 for number in range(16)]
-    made = [
-        tiny.example(f"u{number}", tiny.CODES[number % 3], length, "", seed=number)
-        for number, length in enumerate(lengths)
-    ]
-    return [dataclasses.replace(utterance, transcript=[]) for utterance in made]
-
-
 def texts(model, batches: list[list[Example]], config: DecodeConfig = GREEDY) -> dict[str, str]:
     decoder = Decoder(model, tiny.llm_tokenizer(), config, CHUNK_FRAMES)
     return {decoded.example.utt_id: decoded.text for decoded in decoder.run(batches)}

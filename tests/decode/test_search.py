@@ -23,17 +23,6 @@ def model(backbones) -> SpeechLLM:
     return tiny.sft_model(tiny.model_config(backbones))
 
 
-@pytest.fixture(scope="module")
-def utterances() -> list[Example]:
-    """Sixteen of 0.2 to 2.5 s in three languages, without transcripts."""
-    lengths = [3200 + (number * 7919) % 37_000 for number in range(16)]
-    made = [
-        tiny.example(f"u{number}", tiny.CODES[number % 3], length, "", seed=number)
-        for number, length in enumerate(lengths)
-    ]
-    return [dataclasses.replace(utterance, transcript=[]) for utterance in made]
-
-
 def decode(model: SpeechLLM, batch: list[Example], config: DecodeConfig = GREEDY) -> dict[str, str]:
     texts = transcribe_batch(model, tiny.llm_tokenizer(), batch, CHUNK_FRAMES, config)
     return {utterance.utt_id: text for utterance, text in zip(batch, texts, strict=True)}
