@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import soundfile
-from local.compare_detection import main
 
+from local.compare_detection import main
 from tests.transcribe.sound import RATE, noise
 from zipperasr.data.sets import SetRow, write_sets
 from zipperasr.datadir.entry import Entry
