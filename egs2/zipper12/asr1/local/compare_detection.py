@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace) -> None:
         "\n\n"
         f"{table(header, rows, 2)}\n\n{cost.described()[:1].upper()}{cost.described()[1:]}. Seconds in all: "
         + ", ".join(f"{way} {sum(found[f'{way} s'] for found in results):.0f}" for way in WAYS)
-        + X\n\n{machine_table()}\n"
+        + f".\n\n`{' '.join(['python -m local.compare_detection', *sys.argv[1:]])}`\n\n{machine_table()}\n"
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(options.out) as temporary:
