@@ -14,10 +14,11 @@ from zipperasr.score.scores_table import SetScore, write_scores
 
 def row(name: str, code: str, errors: int, units: int = 100) -> SetScore:
     counts = {"substitutions": errors, "deletions": 0, "insertions": 0, "jiwer_errors": errors, "listed_errors": errors}
-    zeros = dict.fromkeys(("empty", "emptied_refs", "loops", "bursts", "language_errors"), 0)
+    zeros = dict.fromkeys(("empty", "emptied_refs", "loops", "bursts", "language_errors", "chat_replies"), 0)
     sizes = {"utts": 1, "listed_utts": 1, "ref_units": units, "listed_ref_units": units}
-    rates = dict.fromkeys(("rate", "listed_rate"), 100 * errors / units)
-    return SetScore(name, "sft", "x", code, "wer", "whisper", errors=errors, **counts, **zeros, **sizes, **rates)
+    rates = dict.fromkeys(("rate", "listed_rate", "low", "high"), 100 * errors / units)
+    what = {"errors": errors, "resampled_by": "utterance", "speakers": 1}
+    return SetScore(name, "sft", "x", code, "wer", "whisper", **what, **counts, **zeros, **sizes, **rates)
 
 
 def write_system(exp: Path, new: int, german: str = "ja", losses: tuple[float, ...] = (4.0, 3.0)) -> Path:
