@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "egs2" / "zipper12" / "asr1"
-DOCS = tuple(ROOT / "docs" / name for name in ("architecture.md", "extending.md", "significance.md"))
+DOCS = tuple(ROOT / "docs" / name for name in ("architecture.md", "extending.md", "serve.md", "significance.md"))
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, RECIPE / "README.md")
 WRITTEN_BY_A_RUN = {"RESULTS.md", "make_run.md", "results.png"}
 

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import errno
 import importlib
+import os
 import socket
 import sys
 from dataclasses import replace
@@ -63,7 +64,7 @@ def demo(options: argparse.Namespace) -> None:
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket at the address, not listening yet. Raises OSError, ValueError if it is in use or not one of this machine's."""
+    """A socket at the address, not listening yet. Raises OSError, ValueError if it cannot be had."""
     if not 0 <= port < 2**16:  # getaddrinfo would take the remainder
         raise ValueError(f"--port: got {port}, wanted 0 to 65535")
     try:
@@ -95,7 +96,7 @@ def _service(options: argparse.Namespace):
     limits = Limits(options.max_mb, options.max_s, options.timeout_s, options.max_waiting)
     config = replace(DEFAULTS, precision=options.precision)
     transcriber = Transcriber.from_pretrained(options.model, options.device, config)
-    return Service(transcriber, options.model.resolve().name, limits)
+    return Service(transcriber, Path(os.path.abspath(options.model)).name, limits)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import numpy as np
 
 from zipperasr.demo.limits import Limits
 from zipperasr.demo.model_queue import ModelQueue
+from zipperasr.lora.inject import LanguageAdapters
+from zipperasr.lora.zipper_hard import ZipperHard
 from zipperasr.transcribe.sources import ENDINGS, Recording
 from zipperasr.transcribe.transcriber import Transcriber
 from zipperasr.transcribe.transcript import Transcript
@@ -74,16 +76,16 @@ class Service:
             "languages": [{"code": one.code, "name": one.name} for one in self.transcriber.languages],
             "limits": {"max_mb": self.limits.max_mb, "max_s": self.limits.max_s, "timeout_s": self.limits.timeout_s},
             "endings": ENDINGS,  # of files that the server reads
-            "router": router_weights(self.transcriber),
+            "router": router_weights(self.transcriber.opened.model.adapters),
         }
 
 
-def router_weights(transcriber: Transcriber) -> dict | None:
+def router_weights(adapters: LanguageAdapters | None) -> dict | None:
     """p(l) of every adapted layer, the mean over its ranks, as a table; None where the model has no router.
 
-    {"columns": projections, "rows": [{"layer": number, "p": {code: [a value or None for each column]}}]}
+    {"high": which columns of B a high p selects, "columns": projections,
+     "rows": [{"layer": number, "p": {code: [a value or None for each column]}}]}
     """
-    adapters = transcriber.opened.model.adapters
     shares = None if adapters is None else adapters.specific_shares()  # (layers, languages, rank)
     if shares is None:
         return None
@@ -105,4 +107,6 @@ def router_weights(transcriber: Transcriber) -> dict | None:
         }
         for layer, cells in sorted(rows.items())
     ]
-    return {"columns": columns, "rows": table}
+    layer = next(iter(adapters.layers.values()))
+    high = "shared" if isinstance(layer, ZipperHard) and layer.p_selects_shared else "own"
+    return {"high": high, "columns": columns, "rows": table}

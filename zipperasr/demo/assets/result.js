@@ -74,8 +74,10 @@ function drawRouter(router, code, language) {
   }
   const values = router.rows.flatMap((row) => row.p[code]).filter((p) => p !== null);
   const mean = values.reduce((sum, p) => sum + p, 0) / values.length;
-  const meaning = "the share of the language's own column in each adapted layer, against the shared one's, mean over ranks";
-  byId("router-note").textContent = `p(${code}), ${language.name}: ${meaning}. Over all layers: ${decimal(mean, 3)}.`;
+  const [high, low] = router.high === "own" ? ["the language's own", "the shared"] : ["the shared", "the language's own"];
+  byId("router-note").textContent =
+    `p(${code}), ${language.name}, in each adapted layer, mean over ranks: near 1 it takes ${high} columns of B, ` +
+    `near 0 ${low} ones. Over all layers: ${decimal(mean, 3)}.`;
   const headings = ["Layer", ...router.columns].map((text) => element("th", { scope: "col" }, text));
   const rows = router.rows.map(({ layer, p }) =>
     element("tr", {}, element("th", { scope: "row" }, layer < 0 ? "" : String(layer)), ...p[code].map(routerCell)),
