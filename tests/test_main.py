@@ -29,7 +29,7 @@ def test_without_a_command_it_says_how_to_call_it(capsys):
 def test_an_unknown_command_names_the_nearest(capsys):
     assert main(["exprt", "--help"]) == 2
     assert (
-        "unknown command 'exprt'; did you mean 'export'? choose from transcribe, export, import"
+        "unknown command 'exprt'; did you mean 'export'? choose from transcribe, demo, export, import"
         in capsys.readouterr().err
     )
 

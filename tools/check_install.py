@@ -7,6 +7,7 @@ an audio file written and read back), because an import that succeeds proves lit
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.metadata
 import os
@@ -201,6 +202,28 @@ def check_espeak() -> str:
     return f"'1 2 3' in {len(VOICE_NAMES)} languages, {seconds:.1f} s"
 
 
+def check_demo() -> str:
+    """A form with a file goes through the demo's stack, without a socket."""
+    import httpx
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+
+    async def size(request: Request) -> PlainTextResponse:
+        async with request.form() as form:
+            return PlainTextResponse(str(form["file"].size))
+
+    async def ask() -> str:
+        transport = httpx.ASGITransport(Starlette(routes=[Route("/", size, methods=["POST"])]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return (await client.post("/", files={"file": b"12345"})).text
+
+    import uvicorn
+
+    return f"{asyncio.run(ask())} bytes uploaded; uvicorn {uvicorn.__version__}"
+
+
 def check_sclite() -> str:
     if not shutil.which("sclite"):
         raise RuntimeError("not on PATH; tools/install_sctk.sh fetches it. The recipe's own report does not need it")
@@ -228,6 +251,7 @@ CHECKS = [
     Check("matplotlib", "matplotlib", check_matplotlib),
     Check("tensorboard", "tensorboard", check_tensorboard),
     Check("espeak-ng", "espeakng-loader", check_espeak),
+    Check("demo", "starlette", check_demo, required=False),
     Check("sclite", "", check_sclite, required=False),
 ]
 

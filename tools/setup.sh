@@ -17,7 +17,7 @@ if [ ! -x .venv/bin/pip ]; then
 fi
 tools/install_torch.sh .venv/bin/python
 log "set-up: the toolkit and what it needs, at the pinned versions"
-.venv/bin/python -m pip install -qq --editable '.[espnet,dev]'
+.venv/bin/python -m pip install -qq --editable '.[espnet,demo,dev]'
 tools/install_espnet.sh .venv/bin/python
 log "set-up: check that every component works"
 .venv/bin/python tools/check_install.py

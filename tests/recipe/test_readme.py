@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "egs2" / "zipper12" / "asr1"
-NAMES = ("architecture", "extending", "add_language", "export", "transcribe", "significance")
+NAMES = ("architecture", "extending", "add_language", "export", "transcribe", "serve", "significance")
 DOCS = tuple(ROOT / "docs" / f"{name}.md" for name in NAMES)
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, RECIPE / "README.md")
 WRITTEN_BY_A_RUN = {"RESULTS.md", "make_run.md", "results.png"}

@@ -62,6 +62,7 @@ class GreedySearch:
         ahead: Encoded | None = next(arriving, None)
         active: list[Encoded] = []
         hidden = None
+        self._llm.keep([])  # rows of a search that was broken off
         while active or ahead is not None:
             new: list[Encoded] = []
             if len(active) <= (1 - REFILL) * self._allowed(active):

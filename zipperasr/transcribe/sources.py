@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -36,11 +37,11 @@ class Recording:
         if isinstance(self.audio, np.ndarray):
             yield to_16k_mono(self.audio, self.rate)
         elif self.audio == STDIN:  # libsndfile must be able to go back
-            yield from _decoded(io.BytesIO(sys.stdin.buffer.read()), "standard input")
+            yield from decoded_blocks(io.BytesIO(sys.stdin.buffer.read()), "standard input")
         elif not Path(self.audio).exists() and ":" in str(self.audio):
             yield load_audio(self.audio)
         else:
-            yield from _decoded(self.audio, str(self.audio))
+            yield from decoded_blocks(self.audio, str(self.audio))
 
 
 def find_recordings(names: Iterable[str]) -> Iterator[Recording]:
@@ -68,7 +69,8 @@ def _entries(scp: Path) -> Iterator[Recording]:
         yield Recording(utt, entry.strip())
 
 
-def _decoded(source: object, name: str) -> Iterator[np.ndarray]:
+def decoded_blocks(source: str | Path | BinaryIO, name: str) -> Iterator[np.ndarray]:
+    """16 kHz mono float32, 10 s a block; the last may be empty. Raises ValueError, OSError if it cannot be decoded."""
     try:
         with soundfile.SoundFile(source) as recording:
             resampler = None

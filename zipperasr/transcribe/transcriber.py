@@ -7,7 +7,7 @@ together; an hour of audio needs no more memory than a few batches.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -97,10 +97,14 @@ class Transcriber:
         return found
 
     def transcribe(
-        self, recordings: Iterable[Recording], lang: str = AUTO
+        self,
+        recordings: Iterable[Recording],
+        lang: str = AUTO,
+        on_piece: Callable[[Recording, Segment], None] = lambda *_: None,
     ) -> Iterator[tuple[Recording, Transcript | Exception]]:
         """Each recording with its transcript, or with what made it impossible; in their order, as soon as may be.
 
+        on_piece: told of each decoded piece, not in order; what it raises ends it all.
         Raises ValueError for a language outside the model's set.
         """
         if lang != AUTO and lang not in self.languages:
@@ -112,7 +116,9 @@ class Transcriber:
         self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
         for decoded in self._decoder.run(self._batches(recordings, lang, jobs, pending)):
             piece = pending.pop(decoded.example.utt_id)
-            piece.job.segments[piece.place] = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
+            segment = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
+            piece.job.segments[piece.place] = segment
+            on_piece(piece.job.recording, segment)
             while jobs and jobs[0].done:
                 yield jobs[0].recording, jobs.popleft().result()
         yield from ((job.recording, job.result()) for job in jobs)

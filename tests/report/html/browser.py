@@ -14,15 +14,15 @@ ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic"
 ARGUMENTS += ("--disable-background-networking", "--disable-component-update", "--window-size=1280,900", "--mute-audio")
 
 
-def start_browser(user_data: Path):
-    """A driver, or a skipped test where Chromium, its driver or selenium is missing."""
+def start_browser(user_data: Path, *more: str):
+    """A driver, or a skipped test where Chromium, its driver or selenium is missing. more: Chromium's arguments."""
     webdriver = pytest.importorskip("selenium.webdriver", reason=f"no selenium; {REMEDY}")
     programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
     if missing := [name for name, path in programs.items() if path is None]:
         pytest.skip(f"no {' and no '.join(missing)}; {REMEDY}")
     options = webdriver.ChromeOptions()
     options.binary_location = programs["chromium"]
-    for argument in (*ARGUMENTS, f"--user-data-dir={user_data}"):
+    for argument in (*ARGUMENTS, *more, f"--user-data-dir={user_data}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(programs["chromedriver"]))

@@ -1,0 +1,63 @@
+"""A server that really listens, in a thread of the test's process."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import numpy as np
+import soundfile
+import uvicorn
+
+from tests.model import tiny
+from zipperasr.demo.app import build_app
+from zipperasr.demo.run import bound
+from zipperasr.demo.service import Service
+
+NAME = "sft_tiny"
+WAIT_S = 20  # for what comes; nothing is measured by it
+
+
+class Live:
+    """A running server and how to ask it."""
+
+    def __init__(self, service: Service, port: int):
+        self.service, self.port, self.url = service, port, f"http://127.0.0.1:{port}"
+        self.client = httpx.Client(base_url=self.url, timeout=WAIT_S)
+
+    def post(self, data: bytes, name: str = "speech.wav", **fields: str) -> httpx.Response:
+        """A recording with its form fields."""
+        return self.client.post("/v1/audio/transcriptions", files={"file": (name, data)}, data=fields)
+
+
+@contextmanager
+def running(service: Service, loopback: bool = True) -> Iterator[Live]:
+    """Until the context ends."""
+    with bound("127.0.0.1", 0) as listening:
+        config = uvicorn.Config(build_app(service, loopback), http="h11", ws="none", log_level="critical")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        live = Live(service, listening.getsockname()[1])
+        try:
+            while not server.started:
+                thread.join(0.01)
+            yield live
+        finally:
+            live.client.close()
+            server.should_exit = True
+            thread.join(WAIT_S)
+
+
+def recording(seconds: float = 1.5, kind: str = "WAV", seed: int = 1, rate: int = 16_000) -> bytes:
+    """Noise that swells, as a file."""
+    return as_file(tiny.noise(int(seconds * rate), seed).numpy(), kind, rate)
+
+
+def as_file(samples: np.ndarray, kind: str = "WAV", rate: int = 16_000, subtype: str | None = None) -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, samples, rate, format=kind, subtype=subtype)
+    return stream.getvalue()

@@ -1,0 +1,42 @@
+"""The server's app: routes, errors, and the guard in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from zipperasr.demo import api
+from zipperasr.demo.errors import ApiError, internal, no_such_route, told
+from zipperasr.demo.guard import Guard
+from zipperasr.demo.page import page_routes
+from zipperasr.demo.service import Service
+
+
+def build_app(service: Service, loopback: bool) -> Starlette:
+    """loopback: whether none but this machine may ask."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        service.queue.close()
+
+    routes = [
+        Route("/v1/audio/transcriptions", api.transcriptions, methods=["POST"]),
+        Route("/v1/models", api.models),
+        Route("/v1/models/{name:path}", api.model),
+        Route("/health", api.health),
+        *page_routes(),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, loopback=loopback)],
+        exception_handlers={ApiError: told, HTTPException: no_such_route, Exception: internal},
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    return app

@@ -1,0 +1,163 @@
+// What is chosen, recorded and sent.
+
+const form = byId("ask");
+const drop = byId("drop");
+const player = byId("player");
+const about = await (await fetch("/model.json")).json();
+let file = null;
+let recording = null;
+let request = null;
+
+function showError(error) {
+  byId("error").hidden = !error;
+  byId("error").textContent = error ? error.message : "";
+  if (error) byId("status").textContent = "";
+}
+
+function showState() {
+  byId("send").disabled = !file || request !== null || recording !== null;
+  byId("cancel").hidden = request === null;
+  form.elements.file.disabled = byId("record").disabled = request !== null;
+  form.elements.file.disabled ||= recording !== null;
+  byId("record").setAttribute("aria-pressed", recording !== null);
+  if (!recording) byId("record").textContent = "Record";
+}
+
+/** Take a recording, in a form that the server reads. */
+async function take(blob, name) {
+  forget();
+  const ending = name.slice(name.lastIndexOf(".")).toLowerCase();
+  try {
+    checkSize(blob, name); // before it is decoded here
+    const readable = about.endings.includes(ending);
+    file = readable ? new File([blob], name) : checkSize(await wavOf(blob, name), name);
+    byId("name").textContent = name;
+    byId("size").textContent = `${decimal(file.size / 2 ** 20, 2)} MB${readable ? "" : ", sent as WAV"}`;
+    player.src = URL.createObjectURL(file);
+    byId("chosen").hidden = false;
+    byId("status").textContent = "Ready.";
+  } catch (error) {
+    file = null;
+    showError(error);
+  }
+  showState();
+  if (file) byId("send").focus();
+}
+
+function checkSize(blob, name) {
+  const most = about.limits.max_mb;
+  if (blob.size > most * 2 ** 20) throw new Error(`${name}: larger than ${most} MB; send flac, mp3 or a part of it`);
+  if (blob.size === 0) throw new Error(`${name}: empty`);
+  return blob;
+}
+
+function forget() {
+  showError(null);
+  byId("result").hidden = byId("chosen").hidden = true;
+  byId("status").textContent = "";
+  if (player.src) URL.revokeObjectURL(player.src);
+  player.removeAttribute("src");
+  player.hidden = false;
+  file = null;
+}
+
+async function recordOrStop() {
+  if (recording) return recording.stop();
+  forget();
+  try {
+    recording = await record(about.limits.max_s, (seconds) => {
+      byId("record").textContent = `Stop  ${clock(seconds)}`;
+    });
+    byId("record").textContent = `Stop  ${clock(0)}`;
+    byId("status").textContent = "Recording.";
+    showState();
+    const blob = await recording.done;
+    recording = null;
+    await take(blob, "recording.webm");
+  } catch (error) {
+    recording = null;
+    showError(error);
+    showState();
+  }
+}
+
+/** POST the recording; an answer that is no transcript becomes an Error with the server's sentence. */
+async function transcribe(signal) {
+  const body = new FormData();
+  body.append("model", about.model);
+  body.append("response_format", "verbose_json");
+  body.append("language", form.elements.language.value);
+  body.append("file", file);
+  const response = await fetch("/v1/audio/transcriptions", { method: "POST", body, signal });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error.message);
+  return answer;
+}
+
+async function send() {
+  showError(null);
+  byId("result").hidden = true;
+  byId("status").textContent = "Transcribing …";
+  request = new AbortController();
+  showState();
+  try {
+    drawResult(await transcribe(request.signal), about, playFrom);
+    byId("status").textContent = "Done.";
+    byId("result").focus({ preventScroll: true });
+  } catch (error) {
+    if (error.name === "AbortError") byId("status").textContent = "Cancelled.";
+    else showError(error instanceof TypeError ? new Error("the server does not answer; is it still running?") : error);
+  }
+  request = null;
+  showState();
+}
+
+function playFrom(start) {
+  player.currentTime = start;
+  player.play().catch((error) => showError(new Error(`the audio does not play: ${error.message}`)));
+}
+
+async function copy() {
+  await navigator.clipboard.writeText(byId("text").textContent);
+  byId("status").textContent = "Copied.";
+}
+
+function startDropping() {
+  const over = (event) => {
+    event.preventDefault(); // else the browser would open the file instead of this page
+    drop.classList.toggle("over", event.type === "dragover" && !request && !recording);
+  };
+  for (const type of ["dragover", "dragleave"]) document.addEventListener(type, over);
+  document.addEventListener("drop", (event) => {
+    over(event);
+    const [dropped] = event.dataTransfer.files;
+    if (dropped && !request && !recording) take(dropped, dropped.name);
+  });
+}
+
+function start() {
+  startTheme(byId("theme"));
+  byId("model").textContent = about.model;
+  byId("limits").textContent = `At most ${about.limits.max_s} s and ${about.limits.max_mb} MB.`;
+  for (const { code, name } of about.languages) {
+    form.elements.language.append(element("option", { value: code }, `${name} (${code})`));
+  }
+  form.elements.file.addEventListener("change", ({ target }) => {
+    if (target.files.length) take(target.files[0], target.files[0].name);
+    target.value = ""; // the same file can be chosen again
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
+  byId("record").addEventListener("click", recordOrStop);
+  byId("cancel").addEventListener("click", () => request?.abort());
+  byId("copy").addEventListener("click", copy);
+  player.addEventListener("error", () => {
+    player.hidden = Boolean(player.getAttribute("src")); // the server may read what the browser does not play
+  });
+  startDropping();
+  showState();
+}
+
+start();

@@ -1,0 +1,52 @@
+"""One request at a time on the model; the others wait in their order, in bounds.
+
+In: functions that block. Out: their results, while the event loop goes on. Who gives up waiting has its work stopped:
+before it starts, or where the work itself looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from zipperasr.demo.errors import ApiError
+
+RETRY_AFTER_S = 5
+Result = TypeVar("Result")
+
+
+class ModelQueue:
+    """Places for one request at work and `max_waiting` more."""
+
+    def __init__(self, max_waiting: int):
+        self.max_waiting, self.num_held = max_waiting, 0
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Held from before an upload is read to its answer: it bounds uploads too. Raises ApiError if none is free."""
+        if self.num_held > self.max_waiting:
+            message = f"busy: {self.num_held} requests are at work or waiting; try again later"
+            raise ApiError(503, message, code="server_busy", retry_after_s=RETRY_AFTER_S)
+        self.num_held += 1
+        try:
+            yield
+        finally:
+            self.num_held -= 1
+
+    async def run(self, work: Callable[[threading.Event], Result]) -> Result:
+        """`work(stop)` in the model's thread; `stop` is set if nobody waits for it any more."""
+        stop = threading.Event()
+        future = self._pool.submit(work, stop)
+        try:
+            return await asyncio.wrap_future(future)  # cancelled with this coroutine: it then never starts
+        finally:
+            stop.set()
+
+    def close(self) -> None:
+        """No more work; what is running ends where it looks."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,108 @@
+"""A multipart request becomes form fields and samples.
+
+In: a request. Out: what it asks for, 16 kHz mono. The upload goes to a nameless temporary file while it is read, and
+is refused as soon as it is too large. All of it is decoded before it waits for the model: a broken one need not wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from zipperasr.cli import nearest
+from zipperasr.data.audio import SAMPLE_RATE
+from zipperasr.demo.errors import ApiError
+from zipperasr.demo.limits import Limits
+from zipperasr.transcribe.sources import ENDINGS, decoded_blocks
+
+FIELDS_BYTES = 64 * 1024  # what may come beside the file: fields and multipart's own lines
+MAX_FIELDS = 32
+
+
+class Upload(NamedTuple):
+    """A form with its file."""
+
+    fields: dict[str, str]  # the last one of a name counts
+    name: str  # of the file
+    file: BinaryIO
+
+
+@asynccontextmanager
+async def received(request: Request, limits: Limits, known: Sequence[str]) -> AsyncIterator[Upload]:
+    """Read the whole request; its file is gone with the context. known: names of fields.
+
+    Raises ApiError: not a form, too large, unknown field, no file.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise ApiError(400, "wanted a multipart/form-data request with the recording in its field 'file'", "file")
+    parser = MultiPartParser(
+        request.headers, _bounded(request, limits), max_files=1, max_fields=MAX_FIELDS, max_part_size=FIELDS_BYTES
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise ApiError(400, f"the form cannot be read: {error.message}") from error
+    try:
+        yield _checked(form, limits, known)
+    finally:
+        await form.close()
+
+
+async def _bounded(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    most, size = limits.max_bytes + FIELDS_BYTES, 0
+    if int(request.headers.get("content-length", 0)) > most:
+        raise _too_large(limits)
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise _too_large(limits)
+        yield chunk
+
+
+def _too_large(limits: Limits) -> ApiError:
+    return ApiError(
+        413, f"file: larger than {limits.max_mb:g} MB; send flac, mp3 or a part of it", "file", "file_too_large"
+    )
+
+
+def _checked(form: FormData, limits: Limits, known: Sequence[str]) -> Upload:
+    fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    for name in form:
+        if name not in known:
+            raise ApiError(400, f"unknown field {name!r}; {nearest(name, known)}", name, "unknown_parameter")
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise ApiError(400, "file: missing; send the recording as a file, with a file name", "file", "missing_file")
+    if file.size > limits.max_bytes:
+        raise _too_large(limits)
+    return Upload(fields, file.filename or "file", file.file)
+
+
+def samples_of(upload: Upload, limits: Limits) -> np.ndarray:
+    """(num_samples,) float32, 16 kHz. Raises ApiError if it cannot be decoded, is empty or too long."""
+    blocks, num_samples = [], 0
+    try:
+        for block in decoded_blocks(upload.file, upload.name):
+            blocks.append(block)
+            num_samples += len(block)
+            if num_samples > limits.max_s * SAMPLE_RATE:
+                message = f"{upload.name}: longer than {limits.max_s:g} s; send it in parts"
+                raise ApiError(413, message, "file", "recording_too_long")
+    except ValueError as error:
+        raise _undecodable(f"{error}; read are {' '.join(sorted(ENDINGS))}") from error
+    if not num_samples:
+        raise _undecodable(f"{upload.name}: no samples in it")
+    samples = np.concatenate(blocks)
+    if not np.isfinite(samples).all():
+        raise _undecodable(f"{upload.name}: some of its samples are not finite numbers")
+    return samples
+
+
+def _undecodable(message: str) -> ApiError:
+    return ApiError(400, message, "file", "undecodable_audio")
