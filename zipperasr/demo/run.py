@@ -27,6 +27,7 @@ GRACE_S = 2  # for open connections when the server is asked to end
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
+    options.prog = "zipperasr demo"
     options.add_argument(
         "--model", type=Path, required=True, help="training directory, or a bundle of `zipperasr export`"
     )
