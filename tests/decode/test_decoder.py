@@ -50,6 +50,18 @@ def test_rows_that_come_and_go_change_no_text(model, utterances, rows, positions
     assert texts(model, [order[:5], order[5:]], config) == wanted
 
 
+def test_only_a_loop_is_cut_out_of_text_that_compresses_well(model):
+    """Eleven words three times over: text that zlib makes small, but no n-gram four times in a row."""
+    decoder = Decoder(model, tiny.llm_tokenizer(), dataclasses.replace(GREEDY, retry_loops=True), CHUNK_FRAMES)
+    tokens = tiny.llm_tokenizer()("der kleine hund und die alte katze sehen den roten ball. " * 3)["input_ids"]
+    found = Encoded("u", torch.zeros(1, 1), 500, list(tokens), ended=True, no_repeat=4)
+    assert decoder._runs_in_circles(found)
+    assert decoder._without_loop(found) == (list(tokens), "a loop, decoded again without repetition")
+    found.tokens += tiny.llm_tokenizer()("ja ja ja ja ")["input_ids"]
+    kept, note = decoder._without_loop(found)
+    assert note == "a loop, cut after its first round" and len(tokens) < len(kept) < len(found.tokens)
+
+
 def test_forced_lengths_are_kept_to_the_token(model, utterances):
     rng = torch.Generator().manual_seed(1)
     width = model.causal_lm.config.hidden_size

@@ -53,9 +53,7 @@ class Decoder:
     ):
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # none: every utterance gets its most tokens
-        self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = lambda _: (
-            None
-        )  # instead of a language
+        self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
         self._llm = FoldedLLM(model.causal_lm) if config.beam == 1 else None
 
     def run(
@@ -95,8 +93,9 @@ class Decoder:
         return longest_loop(found.tokens).times >= LOOP_TIMES
 
     def _without_loop(self, found: Encoded) -> tuple[Sequence[int], str]:
-        if self.config.retry_loops and self._runs_in_circles(found):
-            return cut_loop(found.tokens, longest_loop(found.tokens)), "a loop, cut after its first round"
+        loop = longest_loop(found.tokens)
+        if self.config.retry_loops and loop.times >= LOOP_TIMES and self._runs_in_circles(found):
+            return cut_loop(found.tokens, loop), "a loop, cut after its first round"
         if found.no_repeat:
             return found.tokens, "a loop, decoded again without repetition"
         if not found.ended:
@@ -151,6 +150,10 @@ class Decoder:
             ]
         bounds = [max_new_tokens(example.num_samples, self.config) for example in examples]
         return [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
+
+
+def _no_mixture(_: Sequence[Example]) -> None:
+    return None
 
 
 def _only_language(examples: Sequence[Example]) -> str | None:
