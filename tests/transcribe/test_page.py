@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
-import subprocess
-import sys
+import shlex
+from types import SimpleNamespace
 
 import kaldiio
 import numpy as np
@@ -14,14 +14,15 @@ import pytest
 import soundfile
 
 from tests.transcribe.sound import RATE, noise
+from zipperasr.__main__ import main
 
 
 @pytest.fixture
-def workplace(trained, tmp_path):
-    """The names that the page uses, and a `zipperasr` on PATH."""
+def workplace(trained, tmp_path, monkeypatch):
+    """The names that the page uses."""
     (tmp_path / "exp").mkdir()
     (tmp_path / "exp" / "sft_zipper_soft_chunked").symlink_to(trained)
-    for name in ("recordings", "dump", "bin"):
+    for name in ("recordings", "dump"):
         (tmp_path / name).mkdir()
     soundfile.write(tmp_path / "speech.wav", noise(1.0), RATE)
     soundfile.write(tmp_path / "recordings" / "a.flac", noise(0.7), RATE)
@@ -29,25 +30,35 @@ def workplace(trained, tmp_path):
     kaldiio.save_ark(
         str(tmp_path / "dump" / "x.ark"), {"utt1": (RATE, samples)}, scp=str(tmp_path / "dump" / "wav.scp")
     )
-    command = tmp_path / "bin" / "zipperasr"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m zipperasr "$@"\n')
-    command.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_every_block_runs(root, workplace):
+def run(line: str, monkeypatch) -> None:
+    """A command of the page, perhaps with a file piped into it."""
+    piped, _, call = line.rpartition(" | ")
+    if piped:
+        command, name = piped.split()
+        assert command == "cat"
+        with open(name, "rb") as stream:
+            monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(stream.read())))
+    program, *arguments = shlex.split(call)
+    assert program == "zipperasr"
+    assert main(arguments) == 0, line
+
+
+def test_every_block_runs(root, workplace, monkeypatch, capsys):
     page = (root / "docs" / "transcribe.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```(bash|python)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     assert [language for language, _ in blocks] == ["bash", "python", "python"]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(root),
-        "PATH": f"{workplace / 'bin'}{os.pathsep}{os.environ['PATH']}",
-    }
-    script = "".join(code for language, code in blocks if language == "python")
-    for command in (["bash", "-euo", "pipefail", "-c", blocks[0][1]], [sys.executable, "-c", script]):
-        done = subprocess.run(command, cwd=workplace, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    for line in blocks[0][1].splitlines():
+        run(line, monkeypatch)
+    alone, subtitles = capsys.readouterr().out.split("\n", 1)
+    assert subtitles == f"1\n00:00:00,000 --> 00:00:01,000\n{alone}\n"
+    exec(compile("".join(code for language, code in blocks if language == "python"), str(root), "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"{alone} [(0.0, 1.0, {alone!r})]"
+    assert printed[1].split()[0] in ("de", "es", "ja")
     written = {path.name: json.loads(path.read_text("utf-8")) for path in (workplace / "transcripts").iterdir()}
     assert set(written) == {"a.json", "utt1.json"}
     assert all(sum(transcript["lang_probs"].values()) == pytest.approx(1) for transcript in written.values())
