@@ -59,6 +59,14 @@ def test_folders_are_searched_and_scp_files_read(tmp_path):
     assert all(abs(len(read(recording)) - 0.3 * RATE) < 400 for recording in found)
 
 
+def test_a_recording_that_was_cut_short_has_a_reason(tmp_path):
+    soundfile.write(tmp_path / "a.flac", noise(12.0), RATE)
+    content = (tmp_path / "a.flac").read_bytes()
+    (tmp_path / "a.flac").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"a\.flac: cannot be decoded \(.*lost sync"):
+        read(Recording("a", tmp_path / "a.flac"))
+
+
 def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"RIFFnothing")
     with pytest.raises(ValueError, match=r"a\.wav: cannot be decoded"):
