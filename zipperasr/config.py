@@ -1,6 +1,7 @@
 """YAML files become frozen dataclasses; a key that no dataclass knows is an error.
 
-In: conf/*/*.yaml and `key=value` overrides. Out: one dataclass. Nested dataclasses are written as nested keys.
+In: conf/*/*.yaml and `key=value` overrides. Out: one dataclass. Nested dataclasses are written as nested keys. A file
+may start from another one, `base: ../full/sft.yaml`, and then lists only what differs.
 """
 
 from __future__ import annotations
@@ -17,19 +18,39 @@ from zipperasr.cli import nearest
 
 T = TypeVar("T")
 
+BASE = "base"  # the key that names the file to start from, relative to the file it is in
+DEEPEST_BASE = 8
 
-def load_yaml(cls: type[T], path: str | Path, overrides: dict[str, Any] | None = None) -> T:
-    """Read `path` into `cls`; `overrides` maps dotted keys to values and wins."""
+
+def load_yaml(cls: type[T], path: str | Path, overrides: dict[str, Any] | None = None, bases: bool = True) -> T:
+    """Read `path` into `cls`; `overrides` maps dotted keys to values and wins.
+
+    bases: follow `base:` keys. False for a file that comes from somebody else, which must not name others to read.
+    Raises FileNotFoundError if a file is missing, ValueError if it is malformed or does not fit `cls`.
+    """
+    tree = read_tree(path, bases)
+    for dotted, value in (overrides or {}).items():
+        _set(tree, dotted.split("."), value)
+    return from_tree(cls, tree, str(path))
+
+
+def read_tree(path: str | Path, bases: bool = True, depth: int = 0) -> dict[str, Any]:
+    """The keys of a YAML file on top of those of its `base`; nested keys are merged one by one."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such configuration file")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an impossible date
         raise ValueError(f"{path}: not valid YAML: {error}") from error
-    for dotted, value in (overrides or {}).items():
-        _set(tree, dotted.split("."), value)
-    return from_tree(cls, tree, str(path))
+    if not bases or not isinstance(tree, dict) or BASE not in tree:
+        return tree
+    base = tree.pop(BASE)
+    if not isinstance(base, str):
+        raise ValueError(f"{path}: {BASE}: got {base!r}, wanted the path of another YAML file")
+    if depth == DEEPEST_BASE:
+        raise ValueError(f"{path}: {BASE}: more than {DEEPEST_BASE} files deep; do two files name each other?")
+    return _merged(read_tree(path.parent / base, bases, depth + 1), tree)
 
 
 def from_tree(cls: type[T], tree: dict[str, Any], where: str = "configuration") -> T:
@@ -74,6 +95,14 @@ def to_tree(config: Any) -> dict[str, Any]:
     }
 
 
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merged(below[key], value) if nested else value
+    return merged
+
+
 def _set(tree: dict[str, Any], keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
         tree = tree.setdefault(key, {})
@@ -87,7 +116,8 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
-        return _coerce(next(arg for arg in args if arg is not type(None)), value, where)
+        choices = [arg for arg in args if arg is not type(None)]
+        return _coerce(next((arg for arg in choices if type(value) is arg), choices[0]), value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where}: got {value!r}, wanted a list")

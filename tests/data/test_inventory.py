@@ -50,10 +50,10 @@ def test_hub_id_that_is_not_cached_says_how_to_download(tmp_path: Path, monkeypa
     assert item.blocks and item.place.startswith("hf download some/model-that-is-not-here")
 
 
-def test_name_that_is_neither_directory_nor_hub_id_is_refused(tmp_path: Path):
-    pytest.importorskip("huggingface_hub")
-    with pytest.raises(ValueError, match=r"a/b/c: neither a directory nor a hub id"):
-        inventory(Recipe(tmp_path), ["a/b/c"])
+def test_backbone_that_is_neither_directory_nor_hub_id_is_listed_as_missing(tmp_path: Path):
+    item = inventory(Recipe(tmp_path), ["a/b/c"])[-1]
+
+    assert item.blocks and item.place == "a/b/c: no such directory; correct the path in model.yaml"
 
 
 def test_table_is_printed_before_the_error(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -238,14 +238,15 @@ def test_full_scale_names_everything_that_is_missing(
 ):
     text = (recipe / "conf/full/corpora.yaml").read_text()
     (tmp_path / "corpora.yaml").write_text(text.replace("downloads/", f"{tmp_path}/"))
-    places = [f"--datasets={tables[0]}", f"--languages={tables[1]}", f"--corpora={tmp_path / 'corpora.yaml'}"]
-    weights = [f"--encoder={tmp_path}", f"--llm={tmp_path}"]
+    (tmp_path / "model.yaml").write_text(f"whisper: {tmp_path}\nllm: {tmp_path}/llm\n")
+    places = [f"--datasets={tables[0]}", f"--languages={tables[1]}", f"--conf={tmp_path}"]
 
-    assert stage_0.main(["--scale=full", f"--setting={setting}", *places, *weights]) == 1
+    assert stage_0.main([f"--setting={setting}", *places]) == 1
 
     table, error = capsys.readouterr()
     assert table.count("\n") == 1 + corpora + lists + 2
     assert f"{corpora + 2} of {corpora + lists + 2} things are missing" in error
+    assert f"{tmp_path}/llm" in table  # the backbones that model.yaml names, not the hub's
 
 
 def by_lhotse(corpus: str, language: str, split: str, root: Path, out: Path):

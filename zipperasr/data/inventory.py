@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
 from zipperasr.corpora import read_corpus
 from zipperasr.data.datasets import HELD_OUT, NO_DEV, SETTINGS, CorporaConfig, load_corpora, load_datasets
 from zipperasr.languages import LanguageTable
@@ -104,9 +107,12 @@ def _list(name: str, path: Path, config: CorporaConfig) -> Item:
 
 
 def _weights(name: str) -> Item:
-    """A directory written by save_pretrained, or a hub id whose files are in the local cache."""
+    """A directory that `save_pretrained` wrote, or a hub id whose files are in the local cache."""
     folder = Path(name)
-    found = [path for path in _weight_paths(name) if path.is_file()]
+    try:
+        found = [path for path in _weight_paths(name) if path.is_file()]
+    except HFValidationError:
+        return Item("weights", name, "missing", f"{name}: no such directory; correct the path in model.yaml")
     if found:
         return Item("weights", name, "present", str(found[0].parent))
     if folder.is_dir():
@@ -115,16 +121,11 @@ def _weights(name: str) -> Item:
 
 
 def _weight_paths(name: str) -> Iterator[Path]:
+    """Raises HFValidationError for what is neither a directory nor a well-formed hub id."""
     if Path(name).is_dir():
         yield from (Path(name) / file for file in WEIGHT_FILES)
         return
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
     for file in WEIGHT_FILES:
-        try:
-            cached = try_to_load_from_cache(name, file)
-        except HFValidationError as error:
-            raise ValueError(f"{name}: neither a directory nor a hub id ({error})") from error
+        cached = try_to_load_from_cache(name, file)
         if isinstance(cached, str):
             yield Path(cached)

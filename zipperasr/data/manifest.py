@@ -161,7 +161,7 @@ def _run(options: argparse.Namespace) -> None:
     rows = read_sets(options.raw / "sets.tsv")
     sources = {f"{row.set}/{name}": options.raw / row.set / name for row in rows for name in COLUMN_OF}
     inputs = fingerprint(
-        model=options.model,
+        model=config,
         tokenizer=Path(config.llm) / "tokenizer.json",
         languages=options.languages,
         sets=options.raw / "sets.tsv",

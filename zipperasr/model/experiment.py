@@ -61,7 +61,7 @@ class Experiment:
                 raise FileNotFoundError(
                     f"{directory / name}: no finished training here; run stage 5 (align) or 6 (sft)"
                 )
-        return load_yaml(cls, directory / CONFIG)
+        return load_yaml(cls, directory / CONFIG, bases=False)
 
     def to_tree(self) -> dict:
         tree = to_tree(self)

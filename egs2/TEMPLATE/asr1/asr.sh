@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Zipper-LoRA multilingual speech recognition, from corpora to a scored report.
 #
-# Usage: ./asr.sh [--stage N] [--stop-stage N] [--scale mini|full] [options]
+# Usage: ./asr.sh [--stage N] [--stop-stage N] [--scale mini|rehearsal|full] [options]
 #
-#   0  corpora and backbones (mini: made here; full: checked)   5  alignment: encoder, projector, LLM LoRA
+#   0  corpora and backbones (full: checked, else made here)    5  alignment: encoder, projector, LLM LoRA
 #   1  data directories in Kaldi's form                         6  adaptation to the target languages: --lora
 #   2  audio at 16 kHz, one utterance each                      7  decoding
 #   3  manifest and same-language packs                         8  scoring
@@ -14,7 +14,7 @@ set -euo pipefail
 
 stage=0               # first stage to run
 stop_stage=9          # last stage to run
-scale=mini            # mini: synthetic speech, two cores, minutes; full: the paper's experiment
+scale=mini            # mini: synthetic speech, small models; rehearsal: conf/full, random backbones; full: the paper's
 dry_run=false         # print sizes, memory, steps and what is missing, then stop
 setting=1h            # 1h or 30h: how much the four small languages have
 lora=zipper_soft      # encoder-side LoRA: vanilla, independent, flylora, zipper_static, zipper_hard, zipper_soft
@@ -61,6 +61,7 @@ suffix=$([[ ${scale} == mini ]] || echo "_${scale}")
 small=$([[ ${setting} == 1h ]] || echo "_${setting}")
 : "${datadir:=data${suffix}${small}}" "${dumpdir:=dump${suffix}${small}}" "${expdir:=exp${suffix}}"
 conf=conf/${scale}
+results=$([[ ${scale} == mini ]] && echo . || echo "${expdir}") # each scale has a report of its own
 raw=${dumpdir}/raw
 manifest=${dumpdir}/manifest
 lid=${expdir}/lid${small}
@@ -99,8 +100,7 @@ python3 -m zipperasr.preflight --conf "${conf}" --setting "${setting}" --lora "$
     --initial_parts "${parts[@]}" "${addition[@]}" --train_set "${train_set[@]}" --decode_set "${decode_set[@]}"
 
 if in_stage 0 "corpora and backbones -> downloads, exp/backbones"; then
-    on_cpu local.prepare --scale "${scale}" --corpora "${conf}/corpora.yaml" --train_backbones "${train_backbones}" \
-        --nj "${nj}"
+    on_cpu local.prepare --conf "${conf}" --setting "${setting}" --train_backbones "${train_backbones}" --nj "${nj}"
 fi
 
 if in_stage 1 "data directories: corpora -> ${datadir}"; then
@@ -139,8 +139,8 @@ if in_stage 8 "scoring: ${scored[*]}"; then
     on_cpu zipperasr.score.run --exp "${scored[@]}" --raw "${raw}"
 fi
 
-if in_stage 9 "report: ${expdir} -> RESULTS.md, report.html, ${expdir}/figures"; then
+if in_stage 9 "report: ${expdir} -> ${results}/RESULTS.md, ${results}/report.html, ${expdir}/figures"; then
     on_cpu zipperasr.report.run --exp "${expdir}" --data "${datadir}" --dump "${dumpdir}" --raw "${raw}" \
-        --corpora "${conf}/corpora.yaml" --command "${INVOCATION}" --out RESULTS.md \
+        --corpora "${conf}/corpora.yaml" --command "${INVOCATION}" --out "${results}/RESULTS.md" \
         ${benchmark:+--benchmark_out "${benchmark}"}
 fi

@@ -3,7 +3,7 @@
 #
 # Usage: egs2/TEMPLATE/asr1/setup.sh egs2/NAME/asr1
 # What the new recipe has of its own: run.sh (its settings), conf/ (copied as a start), local/ (what only it needs;
-# stage 0 and its mini corpora are there by link).
+# stage 0 and what it makes are there by link).
 set -euo pipefail
 
 template=$(cd "$(dirname "$0")" && pwd)
@@ -21,7 +21,7 @@ for script in asr.sh path.sh cmd.sh; do
     ln -s "../../TEMPLATE/asr1/${script}" "${recipe}/${script}"
 done
 ln -s ../../../utils "${recipe}/utils"
-for name in prepare.py mini; do
+for name in prepare.py mini rehearsal; do
     ln -s "../../../zipper12/asr1/local/${name}" "${recipe}/local/${name}"
 done
 cp -r "${template}/../../zipper12/asr1/conf" "${recipe}/conf"

@@ -1,0 +1,77 @@
+"""Backbones of random weights in the published shapes, with the published vocabularies.
+
+In: conf/SCALE/random_backbones.yaml and the shapes it names. Out: <out>/whisper and <out>/llm in bfloat16, two
+directories that transformers loads as it would load the real ones. What they transcribe is nonsense.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, PreTrainedModel, Qwen3ForCausalLM, WhisperFeatureExtractor
+from transformers import WhisperForConditionalGeneration as Whisper
+
+from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
+from zipperasr.cli import log
+from zipperasr.config import load_yaml
+from zipperasr.model.published_tokenizers import write_qwen3_tokenizer, write_whisper_tokenizer
+
+SHAPES = {"whisper": "whisper-large-v3", "llm": "Qwen3-1.7B"}  # directories below `architectures`
+DEPTHS = ("encoder_layers", "decoder_layers", "num_hidden_layers")  # what `depth` replaces
+FULL = "full"
+
+
+@dataclass(frozen=True)
+class RandomBackbones:
+    """random_backbones.yaml."""
+
+    architectures: str  # directory of the published config.json files, relative to the YAML file
+    depth: int | str = FULL  # layers of each stack, or `full`
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.depth != FULL and not (isinstance(self.depth, int) and self.depth > 0):
+            raise ValueError(f"depth: got {self.depth!r}, wanted a number of layers or {FULL}")
+
+
+def make_random_backbones(path: Path, out: Path, depth: int | str | None = None) -> None:
+    """Write both backbones that the YAML file `path` describes below `out`, unless they are there.
+
+    depth: overrides the file's. Raises ValueError or FileNotFoundError if the vocabularies are not installed.
+    """
+    config = load_yaml(RandomBackbones, path, {} if depth is None else {"depth": depth})
+    shapes = {name: path.parent / config.architectures / shape for name, shape in SHAPES.items()}
+    inputs = fingerprint(config=config, **{name: shape / "config.json" for name, shape in shapes.items()})
+    if is_current(out, inputs):
+        log(f"random backbones: {out} is up to date")
+        return
+    with atomic_path(out) as temporary:
+        temporary.mkdir()
+        write_whisper_tokenizer(temporary / "whisper")
+        write_qwen3_tokenizer(temporary / "llm")
+        torch.manual_seed(config.seed)
+        for name, model_class in (("whisper", Whisper), ("llm", Qwen3ForCausalLM)):
+            _write(model_class, shapes[name], config.depth, temporary / name)
+        WhisperFeatureExtractor(feature_size=_bins(shapes["whisper"])).save_pretrained(temporary / "whisper")
+        mark_current(temporary, inputs)
+    log(f"random backbones of depth {config.depth}: {out}")
+
+
+def _write(model_class: type[PreTrainedModel], shape: Path, depth: int | str, out: Path) -> None:
+    """The model beside its tokenizer, whose directory already holds the published generation settings."""
+    config = AutoConfig.from_pretrained(shape)
+    if depth != FULL:
+        for name in DEPTHS:
+            if hasattr(config, name):
+                setattr(config, name, depth)
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[: config.num_hidden_layers]
+    generation = (out / "generation_config.json").read_bytes()
+    model_class._from_config(config, dtype=torch.bfloat16).save_pretrained(out)
+    (out / "generation_config.json").write_bytes(generation)
+
+
+def _bins(shape: Path) -> int:
+    return AutoConfig.from_pretrained(shape).num_mel_bins
