@@ -1,0 +1,164 @@
+"""Rehearse the full-scale experiment on this machine before paying for it.
+
+In: conf/rehearsal, a depth. Out: <out>/REPORT.md: what was executed, how long each step took and how much memory it
+needed. Random backbones at the published sizes go through one alignment step, one adaptation step of each variant, a
+kill and a resume, decoding, export and transcription, each in a process of its own. Nothing is downloaded and nothing
+is learnt. Steps that have finished are skipped when the command runs again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from zipperasr.atomic import atomic_path
+from zipperasr.cli import log, parser, run_step
+from zipperasr.lora import VARIANTS
+from zipperasr.report.markdown import table
+from zipperasr.report.provenance import machine_table
+from zipperasr.stage_clock import run_timed
+
+SIZES = {"align_train": 4, "large_train": 4, "small_train_1h": 2, "small_train_30h": 2, "dev": 4, "test": 2}
+ONE_STEP = {"align": 4, "sft": 12}  # packs of the only global batch: one for each language of the phase
+DECODED = "test_mls_de"
+
+
+@dataclass
+class Rehearsal:
+    """Runs the steps in order and keeps what they took."""
+
+    out: Path
+    ngpu: int
+    rows: list[tuple[str, float, float]] = field(default_factory=list)  # step, seconds, peak memory in MB
+
+    def run(self, name: str, *command: str | Path) -> None:
+        """Run one step, with its output in <out>/logs. Raises ValueError if it fails."""
+        log_file = self.out / "logs" / f"{len(self.rows):02d}_{name.replace(' ', '_')}.log"
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        words = ["bash", "-c", 'log=$1; shift; exec "$@" >"${log}" 2>&1', "-", str(log_file), *map(str, command)]
+        status, seconds, peak_mb = run_timed(words)
+        if status:
+            raise ValueError(f"{name}: exit status {status} after {seconds:.0f} s and {peak_mb:,.0f} MB; see {log_file}")
+        self.rows.append((name, seconds, peak_mb))
+        log(f"{name}: {seconds:.0f} s, at most {peak_mb:,.0f} MB")
+
+    def module(self, name: str, module: str, *arguments: str | Path) -> None:
+        self.run(name, sys.executable, "-m", module, *arguments)
+
+    def training(self, *arguments: str | Path) -> list[str]:
+        """The command that asr.sh would run, on the GPUs of this machine or in one process on the CPU."""
+        launcher = ["utils/launch.sh", "--ngpu", str(self.ngpu), "--nproc", "1", "-m", "zipperasr.train.run"]
+        return [*launcher, *map(str, arguments), "--manifest", str(self.out / "dump/manifest")]
+
+    def report(self, command: str, depth: str) -> str:
+        """Markdown."""
+        lines = [[name, f"{seconds:.0f}", f"{peak_mb / 1024:.1f}"] for name, seconds, peak_mb in self.rows]
+        total, peak = sum(row[1] for row in self.rows), max(row[2] for row in self.rows)
+        lines.append(["**all**", f"**{total:.0f}**", f"**{peak / 1024:.1f}**"])
+        steps = table(["step", "wall time, s", "peak host memory, GiB"], lines, num_labels=1)
+        return f"# Rehearsal at depth {depth}\n\n`{command}`\n\n{steps}\n\n{machine_table()}\n"
+
+
+def rehearse(options: argparse.Namespace) -> None:
+    """All steps; raises ValueError at the first that fails."""
+    out: Path = options.out
+    conf = write_configuration(out, options.depth)
+    rehearsal = Rehearsal(out, options.ngpu)
+    model = ["--model", conf / "model.yaml"]
+    rehearsal.module("corpora and backbones", "local.prepare", "--conf", conf)
+    data, raw, manifest = out / "data", out / "dump/raw", out / "dump/manifest"
+    rehearsal.module("data directories", "zipperasr.data.prepare", "--corpora", conf / "corpora.yaml", "--out", data)
+    rehearsal.module("audio", "zipperasr.data.format_audio", "--data", data, "--out", raw)
+    rehearsal.module("manifest", "zipperasr.data.manifest", "--raw", raw, *model, "--out", manifest)
+    lid = ["--manifest", manifest, "--out", out / "lid"]
+    rehearsal.module("language embeddings", "zipperasr.lid.run", *model, *lid, "--utterances", "1")
+    align = ["--phase", "align", *model, "--config", conf / "align.yaml", "--out", out / "align"]
+    rehearsal.run("alignment, one step", *rehearsal.training(*align))
+    for variant in options.lora:
+        rehearsal.run(f"adaptation, one step: {variant}", *rehearsal.training(*_adaptation(out, variant)))
+    _kill_and_resume(rehearsal, options.lora[-1])
+    trained = out / f"sft_{options.lora[-1]}"
+    decoding = ["--exp", trained, "--config", conf / "decode.yaml", "--manifest", manifest, "--sets", DECODED]
+    rehearsal.module("decoding", "zipperasr.decode.run", *decoding)
+    bundle = out / "bundle.zip"
+    bundle.unlink(missing_ok=True)
+    rehearsal.module("export", "zipperasr", "export", "--model", trained, "--format", "bundle", "--out", bundle)
+    clip = next(raw.glob(f"{DECODED}/**/*.flac"))
+    rehearsal.module(
+        "transcription", "zipperasr", "transcribe", "--model", bundle, "--lang", "de", "--precision", "bf16", clip
+    )
+    with atomic_path(out / "REPORT.md") as temporary:
+        temporary.write_text(rehearsal.report(options.invocation, options.depth), encoding="utf-8")
+    log(f"written: {out / 'REPORT.md'}")
+
+
+def write_configuration(out: Path, depth: str) -> Path:
+    """<out>/conf: conf/rehearsal with a few utterances, one global batch a training, and backbones of this depth."""
+    conf = out / "conf"
+    conf.mkdir(parents=True, exist_ok=True)
+    corpora = ("mls", "commonvoice", "librispeech", "msr86k", "wenetspeech")
+    downloads = out / "downloads"
+    own = {
+        "model": {"whisper": str(out / "backbones/whisper"), "llm": str(out / "backbones/llm")},
+        "align": {"packs_per_batch": ONE_STEP["align"]},
+        "sft": {"packs_per_batch": ONE_STEP["sft"]},
+        "decode": {},
+        "corpora": {"roots": {name: str(downloads / name) for name in corpora}, "utt_ids": str(downloads / "utt_ids")},
+        "mini_corpora": SIZES,
+        "random_backbones": {"depth": depth if depth == "full" else int(depth)},
+    }
+    for name, settings in own.items():
+        tree = {"base": os.path.relpath(Path("conf/rehearsal") / f"{name}.yaml", conf), **settings}
+        (conf / f"{name}.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    return conf
+
+
+def _adaptation(out: Path, variant: str, *more: str) -> list[str | Path]:
+    conf = out / "conf"
+    start = ["--phase", "sft", "--model", conf / "model.yaml", "--config", conf / "sft.yaml", "--lora", variant]
+    return [*start, "--init", out / "align", "--lid", out / "lid", "--out", out / f"sft_{variant}", *more]
+
+
+def _kill_and_resume(rehearsal: Rehearsal, variant: str) -> None:
+    """A training of two steps, killed when its first checkpoint is on the disk; the same command finishes it."""
+    out = rehearsal.out / "killed"
+    words = _adaptation(rehearsal.out, variant, "--set", f"packs_per_batch={ONE_STEP['sft'] // 2}", "save_every=1")
+    words[words.index("--out") + 1] = out
+    command = rehearsal.training(*words)
+    since = time.monotonic()
+    with (rehearsal.out / "logs" / "killed.log").open("w") as stream:
+        child = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+        while not (out / "checkpoints/step-1").is_dir() and child.poll() is None:
+            time.sleep(0.2)
+        if child.poll() is not None:
+            raise ValueError(f"kill: the training ended before its first checkpoint; see {stream.name}")
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    log(f"kill: after {time.monotonic() - since:.0f} s, with a checkpoint of step 1")
+    rehearsal.run("resume after a kill", *command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.prog = "local/rehearse.sh"
+    options.add_argument("--depth", default="full", help="layers of each stack, or full: as many as the real models")
+    options.add_argument("--lora", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="variants to adapt")
+    options.add_argument("--ngpu", type=int, default=0, help="GPUs to use; 0 computes on the CPU")
+    options.add_argument("--out", type=Path, default=Path("exp_rehearsal/depth"), help="directory for everything")
+    words = list(sys.argv[1:] if argv is None else argv)
+    chosen = options.parse_args(words)
+    chosen.invocation = " ".join(["local/rehearse.sh", *words])
+    return run_step(rehearse, chosen, "rehearsal")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
