@@ -6,11 +6,12 @@ directories that transformers loads as it would load the real ones. What they tr
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, PreTrainedModel, Qwen3ForCausalLM, WhisperFeatureExtractor
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel, Qwen3ForCausalLM, WhisperFeatureExtractor
 from transformers import WhisperForConditionalGeneration as Whisper
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
@@ -27,7 +28,7 @@ FULL = "full"
 class RandomBackbones:
     """random_backbones.yaml."""
 
-    architectures: str  # directory of the published config.json files, relative to the YAML file
+    architectures: str  # directory of the published config.json files
     depth: int | str = FULL  # layers of each stack, or `full`
     seed: int = 1
 
@@ -42,7 +43,7 @@ def make_random_backbones(path: Path, out: Path, depth: int | str | None = None)
     depth: overrides the file's. Raises ValueError or FileNotFoundError if the vocabularies are not installed.
     """
     config = load_yaml(RandomBackbones, path, {} if depth is None else {"depth": depth})
-    shapes = {name: path.parent / config.architectures / shape for name, shape in SHAPES.items()}
+    shapes = {name: Path(config.architectures) / shape for name, shape in SHAPES.items()}
     inputs = fingerprint(config=config, **{name: shape / "config.json" for name, shape in shapes.items()})
     if is_current(out, inputs):
         log(f"random backbones: {out} is up to date")
@@ -60,7 +61,7 @@ def make_random_backbones(path: Path, out: Path, depth: int | str | None = None)
 
 
 def _write(model_class: type[PreTrainedModel], shape: Path, depth: int | str, out: Path) -> None:
-    """The model beside its tokenizer, whose directory already holds the published generation settings."""
+    """The model beside its tokenizer and the published generation settings. The LLM never predicts its end tokens."""
     config = AutoConfig.from_pretrained(shape)
     if depth != FULL:
         for name in DEPTHS:
@@ -68,9 +69,13 @@ def _write(model_class: type[PreTrainedModel], shape: Path, depth: int | str, ou
                 setattr(config, name, depth)
     if getattr(config, "layer_types", None):
         config.layer_types = config.layer_types[: config.num_hidden_layers]
-    generation = (out / "generation_config.json").read_bytes()
-    model_class._from_config(config, dtype=torch.bfloat16).save_pretrained(out)
-    (out / "generation_config.json").write_bytes(generation)
+    model = model_class._from_config(config, dtype=torch.bfloat16)
+    generation = json.loads((out / "generation_config.json").read_text(encoding="utf-8"))
+    if model_class is Qwen3ForCausalLM:  # or a few steps of training would teach it to end at once
+        with torch.no_grad():
+            model.get_input_embeddings().weight[generation["eos_token_id"]] = 0
+    model.generation_config = GenerationConfig(**generation)
+    model.save_pretrained(out)
 
 
 def _bins(shape: Path) -> int:

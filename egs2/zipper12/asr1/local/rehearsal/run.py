@@ -47,7 +47,9 @@ class Rehearsal:
         words = ["bash", "-c", 'log=$1; shift; exec "$@" >"${log}" 2>&1', "-", str(log_file), *map(str, command)]
         status, seconds, peak_mb = run_timed(words)
         if status:
-            raise ValueError(f"{name}: exit status {status} after {seconds:.0f} s and {peak_mb:,.0f} MB; see {log_file}")
+            raise ValueError(
+                f"{name}: exit status {status} after {seconds:.0f} s and {peak_mb:,.0f} MB; see {log_file}"
+            )
         self.rows.append((name, seconds, peak_mb))
         log(f"{name}: {seconds:.0f} s, at most {peak_mb:,.0f} MB")
 

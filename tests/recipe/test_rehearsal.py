@@ -1,0 +1,126 @@
+"""The rehearsal: conf/full through every stage, in bfloat16, on random backbones of the published widths.
+
+Depth and data are reduced further here; everything else is what `./run.sh --scale full` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from zipperasr.config import read_tree
+from zipperasr.lora import VARIANTS
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.published_tokenizers import missing_packages
+from zipperasr.score.scores_table import read_scores
+
+# What conf/rehearsal may change of conf/full. Everything not listed here is rehearsed as it is.
+DIFFERENCES = {
+    "model": {"whisper", "llm"},
+    "align": {"packs_per_batch", "log_every"},
+    "sft": {"packs_per_batch", "epochs", "log_every"},
+    "decode": set(),
+    "corpora": {"roots", "utt_ids", "table_hours"},
+}
+SIZES = {"align_train": 4, "large_train": 3, "small_train_1h": 2, "small_train_30h": 2, "dev": 4, "test": 2}
+END_TO_END = ("zipper_soft", "flylora")
+REGIMES = ("chunked", "full")
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_only_the_listed_settings_differ_from_full_scale(recipe: Path, name: str):
+    full, rehearsal = (read_tree(recipe / "conf" / scale / f"{name}.yaml") for scale in ("full", "rehearsal"))
+    differing = {key for key in full.keys() | rehearsal.keys() if full.get(key) != rehearsal.get(key)}
+    assert differing == DIFFERENCES[name]
+
+
+def test_rehearsal_has_every_file_of_full_scale(recipe: Path):
+    names = {path.name for path in (recipe / "conf/full").glob("*.yaml")}
+    assert {f"{name}.yaml" for name in DIFFERENCES} == names
+
+
+@pytest.fixture(scope="module")
+def rehearsed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe in which the rehearsal has run: two variants in both regimes to the report, the others to decoding."""
+    if missing := missing_packages():
+        pytest.skip(f"{', '.join(missing)} not installed: tools/install_vocabularies.sh")
+    directory = tmp_path_factory.mktemp("rehearsal")
+    source = root / "egs2" / "zipper12" / "asr1"
+    for name in ("asr.sh", "path.sh", "cmd.sh", "utils", "local", "run.sh"):
+        (directory / name).symlink_to((source / name).resolve())
+    subprocess.run(["cp", "-r", source / "conf", directory / "conf"], check=True)
+    conf = directory / "conf" / "rehearsal"
+    _edit(conf / "mini_corpora.yaml", **SIZES)
+    _edit(conf / "random_backbones.yaml", depth=1)
+    short = ["--decode_args", "tokens_per_s=2 tokens_floor=2"]
+    call(directory, "--stage", "0", "--stop-stage", "4")
+    for regime in REGIMES:
+        call(directory, "--stage", "5", "--stop-stage", "5", "--regime", regime)
+        for lora in END_TO_END:
+            call(directory, "--stage", "6", "--stop-stage", "8", "--regime", regime, "--lora", lora, *short)
+    for lora in VARIANTS.keys() - END_TO_END:
+        call(directory, "--stage", "6", "--stop-stage", "7", "--lora", lora, "--eval_lang", "de", *short)
+    call(directory, "--stage", "9")
+    return directory
+
+
+def call(directory: Path, *arguments: str, scale: str = "rehearsal") -> subprocess.CompletedProcess:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", "asr.sh", "--scale", scale, "--nproc", "1", *arguments]
+    environment = {**os.environ, "PATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=directory, env=environment, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def _edit(path: Path, **values) -> None:
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({**tree, **values}), encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("lora", END_TO_END)
+def test_a_variant_is_trained_decoded_and_scored(rehearsed: Path, lora: str, regime: str):
+    training = rehearsed / "exp_rehearsal" / f"sft_{lora}_{regime}"
+    experiment = Experiment.load(training)
+    assert (experiment.lora, experiment.regime) == (lora, regime)
+    losses = [json.loads(line)["loss"] for line in (training / "train.jsonl").read_text().splitlines()]
+    assert losses and all(loss > 0 for loss in losses)
+    scores = read_scores(training / f"decode_greedy_{regime}" / "scores.tsv")
+    assert {row.language for row in scores} == set(experiment.languages)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", VARIANTS)
+def test_every_variant_writes_text_in_bfloat16(rehearsed: Path, lora: str):
+    decoded = rehearsed / "exp_rehearsal" / f"sft_{lora}_chunked" / "decode_greedy_chunked" / "test_mls_de" / "text"
+    lines = decoded.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == SIZES["test"]
+    assert all(len(line.split(maxsplit=1)) == 2 for line in lines), lines
+
+
+@pytest.mark.slow
+def test_each_scale_has_a_report_of_its_own(rehearsed: Path):
+    page = (rehearsed / "exp_rehearsal" / "RESULTS.md").read_text(encoding="utf-8")
+    assert all(lora in page for lora in END_TO_END)
+    assert not (rehearsed / "RESULTS.md").exists()
+
+
+@pytest.mark.slow
+def test_full_scale_takes_local_backbones_and_corpora_in_the_real_layouts(rehearsed: Path):
+    conf = rehearsed / "conf" / "full"
+    backbones = rehearsed / "exp_rehearsal" / "backbones"
+    _edit(conf / "model.yaml", whisper=str(backbones / "whisper"), llm=str(backbones / "llm"))
+    corpora = yaml.safe_load((rehearsed / "conf/rehearsal/corpora.yaml").read_text(encoding="utf-8"))
+    _edit(conf / "corpora.yaml", roots=corpora["roots"], utt_ids=corpora["utt_ids"])
+    call(rehearsed, "--stage", "0", "--stop-stage", "4", scale="full")
+    packing = json.loads((rehearsed / "dump_full/manifest/packing.json").read_text(encoding="utf-8"))
+    assert packing["sft"]["max_positions"] == 2048
+    assert (rehearsed / "exp_full/lid/lid_token.scp").is_file()
