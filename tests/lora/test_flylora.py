@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from tests.lora.toy import D_IN, adapted_toy
+from tests.lora import reference
+from tests.lora.toy import ALPHA, D_IN, RANK, adapted_toy, factors
 from zipperasr.lora.inject import inject
+from zipperasr.model.config import EncoderLoraConfig
 
 
 def test_a_quarter_of_a_is_drawn_from_the_papers_normal_and_the_rest_is_zero():
@@ -62,3 +65,37 @@ def test_the_bias_survives_half_precision():
     toy.bfloat16()
     toy.first.balance(torch.tensor([3, 1, 2, 2]))
     assert toy.first.bias_steps.tolist() == [4095, 4097, 4096, 4096]
+
+
+@pytest.mark.parametrize(("dtype", "rows"), [(torch.bfloat16, 300), (torch.float16, 66_000), (torch.float32, 66_000)])
+def test_the_load_is_exact_in_every_precision(dtype, rows):
+    """bfloat16 has no 257, float16 nothing above 65504."""
+    toy, adapters = adapted_toy("flylora")
+    toy.train()
+    adapters.set_batch(["de"], [rows + 1])
+    toy.first.bias_steps.copy_(torch.arange(RANK) * 1000)  # d decides: the last rank wins in every row
+    toy.first.select((torch.randn(rows + 1, RANK) * 0.1).to(dtype))
+    assert toy.first.load.tolist() == [0] * (RANK - 1) + [rows + 1]
+
+
+def test_fly_top_k_sets_how_many_ranks_pass_and_how_sparse_a_is():
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"x": nn.Linear(64, 8)})
+    inject(model, "flylora", ["x"], ["de"], rank=16, alpha=32.0, fly_top_k=6)
+    assert (model["x"].a != 0).sum(1).tolist() == [24] * 16  # 6 / 16 of 64
+    assert (model["x"].select(torch.randn(9, 16)) != 0).sum(1).tolist() == [6] * 9
+
+
+def test_fly_top_k_of_a_quarter_is_the_default():
+    toy, adapters = adapted_toy("flylora")
+    adapters.set_batch(["de"], [5])
+    x = torch.randn(5, D_IN, dtype=torch.float64)
+    assert toy.first.fly_top_k is None and toy.first.top_k == RANK // 4
+    base = nn.functional.linear(x, toy.first.base.weight, toy.first.base.bias)
+    torch.testing.assert_close(toy.first(x) - base, reference.flylora(x, factors(toy.first), ALPHA / RANK))
+
+
+@pytest.mark.parametrize("fly_top_k", [0, 33, -1])
+def test_fly_top_k_outside_the_rank_is_an_error(fly_top_k):
+    with pytest.raises(ValueError, match=rf"fly_top_k: got {fly_top_k}, wanted 1 to 32 \(the rank\)"):
+        EncoderLoraConfig(fly_top_k=fly_top_k)

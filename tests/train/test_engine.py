@@ -7,6 +7,7 @@ import torch
 
 from tests.model import tiny
 from zipperasr.model.checkpoint import BANK_NAMES
+from zipperasr.model.config import EncoderLoraConfig
 from zipperasr.train.config import TrainConfig
 from zipperasr.train.engine import _languages_of, deepspeed_config, parameter_groups
 
@@ -28,9 +29,23 @@ def test_every_trainable_parameter_is_in_one_group(model):
     assert {id(parameter) for parameter in grouped} == {id(parameter) for parameter in trainable}
 
 
-def test_matrices_decay_and_vectors_do_not(model):
-    for group in parameter_groups(model, TrainConfig(epochs=1, weight_decay=0.3)):
-        assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] == 0.3}
+def is_matrix(name: str, parameter: torch.Tensor) -> bool:
+    """The router's tensors are stacked over the layers."""
+    return parameter.ndim > (2 if name.startswith("adapters.router.") else 1)
+
+
+@pytest.mark.parametrize("router_affine", [False, True])
+def test_matrices_decay_and_vectors_do_not(tiny_recipe, router_affine):
+    lora = EncoderLoraConfig(rank=4, alpha=8.0, router_affine=router_affine)
+    model = tiny.sft_model(tiny.model_config(tiny_recipe / "exp" / "backbones", encoder_lora=lora))
+    decay = {
+        parameter: group["weight_decay"]
+        for group in parameter_groups(model, TrainConfig(epochs=1, weight_decay=0.3))
+        for parameter in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert decay[parameter] == (0.3 if is_matrix(name, parameter) else 0.0), name
 
 
 def test_the_router_has_its_own_learning_rate(model, names):

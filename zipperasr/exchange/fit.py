@@ -17,7 +17,9 @@ from zipperasr.exchange.key_map import Target
 from zipperasr.model.checkpoint import BANK_NAMES, EMBEDDINGS, trained_state
 from zipperasr.model.speech_llm import SpeechLLM
 
-ROUTER = ("adapters.router.weight", "adapters.router.bias")  # stacked over the adapted layers
+ROUTER = tuple(  # stacked over the adapted layers
+    f"adapters.router.{name}" for name in ("weight", "bias", "norm_weight", "norm_bias")
+)
 FITS = ("mapped", "dropped")
 STATES = (*FITS, "unmapped", "unknown", "misshapen", "twice", "missing")
 

@@ -47,18 +47,28 @@ class LoraLinear(nn.Module):
         num_languages: number of language-specific banks.
         languages: the rows of the batch, shared by all layers.
         layer_index: this layer's row in the router's output.
+        settings: values for the class attributes that `options` names.
     """
 
     mergeable = True  # False where the update depends on x, so that no W0 + delta exists
     folded = False  # True while the base weight holds the update of one language: see fold.py
     routed = False  # True where B(l) needs the router's p
     bank_starts: ClassVar[tuple[str, ...]] = ()  # what a later language's bank can start from (grow.py); (): no banks
-    options: ClassVar[tuple[str, ...]] = ()  # class attributes that `inject` may set
+    options: ClassVar[tuple[str, ...]] = ()  # class attributes that `settings` may set
 
     def __init__(
-        self, base: nn.Linear, rank: int, alpha: float, num_languages: int, languages: LanguageRows, layer_index: int
+        self,
+        base: nn.Linear,
+        rank: int,
+        alpha: float,
+        num_languages: int,
+        languages: LanguageRows,
+        layer_index: int,
+        **settings: object,
     ):
         super().__init__()
+        for name, value in settings.items():
+            setattr(self, name, value)
         self.base = base
         self.rank = rank
         self.scaling = alpha / rank
@@ -101,11 +111,15 @@ class LoraLinear(nn.Module):
 
     @torch.no_grad()
     def delta_weight(self, bank: int) -> Tensor:
-        """(alpha / r) B(l) A(l) of one language: (d_out, d_in). Raises ValueError if the variant cannot be merged."""
+        """(alpha / r) B(l) A(l) of one language: (d_out, d_in), in float32 whatever the layer's precision.
+
+        Raises ValueError if the variant cannot be merged.
+        """
         if not self.mergeable:
             raise ValueError(f"{type(self).__name__} chooses ranks by its input: no single weight equals it")
         banks = torch.tensor([bank], device=self.base.weight.device)
-        return self.scaling * self.up(banks)[0] @ self.down(banks)[0]
+        exact = torch.promote_types(self.base.weight.dtype, torch.float32)
+        return self.scaling * self.up(banks)[0].to(exact) @ self.down(banks)[0].to(exact)
 
     def new_down(self, *lead: int) -> nn.Parameter:
         """A (*lead, rank, d_in), drawn as PEFT draws it (Kaiming uniform, a = sqrt 5)."""

@@ -1,4 +1,4 @@
-"""FlyLoRA: a frozen sparse A; of its ranks, those that answer loudest to a frame (Eq. 9; Zou et al., NeurIPS 2025)."""
+"""FlyLoRA: a frozen sparse A, of which each frame uses the ranks that score highest (Eq. 9; Zou et al., 2025)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ from zipperasr.lora.base import LoraLinear
 
 
 class FlyLora(LoraLinear):
-    """Delta W x = (alpha / r) B top_k(A x), the same for all languages; k = r / 4 (the paper's 8 of 32).
+    """Delta W x = (alpha / r) B top_k(A x), the same for all languages; k is 8 of 32 ranks in the paper.
 
     k / r of A's entries are non-zero, drawn from N(0, 1 / r^2). The k ranks of a frame are those with the largest
-    A x + d, signed. d evens out how often each rank is used: after each optimiser step it rises by u = 0.001 where a
-    rank was used less than the mean, and falls where it was used more. It steers the choice alone, what passes on
-    is A x. d is kept as a whole number of steps u, which no precision rounds.
+    A x + d (signed, not by absolute value). d balances how often each rank is used: after each optimiser step,
+    d += u sign(mean load - load) with u = 0.001, where the load of a rank is the number of frames of the global batch
+    that used it. The sign rule is one reading: the paper says only that d balances the load, and FlyLoRA's two public
+    versions differ. d only affects which ranks are chosen; the values passed on are A x. It is stored as a whole
+    number of steps u, so that no precision rounds it.
+
+    The option fly_top_k sets k; None is a quarter of the ranks.
 
     a: (rank, d_in), a buffer; b_shared: (d_out, rank); bias_steps: (rank,), a buffer.
     """
 
     mergeable = False
+    options = ("fly_top_k",)
+    fly_top_k: int | None = None
     bias_step = 0.001  # u
 
     def create_parameters(self) -> None:
         weight = self.base.weight
-        self.top_k = max(1, self.rank // 4)
+        self.top_k = max(1, self.rank // 4) if self.fly_top_k is None else self.fly_top_k
         self.register_buffer("a", _sparse_normal(self.rank, self.base.in_features, self.top_k, weight.device))
         self.register_buffer("bias_steps", torch.zeros(self.rank, dtype=torch.int32, device=weight.device))
         self.register_buffer("load", torch.zeros(self.rank, dtype=torch.int64, device=weight.device), persistent=False)
@@ -38,9 +44,9 @@ class FlyLora(LoraLinear):
 
     def select(self, hidden: Tensor) -> Tensor:
         scores = hidden.detach().float() + self.bias_step * self.bias_steps
-        chosen = torch.zeros_like(hidden).scatter_(-1, scores.topk(self.top_k).indices, 1.0)
-        if self.training:  # recomputed activations count twice, every rank alike
-            self.load += chosen.detach().sum(0).to(torch.int64)
+        chosen = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, scores.topk(self.top_k).indices, True)
+        if self.training:  # recomputed activations count twice, in every rank alike
+            self.load += chosen.sum(0, dtype=torch.int64)  # a sum in half precision would round or overflow
         return hidden * chosen
 
     @torch.no_grad()

@@ -78,7 +78,7 @@ def _delta_of_mixture(layer: LoraLinear, weights: Tensor, shares: Tensor | None)
     """With the mixed bank as the only one."""
     banks, before = layer.b_specific.data, layer.languages.specific_share
     try:
-        layer.b_specific.data = torch.tensordot(weights.to(banks.dtype), banks, 1)[None]
+        layer.b_specific.data = torch.tensordot(weights, banks.to(weights.dtype), 1)[None]  # rounded only when folded
         layer.languages.specific_share = shares
         return layer.delta_weight(0)
     finally:

@@ -95,11 +95,13 @@ def inject(
     lid_embeddings: Tensor | None = None,
     rank: int = 32,
     alpha: float = 64.0,
+    router_affine: bool = False,
     **options: object,
 ) -> LanguageAdapters:
     """Replace every nn.Linear of `module` whose dotted name matches a pattern; freeze what it wraps.
 
     lid_embeddings: (languages, d_lid) in the order of language_codes; only routed variants need them.
+    router_affine: the router's LayerNorm has a gain and a bias.
     options: attributes of the layers that the variant lets be set (`LoraLinear.options`).
     Raises ValueError if nothing matches, if a routed variant gets no embeddings, or on an option that it has not.
     """
@@ -118,15 +120,13 @@ def inject(
     if layer_class.routed:
         if lid_embeddings is None or len(lid_embeddings) != len(language_codes):
             raise ValueError(f"{variant} needs one LID embedding for each of {len(language_codes)} languages: stage 4")
-        router = Router(lid_embeddings, len(targets), rank)
+        router = Router(lid_embeddings, len(targets), rank, affine=router_affine)
     rows = LanguageRows()
     layers = {}
     for index, name in enumerate(targets):
         parent, _, child = name.rpartition(".")
         owner = module.get_submodule(parent)
         base = getattr(owner, child).requires_grad_(False)
-        layers[name] = layer_class(base, rank, alpha, len(language_codes), rows, index)
-        for option, value in options.items():
-            setattr(layers[name], option, value)
+        layers[name] = layer_class(base, rank, alpha, len(language_codes), rows, index, **options)
         setattr(owner, child, layers[name])
     return LanguageAdapters(layers, language_codes, router)

@@ -25,5 +25,5 @@ class ZipperHard(ZipperSoft):
     def specific_share(self, banks: Tensor) -> Tensor:
         """1 where the column is the language's own, else 0: with it the mixture of Eq. 14 becomes Eq. 13's choice."""
         p = super().specific_share(banks)
-        s = (p >= self.tau).to(p.dtype) + p - p.detach()
+        s = (p >= self.tau).to(p.dtype) + (p - p.detach())  # in this order s is exactly 0 or 1
         return 1 - s if self.p_selects_shared else s

@@ -81,6 +81,7 @@ def add_adapters(
         lid_embeddings,
         lora.rank,
         lora.alpha,
+        lora.router_affine,
         **{option: getattr(lora, option) for option in variant_class(variant).options},
     )
 

@@ -19,10 +19,16 @@ class LoraConfig:
 
 @dataclass(frozen=True)
 class EncoderLoraConfig(LoraConfig):
-    """The encoder's variants: what some of them can be told besides."""
+    """The encoder's LoRA: settings that some of the variants have besides."""
 
     tau: float = 0.5  # zipper_hard: the router's threshold (not in the paper)
     p_selects_shared: bool = True  # zipper_hard: a high p takes the shared column (Eq. 13); False: the language's own
+    router_affine: bool = False  # zipper_soft, zipper_hard: the router's LayerNorm has a gain and a bias, per layer
+    fly_top_k: int | None = None  # flylora: ranks that a frame uses; none: a quarter of them (the paper's 8 of 32)
+
+    def __post_init__(self) -> None:
+        if self.fly_top_k is not None and not 1 <= self.fly_top_k <= self.rank:
+            raise ValueError(f"fly_top_k: got {self.fly_top_k}, wanted 1 to {self.rank} (the rank)")
 
 
 @dataclass(frozen=True)

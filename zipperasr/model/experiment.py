@@ -27,7 +27,7 @@ LANGUAGES = "languages.tsv"  # the lines of the language table that the model wa
 INITIAL_PARTS = {  # the endings of their tensors' names
     "b": (".b_shared", ".b_specific"),
     "a": (".a",),  # not in the paper: it speaks of B, which was trained under one A and starts here under another
-    "router": ("router.weight", "router.bias"),
+    "router": ("router.weight", "router.bias", "router.norm_weight", "router.norm_bias"),
     "all": ("",),  # projector and LLM LoRA too: the same training goes on, with a schedule of its own
 }
 

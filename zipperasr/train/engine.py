@@ -53,8 +53,9 @@ def parameter_groups(model: SpeechLLM, config: TrainConfig) -> list[dict]:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        decays, router = parameter.ndim > 1, name.startswith("adapters.router.")
-        banks = name.rpartition(".")[2] in BANK_NAMES
+        router, kind = name.startswith("adapters.router."), name.rpartition(".")[2]
+        # biases and gains of the router are vectors, stacked over the layers
+        decays, banks = parameter.ndim > 1 and not (router and kind != "weight"), kind in BANK_NAMES
         group = groups.setdefault(
             (decays, router, banks),
             {

@@ -1,0 +1,83 @@
+"""Every variant in every format, opened in float32 and in bfloat16: each of them transcribes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import soundfile
+import torch
+
+from tests.exchange.outputs import distance, logits
+from tests.model import tiny
+from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.decoder import Decoder
+from zipperasr.exchange import export, importer
+from zipperasr.exchange.merged import load_merged
+from zipperasr.lora import VARIANTS
+from zipperasr.model.pretrained import load_pretrained
+from zipperasr.transcribe import run as transcribe
+
+PRECISIONS = ("fp32", "bf16")
+PLAIN = [name for name, variant in VARIANTS.items() if variant.mergeable]  # a plain LoRA in any one language
+
+
+@pytest.fixture
+def recording(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tiny.noise(12_000, seed=3).numpy(), 16_000)
+    return tmp_path / "a.wav"
+
+
+@pytest.fixture
+def texts(recording, capsys):
+    """model -> its texts of the recording in every precision, by the command that users call."""
+
+    def of(model) -> list[str]:
+        found = []
+        for precision in PRECISIONS:
+            call = [str(recording), "--model", str(model), "--lang", "de", "--precision", precision]
+            assert transcribe.main([*call, "--tokens_per_s", "2"]) == 0
+            found.append(capsys.readouterr().out.strip())
+        return found
+
+    return of
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_a_training_directory_a_bundle_and_its_import_give_the_same_texts(recipe_dir, tmp_path, texts, variant):
+    training = recipe_dir / "exp" / f"sft_{variant}"
+    path = tmp_path / "m.zip"
+    assert export.main(["--model", str(training), "--format", "bundle", "--out", str(path)]) == 0
+    assert importer.main(["--bundle", str(path), "--out", str(tmp_path / "imported")]) == 0
+    wanted = texts(training)
+    assert all(wanted)
+    assert texts(path) == texts(tmp_path / "imported") == wanted
+    before, after = (load_pretrained(place, torch.bfloat16).model for place in (training, path))
+    assert distance(logits(after), logits(before)) == 0.0
+
+
+@pytest.mark.parametrize("variant", PLAIN)
+def test_a_peft_adapter_becomes_a_model_that_gives_texts(recipe_dir, own_recipe, texts, variant):
+    """own_recipe: the imported training must have its alignment beside it."""
+    training, adapters = recipe_dir / "exp" / f"sft_{variant}", own_recipe / "adapters"
+    for dtype in ("float32", "bfloat16"):
+        out = own_recipe / "exp" / f"imported_{dtype}"
+        call = ["--model", str(training), "--format", "peft", "--lang", "de", "--dtype", dtype]
+        assert export.main([*call, "--out", f"{adapters}_{dtype}"]) == 0
+        paths = {"peft": f"{adapters}_{dtype}/de", "model": own_recipe / "exp/align", "lid": own_recipe / "exp/lid"}
+        options = [word for name, value in paths.items() for word in (f"--{name}", str(value))]
+        assert importer.main([*options, "--lora", variant, "--out", str(out)]) == 0
+        assert all(texts(out))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("variant", PLAIN)
+def test_a_merged_model_gives_texts(recipe_dir, tmp_path, variant, dtype):
+    call = ["--model", str(recipe_dir / "exp" / f"sft_{variant}"), "--format", "merged", "--lang", "de"]
+    assert export.main([*call, "--dtype", dtype, "--out", str(tmp_path / "merged")]) == 0
+    utterance = dataclasses.replace(tiny.example("u", "de", 12_000, "", seed=3), transcript=[])
+    for precision in (torch.float32, torch.bfloat16):
+        model = load_merged(tmp_path / "merged", precision)
+        assert {parameter.dtype for parameter in model.parameters()} == {precision}
+        (decoded,) = Decoder(model, tiny.llm_tokenizer(), DecodeConfig(tokens_per_s=2.0), None).run([[utterance]])
+        assert decoded.text
