@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
-from zipperasr.stage_clock import HEADER, append_row, main
+from zipperasr.stage_clock import HEADER, append_row, main, memory_limit_mb, signal_of
 
 HOLD_60_MB = "import time; block = bytearray(60 * 2**20); time.sleep(1)"
 
@@ -37,9 +39,64 @@ def test_wall_time_and_memory_of_children_are_recorded(tmp_path):
 
 def test_exit_status_is_passed_on_and_a_failed_stage_is_not_recorded(tmp_path, capfd):
     assert clock(tmp_path / "stages.tsv", "bash", "-c", "exit 3") == 3
-    assert clock(tmp_path / "stages.tsv", "bash", "-c", "kill -9 $$") == 137
     assert not (tmp_path / "stages.tsv").exists()
-    assert "stage 5: FAILED" in capfd.readouterr().err
+    assert "stage 5: FAILED after 0 s and at most " in capfd.readouterr().err
+
+
+KILLED = (
+    r"stage 5: FAILED after \d+ s: killed by SIGKILL, probably out of memory: peak (\d+\.\d) GB of (\d+\.\d); lower "
+)
+
+
+def test_a_stage_killed_with_sigkill_says_memory_and_what_to_lower(tmp_path, capfd):
+    program = "import os, time; block = bytearray(300 * 2**20); time.sleep(1.5); os.kill(os.getpid(), 9)"
+    assert clock(tmp_path / "stages.tsv", sys.executable, "-c", program) == 137
+    peak, limit = map(float, re.search(KILLED + "packs_per_batch", capfd.readouterr().err).groups())
+    assert 0.3 <= peak < 1.0
+    assert limit == pytest.approx(memory_limit_mb() / 1024, abs=0.06)
+    assert not (tmp_path / "stages.tsv").exists()
+
+
+def test_any_other_signal_is_named_too(tmp_path, capfd):
+    assert clock(tmp_path / "stages.tsv", "bash", "-c", "kill -SEGV $$") == 139
+    assert re.search(r"stage 5: FAILED after \d+ s: killed by SIGSEGV; peak ", capfd.readouterr().err)
+
+
+RANKS = """
+import os, signal, sys, time
+if os.environ["RANK"] == "1":
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGKILL", 137), ("SIGABRT", 134)])
+def test_a_rank_that_is_killed_is_named_by_the_launcher_and_the_clock(root, tmp_path, capfd, monkeypatch, name, status):
+    (tmp_path / "ranks.py").write_text(RANKS)
+    monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{tmp_path}")
+    monkeypatch.setenv("PATH", f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}")
+    launcher = [str(root / "utils" / "launch.sh"), "--nproc", "2", "-m", "ranks", name]
+    assert clock(tmp_path / "stages.tsv", *launcher) == status
+    err = capfd.readouterr().err
+    assert f"rank 1 was killed by {name}" in err
+    assert re.search(rf"stage 5: FAILED after \d+ s: killed by {name}[,;] ", err)
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("status", "number"), [(137, signal.SIGKILL), (247, signal.SIGKILL), (139, signal.SIGSEGV), (1, None), (128, None)]
+)
+def test_exit_statuses_of_shells_and_of_python_launchers_name_the_signal(status, number):
+    assert signal_of(status) == number
+
+
+def test_a_container_limits_the_memory_below_the_machines(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("zipperasr.stage_clock._CGROUP_LIMITS", (str(limit).replace("{", "{{"),))
+    limit.write_text("max\n")
+    assert memory_limit_mb() == pytest.approx(psutil.virtual_memory().total / 2**20)
+    limit.write_text(f"{512 * 2**20}\n")
+    assert memory_limit_mb() == 512
 
 
 def test_options_after_the_dashes_belong_to_the_command(tmp_path, capfd):

@@ -25,6 +25,13 @@ if [[ ${1-} =~ ^JOB=([0-9]+):([0-9]+)$ ]]; then
 fi
 [[ $# -ge 2 ]] || options_error "wanted LOG and COMMAND, got '$*'"
 
+# cause STATUS: the signal behind an exit status, as ", SIGKILL, probably out of memory"; nothing if there was none
+cause() {
+    local name
+    (($1 > 128 && $1 < 160)) && name=$(kill -l "$(($1 - 128))") || return 0
+    echo ", SIG${name}$([[ ${name} != KILL ]] || echo ', probably out of memory')"
+}
+
 # run_logged LOG COMMAND...: Kaldi's first and last lines around the command's output
 run_logged() {
     local log_file=$1 status=0 start=${SECONDS}
@@ -32,14 +39,16 @@ run_logged() {
     mkdir -p "$(dirname "${log_file}")"
     printf '# %s\n# Running on %s\n# Started at %s\n' "$*" "$(hostname)" "$(date)" >"${log_file}"
     "$@" </dev/null 2>&1 | tee -a "${log_file}" || status=$?
-    printf '# Ended (code %d) at %s, elapsed time %d seconds\n' \
-        "${status}" "$(date)" "$((SECONDS - start))" >>"${log_file}"
+    printf '# Ended (code %d%s) at %s, elapsed time %d seconds\n' \
+        "${status}" "$(cause "${status}")" "$(date)" "$((SECONDS - start))" >>"${log_file}"
     return "${status}"
 }
 
 if [[ -z ${first} ]]; then
-    run_logged "$@"
-    exit
+    status=0
+    run_logged "$@" || status=$?
+    ((status <= 128)) || log "${0##*/}: the command ended with code ${status}$(cause "${status}"), see $1"
+    exit "${status}"
 fi
 
 ((max_jobs_run > 0)) || max_jobs_run=$(nproc)
@@ -55,8 +64,10 @@ for ((job = first; job <= last; job++)); do
     running=$((running + 1))
 done
 for pid in "${!log_of[@]}"; do
-    wait "${pid}" && continue
+    status=0
+    wait "${pid}" || status=$?
+    ((status > 0)) || continue
     failed=$((failed + 1))
-    log "${0##*/}: a job failed, see ${log_of[${pid}]}"
+    log "${0##*/}: a job failed with code ${status}$(cause "${status}"), see ${log_of[${pid}]}"
 done
 ((failed == 0)) || die "${failed} of $((last - first + 1)) jobs failed"

@@ -1,8 +1,8 @@
 """Run one command; record how long it took and how much memory it and its children held at most.
 
-In: a command. Out: one line appended to exp/stages.tsv, and the command's own exit status.
-Memory is sampled, twice a second at first and every 5 s later, so a short peak may be missed; pages that processes
-share count once (PSS).
+In: a command. Out: one line appended to exp/stages.tsv, and the command's own exit status. If a signal killed the
+command, a log line names the signal, the peak memory and what to lower. Memory is sampled, twice a second at first and
+every 5 s later, so a short peak may be missed; pages that processes share count once (PSS).
 """
 
 from __future__ import annotations
@@ -23,7 +23,15 @@ from zipperasr.cli import log, parser
 
 HEADER = ("stage", "description", "wall_s", "peak_rss_mb", "when")
 FIRST_SAMPLE_S, LAST_SAMPLE_S = 0.5, 5.0  # a sample costs up to 0.1 s of CPU; a long stage is asked less often
+REMEDIES = {  # stage -> what lowers its memory
+    "1": "--nj",
+    "2": "--nj",
+    "5": "packs_per_batch or num_workers (--train_args), or --nproc",
+    "6": "packs_per_batch or num_workers (--train_args), or --nproc",
+    "7": "batch_size or batch_positions (--decode_args)",
+}
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+_CGROUP_LIMITS = ("/sys/fs/cgroup{}/memory.max", "/sys/fs/cgroup/memory{}/memory.limit_in_bytes")  # versions 2 and 1
 
 
 def run_timed(command: list[str]) -> tuple[int, float, float]:
@@ -73,6 +81,40 @@ def _exit_status(returncode: int) -> int:
     return 128 - returncode if returncode < 0 else returncode
 
 
+def failure(stage: str, status: int, wall_s: float, peak_mb: float) -> str:
+    """What the log says of a stage that ended with `status`."""
+    number = signal_of(status)
+    if number is None:
+        return f"stage {stage}: FAILED after {wall_s:.0f} s and at most {peak_mb:.0f} MB"
+    memory = f"peak {peak_mb / 1024:.1f} GB of {memory_limit_mb() / 1024:.1f}"
+    if number != signal.SIGKILL:
+        return f"stage {stage}: FAILED after {wall_s:.0f} s: killed by {number.name}; {memory}"
+    remedy = f"lower {REMEDIES[stage]}" if stage in REMEDIES else "use a machine with more memory"
+    return f"stage {stage}: FAILED after {wall_s:.0f} s: killed by SIGKILL, probably out of memory: {memory}; {remedy}"
+
+
+def signal_of(status: int) -> signal.Signals | None:
+    """The signal behind an exit status: 137 from a shell, 247 from a Python launcher that passes -9 on."""
+    for number in (status - 128, 256 - status):
+        if 0 < number < 32:
+            return signal.Signals(number)
+    return None
+
+
+def memory_limit_mb() -> float:
+    """The machine's memory, or what the batch system or container lets this process have."""
+    limits = [psutil.virtual_memory().total]
+    cgroups = Path("/proc/self/cgroup")
+    lines = cgroups.read_text(encoding="utf-8").splitlines() if cgroups.exists() else []
+    for cgroup in [line.split(":", 2)[2] for line in lines]:
+        for part in (Path(cgroup), *Path(cgroup).parents):
+            for pattern in _CGROUP_LIMITS:
+                path = Path(pattern.format(str(part).rstrip("/")))
+                text = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+                limits += [int(text)] if text.isdigit() else []
+    return min(limits) / 2**20
+
+
 def append_row(path: Path, stage: str, description: str, wall_s: float, peak_mb: float) -> None:
     """Add one line; the header if the file is new. Several stages may write at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,9 +139,10 @@ def main(argv: list[str] | None = None) -> int:
     if not command:
         options.error("wanted a command after --")
     status, wall_s, peak_mb = run_timed(command)
-    log(
-        f"stage {chosen.stage}: {'took' if status == 0 else 'FAILED after'} {wall_s:.0f} s and at most {peak_mb:.0f} MB"
-    )
+    if status:
+        log(failure(chosen.stage, status, wall_s, peak_mb))
+    else:
+        log(f"stage {chosen.stage}: took {wall_s:.0f} s and at most {peak_mb:.0f} MB")
     if status == 0 and os.environ.get("SLURM_NODEID", "0") == "0":  # one row, also where many machines share a stage
         append_row(chosen.table, chosen.stage, " ".join(chosen.description.split()), wall_s, peak_mb)
     return status

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import kaldiio
 import pytest
 import torch
+import yaml
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, WhisperModel
 
 from tests.model import tiny
@@ -19,6 +23,8 @@ from zipperasr.lid.run import (
     state_embedding,
     token_embeddings,
 )
+from zipperasr.model.backbones import load_backbone
+from zipperasr.model.encoder import SpeechEncoder
 
 CODES = ["de", "es", "ja"]
 
@@ -53,7 +59,7 @@ def test_token_embeddings_are_rows_of_the_decoders_embedding(noise_recipe, whisp
     tokenizer = AutoTokenizer.from_pretrained(whisper_path)
     rows = [whisper.decoder.embed_tokens.weight[tokenizer.convert_tokens_to_ids(f"<|{code}|>")] for code in CODES]
     table = LanguageTable.load(noise_recipe / "conf" / "languages.tsv")
-    found = token_embeddings(whisper, language_token_ids(whisper_path, table))
+    found = token_embeddings(whisper_path, language_token_ids(whisper_path, table))
     assert torch.equal(found, torch.stack(rows))
     assert torch.equal(load_embeddings(noise_recipe / "exp" / "lid", "token", CODES), found)
 
@@ -84,6 +90,71 @@ def test_state_embedding_is_the_mean_over_utterances_each_alone(whisper):
 def test_state_embedding_takes_the_first_30_s_of_longer_audio(whisper):
     mel = tiny.random_mel(3100)
     assert torch.equal(state_embedding(whisper, 7, [mel]), state_embedding(whisper, 7, [mel[:3000]]))
+
+
+@torch.no_grad()
+def test_utterances_encoded_together_give_the_same_state(whisper):
+    mels = [log_mel(tiny.noise(samples, seed=samples), tiny.MEL_BINS) for samples in (8000, 21_111, 9000, 8000, 500)]
+    together = state_embedding(whisper, 7, mels, at_once=3)
+    torch.testing.assert_close(together, state_embedding(whisper, 7, mels), rtol=0, atol=1e-5)
+
+
+def test_state_embedding_computes_where_the_model_is(whisper_path):
+    """The meta device stands for a GPU: it refuses to meet tensors of the CPU."""
+    whisper = WhisperModel.from_pretrained(whisper_path).eval().to("meta")
+    asked = []
+
+    def record(module, arguments, keywords):
+        asked.append(keywords["encoder_hidden_states"].shape[:2])
+        assert {keywords[name].device.type for name in ("input_ids", "encoder_hidden_states")} == {"meta"}
+
+    whisper.decoder.register_forward_pre_hook(record, with_kwargs=True)
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):  # its result, to the CPU
+        state_embedding(whisper, 7, [tiny.random_mel(frames) for frames in (30, 41, 30)])
+    assert asked == [(1, 15), (1, 21), (1, 15)]
+
+
+def test_embeddings_of_the_shipped_whisper_keep_their_bits(root):
+    """As they were when the published mini results were made."""
+    whisper = str(root / "egs2" / "zipper12" / "asr1" / "local" / "mini" / "weights" / "whisper")
+    model = load_backbone(WhisperModel, whisper, torch.float32).eval()
+    mels = [log_mel(tiny.noise(samples, seed=samples), 80) for samples in (32_000, 48_111, 70_000, 96_000)]
+    ids, encoder, states = [5, 9, 100], SpeechEncoder(model.encoder).eval(), []
+    assert torch.equal(token_embeddings(whisper, ids), model.decoder.embed_tokens.weight[ids])
+    with torch.no_grad():
+        for mel in mels:
+            hidden, _ = encoder(mel, [len(mel)])
+            prefix = torch.tensor([[model.config.decoder_start_token_id, 100]])
+            states.append(model.decoder(input_ids=prefix, encoder_hidden_states=hidden[None]).last_hidden_state[0, -1])
+    assert torch.equal(state_embedding(model, 100, mels), torch.stack(states).mean(0))
+
+
+def test_token_embeddings_alone_need_no_speech_and_no_other_weight(noise_recipe, whisper_path, tmp_path):
+    shutil.copytree(whisper_path, tmp_path / "whisper")
+    weights = tmp_path / "whisper" / "model.safetensors"
+    embedding = {name: tensor for name, tensor in load_file(weights).items() if "embed_tokens" in name}
+    save_file(embedding, weights, metadata={"format": "pt"})
+    settings = yaml.safe_load((noise_recipe / "conf" / "model.yaml").read_text())
+    write_lines(tmp_path / "model.yaml", yaml.safe_dump({**settings, "whisper": str(tmp_path / "whisper")}))
+    out = str(tmp_path / "lid")
+    options = ["--model", str(tmp_path / "model.yaml"), "--out", out, "--manifest", str(tmp_path / "none")]
+    assert run(noise_recipe, *options, "--modes", "token") == 0
+    expected = load_embeddings(noise_recipe / "exp" / "lid", "token", CODES)
+    assert torch.equal(load_embeddings(out, "token", CODES), expected)
+    with pytest.raises(FileNotFoundError, match="no LID embeddings; run stage 4"):
+        load_embeddings(out, "state", CODES)
+
+
+def test_a_whisper_that_does_not_fit_is_an_error(noise_recipe, whisper_path, tmp_path, capsys):
+    shutil.copytree(whisper_path, tmp_path / "whisper")
+    weights = tmp_path / "whisper" / "model.safetensors"
+    tensors = load_file(weights)
+    del tensors["model.decoder.layers.0.fc1.weight"]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    settings = yaml.safe_load((noise_recipe / "conf" / "model.yaml").read_text())
+    write_lines(tmp_path / "model.yaml", yaml.safe_dump({**settings, "whisper": str(tmp_path / "whisper")}))
+    assert run(noise_recipe, "--model", str(tmp_path / "model.yaml"), "--out", str(tmp_path / "lid")) == 1
+    assert "do not fit WhisperModel: missing decoder.layers.0.fc1.weight" in capsys.readouterr().err
 
 
 def test_a_token_that_whisper_lacks_is_an_error(with_language, whisper_path):

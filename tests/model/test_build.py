@@ -68,7 +68,7 @@ def test_another_number_of_mel_bins_is_an_error(backbones):
 def test_a_missing_tensor_is_named(broken):
     directory, change = broken
     change("whisper", lambda tensors: tensors.pop("model.encoder.layers.1.fc1.weight"))
-    with pytest.raises(ValueError, match=r"do not fit WhisperModel: missing encoder\.layers\.1\.fc1\.weight; "):
+    with pytest.raises(ValueError, match=r"do not fit WhisperEncoderOnly: missing encoder\.layers\.1\.fc1\.weight; "):
         build_model(tiny.model_config(directory))
 
 

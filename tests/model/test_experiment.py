@@ -12,7 +12,7 @@ from tests.model import tiny
 from zipperasr.data.batches import collate
 from zipperasr.lora import VARIANTS
 from zipperasr.model.checkpoint import save_trained
-from zipperasr.model.experiment import Experiment, build_for_training, load_model
+from zipperasr.model.experiment import Experiment, build_for_training, load_model, weights_digest
 
 
 def align_experiment(config) -> Experiment:
@@ -148,3 +148,41 @@ def test_a_model_loads_in_bfloat16_and_stays_close(config, aligned):
     assert rounded.adapters.router.embeddings.dtype == torch.float32
     exact, close = (m(collate(tiny.two_packs()), 50)[1]["loss"] for m in (align_model, rounded))
     assert abs(exact - close) < 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("variant", [None, *sorted(VARIANTS)])
+def test_frozen_weights_are_in_the_training_precision_and_trained_ones_exact(config, aligned, variant, dtype):
+    experiment = align_experiment(config)
+    if variant is not None:
+        lid = tiny.lid_embeddings()
+        experiment = Experiment("sft", "full", variant, str(aligned[0]), tiny.CODES, 1, config, lid=lid)
+    models = []
+    for precision in (torch.float32, dtype):
+        torch.manual_seed(7)
+        models.append(build_for_training(experiment, precision, seed=1))
+    exact, half = (dict(model.named_parameters()) for model in models)
+    assert {parameter.dtype for parameter in half.values() if not parameter.requires_grad} == {dtype}
+    assert {parameter.dtype for parameter in half.values() if parameter.requires_grad} == {torch.float32}
+    for name, parameter in half.items():
+        # PEFT rounds a newly drawn A to the precision of its layer; the projector is scaled to the LLM's embeddings
+        drawn = variant is None and ("lora_A" in name or name == "projector.out.weight")
+        if parameter.requires_grad and not drawn:
+            assert torch.equal(parameter, exact[name]), name
+        elif not drawn:
+            assert torch.equal(parameter, exact[name].to(dtype)), name
+
+
+def test_a_language_is_added_in_float32_to_a_model_in_half_precision(config, aligned):
+    soft = soft_run(config, aligned[0])
+    lid = torch.cat([tiny.lid_embeddings(), torch.randn(1, 10)])
+    experiment = Experiment(
+        "sft", "full", "zipper_soft", str(aligned[0]), (*tiny.CODES, "it"), 1, config, lid=lid, init_from=soft,
+        init_from_weights=weights_digest(soft), added=("it",), bank_from="nearest", trained=("bank",),
+    )  # fmt: skip
+    model, exact = (build_for_training(experiment, dtype, seed=1) for dtype in (torch.bfloat16, torch.float32))
+    wanted = dict(exact.named_parameters())
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == name.endswith("b_specific")
+        assert torch.equal(parameter, wanted[name].to(parameter.dtype))
+        assert parameter.dtype == (torch.float32 if parameter.requires_grad else torch.bfloat16)

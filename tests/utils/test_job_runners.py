@@ -42,6 +42,19 @@ def test_one_command_passes_its_exit_status_on(call, tmp_path):
     assert "# Ended (code 7)" in (tmp_path / "a.log").read_text(encoding="utf-8")
 
 
+def test_a_killed_command_is_named_with_its_signal(call, tmp_path):
+    done = call("run.sh", "a.log", "bash", "-c", "kill -KILL $$")
+    assert done.returncode == 137
+    assert "run.sh: the command ended with code 137, SIGKILL, probably out of memory, see a.log" in done.stderr
+    assert "# Ended (code 137, SIGKILL, probably out of memory)" in (tmp_path / "a.log").read_text(encoding="utf-8")
+
+
+def test_a_killed_job_of_a_range_is_named_with_its_signal(call):
+    done = call("run.sh", "JOB=1:2", "x.JOB.log", "bash", "-c", "test JOB = 1 || kill -SEGV $$")
+    assert done.returncode == 1
+    assert "a job failed with code 139, SIGSEGV, see x.2.log" in done.stderr
+
+
 def test_job_number_replaces_job_in_log_and_command(call, tmp_path):
     done = call("run.sh", "JOB=2:4", "log/x.JOB.log", "bash", "-c", "echo part.JOB > out.JOB; echo said JOB")
     assert (done.returncode, done.stdout) == (0, "")

@@ -16,7 +16,7 @@ from transformers import Qwen3ForCausalLM, WhisperModel
 from zipperasr.exchange.licences import public_name
 from zipperasr.exchange.plain_lora import encoder_state
 from zipperasr.exchange.whisper_form import save_whisper, whisper_with
-from zipperasr.model.build import load_backbone
+from zipperasr.model.backbones import load_backbone
 from zipperasr.model.encoder import SpeechEncoder
 from zipperasr.model.packed_llm import use_ragged_attention
 from zipperasr.model.pretrained import Pretrained

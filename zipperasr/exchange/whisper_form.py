@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import WhisperFeatureExtractor, WhisperModel
 
-from zipperasr.model.build import load_backbone
+from zipperasr.model.backbones import load_backbone
 
 
 def whisper_with(encoder: Mapping[str, Tensor], whisper: str) -> WhisperModel:

@@ -1,8 +1,9 @@
 """Stage 4: one embedding per language from Whisper's decoder, for the router.
 
 In: the Whisper model, the language table, manifests. Out: exp/lid/lid_{token,state}.{ark,scp} and their cosines.
-token: the row of the decoder's token embedding for <|xx|>. state: the decoder's hidden state at that token, averaged
-over training utterances of the language.
+token: the row of the decoder's token embedding for <|xx|>, the only weight it reads. state: the decoder's hidden state
+at that token, averaged over training utterances of the language; it runs all of Whisper, on a GPU if there is one, in
+float32 there too: the embeddings are fixed for all later stages, and few utterances are encoded.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from zipperasr.data.audio import load_audio
 from zipperasr.data.features import log_mel
 from zipperasr.data.manifest import open_kind
 from zipperasr.languages import LanguageTable
-from zipperasr.model.build import check_local
+from zipperasr.model.backbones import WhisperTokenEmbedding, check_local, load_backbone
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.encoder import SpeechEncoder
 
@@ -47,24 +48,29 @@ def language_token_ids(whisper: str, table: LanguageTable) -> list[int]:
     return ids
 
 
-def token_embeddings(model: WhisperModel, ids: list[int]) -> Tensor:
-    """Rows of the decoder's token embedding: (languages, d_model)."""
-    return model.decoder.embed_tokens.weight[ids].detach().float()
+def token_embeddings(whisper: str, ids: list[int]) -> Tensor:
+    """Rows of the decoder's token embedding: (languages, d_model). whisper: local directory or hub id."""
+    (weight,) = load_backbone(WhisperTokenEmbedding, whisper, torch.float32).parameters()
+    return weight[ids].detach()
 
 
 @torch.no_grad()
-def state_embedding(model: WhisperModel, token_id: int, mels: list[Tensor]) -> Tensor:
-    """Mean of the decoder's last hidden state at the language token over utterances: (d_model,).
+def state_embedding(model: WhisperModel, token_id: int, mels: list[Tensor], at_once: int | None = None) -> Tensor:
+    """Mean of the decoder's last hidden state at the language token over utterances: (d_model,), on the CPU.
 
-    mels: (frames, mel bins) each, at most 30 s. Every utterance is encoded alone and unpadded.
+    mels: (frames, mel bins) each, of which the first 30 s count; none is padded. at_once: utterances of one forward
+    pass of the encoder; None: 16, on a CPU 1, where more are no faster.
     """
-    encoder, states = SpeechEncoder(model.encoder).eval(), []
-    prefix = torch.tensor([[model.config.decoder_start_token_id, token_id]])
-    for mel in mels:
-        hidden, _ = encoder(mel[: encoder.max_mel_frames], [min(len(mel), encoder.max_mel_frames)])
-        decoded = model.decoder(input_ids=prefix, encoder_hidden_states=hidden[None])
-        states.append(decoded.last_hidden_state[0, -1])
-    return torch.stack(states).mean(0).float()
+    encoder, device, states = SpeechEncoder(model.encoder).eval(), model.device, []
+    prefix = torch.tensor([[model.config.decoder_start_token_id, token_id]], device=device)
+    at_once = at_once or (1 if device.type == "cpu" else 16)
+    for first in range(0, len(mels), at_once):
+        batch = [mel[: encoder.max_mel_frames] for mel in mels[first : first + at_once]]
+        hidden, frames = encoder(torch.cat(batch).to(device), [len(mel) for mel in batch])
+        for utterance in hidden.split(frames):
+            decoded = model.decoder(input_ids=prefix, encoder_hidden_states=utterance[None])
+            states.append(decoded.last_hidden_state[0, -1])
+    return torch.stack(states).mean(0).float().cpu()
 
 
 def cosine_matrix(embeddings: Tensor) -> Tensor:
@@ -91,6 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
     options.add_argument("--manifest", type=Path, default=Path("dump/manifest"), help="stage 3's manifests")
     options.add_argument("--out", type=Path, default=Path("exp/lid"), help="where the embeddings go")
+    options.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="which embeddings to compute")
     options.add_argument("--utterances", type=int, default=20, help="state: training utterances per language")
     options.add_argument("--seed", type=int, default=1, help="state: draws them")
     return run_step(_run, options.parse_args(argv), "zipperasr.lid.run")
@@ -99,35 +106,45 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     config = load_yaml(ModelConfig, options.model)
     table = LanguageTable.load(options.languages)
-    manifests = open_kind(options.manifest, "train")
+    modes = [mode for mode in MODES if mode in options.modes]
+    manifests = open_kind(options.manifest, "train") if "state" in modes else []
     inputs = fingerprint(
         whisper=config.whisper,
         weights=Path(config.whisper) / "model.safetensors",
         languages=options.languages,
         manifest=options.manifest / ".inputs.json",
-        settings=[options.utterances, options.seed],
+        settings=[options.utterances, options.seed, *(modes if len(modes) == 1 else [])],
     )
     if is_current(options.out, inputs):
         log(f"{options.out} is up to date")
         return
     check_local(config.whisper)
-    model = WhisperModel.from_pretrained(config.whisper, dtype=torch.float32).eval()
     ids = language_token_ids(config.whisper, table)
-    embeddings = {"token": token_embeddings(model, ids)}
-    states = []
-    for language, token_id in zip(tqdm(table, desc="LID states"), ids, strict=True):
-        mels = _draw_mels(manifests, language.code, options.utterances, options.seed, config.mel_bins)
-        states.append(state_embedding(model, token_id, mels) if mels else embeddings["token"][len(states)])
-        if not mels:
-            log(f"{language.code}: no training utterance; its token embedding stands in for its state")
-    embeddings["state"] = torch.stack(states)
+    embeddings = {"token": token_embeddings(config.whisper, ids)}
+    if "state" in modes:
+        embeddings["state"] = _state_embeddings(config, table, ids, embeddings["token"], manifests, options)
     with atomic_path(options.out) as temporary:
         temporary.mkdir()
-        for mode in MODES:
+        for mode in modes:
             _write(temporary, options.out, mode, table.codes, embeddings[mode])
         mark_current(temporary, inputs)
-    for mode in MODES:
+    for mode in modes:
         _report(mode, table.codes, embeddings[mode])
+
+
+def _state_embeddings(
+    config: ModelConfig, table: LanguageTable, ids: list[int], tokens: Tensor, manifests, options: argparse.Namespace
+) -> Tensor:
+    """(languages, d_model); a language without training data takes its row of `tokens`."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_backbone(WhisperModel, config.whisper, torch.float32).to(device).eval()
+    states = []
+    for language, token_id, token in zip(tqdm(table, desc="LID states"), ids, tokens, strict=True):
+        mels = _draw_mels(manifests, language.code, options.utterances, options.seed, config.mel_bins)
+        states.append(state_embedding(model, token_id, mels) if mels else token)
+        if not mels:
+            log(f"{language.code}: no training utterance; its token embedding stands in for its state")
+    return torch.stack(states)
 
 
 def _draw_mels(manifests, code: str, count: int, seed: int, mel_bins: int) -> list[Tensor]:

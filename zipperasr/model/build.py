@@ -6,20 +6,18 @@ In: ModelConfig, the phase, the languages. Out: SpeechLLM. Works on the meta dev
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, Qwen3ForCausalLM, WhisperModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, Qwen3ForCausalLM
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
-from transformers.utils import logging
 
 from zipperasr.cli import nearest
 from zipperasr.lora import variant_class
 from zipperasr.lora.inject import inject
-from zipperasr.model.checkpoint import few
+from zipperasr.model.backbones import WhisperEncoderOnly, check_local, load_backbone
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.encoder import LORA_TARGETS, SpeechEncoder
 from zipperasr.model.packed_llm import use_ragged_attention
@@ -30,12 +28,15 @@ PHASES = ("align", "sft")
 LLM_LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]  # all but lm_head
 
 
-def build_model(config: ModelConfig, dtype: torch.dtype = torch.float32) -> SpeechLLM:
+def build_model(
+    config: ModelConfig, dtype: torch.dtype = torch.float32, encoder_dtype: torch.dtype | None = None
+) -> SpeechLLM:
     """The model of Stage 1: backbones, a new projector, plain LoRA on the LLM, nothing on the encoder.
 
+    Projector and LoRA are float32. dtype: of the LLM. encoder_dtype: of the encoder; None: the same.
     Raises FileNotFoundError if a local backbone directory does not exist, ValueError if it does not fit.
     """
-    whisper = load_backbone(WhisperModel, config.whisper, dtype)
+    whisper = load_backbone(WhisperEncoderOnly, config.whisper, encoder_dtype or dtype)
     if whisper.config.num_mel_bins != config.mel_bins:
         raise ValueError(
             f"{config.whisper}: {whisper.config.num_mel_bins} mel bins, but model.yaml says mel_bins: {config.mel_bins}"
@@ -46,9 +47,9 @@ def build_model(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Spee
 def build_empty_model(config: ModelConfig) -> SpeechLLM:
     """The same on the meta device: shapes without weights, from the backbones' configurations alone."""
     with torch.device("meta"):
-        whisper = WhisperModel(AutoConfig.from_pretrained(config.whisper))
+        encoder = WhisperEncoder(AutoConfig.from_pretrained(config.whisper))
         llm = Qwen3ForCausalLM(AutoConfig.from_pretrained(config.llm))
-        return assemble(config, whisper.encoder, llm)
+        return assemble(config, encoder, llm)
 
 
 def assemble(config: ModelConfig, whisper_encoder: WhisperEncoder, llm: Qwen3ForCausalLM) -> SpeechLLM:
@@ -116,29 +117,3 @@ def _is_adapter(model: SpeechLLM, name: str) -> bool:
         return False
     layer = name.removeprefix("encoder.whisper.").rpartition(".")[0]
     return layer in model.adapters.layers
-
-
-def load_backbone(model_class, path: str, dtype: torch.dtype):
-    """A transformers model, strictly. Raises FileNotFoundError or ValueError, naming what does not fit."""
-    check_local(path)
-    logging.disable_progress_bar()  # a bar per model, gone in a tenth of a second
-    model, report = model_class.from_pretrained(
-        path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
-    )  # mismatched tensors are reported below, all at once
-    heads = {"lm_head.weight", "proj_out.weight"}  # tied to the embedding: files may have them or not
-    wrong = {
-        "missing": set(report["missing_keys"]) - heads,
-        "unexpected": set(report["unexpected_keys"]) - heads,
-        "misshapen": {str(key[0]) for key in report["mismatched_keys"]},
-    }
-    if any(wrong.values()):
-        facts = "; ".join(f"{what} {few(sorted(names))}" for what, names in wrong.items())
-        raise ValueError(f"{path}: weights do not fit {model_class.__name__}: {facts}")
-    return model
-
-
-def check_local(path: str) -> None:
-    """A path that looks local must exist, or transformers would ask a hub for it."""
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
-    if looks_local and not (Path(path) / "config.json").is_file():
-        raise FileNotFoundError(f"{path}: no model here (config.json); run stage 0, or name a directory or hub id")

@@ -6,12 +6,14 @@ backbones, then the alignment's weights, then the SFT's, then those of languages
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 import yaml
 from torch import Tensor
+from torch.nn import Parameter
 
 from zipperasr.atomic import atomic_path, fingerprint
 from zipperasr.config import load_yaml, to_tree
@@ -78,23 +80,28 @@ class Experiment:
 
 
 def build_for_training(experiment: Experiment, dtype: torch.dtype, seed: int) -> SpeechLLM:
-    """The model that a training starts from, frozen as its phase says."""
+    """The model that a training starts from, frozen as its phase says.
+
+    dtype: of the frozen weights, the precision of the training. What trains is float32: the optimiser starts from it.
+    """
     if experiment.added:
-        return _build_with_new_languages(experiment, dtype, seed)
-    if experiment.phase == "align":
-        model = build_model(experiment.model, dtype)
+        model = _build_with_new_languages(experiment, dtype, seed)
+    elif experiment.phase == "align":
+        model = build_model(experiment.model, dtype, encoder_dtype=torch.float32)
     else:
-        model = load_model(Path(experiment.init), dtype)
+        model = _load(Path(experiment.init), dtype)
         torch.manual_seed(seed)
         add_adapters(model, experiment.model, experiment.lora, experiment.languages, experiment.lid)
-    set_trainable(model, experiment.phase)
+    if not experiment.added:
+        set_trainable(model, experiment.phase)
     if experiment.initial_b is not None:
         _start_from(model, experiment)
+    _cast((parameter for parameter in model.parameters() if not parameter.requires_grad), dtype)
     return model
 
 
 def _build_with_new_languages(experiment: Experiment, dtype: torch.dtype, seed: int) -> SpeechLLM:
-    model = load_model(Path(experiment.init_from), dtype)
+    model = _load(Path(experiment.init_from), dtype)
     number, lid = len(experiment.added), experiment.lid
     routed = model.adapters.router is not None
     if routed:
@@ -129,6 +136,13 @@ def _start_from(model: SpeechLLM, experiment: Experiment) -> None:
 
 def load_model(directory: Path, dtype: torch.dtype = torch.float32) -> SpeechLLM:
     """The trained model of a directory, strictly: every tensor must fit, none may be missing."""
+    model = _load(directory, dtype)
+    _cast(model.parameters(), dtype)  # buffers stay as they are, as in DeepSpeed
+    return model
+
+
+def _load(directory: Path, dtype: torch.dtype) -> SpeechLLM:
+    """The same with backbones in `dtype`, and projector, LoRA and router in float32."""
     experiment = located(Experiment.load(directory), Path(directory))
     if experiment.added:
         model = _load_with_new_languages(experiment, directory, dtype)
@@ -136,26 +150,29 @@ def load_model(directory: Path, dtype: torch.dtype = torch.float32) -> SpeechLLM
         model = build_model(experiment.model, dtype)
         set_trainable(model, experiment.phase)
     else:
-        model = load_model(Path(experiment.init), dtype)
+        model = _load(Path(experiment.init), dtype)
         lid = None
         if variant_class(experiment.lora).routed:  # the embeddings themselves come with the weights
             lid = torch.zeros(len(experiment.languages), _lid_width(directory))
         add_adapters(model, experiment.model, experiment.lora, experiment.languages, lid)
         set_trainable(model, experiment.phase)
     load_trained(model, directory / WEIGHTS)
-    for parameter in model.parameters():  # new modules start in float32; buffers stay so, as in DeepSpeed
-        parameter.data = parameter.data.to(dtype)
     return model
 
 
+def _cast(parameters: Iterable[Parameter], dtype: torch.dtype) -> None:
+    for parameter in parameters:
+        parameter.data = parameter.data.to(dtype)
+
+
 def _load_with_new_languages(experiment: Experiment, directory: Path, dtype: torch.dtype) -> SpeechLLM:
-    """The trained system with room for the languages. Raises ValueError if it is no longer the one they came to."""
+    """The trained system extended by the languages. Raises ValueError if it has been trained again since."""
     if weights_digest(experiment.init_from) != experiment.init_from_weights:
         raise ValueError(
             f"{directory}: {experiment.init_from} has been trained anew since {', '.join(experiment.added)} came "
             "to it; run stage 6 again for them"
         )
-    model = load_model(Path(experiment.init_from), dtype)
+    model = _load(Path(experiment.init_from), dtype)
     lid = None
     if model.adapters.router is not None:  # the embeddings themselves come with the weights
         lid = torch.zeros(len(experiment.added), _lid_width(directory))

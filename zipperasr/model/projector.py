@@ -37,7 +37,9 @@ class GatedProjector(nn.Module):
         Ours, not the paper's: torch's default starts 6 times larger (mini LLM), where the LLM's layers, which add to
         the residual stream, count for less.
         """
-        rms = embeddings.float().square().mean().sqrt().item()
+        rows = embeddings.split(16_384)  # no float32 copy of a large vocabulary
+        squares = sum(part.float().square().mean().double() * len(part) for part in rows) / len(embeddings)
+        rms = squares.float().sqrt().item()
         nn.init.normal_(self.out.weight, std=rms / self.out.in_features**0.5)
         nn.init.zeros_(self.out.bias)
 

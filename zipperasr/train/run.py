@@ -38,9 +38,11 @@ from zipperasr.train.config import TrainConfig
 from zipperasr.train.engine import make_engine, start_ranks
 from zipperasr.train.interruption import TRY_AGAIN, Interrupted
 from zipperasr.train.loop import Trainer
+from zipperasr.train.master_weights import float32_weights, restore_master_weights
 from zipperasr.train.versions import write_versions
 
 CHECKPOINTS = "checkpoints"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,10 +87,13 @@ def _run(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     if experiment.added and rank == 0:
         new_language.announce(experiment)
-    model = build_for_training(experiment, torch.float32, seed=options.seed)
+    model = build_for_training(experiment, DTYPES[config.precision], seed=options.seed)
     if config.compile:
         model.compile_layers()
+    exact = float32_weights(model)
     engine, optimiser = make_engine(model, config)
+    restore_master_weights(exact)
+    del exact
     table = LanguageTable.load(options.languages)
     features = not config.features_on_device
     read = ExampleReader(load_tokenizer(experiment.model), table, experiment.model.mel_bins, features)

@@ -1,0 +1,125 @@
+"""Of a checkpoint just the part that is used is loaded, from every format transformers reads, and strictly."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Qwen3ForCausalLM, WhisperForConditionalGeneration, WhisperModel
+
+from tests.model import tiny
+from zipperasr.model.backbones import WhisperEncoderOnly, WhisperTokenEmbedding, load_backbone
+from zipperasr.model.build import assemble, build_model
+
+FORMATS = ["safetensors", "sharded", "bin", "sharded_bin", "base_model"]
+
+
+def as_format(backbones: Path, target: Path, form: str) -> str:
+    """The tiny Whisper in another of the formats that a hub repository may have."""
+    model = WhisperForConditionalGeneration.from_pretrained(backbones / "whisper")
+    if form == "base_model":  # keys without the leading "model."
+        model.model.save_pretrained(target)
+    elif form.startswith("sharded"):
+        model.save_pretrained(target, max_shard_size="8KB")
+    else:
+        model.save_pretrained(target)
+    if form.endswith("bin"):
+        _to_bin(target)
+    return str(target)
+
+
+def _to_bin(directory: Path) -> None:
+    for path in directory.glob("*.safetensors"):
+        name = path.name.replace("model", "pytorch_model").replace("safetensors", "bin")
+        torch.save(load_file(path), directory / name)
+        path.unlink()
+    index = directory / "model.safetensors.index.json"
+    if index.exists():
+        text = index.read_text().replace("model-", "pytorch_model-").replace("safetensors", "bin")
+        (directory / "pytorch_model.bin.index.json").write_text(text)
+        index.unlink()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_encoder_alone_is_loaded_from_every_format(backbones, tmp_path, form):
+    path = as_format(backbones, tmp_path / "w", form)
+    found = load_backbone(WhisperEncoderOnly, path, torch.float32)
+    wanted = WhisperModel.from_pretrained(path).encoder.state_dict()
+    assert {name.split(".")[0] for name, _ in found.named_parameters()} == {"encoder"}
+    assert found.encoder.state_dict().keys() == wanted.keys()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in found.encoder.state_dict().items())
+    embedding = load_backbone(WhisperTokenEmbedding, path, torch.float32)
+    (only,) = embedding.parameters()
+    assert torch.equal(only, WhisperModel.from_pretrained(path).decoder.embed_tokens.weight)
+
+
+def test_a_hub_id_is_found_in_the_cache(backbones, tmp_path, monkeypatch):
+    commit = "0" * 40
+    repository = tmp_path / "models--openai--whisper-tiny-random"
+    shutil.copytree(backbones / "whisper", repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("transformers.utils.hub.is_offline_mode", lambda: True)
+    found = load_backbone(WhisperEncoderOnly, "openai/whisper-tiny-random", torch.float32)
+    wanted = load_backbone(WhisperModel, str(backbones / "whisper"), torch.float32).encoder
+    assert torch.equal(found.encoder.conv1.weight, wanted.conv1.weight)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda tensors: tensors.pop("model.encoder.layers.1.fc1.weight"), r"missing encoder\.layers\.1\.fc1\.weight"),
+        (lambda tensors: tensors.update({"model.encoder.conv3.bias": torch.ones(3)}), r"unexpected .*conv3\.bias"),
+        (lambda tensors: tensors.update({"extra.weight": torch.ones(3)}), r"unexpected extra\.weight"),
+        (
+            lambda tensors: tensors.update({"model.encoder.conv1.bias": torch.ones(3)}),
+            r"misshapen encoder\.conv1\.bias",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_encoder_is_named(backbones, tmp_path, edit, message):
+    path = Path(as_format(backbones, tmp_path / "w", "safetensors"))
+    tensors = load_file(path / "model.safetensors")
+    edit(tensors)
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"do not fit WhisperEncoderOnly: .*{message}"):
+        load_backbone(WhisperEncoderOnly, str(path), torch.float32)
+
+
+def test_a_checkpoint_without_a_decoder_is_enough_to_train_and_decode(backbones, tmp_path):
+    shutil.copytree(backbones, tmp_path / "b")
+    path = tmp_path / "b" / "whisper" / "model.safetensors"
+    encoder = {name: tensor for name, tensor in load_file(path).items() if ".encoder." in name}
+    save_file(encoder, path, metadata={"format": "pt"})
+    model = build_model(tiny.model_config(tmp_path / "b"))
+    assert torch.equal(model.encoder.whisper.conv2.weight, encoder["model.encoder.conv2.weight"])
+
+
+def test_the_model_holds_no_decoder_and_loading_it_draws_as_before(config):
+    """From a seed the same model, whether the whole Whisper is built on the way or its encoder alone."""
+    torch.manual_seed(1)
+    whisper = WhisperModel.from_pretrained(config.whisper, dtype=torch.float32)
+    expected = assemble(config, whisper.encoder, Qwen3ForCausalLM.from_pretrained(config.llm, dtype=torch.float32))
+    state = torch.get_rng_state()
+    torch.manual_seed(1)
+    model = build_model(config)
+    assert torch.equal(torch.get_rng_state(), state)
+    wanted = expected.state_dict()
+    assert model.state_dict().keys() == wanted.keys()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items())
+
+
+def test_weights_already_in_the_wanted_precision_stay_in_the_mapped_file(backbones, tmp_path):
+    """Ranks on one machine then share the frozen LLM's pages."""
+    Qwen3ForCausalLM.from_pretrained(backbones / "llm", dtype=torch.bfloat16).save_pretrained(tmp_path / "llm")
+    llm = load_backbone(Qwen3ForCausalLM, str(tmp_path / "llm"), torch.bfloat16)
+    address = llm.model.layers[1].mlp.up_proj.weight.data_ptr()
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    spans = [(*(int(end, 16) for end in line[0].split("-")), line[-1]) for line in maps]
+    (file,) = [name for start, end, name in spans if start <= address < end]
+    assert file == str((tmp_path / "llm" / "model.safetensors").resolve())

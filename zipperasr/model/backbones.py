@@ -1,0 +1,70 @@
+"""Pretrained Whisper and Qwen3 weights: strictly checked, in one precision, and only the parts that are used.
+
+In: a local directory or hub id. Out: a transformers model. transformers finds the files (safetensors, shards, .bin) and
+maps them into memory; weights of parts that the classes below leave out are never read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
+from transformers.utils import logging
+
+from zipperasr.model.checkpoint import few
+
+
+class WhisperEncoderOnly(WhisperPreTrainedModel):
+    """The encoder of a Whisper checkpoint: 637 of large-v3's 1,543 million parameters."""
+
+    _keys_to_ignore_on_load_unexpected = (r"^(model\.)?decoder\.", r"^proj_out\.")
+
+    def __init__(self, config: WhisperConfig):
+        super().__init__(config)
+        self.encoder = WhisperEncoder(config)
+        self.post_init()
+
+
+class WhisperTokenEmbedding(WhisperPreTrainedModel):
+    """The token embedding of a Whisper checkpoint's decoder, `decoder.embed_tokens`, and nothing else."""
+
+    _keys_to_ignore_on_load_unexpected = (
+        r"^(model\.)?encoder\.",
+        r"^(model\.)?decoder\.(layers|layer_norm|embed_positions)\.",
+        r"^proj_out\.",
+    )
+
+    def __init__(self, config: WhisperConfig):
+        super().__init__(config)
+        self.decoder = nn.Module()
+        self.decoder.embed_tokens = nn.Embedding(config.vocab_size, config.d_model, config.pad_token_id)
+        self.post_init()
+
+
+def load_backbone(model_class, path: str, dtype: torch.dtype):
+    """A transformers model, strictly. Raises FileNotFoundError or ValueError, naming what does not fit."""
+    check_local(path)
+    logging.disable_progress_bar()  # a bar per model, gone in a tenth of a second
+    model, report = model_class.from_pretrained(
+        path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+    )  # mismatched tensors are reported below, all at once
+    heads = {"lm_head.weight", "proj_out.weight"}  # tied to the embedding: files may have them or not
+    wrong = {
+        "missing": set(report["missing_keys"]) - heads,
+        "unexpected": set(report["unexpected_keys"]) - heads,
+        "misshapen": {str(key[0]) for key in report["mismatched_keys"]},
+    }
+    if any(wrong.values()):
+        facts = "; ".join(f"{what} {few(sorted(names))}" for what, names in wrong.items())
+        raise ValueError(f"{path}: weights do not fit {model_class.__name__}: {facts}")
+    return model
+
+
+def check_local(path: str) -> None:
+    """A path that looks local must exist, or transformers would ask a hub for it."""
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
+    if looks_local and not (Path(path) / "config.json").is_file():
+        raise FileNotFoundError(f"{path}: no model here (config.json); run stage 0, or name a directory or hub id")
