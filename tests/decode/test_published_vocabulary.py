@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import torch
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
 from tests.model import tiny
+from zipperasr.config import load_yaml
 from zipperasr.data.loader import ExampleReader
 from zipperasr.decode.config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
-from zipperasr.decode.search import stop_ids, transcribe_batch
+from zipperasr.decode.search import max_new_tokens, stop_ids, transcribe_batch
+from zipperasr.model.prompt import transcript_ids
 from zipperasr.model.speech_llm import SpeechLLM
 
 END_OF_TEXT, IM_END, THINK, END_THINK, TOOL_CALL = 151_643, 151_645, 151_667, 151_668, 151_657
@@ -103,3 +106,31 @@ def test_the_published_sampling_settings_are_not_used(model, tokenizer, examples
     assert texts == transcribe_batch(model, tokenizer, examples, None, CONFIG)
     greedy = found(model, tokenizer, examples)
     assert texts == [greedy[example.utt_id][0] for example in examples]
+
+
+def test_real_transcripts_fit_the_bound_of_full_scale_decoding(tokenizer, recipe, shared_dir):
+    config = load_yaml(DecodeConfig, recipe / "conf" / "full" / "decode.yaml")
+    index = (shared_dir / "fixtures" / "real_speech" / "INDEX.tsv").read_text(encoding="utf-8").splitlines()
+    rows = list(csv.DictReader(index, delimiter="\t", quoting=csv.QUOTE_NONE))
+    spoken = [row for row in rows if row["transcript"] and row["duration_s"]]
+    assert {row["language"] for row in spoken} >= {
+        "ar",
+        "de",
+        "en",
+        "es",
+        "fr",
+        "it",
+        "ja",
+        "ko",
+        "pt",
+        "ru",
+        "vi",
+        "zh",
+    }
+    cut_off = [
+        row["path"]
+        for row in spoken
+        if len(transcript_ids(tokenizer, row["transcript"]))
+        > max_new_tokens(int(16_000 * float(row["duration_s"].strip("~"))), config)
+    ]
+    assert cut_off == []
