@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,27 @@ def shared_dir(root: Path) -> Path:
     if not path.is_dir():
         pytest.skip("no ../shared beside the checkout: real recordings and utterance lists are not at hand")
     return path
+
+
+@pytest.fixture(scope="session")
+def whisper_files(recipe: Path, tmp_path_factory) -> Path:
+    """A directory with large-v3's tokenizer and configuration, without weights."""
+    return _published("write_whisper_tokenizer", recipe, "whisper-large-v3", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def qwen3_files(recipe: Path, tmp_path_factory) -> Path:
+    """A directory with Qwen3-1.7B's tokenizer and configuration, without weights."""
+    return _published("write_qwen3_tokenizer", recipe, "Qwen3-1.7B", tmp_path_factory)
+
+
+def _published(write: str, recipe: Path, name: str, tmp_path_factory) -> Path:
+    from zipperasr.model import published_tokenizers  # which loads transformers: not every test needs it
+
+    directory = tmp_path_factory.mktemp("published") / name
+    shutil.copytree(recipe / "conf" / "full" / "architectures" / name, directory)
+    try:
+        getattr(published_tokenizers, write)(directory)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    return directory

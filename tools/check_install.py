@@ -202,6 +202,12 @@ def check_espeak() -> str:
     return f"'1 2 3' in {len(VOICE_NAMES)} languages, {seconds:.1f} s"
 
 
+def check_vocabularies() -> str:
+    from zipperasr.model.bpe_ranks import QWEN_RANKS, WHISPER_RANKS, read_ranks
+
+    return f"{len(read_ranks(WHISPER_RANKS)):,} tokens of Whisper, {len(read_ranks(QWEN_RANKS)):,} of Qwen3"
+
+
 def check_demo() -> str:
     """A form with a file goes through the demo's stack, without a socket."""
     import httpx
@@ -252,6 +258,7 @@ CHECKS = [
     Check("tensorboard", "tensorboard", check_tensorboard),
     Check("espeak-ng", "espeakng-loader", check_espeak),
     Check("demo", "starlette", check_demo, required=False),
+    Check("vocabularies", "", check_vocabularies, required=False),
     Check("sclite", "", check_sclite, required=False),
 ]
 

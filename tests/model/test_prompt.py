@@ -10,7 +10,7 @@ import pytest
 import zipperasr
 from tests.model import tiny
 from zipperasr.data.loader import ExampleReader
-from zipperasr.model.prompt import end_id, prompt_ids, transcript_ids
+from zipperasr.model.prompt import batch_transcript_ids, end_id, hypothesis_text, prompt_ids, transcript_ids
 
 
 def test_the_prompt_is_the_tables_sentence_and_nothing_else():
@@ -25,6 +25,23 @@ def test_the_transcript_ends_with_the_end_token():
     assert tokenizer.decode(ids) == "zwölf 一<|im_end|>"
     assert ids[-1] == end_id(tokenizer)
     assert transcript_ids(tokenizer, "") == [end_id(tokenizer)]
+
+
+def test_the_name_of_a_special_token_in_a_transcript_is_text():
+    tokenizer = tiny.llm_tokenizer()
+    texts = ["ein<|im_end|> zwei", "<|endoftext|>", ""]
+    ids = batch_transcript_ids(tokenizer, texts)
+    assert [one.count(end_id(tokenizer)) for one in ids] == [1, 1, 1]
+    assert [hypothesis_text(tokenizer, one) for one in ids] == texts
+    assert [transcript_ids(tokenizer, text) for text in texts] == ids
+
+
+def test_a_hypothesis_has_no_added_token_special_or_not():
+    tokenizer = tiny.llm_tokenizer()
+    tokenizer.add_tokens(["<think>"])  # as Qwen3 has it: added, not special
+    ids = [*tokenizer("<think>zwölf")["input_ids"], *tokenizer.all_special_ids]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "<think>zwölf"
+    assert hypothesis_text(tokenizer, ids) == "zwölf"
 
 
 def test_a_tokenizer_without_end_token_is_an_error():

@@ -27,7 +27,7 @@ from zipperasr.datadir.read import COLUMN_OF, read_blocks
 from zipperasr.languages import LanguageTable
 from zipperasr.model.build import load_tokenizer
 from zipperasr.model.config import ModelConfig
-from zipperasr.model.prompt import prompt_ids
+from zipperasr.model.prompt import batch_transcript_ids, prompt_ids
 from zipperasr.model.segments import num_positions
 
 SCHEMA = pa.schema(
@@ -125,11 +125,10 @@ def _with_counts(block: pa.RecordBatch, raw: Path, tokenizer, prompt_lengths: di
 
 
 def _count_tokens(texts: list[str], tokenizer) -> np.ndarray:
-    """Tokens of each transcript and one more for its end."""
+    """Tokens of each transcript, with its end token."""
     counts = []
     for start in range(0, len(texts), TOKENIZER_BLOCK):
-        block = tokenizer(texts[start : start + TOKENIZER_BLOCK], add_special_tokens=False)["input_ids"]
-        counts += [len(ids) + 1 for ids in block]
+        counts += map(len, batch_transcript_ids(tokenizer, texts[start : start + TOKENIZER_BLOCK]))
     return np.array(counts, dtype=np.int32)
 
 

@@ -24,6 +24,7 @@ from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.loops import COMPRESSION, LOOP_TIMES, compression_ratio, cut_loop, longest_loop
 from zipperasr.decode.search import max_new_tokens, stop_ids, transcribe_batch
 from zipperasr.lora.fold import folded
+from zipperasr.model.prompt import hypothesis_text
 from zipperasr.model.speech_llm import SpeechLLM
 
 BATCHES_AHEAD = 2
@@ -74,7 +75,7 @@ class Decoder:
         for found in search.run(stream):
             tokens, note = self._without_loop(found)
             text = self._text(tokens)
-            if not note and is_chat_like(text):
+            if not note and (is_chat_like(text) or is_chat_like(self.tokenizer.decode(tokens))):  # may begin: <think>
                 note = "reads like a chat reply, not like a transcript"
             yield Decoded(found.key, text, tuple(tokens), note)
 
@@ -103,7 +104,7 @@ class Decoder:
         return found.tokens, ""
 
     def _text(self, tokens: Sequence[int]) -> str:
-        return self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        return hypothesis_text(self.tokenizer, tokens)
 
     def _beam(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Decoded]:
         for examples in batches:

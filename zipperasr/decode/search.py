@@ -15,7 +15,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from zipperasr.data.batches import Example, collate_speech
 from zipperasr.decode.config import DecodeConfig
-from zipperasr.model.prompt import end_id
+from zipperasr.model.prompt import end_id, hypothesis_text
 from zipperasr.model.speech_llm import SpeechLLM
 
 
@@ -52,7 +52,7 @@ def transcribe_batch(
         generation_config=_generation_config(model, tokenizer, config, max(bounds)),
         logits_processor=LogitsProcessorList([LengthBound(bounds, end_id(tokenizer), config.beam, device)]),
     )
-    return [text.strip() for text in tokenizer.batch_decode(output, skip_special_tokens=True)]
+    return [hypothesis_text(tokenizer, ids) for ids in output.tolist()]
 
 
 def max_new_tokens(num_samples: int, config: DecodeConfig) -> int:

@@ -106,17 +106,15 @@ def _steps_section(config: Configuration, options: argparse.Namespace, num_gpus:
     if not load_corpora(corpora).table_hours:
         return section("Steps", f"known after stage 3: {corpora} takes all that the corpora hold, not Table I's hours")
     rows = load_datasets(options.datasets, options.setting, config.languages)
+    by_phase = {phase: [row for row in rows if row.phase == phase] for phase in PHASES}
+    assumed = {phase: speech.in_languages(by_phase[phase]) for phase in PHASES}
+    positions = config.model.max_positions
     phases = {
-        STAGE[phase]: plan_phase(
-            [row for row in rows if row.phase == phase],
-            config.train[phase],
-            config.model.max_positions,
-            num_gpus,
-            speech,
-        )
+        STAGE[phase]: plan_phase(by_phase[phase], config.train[phase], positions, num_gpus, assumed[phase])
         for phase in PHASES
     }
-    return section("Steps (estimate)", aligned(step_rows(phases), right=(1, 2)), f"assumed: {speech}")
+    notes = [f"assumed in {STAGE[phase]}: {one}" for phase, one in assumed.items()]
+    return section("Steps (estimate)", aligned(step_rows(phases), right=(1, 2)), *notes)
 
 
 def _operations_section(

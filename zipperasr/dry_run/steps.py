@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zipperasr.data.datasets import DatasetRow
+from zipperasr.dry_run.text_lengths import mean_tokens
 from zipperasr.train.config import TrainConfig
 
 
@@ -21,9 +22,17 @@ class AssumedSpeech:
     utterance_s: float = 10.0
     longest_s: float = 20.0  # in a micro-batch
     positions_per_s: float = 12.5  # speech, after the projector
-    tokens_per_s: float = 4.5  # transcript
-    prompt_tokens: float = 12.0
+    tokens_per_s: float = mean_tokens({})[0]  # transcript
+    prompt_tokens: float = mean_tokens({})[1]
     fill: float = 0.99  # of a pack
+
+    def in_languages(self, rows: Sequence[DatasetRow]) -> AssumedSpeech:
+        """The same with the text of these rows' languages, weighted by their hours of training."""
+        hours: dict[str, float] = {}
+        for row in rows:
+            hours[row.language] = hours.get(row.language, 0.0) + (row.train_hours or 0.0)
+        tokens_per_s, prompt_tokens = mean_tokens(hours)
+        return replace(self, tokens_per_s=tokens_per_s, prompt_tokens=prompt_tokens)
 
     @property
     def labels_per_s(self) -> float:
@@ -40,7 +49,7 @@ class AssumedSpeech:
     def __str__(self) -> str:
         return (
             f"utterances of {self.utterance_s:g} s ({self.longest_s:g} s at most), {self.positions_per_s:g} speech "
-            f"positions and {self.tokens_per_s:g} text tokens a second,\n{self.prompt_tokens:g} tokens of prompt, "
+            f"positions and {self.tokens_per_s:.1f} text tokens a second,\n{self.prompt_tokens:.1f} tokens of prompt, "
             f"packs {100 * self.fill:g} % full"
         )
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 INSTALL = "install it with tools/install_vocabularies.sh"
 
 
-class RanksFile(NamedTuple):
+@dataclass(frozen=True)
+class RanksFile:
     """A file of BPE ranks in tiktoken's format: base64 of the token's bytes, space, rank."""
 
     package: str

@@ -5,6 +5,8 @@ A sequence is prompt, speech, transcript, end token (Eq. 3, 4). No chat template
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from transformers import PreTrainedTokenizerBase
 
 from zipperasr.languages import Language
@@ -19,7 +21,19 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, language: Language) -> list[i
 
 def transcript_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The transcript with its end token; every one of these positions is a label."""
-    return [*tokenizer(text, add_special_tokens=False)["input_ids"], end_id(tokenizer)]
+    return batch_transcript_ids(tokenizer, [text])[0]
+
+
+def batch_transcript_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """`transcript_ids` of each text. The name of a special token in a transcript is text, not that token."""
+    end = end_id(tokenizer)
+    return [[*ids, end] for ids in tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]]
+
+
+def hypothesis_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of decoded tokens, without added tokens: Qwen3's `<think>` and `<tool_call>` are not marked special."""
+    added = tokenizer.added_tokens_decoder
+    return tokenizer.decode([token_id for token_id in ids if token_id not in added]).strip()
 
 
 def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
