@@ -87,7 +87,9 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
-        return _coerce(next(arg for arg in args if arg is not type(None)), value, where)
+        kinds = [arg for arg in args if arg is not type(None)]
+        nested = [kind for kind in kinds if dataclasses.is_dataclass(kind) and isinstance(value, dict)]
+        return _coerce((nested or kinds)[0], value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where}: got {value!r}, wanted a list")

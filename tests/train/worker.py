@@ -91,7 +91,7 @@ def main(base: Path, out: Path) -> None:
     if world_size == 1:
         run("sft", "accumulated", *sft, settings=("packs_per_batch=1", "accumulation=2"))
         run("sft", "zero0", *sft, settings=(packs, "zero_stage=0"))
-        run("sft", "full", *sft, "--regime", "full")
+        run("sft", "full", *sft, "--regime", "full", settings=("packs_per_batch={chunked: 1, full: 2}",))
         unsharded = (packs, "zero_stage=0", "precision=bf16")
         run("sft", "zero0_bf16", *sft, settings=unsharded)
         run_and_cut_off(run, "zero0_bf16_resumed", *sft, settings=unsharded)
