@@ -116,8 +116,9 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
-        choices = [arg for arg in args if arg is not type(None)]
-        return _coerce(next((arg for arg in choices if type(value) is arg), choices[0]), value, where)
+        kinds = [arg for arg in args if arg is not type(None)]
+        fitting = (k for k in kinds if type(value) is k or (dataclasses.is_dataclass(k) and isinstance(value, dict)))
+        return _coerce(next(fitting, kinds[0]), value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where}: got {value!r}, wanted a list")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from zipperasr.config import load_yaml
-from zipperasr.train.config import TrainConfig
+from zipperasr.config import load_yaml, parse_overrides
+from zipperasr.model.config import REGIMES
+from zipperasr.train.config import PacksPerBatch, TrainConfig
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,7 @@ from zipperasr.train.config import TrainConfig
         ({"precision": "bf61"}, r"precision: unknown value 'bf61'; did you mean 'bf16'\?"),
         ({"absent_language": "held"}, r"absent_language: unknown value 'held'; did you mean 'hold'\?"),
         ({"packs_per_batch": 0}, "packs_per_batch: got 0, wanted at least 1"),
+        ({"packs_per_batch": PacksPerBatch(16, 0)}, r"packs_per_batch\.full: got 0, wanted at least 1"),
         ({"accumulation": 0}, "accumulation: got 0, wanted at least 1"),
         ({"epochs": 0}, "epochs: got 0, wanted at least 1"),
         ({"log_every": 0}, "log_every: got 0, wanted at least 1"),
@@ -43,4 +45,33 @@ def test_shipped_configurations_load(recipe, scale, phase):
 def test_the_full_scale_is_the_papers(recipe):
     for phase in ("align", "sft"):
         config = load_yaml(TrainConfig, recipe / "conf" / "full" / f"{phase}.yaml")
-        assert (config.lr, config.warmup_ratio, config.packs_per_batch, config.zero_stage) == (2e-5, 0.1, 16, 2)
+        assert (config.lr, config.warmup_ratio, config.zero_stage) == (2e-5, 0.1, 2)
+        assert [config.for_regime(regime).packs_per_batch for regime in ("chunked", "full")] == [16, 10]
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("scale", ["mini", "full"])
+def test_a_plain_number_of_packs_is_for_both_regimes(recipe, scale, regime):
+    path = recipe / "conf" / scale / "sft.yaml"
+    assert load_yaml(TrainConfig, path, parse_overrides(["packs_per_batch=8"])).for_regime(regime).packs_per_batch == 8
+
+
+def test_one_regime_can_be_overridden_alone(recipe):
+    path = recipe / "conf" / "full" / "sft.yaml"
+    config = load_yaml(TrainConfig, path, parse_overrides(["packs_per_batch.full=6"]))
+    assert [config.for_regime(regime).packs_per_batch for regime in ("chunked", "full")] == [16, 6]
+
+
+@pytest.mark.parametrize(
+    ("packs", "message"),
+    [
+        ("{chunked: 16}", r"sft\.yaml: packs_per_batch: missing full"),
+        ("{chunked: 16, ful: 10}", r"packs_per_batch: unknown key 'ful'; did you mean 'full'\?"),
+        ("{chunked: 16, full: ten}", r"packs_per_batch: full: got 'ten', wanted int"),
+        ("[16, 10]", r"packs_per_batch: got \[16, 10\], wanted int"),
+    ],
+)
+def test_packs_must_be_a_number_or_one_for_each_regime(tmp_path, packs, message):
+    (tmp_path / "sft.yaml").write_text(f"epochs: 1\npacks_per_batch: {packs}\n")
+    with pytest.raises(ValueError, match=message):
+        load_yaml(TrainConfig, tmp_path / "sft.yaml")

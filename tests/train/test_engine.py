@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from tests.model import tiny
+from zipperasr.config import load_yaml
+from zipperasr.dry_run.architecture import with_local_backbones
+from zipperasr.dry_run.parameters import build_phases
 from zipperasr.model.checkpoint import BANK_NAMES
-from zipperasr.model.config import EncoderLoraConfig
+from zipperasr.model.config import EncoderLoraConfig, ModelConfig
 from zipperasr.train.config import TrainConfig
 from zipperasr.train.engine import _languages_of, deepspeed_config, parameter_groups
 
@@ -76,4 +79,23 @@ def test_gradient_clipping_is_always_said(clipping):
 def test_precision_and_zero_stage_reach_deepspeed(precision):
     settings = deepspeed_config(TrainConfig(epochs=1, precision=precision, zero_stage=1))
     assert [name for name in ("bf16", "fp16") if settings[name]["enabled"]] == [p for p in [precision] if p != "fp32"]
-    assert settings["zero_optimization"] == {"stage": 1}
+    assert settings["zero_optimization"]["stage"] == 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_gradients_are_reduced_in_float32_while_the_backward_pass_runs(precision, stage):
+    settings = deepspeed_config(TrainConfig(epochs=1, precision=precision, zero_stage=stage))
+    assert settings["communication_data_type"] == "fp32"
+    assert settings["zero_optimization"]["overlap_comm"] is True
+    summed = {"grad_accum_dtype": "fp32"} if stage == 2 and precision != "fp32" else None
+    assert settings.get("data_types") == summed
+
+
+def test_stage_6_is_reduced_in_several_buckets_each_of_whole_parameters(recipe):
+    model_yaml = recipe / "conf" / "full" / "model.yaml"
+    config = with_local_backbones(load_yaml(ModelConfig, model_yaml), model_yaml)
+    model, sizes = build_phases(config, "zipper_soft", tiny.table().codes)
+    bucket = deepspeed_config(TrainConfig(epochs=1))["zero_optimization"]["reduce_bucket_size"]
+    assert sizes["sft"].trained > 6 * bucket
+    assert max(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) <= bucket

@@ -80,6 +80,7 @@ def main(base: Path, out: Path) -> None:
     sft = ("--init", str(out / "align"), "--lora", "zipper_soft")
     run("sft", "sft", *sft)
     run("sft", "dense", *sft, settings=(packs, "absent_language=dense"))
+    run("sft", "bf16", *sft, settings=(packs, "precision=bf16"))
     run_and_cut_off(run, "resumed", *sft)
     run("sft", "resumed", *sft)
     run_with_a_bad_loss(run, sft)
@@ -90,8 +91,11 @@ def main(base: Path, out: Path) -> None:
     if world_size == 1:
         run("sft", "accumulated", *sft, settings=("packs_per_batch=1", "accumulation=2"))
         run("sft", "zero0", *sft, settings=(packs, "zero_stage=0"))
-        run("sft", "full", *sft, "--regime", "full")
-        run("sft", "bf16", *sft, settings=(packs, "precision=bf16"))
+        run("sft", "full", *sft, "--regime", "full", settings=("packs_per_batch={chunked: 1, full: 2}",))
+        unsharded = (packs, "zero_stage=0", "precision=bf16")
+        run("sft", "zero0_bf16", *sft, settings=unsharded)
+        run_and_cut_off(run, "zero0_bf16_resumed", *sft, settings=unsharded)
+        run("sft", "zero0_bf16_resumed", *sft, settings=unsharded)
         for lora in VARIANTS:
             of_variant = (*sft[:2], "--lora", lora)
             for precision in ("fp32", "bf16"):

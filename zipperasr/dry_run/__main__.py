@@ -53,7 +53,10 @@ class Configuration:
         return cls(
             model_yaml=model_yaml,
             model=load_yaml(ModelConfig, model_yaml),
-            train={phase: load_yaml(TrainConfig, path, overrides) for phase, path in files.items()},
+            train={
+                phase: load_yaml(TrainConfig, path, overrides).for_regime(options.regime)
+                for phase, path in files.items()
+            },
             decode=load_yaml(DecodeConfig, options.decode or conf / "decode.yaml", parse_overrides(options.decode_set)),
             languages=LanguageTable.load(options.languages),
         )

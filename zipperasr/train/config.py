@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from zipperasr.cli import nearest
 
@@ -11,11 +11,19 @@ ABSENT_LANGUAGE = ("hold", "dense")
 
 
 @dataclass(frozen=True)
+class PacksPerBatch:
+    """Packs of each regime (see REGIMES in zipperasr.model.config)."""
+
+    chunked: int
+    full: int
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One phase. Values without a remark are the paper's."""
 
     epochs: int  # not in the paper; ours: 1 for align, 3 for sft
-    packs_per_batch: int = 16  # per GPU and micro-step; 16 chunked, 10 full context
+    packs_per_batch: int | PacksPerBatch = 16  # per GPU and micro-step; paper: 16 chunked, 10 full context
     language_sampling: float = 1.0  # an epoch draws a language by its share ** this: 1 as the data are, 0 all alike
     accumulation: int = 1  # micro-steps per optimiser step; not in the paper
     lr: float = 2e-5
@@ -46,9 +54,15 @@ class TrainConfig:
             value = getattr(self, name)
             if value not in known:
                 raise ValueError(f"{name}: unknown value {value!r}; {nearest(value, known)}")
-        for name in ("epochs", "packs_per_batch", "accumulation", "log_every", "max_skipped"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, wanted at least 1")
+        at_least_1 = {name: getattr(self, name) for name in ("epochs", "accumulation", "log_every", "max_skipped")}
+        packs = self.packs_per_batch
+        if isinstance(packs, PacksPerBatch):
+            at_least_1 |= {f"packs_per_batch.{field.name}": getattr(packs, field.name) for field in fields(packs)}
+        else:
+            at_least_1["packs_per_batch"] = packs
+        for name, value in at_least_1.items():
+            if value < 1:
+                raise ValueError(f"{name}: got {value}, wanted at least 1")
         for name in ("early_stop", "average_best", "watchdog_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, wanted 0 or more")
@@ -58,3 +72,8 @@ class TrainConfig:
             raise ValueError(
                 f"zero_stage: got {self.zero_stage}, wanted 0, 1 or 2; 3 shards what the banks must keep whole"
             )
+
+    def for_regime(self, regime: str) -> TrainConfig:
+        """The same configuration with the number of packs that it gives for one regime."""
+        packs = self.packs_per_batch
+        return replace(self, packs_per_batch=getattr(packs, regime)) if isinstance(packs, PacksPerBatch) else self

@@ -17,6 +17,8 @@ from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.train.config import TrainConfig
 from zipperasr.train.optim import LanguageAdamW
 
+REDUCE_BUCKET = 25_000_000  # elements: above the largest parameter, and an eighth of what stage 6 trains at full scale
+
 
 def start_ranks() -> tuple[int, int]:
     """Join the process group that a launcher described, or make one of a single process. Returns rank, world size."""
@@ -38,7 +40,13 @@ def make_engine(model: SpeechLLM, config: TrainConfig):
     optimiser = LanguageAdamW(
         parameter_groups(model, config), config.lr, config.betas, num_languages, config.absent_language == "hold"
     )
+    for group in optimiser.param_groups:
+        group["lr"] = 0.0
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimiser, config=deepspeed_config(config))
+    # In half precision without ZeRO, DeepSpeed steps once on zero gradients, to allocate the state: undo that step.
+    optimiser.state.clear()
+    for group in optimiser.param_groups:
+        group["lr"] = config.lr
     if config.zero_stage == 0:
         banks = {p: _languages_of(p) for group in optimiser.param_groups if group["banks"] for p in group["params"]}
     else:
@@ -71,16 +79,30 @@ def parameter_groups(model: SpeechLLM, config: TrainConfig) -> list[dict]:
 
 def deepspeed_config(config: TrainConfig) -> dict:
     """DeepSpeed's own configuration. The loss is scaled by us; batches are counted in packs, not in samples."""
-    return {
+    settings = {
         "train_micro_batch_size_per_gpu": config.packs_per_batch,
         "gradient_accumulation_steps": config.accumulation,
         "gradient_clipping": config.gradient_clipping,
-        "zero_optimization": {"stage": config.zero_stage},
+        "zero_optimization": {
+            "stage": config.zero_stage,
+            # Buckets are reduced during the backward pass, on a stream of their own; by default, ZeRO-1 and 2 wait.
+            "overlap_comm": True,
+            # DeepSpeed's 5e8 is more than stage 6 trains: one bucket, reduced after the backward pass.
+            "reduce_bucket_size": REDUCE_BUCKET,
+        },
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": config.precision == "bf16"},
         "fp16": {"enabled": config.precision == "fp16"},
+        # Gradients of the ranks are summed in float32: their sum is often smaller than they are, and bfloat16 keeps
+        # 8 bits of it. In ZeRO-2 this takes effect only together with grad_accum_dtype below.
+        "communication_data_type": "fp32",
         "steps_per_print": 10**9,
     }
+    if config.zero_stage == 2 and config.precision != "fp32":
+        # Reduced gradients are added up over micro-steps in float32. Not in ZeRO-1, where DeepSpeed would replace the
+        # optimiser by one that does not leave out steps that are not finite; nor in stage 0, which does not have it.
+        settings["data_types"] = {"grad_accum_dtype": "fp32"}
+    return settings
 
 
 def _banks_of_partitions(zero, optimiser: LanguageAdamW) -> dict[Tensor, Tensor]:

@@ -137,6 +137,7 @@ def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainC
     config = load_yaml(TrainConfig, options.config, parse_overrides(options.set))
     table = LanguageTable.load(options.languages)
     experiment = new_language.extended(options, table, config) or _new_system(options, table)
+    config = config.for_regime(experiment.regime)
     # a line for yet another language must not retrain a system that does not have it
     languages = [asdict(language) for language in table.chosen(experiment.languages)] if experiment.added else None
     inputs = fingerprint(
