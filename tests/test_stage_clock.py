@@ -94,7 +94,8 @@ def test_a_rank_that_fails_by_itself_is_the_cause(root, tmp_path, capfd, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("status", "number"), [(137, signal.SIGKILL), (247, signal.SIGKILL), (139, signal.SIGSEGV), (1, None), (128, None)]
+    ("status", "number"),
+    [(137, signal.SIGKILL), (247, signal.SIGKILL), (139, signal.SIGSEGV), (1, None), (128, None), (255, None)],
 )
 def test_exit_statuses_of_shells_and_of_python_launchers_name_the_signal(status, number):
     assert signal_of(status) == number

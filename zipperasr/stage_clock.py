@@ -95,10 +95,9 @@ def failure(stage: str, status: int, wall_s: float, peak_mb: float) -> str:
 
 def signal_of(status: int) -> signal.Signals | None:
     """The signal behind an exit status: 137 from a shell, 247 from a Python launcher that passes -9 on."""
-    for number in (status - 128, 256 - status):
-        if 0 < number < 32:
-            return signal.Signals(number)
-    return None
+    if 128 < status < 160:
+        return signal.Signals(status - 128)
+    return signal.Signals(256 - status) if 224 < status < 253 else None  # 253 to 255 are a program's own
 
 
 def memory_limit_mb() -> float:
