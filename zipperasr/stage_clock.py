@@ -95,9 +95,8 @@ def failure(stage: str, status: int, wall_s: float, peak_mb: float) -> str:
 
 def signal_of(status: int) -> signal.Signals | None:
     """The signal behind an exit status: 137 from a shell, 247 from a Python launcher that passes -9 on."""
-    if 128 < status < 160:
-        return signal.Signals(status - 128)
-    return signal.Signals(256 - status) if 224 < status < 253 else None  # 253 to 255 are a program's own
+    number = status - 128 if status < 160 else 256 - status if status < 253 else 0  # 253 to 255 are a program's own
+    return next((known for known in signal.Signals if known == number), None)
 
 
 def memory_limit_mb() -> float:
