@@ -83,8 +83,19 @@ def test_a_rank_that_is_killed_is_named_by_the_launcher_and_the_clock(root, tmp_
     assert "Traceback" not in err
 
 
+def test_a_rank_that_fails_by_itself_is_the_cause(root, tmp_path, capfd, monkeypatch):
+    (tmp_path / "ranks.py").write_text("import os, time\nif os.environ['RANK'] == '1': exit(3)\ntime.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{tmp_path}")
+    monkeypatch.setenv("PATH", f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}")
+    assert clock(tmp_path / "stages.tsv", str(root / "utils" / "launch.sh"), "--nproc", "2", "-m", "ranks") == 3
+    err = capfd.readouterr().err
+    assert "killed" not in err
+    assert "stage 5: FAILED after" in err
+
+
 @pytest.mark.parametrize(
-    ("status", "number"), [(137, signal.SIGKILL), (247, signal.SIGKILL), (139, signal.SIGSEGV), (1, None), (128, None)]
+    ("status", "number"),
+    [(137, signal.SIGKILL), (247, signal.SIGKILL), (139, signal.SIGSEGV), (1, None), (128, None), (255, None)],
 )
 def test_exit_statuses_of_shells_and_of_python_launchers_name_the_signal(status, number):
     assert signal_of(status) == number

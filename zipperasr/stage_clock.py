@@ -95,10 +95,8 @@ def failure(stage: str, status: int, wall_s: float, peak_mb: float) -> str:
 
 def signal_of(status: int) -> signal.Signals | None:
     """The signal behind an exit status: 137 from a shell, 247 from a Python launcher that passes -9 on."""
-    for number in (status - 128, 256 - status):
-        if 0 < number < 32:
-            return signal.Signals(number)
-    return None
+    number = status - 128 if status < 160 else 256 - status if status < 253 else 0  # 253 to 255 are a program's own
+    return next((known for known in signal.Signals if known == number), None)
 
 
 def memory_limit_mb() -> float:

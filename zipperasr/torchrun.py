@@ -13,10 +13,12 @@ import sys
 
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from zipperasr.cli import log
 from zipperasr.train.interruption import TRY_AGAIN
+
+END_AFTER_S = 30  # torchrun's patience with ranks that it has asked to stop
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,15 +26,24 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run.main(argv)
     except ChildFailedError as error:
-        killed = {rank: failure.exitcode for rank, failure in error.failures.items() if failure.exitcode < 0}
-        if not killed:
-            return error.get_first_failure()[1].exitcode
-        rank, code = next(iter(killed.items()))
-        log(f"rank {rank} was killed by {signal.Signals(-code).name}")
-        return 128 - code
+        rank, failure = _cause(error)
+        if failure.exitcode > 0:
+            return failure.exitcode
+        log(f"rank {rank} was killed by {signal.Signals(-failure.exitcode).name}")
+        return 128 - failure.exitcode
     except SignalException:
         return TRY_AGAIN
     return 0
+
+
+def _cause(error: ChildFailedError) -> tuple[int, ProcessFailure]:
+    """The rank that failed first, and how. torchrun ends the others itself: by SIGTERM, 30 s later by SIGKILL."""
+    first = error.get_first_failure()
+    for rank, failure in error.failures.items():
+        killed = failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM
+        if killed and failure.timestamp - first[1].timestamp < END_AFTER_S:
+            return rank, failure
+    return first
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.dry_run.test_activations import small_model
 from zipperasr.data.batches import Example, collate
-from zipperasr.dry_run.flops import Lengths, step_flops
+from zipperasr.dry_run.flops import Lengths, recomputed_flops, step_flops
 
 MEL_BINS, FRAMES, PACKS = 16, 320, 6  # of equal utterances: nothing is padded inside attention
 
@@ -16,7 +16,28 @@ MEL_BINS, FRAMES, PACKS = 16, 320, 6  # of equal utterances: nothing is padded i
 @pytest.mark.parametrize("chunk_frames", [None, 80])
 @pytest.mark.parametrize("phase", ["align", "sft"])
 def test_the_count_is_that_of_torch(tmp_path, phase, chunk_frames):
-    model, _ = small_model(tmp_path, phase, checkpointing=False, dtype=torch.float32)
+    model, counter, batch = counted_step(tmp_path, phase, chunk_frames, checkpointing=False)
+    segments = [(chunk_frames or FRAMES) // 2] * (PACKS * FRAMES // (chunk_frames or FRAMES))
+    flops = step_flops(model, phase, Lengths(segments, batch.text.lengths, len(batch.text.label_places)))
+    attention = _attention_flops(model, segments, batch.text.lengths)
+    counted = counter.get_total_flops() - _fused_attention(counter) + attention
+    assert flops.total == pytest.approx(counted, rel=0.02)
+
+
+@pytest.mark.parametrize("phase", ["align", "sft"])
+def test_recomputation_is_what_checkpointing_adds(tmp_path, phase):
+    model, plain, batch = counted_step(tmp_path, phase, None, checkpointing=False)
+    _, checkpointed, _ = counted_step(tmp_path, phase, None, checkpointing=True)
+    products = [counter.get_total_flops() - _fused_attention(counter) for counter in (plain, checkpointed)]
+    segments = [FRAMES // 2] * PACKS
+    attention = _attention_flops(model, segments, batch.text.lengths) / 3  # the forward pass is a third of both
+    recomputed = recomputed_flops(model, phase, Lengths(segments, batch.text.lengths, len(batch.text.label_places)))
+    assert recomputed - attention == pytest.approx(products[1] - products[0], rel=1e-6)
+
+
+def counted_step(directory, phase: str, chunk_frames: int | None, checkpointing: bool):
+    """The model, torch's count of its forward and backward pass, and the batch."""
+    model, _ = small_model(directory, phase, checkpointing, dtype=torch.float32)
     packs = [
         [Example("id", code, torch.randn(FRAMES, MEL_BINS), FRAMES * 160, [1] * 5, [2] * 20)]
         for code in ["de", "ja"] * (PACKS // 2)
@@ -24,11 +45,7 @@ def test_the_count_is_that_of_torch(tmp_path, phase, chunk_frames):
     batch = collate(packs)
     with FlopCounterMode(display=False) as counter:
         model(batch, chunk_frames)[0].backward()
-    segments = [(chunk_frames or FRAMES) // 2] * (PACKS * FRAMES // (chunk_frames or FRAMES))
-    flops = step_flops(model, phase, Lengths(segments, batch.text.lengths, len(batch.text.label_places)))
-    attention = _attention_flops(model, segments, batch.text.lengths)
-    counted = counter.get_total_flops() - _fused_attention(counter) + attention
-    assert flops.total == pytest.approx(counted, rel=0.02)
+    return model, counter, batch
 
 
 def _attention_flops(model, segments, positions) -> float:

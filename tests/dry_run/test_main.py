@@ -40,6 +40,11 @@ def test_full_scale_prints_everything_and_writes_nothing(conf, capsys):
         "LLM 1,720,574,976 - 1,720,574,976 -",
         "Memory of one GPU of 4 (estimate)",
         "of 80 GiB: fits.",
+        "13 languages in conf/languages.tsv, 11,796,480 parameters each; no stage 2 data for zh: counted",
+        "Host memory of a machine with 4 training processes (upper estimate)",
+        "hours on 4 A800 GPUs 7.6 11.3",
+        "assumed: 4 A800 GPUs at 40 % of 312 TFLOP/s (dense bfloat16)",
+        "share of all operations: recomputed 24 % 32 %",
         "hours of audio 12,000 7,329",
         "epochs in align.yaml and sft.yaml 1 / 3",
         "corpus msr86k en",
@@ -64,6 +69,47 @@ def test_options_reach_every_table(conf, capsys):
         "train/lite_30h/mls/train_mls_pt_ids.txt",
     ):
         assert wanted in out
+
+
+@pytest.mark.parametrize(
+    ("gpu", "memory", "hours"),
+    [
+        ("a800", "of 80 GiB", "hours on 4 A800 GPUs 7.6 11.3"),
+        ("a100", "of 80 GiB", "hours on 4 A100 GPUs 7.6 11.3"),
+        ("h100", "of 80 GiB", "hours on 4 H100 SXM GPUs 2.4 3.6"),
+        ("h200", "of 141 GiB", "hours on 4 H200 GPUs 2.4 3.6"),
+    ],
+)
+def test_the_card_decides_hours_and_memory(conf, capsys, gpu, memory, hours):
+    assert main(["--gpu", gpu]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert hours in out and memory in out
+
+
+def test_utilisation_does_not_count_recomputed_operations(conf, capsys):
+    model_yaml = conf / "full" / "model.yaml"
+    assert main(["--mfu", "0.5"]) == 0
+    with_checkpointing = " ".join(capsys.readouterr().out.split())
+    assert "hours on 4 A800 GPUs 6.1 9.1" in with_checkpointing
+    assert "recomputed operations do not count towards that share: with them it is 66 % and 74 %" in with_checkpointing
+    model_yaml.write_text(model_yaml.read_text().replace("checkpointing: true", "checkpointing: false"))
+    assert main(["--mfu", "0.5"]) == 0
+    without = " ".join(capsys.readouterr().out.split())
+    assert "hours on 4 A800 GPUs 6.1 9.1" in without and "recomputed" not in without
+
+
+def test_banks_of_untrained_languages_are_named_only_where_there_are_any(conf, capsys):
+    table = conf / "languages.tsv"
+    table.write_text("".join(line for line in table.read_text().splitlines(True) if not line.startswith("zh\t")))
+    datasets = conf / "datasets.tsv"
+    rows = datasets.read_text().splitlines(True)
+    datasets.write_text("".join(row for row in rows if "\tzh\t" not in row))
+    assert main([]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "zipper_soft, 12 languages" in out and "encoder LoRA - - 165,150,720 165,150,720" in out
+    assert "no stage 2 data" not in out
+    assert main(["--lora", "vanilla"]) == 0
+    assert "banks: one for each" not in capsys.readouterr().out
 
 
 def test_too_large_a_batch_says_what_to_lower(conf, capsys):
@@ -99,8 +145,10 @@ def test_a_slip_is_one_line(conf, capsys, arguments, message):
 
 def test_the_recipe_runs_it_without_a_gpu(recipe):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [recipe / "run.sh", "--scale", "full", "--dry_run", "true", "--ngpu", "2", "--train_args", "epochs=5"]
+    command = [recipe / "run.sh", "--scale", "full", "--dry_run", "true", "--ngpu", "2", "--gpu", "h200"]
+    command += ["--train_args", "epochs=5"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
     assert done.returncode == 0, done.stderr
     assert "Memory of one GPU of 2 (estimate)" in done.stdout
+    assert "hours on 2 H200 GPUs" in done.stdout
     assert "epochs in align.yaml and sft.yaml 5 " in " ".join(done.stdout.split())

@@ -123,3 +123,13 @@ def test_weights_already_in_the_wanted_precision_stay_in_the_mapped_file(backbon
     spans = [(*(int(end, 16) for end in line[0].split("-")), line[-1]) for line in maps]
     (file,) = [name for start, end, name in spans if start <= address < end]
     assert file == str((tmp_path / "llm" / "model.safetensors").resolve())
+
+
+def test_writing_to_a_mapped_weight_leaves_the_file_alone(backbones, tmp_path):
+    shutil.copytree(backbones / "llm", tmp_path / "llm")
+    before = (tmp_path / "llm" / "model.safetensors").read_bytes()
+    llm = load_backbone(Qwen3ForCausalLM, str(tmp_path / "llm"), torch.float32)
+    with torch.no_grad():
+        for parameter in llm.parameters():
+            parameter.add_(1.0)
+    assert (tmp_path / "llm" / "model.safetensors").read_bytes() == before

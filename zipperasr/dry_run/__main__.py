@@ -13,24 +13,24 @@ from pathlib import Path
 
 from zipperasr.cli import parser, run_step
 from zipperasr.config import load_yaml, parse_overrides
-from zipperasr.data.datasets import SETTINGS, load_corpora, load_datasets
+from zipperasr.data.datasets import SETTINGS, DatasetRow, load_corpora, load_datasets
 from zipperasr.data.inventory import format_inventory, take_inventory
 from zipperasr.decode.config import DecodeConfig
 from zipperasr.dry_run.architecture import with_local_backbones
 from zipperasr.dry_run.columns import aligned, section
-from zipperasr.dry_run.flops import Lengths, step_flops
+from zipperasr.dry_run.gpus import GPUS
+from zipperasr.dry_run.host_memory import host_memory, host_rows
 from zipperasr.dry_run.memory import TrainingSetUp, memory_rows, verdict
+from zipperasr.dry_run.operations import STAGE, Machines, operations
 from zipperasr.dry_run.ours import our_rows
-from zipperasr.dry_run.parameters import build_phases, parameter_rows
-from zipperasr.dry_run.steps import AssumedSpeech, plan_phase, step_rows
+from zipperasr.dry_run.parameters import PhaseSize, build_phases, parameter_rows
+from zipperasr.dry_run.steps import AssumedSpeech, PhaseSteps, plan_phase, step_rows
 from zipperasr.languages import LanguageTable
 from zipperasr.lora import VARIANTS, variant_class
 from zipperasr.model.build import PHASES
 from zipperasr.model.config import REGIMES, ModelConfig
-from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.train.config import TrainConfig
 
-STAGE = {"align": "stage 1", "sft": "stage 2"}
 PAPER_GPUS = {"full": 4, "mini": 1}
 
 
@@ -69,7 +69,8 @@ def dry_run(options: argparse.Namespace) -> None:
     codes = config.languages.codes
     local = with_local_backbones(config.model, config.model_yaml)
     model, sizes = build_phases(local, options.lora, codes)
-    num_gpus = (options.ngpu or PAPER_GPUS[options.scale]) * options.num_nodes
+    gpus_per_machine = options.ngpu or PAPER_GPUS[options.scale]
+    num_gpus = gpus_per_machine * options.num_nodes
     speech = AssumedSpeech()
     setups = {
         STAGE[phase]: TrainingSetUp(
@@ -77,20 +78,38 @@ def dry_run(options: argparse.Namespace) -> None:
         )
         for phase in PHASES
     }
+    phases = _plan(config, options, num_gpus, speech)
     print(section("Model", f"encoder {local.whisper}\nLLM     {local.llm}", f"{options.lora}, {len(codes)} languages"))
-    print(section("Parameters", aligned(parameter_rows(sizes), right=range(1, 5))))
+    note = _languages_note(config, options, sizes["sft"])
+    print(section("Parameters", aligned(parameter_rows(sizes), right=range(1, 5)), *note))
     print(_memory_section(setups, options))
-    print(_steps_section(config, options, num_gpus, speech))
-    print(_operations_section(config, options, model, num_gpus, speech))
+    print(_host_section(setups, gpus_per_machine))
+    print(_steps_section(config, phases, options, speech))
+    machines = Machines(GPUS[options.gpu], num_gpus, options.mfu)
+    print(section("Operations (estimate)", *operations(model, config.model, options.regime, machines, speech, phases)))
     everything = {**config.train, "model": config.model, "decode": config.decode}
     print(section("Settings that are ours, not the paper's", aligned(our_rows(everything, model, options.lora))))
     print(_inventory_section(config, options))
+
+
+def _languages_note(config: Configuration, options: argparse.Namespace, size: PhaseSize) -> list[str]:
+    """Which languages the banks are counted for, where not all of them train."""
+    codes = config.languages.codes
+    rows = load_datasets(options.datasets, options.setting, config.languages)
+    untrained = [code for code in codes if code not in {row.language for row in rows if row.phase == "sft"}]
+    if not size.banks or not untrained:
+        return []
+    return [
+        f"banks: one for each of the {len(codes)} languages in {options.languages}, {size.banks // len(codes):,} "
+        f"parameters each;\nno stage 2 data for {', '.join(untrained)}: counted, but not updated"
+    ]
 
 
 def _memory_section(setups: dict[str, TrainingSetUp], options: argparse.Namespace) -> str:
     memories = {name: setup.memory() for name, setup in setups.items()}
     first = next(iter(setups.values()))
     checkpointing = "with" if first.model_config.checkpointing else "without"
+    limit_gib = options.gpu_gib or GPUS[options.gpu].memory_gib
     conditions = [
         f"{name}: ZeRO-{setup.train.zero_stage}, {setup.train.precision}, micro-batch of {setup.train.packs_per_batch} "
         f"packs of {setup.model_config.max_positions} positions, {options.regime}, {checkpointing} checkpointing"
@@ -100,49 +119,52 @@ def _memory_section(setups: dict[str, TrainingSetUp], options: argparse.Namespac
         f"Memory of one GPU of {first.num_gpus} (estimate)",
         *conditions,
         aligned(memory_rows(memories), right=(1, 2)),
-        *(verdict(name, setup, options.gpu_gib) for name, setup in setups.items()),
+        *(verdict(name, setup, limit_gib) for name, setup in setups.items()),
     )
 
 
-def _steps_section(config: Configuration, options: argparse.Namespace, num_gpus: int, speech: AssumedSpeech) -> str:
-    corpora = options.corpora or Path("conf") / options.scale / "corpora.yaml"
-    if not load_corpora(corpora).table_hours:
-        return section("Steps", f"known after stage 3: {corpora} takes all that the corpora hold, not Table I's hours")
-    rows = load_datasets(options.datasets, options.setting, config.languages)
-    by_phase = {phase: [row for row in rows if row.phase == phase] for phase in PHASES}
-    assumed = {phase: speech.in_languages(by_phase[phase]) for phase in PHASES}
+def _host_section(setups: dict[str, TrainingSetUp], ranks: int) -> str:
+    memories = {name: host_memory(setup) for name, setup in setups.items()}
+    title = f"Host memory of a machine with {ranks} training process{'es' if ranks > 1 else ''} (upper estimate)"
+    return section(title, aligned(host_rows(memories, ranks), right=(1, 2)))
+
+
+def _plan(
+    config: Configuration, options: argparse.Namespace, num_gpus: int, speech: AssumedSpeech
+) -> dict[str, PhaseSteps]:
+    """Steps of both phases; {} where the hours are known only after stage 3."""
+    if not load_corpora(_corpora(options)).table_hours:
+        return {}
     positions = config.model.max_positions
-    phases = {
-        STAGE[phase]: plan_phase(by_phase[phase], config.train[phase], positions, num_gpus, assumed[phase])
-        for phase in PHASES
+    return {
+        STAGE[phase]: plan_phase(rows, config.train[phase], positions, num_gpus, speech.in_languages(rows))
+        for phase, rows in _rows_by_phase(config, options).items()
     }
-    notes = [f"assumed in {STAGE[phase]}: {one}" for phase, one in assumed.items()]
+
+
+def _rows_by_phase(config: Configuration, options: argparse.Namespace) -> dict[str, list[DatasetRow]]:
+    rows = load_datasets(options.datasets, options.setting, config.languages)
+    return {phase: [row for row in rows if row.phase == phase] for phase in PHASES}
+
+
+def _steps_section(
+    config: Configuration, phases: dict[str, PhaseSteps], options: argparse.Namespace, speech: AssumedSpeech
+) -> str:
+    if not phases:
+        found = f"known after stage 3: {_corpora(options)} takes all that the corpora hold, not Table I's hours"
+        return section("Steps", found)
+    by_phase = _rows_by_phase(config, options)
+    notes = [f"assumed in {STAGE[phase]}: {speech.in_languages(rows)}" for phase, rows in by_phase.items()]
     return section("Steps (estimate)", aligned(step_rows(phases), right=(1, 2)), *notes)
 
 
-def _operations_section(
-    config: Configuration, options: argparse.Namespace, model: SpeechLLM, num_gpus: int, speech: AssumedSpeech
-) -> str:
-    """What an hour of speech costs, and how long the phases' hours take at an assumed utilisation."""
-    longest_s = 30.0 if options.regime == "full" else config.model.decode_chunk_s
-    lengths = Lengths.assumed(1.0, speech, longest_s)
-    costs = {STAGE[phase]: step_flops(model, phase, lengths) for phase in PHASES}
-    speed = options.mfu * options.gpu_tflops * 1e12 * num_gpus
-    rows = [("", *costs)]
-    for part in ("encoder", "projector", "llm", "lm_head", "total"):
-        rows.append(
-            (f"GFLOP a second of speech: {part}", *(f"{getattr(c, part) / 3.6e12:.1f}" for c in costs.values()))
-        )
-    rows.append(("seconds of speech per second", *(f"{3600 * speed / cost.total:,.0f}" for cost in costs.values())))
-    rows.append(("hours for 1,000 hours", *(f"{cost.total * 1000 / speed / 3600:.2f}" for cost in costs.values())))
-    assumed = f"assumed: {num_gpus} GPUs at {100 * options.mfu:g} % of {options.gpu_tflops:g} TFLOP/s; recomputed "
-    return section("Operations (estimate)", aligned(rows, right=(1, 2)), f"{assumed}activations do not count as use")
+def _corpora(options: argparse.Namespace) -> Path:
+    return options.corpora or Path("conf") / options.scale / "corpora.yaml"
 
 
 def _inventory_section(config: Configuration, options: argparse.Namespace) -> str:
-    corpora = options.corpora or Path("conf") / options.scale / "corpora.yaml"
     weights = [config.model.whisper, config.model.llm]
-    items = take_inventory(options.datasets, options.languages, corpora, weights, options.setting)
+    items = take_inventory(options.datasets, options.languages, _corpora(options), weights, options.setting)
     missing = sum(item.state != "present" for item in items)
     summary = f"{missing} of {len(items)} are missing. Nothing was downloaded."
     return section("Corpora, lists and weights", format_inventory(items), summary)
@@ -163,9 +185,9 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--setting", choices=SETTINGS, default="1h", help="size of the four small languages")
     options.add_argument("--ngpu", type=int, default=0, help="GPUs of a machine; 0: the paper's 4, or 1 at mini scale")
     options.add_argument("--num_nodes", type=int, default=1, help="machines")
-    options.add_argument("--gpu_gib", type=float, default=80.0, help="memory of one GPU")
-    options.add_argument("--gpu_tflops", type=float, default=989.0, help="of one GPU at best; an H100's in bfloat16")
-    options.add_argument("--mfu", type=float, default=0.4, help="share of that which training is assumed to use")
+    options.add_argument("--gpu", choices=GPUS, default="a800", help="the card; the paper's are A800s")
+    options.add_argument("--gpu_gib", type=float, default=None, help="memory of one GPU, if not the card's")
+    options.add_argument("--mfu", type=float, default=0.4, help="assumed share of the card's peak that training uses")
     options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="over align.yaml and sft.yaml")
     options.add_argument("--decode_set", nargs="*", default=[], metavar="KEY=VALUE", help="over decode.yaml")
     return run_step(dry_run, options.parse_args(argv), "dry run")

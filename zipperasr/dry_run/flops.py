@@ -2,7 +2,8 @@
 
 In: a built model, frozen as its phase says, on any device; the batch's lengths. Out: `StepFlops`. A frozen weight
 needs no gradient: its layer counts once forward and once for the gradient of its input, a trained one once more for its
-own. Recomputed activations, padding and whatever else an implementation adds are not needed, and not counted.
+own. Padding and whatever else an implementation adds are not needed, and not counted; what checkpointing computes again
+is counted apart (`recomputed_flops`).
 """
 
 from __future__ import annotations
@@ -81,6 +82,41 @@ def step_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> StepFlops:
         llm=sum(_linear_layers(block, positions, 2) for block in blocks) + causal * len(blocks),
         lm_head=2 * 2 * lengths.labels * llm.lm_head.weight.numel(),
     )
+
+
+def recomputed_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> float:
+    """What checkpointing adds: the forward pass of each layer once more, but for its last product.
+
+    torch ends a recomputation as soon as it has what the backward pass reads, which a layer's output is not.
+    """
+    llm = model.causal_lm
+    heads = llm.config.num_attention_heads * llm.config.head_dim
+    layers, blocks = model.encoder.whisper.layers, llm.model.layers
+    positions = sum(lengths.positions)
+    attention = 4 * model.encoder.width * sum(frames**2 for frames in lengths.segments) * len(layers)
+    attention += 2 * heads * sum(n**2 for n in lengths.positions) * len(blocks)
+    encoder = sum(_forward(layer, phase) - _last(layer.fc2, phase) for layer in layers)
+    decoder = sum(_forward(block, phase) - _last(block.mlp.down_proj, phase) for block in blocks)
+    return attention + lengths.frames * encoder + positions * decoder
+
+
+def _forward(layer: nn.Module, phase: str) -> float:
+    """Products with weights for one row of a layer's input."""
+    total = 0.0
+    for module in layer.modules():
+        if isinstance(module, LoraLinear) and phase == "sft":
+            total += 2 * module.rank * (module.base.in_features + module.base.out_features)
+        elif isinstance(module, nn.Linear):
+            total += 2 * module.weight.numel()
+    return total
+
+
+def _last(module: nn.Module, phase: str) -> float:
+    """The last product of a linear layer for one row: that with B where it has LoRA."""
+    if isinstance(module, LoraLinear):
+        return 2 * module.rank * module.base.out_features if phase == "sft" else 2 * module.base.weight.numel()
+    factors = getattr(module, "lora_B", {})
+    return 2 * next(iter(factors.values())).weight.numel() if factors else 2 * module.weight.numel()
 
 
 def _linear_layers(layer: nn.Module, rows: int, passes: int) -> float:

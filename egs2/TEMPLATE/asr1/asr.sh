@@ -38,6 +38,7 @@ skip_data_prep=false  # skip stages 0 to 3
 skip_train=false      # skip stages 4 to 6
 skip_eval=false       # skip stages 7 to 9
 nj=$(nproc)            # processes for data preparation
+gpu=a800              # GPU model that --dry_run estimates hours and memory for: a800, a100, h100, h200
 ngpu=0                # GPUs on this machine; 0 computes on the CPU
 nproc=2               # training processes where there is no GPU; they share each batch
 num_nodes=1           # machines that train together
@@ -93,7 +94,7 @@ read -ra decode_set <<<"${decode_args}"
 
 if [[ ${dry_run} == true ]]; then
     exec python3 -m zipperasr.dry_run --scale "${scale}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
-        --ngpu "${ngpu}" --num_nodes "${num_nodes}" --set "${train_set[@]}" --decode_set "${decode_set[@]}"
+        --gpu "${gpu}" --ngpu "${ngpu}" --num_nodes "${num_nodes}" --set "${train_set[@]}" --decode_set "${decode_set[@]}"
 fi
 
 python3 -m zipperasr.preflight --conf "${conf}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
