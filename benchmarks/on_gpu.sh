@@ -37,16 +37,9 @@ done
 export PYTHONPATH=${PWD}:${PWD}/egs2/zipper12/asr1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 if [[ ${device} == cpu ]]; then
     export CUDA_VISIBLE_DEVICES='' DS_ACCELERATOR=cpu
+elif ! python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    die "no CUDA device: --device cpu --size tiny tries the script without one"
 fi
-python3 - "${device}" <<'PYTHON' || die "no CUDA device: --device cpu --size tiny tries the script without one"
-import sys
-
-import torch
-
-found = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-print(f"torch {torch.__version__}, {found}", file=sys.stderr)
-sys.exit(sys.argv[1] == "cuda" and not torch.cuda.is_available())
-PYTHON
 
 at=(--device "${device}" --results "${results}")
 if [[ ${size} == paper ]]; then
