@@ -137,6 +137,8 @@ def contestants(options: argparse.Namespace, ours: SpeechLLM) -> list:
     chunk_frames = CHUNK_FRAMES[options.regime]
     size = SIZES[options.size]
     chosen = [Ours(Decoder(ours, tokenizer_of(size), config, chunk_frames), options.encoder_batch)]
+    if not options.peer_batches:
+        return chosen
     with torch.device(options.device):
         backbones = [part.to(getattr(torch, options.dtype)) for part in (size.whisper(), size.qwen3())]
     peers = Peers.on(*backbones, "sft", ours, packs=(), batch_size=0)

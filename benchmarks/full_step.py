@@ -52,6 +52,7 @@ def table_row(regime: str, batch: PackedBatch, seconds: float, peak_flops: float
 
 def measure(options: argparse.Namespace, budget: Budget, parts_left: int, peak_flops: float) -> tuple[list[str], int]:
     """The table row of one regime, and the rounds that were measured."""
+    reset_peak(options.device)
     ours, trained = contestant("ours", options)
     step = Step(ours, trained, options.device)
     reset_peak(options.device)
@@ -69,6 +70,7 @@ def measure(options: argparse.Namespace, budget: Budget, parts_left: int, peak_f
 
 def loss_and_gradients(options: argparse.Namespace) -> tuple[float, dict[str, Tensor]]:
     """Loss per label, and the gradients of each part of the model as one float32 vector."""
+    reset_peak(options.device)
     torch.manual_seed(0)
     ours, trained = contestant("ours", options)
     for parameter in trained:

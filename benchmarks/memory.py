@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ import torch
 
 def reset_peak(device: str) -> float:
     """Start a new peak; returns the GB in use now."""
+    gc.collect()  # a model that is no longer used may be kept by reference cycles
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

@@ -47,8 +47,8 @@ if [[ ${size} == paper ]]; then
     lora_repeats=(--languages 12 --rounds 30)
     repeats=(--rounds 20 --warmup 2)
     packs=()
-    peer_step=(--packs 4 --rounds 5 --warmup 1)
-    decoded=(--utterances 256 --encoder_batch 32 --rounds 10 --warmup 1)
+    peer_step=(--packs 2 --rounds 5 --warmup 1)
+    decoded=(--utterances 128 --encoder_batch 32 --rounds 10 --warmup 1)
     peer_decoded=(--utterances 64 --encoder_batch 32 --peer_batches 32 --rounds 3 --warmup 1)
 else
     lora_rows=(16 16)
