@@ -95,7 +95,7 @@ def precision_table(options: argparse.Namespace) -> str:
         cosine = functional.cosine_similarity(rounded[part], exact[part], dim=0).item()
         norms = (f"{vectors[part].norm():.4g}" for vectors in (exact, rounded))
         rows.append([f"gradient norm, {name}", *norms, f"cosine {cosine:.4f}"])
-    return table(["chunked", "float32", "bfloat16", ""], rows)
+    return table(["one step, chunked", "float32", "bfloat16", ""], rows)
 
 
 def add_options(options: argparse.ArgumentParser) -> None:
