@@ -24,7 +24,7 @@ if ! "${pip[@]}" "${torch}+cpu" 2>/dev/null; then
     log "lowest versions: pip finds no CPU build of ${torch}, so it takes the standard one with its CUDA libraries"
 fi
 # pytest, hypothesis: so that any part of the test suite can be run in it
-"${pip[@]}" wheel
+"${pip[@]}" --upgrade pip wheel
 "${pip[@]}" --requirement <(echo "${wanted}") pytest hypothesis
 log "lowest versions: done in ${SECONDS} s, $(du -sh "${venv}" | cut -f1)"
 echo "${wanted}" >"${venv}/lowest.txt"

@@ -57,7 +57,7 @@ def lowest(root):
         done = subprocess.run(
             [venv / "bin" / "python", *arguments], capture_output=True, text=True, env=environment, cwd=root
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     return run
@@ -103,3 +103,9 @@ def test_training_and_decoding_run_with_the_lowest_versions(lowest, tmp_path):
     assert "## ZeRO-2 step, tiny, cpu, bfloat16\n" in text
     assert "\n| ours, 32 rows | " in text
     assert "torch 2.11.0" in text
+
+
+def test_scoring_audio_and_manifests_pass_their_tests_with_the_lowest_versions(lowest):
+    files = ["score/test_normalise.py", "score/test_diagnose.py", "score/test_jiwer_check.py"]
+    files += ["data/test_datasets.py", "data/test_audio.py", "data/test_manifest.py"]
+    lowest("-m", "pytest", "-p", "no:cacheprovider", *(f"tests/{file}" for file in files))
