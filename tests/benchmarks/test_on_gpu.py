@@ -36,7 +36,9 @@ def on_gpu(root: Path, page: Path, *arguments: str, **changed: str) -> subproces
         python3.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
         python3.chmod(0o755)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{folder}:{os.environ['PATH']}", **changed}
-    command = [root / "benchmarks" / "on_gpu.sh", "--device", "cpu", "--size", "tiny", "--results", page, *arguments]
+    # an hour: one round of each is made all the same, and no section may be stopped on a busy machine
+    options = ["--device", "cpu", "--size", "tiny", "--minutes", "60", "--results", page]
+    command = [root / "benchmarks" / "on_gpu.sh", *options, *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
