@@ -8,36 +8,37 @@ from setuptools import find_namespace_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "zipperasr" / "__init__.py").read_text(encoding="utf-8")).group(1)
 
+# Every lower bound has been run: `make lowest` installs exactly these versions for tests/tools/test_lowest_versions.py.
 REQUIRED = [
     # model and training
-    "torch>=2.7",
-    "transformers>=5.10",
+    "torch>=2.11",  # varlen_attn with scale and window_size
+    "transformers>=5.10.1",  # 5.10.0 was withdrawn
     "deepspeed>=0.19",
     "peft>=0.19",
-    "safetensors",
+    "safetensors>=0.4.3",
     "sentencepiece>=0.2",
-    "tensorboard",
+    "tensorboard>=2.18",
     # audio, tables and scores
     "soundfile>=0.13",
-    "soxr",
+    "soxr>=0.5",
     "kaldiio>=2.18",
     "numpy>=2.0",
-    "pyarrow",
+    "pyarrow>=17.0",
     "jiwer>=4.0",
-    "whisper-normalizer",
-    "py3langid",
-    "scikit-learn",
-    "scipy",
-    "matplotlib",
+    "whisper-normalizer>=0.1.13",  # preserve_marks
+    "py3langid>=0.4",  # LanguageIdentifier.from_model_file
+    "scikit-learn>=1.5",
+    "scipy>=1.13",
+    "matplotlib>=3.9",
     # the mini corpora: speech, numbers and dates in 13 languages
     "espeakng-loader>=0.2.4",
-    "num2words",
-    "babel",
+    "num2words>=0.5.13",
+    "babel>=2.16",
     # every step
-    "pyyaml",
-    "psutil",
-    "regex",
-    "tqdm",
+    "pyyaml>=6.0.1",
+    "psutil>=6.0",
+    "regex>=2025.10.22",
+    "tqdm>=4.66.3",
 ]
 
 # `pip install espnet` fails on a current pip (a dependency of a dependency is a direct URL) and may replace torch.

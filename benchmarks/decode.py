@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from budget import Budget, rounds_note
 from contestants import WINDOW_FRAMES, Peers
 from record import RESULTS, write_section
 from tokenizers import Tokenizer, models
@@ -130,10 +131,14 @@ def tokenizer_of(size: Size) -> PreTrainedTokenizerFast:
 
 
 def contestants(options: argparse.Namespace, ours: SpeechLLM) -> list:
-    config = DecodeConfig(batch_size=options.rows, batch_positions=10**9, tokens_per_s=TOKENS_PER_S, tokens_floor=0)
+    config = DecodeConfig(
+        batch_size=options.rows, batch_positions=options.positions, tokens_per_s=TOKENS_PER_S, tokens_floor=0
+    )
     chunk_frames = CHUNK_FRAMES[options.regime]
     size = SIZES[options.size]
     chosen = [Ours(Decoder(ours, tokenizer_of(size), config, chunk_frames), options.encoder_batch)]
+    if not options.peer_batches:
+        return chosen
     with torch.device(options.device):
         backbones = [part.to(getattr(torch, options.dtype)) for part in (size.whisper(), size.qwen3())]
     peers = Peers.on(*backbones, "sft", ours, packs=(), batch_size=0)
@@ -146,13 +151,13 @@ def contestants(options: argparse.Namespace, ours: SpeechLLM) -> list:
     return chosen
 
 
-def measure(options: argparse.Namespace) -> str:
+def measure(options: argparse.Namespace, budget: Budget, parts_left: int) -> str:
     ours = build(options).eval()
     examples = draw(options)
     ways = contestants(options, ours)
     seconds: dict[str, list[float]] = {way.name: [] for way in ways}
     tokens = set()
-    for number in range(options.warmup + options.rounds):
+    for measured in budget.rounds(options.warmup, options.rounds, parts_left):
         for way in ways:
             if options.device == "cuda":
                 torch.cuda.synchronize()
@@ -160,7 +165,7 @@ def measure(options: argparse.Namespace) -> str:
             tokens.add(way.run(examples))
             if options.device == "cuda":
                 torch.cuda.synchronize()
-            if number >= options.warmup:
+            if measured:
                 seconds[way.name].append(time.perf_counter() - start)
                 log(f"{way.name}: {seconds[way.name][-1]:.2f} s")
     (total,) = tokens  # the same number on all sides
@@ -170,9 +175,10 @@ def measure(options: argparse.Namespace) -> str:
         mine = statistics.median(seconds[way.name])
         ratio = statistics.median(b / a for a, b in zip(seconds[ways[0].name], seconds[way.name], strict=True))
         rows.append([way.name, f"{mine:.2f}", f"{audio_s / mine:,.1f}", f"{ratio:.2f}"])
+    made = rounds_note(len(seconds[ways[0].name]), options.rounds)
     return (
-        f"{options.regime}: {len(examples)} utterances in {options.languages} languages, {audio_s:.0f} s of speech, "
-        f"{total} tokens.\n\n" + table(["way", "s", "RTFx", "times ours"], rows)
+        f"{options.regime}, {made}: {len(examples)} utterances in {options.languages} languages, "
+        f"{audio_s:.0f} s of speech, {total} tokens.\n\n" + table(["way", "s", "RTFx", "times ours"], rows)
     )
 
 
@@ -187,10 +193,12 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--utterances", type=int, default=64, help="to decode")
     options.add_argument("--languages", type=int, default=4, help="that they are in")
     options.add_argument("--rows", type=int, default=32, help="utterances that our search has at a time")
+    options.add_argument("--positions", type=int, default=10**9, help="rows times the longest of them, at most")
     options.add_argument("--encoder_batch", type=int, default=16, help="utterances that our encoder takes at a time")
     options.add_argument("--peer_batches", type=int, nargs="*", default=[16, 32], help="batch sizes of the peers")
     options.add_argument("--rounds", type=int, default=3, help="measured")
     options.add_argument("--warmup", type=int, default=1, help="rounds before")
+    options.add_argument("--seconds", type=float, default=0.0, help="fewer rounds after so long; 0: no limit")
     options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
     options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
     return run_step(_run, options.parse_args(argv), "benchmarks.decode")
@@ -205,11 +213,15 @@ def _run(options: argparse.Namespace) -> None:
     parts = [
         f"Whisper encoder {width} x {layers} with zipper_soft, Qwen3 {llm_width} x {llm_layers}, vocabulary "
         f"{size.vocabulary:,}, LoRA of rank {size.rank} on it, random weights; features ready, {options.dtype}, "
-        f"{options.threads} threads, median of {options.rounds} rounds."
+        f"{options.threads} threads."
     ]
-    for regime in options.regime:
-        parts.append(measure(argparse.Namespace(**{**vars(options), "regime": regime})))
-    write_section(f"Decoding, {options.size}, {options.device}, {options.dtype}", "\n\n".join(parts), options.results)
+    budget = Budget(options.seconds)
+    for number, regime in enumerate(options.regime):
+        chosen = argparse.Namespace(**{**vars(options), "regime": regime})
+        parts.append(measure(chosen, budget, len(options.regime) - number))
+        alone = "" if options.peer_batches else " without peers"
+        title = f"Decoding{alone}, {options.size}, {options.device}, {options.dtype}"
+        write_section(title, "\n\n".join(parts), options.results)
 
 
 if __name__ == "__main__":

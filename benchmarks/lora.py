@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from budget import Budget, rounds_note
 from peft import LoraConfig, inject_adapter_in_model
 from record import RESULTS, write_section
 from torch import Tensor, nn
@@ -75,27 +76,32 @@ def _wait(x: Tensor) -> None:
         torch.cuda.synchronize(x.device)
 
 
-def measure(num_languages: int, options) -> list[list[str]]:
-    """A table row for each contestant: the ratio to PEFT's time on every shape, medians over the rounds."""
+def measure(num_languages: int, options, budget: Budget, parts_left: int) -> tuple[list[list[str]], int]:
+    """A table row for each contestant: the ratio to PEFT's time on every shape, medians over the rounds.
+
+    Returns the rows and the rounds of the shape that had the fewest.
+    """
     rows: dict[str, list[str]] = {}
-    for what, shape in SHAPES.items():
+    made = options.rounds
+    for number, (what, shape) in enumerate(SHAPES.items()):
         field = contestants(shape, num_languages, options)
         x, upstream = (
             torch.randn(options.rows, width, device=options.device, dtype=getattr(torch, options.dtype))
             for width in shape
         )
         seconds: dict[str, list[float]] = {name: [] for name in field}
-        for number in range(options.rounds + options.warmup):
+        for measured in budget.rounds(options.warmup, options.rounds, parts_left - number):
             for name, contestant in field.items():
                 spent = contestant.seconds(x, upstream)
-                if number >= options.warmup:
+                if measured:
                     seconds[name].append(spent)
         peer = seconds[PEER]
+        made = min(made, len(peer))
         log(f"{num_languages} languages, {what}: {PEER} {1000 * statistics.median(peer):.1f} ms")
         for name, spent in seconds.items():
             ratio = statistics.median(a / b for a, b in zip(spent, peer, strict=True))
             rows.setdefault(name, [name]).append(f"{ratio:.2f} ({1000 * statistics.median(spent):.2f})")
-    return list(rows.values())
+    return list(rows.values()), made
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -106,6 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--languages", type=int, default=8, help="in the mixed batch")
     options.add_argument("--rounds", type=int, default=15, help="measured")
     options.add_argument("--warmup", type=int, default=3, help="rounds before")
+    options.add_argument("--seconds", type=float, default=0.0, help="fewer rounds after so long; 0: no limit")
     options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
     options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
     return run_step(_run, options.parse_args(argv), "benchmarks.lora")
@@ -113,18 +120,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
+    budget = Budget(options.seconds)
     parts = [
-        "Ratio to PEFT's LoRA on the same layer in the same run, below 1 is faster (milliseconds in brackets); median "
-        f"of {options.rounds} rounds. Rank {RANK}, {len(CODES)} languages in the model, {options.rows} rows of "
-        f"{options.dtype}, {options.threads} CPU threads."
+        "Ratio to PEFT's LoRA on the same layer in the same run, below 1 is faster (milliseconds in brackets). "
+        f"Rank {RANK}, {len(CODES)} languages in the model, {options.rows} rows of {options.dtype}, "
+        f"{options.threads} CPU threads."
     ]
-    for count, what in (
-        (options.languages, f"A batch in {options.languages} languages"),
-        (1, "A batch in one language"),
-    ):
-        header = ["layer", *(f"{name}: {d_in} x {d_out}" for name, (d_in, d_out) in SHAPES.items())]
-        parts += [f"{what}:", table(header, measure(count, options))]
-    write_section(f"LoRA layer, {options.device}, {options.dtype}", "\n\n".join(parts), options.results)
+    batches = ((options.languages, f"A batch in {options.languages} languages"), (1, "A batch in one language"))
+    header = ["layer", *(f"{name}: {d_in} x {d_out}" for name, (d_in, d_out) in SHAPES.items())]
+    for number, (count, what) in enumerate(batches):
+        rows, made = measure(count, options, budget, len(SHAPES) * (len(batches) - number))
+        parts += [f"{what}, {rounds_note(made, options.rounds)}:", table(header, rows)]
+        write_section(f"LoRA layer, {options.device}, {options.dtype}", "\n\n".join(parts), options.results)
 
 
 if __name__ == "__main__":

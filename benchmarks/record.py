@@ -33,7 +33,7 @@ def write_section(title: str, body: str, results: Path) -> None:
 
 def _provenance() -> str:
     # Imported last: it brings torch, and a benchmark's processes would start with its memory.
-    from zipperasr.report.provenance import device, versions
+    from zipperasr.report.machine import device, versions
 
     machine, found = device(), versions()
     where = ", ".join(f"{name} {machine[name]}" for name in ("CPU", "cores", "GPU"))

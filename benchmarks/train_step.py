@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from budget import Budget, rounds_note
 from contestants import OneByOne, Ours, Peers
+from memory import peak_gb, reset_peak
 from record import RESULTS, write_section
 from torch import Tensor, nn
 from transformers import Qwen3Config, Qwen3ForCausalLM, WhisperConfig
@@ -71,6 +73,7 @@ class Size:
 
 
 SIZES = {
+    "tiny": Size(80, (32, 2, 2, 64), (32, 2, 2, 1, 16, 64), 320, 4, 1),
     "mini": Size(80, (128, 4, 4, 512), (128, 3, 4, 2, 32, 384), 1_320, 16, 2),
     "middle": Size(80, (384, 6, 6, 1536), (512, 8, 8, 4, 64, 1536), 151_936, 32, 2),
     "paper": Size(128, (1280, 32, 20, 5120), (2048, 28, 16, 8, 128, 6144), 151_936, 32, 16),
@@ -155,29 +158,17 @@ class Step:
 def peak_memory_gb(name: str, options: argparse.Namespace) -> float:
     """Of one step, without the model: a process of its own on a CPU, the allocator's count on a GPU."""
     if options.device == "cuda":
-        step = Step(*contestant(name, options), options.device)
-        torch.cuda.empty_cache()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step.run()
-        return (torch.cuda.max_memory_allocated() - before) / 1e9
+        return _peak_of_step(name, options)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_of_process, (name, options))
+        return pool.apply(_peak_of_step, (name, options))
 
 
-def _peak_of_process(name: str, options: argparse.Namespace) -> float:
+def _peak_of_step(name: str, options: argparse.Namespace) -> float:
     torch.set_num_threads(options.threads)
     step = Step(*contestant(name, options), options.device)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before = _resident("VmRSS")
+    before = reset_peak(options.device)
     step.run()
-    return (_resident("VmHWM") - before) * 1024 / 1e9
-
-
-def _resident(what: str) -> int:
-    """A line of this process's status, in KiB."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
+    return peak_gb(options.device) - before
 
 
 def peak_tflops(options: argparse.Namespace) -> tuple[float, str]:
@@ -187,39 +178,46 @@ def peak_tflops(options: argparse.Namespace) -> tuple[float, str]:
         for known, tflops in GPU_TFLOPS.items():
             if known in name and options.dtype == "bfloat16":
                 return tflops, "the data sheet"
-    a, b = (torch.randn(4096, 4096, device=options.device, dtype=getattr(torch, options.dtype)) for _ in range(2))
+    side = 1024 if options.size == "tiny" else 4096
+    a, b = (torch.randn(side, side, device=options.device, dtype=getattr(torch, options.dtype)) for _ in range(2))
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
         (a @ b).sum().item()
         seconds.append(time.perf_counter() - start)
-    return 2 * 4096**3 / min(seconds) / 1e12, "a product of 4096 x 4096 matrices here"
+    return 2 * side**3 / min(seconds) / 1e12, f"a product of {side} x {side} matrices here"
 
 
-def measure(options: argparse.Namespace) -> str:
+def needed_flops(model: SpeechLLM, phase: str, ours: Ours) -> float:
+    """Of one training step on this way's batch."""
+    longest = ours.chunk_frames or model.encoder.max_mel_frames
+    segments = [(piece + 1) // 2 for length in ours.batch.speech.lengths for piece in cut(length, longest)]
+    lengths = Lengths(segments, ours.batch.text.lengths, len(ours.batch.text.label_places))
+    return step_flops(model, phase, lengths).total
+
+
+def measure(options: argparse.Namespace, budget: Budget, parts_left: int) -> str:
     """The table of one size, phase and regime, with what it was measured on."""
     names = ("ours", "one_by_one", "peers")
     shared = build(options)
     steps = {name: Step(*contestant(name, options, shared), options.device) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     losses = {}
-    for number in range(options.warmup + options.rounds):
+    for measured in budget.rounds(options.warmup, options.rounds, parts_left):
         for name, step in steps.items():
             spent, losses[name] = step.run()
-            if number >= options.warmup:
+            if measured:
                 seconds[name].append(spent)
     ours: Ours = steps["ours"].chosen
     batch = ours.batch
     audio_s, labels = batch.num_samples / 16_000, len(batch.text.label_places)
-    longest = ours.chunk_frames or shared.encoder.max_mel_frames
-    segments = [(piece + 1) // 2 for length in batch.speech.lengths for piece in cut(length, longest)]
-    flops = step_flops(shared, options.phase, Lengths(segments, batch.text.lengths, labels))
+    flops = needed_flops(shared, options.phase, ours)
     peak, source = peak_tflops(options)
     rows = []
     for name in names:
         mine = statistics.median(seconds[name])
         ratio = statistics.median(b / a for a, b in zip(seconds["ours"], seconds[name], strict=True))
-        mfu = f"{100 * flops.total / mine / (peak * 1e12):.0f} %"
+        mfu = f"{100 * flops / mine / (peak * 1e12):.0f} %"
         memory = f"{peak_memory_gb(name, options):.2f}"
         rows.append([steps[name].chosen.name, f"{mine:.3f}", f"{audio_s / mine:,.0f}", f"{ratio:.2f}", mfu, memory])
         log(" ".join(rows[-1]))
@@ -228,11 +226,12 @@ def measure(options: argparse.Namespace) -> str:
         raise ValueError(f"losses per label of {names[0]} and {names[1]} are {apart:.1e} apart, wanted {AGREEMENT:g}")
     fill = batch.num_positions / (batch.num_packs * MAX_POSITIONS)
     header = ["way", "s a step", "audio s per s", "times ours", "MFU", "peak GB"]
+    made = rounds_note(len(seconds["ours"]), options.rounds)
     return (
-        f"{options.phase}, {options.regime}: {batch.num_packs} packs, {len(batch.utt_ids)} utterances, {audio_s:.0f} s "
-        f"of speech, packs {100 * fill:.0f} % full. Needed: {flops.total / audio_s / 1e9:,.1f} GFLOP a second of "
-        f"speech; at most {peak:.2f} TFLOP/s ({source}). Loss per label of the first two: {apart:.1e} apart.\n\n"
-        + table(header, rows)
+        f"{options.phase}, {options.regime}, {made}: {batch.num_packs} packs, {len(batch.utt_ids)} utterances, "
+        f"{audio_s:.0f} s of speech, packs {100 * fill:.0f} % full. Needed: {flops / audio_s / 1e9:,.1f} GFLOP a "
+        f"second of speech; at most {peak:.2f} TFLOP/s ({source}). Loss per label of the first two: {apart:.1e} "
+        "apart.\n\n" + table(header, rows)
     )
 
 
@@ -259,6 +258,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--compile", action="store_true", help="ours and the second way run through torch.compile")
     options.add_argument("--rounds", type=int, default=5, help="measured")
     options.add_argument("--warmup", type=int, default=1, help="rounds before")
+    options.add_argument("--seconds", type=float, default=0.0, help="fewer rounds after so long; 0: no limit")
     options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
     options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
     return run_step(_run, options.parse_args(argv), "benchmarks.train_step")
@@ -272,16 +272,17 @@ def _run(options: argparse.Namespace) -> None:
     parts = [
         f"Whisper encoder {width} x {layers} with zipper_soft (PEFT's LoRA in the peers' way), Qwen3 {llm_width} x "
         f"{llm_layers}, vocabulary {size.vocabulary:,}, rank {size.rank}, random weights, utterances of 10 to 20 s; "
-        f"forward, backward, clipping and AdamW, {options.dtype}, median of {options.rounds} rounds. Peak memory is "
+        f"forward, backward, clipping and AdamW, {options.dtype}. Peak memory is "
         "that of a step beside the model. MFU counts what the batch needs: no padding, no weight gradient of frozen "
         "weights, logits of labels alone."
     ]
-    for regime in options.regime:
-        chosen = argparse.Namespace(**{**vars(options), "regime": regime})
-        parts.append(measure(chosen))
     title = f"Training step, {options.size}, {options.phase}, {options.device}, {options.dtype}"
     title += ", compiled" if options.compile else ""
-    write_section(title, "\n\n".join(parts), options.results)
+    budget = Budget(options.seconds)
+    for number, regime in enumerate(options.regime):
+        chosen = argparse.Namespace(**{**vars(options), "regime": regime})
+        parts.append(measure(chosen, budget, len(options.regime) - number))
+        write_section(title, "\n\n".join(parts), options.results)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,8 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         return tuple(_coerce(args[0], item, where) for item in value)
     if hint is float and isinstance(value, int | str) and not isinstance(value, bool):
         value = _to_float(value, where)
-    if isinstance(hint, type) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
+    is_class = isinstance(hint, type) and origin is None  # for Python 3.10, dict[str, str] is an instance of type
+    if is_class and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
         raise ValueError(f"{where}: got {value!r}, wanted {hint.__name__}")
     return value
 

@@ -45,7 +45,7 @@ def test_parameters_are_counted_for_every_variant(root, tmp_path):
 
 def test_a_training_step_is_timed_beside_both_peers(root, tmp_path):
     page = tmp_path / "RESULTS.md"
-    few = ["--packs", "1", "--rounds", "1", "--warmup", "0", "--regime", "chunked", "--threads", "1"]
+    few = ["--size", "tiny", "--rounds", "1", "--warmup", "0", "--regime", "chunked", "--threads", "1"]
     run(root, "train_step.py", *few, "--results", str(page))
     text = page.read_text(encoding="utf-8")
     for name in ("ours", "HF layers, one utterance at a time", "peers' way, 8 utterances at a time"):

@@ -19,6 +19,7 @@ from zipperasr.report.evidence import convergence_table, forgetting_table, norms
 from zipperasr.report.faults import faults_table
 from zipperasr.report.figures.lid import read_cosines
 from zipperasr.report.groups import ADDED, Groups
+from zipperasr.report.machine import machine_table
 from zipperasr.report.paper import MORE_WITH_30H, TABLES
 from zipperasr.report.tables import counts_table, group_table, marks_table, overview
 
@@ -144,4 +145,4 @@ def _made_by(at: Sources) -> list[str]:
     parts = _section("Time and memory", stages, "no exp/stages.tsv; asr.sh writes it")
     if at.command:
         parts += ["## Command", f"```\n{at.command}\n```"]
-    return [*parts, "## Machine and versions", provenance.machine_table()]
+    return [*parts, "## Machine and versions", machine_table()]

@@ -1,4 +1,4 @@
-"""Where the figures come from: device, versions, stage times, utterance lists.
+"""Where the figures come from: stage times, utterance lists, data sets.
 
 In: the machine and files the stages left. Out: Markdown tables. Nothing is guessed: what a stage did not record is
 left out with a line that says so.
@@ -7,9 +7,6 @@ left out with a line that says so.
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
-from importlib import metadata
 from pathlib import Path
 
 from zipperasr.data.datasets import SETTINGS, load_corpora, load_datasets
@@ -18,36 +15,6 @@ from zipperasr.datadir.entry import read_table
 from zipperasr.languages import LanguageTable
 from zipperasr.report.collect import read_json, read_tsv
 from zipperasr.report.markdown import table
-
-PACKAGES = ("torch", "deepspeed", "transformers", "peft", "espnet", "kaldiio", "sentencepiece", "soundfile")
-PACKAGES += ("numpy", "pyarrow", "jiwer", "whisper-normalizer", "matplotlib")
-
-
-def device() -> dict[str, str]:
-    """Processor, cores this process may use, memory, accelerator."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "CPU": _first("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
-        "cores": str(cores),
-        "RAM": _memory(),
-        "GPU": _gpus(),
-        "system": platform.platform(terse=True),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Python and the packages that the results depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def machine_table() -> str:
-    return table(["what", "which"], [*device().items(), *versions().items()], num_labels=2)
 
 
 def stages_table(path: Path) -> str:
@@ -129,22 +96,3 @@ def _number(text: str, path: Path) -> float:
         return float(text)
     except ValueError as error:
         raise ValueError(f"{path}: got {text!r}, wanted a number; remove the line or rerun the stage") from error
-
-
-def _first(path: str, key: str) -> str:
-    if not Path(path).is_file():
-        return ""
-    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
-
-
-def _memory() -> str:
-    kilobytes = _first("/proc/meminfo", "MemTotal").split()
-    return f"{int(kilobytes[0]) / 2**20:.0f} GiB" if kilobytes else "unknown"
-
-
-def _gpus() -> str:
-    import torch
-
-    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return ", ".join(names) or "none"

@@ -24,8 +24,8 @@ from zipperasr.decode.run import main as decode
 from zipperasr.lora import variant_class
 from zipperasr.model.experiment import Experiment
 from zipperasr.report.collect import read_jsonl
+from zipperasr.report.machine import machine_table
 from zipperasr.report.markdown import table
-from zipperasr.report.provenance import machine_table
 from zipperasr.score.run import main as score
 from zipperasr.score.scores_table import read_scores
 

@@ -1,0 +1,111 @@
+"""A checkpoint taken up by a new process: the next step, beside the one of the process that went on.
+
+In: stage 6 under ZeRO-2. Out: a section of RESULTS.md: time to save and to load, and how far the loss and the master
+weights of the two processes are apart after that step. Needs DeepSpeed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from full_step import add_options, configured
+from record import write_section
+from zero_step import Training
+
+from zipperasr.cli import log, parser, run_step
+from zipperasr.report.markdown import table
+from zipperasr.train.checkpoints import Checkpoints
+
+LOSS_TOLERANCE = 1e-3  # relative: GPU kernels may sum in another order
+UPDATE_TOLERANCE = 0.1  # distance of the weights, as a share of the length of the step's own update
+
+
+def unbroken(options: argparse.Namespace, work: Path) -> None:
+    """Two steps, with a checkpoint between them."""
+    torch.set_num_threads(options.threads)
+    training = Training.start(options)
+    training.step()
+    before = training.master_weights()
+    start = time.perf_counter()
+    Checkpoints(work / "checkpoints", training.engine).save(1, {})
+    seconds = time.perf_counter() - start
+    loss = training.step()
+    after = training.master_weights()
+    facts = {"loss": loss, "weights": after, "update": (after - before).norm().item(), "seconds": seconds}
+    torch.save(facts, work / "unbroken.pt")
+
+
+def resumed(options: argparse.Namespace, work: Path) -> None:
+    """The second step alone, from the checkpoint."""
+    torch.set_num_threads(options.threads)
+    training = Training.start(options)
+    start = time.perf_counter()
+    step, _ = Checkpoints(work / "checkpoints", training.engine).load_newest()
+    seconds = time.perf_counter() - start
+    if step != 1:
+        raise ValueError(f"the checkpoint is of step {step}, wanted 1")
+    loss = training.step()
+    torch.save({"loss": loss, "weights": training.master_weights(), "seconds": seconds}, work / "resumed.pt")
+
+
+def compare(work: Path) -> tuple[float, float]:
+    """Distance of the losses, relative, and of the weights, as a share of the update. Raises ValueError if too far."""
+    first, second = (torch.load(work / f"{name}.pt") for name in ("unbroken", "resumed"))
+    loss = abs(second["loss"] - first["loss"]) / first["loss"]
+    weights = (second["weights"] - first["weights"]).norm().item() / first["update"]
+    if not (loss <= LOSS_TOLERANCE and weights <= UPDATE_TOLERANCE):
+        raise ValueError(
+            f"the resumed step differs: loss {loss:.1e} (wanted at most {LOSS_TOLERANCE:g}), weights {weights:.1e} of "
+            f"the update (wanted at most {UPDATE_TOLERANCE:g})"
+        )
+    return loss, weights
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    add_options(options)
+    return run_step(_run, options.parse_args(argv), "benchmarks.resume")
+
+
+def _run(options: argparse.Namespace) -> None:
+    chosen = configured(options, "chunked")
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        (work / "checkpoints").mkdir()
+        for part in (unbroken, resumed):
+            _in_new_process(part, chosen, work)
+        loss, weights = compare(work)
+        size_gb = sum(file.stat().st_size for file in work.glob("checkpoints/step-1/**/*") if file.is_file()) / 1e9
+        saved, loaded = (torch.load(work / f"{name}.pt")["seconds"] for name in ("unbroken", "resumed"))
+    rows = [
+        ["checkpoint, GB", f"{size_gb:.3g}"],
+        ["save, s", f"{saved:.1f}"],
+        ["load, s", f"{loaded:.1f}"],
+        ["loss of the next step, relative difference", "equal" if loss == 0 else f"{loss:.1e}"],
+        ["weights after it, difference as a share of the update", "equal" if weights == 0 else f"{weights:.1e}"],
+    ]
+    log("; ".join(": ".join(row) for row in rows))
+    body = (
+        f"Stage 6 under ZeRO-2, {chosen.packs} packs: one process takes two steps with a checkpoint between them, a "
+        "new one loads it and takes the second step."
+    )
+    title = f"Resuming, {options.size}, {options.device}, {options.dtype}"
+    write_section(title, f"{body}\n\n{table(['what', ''], rows)}", options.results)
+
+
+def _in_new_process(part, *arguments) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=part, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise ValueError(f"the {part.__name__} process ended with status {process.exitcode}; its output is above")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
