@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import soundfile
 import torch
 
-from tests.exchange.outputs import distance, logits
+from tests.exchange.outputs import TOLERANCE, distance, logits
 from tests.model import tiny
+from zipperasr.data.batches import collate_speech
+from zipperasr.data.loader import ExampleReader
 from zipperasr.decode.config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.exchange import export, importer
 from zipperasr.exchange.merged import load_merged
 from zipperasr.lora import VARIANTS
 from zipperasr.model.pretrained import load_pretrained
+from zipperasr.model.segments import EDGE_FRAMES
 from zipperasr.transcribe import run as transcribe
 
 PRECISIONS = ("fp32", "bf16")
@@ -68,6 +72,26 @@ def test_a_peft_adapter_becomes_a_model_that_gives_texts(recipe_dir, own_recipe,
         options = [word for name, value in paths.items() for word in (f"--{name}", str(value))]
         assert importer.main([*options, "--lora", variant, "--out", str(out)]) == 0
         assert all(texts(out))
+
+
+@torch.no_grad()
+def test_padding_to_30_s_goes_with_every_format(own_recipe, recording, tmp_path, texts):
+    training, merged = own_recipe / "exp/sft_vanilla", tmp_path / "merged"
+    config = training / "config.yaml"
+    config.write_text(config.read_text().replace("pad_to_30s: false", "pad_to_30s: true"))
+    assert export.main(["--model", str(training), "--format", "bundle", "--out", str(tmp_path / "m.zip")]) == 0
+    assert texts(tmp_path / "m.zip") == texts(training)
+    assert export.main(["--model", str(training), "--format", "merged", "--lang", "de", "--out", str(merged)]) == 0
+    facts = json.loads((merged / "zipperasr.json").read_text())
+    assert facts["pad_to_30s"] is True and "padded with the log-mel of silence to 30 s" in facts["features"]
+    ours, other = load_pretrained(training, torch.float64).model, load_merged(merged, torch.float64)
+    read = ExampleReader(tiny.llm_tokenizer(), tiny.table(), tiny.MEL_BINS, edge_frames=EDGE_FRAMES)
+    speech = collate_speech([read.of_audio("u", "de", tiny.noise(12_000, seed=3))])
+    theirs = other.embed_speech(speech, None)[0]
+    assert distance(theirs, ours.embed_speech(speech, None)[0]) <= TOLERANCE
+    ours.encoder.pad_to_30s = False
+    bare = dataclasses.replace(speech, mel=speech.mel[:-EDGE_FRAMES], edge_frames=0)
+    assert distance(theirs, ours.embed_speech(bare, None)[0]) > 0.01
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

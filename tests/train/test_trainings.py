@@ -95,6 +95,14 @@ def test_two_ranks_in_bfloat16_agree_with_one_process(one_process, two_ranks):
         assert mine["loss"] == pytest.approx(theirs["loss"], rel=2e-3)
 
 
+def test_a_training_on_padded_segments_learns_and_records_it(one_process):
+    """The alignment that it starts from has not been padded."""
+    losses = [line["loss"] for line in lines(one_process / "padded" / "dev.jsonl")]
+    assert losses[-1] < losses[0]
+    assert load_pretrained(one_process / "padded").model.encoder.pad_to_30s
+    assert not load_pretrained(one_process / "full").model.encoder.pad_to_30s
+
+
 def test_the_packs_of_a_step_are_those_of_the_regime(one_process):
     """{chunked: 1, full: 2} in full context is the 2 of the chunked training beside it."""
     steps = [lines(one_process / name / "train.jsonl")[-1]["step"] for name in ("full", "sft")]
@@ -167,7 +175,7 @@ def test_bfloat16_learns_too(one_process):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["align", "sft", "full"])
+@pytest.mark.parametrize("name", ["align", "sft", "full", "padded"])
 def test_the_written_model_loads_and_computes(one_process, name):
     model = load_pretrained(one_process / name).model
     loss, _, _ = model(collate([[tiny.example("a", "de", 9000, "ein")]]), 40)

@@ -92,6 +92,9 @@ def main(base: Path, out: Path) -> None:
         run("sft", "accumulated", *sft, settings=("packs_per_batch=1", "accumulation=2"))
         run("sft", "zero0", *sft, settings=(packs, "zero_stage=0"))
         run("sft", "full", *sft, "--regime", "full", settings=("packs_per_batch={chunked: 1, full: 2}",))
+        padded = out / "padded.yaml"
+        padded.write_text((base / "conf" / "model.yaml").read_text() + "pad_to_30s: true\n")
+        run("sft", "padded", *sft, "--regime", "full", "--model", str(padded), settings=(packs, "epochs=1"))
         unsharded = (packs, "zero_stage=0", "precision=bf16")
         run("sft", "zero0_bf16", *sft, settings=unsharded)
         run_and_cut_off(run, "zero0_bf16_resumed", *sft, settings=unsharded)

@@ -27,6 +27,7 @@ class Example:
     prompt: Sequence[int]
     transcript: Sequence[int]  # with the end token; empty when decoding
     audio: Tensor | None = None  # (num_samples,) where there is no mel
+    edge_frames: int = 0  # frames of mel, or wanted of audio, beyond the end of the utterance
 
     @property
     def speech_positions(self) -> int:
@@ -41,17 +42,19 @@ class Example:
 class Speech:
     """Log-mel frames of all utterances, end to end; or their audio, of which `to` makes log-mel frames."""
 
-    mel: Tensor | None  # (sum of lengths, mel bins)
+    mel: Tensor | None  # (sum of lengths, mel bins); each utterance has edge_frames more
     lengths: tuple[int, ...]  # mel frames of each utterance
     languages: tuple[str, ...]  # of each utterance
     audio: tuple[Tensor, ...] = ()  # of each utterance, where there is no mel
     mel_bins: int = 0  # wanted of the audio
+    edge_frames: int = 0
 
     def to(self, device: torch.device | str) -> Speech:
         mel = self.mel
         if mel is None:
-            mel = torch.cat([log_mel(audio.to(device, non_blocking=True), self.mel_bins) for audio in self.audio])
-        return Speech(mel.to(device, non_blocking=True), self.lengths, self.languages)
+            audio = (audio.to(device, non_blocking=True) for audio in self.audio)
+            mel = torch.cat([log_mel(one, self.mel_bins, self.edge_frames) for one in audio])
+        return Speech(mel.to(device, non_blocking=True), self.lengths, self.languages, edge_frames=self.edge_frames)
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def collate_speech(examples: Sequence[Example], mel_bins: int = 0) -> Speech:
         languages=tuple(example.language for example in examples),
         audio=audio,
         mel_bins=mel_bins,
+        edge_frames=examples[0].edge_frames,
     )
 
 

@@ -20,14 +20,18 @@ _WINDOW = 400
 _NUM_BANDS = 4  # the fastest of 1 to 16 on a CPU
 
 
-def log_mel(audio: Tensor, mel_bins: int) -> Tensor:
+def log_mel(audio: Tensor, mel_bins: int, edge_frames: int = 0) -> Tensor:
     """audio: (samples,) float in [-1, 1] at 16 kHz -> (frames, mel_bins), frames = samples // 160, at least 1.
 
     Equals transformers' WhisperFeatureExtractor on the same samples, except where its window reaches
     into the zeros that it appends. Audio shorter than one window is filled up with zeros.
+
+    edge_frames: so many frames more, over zeros appended to the audio; then the windows at the end see these zeros,
+    as WhisperFeatureExtractor's do.
     """
-    num_frames = mel_frames(len(audio))
-    audio = functional.pad(audio, (0, max(0, _WINDOW - len(audio))))
+    num_frames = mel_frames(len(audio)) + edge_frames
+    zeros = edge_frames * SAMPLES_PER_MEL_FRAME + _WINDOW if edge_frames else max(0, _WINDOW - len(audio))
+    audio = functional.pad(audio, (0, zeros))
     window = torch.hann_window(_WINDOW, device=audio.device)
     spectrum = torch.stft(audio, _WINDOW, SAMPLES_PER_MEL_FRAME, window=window, center=True, return_complex=True)
     spectrum = spectrum.T[:num_frames]  # (frames, frequency bins), as it lies in memory

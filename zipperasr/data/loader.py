@@ -24,14 +24,24 @@ from zipperasr.model.prompt import prompt_ids, transcript_ids
 
 
 class ExampleReader:
-    """Reads one utterance: audio, features, token ids. features: False leaves the features to the device."""
+    """Reads one utterance: audio, features, token ids.
+
+    Args:
+        features: False leaves the features to the device. edge_frames: of the model's configuration.
+    """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, languages: LanguageTable, mel_bins: int, features: bool = True
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        languages: LanguageTable,
+        mel_bins: int,
+        features: bool = True,
+        edge_frames: int = 0,
     ):
         self.tokenizer = tokenizer
         self.mel_bins = mel_bins
         self.features = features
+        self.edge_frames = edge_frames
         self.prompts = {language.code: prompt_ids(tokenizer, language) for language in languages}
 
     def __call__(self, row: dict, with_transcript: bool = True) -> Example:
@@ -49,11 +59,12 @@ class ExampleReader:
         return Example(
             utt_id=utt_id,
             language=language,
-            mel=log_mel(audio, self.mel_bins) if self.features else None,
+            mel=log_mel(audio, self.mel_bins, self.edge_frames) if self.features else None,
             num_samples=len(audio),
             prompt=self.prompts[language],
             transcript=() if text is None else transcript_ids(self.tokenizer, text),
             audio=None if self.features else audio,
+            edge_frames=self.edge_frames,
         )
 
 

@@ -99,7 +99,7 @@ def _decode_all(exp: Path, experiment: Experiment, config: DecodeConfig, table, 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(exp, _DTYPES[config.precision]).to(device).eval()
     tokenizer = load_tokenizer(experiment.model)
-    read = ExampleReader(tokenizer, table, experiment.model.mel_bins)
+    read = ExampleReader(tokenizer, table, experiment.model.mel_bins, edge_frames=experiment.model.edge_frames)
     decoder = Decoder(model, tokenizer, config, chunk_frames)
     adapted = len(model.adapters.layers) if model.adapters is not None else 0
     log(f"{exp}: {adapted} encoder layers adapted; {len(todo)} test sets to decode ({config.name})")

@@ -31,6 +31,11 @@ PROJECTOR_FORMULA = (
     "h = norm(h + linear(h)); out(h)"
 )
 
+PADDED = (
+    "log-mel of the utterance with zeros appended, 100 frames a second; each chunk is padded with the log-mel of "
+    "silence to 30 s, and the encoder's output cut to the chunk"
+)
+
 
 def write_merged(opened: Pretrained, code: str | None, directory: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write encoder, projector, LLM and configuration. The LLM inside `opened` is merged in place.
@@ -53,7 +58,9 @@ def load_merged(directory: str | Path, dtype: torch.dtype = torch.float32) -> Sp
     directory = Path(directory)
     if not (directory / CONFIG).is_file():
         raise FileNotFoundError(f"{directory / CONFIG}: missing; wanted what `zipperasr export --format merged` wrote")
-    encoder = SpeechEncoder(load_backbone(WhisperModel, str(directory / ENCODER), dtype).encoder)
+    settings = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+    whisper = load_backbone(WhisperModel, str(directory / ENCODER), dtype).encoder
+    encoder = SpeechEncoder(whisper, pad_to_30s=settings.get("pad_to_30s", False))
     llm = load_backbone(Qwen3ForCausalLM, str(directory / LLM), dtype)
     use_ragged_attention(llm)
     weights = load_file(directory / PROJECTOR)
@@ -75,8 +82,9 @@ def _how_to_use(opened: Pretrained, code: str | None) -> dict:
         "prompts": prompts,
         "end_token": END_TOKEN,
         "sequence": "prompt tokens, projected speech, transcript tokens, end token; no chat template",
-        "features": "log-mel of the utterance alone, never padded to 30 s, 100 frames a second",
+        "features": PADDED if experiment.model.pad_to_30s else "log-mel of the utterance alone, 100 frames a second",
         "mel_bins": experiment.model.mel_bins,
+        "pad_to_30s": experiment.model.pad_to_30s,
         "regime": experiment.regime,
         "chunk_s": experiment.model.decode_chunk_s if experiment.regime == "chunked" else None,
         "encoder": f"{ENCODER}: its layers over each chunk alone, or each window of 30 s; positions from 0; no decoder",

@@ -54,7 +54,7 @@ def build_empty_model(config: ModelConfig) -> SpeechLLM:
 
 def assemble(config: ModelConfig, whisper_encoder: WhisperEncoder, llm: Qwen3ForCausalLM) -> SpeechLLM:
     """Put a new projector between backbones that are built already, and plain LoRA on the LLM."""
-    encoder = SpeechEncoder(whisper_encoder, config.checkpointing)
+    encoder = SpeechEncoder(whisper_encoder, config.checkpointing, config.pad_to_30s)
     llm_width = llm.config.hidden_size
     if config.checkpointing:
         llm.gradient_checkpointing_enable({"use_reentrant": False})
@@ -74,6 +74,7 @@ def add_adapters(
 ) -> None:
     """Put the LoRA variant on every linear layer of the encoder (Stage 2)."""
     lora = config.encoder_lora
+    model.encoder.pad_to_30s = config.pad_to_30s  # the alignment may have been trained without
     model.adapters = inject(
         model.encoder.whisper,
         variant,

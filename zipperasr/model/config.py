@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from zipperasr.model.segments import segment_frames
+from zipperasr.model.segments import EDGE_FRAMES, segment_frames
 
 REGIMES = ("chunked", "full")
 
@@ -46,7 +46,13 @@ class ModelConfig:
     lid_window_s: float = 30.0  # speech is padded to so much for language detection, as Whisper was trained; 0: not
     max_positions: int = 2048  # paper; longest pack: speech, text and prompt
     checkpointing: bool = False  # recompute activations in the backward pass
+    pad_to_30s: bool = False  # pad every segment with silence, as Whisper was trained; its output is cut again
 
     def __post_init__(self) -> None:
         for chunk_s in (*self.train_chunk_s, self.decode_chunk_s):
             segment_frames(chunk_s)
+
+    @property
+    def edge_frames(self) -> int:
+        """Mel frames that features have beyond the end of an utterance: where speech fades into the padding."""
+        return EDGE_FRAMES if self.pad_to_30s else 0

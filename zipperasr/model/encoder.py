@@ -1,4 +1,4 @@
-"""Whisper's encoder over ragged batches: no padding to 30 s, segments of any length side by side.
+"""Whisper's encoder over ragged batches: segments of any length side by side, padded to 30 s only on request.
 
 In: log-mel frames of all segments, end to end. Out: encoder frames, two mel frames each. The weights and layers
 are transformers' WhisperEncoder; its forward is not used, because it insists on 3000 mel frames and masks nothing.
@@ -25,12 +25,14 @@ class SpeechEncoder(nn.Module):
     Args:
         whisper: the encoder of a WhisperModel.
         checkpointing: recompute each layer in the backward pass instead of keeping its activations.
+        pad_to_30s: the model pads every segment (`pad_segments`) before it is encoded.
     """
 
-    def __init__(self, whisper: WhisperEncoder, checkpointing: bool = False):
+    def __init__(self, whisper: WhisperEncoder, checkpointing: bool = False, pad_to_30s: bool = False):
         super().__init__()
         self.whisper = whisper
         self.checkpointing = checkpointing
+        self.pad_to_30s = pad_to_30s
         self._layer_forward = _layer_forward
 
     def compile_layers(self, backend: str) -> None:
@@ -46,9 +48,12 @@ class SpeechEncoder(nn.Module):
         """The longest segment that Whisper has positions for (30 s)."""
         return 2 * self.whisper.config.max_source_positions
 
-    def forward(self, mel: Tensor, lengths: Sequence[int]) -> tuple[Tensor, list[int]]:
+    def forward(
+        self, mel: Tensor, lengths: Sequence[int], kept: Sequence[int] | None = None
+    ) -> tuple[Tensor, list[int]]:
         """mel: (sum of lengths, mel bins), lengths: mel frames of each segment.
 
+        kept: mel frames of each segment whose output is wanted, from its start; None: all.
         Returns the encoder's output (sum of frames, d_model) and the frames of each segment, ceil(length / 2).
         Raises ValueError for an empty segment or one of more than 30 s.
         """
@@ -66,6 +71,9 @@ class SpeechEncoder(nn.Module):
                 hidden = checkpoint(self._layer_forward, layer, hidden, layout, use_reentrant=False)
             else:
                 hidden = self._layer_forward(layer, hidden, layout)
+        if kept is not None:
+            spaces, frames = frames, [(length + 1) // 2 for length in kept]
+            hidden = hidden[ragged.slots(frames, spaces, mel.device)]
         return self.whisper.layer_norm(hidden), frames
 
     def _convolve(self, mel: Tensor, lengths: Sequence[int], frames: Sequence[int]) -> Tensor:
@@ -80,6 +88,25 @@ class SpeechEncoder(nn.Module):
         hidden = functional.gelu(self.whisper.conv1(spaced.T[None]))
         hidden = functional.gelu(self.whisper.conv2(hidden * inside.T))[0].T
         return hidden[ragged.slots(frames, [room // 2 for room in rooms], mel.device)]
+
+
+def pad_segments(mel: Tensor, lengths: Sequence[int], longest: int, edge_frames: int, padded: int) -> Tensor:
+    """Cut utterances into segments of at most `longest` mel frames and pad each with silence to `padded` frames.
+
+    The log-mel value of silence is the floor that Whisper's scaling clamps to: 8 below the utterance's maximum (before
+    the division by 4), or that of a power of 1e-10.
+
+    mel: (sum of lengths, mel bins), each utterance followed by its edge_frames, which its last segment keeps.
+    Returns (segments * padded, mel bins).
+    """
+    rows = []
+    for utterance in mel.split([length + edge_frames for length in lengths]):
+        silence = (utterance.amax() - 8 / 4).clamp(min=(-10 + 4) / 4)
+        segments = list(utterance[: len(utterance) - edge_frames].split(longest))
+        segments[-1] = utterance[(len(segments) - 1) * longest :][:padded]
+        for segment in segments:
+            rows += [segment, silence.expand(padded - len(segment), mel.shape[1])]
+    return torch.cat(rows)
 
 
 def _layer_forward(layer: nn.Module, hidden: Tensor, layout: ragged.Layout) -> Tensor:

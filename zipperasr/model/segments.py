@@ -10,6 +10,7 @@ from collections.abc import Sequence
 MEL_FRAMES_PER_S = 100
 SAMPLES_PER_MEL_FRAME = 160
 PROJECTOR_STRIDE = 4  # encoder frames per LLM position
+EDGE_FRAMES = 3  # mel frames after the last of an utterance whose window of 25 ms still reaches into its audio
 
 
 def mel_frames(num_samples: int) -> int:

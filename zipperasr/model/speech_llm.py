@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zipperasr.data.batches import PackedBatch, PackedText, Speech
 from zipperasr.lora.inject import LanguageAdapters
 from zipperasr.model import packed_llm, ragged
-from zipperasr.model.encoder import SpeechEncoder
+from zipperasr.model.encoder import SpeechEncoder, pad_segments
 from zipperasr.model.projector import GatedProjector
 from zipperasr.model.segments import cut_all
 
@@ -61,11 +61,16 @@ class SpeechLLM(nn.Module):
 
         Returns (sum of positions, LLM width) and the positions of each utterance.
         """
-        longest = min(chunk_frames or self.encoder.max_mel_frames, self.encoder.max_mel_frames)
+        window = self.encoder.max_mel_frames
+        longest = min(chunk_frames or window, window)
         segments, per_utterance = cut_all(speech.lengths, longest)
+        mel, lengths = speech.mel, segments
+        if self.encoder.pad_to_30s:
+            mel = pad_segments(mel, speech.lengths, longest, speech.edge_frames, window)
+            lengths = [window] * len(segments)
         if self.adapters is not None:
-            self.adapters.set_batch(speech.languages, _sum_groups([(s + 1) // 2 for s in segments], per_utterance))
-        hidden, frames = self.encoder(speech.mel, segments)
+            self.adapters.set_batch(speech.languages, _sum_groups([(s + 1) // 2 for s in lengths], per_utterance))
+        hidden, frames = self.encoder(mel, lengths, segments if self.encoder.pad_to_30s else None)
         return self.projector(hidden, _sum_groups(frames, per_utterance))
 
     def forward(self, batch: PackedBatch, chunk_frames: int | None = None) -> tuple[Tensor, dict[str, Tensor], Tensor]:

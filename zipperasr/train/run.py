@@ -96,7 +96,9 @@ def _run(options: argparse.Namespace) -> None:
     del exact
     table = LanguageTable.load(options.languages)
     features = not config.features_on_device
-    read = ExampleReader(load_tokenizer(experiment.model), table, experiment.model.mel_bins, features)
+    read = ExampleReader(
+        load_tokenizer(experiment.model), table, experiment.model.mel_bins, features, experiment.model.edge_frames
+    )
     max_positions = experiment.model.max_positions
     packs = config.packs_per_batch * config.accumulation * world_size
     plan = TrainingPlan.make(train, max_positions, packs, config.epochs, options.seed, config.language_sampling)

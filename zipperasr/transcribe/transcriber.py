@@ -52,7 +52,9 @@ class Transcriber:
         self.opened, self.languages, self.config, self.soft = opened, opened.languages, config, soft
         chunk_frames = segment_frames(settings.decode_chunk_s) if regime == "chunked" else None
         self._decoder = Decoder(opened.model, opened.tokenizer, config, chunk_frames)
-        self._read = ExampleReader(opened.tokenizer, self.languages, settings.mel_bins)
+        self._read = ExampleReader(
+            opened.tokenizer, self.languages, settings.mel_bins, edge_frames=settings.edge_frames
+        )
         self._detector: LanguageDetector | None = None
         self._keys = count()
 
