@@ -83,8 +83,8 @@ def _states(size: PhaseSize, train: TrainConfig, num_gpus: int) -> dict[str, flo
     """What does not depend on the batch. P parameters of b bytes, T of them trained, N GPUs:
 
     weights b P; gradients b T (ZeRO-2: 4 T / N, in float32) and ZeRO's buckets, of which one is filled while the other
-    is reduced, in float32; optimiser 12 T (ZeRO: / N), a float32 copy and two moments; the language of each bank element
-    8 (ZeRO: / N).
+    is reduced, in float32; optimiser 12 T (ZeRO: / N), a float32 copy and two moments; the language of each bank
+    element 8 (ZeRO: / N).
     """
     value_bytes = VALUE_BYTES[train.precision]
     shards = num_gpus if train.zero_stage > 0 else 1
