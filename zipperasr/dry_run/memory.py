@@ -16,10 +16,10 @@ from zipperasr.dry_run.steps import AssumedSpeech
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.train.config import TrainConfig
+from zipperasr.train.engine import REDUCE_BUCKET
 
 GIB = 2**30
 VALUE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-REDUCE_BUCKET = 500_000_000  # elements; DeepSpeed's default
 CONTEXT_BYTES = 3 * GIB  # assumed: CUDA context, libraries' workspaces, fragmentation
 
 
@@ -82,16 +82,18 @@ def verdict(name: str, setup: TrainingSetUp, limit_gib: float) -> str:
 def _states(size: PhaseSize, train: TrainConfig, num_gpus: int) -> dict[str, float]:
     """What does not depend on the batch. P parameters of b bytes, T of them trained, N GPUs:
 
-    weights b P; gradients b T (ZeRO-2: / N) and ZeRO's bucket; optimiser 12 T (ZeRO: / N), a float32 copy and two
-    moments; the language of each bank element 8 (ZeRO: / N).
+    weights b P; gradients b T (ZeRO-2: 4 T / N, in float32) and ZeRO's buckets, of which one is filled while the other
+    is reduced, in float32; optimiser 12 T (ZeRO: / N), a float32 copy and two moments; the language of each bank
+    element 8 (ZeRO: / N).
     """
     value_bytes = VALUE_BYTES[train.precision]
     shards = num_gpus if train.zero_stage > 0 else 1
-    gradient_shards = num_gpus if train.zero_stage == 2 else 1
+    gradient_bytes = FLOAT32 / num_gpus if train.zero_stage == 2 else value_bytes
+    in_float32 = 0 if value_bytes == FLOAT32 else FLOAT32  # a copy, unless the buckets are in float32
     return {
         "weights": value_bytes * size.total,
-        "gradients": value_bytes * size.trained / gradient_shards,
-        "reduce bucket": value_bytes * REDUCE_BUCKET if train.zero_stage > 0 else 0.0,
+        "gradients": gradient_bytes * size.trained,
+        "reduce bucket": (2 * value_bytes + in_float32) * REDUCE_BUCKET if train.zero_stage > 0 else 0.0,
         "optimiser states": 3 * FLOAT32 * size.trained / shards,
         "languages of banks": 8 * size.banks / shards,
     }
