@@ -172,6 +172,8 @@ def test_bfloat16_learns_too(one_process):
     assert {tensor.dtype for name, tensor in weights(one_process / "bf16").items() if "embeddings" not in name} == {
         torch.bfloat16
     }
+    # the router's input keeps its precision, and with it p
+    assert weights(one_process / "bf16")["adapters.router.embeddings"].dtype == torch.float32
 
 
 @torch.no_grad()
