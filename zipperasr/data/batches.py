@@ -6,13 +6,14 @@ language are put side by side, so that an adapter works per language.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from zipperasr.data.features import log_mel
+from zipperasr.device import to_device
 from zipperasr.model.segments import mel_frames, num_positions
 
 
@@ -50,8 +51,13 @@ class Speech:
     def to(self, device: torch.device | str) -> Speech:
         mel = self.mel
         if mel is None:
-            mel = torch.cat([log_mel(audio.to(device, non_blocking=True), self.mel_bins) for audio in self.audio])
-        return Speech(mel.to(device, non_blocking=True), self.lengths, self.languages)
+            mel = torch.cat([log_mel(to_device(audio, device), self.mel_bins) for audio in self.audio])
+        return Speech(to_device(mel, device), self.lengths, self.languages)
+
+    def pin_memory(self) -> Speech:
+        """In pinned memory, from which a GPU copies while the host goes on; DataLoader asks for it."""
+        mel = None if self.mel is None else self.mel.pin_memory()
+        return replace(self, mel=mel, audio=tuple(audio.pin_memory() for audio in self.audio))
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,14 @@ class PackedText:
     lengths: tuple[int, ...]  # positions of each utterance
 
     def to(self, device: torch.device | str) -> PackedText:
+        return self._of_each(lambda tensor: to_device(tensor, device))
+
+    def pin_memory(self) -> PackedText:
+        return self._of_each(Tensor.pin_memory)
+
+    def _of_each(self, function: Callable[[Tensor], Tensor]) -> PackedText:
         tensors = ("input_ids", "position_ids", "speech_places", "label_places")
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in tensors})
+        return replace(self, **{name: function(getattr(self, name)) for name in tensors})
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,9 @@ class PackedBatch:
 
     def to(self, device: torch.device | str) -> PackedBatch:
         return replace(self, speech=self.speech.to(device), text=self.text.to(device))
+
+    def pin_memory(self) -> PackedBatch:
+        return replace(self, speech=self.speech.pin_memory(), text=self.text.pin_memory())
 
 
 def collate(packs: Sequence[Sequence[Example]], mel_bins: int = 0) -> PackedBatch:

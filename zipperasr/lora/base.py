@@ -101,11 +101,15 @@ class LoraLinear(nn.Module):
 
     @torch.no_grad()
     def delta_weight(self, bank: int) -> Tensor:
-        """(alpha / r) B(l) A(l) of one language: (d_out, d_in). Raises ValueError if the variant cannot be merged."""
+        """(alpha / r) B(l) A(l) of one language: (d_out, d_in), in float32 whatever the layer's precision.
+
+        Raises ValueError if the variant cannot be merged.
+        """
         if not self.mergeable:
             raise ValueError(f"{type(self).__name__} chooses ranks by its input: no single weight equals it")
-        banks = torch.tensor([bank], device=self.base.weight.device)
-        return self.scaling * self.up(banks)[0] @ self.down(banks)[0]
+        banks = torch.full((1,), bank, device=self.base.weight.device)
+        exact = torch.promote_types(self.base.weight.dtype, torch.float32)
+        return self.scaling * self.up(banks)[0].to(exact) @ self.down(banks)[0].to(exact)
 
     def new_down(self, *lead: int) -> nn.Parameter:
         """A (*lead, rank, d_in), drawn as PEFT draws it (Kaiming uniform, a = sqrt 5)."""
