@@ -53,18 +53,22 @@ def token_embeddings(model: WhisperModel, ids: list[int]) -> Tensor:
 
 
 @torch.no_grad()
-def state_embedding(model: WhisperModel, token_id: int, mels: list[Tensor]) -> Tensor:
-    """Mean of the decoder's last hidden state at the language token over utterances: (d_model,).
+def state_embedding(model: WhisperModel, token_id: int, mels: list[Tensor], at_once: int | None = None) -> Tensor:
+    """Mean of the decoder's last hidden state at the language token over utterances: (d_model,), on the CPU.
 
-    mels: (frames, mel bins) each, at most 30 s. Every utterance is encoded alone and unpadded.
+    mels: (frames, mel bins) each, of which the first 30 s count; none is padded. at_once: utterances of one forward
+    pass of the encoder; None: 16, on a CPU 1, where more are no faster.
     """
-    encoder, states = SpeechEncoder(model.encoder).eval(), []
-    prefix = torch.tensor([[model.config.decoder_start_token_id, token_id]])
-    for mel in mels:
-        hidden, _ = encoder(mel[: encoder.max_mel_frames], [min(len(mel), encoder.max_mel_frames)])
-        decoded = model.decoder(input_ids=prefix, encoder_hidden_states=hidden[None])
-        states.append(decoded.last_hidden_state[0, -1])
-    return torch.stack(states).mean(0).float()
+    encoder, device, states = SpeechEncoder(model.encoder).eval(), model.device, []
+    prefix = torch.tensor([[model.config.decoder_start_token_id, token_id]], device=device)
+    at_once = at_once or (1 if device.type == "cpu" else 16)
+    for first in range(0, len(mels), at_once):
+        batch = [mel[: encoder.max_mel_frames] for mel in mels[first : first + at_once]]
+        hidden, frames = encoder(torch.cat(batch).to(device), [len(mel) for mel in batch])
+        for utterance in hidden.split(frames):
+            decoded = model.decoder(input_ids=prefix, encoder_hidden_states=utterance[None])
+            states.append(decoded.last_hidden_state[0, -1])
+    return torch.stack(states).mean(0).float().cpu()
 
 
 def cosine_matrix(embeddings: Tensor) -> Tensor:
