@@ -24,6 +24,10 @@ if ((ngpu > 0)); then
     found=$(python3 -c 'import torch; print(torch.cuda.device_count())')
     ((ngpu <= found)) || die "--ngpu ${ngpu}: torch sees ${found} GPUs on $(hostname); try tools/check_install.py"
     nproc=${ngpu}
+    # no two steps have equal shapes: without this the allocator's unused blocks fit none of the later ones
+    if [[ -z ${PYTORCH_ALLOC_CONF-}${PYTORCH_CUDA_ALLOC_CONF-} ]]; then
+        export PYTORCH_ALLOC_CONF=expandable_segments:True
+    fi
 fi
 if [[ -n ${hostfile} ]]; then
     [[ -r ${hostfile} ]] || die "${hostfile}: no such host file"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from tests.model import tiny
 from zipperasr.data.loader import ExampleReader, MicroBatches, TrainingPlan, prefetched
@@ -70,6 +73,23 @@ def test_a_resumed_run_gets_the_same_items(manifests, plan, read, num_workers):
         assert one.utt_ids == other.utt_ids
         assert torch.equal(one.speech.mel, other.speech.mel)
         assert torch.equal(one.text.input_ids, other.text.input_ids)
+
+
+class ProcessIds(Dataset):
+    """Items that say which process made them."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        return os.getpid()
+
+
+def test_later_passes_use_the_workers_of_the_first():
+    """A fork for each evaluation would copy a process that has a CUDA context and threads by then."""
+    batches = prefetched(ProcessIds(), 0, num_workers=2)
+    first, second = set(batches), set(batches)
+    assert first == second and len(first) == 2 and os.getpid() not in first
 
 
 def test_features_on_the_device_are_those_of_the_loader(manifests, plan, read):

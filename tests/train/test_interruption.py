@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 
-import torch
 from torch import distributed
 
 from zipperasr.train.interruption import Interruption
@@ -21,7 +20,7 @@ def rank(number: int, store: str, answers) -> None:
         if number == 0:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with Interruption(torch.device("cpu")) as interruption:
+    with Interruption() as interruption:
         before = interruption.wanted()
         distributed.all_reduce = asked_to_stop_while_the_ranks_agree
         during = interruption.wanted()

@@ -148,6 +148,27 @@ def test_several_processes_get_their_ranks(call, tmp_path):
     assert sorted(done.stdout.splitlines()) == ["rank 0 of 2 node 0", "rank 1 of 2 node 0"], done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, "expandable_segments:True"),
+        ({"PYTORCH_ALLOC_CONF": "backend:native"}, "backend:native"),
+        ({"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:512"}, ""),
+    ],
+)
+def test_on_a_gpu_the_allocators_blocks_grow_unless_the_user_set_it_up(tmp_path, given, wanted):
+    """With a stand-in for Python that sees one GPU."""
+    (tmp_path / "python3").write_text('#!/bin/sh\n[ "$1" = -c ] && echo 1 || echo "${PYTORCH_ALLOC_CONF}"\n')
+    (tmp_path / "python3").chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("ALLOC_CONF")}
+    environment = {**kept, "PATH": f"{tmp_path}:{os.environ['PATH']}", **given}
+    launcher = Path(__file__).parents[2] / "utils" / "launch.sh"
+    done = subprocess.run(
+        [launcher, "--ngpu", "1", "-m", "ranks"], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.stdout.strip() == wanted, done.stderr
+
+
 def test_launcher_names_what_is_missing(call):
     assert "wanted -m MODULE, got 'ranks'" in call("launch.sh", "ranks").stderr
     assert "--ngpu 99: torch sees" in call("launch.sh", "--ngpu", "99", "-m", "ranks").stderr

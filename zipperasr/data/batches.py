@@ -6,13 +6,14 @@ language are put side by side, so that an adapter works per language.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from zipperasr.data.features import log_mel
+from zipperasr.device import to_device
 from zipperasr.model.segments import mel_frames, num_positions
 
 
@@ -52,9 +53,14 @@ class Speech:
     def to(self, device: torch.device | str) -> Speech:
         mel = self.mel
         if mel is None:
-            audio = (audio.to(device, non_blocking=True) for audio in self.audio)
+            audio = (to_device(audio, device) for audio in self.audio)
             mel = torch.cat([log_mel(one, self.mel_bins, self.edge_frames) for one in audio])
-        return Speech(mel.to(device, non_blocking=True), self.lengths, self.languages, edge_frames=self.edge_frames)
+        return Speech(to_device(mel, device), self.lengths, self.languages, edge_frames=self.edge_frames)
+
+    def pin_memory(self) -> Speech:
+        """In pinned memory, from which a GPU copies asynchronously; DataLoader calls it."""
+        mel = None if self.mel is None else self.mel.pin_memory()
+        return replace(self, mel=mel, audio=tuple(audio.pin_memory() for audio in self.audio))
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,14 @@ class PackedText:
     lengths: tuple[int, ...]  # positions of each utterance
 
     def to(self, device: torch.device | str) -> PackedText:
+        return self._of_each(lambda tensor: to_device(tensor, device))
+
+    def pin_memory(self) -> PackedText:
+        return self._of_each(Tensor.pin_memory)
+
+    def _of_each(self, function: Callable[[Tensor], Tensor]) -> PackedText:
         tensors = ("input_ids", "position_ids", "speech_places", "label_places")
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in tensors})
+        return replace(self, **{name: function(getattr(self, name)) for name in tensors})
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,9 @@ class PackedBatch:
 
     def to(self, device: torch.device | str) -> PackedBatch:
         return replace(self, speech=self.speech.to(device), text=self.text.to(device))
+
+    def pin_memory(self) -> PackedBatch:
+        return replace(self, speech=self.speech.pin_memory(), text=self.text.pin_memory())
 
 
 def collate(packs: Sequence[Sequence[Example]], mel_bins: int = 0) -> PackedBatch:

@@ -6,7 +6,7 @@ resumed run starts anywhere at no cost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -160,16 +160,19 @@ class MicroBatches(Dataset):
 
 def prefetched(
     dataset: Dataset, start: int, num_workers: int, init_worker: Callable[[int], None] | None = None
-) -> Iterator[PackedBatch]:
-    """Items start, start + 1, ... of `dataset`, read ahead in order by workers that first call `init_worker`."""
-    settings = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if num_workers else {}
-    loader = DataLoader(
+) -> Iterable[PackedBatch]:
+    """Items start, start + 1, ... of `dataset`, read ahead in order by workers that first call `init_worker`.
+
+    Can be iterated repeatedly. The workers are forked once, by the first iteration, and kept: forking a process that
+    has a CUDA context and threads is slow and not without risk.
+    """
+    settings = {"prefetch_factor": 4, "multiprocessing_context": "fork", "persistent_workers": True}
+    return DataLoader(
         dataset,
         batch_size=None,
         sampler=range(start, len(dataset)),
         num_workers=num_workers,
         worker_init_fn=init_worker,
         pin_memory=torch.cuda.is_available(),
-        **settings,
+        **(settings if num_workers else {}),
     )
-    return iter(loader)

@@ -23,6 +23,7 @@ from zipperasr.decode.folded_llm import FoldedLLM
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.loops import COMPRESSION, LOOP_TIMES, compression_ratio, cut_loop, longest_loop
 from zipperasr.decode.search import max_new_tokens, stop_ids, transcribe_batch
+from zipperasr.device import to_device
 from zipperasr.lora.fold import folded
 from zipperasr.model.prompt import hypothesis_text
 from zipperasr.model.speech_llm import SpeechLLM
@@ -70,8 +71,9 @@ class Decoder:
         bounds = (self.config.batch_size, self.config.batch_positions)
         search = GreedySearch(self._llm, self.stops, *bounds, self._again)
         stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded)
-        if self.model.causal_lm.device.type == "cuda":
-            stream = ahead(_on_own_stream(stream), self.config.batch_size)
+        device = self.model.causal_lm.device
+        if device.type == "cuda":
+            stream = ahead(_on_own_stream(stream, device), self.config.batch_size)
         for found in search.run(stream):
             tokens, note = self._without_loop(found)
             text = self._text(tokens)
@@ -143,8 +145,9 @@ class Decoder:
     def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded]:
         model, device = self.model, self.model.causal_lm.device
         with torch.inference_mode():
-            speech, counts = model.embed_speech(collate_speech(examples).to(device), self.chunk_frames)
-            prompts = [self._llm.embed(torch.tensor(example.prompt, device=device)) for example in examples]
+            speech = collate_speech(examples, model.encoder.mel_bins).to(device)
+            speech, counts = model.embed_speech(speech, self.chunk_frames)
+            prompts = [self._llm.embed(to_device(torch.tensor(example.prompt), device)) for example in examples]
             rows = [
                 torch.cat([prompt, part.to(prompt.dtype)])
                 for prompt, part in zip(prompts, speech.split(counts), strict=True)
@@ -162,9 +165,9 @@ def _only_language(examples: Sequence[Example]) -> str | None:
     return languages.pop() if len(languages) == 1 else None
 
 
-def _on_own_stream(items: Iterator[Encoded]) -> Iterator[Encoded]:
+def _on_own_stream(items: Iterator[Encoded], device: torch.device) -> Iterator[Encoded]:
     """Run the iterator's kernels beside those of the reader; each item is complete when it is handed over."""
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream(device)
     while True:
         with torch.cuda.stream(stream):
             item = next(items, None)

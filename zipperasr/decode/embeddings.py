@@ -11,6 +11,7 @@ from pathlib import Path
 
 import kaldiio
 import numpy as np
+import torch
 from torch import Tensor
 
 from zipperasr.model.speech_llm import SpeechLLM
@@ -26,7 +27,8 @@ def encoder_means(model: SpeechLLM) -> Iterator[list[np.ndarray]]:
 
     def keep(_projector, inputs: tuple[Tensor, Sequence[int]]) -> None:
         hidden, frames = inputs
-        means.extend(part.float().mean(0).cpu().numpy() for part in hidden.split(list(frames)))
+        of_each = [part.float().mean(0) for part in hidden.split(list(frames))]
+        means.extend(torch.stack(of_each).cpu().numpy())  # one copy for all: each waits for the device
 
     handle = model.projector.register_forward_pre_hook(keep)
     try:

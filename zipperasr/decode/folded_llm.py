@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen3ForCausalLM
 
+from zipperasr.device import to_device
 from zipperasr.model import ragged
 
 ROOM = 128  # positions by which the cache grows
@@ -79,7 +80,8 @@ class FoldedLLM:
         self._make_room(first + len(lengths), room)
         layout = ragged.Layout(lengths, self.device)
         places = ragged.positions(lengths, self.device)
-        row = torch.repeat_interleave(torch.arange(first, first + len(lengths)), torch.tensor(lengths)).to(self.device)
+        row = torch.repeat_interleave(torch.arange(first, first + len(lengths)), torch.tensor(lengths))
+        row = to_device(row, self.device)
         scale = self.head_dim**-0.5
 
         def attend(number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -87,14 +89,14 @@ class FoldedLLM:
             self._values[number][row, :, places] = value
             return ragged.self_attention(query, key, value, layout, scale, causal=True)
 
-        hidden = self._run(embeddings, places, attend)
+        hidden = self._run(embeddings, places, max(lengths), attend)
         self.lengths = torch.cat([self.lengths, torch.tensor(lengths)])
         return functional.rms_norm(hidden[layout.offsets[1:].long() - 1], self._norm.shape, self._norm, self._eps)
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token to every row: (rows,) -> hidden states (rows, width)."""
         rows, longest = self.rows, int(self.lengths.max()) + 1
-        places = self.lengths.to(self.device, non_blocking=True)
+        places = to_device(self.lengths, self.device)
         row = torch.arange(rows, device=self.device)
         mask = None
         if int(self.lengths.min()) + 1 < longest:
@@ -107,7 +109,7 @@ class FoldedLLM:
             groups = query.unflatten(1, (self.key_heads, -1))  # the query heads of a key head are its queries
             return _attend(groups, keys, values, mask).flatten(1, 2)
 
-        hidden = self._run(self.embed(tokens), places, attend)
+        hidden = self._run(self.embed(tokens), places, longest, attend)
         self.lengths = self.lengths + 1
         return functional.rms_norm(hidden, self._norm.shape, self._norm, self._eps)
 
@@ -120,9 +122,11 @@ class FoldedLLM:
                     cache[:, target, :, :length] = cache[:, source, :, :length]
         self.lengths = self.lengths[list(rows)]
 
-    def _run(self, hidden: Tensor, places: Tensor, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """All layers over new positions (n, width); places: their positions in their sequences."""
-        cos, sin = (table[places] for table in self._rotations(int(places.max()) + 1))
+    def _run(
+        self, hidden: Tensor, places: Tensor, longest: int, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """All layers over new positions (n, width); places: their positions in sequences of at most `longest`."""
+        cos, sin = (table[places] for table in self._rotations(longest))
         sizes = [self.heads, self.key_heads, self.key_heads]
         for number, layer in enumerate(self._layers):
             normed = functional.rms_norm(hidden, layer.attention_norm.shape, layer.attention_norm, self._eps)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from transformers import NoRepeatNGramLogitsProcessor
 
 from zipperasr.decode.folded_llm import FoldedLLM
+from zipperasr.device import to_device
 
 REFILL = 0.25  # of the rows, empty: new ones are then started together, which costs less than one by one
 
@@ -86,7 +86,7 @@ class GreedySearch:
                 rows = _filled_up(len(active), set(done))
                 active = [active[row] for row in rows]
                 self._llm.keep(rows)
-                tokens = tokens[rows]
+                tokens = tokens[to_device(torch.tensor(rows, dtype=torch.long), tokens.device)]
             hidden = self._llm.step(tokens) if active else None
 
     def _allowed(self, utterances: list[Encoded]) -> int:
@@ -103,8 +103,8 @@ class GreedySearch:
         logits = self._llm.logits(hidden)
         for row, utterance in enumerate(active):
             if utterance.no_repeat:
-                found = torch.tensor([utterance.tokens], dtype=torch.long, device=logits.device)
-                logits[row] = NoRepeatNGramLogitsProcessor(utterance.no_repeat)(found, logits[row : row + 1])[0]
+                banned = torch.tensor(_repeating(utterance.tokens, utterance.no_repeat), dtype=torch.long)
+                logits[row].index_fill_(0, to_device(banned, logits.device), -torch.inf)
         tokens = logits.argmax(-1)
         for utterance, token in zip(active, tokens.tolist(), strict=True):
             utterance.tokens.append(token)
@@ -115,6 +115,13 @@ class GreedySearch:
             utterance.tokens.pop()
             utterance.ended = True
         return utterance.ended or len(utterance.tokens) >= utterance.max_tokens
+
+
+def _repeating(tokens: list[int], size: int) -> list[int]:
+    """Tokens that would complete an n-gram of this size that is there already."""
+    last = tokens[len(tokens) - size + 1 :] if len(tokens) >= size else None
+    starts = range(len(tokens) - size + 1)
+    return [tokens[start + size - 1] for start in starts if tokens[start : start + size - 1] == last]
 
 
 def _filled_up(count: int, done: set[int]) -> list[int]:

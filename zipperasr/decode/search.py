@@ -15,6 +15,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from zipperasr.data.batches import Example, collate_speech
 from zipperasr.decode.config import DecodeConfig
+from zipperasr.device import to_device
 from zipperasr.model.prompt import end_id, hypothesis_text
 from zipperasr.model.speech_llm import SpeechLLM
 
@@ -23,7 +24,7 @@ class LengthBound(LogitsProcessor):
     """Forces the end token once an utterance has as many tokens as its audio allows."""
 
     def __init__(self, bounds: Sequence[int], stop: int, beams: int, device: torch.device):
-        self.bounds = torch.tensor(bounds, device=device).repeat_interleave(beams)
+        self.bounds = to_device(torch.tensor(bounds), device).repeat_interleave(beams)
         self.stop = stop
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ def transcribe_batch(
 ) -> list[str]:
     """Texts of `examples`, in order. Only each language's rows must stand together: sort by language for speed."""
     device = model.causal_lm.device
-    speech, counts = model.embed_speech(collate_speech(examples).to(device), chunk_frames)
+    speech, counts = model.embed_speech(collate_speech(examples, model.encoder.mel_bins).to(device), chunk_frames)
     inputs, mask = left_padded(model, examples, speech.split(counts))
     bounds = [max_new_tokens(example.num_samples, config) for example in examples]
     output = model.llm.generate(
@@ -71,7 +72,7 @@ def left_padded(model: SpeechLLM, examples: Sequence[Example], speech: Sequence[
     """Prompt and speech of each example as generate wants them: (examples, positions, width), and which positions."""
     embed = model.causal_lm.get_input_embeddings()
     rows = [
-        torch.cat([embed(torch.tensor(example.prompt, device=part.device)), part.to(embed.weight.dtype)])
+        torch.cat([embed(to_device(torch.tensor(example.prompt), part.device)), part.to(embed.weight.dtype)])
         for example, part in zip(examples, speech, strict=True)
     ]
     longest = max(len(row) for row in rows)

@@ -117,7 +117,7 @@ class LoraLinear(nn.Module):
         """
         if not self.mergeable:
             raise ValueError(f"{type(self).__name__} chooses ranks by its input: no single weight equals it")
-        banks = torch.tensor([bank], device=self.base.weight.device)
+        banks = torch.full((1,), bank, device=self.base.weight.device)
         exact = torch.promote_types(self.base.weight.dtype, torch.float32)
         return self.scaling * self.up(banks)[0].to(exact) @ self.down(banks)[0].to(exact)
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from zipperasr.device import to_device
 from zipperasr.lora.base import LoraLinear
 from zipperasr.lora.inject import LanguageAdapters
 
@@ -29,7 +30,7 @@ def folded(adapters: LanguageAdapters, language: str | Mapping[str, float]) -> I
     if not layers[0].mergeable:
         yield False
         return
-    weights = torch.zeros(len(adapters.language_codes), device=layers[0].base.weight.device)
+    weights = torch.zeros(len(adapters.language_codes))
     for code, probability in probabilities.items():
         weights[adapters.bank(code)] = probability
     kept = [layer.base.weight.data for layer in layers]
@@ -47,16 +48,17 @@ def folded(adapters: LanguageAdapters, language: str | Mapping[str, float]) -> I
 
 @torch.no_grad()
 def _deltas(adapters: LanguageAdapters, weights: Tensor) -> Iterator[Tensor]:
-    """Each layer's update, (d_out, d_in). weights: (languages,), which sum to 1."""
-    (certain,) = weights.nonzero().T
-    if len(certain) == 1:
-        yield from (layer.delta_weight(int(certain)) for layer in adapters.layers.values())
+    """Each layer's update, (d_out, d_in). weights: (languages,) on the CPU, which sum to 1."""
+    banks = weights.nonzero().flatten().tolist()
+    if len(banks) == 1:
+        yield from (layer.delta_weight(banks[0]) for layer in adapters.layers.values())
         return
+    weights = to_device(weights, next(iter(adapters.layers.values())).base.weight.device)
     if adapters.router is not None:
         shares = _shares_of_mixture(adapters, weights)
     for layer in adapters.layers.values():
         if hasattr(layer, "a_specific"):  # A and B of a language belong together: their products are mixed
-            yield sum(weights[bank] * layer.delta_weight(int(bank)) for bank in certain)
+            yield sum(weights[bank] * layer.delta_weight(bank) for bank in banks)
         elif hasattr(layer, "b_specific"):
             yield _delta_of_mixture(layer, weights, None if adapters.router is None else shares)
         else:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from zipperasr.cli import nearest
+from zipperasr.device import to_device
 from zipperasr.lora import variant_class
 from zipperasr.lora.base import LanguageRows, LoraLinear
 from zipperasr.lora.flylora import FlyLora
@@ -59,7 +60,7 @@ class LanguageAdapters(nn.Module):
             for code, unit in groupby(zip(codes, rows, strict=True), key=lambda unit: unit[0])
         ]
         device = next(iter(self._layers))[1].base.weight.device
-        self._rows.banks = torch.tensor([self.bank(code) for code, _ in spans], device=device)
+        self._rows.banks = to_device(torch.tensor([self.bank(code) for code, _ in spans]), device)
         self._rows.rows = tuple(count for _, count in spans)
         self._rows.specific_share = self.router() if self.router is not None else None
 

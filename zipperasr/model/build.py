@@ -57,7 +57,7 @@ def assemble(config: ModelConfig, whisper_encoder: WhisperEncoder, llm: Qwen3For
     encoder = SpeechEncoder(whisper_encoder, config.checkpointing, config.pad_to_30s)
     llm_width = llm.config.hidden_size
     if config.checkpointing:
-        llm.gradient_checkpointing_enable({"use_reentrant": False})
+        llm.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})  # no dropout
     lora = PeftLoraConfig(
         r=config.llm_lora.rank, lora_alpha=config.llm_lora.alpha, target_modules=LLM_LORA_TARGETS, lora_dropout=0.0
     )

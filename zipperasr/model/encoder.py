@@ -44,6 +44,10 @@ class SpeechEncoder(nn.Module):
         return self.whisper.config.d_model
 
     @property
+    def mel_bins(self) -> int:
+        return self.whisper.config.num_mel_bins
+
+    @property
     def max_mel_frames(self) -> int:
         """The longest segment that Whisper has positions for (30 s)."""
         return 2 * self.whisper.config.max_source_positions
@@ -68,7 +72,9 @@ class SpeechEncoder(nn.Module):
         layout = ragged.Layout(frames, mel.device)
         for layer in self.whisper.layers:
             if self.checkpointing and self.training:
-                hidden = checkpoint(self._layer_forward, layer, hidden, layout, use_reentrant=False)
+                hidden = checkpoint(
+                    self._layer_forward, layer, hidden, layout, use_reentrant=False, preserve_rng_state=False
+                )
             else:
                 hidden = self._layer_forward(layer, hidden, layout)
         if kept is not None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
+
+from zipperasr.device import to_device
 
 MOST_PADDING = 0.1  # of the room of a sequence in attention, where it is padded
 
@@ -45,7 +47,7 @@ class Layout:
     def offsets(self) -> Tensor:
         """Where each sequence starts, and the end of the last: (sequences + 1,), int32, as FlashAttention wants it."""
         ends = torch.as_tensor((0, *self.lengths)).cumsum(0)
-        return ends.to(self._device, torch.int32, non_blocking=True)
+        return to_device(ends.to(torch.int32), self._device)
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -71,22 +73,22 @@ class Layout:
         sizes, room = torch.as_tensor(lengths)[:, None], torch.arange(max(lengths))
         inside = room < sizes
         places = torch.where(inside, starts[list(members)][:, None] + room, 0)
-        mask = None if inside.all() else inside[:, None, None].to(self._device, non_blocking=True)
+        mask = None if inside.all() else to_device(inside[:, None, None], self._device)
         rooms = inside.flatten().nonzero().flatten()
-        places, rooms = (index.to(self._device, non_blocking=True) for index in (places.flatten(), rooms))
+        places, rooms = (to_device(index, self._device) for index in (places.flatten(), rooms))
         return Group(len(members), max(lengths), places, mask, rooms)
 
 
 def positions(lengths: Sequence[int], device: torch.device) -> Tensor:
     """0, 1, ... within each sequence: (sum of lengths,)."""
-    return _positions(lengths).to(device, non_blocking=True)
+    return to_device(_positions(lengths), device)
 
 
 def slots(lengths: Sequence[int], rooms: Sequence[int], device: torch.device) -> Tensor:
     """Where each item lands if sequence i gets rooms[i] >= lengths[i] places in a row: (sum of lengths,)."""
     space = torch.as_tensor(rooms)
     starts = (space.cumsum(0) - space).repeat_interleave(torch.as_tensor(lengths))
-    return (starts + _positions(lengths)).to(device, non_blocking=True)
+    return to_device(starts + _positions(lengths), device)
 
 
 def spread(items: Tensor, lengths: Sequence[int], rooms: Sequence[int]) -> Tensor:
@@ -102,13 +104,14 @@ def self_attention(
     """Attention inside each sequence of a ragged batch, of every item to all or (causal) to none after it.
 
     query: (sum of lengths, heads, head_dim); key, value: the same, or with fewer heads, each shared by as many query
-    heads (grouped-query attention). Returns query's shape. On a GPU in half precision nothing is padded; elsewhere
-    sequences of equal length go through as a plain batch, and others in groups of similar length, padded here alone.
+    heads (grouped-query attention). Returns query's shape. With FlashAttention (half precision on an Ampere GPU or a
+    later one) nothing is padded; otherwise sequences of equal length go through as a plain batch, and others in groups
+    of similar length, padded here alone.
     """
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and has_flash_attention(query.device):
         window = (-1, 0) if causal else (-1, -1)
         ends, longest = layout.offsets, layout.longest
         return varlen_attn(query, key, value, ends, ends, longest, longest, scale=scale, window_size=window)
@@ -121,6 +124,12 @@ def self_attention(
         output = _batched(*parts, (group.count, group.longest), mask, scale, causal)
         mixed.append(output if group.inside is None else output.index_select(0, group.rooms))
     return torch.cat(mixed).index_select(0, layout.order)
+
+
+@cache
+def has_flash_attention(device: torch.device) -> bool:
+    """FlashAttention needs compute capability 8.0 (Ampere)."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _batched(query: Tensor, key: Tensor, value: Tensor, shape: tuple[int, int], mask, scale: float, causal: bool):

@@ -52,6 +52,7 @@ def make_engine(model: SpeechLLM, config: TrainConfig):
     else:
         banks = _banks_of_partitions(engine.optimizer, optimiser)
     optimiser.bank_of_element = banks
+    optimiser.checks_gradients = config.zero_stage == 0  # ZeRO checks those of all ranks
     return engine, optimiser
 
 

@@ -25,29 +25,33 @@ class Interrupted(Exception):
 
 
 class Interruption:
-    """Listens while it is entered."""
+    """Listens while it is entered; all ranks enter it together."""
 
-    def __init__(self, device: torch.device):
+    def __init__(self):
         self._asked = False
-        self._device = device
+        self._group: distributed.ProcessGroup | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Interruption:
+        if distributed.get_world_size() > 1:
+            self._group = distributed.new_group(backend="gloo")  # over NCCL the answer would wait for the GPU
         self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._group is not None:
+            distributed.destroy_process_group(self._group)
 
     def wanted(self) -> bool:
         """True on all ranks if any was asked; all must call it as often.
 
         A signal that comes while the ranks agree counts next time: a rank must not act on what it alone knows.
         """
-        asked = torch.tensor([self._asked], dtype=torch.uint8, device=self._device)
-        if distributed.get_world_size() > 1:
-            distributed.all_reduce(asked, op=distributed.ReduceOp.MAX)
+        asked = torch.tensor([self._asked], dtype=torch.uint8)
+        if self._group is not None:
+            distributed.all_reduce(asked, op=distributed.ReduceOp.MAX, group=self._group)
         return bool(asked.item())
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

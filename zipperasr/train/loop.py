@@ -52,6 +52,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.guard = StepGuard(self.engine, self.out, self.config.max_skipped)
+        if self.dev_data is not None:
+            self.dev_batches = prefetched(self.dev_data, 0, self.config.num_workers, ignore_in_worker)
 
     @property
     def model(self):
@@ -65,13 +67,13 @@ class Trainer:
         """
         rank = distributed.get_rank()
         with (
-            Interruption(self.engine.device) as interruption,
+            Interruption() as interruption,
             Watchdog(self.config.watchdog_s, rank) as watchdog,
             Records(self.out, len(self.plan), self.start_step, rank == 0, self.out.name) as records,
         ):
             best = BestWeights(self.out, self.config.average_best, self.config.early_stop, self.start_step)
             first = self.start_step * self.config.accumulation
-            batches = prefetched(self.train_data, first, self.config.num_workers, ignore_in_worker)
+            batches = iter(prefetched(self.train_data, first, self.config.num_workers, ignore_in_worker))
             self._restore_window()
             if self.config.eval_first and not self.start_step:
                 self._evaluate(records, 0, best)
@@ -113,7 +115,7 @@ class Trainer:
         self._prepare_update(step)
         chunk_frames = self.chunk_frames(step)
         scale = distributed.get_world_size() * self.config.accumulation / self.plan.num_tokens(step)
-        loss_sum = weight = 0.0
+        loss_sum, weight = torch.zeros((), dtype=torch.float64, device=self.engine.device), 0.0
         with self.guard.watching(step) as seen:
             for _ in range(self.config.accumulation):
                 batch: PackedBatch = next(batches)
@@ -122,10 +124,12 @@ class Trainer:
                 loss, _, labels = self.engine(batch, chunk_frames)
                 self.engine.backward(loss * scale)
                 self.engine.step()
-                loss_sum, weight = loss_sum + loss.item(), weight + labels.item()
+                loss_sum += loss.detach()
+                weight += labels.item()  # a tensor on the CPU, unlike the loss
                 self.window["samples"] += batch.num_samples
                 self.window["filled"] += batch.num_positions
                 self.window["positions"] += batch.num_packs * self.model_config.max_positions
+            loss_sum = loss_sum.item()  # the host waits for the device here, and nowhere else but in the optimiser
         if self.guard.was_applied(step, seen, loss_sum / weight):
             if self.model.adapters is not None:
                 self.model.adapters.balance()
@@ -193,8 +197,7 @@ class Trainer:
     def _evaluate(self, records: Records, step: int, best: BestWeights) -> None:
         since = time.monotonic()
         if self.dev_data is not None:
-            workers = self.config.num_workers
-            losses = dev_losses(self.engine, self.dev_data, self.dev_languages, self.chunk_frames(), workers)
+            losses = dev_losses(self.engine, self.dev_batches, self.dev_languages, self.chunk_frames())
             records.write("dev", step, losses)
             records.say(f"step {step}: dev loss {losses['loss']:.4f}")
             best.add(step, losses["loss"], self.model, distributed.get_rank() == 0)

@@ -9,11 +9,14 @@ ZeRO puts in their place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+from zipperasr.device import to_device
 
 
 class LanguageAdamW(Optimizer):
@@ -26,8 +29,9 @@ class LanguageAdamW(Optimizer):
     Attributes:
         bank_of_element: parameter -> integer tensor of its size that names the language of each element.
             Parameters without an entry are updated as plain AdamW does.
-        overflow: the last step was left out, since a gradient was not finite. Under ZeRO, which looks at the gradients
-            of all ranks first and then never gets here, the engine knows (`was_step_applied`).
+        checks_gradients: whether `step` looks for gradients that are not finite. False under ZeRO, which has checked
+            those of all ranks before and does not call `step` then (the engine's `was_step_applied` says so).
+        overflow: the last step was skipped, since a gradient was not finite.
     """
 
     def __init__(
@@ -42,6 +46,8 @@ class LanguageAdamW(Optimizer):
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
         self.hold = hold
         self.bank_of_element: dict[Tensor, Tensor] = {}
+        self._runs: dict[Tensor, _Runs] = {}  # of the tensors in bank_of_element
+        self.checks_gradients = True
         self.overflow = False
         self.present = torch.ones(num_languages, dtype=torch.bool)
 
@@ -54,13 +60,18 @@ class LanguageAdamW(Optimizer):
     @torch.no_grad()
     def step(self, closure=None) -> None:
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
-        self.overflow = not all(gradient.isfinite().all() for gradient in gradients)
+        self.overflow = self.checks_gradients and not _are_finite(gradients)
         if self.overflow:
             return
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._update(parameter, group, self.bank_of_element.get(parameter))
+
+    def _elements_of_present(self, bank: Tensor) -> Tensor:
+        if bank not in self._runs:
+            self._runs[bank] = _Runs.of(bank)
+        return self._runs[bank].elements(self.present)
 
     def _update(self, parameter: Tensor, group: dict, bank: Tensor | None) -> None:
         state = self.state[parameter]
@@ -69,10 +80,11 @@ class LanguageAdamW(Optimizer):
             # one count for each language; of this name torch keeps the precision when a checkpoint is loaded
             count = 1 if bank is None else len(self.present)
             state["step"] = torch.zeros(count, dtype=torch.float64, device=parameter.device)
-        steps, beta1, beta2 = state["step"], *group["betas"]
-        present = steps.new_ones(1, dtype=torch.bool) if bank is None else self.present.to(steps.device)
-        steps += present
-        live = torch.nonzero(present[bank.flatten()]).flatten() if bank is not None and not present.all() else None
+        # torch leaves a loaded `step` on the device that the checkpoint was loaded to
+        steps = state["step"] = state["step"].to(parameter.device)
+        beta1, beta2 = group["betas"]
+        steps += 1 if bank is None else to_device(self.present, steps.device)
+        live = None if bank is None or self.present.all() else self._elements_of_present(bank)
         gradient, value, mean, square = (
             tensor.view(-1) if live is None else tensor.view(-1)[live]
             for tensor in (parameter.grad.contiguous(), parameter, state["exp_avg"], state["exp_avg_sq"])
@@ -92,3 +104,37 @@ class LanguageAdamW(Optimizer):
             parameter.view(-1)[live] = value
             state["exp_avg"].view(-1)[live] = mean
             state["exp_avg_sq"].view(-1)[live] = square
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Neighbouring elements of one language, in order; all on the CPU.
+
+    `nonzero` of a mask on a GPU would give the same elements, but the host would wait to learn how many there are.
+    """
+
+    languages: Tensor  # (runs,)
+    starts: Tensor  # (runs,) first element of each
+    sizes: Tensor  # (runs,)
+    device: torch.device  # where `elements` are wanted
+
+    @classmethod
+    def of(cls, bank_of_element: Tensor) -> _Runs:
+        languages, sizes = torch.unique_consecutive(bank_of_element.flatten(), return_counts=True)
+        languages, sizes = languages.cpu(), sizes.cpu()
+        return cls(languages, sizes.cumsum(0) - sizes, sizes, bank_of_element.device)
+
+    def elements(self, present: Tensor) -> Tensor:
+        """The elements of the languages in `present` (languages,), in order."""
+        chosen = present[self.languages]
+        starts, sizes = self.starts[chosen], self.sizes[chosen]
+        skipped = starts - (sizes.cumsum(0) - sizes)  # elements before each run that are not chosen
+        skipped, repeats = to_device(skipped, self.device), to_device(sizes, self.device)
+        count = int(sizes.sum())
+        places = torch.arange(count, device=self.device)
+        return places.add_(skipped.repeat_interleave(repeats, output_size=count))
+
+
+def _are_finite(gradients: Sequence[Tensor]) -> bool:
+    """Whether all elements are. The host waits for the device once."""
+    return not gradients or bool(torch.stack([gradient.isfinite().all() for gradient in gradients]).all())

@@ -16,6 +16,7 @@ from transformers import WhisperModel
 
 from zipperasr.data.audio import SAMPLE_RATE
 from zipperasr.data.features import log_mel
+from zipperasr.device import to_device
 from zipperasr.lid.run import language_token_ids
 from zipperasr.model.encoder import SpeechEncoder
 from zipperasr.model.pretrained import Pretrained
@@ -51,8 +52,12 @@ class LanguageDetector:
         self._ids = language_token_ids(settings.whisper, opened.languages)
         whisper = WhisperModel.from_pretrained(settings.whisper, dtype=model.dtype).to(model.device).eval()
         self._encoder, self._decoder = SpeechEncoder(whisper.encoder), whisper.decoder
-        self._start = whisper.config.decoder_start_token_id
         self._mel_bins, self._padding = settings.mel_bins, int(settings.lid_window_s * SAMPLE_RATE)
+        # on the device once: a list as an index, or a tensor made there from one, makes the host wait each time
+        self._prefix = torch.tensor([[whisper.config.decoder_start_token_id]], device=model.device)
+        shared = torch.tensor([self._ids.count(token_id) for token_id in self._ids], device=model.device)
+        self._log_shared = shared.log()
+        self._rows = torch.tensor(self._ids, device=model.device)
         weights = sum(parameter.numel() * parameter.element_size() for parameter in whisper.parameters())
         self.cost = Cost(load_s=time.monotonic() - start, memory_gb=weights / 1e9)
 
@@ -62,15 +67,14 @@ class LanguageDetector:
         start = time.monotonic()
         longest = self._encoder.max_mel_frames * SAMPLE_RATE // 100
         samples = samples[:longest]
-        device = self._decoder.embed_tokens.weight.device
-        padded = functional.pad(samples, (0, max(0, self._padding - len(samples)))).to(device)
+        padded = functional.pad(samples, (0, max(0, self._padding - len(samples))))
+        padded = to_device(padded, self._decoder.embed_tokens.weight.device)
         mel = log_mel(padded, self._mel_bins)[: self._encoder.max_mel_frames]
         hidden, _ = self._encoder(mel, [len(mel)])
-        prefix = torch.tensor([[self._start]], device=device)
-        state = self._decoder(input_ids=prefix, encoder_hidden_states=hidden[None]).last_hidden_state[0, -1]
-        logits = (self._decoder.embed_tokens.weight[self._ids] @ state).float()
-        shared = torch.tensor([self._ids.count(token_id) for token_id in self._ids], device=device)
-        probabilities = (logits - shared.log()).softmax(0).tolist()
+        decoded = self._decoder(input_ids=self._prefix, encoder_hidden_states=hidden[None], use_cache=False)
+        state = decoded.last_hidden_state[0, -1]
+        logits = (self._decoder.embed_tokens.weight[self._rows] @ state).float()
+        probabilities = (logits - self._log_shared).softmax(0).tolist()
         self.cost.detect_s += time.monotonic() - start
         self.cost.recordings += 1
         return dict(zip(self.codes, probabilities, strict=True))

@@ -1,0 +1,134 @@
+"""Decoding on the simulated GPU: the CPU's texts, and one wait for each token."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from tests.model import tiny
+from zipperasr.data.batches import Example
+from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.decoder import Decoder
+from zipperasr.decode.embeddings import encoder_means
+from zipperasr.decode.folded_llm import FoldedLLM
+from zipperasr.lora import VARIANTS
+
+CHUNK_FRAMES = 40
+GREEDY = DecodeConfig(tokens_per_s=8.0, tokens_floor=4, batch_size=4)
+MIXTURE = {"de": 0.6, "ja": 0.3, "es": 0.1}
+
+
+@pytest.fixture(scope="module")
+def utterances() -> list[Example]:
+    lengths = [3200 + number * 7919 % 23_000 for number in range(7)]
+    made = [tiny.example(f"u{n}", tiny.CODES[n % 3], length, "", seed=n) for n, length in enumerate(lengths)]
+    return [dataclasses.replace(one, transcript=()) for one in made]
+
+
+def new_model(backbones, variant: str, dtype=torch.float32):
+    config = tiny.model_config(backbones)
+    model = tiny.align_model(config) if variant == "align" else tiny.sft_model(config, variant)
+    return model.to(dtype)
+
+
+def texts(model, utterances, config=GREEDY, mixture=None) -> dict[str, str]:
+    """One batch in a single language, one in several."""
+    decoder = Decoder(model, tiny.llm_tokenizer(), config, CHUNK_FRAMES)
+    decoder.mixture = lambda _: mixture
+    return {decoded.example.utt_id: decoded.text for decoded in decoder.run([utterances[:1], utterances[1:]])}
+
+
+@pytest.fixture
+def steps(monkeypatch) -> list[int]:
+    """The number of rows in each decoding step, as they are done."""
+    rows, choose = [], FoldedLLM.logits
+
+    def counted(llm, hidden):
+        rows.append(len(hidden))
+        return choose(llm, hidden)
+
+    monkeypatch.setattr(FoldedLLM, "logits", counted)
+    return rows
+
+
+def search_waits(gpu) -> list:
+    """All but those of the encoder's thread, which waits for its own stream before it hands an utterance over."""
+    return [wait for wait in gpu.waits if wait.what != "Stream.synchronize"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "mixture"),
+    [("align", None), *((variant, mixture) for variant in sorted(VARIANTS) for mixture in (None, MIXTURE))],
+)
+def test_texts_in_float32_are_the_cpus_and_each_step_waits_once(gpu, backbones, utterances, steps, variant, mixture):
+    """Once: the tokens must reach the host, which decides who has ended and what is printed."""
+    wanted = texts(new_model(backbones, variant), utterances, mixture=mixture)
+    assert len(set(wanted.values())) > 3  # texts that could differ
+    model = new_model(backbones, variant).to("cuda")
+    steps.clear()
+    gpu.waits.clear()
+    assert texts(model, utterances, mixture=mixture) == wanted
+    assert [wait.place.split()[-1] for wait in search_waits(gpu)] == ["_choose"] * len(steps)
+
+
+@pytest.mark.parametrize("variant", ["align", *sorted(VARIANTS)])
+def test_every_variant_is_decoded_in_bfloat16(gpu, backbones, utterances, steps, variant):
+    model = new_model(backbones, variant, torch.bfloat16).to("cuda")
+    for mixture in (None, MIXTURE)[: 1 if variant == "align" else 2]:
+        steps.clear()
+        gpu.waits.clear()
+        found = texts(model, utterances, mixture=mixture)
+        assert found.keys() == {one.utt_id for one in utterances} and any(found.values())
+        assert len(search_waits(gpu)) == len(steps)
+
+
+def test_features_on_the_device_give_the_same_texts(gpu, backbones, utterances):
+    wanted = texts(new_model(backbones, "zipper_soft"), utterances)
+    model = new_model(backbones, "zipper_soft").to("cuda")
+    audio = [
+        dataclasses.replace(one, mel=None, audio=tiny.noise(one.num_samples, number))
+        for number, one in enumerate(utterances)
+    ]
+    assert texts(model, audio) == wanted
+
+
+def test_beam_search_finds_the_cpus_texts(gpu, backbones, utterances):
+    """transformers' generate: it waits in every step, which is not counted here."""
+    config = dataclasses.replace(GREEDY, beam=2)
+    wanted = texts(new_model(backbones, "zipper_soft"), utterances, config)
+    assert texts(new_model(backbones, "zipper_soft").to("cuda"), utterances, config) == wanted
+
+
+def test_what_is_decoded_again_without_repetition_waits_once_a_step_too(gpu, backbones, utterances, steps):
+    config = dataclasses.replace(GREEDY, tokens_per_s=14.0, retry_loops=True)
+    wanted = texts(new_model(backbones, "zipper_soft"), utterances, config)
+    plain = texts(new_model(backbones, "zipper_soft"), utterances, dataclasses.replace(config, retry_loops=False))
+    assert wanted != plain  # some utterance runs in circles
+    model = new_model(backbones, "zipper_soft").to("cuda")
+    steps.clear()
+    gpu.waits.clear()
+    assert texts(model, utterances, config) == wanted
+    assert len(search_waits(gpu)) == len(steps)
+
+
+def test_the_encoders_stream_is_on_the_models_device(gpu, backbones, utterances):
+    """A stream on the current device would be on cuda:0, wherever the model is."""
+    model = new_model(backbones, "zipper_soft").to("cuda")
+    texts(model, utterances[:2])
+    assert [stream.device for stream in gpu.streams] == [model.causal_lm.device]
+
+
+def test_embeddings_for_the_figure_are_copied_once_a_batch(gpu, backbones, utterances):
+    model = new_model(backbones, "zipper_soft")
+    with encoder_means(model) as wanted:
+        texts(model, utterances)
+    model = new_model(backbones, "zipper_soft").to("cuda")
+    gpu.waits.clear()
+    with encoder_means(model) as means:
+        texts(model, utterances)
+    assert len(means) == len(utterances)
+    for mean, want in zip(means, wanted, strict=True):
+        assert abs(mean - want).max() < 1e-5
+    assert sum("embeddings.py" in wait.place for wait in gpu.waits) == 2

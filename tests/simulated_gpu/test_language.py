@@ -1,0 +1,43 @@
+"""Language embeddings, language detection and transcription on the simulated GPU are the CPU's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import WhisperModel
+
+from tests.model import tiny
+from tests.transcribe.conftest import SHORT, trained
+from tests.transcribe.sound import noise
+from zipperasr.lid.run import language_token_ids, state_embedding
+from zipperasr.transcribe import Transcriber
+from zipperasr.transcribe.sources import Recording
+
+__all__ = ["trained"]
+
+
+def test_state_embeddings_are_the_cpus(gpu, backbones):
+    whisper = str(backbones / "whisper")
+    ids = language_token_ids(whisper, tiny.table())
+    mels = [tiny.random_mel(frames, seed=frames) for frames in (30, 71, 100)]
+    found = {}
+    for device in ("cpu", "cuda"):
+        model = WhisperModel.from_pretrained(whisper).eval().to(device)
+        found[device] = torch.stack([state_embedding(model, token_id, mels) for token_id in ids[:3]])
+    assert found["cuda"].device.type == "cpu"
+    torch.testing.assert_close(found["cuda"], found["cpu"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_transcripts_with_detected_languages_are_the_cpus(gpu, trained, soft):
+    """Detection waits twice a recording: for the probabilities, and where transformers looks at the decoder's mask."""
+    recordings = [Recording(f"r{number}", noise(0.5 + 0.3 * number, number)) for number in range(3)]
+    on_cpu, on_gpu = (Transcriber.from_pretrained(trained, device, SHORT, soft=soft) for device in ("cpu", None))
+    assert on_gpu.opened.model.causal_lm.device.type == "cuda"
+    assert on_gpu.detector.codes == on_cpu.detector.codes  # loads it
+    next(on_gpu.transcribe(recordings[:1]))  # the filters of the mel scale are copied once
+    gpu.waits.clear()
+    for (_, found), (_, wanted) in zip(on_gpu.transcribe(recordings), on_cpu.transcribe(recordings), strict=True):
+        assert (found.text, found.lang) == (wanted.text, wanted.lang)
+        assert found.lang_probs == pytest.approx(wanted.lang_probs, abs=1e-5)
+    assert sum("detect.py" in wait.place for wait in gpu.waits) == 2 * len(recordings)

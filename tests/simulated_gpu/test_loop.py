@@ -1,0 +1,128 @@
+"""The training loop on the simulated GPU, with a plain engine in DeepSpeed's place: it computes on the CPU here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed
+
+from tests.model import tiny
+from tests.simulated_gpu.test_optimiser import new_optimiser
+from tests.train.conftest import tiny_recipe
+from tests.train.tiny_recipe import MODEL
+from zipperasr.data.loader import ExampleReader, MicroBatches, TrainingPlan, prefetched
+from zipperasr.data.manifest import open_kind
+from zipperasr.languages import LanguageTable
+from zipperasr.train.config import TrainConfig
+from zipperasr.train.loop import Trainer
+
+__all__ = ["tiny_recipe"]
+
+
+class PlainEngine:
+    """What the loop calls of DeepSpeed's engine, for one process without ZeRO."""
+
+    def __init__(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, accumulation: int):
+        self.module, self.optimiser, self.accumulation = module, optimiser, accumulation
+        self.device = next(module.parameters()).device
+        self.micro_steps = 0
+
+    def __call__(self, *inputs):
+        return self.module(*inputs)
+
+    def train(self) -> None:
+        self.module.train()
+
+    def eval(self) -> None:
+        self.module.eval()
+
+    def backward(self, loss: torch.Tensor) -> None:
+        (loss / self.accumulation).backward()
+
+    def step(self) -> None:
+        self.micro_steps += 1
+        if self.micro_steps % self.accumulation == 0:
+            self.optimiser.step()
+            self.optimiser.zero_grad()
+
+    def was_step_applied(self) -> bool:
+        return not self.optimiser.overflow
+
+    def get_global_grad_norm(self) -> None:
+        return None
+
+
+@pytest.fixture
+def process_group(tmp_path):
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+def trainer(base: Path, out: Path, device: str, features_on_device: bool) -> Trainer:
+    settings = {"precision": "fp32", "log_every": 1, "eval_every": 2, "save_every": 0, "num_workers": 0, "lr": 1e-3}
+    config = TrainConfig(epochs=1, packs_per_batch=1, accumulation=2, features_on_device=features_on_device, **settings)
+    model_config = tiny.model_config(base / "exp" / "backbones", **{
+        name: tuple(MODEL[name]) if name == "train_chunk_s" else MODEL[name]
+        for name in ("train_chunk_s", "decode_chunk_s", "max_positions")
+    })  # fmt: skip
+    model = tiny.sft_model(model_config).to(device)
+    optimiser = new_optimiser(model)
+    read = ExampleReader(
+        tiny.llm_tokenizer(), LanguageTable.load(base / "conf" / "languages.tsv"), tiny.MEL_BINS, not features_on_device
+    )
+    train, dev = (open_kind(base / "dump" / "manifest", kind, "sft") for kind in ("train", "dev"))
+    plan = TrainingPlan.make(train, model_config.max_positions, 2, 1, seed=1)
+    dev_plan = TrainingPlan.make(dev, model_config.max_positions, 1, 1, seed=0)
+    return Trainer(
+        PlainEngine(model, optimiser, config.accumulation),
+        optimiser,
+        plan,
+        MicroBatches(train, plan.batches, read, accumulation=config.accumulation),
+        MicroBatches(dev, dev_plan.batches, read),
+        ["de", "es"],
+        config,
+        model_config,
+        "chunked",
+        seed=1,
+        out=out,
+        checkpoints=None,
+    )
+
+
+def curve(out: Path, name: str) -> list[float]:
+    return [json.loads(line)["loss"] for line in (out / f"{name}.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("features_on_device", [False, True])
+def test_a_training_has_the_cpus_losses_and_waits_once_a_step(
+    gpu, tiny_recipe, process_group, tmp_path, features_on_device
+):
+    """Once, for the loss, though a step has two micro-steps; logging and evaluation wait for their own numbers."""
+    trainer(tiny_recipe, tmp_path / "cpu", "cpu", False).run()
+    on_gpu = trainer(tiny_recipe, tmp_path / "gpu", "cuda", features_on_device)
+    gpu.waits.clear()
+    on_gpu.run()
+
+    for name in ("train", "dev"):
+        wanted = curve(tmp_path / "cpu", name)
+        assert len(wanted) >= 2
+        assert curve(tmp_path / "gpu", name) == pytest.approx(wanted, rel=1e-4)
+    once = ("of", "_bands")  # where the languages' elements lie; the filters of the mel scale
+    apart = ("_window_of_all_ranks", "dev_losses", "_evaluate")  # for a line of train.jsonl, dev.jsonl or router.jsonl
+    places = [wait.place.split()[-1] for wait in gpu.waits]
+    assert [place for place in places if place not in (*once, *apart)] == ["_step"] * len(on_gpu.plan)
+    assert places.count("dev_losses") == 2  # evaluations, of several packs each
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_loader_pins_every_tensor_of_a_batch(gpu, tiny_recipe, process_group, tmp_path, num_workers):
+    for features_on_device in (False, True):
+        data = trainer(tiny_recipe, tmp_path, "cpu", features_on_device).train_data
+        batch = next(iter(prefetched(data, 0, num_workers)))
+        tensors = [*vars(batch.text).values(), batch.speech.mel, *batch.speech.audio]
+        tensors = [tensor for tensor in tensors if isinstance(tensor, torch.Tensor)]
+        assert len(tensors) > 4 and all(tensor.is_pinned() for tensor in tensors)
