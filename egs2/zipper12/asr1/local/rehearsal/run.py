@@ -9,13 +9,14 @@ is learnt. Steps that have finished are skipped when the command runs again.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -30,18 +31,28 @@ from zipperasr.stage_clock import run_timed
 SIZES = {"align_train": 4, "large_train": 4, "small_train_1h": 2, "small_train_30h": 2, "dev": 4, "test": 2}
 ONE_STEP = {"align": 4, "sft": 12}  # packs of the only global batch: one for each language of the phase
 DECODED = "test_mls_de"
+RESUME = "resume after a kill"
 
 
-@dataclass
 class Rehearsal:
-    """Runs the steps in order and keeps what they took."""
+    """Runs the steps in order and keeps what they took, in <out>/steps.json: a finished step is not run again."""
 
-    out: Path
-    ngpu: int
-    rows: list[tuple[str, float, float]] = field(default_factory=list)  # step, seconds, peak memory in MB
+    def __init__(self, out: Path, ngpu: int):
+        self.out, self.ngpu = out, ngpu
+        self._record = out / "steps.json"
+        # step, seconds, peak memory in MB
+        self.rows: list[tuple[str, float, float]] = (
+            json.loads(self._record.read_text()) if self._record.is_file() else []
+        )
+
+    def has_run(self, name: str) -> bool:
+        return any(name == row[0] for row in self.rows)
 
     def run(self, name: str, *command: str | Path) -> None:
         """Run one step, with its output in <out>/logs. Raises ValueError if it fails."""
+        if self.has_run(name):
+            log(f"{name}: done before")
+            return
         log_file = self.out / "logs" / f"{len(self.rows):02d}_{name.replace(' ', '_')}.log"
         log_file.parent.mkdir(parents=True, exist_ok=True)
         words = ["bash", "-c", 'log=$1; shift; exec "$@" >"${log}" 2>&1', "-", str(log_file), *map(str, command)]
@@ -51,6 +62,8 @@ class Rehearsal:
                 f"{name}: exit status {status} after {seconds:.0f} s and {peak_mb:,.0f} MB; see {log_file}"
             )
         self.rows.append((name, seconds, peak_mb))
+        with atomic_path(self._record) as temporary:
+            temporary.write_text(json.dumps(self.rows), encoding="utf-8")
         log(f"{name}: {seconds:.0f} s, at most {peak_mb:,.0f} MB")
 
     def module(self, name: str, module: str, *arguments: str | Path) -> None:
@@ -72,7 +85,7 @@ class Rehearsal:
 
 def rehearse(options: argparse.Namespace) -> None:
     """All steps; raises ValueError at the first that fails."""
-    out: Path = options.out
+    out = options.out or Path(f"exp_rehearsal/depth_{options.depth}")
     conf = write_configuration(out, options.depth)
     rehearsal = Rehearsal(out, options.ngpu)
     model = ["--model", conf / "model.yaml"]
@@ -94,7 +107,7 @@ def rehearse(options: argparse.Namespace) -> None:
     bundle = out / "bundle.zip"
     bundle.unlink(missing_ok=True)
     rehearsal.module("export", "zipperasr", "export", "--model", trained, "--format", "bundle", "--out", bundle)
-    clip = next(raw.glob(f"{DECODED}/**/*.flac"))
+    clip = min((out / "downloads/mls/mls_german/test").rglob("*.flac"))
     rehearsal.module(
         "transcription", "zipperasr", "transcribe", "--model", bundle, "--lang", "de", "--precision", "bf16", clip
     )
@@ -133,6 +146,9 @@ def _adaptation(out: Path, variant: str, *more: str) -> list[str | Path]:
 def _kill_and_resume(rehearsal: Rehearsal, variant: str) -> None:
     """A training of two steps, killed when its first checkpoint is on the disk; the same command finishes it."""
     out = rehearsal.out / "killed"
+    if rehearsal.has_run(RESUME):
+        return
+    shutil.rmtree(out, ignore_errors=True)
     words = _adaptation(rehearsal.out, variant, "--set", f"packs_per_batch={ONE_STEP['sft'] // 2}", "save_every=1")
     words[words.index("--out") + 1] = out
     command = rehearsal.training(*words)
@@ -146,7 +162,7 @@ def _kill_and_resume(rehearsal: Rehearsal, variant: str) -> None:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
     log(f"kill: after {time.monotonic() - since:.0f} s, with a checkpoint of step 1")
-    rehearsal.run("resume after a kill", *command)
+    rehearsal.run(RESUME, *command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -155,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--depth", default="full", help="layers of each stack, or full: as many as the real models")
     options.add_argument("--lora", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="variants to adapt")
     options.add_argument("--ngpu", type=int, default=0, help="GPUs to use; 0 computes on the CPU")
-    options.add_argument("--out", type=Path, default=Path("exp_rehearsal/depth"), help="directory for everything")
+    options.add_argument("--out", type=Path, help="directory for everything [exp_rehearsal/depth_DEPTH]")
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = options.parse_args(words)
     chosen.invocation = " ".join(["local/rehearse.sh", *words])
