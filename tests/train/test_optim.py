@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 
+from zipperasr.train import optim
 from zipperasr.train.optim import LanguageAdamW
 
 LANGUAGES, SHAPE, STEPS, BETAS = 3, (4, 5), 25, (0.9, 0.95)
@@ -128,3 +129,10 @@ def test_a_parameter_without_gradient_is_left_alone():
     optimiser = LanguageAdamW([{"params": [bank], "weight_decay": 0.1}], 1e-2, BETAS, LANGUAGES)
     optimiser.step()
     assert torch.equal(bank, start())
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_updating_in_blocks_changes_no_bit(monkeypatch, hold):
+    at_once = ours(hold)
+    monkeypatch.setattr(optim, "BLOCK", 7)
+    assert torch.equal(ours(hold), at_once)

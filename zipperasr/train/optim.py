@@ -18,6 +18,8 @@ from torch.optim import Optimizer
 
 from zipperasr.device import to_device
 
+BLOCK = 1 << 24  # elements updated at once: temporary tensors take 128 MB, whatever the size of a flat partition
+
 
 class LanguageAdamW(Optimizer):
     """AdamW (decoupled weight decay) with per-language steps.
@@ -85,25 +87,20 @@ class LanguageAdamW(Optimizer):
         beta1, beta2 = group["betas"]
         steps += 1 if bank is None else to_device(self.present, steps.device)
         live = None if bank is None or self.present.all() else self._elements_of_present(bank)
-        gradient, value, mean, square = (
-            tensor.view(-1) if live is None else tensor.view(-1)[live]
-            for tensor in (parameter.grad.contiguous(), parameter, state["exp_avg"], state["exp_avg_sq"])
-        )
-        correction1, correction2 = (1 - beta**steps for beta in (beta1, beta2))
-        if bank is not None:
-            mine = bank.flatten() if live is None else bank.flatten()[live]
-            correction1, correction2 = (c.to(value.dtype)[mine] for c in (correction1, correction2))
-        else:
-            correction1, correction2 = correction1.to(value.dtype), correction2.to(value.dtype)
-        mean.lerp_(gradient, 1 - beta1)
-        square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        value.mul_(1 - group["lr"] * group["weight_decay"])
-        denominator = (square / correction2).sqrt_().add_(group["eps"])
-        value.addcdiv_(mean / correction1, denominator, value=-group["lr"])
-        if live is not None:  # indexing made copies
-            parameter.view(-1)[live] = value
-            state["exp_avg"].view(-1)[live] = mean
-            state["exp_avg_sq"].view(-1)[live] = square
+        corrections = [(1 - beta**steps).to(parameter.dtype) for beta in (beta1, beta2)]
+        flat = [t.view(-1) for t in (parameter.grad.contiguous(), parameter, state["exp_avg"], state["exp_avg_sq"])]
+        for start in range(0, parameter.numel() if live is None else len(live), BLOCK):
+            part = slice(start, start + BLOCK) if live is None else live[start : start + BLOCK]
+            mine = corrections if bank is None else [c[bank.flatten()[part]] for c in corrections]
+            gradient, value, mean, square = (tensor[part] for tensor in flat)
+            mean.lerp_(gradient, 1 - beta1)
+            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            value.mul_(1 - group["lr"] * group["weight_decay"])
+            denominator = (square / mine[1]).sqrt_().add_(group["eps"])
+            value.addcdiv_(mean / mine[0], denominator, value=-group["lr"])
+            if live is not None:  # indexing made copies
+                for target, updated in zip(flat[1:], (value, mean, square), strict=True):
+                    target[part] = updated
 
 
 @dataclass(frozen=True)
