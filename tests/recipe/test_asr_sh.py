@@ -96,7 +96,7 @@ IN_STAGE = """
 set -euo pipefail
 . {root}/utils/log.sh
 skip_data_prep=false skip_train=true skip_eval=false alignment_only=false
-init_from= ngpu=0 node_rank=0 expdir=exp sft=exp/sft
+init_from= ngpu=0 scale=mini node_rank=0 expdir=exp sft=exp/sft
 stage=$1 stop_stage=$2
 . {root}/utils/stage.sh
 for n in 0 1 2 3 4 5 6 7 8 9; do

@@ -15,5 +15,3 @@ export TOKENIZERS_PARALLELISM=false
 # progress bars: every second on a terminal, every ten in a file
 TQDM_MININTERVAL=$([[ -t 1 ]] && echo 1 || echo 10)
 export TQDM_MININTERVAL
-# a training process on a CPU keeps the memory it frees: giving it back after each step costs up to half of the time
-export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
