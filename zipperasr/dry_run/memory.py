@@ -84,7 +84,7 @@ def _states(size: PhaseSize, train: TrainConfig, num_gpus: int) -> dict[str, flo
 
     weights b P; gradients b T (ZeRO-2: 4 T / N, in float32) and ZeRO's buckets, of which one is filled while the other
     is reduced, in float32; optimiser 12 T (ZeRO: / N), a float32 copy and two moments; the language of each bank
-    element 8 (ZeRO: / N).
+    element 2 (ZeRO: / N).
     """
     value_bytes = VALUE_BYTES[train.precision]
     shards = num_gpus if train.zero_stage > 0 else 1
@@ -95,7 +95,7 @@ def _states(size: PhaseSize, train: TrainConfig, num_gpus: int) -> dict[str, flo
         "gradients": gradient_bytes * size.trained,
         "reduce bucket": (2 * value_bytes + in_float32) * REDUCE_BUCKET if train.zero_stage > 0 else 0.0,
         "optimiser states": 3 * FLOAT32 * size.trained / shards,
-        "languages of banks": 8 * size.banks / shards,
+        "languages of banks": 2 * size.banks / shards,
     }
 
 

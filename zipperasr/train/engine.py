@@ -131,4 +131,5 @@ def _banks_of_partitions(zero, optimiser: LanguageAdamW) -> dict[Tensor, Tensor]
 def _languages_of(parameter: Tensor) -> Tensor:
     """Bank of each element of a stacked parameter (languages, ...), flattened."""
     per_language = parameter.numel() // parameter.shape[0]
-    return torch.arange(parameter.shape[0], device=parameter.device).repeat_interleave(per_language)
+    codes = torch.arange(parameter.shape[0], dtype=torch.int16, device=parameter.device)
+    return codes.repeat_interleave(per_language)

@@ -9,7 +9,7 @@ ZeRO puts in their place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,10 +70,13 @@ class LanguageAdamW(Optimizer):
                 if parameter.grad is not None:
                     self._update(parameter, group, self.bank_of_element.get(parameter))
 
-    def _elements_of_present(self, bank: Tensor) -> Tensor:
+    def _blocks(self, parameter: Tensor, bank: Tensor | None) -> Iterable[slice | Tensor]:
+        """The elements to update, `BLOCK` at a time: all of them, or those of the languages that are present."""
+        if bank is None or self.present.all():
+            return (slice(start, start + BLOCK) for start in range(0, parameter.numel(), BLOCK))
         if bank not in self._runs:
             self._runs[bank] = _Runs.of(bank)
-        return self._runs[bank].elements(self.present)
+        return self._runs[bank].blocks(self.present)
 
     def _update(self, parameter: Tensor, group: dict, bank: Tensor | None) -> None:
         state = self.state[parameter]
@@ -86,21 +89,19 @@ class LanguageAdamW(Optimizer):
         steps = state["step"] = state["step"].to(parameter.device)
         beta1, beta2 = group["betas"]
         steps += 1 if bank is None else to_device(self.present, steps.device)
-        live = None if bank is None or self.present.all() else self._elements_of_present(bank)
         corrections = [(1 - beta**steps).to(parameter.dtype) for beta in (beta1, beta2)]
         flat = [t.view(-1) for t in (parameter.grad.contiguous(), parameter, state["exp_avg"], state["exp_avg_sq"])]
-        for start in range(0, parameter.numel() if live is None else len(live), BLOCK):
-            part = slice(start, start + BLOCK) if live is None else live[start : start + BLOCK]
-            mine = corrections if bank is None else [c[bank.flatten()[part]] for c in corrections]
-            gradient, value, mean, square = (tensor[part] for tensor in flat)
+        for block in self._blocks(parameter, bank):
+            mine = corrections if bank is None else [c[bank.flatten()[block].long()] for c in corrections]
+            gradient, value, mean, square = (tensor[block] for tensor in flat)
             mean.lerp_(gradient, 1 - beta1)
             square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             value.mul_(1 - group["lr"] * group["weight_decay"])
             denominator = (square / mine[1]).sqrt_().add_(group["eps"])
             value.addcdiv_(mean / mine[0], denominator, value=-group["lr"])
-            if live is not None:  # indexing made copies
+            if not isinstance(block, slice):  # indexing made copies
                 for target, updated in zip(flat[1:], (value, mean, square), strict=True):
-                    target[part] = updated
+                    target[block] = updated
 
 
 @dataclass(frozen=True)
@@ -113,18 +114,23 @@ class _Runs:
     languages: Tensor  # (runs,)
     starts: Tensor  # (runs,) first element of each
     sizes: Tensor  # (runs,)
-    device: torch.device  # where `elements` are wanted
+    device: torch.device  # where the elements' indices are wanted
 
     @classmethod
     def of(cls, bank_of_element: Tensor) -> _Runs:
         languages, sizes = torch.unique_consecutive(bank_of_element.flatten(), return_counts=True)
-        languages, sizes = languages.cpu(), sizes.cpu()
+        languages, sizes = languages.cpu().long(), sizes.cpu()
         return cls(languages, sizes.cumsum(0) - sizes, sizes, bank_of_element.device)
 
-    def elements(self, present: Tensor) -> Tensor:
-        """The elements of the languages in `present` (languages,), in order."""
+    def blocks(self, present: Tensor) -> Iterator[Tensor]:
+        """The elements of the languages in `present` (languages,), in order; about `BLOCK` at a time, in whole runs."""
         chosen = present[self.languages]
         starts, sizes = self.starts[chosen], self.sizes[chosen]
+        _, runs = torch.unique_consecutive((sizes.cumsum(0) - 1) // BLOCK, return_counts=True)
+        for block in zip(starts.split(runs.tolist()), sizes.split(runs.tolist()), strict=True):
+            yield self._elements(*block)
+
+    def _elements(self, starts: Tensor, sizes: Tensor) -> Tensor:
         skipped = starts - (sizes.cumsum(0) - sizes)  # elements before each run that are not chosen
         skipped, repeats = to_device(skipped, self.device), to_device(sizes, self.device)
         count = int(sizes.sum())
