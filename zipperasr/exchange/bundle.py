@@ -20,7 +20,7 @@ from zipperasr.exchange.archive import MANIFEST, SUFFIXES, read_manifest, unpack
 from zipperasr.exchange.espnet_pack import META, meta_yaml
 from zipperasr.exchange.licences import FILE as LICENCES
 from zipperasr.exchange.licences import licence_notes
-from zipperasr.model.build import check_local
+from zipperasr.model.backbone_files import check_local
 from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment, located
 
 FORM = "zipperasr bundle 1"

@@ -28,7 +28,8 @@ from zipperasr.data.features import log_mel
 from zipperasr.data.manifest import open_kind
 from zipperasr.datadir.entry import read_table
 from zipperasr.languages import LanguageTable
-from zipperasr.model.backbones import WhisperTokenEmbedding, check_local, load_backbone
+from zipperasr.model.backbone_files import check_backbone
+from zipperasr.model.backbones import WhisperTokenEmbedding, load_backbone
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.encoder import SpeechEncoder
 
@@ -37,7 +38,8 @@ MODES = ("token", "state")
 
 def language_token_ids(whisper: str, table: LanguageTable) -> list[int]:
     """Id of each language's token. Raises ValueError for a token that this Whisper does not have."""
-    tokenizer = AutoTokenizer.from_pretrained(whisper)
+    check_backbone(whisper, "whisper")
+    tokenizer = AutoTokenizer.from_pretrained(whisper, trust_remote_code=False)
     ids = []
     for language in table:
         token_id = tokenizer.convert_tokens_to_ids(f"<|{language.whisper_token}|>")
@@ -123,7 +125,6 @@ def _run(options: argparse.Namespace) -> None:
     if is_current(options.out, inputs):
         log(f"{options.out} is up to date")
         return
-    check_local(config.whisper)
     ids = language_token_ids(config.whisper, table)
     embeddings = {"token": token_embeddings(config.whisper, ids)}
     if "state" in modes:

@@ -6,14 +6,13 @@ maps them into memory; weights of parts that the classes below leave out are nev
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
 from transformers.utils import logging
 
+from zipperasr.model.backbone_files import check_backbone
 from zipperasr.model.checkpoint import few
 
 
@@ -46,10 +45,10 @@ class WhisperTokenEmbedding(WhisperPreTrainedModel):
 
 def load_backbone(model_class, path: str, dtype: torch.dtype):
     """A transformers model, strictly. Raises FileNotFoundError or ValueError, naming what does not fit."""
-    check_local(path)
+    check_backbone(path, model_class.config_class.model_type)
     logging.disable_progress_bar()  # a bar per model, gone in a tenth of a second
     model, report = model_class.from_pretrained(
-        path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+        path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False
     )  # mismatched tensors are reported below, all at once
     heads = {"lm_head.weight", "proj_out.weight"}  # tied to the embedding: files may have them or not
     wrong = {
@@ -61,10 +60,3 @@ def load_backbone(model_class, path: str, dtype: torch.dtype):
         facts = "; ".join(f"{what} {few(sorted(names))}" for what, names in wrong.items())
         raise ValueError(f"{path}: weights do not fit {model_class.__name__}: {facts}")
     return model
-
-
-def check_local(path: str) -> None:
-    """A path that looks local must exist, or transformers would ask a hub for it."""
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
-    if looks_local and not (Path(path) / "config.json").is_file():
-        raise FileNotFoundError(f"{path}: no model here (config.json); run stage 0, or name a directory or hub id")
