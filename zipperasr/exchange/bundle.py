@@ -22,6 +22,7 @@ from zipperasr.exchange.licences import FILE as LICENCES
 from zipperasr.exchange.licences import licence_notes
 from zipperasr.model.backbone_files import check_local
 from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment, located
+from zipperasr.model.weights_file import open_weights
 
 FORM = "zipperasr bundle 1"
 INIT = "init"  # the training that this one started from, and within it that one's
@@ -57,6 +58,10 @@ def write_bundle(directory: Path, out: Path, hub: HubIds | None = None) -> None:
     for backbone in BACKBONES:
         if getattr(hub, backbone) is None:
             files.update(_backbone_files(getattr(chain[0][1].model, backbone), names[backbone]))
+    for source in files.values():
+        if isinstance(source, Path) and source.suffix == ".safetensors":
+            with open_weights(source):
+                pass
     experiment = chain[0][1]
     facts = {"form": FORM, "zipperasr": zipperasr.__version__, "phase": experiment.phase, "lora": experiment.lora}
     write_archive(out, files, {**facts, "languages": list(experiment.languages), "backbones": names})

@@ -6,7 +6,12 @@ maps them into memory; weights of parts that the classes below leave out are nev
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+from typing import NoReturn
+
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
@@ -14,6 +19,7 @@ from transformers.utils import logging
 
 from zipperasr.model.backbone_files import check_backbone
 from zipperasr.model.checkpoint import few
+from zipperasr.model.weights_file import open_weights
 
 
 class WhisperEncoderOnly(WhisperPreTrainedModel):
@@ -47,9 +53,13 @@ def load_backbone(model_class, path: str, dtype: torch.dtype):
     """A transformers model, strictly. Raises FileNotFoundError or ValueError, naming what does not fit."""
     check_backbone(path, model_class.config_class.model_type)
     logging.disable_progress_bar()  # a bar per model, gone in a tenth of a second
-    model, report = model_class.from_pretrained(
-        path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False
-    )  # mismatched tensors are reported below, all at once
+    safely = {"trust_remote_code": False, "weights_only": True}
+    try:
+        model, report = model_class.from_pretrained(
+            path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **safely
+        )  # mismatched tensors are reported below, all at once
+    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
+        _name_damage(path, error)
     heads = {"lm_head.weight", "proj_out.weight"}  # tied to the embedding: files may have them or not
     wrong = {
         "missing": set(report["missing_keys"]) - heads,
@@ -60,3 +70,12 @@ def load_backbone(model_class, path: str, dtype: torch.dtype):
         facts = "; ".join(f"{what} {few(sorted(names))}" for what, names in wrong.items())
         raise ValueError(f"{path}: weights do not fit {model_class.__name__}: {facts}")
     return model
+
+
+def _name_damage(path: str, error: Exception) -> NoReturn:
+    """Raises ValueError naming the damaged file, which transformers' error does not."""
+    for file in sorted(Path(path).glob("*.safetensors")):
+        with open_weights(file):
+            pass
+    what = "damaged safetensors" if isinstance(error, SafetensorError) else "pickled files that hold more than tensors"
+    raise ValueError(f"{path}: {what}; fetch the model again as safetensors") from error

@@ -23,6 +23,7 @@ from zipperasr.model.checkpoint import load_parts, load_trained
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.new_language import check_embeddings, grow, start_banks
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.model.weights_file import open_weights
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 LANGUAGES = "languages.tsv"  # the lines of the language table that the model was trained with
@@ -204,10 +205,11 @@ def located(experiment: Experiment, directory: Path) -> Experiment:
 
 
 def _lid_width(directory: Path) -> int:
-    from safetensors import safe_open
-
-    with safe_open(directory / WEIGHTS, framework="pt") as stream:
-        return stream.get_slice("adapters.router.embeddings").get_shape()[1]
+    with open_weights(directory / WEIGHTS) as stream:
+        shape = stream.get_slice("adapters.router.embeddings").get_shape()
+    if len(shape) != 2:
+        raise ValueError(f"{directory / WEIGHTS}: adapters.router.embeddings: got shape {shape}, wanted two dimensions")
+    return shape[1]
 
 
 def _plain(value):
