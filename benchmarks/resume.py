@@ -54,9 +54,13 @@ def resumed(options: argparse.Namespace, work: Path) -> None:
     torch.save({"loss": loss, "weights": training.master_weights(), "seconds": seconds}, work / "resumed.pt")
 
 
+def _saved(work: Path, name: str) -> dict:
+    return torch.load(work / f"{name}.pt", weights_only=True)  # noqa: TID251  # its own file, and nothing is run
+
+
 def compare(work: Path) -> tuple[float, float]:
     """Distance of the losses, relative, and of the weights, as a share of the update. Raises ValueError if too far."""
-    first, second = (torch.load(work / f"{name}.pt") for name in ("unbroken", "resumed"))
+    first, second = (_saved(work, name) for name in ("unbroken", "resumed"))
     loss = abs(second["loss"] - first["loss"]) / first["loss"]
     weights = (second["weights"] - first["weights"]).norm().item() / first["update"]
     if not (loss <= LOSS_TOLERANCE and weights <= UPDATE_TOLERANCE):
@@ -82,7 +86,7 @@ def _run(options: argparse.Namespace) -> None:
             _in_new_process(part, chosen, work)
         loss, weights = compare(work)
         size_gb = sum(file.stat().st_size for file in work.glob("checkpoints/step-1/**/*") if file.is_file()) / 1e9
-        saved, loaded = (torch.load(work / f"{name}.pt")["seconds"] for name in ("unbroken", "resumed"))
+        saved, loaded = (_saved(work, name)["seconds"] for name in ("unbroken", "resumed"))
     rows = [
         ["checkpoint, GB", f"{size_gb:.3g}"],
         ["save, s", f"{saved:.1f}"],

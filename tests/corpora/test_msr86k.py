@@ -48,6 +48,14 @@ def test_kaldi_form_follows_its_wav_scp(tmp_path: Path):
     assert Path(next(read(tmp_path, "ru", "dev")).audio).is_file()
 
 
+def test_a_command_in_its_wav_scp_is_refused(tmp_path: Path):
+    write_text(tmp_path / "ru/dev/text", "v1_0 да")
+    write_text(tmp_path / "ru/dev/wav.scp", "v1_0 sox x.mp3 -t wav - |")
+
+    with pytest.raises(ValueError, match=r"wav\.scp:1: 'sox x\.mp3 -t wav - \|' is a command; commands in scp files"):
+        next(read(tmp_path, "ru", "dev"))
+
+
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [

@@ -45,6 +45,11 @@ def test_a_missing_table_is_named(directory: Path):
         ("utt2lang", ["s0-a de", "s2-a de"], r"utt2lang: got 's2-a' where utt2spk has id 's1-a'; rerun the stage"),
         ("utt2lang", ["s0-a de"], r"utt2lang: got the end of the file where utt2spk has id 's1-a'"),
         ("wav.scp", [f"s{n}-a x" for n in range(6)], r"wav.scp: id 's5-a' is not in utt2spk"),
+        (
+            "wav.scp",
+            [f"s{n}-a {'x' if n < 3 else 'cat x |'}" for n in range(5)],
+            r"wav.scp: 'cat x |' is a command; com",
+        ),
         ("utt2dur", [f"s{n}-a {'1.0' if n < 3 else 'long'}" for n in range(5)], r"utt2dur: id 's3-a': got 'long', wan"),
         ("utt2repeat", [f"s{n}-a 1.5" for n in range(5)], r"utt2repeat: id 's0-a': got '1.5', wanted a number"),
     ],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
+from tests.data.test_ark import Touch
 from tests.model import tiny
 from zipperasr.data.batches import collate_speech
 from zipperasr.decode.config import DecodeConfig
@@ -44,3 +47,11 @@ def test_means_survive_the_file(tmp_path):
     assert list(found) == ["a", "b"]
     np.testing.assert_array_equal(found["b"], means["b"])
     assert read_means(tmp_path / "absent.ark") == {}
+
+
+def test_means_of_others_run_nothing(tmp_path):
+    path = tmp_path / "encoder_means.ark"
+    path.write_bytes(b"u1 PKL" + pickle.dumps(Touch(tmp_path / "run")))
+    with pytest.raises(ValueError, match=r"encoder_means\.ark: 'u1': got b'PKL.*', wanted a binary float vector"):
+        read_means(path)
+    assert not (tmp_path / "run").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import random
@@ -179,3 +180,46 @@ def test_weights_are_stored_and_text_is_deflated(sound):
     with zipfile.ZipFile(sound) as opened:
         kinds = {info.filename: info.compress_type for info in opened.infolist()}
     assert kinds["a/w.safetensors"] == zipfile.ZIP_STORED and kinds["t.txt"] == zipfile.ZIP_DEFLATED
+
+
+def deflated(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
+
+
+@pytest.mark.parametrize(("names", "size"), [(["a.txt"], 300 << 20), (["a.txt", "b.json", "c.model"], 50 << 20)])
+def test_a_small_zip_of_much_text_is_not_unpacked(tmp_path, names, size):
+    path = forge(tmp_path / "m.zip", [deflated(name) for name in names], bytes(size))
+    assert path.stat().st_size < 1 << 20
+    refused(path, tmp_path, r"m.zip: \d+,\d+,\d+ bytes of text when unpacked; wanted at most 134,217,728")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_must_be_stored(tmp_path):
+    path = forge(tmp_path / "m.zip", [deflated("a/model.safetensors")], bytes(1 << 20))
+    refused(path, tmp_path, "a/model.safetensors: weights are deflated; pack them by `zipperasr export`")
+
+
+def test_the_number_of_files_is_bounded(tmp_path):
+    path = forge(tmp_path / "m.zip", [f"{number}.txt" for number in range(1001)], b"")
+    refused(path, tmp_path, "m.zip: 1,002 files, wanted at most 1,000; it was not made by `zipperasr export`")
+
+
+def test_files_that_share_their_bytes_are_refused(tmp_path):
+    """Every entry of the directory points to the same block: a zip of 64 kB would unpack to 1 MB."""
+    names = [f"{number:02}.safetensors" for number in range(16)]
+    block = bytes(1 << 16)
+    path = forge(tmp_path / "m.zip", names[:1], block, {"files": {
+        name: {"size": len(block), "sha256": hashlib.sha256(block).hexdigest()} for name in names
+    }})  # fmt: skip
+    with zipfile.ZipFile(path, "a") as archive:
+        for name in names[1:]:
+            info = copy.copy(archive.infolist()[0])
+            info.filename = info.orig_filename = name
+            archive.filelist.append(info)
+            archive.NameToInfo[name] = info
+        archive.writestr("z.txt", b"")  # so that the directory is written again
+        archive.filelist.remove(archive.NameToInfo["z.txt"])
+    assert path.stat().st_size < 2 * len(block)
+    refused(path, tmp_path, "m.zip: its files overlap; it was not made by `zipperasr export`")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,8 @@ from zipperasr.exchange.archive import read_manifest, write_archive
 from zipperasr.exchange.bundle import open_bundle
 from zipperasr.exchange.export import main
 from zipperasr.lora import VARIANTS
-from zipperasr.model.experiment import Experiment
+from zipperasr.model.checkpoint import save_trained
+from zipperasr.model.experiment import Experiment, build_for_training, weights_digest
 from zipperasr.model.pretrained import load_pretrained
 
 
@@ -176,15 +179,15 @@ def test_the_language_table_is_asked_for(own_recipe, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("path", ["/somebody/else", "../else", "~/else"])
-@pytest.mark.parametrize("key", ["whisper", "llm", "init"])
+@pytest.mark.parametrize("key", ["whisper", "llm", "init", "init_from", "initial_b"])
 def test_a_bundle_that_names_files_outside_itself_is_refused(recipe_dir, tmp_path, key, path):
     directory = open_bundle(bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "m.zip"))
     config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
-    (config if key == "init" else config["model"])[key] = path
+    (config["model"] if key in config["model"] else config)[key] = path
     files = {str(file.relative_to(directory)): file for file in directory.rglob("*") if file.is_file()}
     files["config.yaml"] = yaml.safe_dump(config).encode()
     write_archive(tmp_path / "evil.zip", files, {"form": "zipperasr bundle 1"})
-    with pytest.raises(ValueError, match=rf"evil.zip: config.yaml: names {path}, which is outside the bundle; nothing"):
+    with pytest.raises(ValueError, match=rf"evil.zip: config.yaml: names {path}, which is outside the bundle; ask"):
         load_pretrained(tmp_path / "evil.zip")
     assert [entry.name for entry in (tmp_path / "cache/zipperasr").iterdir()] == [directory.name]
 
@@ -194,3 +197,116 @@ def test_a_sound_archive_of_something_else_is_no_bundle(tmp_path):
     with pytest.raises(ValueError, match=r"m.zip: manifest.json says form 'other'; wanted 'zipperasr bundle 1'"):
         load_pretrained(tmp_path / "m.zip")
     assert not os.path.exists(tmp_path / "cache")
+
+
+def test_a_zip_without_the_mark_of_a_bundle_is_refused(tmp_path):
+    """Unpacked, it would be taken for a training of a recipe, which may name anything."""
+    write_archive(tmp_path / "m.zip", {"config.yaml": b""}, {"form": "zipperasr bundle 1"})
+    with pytest.raises(ValueError, match=r"m.zip: no meta.yaml; it was not made by `zipperasr export --format bundle`"):
+        load_pretrained(tmp_path / "m.zip")
+
+
+@pytest.fixture
+def unpacked(recipe_dir, tmp_path, monkeypatch):
+    """A bundle's directory and a way to change its configurations; the present directory has a recipe, too."""
+    directory = tmp_path / "unpacked"
+    assert importer.main(["--bundle", str(bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "m.zip")),
+                          "--out", str(directory)]) == 0  # fmt: skip
+    monkeypatch.chdir(recipe_dir)
+
+    def change(name: str = "", **changes: str) -> Path:
+        config = directory / name / "config.yaml"
+        tree = yaml.safe_load(config.read_text(encoding="utf-8"))
+        for key, value in changes.items():
+            (tree["model"] if key in tree["model"] else tree)[key] = value
+        config.write_text(yaml.safe_dump(tree), encoding="utf-8")
+        return directory
+
+    return change
+
+
+@pytest.mark.parametrize("path", ["{recipe}/exp/backbones/llm", "../recipe/llm", "~/llm", "a/../../llm"])
+@pytest.mark.parametrize("key", ["whisper", "llm", "init", "init_from", "initial_b"])
+@pytest.mark.parametrize("training", ["", "init"])
+def test_a_directory_with_a_bundle_s_mark_is_read_from_inside_only(unpacked, recipe_dir, training, key, path):
+    directory = unpacked(training, **{key: path.format(recipe=recipe_dir)})
+    with pytest.raises(ValueError, match=r"unpacked/.*config.yaml: names .*, which is outside the bundle; ask its"):
+        load_pretrained(directory)
+
+
+@pytest.mark.parametrize(
+    ("key", "path"), [("llm", "exp/backbones/llm"), ("llm", "exp/align"), ("init", "exp/align"), ("init", "align")]
+)
+def test_the_present_directory_does_not_complete_a_bundle(unpacked, key, path):
+    directory = unpacked(**{key: path})
+    with pytest.raises(ValueError, match=rf"config.yaml: names {path}, which is not in the bundle; ask its author"):
+        load_pretrained(directory)
+
+
+def test_weights_of_others_do_not_come_in_by_an_index(unpacked, recipe_dir):
+    llm = unpacked() / "backbones/llm"
+    tensors = load_file(llm / "model.safetensors")
+    (llm / "model.safetensors").unlink()
+    place = str(recipe_dir / "exp/backbones/llm/model.safetensors")
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(tensors, place)}
+    (llm / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"index.json: names .*, which is not a plain name beside it"):
+        load_pretrained(llm.parents[1])
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.safetensors", "init/model.safetensors", "backbones/llm", "x"])
+def test_links_out_of_a_bundle_are_refused(unpacked, tmp_path, name):
+    directory = unpacked()
+    if (directory / name).exists():
+        (directory / name).rename(tmp_path / "elsewhere")
+    (directory / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(
+        ValueError, match=rf"unpacked/{name}: a link out of the bundle; replace it by the file it names"
+    ):
+        load_pretrained(directory)
+
+
+def test_links_within_a_bundle_are_followed(unpacked):
+    directory = unpacked()
+    (directory / "backbones/llm").rename(directory / "backbones/other")
+    (directory / "backbones/llm").symlink_to("other")
+    load_pretrained(directory)
+
+
+@pytest.mark.parametrize(
+    ("training", "init"), [("", "."), ("", "./"), ("", "backbones/.."), ("init", "."), ("", "init/..")]
+)
+def test_a_training_that_starts_from_itself_is_refused_at_once(unpacked, training, init):
+    directory = unpacked(training, init=init, phase="sft", lora="vanilla")
+    with pytest.raises(ValueError, match=r"config.yaml: (starts from .* in a circle|names .*, which is outside)"):
+        load_pretrained(directory)
+
+
+def test_trainings_of_a_recipe_that_start_from_each_other_are_refused(own_recipe, tmp_path, capsys):
+    for name, init in (("sft_vanilla", "exp/sft_zipper_soft"), ("sft_zipper_soft", "exp/sft_vanilla")):
+        config = own_recipe / "exp" / name / "config.yaml"
+        config.write_text(config.read_text(encoding="utf-8").replace("init: exp/align", f"init: {init}"), "utf-8")
+    with pytest.raises(ValueError, match=r"sft_zipper_soft/config.yaml: starts from .*sft_vanilla.* in a circle"):
+        load_pretrained(own_recipe / "exp/sft_vanilla")
+    call = ["--model", str(own_recipe / "exp/sft_vanilla"), "--format", "bundle", "--out", str(tmp_path / "m.zip")]
+    assert main(call) == 1
+    assert "in a circle; correct init" in capsys.readouterr().err
+
+
+def test_a_system_with_added_languages_is_bundled_with_all_it_stands_on(own_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(own_recipe)
+    source = Path("exp/sft_zipper_soft")
+    experiment = replace(
+        Experiment.load(source), init=None, init_from=str(source), init_from_weights=weights_digest(source),
+        languages=(*tiny.CODES, "ko"), added=("ko",), bank_from="shared", trained=("bank",),
+        lid=torch.cat([load_file(source / "model.safetensors")["adapters.router.embeddings"], torch.ones(1, 16)]),
+    )  # fmt: skip
+    model = build_for_training(experiment, torch.float32, seed=1)
+    Path("exp/ko").mkdir()
+    experiment.save(Path("exp/ko"))
+    save_trained(model, "exp/ko/model.safetensors")
+    tiny.table().chosen(experiment.languages).save(Path("exp/ko/languages.tsv"))
+    before = logits(load_pretrained("exp/ko").model)
+    path = bundle(Path("exp/ko"), tmp_path / "m.zip").resolve()
+    shutil.rmtree(own_recipe / "exp")
+    assert distance(logits(load_pretrained(path).model), before) == 0.0

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 
 import kaldiio
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, WhisperModel
 
+from tests.data.test_ark import Touch
 from tests.model import tiny
 from tests.train.tiny_recipe import options, write_lines
 from zipperasr.data.features import log_mel
@@ -197,6 +200,24 @@ def test_missing_embeddings_and_languages_name_the_stage(noise_recipe, tmp_path)
         load_embeddings(tmp_path, "token", CODES)
     with pytest.raises(ValueError, match=r"no embedding for ko, pt; rerun stage 4 with this language table"):
         load_embeddings(noise_recipe / "exp" / "lid", "token", [*CODES, "ko", "pt"])
+
+
+@pytest.mark.parametrize("entry", ["{}/evil.ark:3", "touch {}/run |"])
+def test_embeddings_of_others_run_nothing(tmp_path, entry):
+    (tmp_path / "evil.ark").write_bytes(b"de PKL" + pickle.dumps(Touch(tmp_path / "run")))
+    write_lines(tmp_path / "lid_token.scp", f"de {entry.format(tmp_path)}")
+    with pytest.raises(
+        ValueError, match=r"lid_token\.scp: de: .*(wanted a binary float vector|is a command; commands)"
+    ):
+        load_embeddings(tmp_path, "token", ["de"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_embeddings_of_unequal_length_are_an_error(tmp_path):
+    vectors = {"de": np.zeros(3, np.float32), "es": np.zeros(4, np.float32)}
+    kaldiio.save_ark(str(tmp_path / "x.ark"), vectors, scp=str(tmp_path / "lid_token.scp"))
+    with pytest.raises(ValueError, match=r"lid_token\.scp: embeddings of \[3, 4\] numbers; rerun stage 4"):
+        load_embeddings(tmp_path, "token", ["de", "es"])
 
 
 def test_a_second_run_does_nothing(noise_recipe, capsys):

@@ -20,6 +20,7 @@ from zipperasr.corpora.utterance import (
     check_id,
     check_text,
     numbered_lines,
+    refuse_pipe,
     require_directory,
 )
 
@@ -104,7 +105,7 @@ def _audio_of(scp: Path) -> dict[str, str]:
         utt_id, _, audio = line.partition(" ")
         if not audio.strip():
             raise ValueError(f"{scp}:{number}: got {line[:60]!r}, wanted id and audio file")
-        audio_of[utt_id] = audio.strip()
+        audio_of[utt_id] = refuse_pipe(audio.strip(), f"{scp}:{number}")
     return audio_of
 
 

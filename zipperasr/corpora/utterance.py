@@ -60,6 +60,16 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
                     yield number, line
 
 
+def refuse_pipe(entry: str, where: str) -> str:
+    """The entry of an scp file. Raises ValueError if it is a command (`cmd |`)."""
+    if entry.strip().startswith("|") or entry.strip().endswith("|"):
+        raise ValueError(
+            f"{where}: {entry[:80]!r} is a command; commands in scp files are not run: they could do anything; "
+            "run it yourself and name the file that it writes"
+        )
+    return entry
+
+
 def _decode(lines: list[bytes], path: Path, number_before: int) -> list[str]:
     """Many lines at once, three times as fast as one by one."""
     try:

@@ -1,21 +1,22 @@
 """Audio in any form becomes 16 kHz mono float32.
 
 In: an entry of wav.scp (`dump/raw/x/data/format.1.ark:1234` or a path) or a corpus file with a start and an end.
-Out: samples. Everything that libsndfile decodes is read; kaldiio opens arks. espnet is not needed here.
+Out: samples. Everything that libsndfile decodes is read. espnet is not needed here.
 """
 
 from __future__ import annotations
 
-import re
+import io
 from pathlib import Path
 
-import kaldiio.matio
 import numpy as np
 import soundfile
 import soxr
 
+from zipperasr.corpora.utterance import refuse_pipe
+from zipperasr.data.ark import audio_bytes, split_entry
+
 SAMPLE_RATE = 16_000
-_ARK_ENTRY = re.compile(r"(.+):(\d+)$")
 
 
 def load_audio(entry: str | Path) -> np.ndarray:
@@ -23,14 +24,14 @@ def load_audio(entry: str | Path) -> np.ndarray:
 
     Raises ValueError if the file cannot be decoded or holds no samples.
     """
-    match = _ARK_ENTRY.match(str(entry))
+    path, offset = split_entry(refuse_pipe(str(entry), "wav.scp"))
     try:
-        if match:
-            with open(match[1], "rb") as stream:
-                stream.seek(int(match[2]))
-                rate, samples = kaldiio.matio.read_kaldi(stream, load_kwargs={"dtype": "float32"})
+        if offset is None:
+            samples, rate = soundfile.read(path, dtype="float32")
         else:
-            samples, rate = soundfile.read(str(entry), dtype="float32")
+            with open(path, "rb") as stream:
+                audio = audio_bytes(stream, offset, str(entry))
+            samples, rate = soundfile.read(io.BytesIO(audio), dtype="float32")
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{entry}: cannot be decoded ({error.error_string}); rerun stage 2") from error
     if not len(samples):

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from zipperasr.corpora.utterance import refuse_pipe
 from zipperasr.datadir.blocks import blocks
 from zipperasr.datadir.entry import ENTRIES, Entry, read_table
 
@@ -44,6 +46,7 @@ def read_blocks(directory: str | Path, block_rows: int = BLOCK_ROWS) -> Iterator
             columns |= _cut(values["segments"], utts, audio_of, directory)
         columns["utt"] = utts
         columns.setdefault("repeat", pa.array([1] * len(utts), pa.int32()))
+        _refuse_pipes(columns["audio"], directory / "wav.scp")
         arrays = [_column(columns.get(field.name), field, len(utts)) for field in ENTRIES]
         yield pa.record_batch(arrays, schema=ENTRIES)
     for table in tables.values():
@@ -112,6 +115,12 @@ def _cut(segments: pa.Array, utts: pa.Array, audio_of: dict[str, str], directory
         rows.append((audio_of[recording], start_s, end_s))
     audio, starts_s, ends_s = zip(*rows, strict=True)
     return {"audio": pa.array(audio), "start_s": pa.array(starts_s), "end_s": pa.array(ends_s)}
+
+
+def _refuse_pipes(audio: pa.Array, path: Path) -> None:
+    if pc.any(pc.match_substring_regex(audio, r"^\s*\||\|\s*$")).as_py():
+        for entry in audio.to_pylist():
+            refuse_pipe(entry, str(path))
 
 
 def _column(values: pa.Array | None, field: pa.Field, count: int) -> pa.Array:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zipperasr.data.ark import read_vectors
 from zipperasr.model.speech_llm import SpeechLLM
 
 FILE = "encoder_means.ark"
@@ -49,4 +50,4 @@ def write_means(path: Path, means: Mapping[str, np.ndarray]) -> None:
 
 def read_means(path: Path) -> dict[str, np.ndarray]:
     """{utterance id: vector}; an absent file has none."""
-    return dict(kaldiio.load_ark(str(path))) if path.is_file() else {}
+    return dict(read_vectors(path)) if path.is_file() else {}

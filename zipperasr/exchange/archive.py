@@ -22,6 +22,8 @@ from zipperasr.atomic import atomic_path
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 16 << 20  # more is no manifest of ours
 SUFFIXES = (".safetensors", ".json", ".jsonl", ".yaml", ".tsv", ".txt", ".md", ".jinja", ".model")  # none is pickle
+MAX_FILES = 1000  # a bundle has some thirty
+MAX_DEFLATED_BYTES = 128 << 20  # unpacked, of all but weights: tokenizers have some 20 MB
 _BLOCK = 1 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's earliest date: equal content gives equal bytes
 
@@ -81,6 +83,10 @@ def _opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
 
 def _checked_manifest(archive: zipfile.ZipFile, path: str | Path) -> dict:
     infos = archive.infolist()
+    if len(infos) > MAX_FILES:
+        raise ValueError(
+            f"{path}: {len(infos):,} files, wanted at most {MAX_FILES:,}; it was not made by `zipperasr export`"
+        )
     for info in infos:
         _check_entry(info, path)
     sizes = {info.filename: info.file_size for info in infos}
@@ -96,7 +102,25 @@ def _checked_manifest(archive: zipfile.ZipFile, path: str | Path) -> dict:
     for name, size in sizes.items():
         if size != declared[name]:
             raise ValueError(f"{path}: {name}: {size} bytes, but the manifest says {declared[name]}")
+    _check_sizes(infos, path)
     return manifest
+
+
+def _check_sizes(infos: list[zipfile.ZipInfo], path: str | Path) -> None:
+    """A small zip must not unpack to a large directory: what is stored takes its own bytes of the file, each once."""
+    unpacked = 0
+    for info in infos:
+        if info.compress_type == zipfile.ZIP_STORED:
+            if info.compress_size != info.file_size:
+                raise ValueError(f"{path}: {info.filename}: stored, but its two sizes differ; fetch the file again")
+        elif info.filename.endswith(".safetensors"):
+            raise ValueError(f"{path}: {info.filename}: weights are deflated; pack them by `zipperasr export`")
+        else:
+            unpacked += info.file_size
+    if unpacked > MAX_DEFLATED_BYTES:
+        raise ValueError(f"{path}: {unpacked:,} bytes of text when unpacked; wanted at most {MAX_DEFLATED_BYTES:,}")
+    if sum(info.compress_size for info in infos) > Path(path).stat().st_size:
+        raise ValueError(f"{path}: its files overlap; it was not made by `zipperasr export`")
 
 
 def _parse_manifest(content: bytes, path: str | Path) -> dict:

@@ -17,14 +17,15 @@ from huggingface_hub import snapshot_download
 import zipperasr
 from zipperasr.atomic import atomic_path
 from zipperasr.exchange.archive import MANIFEST, SUFFIXES, read_manifest, unpack, write_archive
-from zipperasr.exchange.espnet_pack import META, meta_yaml
+from zipperasr.exchange.espnet_pack import meta_yaml
 from zipperasr.exchange.licences import FILE as LICENCES
 from zipperasr.exchange.licences import licence_notes
-from zipperasr.model.build import check_local
-from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment, located
+from zipperasr.model.backbone_files import check_local
+from zipperasr.model.bundle_paths import INIT, META, check_name
+from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment, training_chain
+from zipperasr.model.weights_file import open_weights
 
 FORM = "zipperasr bundle 1"
-INIT = "init"  # the training that this one started from, and within it that one's
 BACKBONES = ("whisper", "llm")
 KEPT = ("versions.json", "router_final.json")  # of a training, where it has them
 
@@ -43,7 +44,7 @@ def write_bundle(directory: Path, out: Path, hub: HubIds | None = None) -> None:
     Raises FileNotFoundError or ValueError if something it needs is not there or not in safetensors.
     """
     hub = hub or HubIds()
-    chain = _chain(directory)
+    chain = training_chain(directory)
     sources = {(e.model.whisper, e.model.llm) for _, e in chain}
     if len(sources) > 1:
         raise ValueError(f"{directory}: it and its alignment name other backbones than each other: {sorted(sources)}")
@@ -57,6 +58,10 @@ def write_bundle(directory: Path, out: Path, hub: HubIds | None = None) -> None:
     for backbone in BACKBONES:
         if getattr(hub, backbone) is None:
             files.update(_backbone_files(getattr(chain[0][1].model, backbone), names[backbone]))
+    for source in files.values():
+        if isinstance(source, Path) and source.suffix == ".safetensors":
+            with open_weights(source):
+                pass
     experiment = chain[0][1]
     facts = {"form": FORM, "zipperasr": zipperasr.__version__, "phase": experiment.phase, "lora": experiment.lora}
     write_archive(out, files, {**facts, "languages": list(experiment.languages), "backbones": names})
@@ -78,29 +83,23 @@ def unpack_bundle(path: str | Path, directory: Path) -> None:
     with atomic_path(directory) as temporary:
         unpack(path, temporary)
         for config in temporary.rglob(CONFIG):
-            _check_paths(Experiment.load(config.parent), f"{path}: {config.relative_to(temporary)}")
+            _check_names(Experiment.load(config.parent), f"{path}: {config.relative_to(temporary)}")
 
 
 def _bundle_manifest(path: str | Path) -> dict:
     manifest = read_manifest(path)
     if manifest.get("form") != FORM:
         raise ValueError(f"{path}: {MANIFEST} says form {manifest.get('form')!r}; wanted {FORM!r}")
+    if META not in manifest["files"]:  # what marks the unpacked directory as a bundle
+        raise ValueError(f"{path}: no {META}; it was not made by `zipperasr export --format bundle`")
     return manifest
 
 
-def _check_paths(experiment: Experiment, where: str) -> None:
+def _check_names(experiment: Experiment, where: str) -> None:
     """A bundle uses what is in it, or a hub's, and nothing else of the machine it is opened on."""
-    for path in (experiment.model.whisper, experiment.model.llm, experiment.init or ""):
-        if Path(path).is_absolute() or path.startswith("~") or ".." in Path(path).parts:
-            raise ValueError(f"{where}: names {path}, which is outside the bundle; nothing was kept")
-
-
-def _chain(directory: Path) -> list[tuple[Path, Experiment]]:
-    """The training and those it started from, the newest first, with paths that hold here."""
-    chain = [(directory, located(Experiment.load(directory), directory))]
-    while (init := chain[-1][1].init) is not None:
-        chain.append((Path(init), located(Experiment.load(init), Path(init))))
-    return chain
+    model = experiment.model
+    for name in (model.whisper, model.llm, experiment.init, experiment.init_from, experiment.initial_b):
+        check_name(name, where)
 
 
 def _training_files(
@@ -111,7 +110,8 @@ def _training_files(
     inside = replace(
         experiment,
         model=replace(experiment.model, **names),
-        init=None if last else INIT,
+        init=None if last or experiment.added else INIT,
+        init_from=INIT if experiment.added else None,
         initial_b=Path(source).name if source else None,  # not needed again: a remark on where B came from
     )
     kept = [name for name in (WEIGHTS, LANGUAGES, *KEPT) if (directory / name).is_file()]

@@ -11,8 +11,6 @@ import yaml
 import zipperasr
 from zipperasr.model.experiment import CONFIG, WEIGHTS
 
-META = "meta.yaml"
-
 
 def meta_yaml() -> bytes:
     """Keys as `espnet2.bin.pack asr` gives them. Its time stamp is left out: equal models give equal archives."""

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import Qwen3ForCausalLM, WhisperModel
 
 from zipperasr.exchange.licences import public_name
@@ -24,6 +24,7 @@ from zipperasr.model.projector import GatedProjector
 from zipperasr.model.prompt import END_TOKEN
 from zipperasr.model.segments import PROJECTOR_STRIDE
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.model.weights_file import load_weights
 
 CONFIG, PROJECTOR, ENCODER, LLM = "zipperasr.json", "projector.safetensors", "encoder", "llm"
 PROJECTOR_FORMULA = (
@@ -63,7 +64,7 @@ def load_merged(directory: str | Path, dtype: torch.dtype = torch.float32) -> Sp
     encoder = SpeechEncoder(whisper, pad_to_30s=settings.get("pad_to_30s", False))
     llm = load_backbone(Qwen3ForCausalLM, str(directory / LLM), dtype)
     use_ragged_attention(llm)
-    weights = load_file(directory / PROJECTOR)
+    weights = load_weights(directory / PROJECTOR)
     projector = GatedProjector(encoder.width, len(weights["gate.weight"]), llm.config.hidden_size).to(dtype)
     try:
         projector.load_state_dict(weights, strict=True)

@@ -22,11 +22,14 @@ from transformers import AutoTokenizer, WhisperModel
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
 from zipperasr.config import load_yaml
+from zipperasr.data.ark import read_vector
 from zipperasr.data.audio import load_audio
 from zipperasr.data.features import log_mel
 from zipperasr.data.manifest import open_kind
+from zipperasr.datadir.entry import read_table
 from zipperasr.languages import LanguageTable
-from zipperasr.model.backbones import WhisperTokenEmbedding, check_local, load_backbone
+from zipperasr.model.backbone_files import check_backbone
+from zipperasr.model.backbones import WhisperTokenEmbedding, load_backbone
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.encoder import SpeechEncoder
 
@@ -35,7 +38,8 @@ MODES = ("token", "state")
 
 def language_token_ids(whisper: str, table: LanguageTable) -> list[int]:
     """Id of each language's token. Raises ValueError for a token that this Whisper does not have."""
-    tokenizer = AutoTokenizer.from_pretrained(whisper)
+    check_backbone(whisper, "whisper")
+    tokenizer = AutoTokenizer.from_pretrained(whisper, trust_remote_code=False)
     ids = []
     for language in table:
         token_id = tokenizer.convert_tokens_to_ids(f"<|{language.whisper_token}|>")
@@ -84,11 +88,14 @@ def load_embeddings(directory: str | Path, mode: str, codes: list[str]) -> Tenso
     scp = Path(directory) / f"lid_{mode}.scp"
     if not scp.is_file():
         raise FileNotFoundError(f"{scp}: no LID embeddings; run stage 4")
-    vectors = kaldiio.load_scp(str(scp))
-    absent = [code for code in codes if code not in vectors]
+    entries = read_table(scp)
+    absent = [code for code in codes if code not in entries]
     if absent:
         raise ValueError(f"{scp}: no embedding for {', '.join(absent)}; rerun stage 4 with this language table")
-    return torch.stack([torch.tensor(vectors[code]) for code in codes])
+    vectors = [torch.tensor(read_vector(entries[code], f"{scp}: {code}")) for code in codes]
+    if len({vector.shape for vector in vectors}) > 1:
+        raise ValueError(f"{scp}: embeddings of {sorted({len(v) for v in vectors})} numbers; rerun stage 4")
+    return torch.stack(vectors)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -118,7 +125,6 @@ def _run(options: argparse.Namespace) -> None:
     if is_current(options.out, inputs):
         log(f"{options.out} is up to date")
         return
-    check_local(config.whisper)
     ids = language_token_ids(config.whisper, table)
     embeddings = {"token": token_embeddings(config.whisper, ids)}
     if "state" in modes:

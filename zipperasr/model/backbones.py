@@ -6,15 +6,20 @@ maps them into memory; weights of parts that the classes below leave out are nev
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from typing import NoReturn
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
 from transformers.utils import logging
 
+from zipperasr.model.backbone_files import check_backbone
 from zipperasr.model.checkpoint import few
+from zipperasr.model.weights_file import open_weights
 
 
 class WhisperEncoderOnly(WhisperPreTrainedModel):
@@ -46,11 +51,15 @@ class WhisperTokenEmbedding(WhisperPreTrainedModel):
 
 def load_backbone(model_class, path: str, dtype: torch.dtype):
     """A transformers model, strictly. Raises FileNotFoundError or ValueError, naming what does not fit."""
-    check_local(path)
+    check_backbone(path, model_class.config_class.model_type)
     logging.disable_progress_bar()  # a bar per model, gone in a tenth of a second
-    model, report = model_class.from_pretrained(
-        path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
-    )  # mismatched tensors are reported below, all at once
+    safely = {"trust_remote_code": False, "weights_only": True}
+    try:
+        model, report = model_class.from_pretrained(
+            path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **safely
+        )  # mismatched tensors are reported below, all at once
+    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
+        _name_damage(path, error)
     heads = {"lm_head.weight", "proj_out.weight"}  # tied to the embedding: files may have them or not
     wrong = {
         "missing": set(report["missing_keys"]) - heads,
@@ -63,8 +72,10 @@ def load_backbone(model_class, path: str, dtype: torch.dtype):
     return model
 
 
-def check_local(path: str) -> None:
-    """A path that looks local must exist, or transformers would ask a hub for it."""
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
-    if looks_local and not (Path(path) / "config.json").is_file():
-        raise FileNotFoundError(f"{path}: no model here (config.json); run stage 0, or name a directory or hub id")
+def _name_damage(path: str, error: Exception) -> NoReturn:
+    """Raises ValueError naming the damaged file, which transformers' error does not."""
+    for file in sorted(Path(path).glob("*.safetensors")):
+        with open_weights(file):
+            pass
+    what = "damaged safetensors" if isinstance(error, SafetensorError) else "pickled files that hold more than tensors"
+    raise ValueError(f"{path}: {what}; fetch the model again as safetensors") from error

@@ -11,13 +11,13 @@ import math
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zipperasr.atomic import atomic_path
 from zipperasr.lora.base import BANK_NAMES
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.model.weights_file import open_weights
 
 EMBEDDINGS = "adapters.router.embeddings"
 ADAPTED = ("encoder.whisper.", "adapters.")  # how names of the encoder's LoRA and its router begin, in Stage 2
@@ -67,7 +67,7 @@ def load_parts(model: SpeechLLM, path: str | Path, endings: tuple[str, ...]) -> 
 
 def count_trained(path: Path) -> tuple[int, int]:
     """(of the encoder's LoRA and router, of everything): trained parameters in a file of Stage 2, buffers left out."""
-    with safe_open(path, framework="pt") as stream:
+    with open_weights(path) as stream:
         sizes = {name: math.prod(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
     steps = [name for name in sizes if name.endswith(".bias_steps")]
     for buffer in (EMBEDDINGS, *steps, *(f"{name.removesuffix('bias_steps')}a" for name in steps)):  # FlyLoRA's A
@@ -78,9 +78,19 @@ def count_trained(path: Path) -> tuple[int, int]:
 def _read(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no trained weights; has the training that writes it finished?")
-    with safe_open(path, framework="pt") as stream:
-        codes = json.loads((stream.metadata() or {}).get("language_codes", "[]"))
-        return {name: stream.get_tensor(name) for name in stream.keys()}, codes  # noqa: SIM118
+    with open_weights(path) as stream:
+        return {name: stream.get_tensor(name) for name in stream.keys()}, _codes(stream.metadata(), path)  # noqa: SIM118
+
+
+def _codes(metadata: dict[str, str] | None, path: Path) -> list[str]:
+    text = (metadata or {}).get("language_codes", "[]")
+    try:
+        codes = json.loads(text)
+    except (ValueError, RecursionError):
+        codes = None
+    if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
+        raise ValueError(f"{path}: got language_codes {text!r:.80}, wanted a JSON list of codes; write the file again")
+    return codes
 
 
 @torch.no_grad()

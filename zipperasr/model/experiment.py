@@ -19,12 +19,15 @@ from zipperasr.atomic import atomic_path, fingerprint
 from zipperasr.config import load_yaml, to_tree
 from zipperasr.lora import variant_class
 from zipperasr.model.build import add_adapters, build_model, set_trainable
+from zipperasr.model.bundle_paths import bundle_root, check_links, check_name, find_inside
 from zipperasr.model.checkpoint import load_parts, load_trained
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.new_language import check_embeddings, grow, start_banks
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.model.weights_file import open_weights
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+LONGEST_CHAIN = 16  # trainings that each start from the one before
 LANGUAGES = "languages.tsv"  # the lines of the language table that the model was trained with
 INITIAL_PARTS = {  # the endings of their tensors' names
     "b": (".b_shared", ".b_specific"),
@@ -58,6 +61,8 @@ class Experiment:
     def load(cls, directory: str | Path) -> Experiment:
         """Read <directory>/config.yaml. Raises FileNotFoundError if no training has finished there."""
         directory = Path(directory)
+        if root := bundle_root(directory):
+            check_links(root)
         for name in (CONFIG, WEIGHTS):
             if not (directory / name).is_file():
                 raise FileNotFoundError(
@@ -84,6 +89,8 @@ def build_for_training(experiment: Experiment, dtype: torch.dtype, seed: int) ->
 
     dtype: of the frozen weights, the precision of the training. What trains is float32: the optimiser starts from it.
     """
+    if source := experiment.init_from or experiment.init:
+        training_chain(Path(source))
     if experiment.added:
         model = _build_with_new_languages(experiment, dtype, seed)
     elif experiment.phase == "align":
@@ -136,6 +143,7 @@ def _start_from(model: SpeechLLM, experiment: Experiment) -> None:
 
 def load_model(directory: Path, dtype: torch.dtype = torch.float32) -> SpeechLLM:
     """The trained model of a directory, strictly: every tensor must fit, none may be missing."""
+    training_chain(directory)
     model = _load(directory, dtype)
     _cast(model.parameters(), dtype)  # buffers stay as they are, as in DeepSpeed
     return model
@@ -185,12 +193,33 @@ def weights_digest(directory: str | Path) -> str:
     return fingerprint(weights=Path(directory) / WEIGHTS)["weights"]
 
 
+def training_chain(directory: Path) -> list[tuple[Path, Experiment]]:
+    """The training and those it started from, the newest first, with paths that hold here.
+
+    Raises ValueError if a training starts from itself, directly or through others.
+    """
+    chain = [(directory, located(Experiment.load(directory), directory))]
+    seen = {directory.resolve()}
+    while source := chain[-1][1].init_from or chain[-1][1].init:
+        last, directory = chain[-1][0], Path(source)
+        if directory.resolve() in seen or len(chain) == LONGEST_CHAIN:
+            raise ValueError(
+                f"{last / CONFIG}: starts from {directory}, and that from others in a circle; correct init"
+            )
+        seen.add(directory.resolve())
+        chain.append((directory, located(Experiment.load(directory), directory)))
+    return chain
+
+
 def located(experiment: Experiment, directory: Path) -> Experiment:
     """The experiment of `directory` with paths that hold where we are; what is no path (a hub id) stays.
 
     config.yaml has them relative to the recipe, which is above the training directory or here, or, in a bundle, to the
-    training directory itself. The nearest wins: a bundle opened within a recipe must not take that recipe's backbones.
+    training directory itself, outside of which nothing of it is looked for.
+    Raises ValueError if a bundle names anything else.
     """
+    if root := bundle_root(directory):
+        return _located_in_bundle(experiment, Path(directory), root)
 
     def found(path: str | None) -> str | None:
         if path is None or Path(path).is_absolute():
@@ -203,11 +232,23 @@ def located(experiment: Experiment, directory: Path) -> Experiment:
     return replace(experiment, model=model, **trainings)
 
 
-def _lid_width(directory: Path) -> int:
-    from safetensors import safe_open
+def _located_in_bundle(experiment: Experiment, directory: Path, root: Path) -> Experiment:
+    """initial_b is not needed again: in a bundle it is a remark, and no path."""
+    backbones = {
+        name: find_inside(getattr(experiment.model, name), directory, root, hub_id=True) for name in ("whisper", "llm")
+    }
+    starts = {name: getattr(experiment, name) for name in ("init", "init_from")}
+    trainings = {name: start and find_inside(start, directory, root) for name, start in starts.items()}
+    check_name(experiment.initial_b, str(directory / CONFIG))
+    return replace(experiment, model=replace(experiment.model, **backbones), **trainings)
 
-    with safe_open(directory / WEIGHTS, framework="pt") as stream:
-        return stream.get_slice("adapters.router.embeddings").get_shape()[1]
+
+def _lid_width(directory: Path) -> int:
+    with open_weights(directory / WEIGHTS) as stream:
+        shape = stream.get_slice("adapters.router.embeddings").get_shape()
+    if len(shape) != 2:
+        raise ValueError(f"{directory / WEIGHTS}: adapters.router.embeddings: got shape {shape}, wanted two dimensions")
+    return shape[1]
 
 
 def _plain(value):

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import torch
 import yaml
-from safetensors import safe_open
 
 from zipperasr.languages import LanguageTable
+from zipperasr.model.weights_file import open_weights
 from zipperasr.report.collect import Decoding, Training, by_system
 from zipperasr.report.groups import Groups
 from zipperasr.report.markdown import percent, table
@@ -114,7 +114,7 @@ def specific_over_shared(training: Training) -> dict[str, float]:
         lora = config["model"]["encoder_lora"]
         share = ((share >= lora["tau"]) != lora["p_selects_shared"]).float()
     own, common = ({code: 0.0 for code in final["languages"]} for _ in range(2))  # squared norms
-    with safe_open(weights, framework="pt") as stream:
+    with open_weights(weights) as stream:
         for number, layer in enumerate(final["layers"]):
             name = f"encoder.whisper.{layer}."
             shared, specific = stream.get_tensor(f"{name}b_shared"), stream.get_tensor(f"{name}b_specific")

@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from zipperasr.model.checkpoint import save_trained, trained_state
+from zipperasr.model.weights_file import load_weights
 
 BEST = "best"  # directory below the training's own
 
@@ -51,7 +51,7 @@ class BestWeights:
 
     def mean(self) -> dict[str, Tensor] | None:
         """The mean of the best weights, in their own precision; None where none are kept."""
-        files = [load_file(self._directory / f"step-{step}.safetensors") for step in self.steps()]
+        files = [load_weights(self._directory / f"step-{step}.safetensors") for step in self.steps()]
         if not files:
             return None
         mean = {name: torch.stack([file[name].double() for file in files]).mean(0) for name in files[0]}

@@ -18,6 +18,7 @@ from zipperasr.data.audio import SAMPLE_RATE
 from zipperasr.data.features import log_mel
 from zipperasr.device import to_device
 from zipperasr.lid.run import language_token_ids
+from zipperasr.model.backbones import load_backbone
 from zipperasr.model.encoder import SpeechEncoder
 from zipperasr.model.pretrained import Pretrained
 
@@ -50,7 +51,7 @@ class LanguageDetector:
         settings = opened.experiment.model
         self.codes = opened.languages.codes
         self._ids = language_token_ids(settings.whisper, opened.languages)
-        whisper = WhisperModel.from_pretrained(settings.whisper, dtype=model.dtype).to(model.device).eval()
+        whisper = load_backbone(WhisperModel, settings.whisper, model.dtype).to(model.device).eval()
         self._encoder, self._decoder = SpeechEncoder(whisper.encoder), whisper.decoder
         self._mel_bins, self._padding = settings.mel_bins, int(settings.lid_window_s * SAMPLE_RATE)
         # on the device once: a list as an index, or a tensor made there from one, makes the host wait each time

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from zipperasr.corpora.utterance import numbered_lines
+from zipperasr.corpora.utterance import numbered_lines, refuse_pipe
 from zipperasr.data.audio import SAMPLE_RATE, load_audio, to_16k_mono
 
 BLOCK_S = 10.0
@@ -64,9 +64,9 @@ def find_recordings(names: Iterable[str]) -> Iterator[Recording]:
 def _entries(scp: Path) -> Iterator[Recording]:
     for number, line in numbered_lines(scp):
         utt, _, entry = line.strip().partition(" ")
-        if not entry or entry.endswith("|"):
-            raise ValueError(f"{scp}:{number}: got {line!r}, wanted an id and a file or an ark's entry, no command")
-        yield Recording(utt, entry.strip())
+        if not entry:
+            raise ValueError(f"{scp}:{number}: got {line!r}, wanted an id and a file or an ark's entry")
+        yield Recording(utt, refuse_pipe(entry.strip(), f"{scp}:{number}"))
 
 
 def decoded_blocks(source: str | Path | BinaryIO, name: str) -> Iterator[np.ndarray]:

@@ -145,7 +145,9 @@ def train(
     if phase == 1:
         whisper = build(size, tokenizer, list(language_tokens.values()))
     else:
-        whisper = WhisperForConditionalGeneration.from_pretrained(out, dtype=torch.float32, attn_implementation="eager")
+        whisper = WhisperForConditionalGeneration.from_pretrained(
+            out, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
+        )
     model = PretrainingModel(whisper, len(units)).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=size.lr, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _lr_factor(step, size.steps))

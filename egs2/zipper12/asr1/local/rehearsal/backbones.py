@@ -62,7 +62,7 @@ def make_random_backbones(path: Path, out: Path, depth: int | str | None = None)
 
 def _write(model_class: type[PreTrainedModel], shape: Path, depth: int | str, out: Path) -> None:
     """The model beside its tokenizer and the published generation settings. The LLM never predicts its end tokens."""
-    config = AutoConfig.from_pretrained(shape)
+    config = AutoConfig.from_pretrained(shape, trust_remote_code=False)
     if depth != FULL:
         for name in DEPTHS:
             if hasattr(config, name):
@@ -79,4 +79,4 @@ def _write(model_class: type[PreTrainedModel], shape: Path, depth: int | str, ou
 
 
 def _bins(shape: Path) -> int:
-    return AutoConfig.from_pretrained(shape).num_mel_bins
+    return AutoConfig.from_pretrained(shape, trust_remote_code=False).num_mel_bins

@@ -1,0 +1,112 @@
+"""A backbone's directory gets transformers to run no code and to read no file outside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Qwen3ForCausalLM, WhisperForConditionalGeneration, WhisperModel
+
+from tests.model import tiny
+from zipperasr.languages import LanguageTable
+from zipperasr.lid.run import language_token_ids
+from zipperasr.model.backbone_files import check_backbone
+from zipperasr.model.backbones import load_backbone
+from zipperasr.model.build import build_empty_model, build_model, load_tokenizer
+
+CODE = {"AutoConfig": "evil.Config", "AutoTokenizer": ["evil.Tokenizer", None], "AutoModel": "evil.Model"}
+
+
+@pytest.fixture
+def own(backbones, tmp_path) -> Path:
+    """Both backbones, to be spoiled; their author's code would leave `run` behind."""
+    shutil.copytree(backbones, tmp_path / "b")
+    for part in ("whisper", "llm"):
+        (tmp_path / "b" / part / "evil.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
+    return tmp_path / "b"
+
+
+def edit(path: Path, **changes: object) -> None:
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**tree, **changes}), encoding="utf-8")
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("part", ["whisper", "llm"])
+def test_code_that_comes_with_a_model_is_never_run_or_asked_about(own, tmp_path, monkeypatch, file, part):
+    monkeypatch.setattr(sys, "stdin", None)  # a question would fail
+    edit(own / part / file, auto_map=CODE, model_type="evil" if file == "config.json" else None)
+    config = tiny.model_config(own)
+    ways = {
+        "whisper": [
+            lambda: build_model(config),
+            lambda: build_empty_model(config),
+            lambda: language_token_ids(config.whisper, LanguageTable.load(tiny.TABLE_PATH)),
+            lambda: load_backbone(WhisperModel, config.whisper, torch.float32),
+        ],
+        "llm": [lambda: build_model(config), lambda: build_empty_model(config), lambda: load_tokenizer(config)],
+    }
+    for way in ways[part]:
+        with pytest.raises(ValueError, match=rf"{part}/{file}: auto_map asks for Python code .* no such code is run"):
+            way()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("model_type", ["evil", "llama", None, ["qwen3"], "x" * 1000])
+def test_another_model_type_is_named(own, model_type):
+    edit(own / "llm/config.json", model_type=model_type)
+    with pytest.raises(ValueError, match=r"llm/config.json: got model_type .*, wanted 'qwen3'") as caught:
+        load_backbone(Qwen3ForCausalLM, str(own / "llm"), torch.float32)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("attn_implementation", "somebody/kernel"),
+        ("_attn_implementation", "somebody/kernel"),
+        ("attn_implementation", {"": "somebody/kernel"}),
+        ("quantization_config", {"quant_method": "awq"}),
+    ],
+)
+def test_other_software_is_not_loaded(own, key, value):
+    edit(own / "whisper/config.json", **{key: value})
+    with pytest.raises(ValueError, match=rf"whisper/config.json: {key} loads other software; remove it"):
+        check_backbone(str(own / "whisper"), "whisper")
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{", "", "[" * 100_000, '{"a":' * 100_000, "\x00", "\ud800"])
+def test_an_unreadable_config_is_one_line(own, content):
+    (own / "llm/config.json").write_bytes(content.encode(errors="surrogatepass"))
+    with pytest.raises(ValueError, match=r"llm/config.json: not readable \(.*\); fetch it again") as caught:
+        load_tokenizer(tiny.model_config(own))
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("place", ["../../secret.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", None, 3])
+@pytest.mark.parametrize("name", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
+def test_shards_outside_the_directory_are_not_opened(own, name, place):
+    for weights in (own / "whisper").glob("*.safetensors"):
+        weights.unlink()
+    (own / "whisper" / name).write_text(json.dumps({"metadata": {}, "weight_map": {"model.x": place}}))
+    with pytest.raises(ValueError, match=rf"{name}: names .*, which is not a plain name beside it"):
+        build_model(tiny.model_config(own))
+
+
+def test_an_adapter_does_not_lead_to_another_model(own, backbones, tmp_path):
+    """transformers would load the adapter's base instead of the directory."""
+    other = {"peft_type": "LORA", "base_model_name_or_path": str(tmp_path / "elsewhere")}
+    (own / "llm/adapter_config.json").write_text(json.dumps(other))
+    with pytest.raises(ValueError, match=r"llm/adapter_config.json: this is a PEFT adapter; wanted a whole model"):
+        build_model(tiny.model_config(own))
+
+
+def test_shards_beside_their_index_are_read(backbones, tmp_path):
+    whisper = WhisperForConditionalGeneration.from_pretrained(backbones / "whisper")
+    whisper.save_pretrained(tmp_path / "w", max_shard_size="8KB")
+    assert (tmp_path / "w/model.safetensors.index.json").is_file()
+    load_backbone(WhisperModel, str(tmp_path / "w"), torch.float32)

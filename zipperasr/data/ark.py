@@ -1,0 +1,103 @@
+"""Kaldi arks and scp entries, read as data only: audio files and binary float vectors.
+
+In: an ark, or an scp entry `FILE[:OFFSET]`. Out: the bytes of an audio file, float vectors. Kaldi's tools and kaldiio
+also run commands (`cmd |`) and unpickle objects (`PKL`); arks come from other people, so neither is done here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from zipperasr.corpora.utterance import refuse_pipe
+
+MAX_KEY_BYTES = 4096
+_OFFSET = re.compile(r"(.+):(\d{1,18})", re.DOTALL)
+_AUDIO = b"AUDIO"  # kaldiio: then the number of bytes of the length, the length, the audio file
+_VECTORS = {b"\0BFV \4": np.dtype("<f4"), b"\0BDV \4": np.dtype("<f8")}
+
+
+def split_entry(entry: str) -> tuple[str, int | None]:
+    """`FILE:OFFSET` as the file and the offset; of a plain file the offset is None."""
+    match = _OFFSET.fullmatch(entry)
+    return (match[1], int(match[2])) if match else (entry, None)
+
+
+def audio_bytes(stream: BinaryIO, offset: int, where: str) -> bytes:
+    """The audio file at an offset of an ark: behind kaldiio's AUDIO mark, or a bare wav or flac file.
+
+    Raises ValueError if the ark has something else there or ends too early.
+    """
+    stream.seek(offset)
+    mark = stream.read(len(_AUDIO))
+    if mark == _AUDIO:
+        width = stream.read(1)
+        length = int.from_bytes(stream.read(width[0]), "little") if width else 0
+    elif mark.startswith((b"RIFF", b"fLaC")):
+        stream.seek(offset)
+        header = stream.read(8)
+        rest = _left(stream) + len(header)  # flac does not give its length; what follows it is not decoded
+        length = int.from_bytes(header[4:], "little") + len(header) if mark.startswith(b"RIFF") else rest
+        stream.seek(offset)
+    else:
+        raise ValueError(f"{where}: got {mark!r} at byte {offset} of {stream.name}, wanted audio; rerun stage 2")
+    left = _left(stream)
+    if length > left:
+        raise ValueError(f"{where}: {stream.name} ends after {left} of {length} bytes of audio; rerun stage 2")
+    return stream.read(length)
+
+
+def read_vector(entry: str, where: str) -> np.ndarray:
+    """The float vector that an scp entry names. Raises ValueError or OSError."""
+    path, offset = split_entry(refuse_pipe(entry, where))
+    with open(path, "rb") as stream:
+        stream.seek(offset or 0)
+        return _vector(stream, f"{where}: {entry}")
+
+
+def read_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """(key, float vector) of an ark, in its order. Raises ValueError if it holds anything else."""
+    with path.open("rb") as stream:
+        while _left(stream):
+            key = _key(stream, path)
+            yield key, _vector(stream, f"{path}: {key!r}")
+
+
+def _key(stream: BinaryIO, path: Path) -> str:
+    start = stream.tell()
+    key, space, _ = stream.read(MAX_KEY_BYTES).partition(b" ")
+    stream.seek(start + len(key) + len(space))
+    try:
+        if key and space:
+            return key.decode()
+    except UnicodeDecodeError:
+        pass
+    raise ValueError(f"{path}: byte {start}: got {key[:20]!r}, wanted an id and a space; is this a Kaldi ark?")
+
+
+def _vector(stream: BinaryIO, where: str) -> np.ndarray:
+    mark = stream.read(6)
+    if mark not in _VECTORS:
+        raise ValueError(f"{where}: got {mark!r}, wanted a binary float vector (FV or DV); nothing else is read here")
+    dtype = _VECTORS[mark]
+    length = int.from_bytes(_read(stream, 4, where), "little", signed=True)
+    if length < 0:
+        raise ValueError(f"{where}: got a vector of {length} numbers; write the file again")
+    return np.frombuffer(_read(stream, length * dtype.itemsize, where), dtype)
+
+
+def _read(stream: BinaryIO, length: int, where: str) -> bytes:
+    """So many bytes; memory is only allocated for what the file has."""
+    left = _left(stream)
+    if length > left:
+        raise ValueError(f"{where}: the file ends after {left} of {length} bytes; write the file again")
+    return stream.read(length)
+
+
+def _left(stream: BinaryIO) -> int:
+    return max(0, os.fstat(stream.fileno()).st_size - stream.tell())
