@@ -118,6 +118,22 @@ def test_an_interrupted_set_goes_on_with_the_chunks_it_lacks(base: Path):
     assert len(read_data_dir(base / "dump/train_mls_de")) == len(TRAIN_IDS)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("format.1.ark", b"cut"), ("format.1.ark", None), ("format.1.json", b""), ("format.1.json", b"{")],
+)
+def test_a_damaged_chunk_is_named_and_converted_again(base: Path, name, content, capsys: pytest.CaptureFixture):
+    assert run(base) == 0
+    data = base / "dump/train_mls_de/data"
+    whole = {path.name: path.read_bytes() for path in data.iterdir()}
+    capsys.readouterr()
+    (data / name).unlink() if content is None else (data / name).write_bytes(content)
+
+    assert run(base) == 0
+    assert f"dump/train_mls_de/data/{name}" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == whole
+
+
 def test_chunks_that_the_set_no_longer_has_are_removed(base: Path):
     assert run(base) == 0
     stale = base / "dump/train_mls_de/data/format.99.json"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 
 from tests.train.tiny_recipe import options
@@ -77,3 +82,19 @@ def test_a_finished_training_is_not_run_again(one_process, tiny_recipe, sft, cap
     assert main(again) == 0
     assert "is up to date" in capsys.readouterr().err
     assert (one_process / "sft" / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_a_cut_model_is_named_and_trained_again(one_process, tiny_recipe, tmp_path, root):
+    out = tmp_path / "align"
+    shutil.copytree(one_process / "align", out)
+    whole = (out / "model.safetensors").read_bytes()
+    (out / "model.safetensors").write_bytes(whole[:1000])
+    paths = options(tiny_recipe, config="conf/align.yaml", manifest="dump/manifest")
+    again = ["--phase", "align", "--out", str(out), *paths, "--set", "packs_per_batch=2"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-m", "zipperasr.train.run", *again], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"{out}/model.safetensors has 1,000 bytes instead of {len(whole):,}; {out} is made again" in done.stderr
+    assert (out / "model.safetensors").read_bytes() == whole

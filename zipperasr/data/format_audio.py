@@ -49,7 +49,8 @@ def format_audio(options: argparse.Namespace) -> None:
     with tqdm(total=total, desc="audio", unit="utt") as progress, _pool(options.nj if todo else 0) as pool:
         for row, inputs in todo.items():
             hours += _format_set(row, data / row.set, out / row.set, options, pool, progress)
-            mark_current(out / row.set, inputs)
+            audio = [f"data/{path.name}" for path in (out / row.set / "data").iterdir() if path.is_file()]
+            mark_current(out / row.set, inputs, audio)
     if not (out / "sets.tsv").is_file() or read_sets(out / "sets.tsv") != sets:
         with atomic_path(out / "sets.tsv") as temporary:
             write_sets(temporary, sets)

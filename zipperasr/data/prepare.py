@@ -34,7 +34,8 @@ def prepare(options: argparse.Namespace) -> None:
     corpora = load_corpora(options.corpora)
     inputs = _fingerprint(options, rows, corpora)
     out = Path(options.out)
-    if is_current(out, inputs) and all((out / row.set).is_dir() for row in read_sets(out / "sets.tsv")):
+    table = out / "sets.tsv"
+    if is_current(out, inputs) and table.is_file() and all((out / row.set).is_dir() for row in read_sets(table)):
         log(f"stage 1: {out} is complete and its inputs are unchanged; nothing to do")
         return
     sets: list[SetRow] = []
@@ -53,7 +54,7 @@ def prepare(options: argparse.Namespace) -> None:
     ):
         with atomic_path(path) as temporary:
             write(temporary, content)
-    mark_current(out, inputs)
+    mark_current(out, inputs, files=())  # tables may be mended by hand, with utils/fix_data_dir
     total = {kind: sum(r.hours for r in reports if r.set.startswith(kind)) for kind in ("train", "dev", "test")}
     hours = ", ".join(f"{kind} {value:.2f} h" for kind, value in total.items())
     log(f"stage 1: read {len(rows)} corpora, wrote {len(sets)} sets to {out} ({hours}); see {out}/report.tsv")

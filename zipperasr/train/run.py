@@ -30,7 +30,7 @@ from zipperasr.lora import VARIANTS, variant_class
 from zipperasr.model.build import PHASES, load_tokenizer
 from zipperasr.model.checkpoint import save_trained, trained_state
 from zipperasr.model.config import REGIMES, ModelConfig
-from zipperasr.model.experiment import INITIAL_PARTS, LANGUAGES, WEIGHTS, Experiment, build_for_training
+from zipperasr.model.experiment import CONFIG, INITIAL_PARTS, LANGUAGES, WEIGHTS, Experiment, build_for_training
 from zipperasr.train import new_language
 from zipperasr.train.best import BEST
 from zipperasr.train.checkpoints import Checkpoints
@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> None:
         if int(os.environ.get("RANK", "0")):
             raise SystemExit(1) from None  # all ranks read the same: rank 0 says what is wrong
         raise
-    if is_current(options.out, inputs):
+    if is_current(options.out, inputs, _say_once) and (options.out / CONFIG).is_file():
         log(f"{options.out} is up to date")
         return
     rank, world_size = start_ranks()
@@ -133,6 +133,12 @@ def _run(options: argparse.Namespace) -> None:
     if rank == 0:
         _finish(model, state, experiment, table, options.out, inputs)
     distributed.barrier()
+
+
+def _say_once(line: str) -> None:
+    """All ranks find the same; rank 0 logs it."""
+    if not int(os.environ.get("RANK", "0")):
+        log(line)
 
 
 def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainConfig, dict[str, str]]:
@@ -216,7 +222,7 @@ def _announce(model, plan: TrainingPlan, options: argparse.Namespace) -> None:
 
 def _resume(checkpoints: Checkpoints, out: Path, inputs: dict[str, str], rank: int) -> tuple[int, dict[str, float]]:
     """Step and window of the newest whole checkpoint of the same inputs; what other inputs left is cleared away."""
-    if is_current(checkpoints.directory, inputs):
+    if is_current(checkpoints.directory, inputs, _say_once):
         step, window = checkpoints.load_newest()
         if rank == 0 and step:
             log(f"{out}: going on from step {step}")
@@ -239,8 +245,8 @@ def _finish(
     if model.adapters is not None and model.adapters.router is not None:
         with atomic_path(out / "router_final.json") as temporary:
             temporary.write_text(model.adapters.describe_router(), encoding="utf-8")
-    save_trained(model, out / "model.safetensors", state)
-    mark_current(out, inputs)
+    save_trained(model, out / WEIGHTS, state)
+    mark_current(out, inputs, [WEIGHTS])
     for directory in (CHECKPOINTS, BEST):
         shutil.rmtree(out / directory, ignore_errors=True)
 

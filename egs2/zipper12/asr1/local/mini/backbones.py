@@ -64,7 +64,8 @@ def install(out: Path, shipped: Path = SHIPPED) -> None:
                 raise ValueError(f"{source}: missing or damaged; restore it from the repository")
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, temporary / name)
-        mark_current(temporary, inputs)
+        files = [str(path.relative_to(temporary)) for path in temporary.rglob("*") if path.is_file()]
+        mark_current(temporary, inputs, files)
     log(f"backbones: {shipped} -> {out}")
 
 

@@ -73,7 +73,7 @@ def make_corpora(
         for (corpus, language), spoken in records.items():
             LAYOUTS[corpus].write_metadata(roots[corpus], language, spoken)
         _write_lists(roots["utt_ids"], sizes, rows, records)
-    mark_current(out, inputs)
+    mark_current(out, inputs, files=())  # other downloads may lie beside
     seconds = sum(record.duration_s for group in records.values() for record in group)
     count = sum(len(group) for group in records.values())
     log(f"stage 0: wrote {count} utterances, {seconds / 3600:.2f} h, of {len(records)} corpora and languages to {out}")

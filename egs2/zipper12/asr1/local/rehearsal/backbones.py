@@ -56,7 +56,8 @@ def make_random_backbones(path: Path, out: Path, depth: int | str | None = None)
         for name, model_class in (("whisper", Whisper), ("llm", Qwen3ForCausalLM)):
             _write(model_class, shapes[name], config.depth, temporary / name)
         WhisperFeatureExtractor(feature_size=_bins(shapes["whisper"])).save_pretrained(temporary / "whisper")
-        mark_current(temporary, inputs)
+        files = [str(path.relative_to(temporary)) for path in temporary.rglob("*") if path.is_file()]
+        mark_current(temporary, inputs, files)
     log(f"random backbones of depth {config.depth}: {out}")
 
 
