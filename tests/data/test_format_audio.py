@@ -1,6 +1,7 @@
 """Stage 2 end to end: filters, quarantine, resuming."""
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -173,3 +174,20 @@ def test_real_recordings_in_any_codec_become_16_khz(tmp_path: Path, shared_dir: 
 
     (entry,) = read_data_dir(tmp_path / "dump/test_librispeech_en")
     assert len(load_audio(entry.audio)) == pytest.approx(4.905 * 16_000, abs=2)
+
+
+def test_a_second_run_stops_before_it_writes(base: Path, capsys: pytest.CaptureFixture, held_elsewhere):
+    message = held_elsewhere(base / "dump")
+    assert run(base) == 1
+    assert message in capsys.readouterr().err
+    assert not (base / "dump").exists()
+
+
+def test_of_two_runs_at_once_one_works_and_the_other_says_so(base: Path, root: Path):
+    command = [sys.executable, "-m", "zipperasr.data.format_audio", f"--data={base / 'data'}", f"--out={base / 'dump'}"]
+    runs = [subprocess.Popen([*command, "--nj=1"], cwd=root, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    logs = [process.communicate()[1] for process in runs]
+    failed = [log.splitlines()[-1] for process, log in zip(runs, logs, strict=True) if process.returncode]
+    assert len(failed) <= 1 and all("another run" in line for line in failed)
+    assert {name: validate_data_dir(base / "dump" / name) for name in SETS} == {k: len(v) for k, v in SETS.items()}
+    assert not list((base / "dump").glob("*/.scratch.*"))

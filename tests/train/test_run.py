@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.train.tiny_recipe import options
+from tests.train.worker import free_port
 from zipperasr.train.run import main
 
 
@@ -98,3 +99,23 @@ def test_a_cut_model_is_named_and_trained_again(one_process, tiny_recipe, tmp_pa
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"{out}/model.safetensors has 1,000 bytes instead of {len(whole):,}; {out} is made again" in done.stderr
     assert (out / "model.safetensors").read_bytes() == whole
+
+
+def test_a_second_training_stops_before_it_writes(train, tmp_path, held_elsewhere):
+    message = held_elsewhere(tmp_path / "out")
+    status, line = train("align")
+    assert status == 1
+    assert message in line
+
+
+def test_a_second_training_of_two_ranks_ends_in_one_line(tiny_recipe, tmp_path, root, held_elsewhere):
+    message = held_elsewhere(tmp_path / "out")
+    paths = options(tiny_recipe, config="conf/align.yaml", manifest="dump/manifest")
+    launch = ["zipperasr.torchrun", "--nproc_per_node", "2", "--master_port", free_port(), "-m", "zipperasr.train.run"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", *launch, "--phase", "align", "--out", str(tmp_path / "out"), *paths]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -29,6 +29,7 @@ from zipperasr.languages import LanguageTable
 from zipperasr.model.backbones import WhisperTokenEmbedding, check_local, load_backbone
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.encoder import SpeechEncoder
+from zipperasr.sole_writer import sole_writer
 
 MODES = ("token", "state")
 
@@ -118,6 +119,13 @@ def _run(options: argparse.Namespace) -> None:
     if is_current(options.out, inputs):
         log(f"{options.out} is up to date")
         return
+    with sole_writer(options.out):
+        _compute(options, config, table, modes, manifests, inputs)
+
+
+def _compute(
+    options: argparse.Namespace, config: ModelConfig, table: LanguageTable, modes: list[str], manifests, inputs: dict
+) -> None:
     check_local(config.whisper)
     ids = language_token_ids(config.whisper, table)
     embeddings = {"token": token_embeddings(config.whisper, ids)}

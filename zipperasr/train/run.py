@@ -8,6 +8,7 @@ torchrun or DeepSpeed's launcher; an interrupted training goes on from its last 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -31,6 +32,7 @@ from zipperasr.model.build import PHASES, load_tokenizer
 from zipperasr.model.checkpoint import save_trained, trained_state
 from zipperasr.model.config import REGIMES, ModelConfig
 from zipperasr.model.experiment import CONFIG, INITIAL_PARTS, LANGUAGES, WEIGHTS, Experiment, build_for_training
+from zipperasr.sole_writer import sole_writer
 from zipperasr.train import new_language
 from zipperasr.train.best import BEST
 from zipperasr.train.checkpoints import Checkpoints
@@ -83,6 +85,19 @@ def _run(options: argparse.Namespace) -> None:
     if is_current(options.out, inputs, _say_once) and (options.out / CONFIG).is_file():
         log(f"{options.out} is up to date")
         return
+    first = not int(os.environ.get("RANK", "0"))  # of the ranks; launchers end the others if it fails
+    with sole_writer(options.out) if first else contextlib.nullcontext():
+        _train(options, experiment, config, train, dev, inputs)
+
+
+def _train(
+    options: argparse.Namespace,
+    experiment: Experiment,
+    config: TrainConfig,
+    train: list[Manifest],
+    dev: list[Manifest],
+    inputs: dict[str, str],
+) -> None:
     rank, world_size = start_ranks()
     torch.manual_seed(options.seed)
     if experiment.added and rank == 0:

@@ -34,6 +34,7 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
 from zipperasr.data.datasets import DatasetRow
 from zipperasr.datadir.entry import write_lines
+from zipperasr.sole_writer import sole_writer
 
 __all__ = ["held_out_texts", "make_corpora"]
 
@@ -64,7 +65,7 @@ def make_corpora(
         voice_name(part.language)  # a language without one fails before any work
     for name in [*LAYOUTS, "utt_ids"]:
         _refuse_foreign(out / name)
-    with contextlib.ExitStack() as stack:
+    with sole_writer(out), contextlib.ExitStack() as stack:
         roots = {name: stack.enter_context(atomic_path(out / name)) for name in [*LAYOUTS, "utt_ids"]}
         for root in roots.values():
             root.mkdir(parents=True)

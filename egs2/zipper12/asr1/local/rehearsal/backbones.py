@@ -18,6 +18,7 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
 from zipperasr.config import load_yaml
 from zipperasr.model.published_tokenizers import write_qwen3_tokenizer, write_whisper_tokenizer
+from zipperasr.sole_writer import sole_writer
 
 SHAPES = {"whisper": "whisper-large-v3", "llm": "Qwen3-1.7B"}  # directories below `architectures`
 DEPTHS = ("encoder_layers", "decoder_layers", "num_hidden_layers")  # what `depth` replaces
@@ -48,7 +49,7 @@ def make_random_backbones(path: Path, out: Path, depth: int | str | None = None)
     if is_current(out, inputs):
         log(f"random backbones: {out} is up to date")
         return
-    with atomic_path(out) as temporary:
+    with sole_writer(out), atomic_path(out) as temporary:
         temporary.mkdir()
         write_whisper_tokenizer(temporary / "whisper")
         write_qwen3_tokenizer(temporary / "llm")
