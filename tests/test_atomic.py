@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from zipperasr.atomic import FINGERPRINT, SIZES, atomic_files, atomic_path, is_current, mark_current
 
@@ -111,3 +114,17 @@ def test_other_inputs_need_no_line_about_damage(made, capsys):
     (made / "weights").unlink()
     assert not is_current(made, {"a": "another"})
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+@pytest.mark.parametrize("name", ["", "llm/model.safetensors"])
+def test_weights_have_the_mode_that_the_umask_sets(tmp_path, mask, mode, name):
+    before = os.umask(mask)
+    try:
+        with atomic_path(tmp_path / "target") as temporary:
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            save_file({"w": torch.zeros(2)}, temporary / name)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "target" / name).stat().st_mode & 0o777 == mode
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]

@@ -34,6 +34,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = _aside(path)
     try:
         yield temporary
+        _use_umask(temporary)
         if path.is_dir():
             _remove(path)
         os.replace(temporary, path)
@@ -124,6 +125,18 @@ def _damage(directory: Path) -> str | None:
         if path.stat().st_size != size:
             return f"{path} has {path.stat().st_size:,} bytes instead of {size:,}"
     return None
+
+
+def _use_umask(written: Path) -> None:
+    """Give weights the mode that other files get; safetensors writes them readable by their owner alone."""
+    weights = [written] if written.is_file() else list(written.rglob("*.safetensors"))
+    private = [path for path in weights if path.is_file() and not path.stat().st_mode & 0o077]
+    if private:
+        probe = written.with_name(f"{written.name}.mode.tmp")
+        probe.touch()
+        for path in private:
+            path.chmod(probe.stat().st_mode)
+        probe.unlink()
 
 
 def _aside(path: Path) -> Path:
