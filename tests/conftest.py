@@ -53,3 +53,17 @@ def _published(write: str, recipe: Path, name: str, tmp_path_factory) -> Path:
     except FileNotFoundError as error:
         pytest.skip(str(error))
     return directory
+
+
+@pytest.fixture
+def held_elsewhere():
+    """Gives the lock of a directory to a process of another machine; returns what an error then says."""
+    from zipperasr.sole_writer import Owner
+
+    def hold(directory: Path) -> str:
+        lock = directory.with_name(f".{directory.name}.lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.symlink_to(str(Owner.this()._replace(host="node7", pid=12)))
+        return f"{directory}: another run writes here (process 12 on node7); wait until it has ended, or remove {lock}"
+
+    return hold

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from zipperasr.atomic import atomic_files, atomic_path
+from zipperasr.atomic import FINGERPRINT, SIZES, atomic_files, atomic_path, is_current, mark_current
 
 WRITER = """
 import sys, time
@@ -65,3 +68,63 @@ def test_nothing_is_left_of_a_body_that_fails(tmp_path):
         raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
     assert (tmp_path / "target").read_text() == "old"
+
+
+INPUTS = {"a": "0123456789abcdef"}
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A directory that a step has completed, and what is logged when it is looked at."""
+    out = tmp_path / "out"
+    (out / "data").mkdir(parents=True)
+    (out / "weights").write_bytes(bytes(1000))
+    (out / "data" / "1.ark").write_bytes(bytes(10))
+    mark_current(out, INPUTS, ["weights", "data/1.ark"])
+    return out
+
+
+def test_a_whole_directory_is_current_for_its_inputs_alone(made):
+    assert is_current(made, INPUTS)
+    assert not is_current(made, {"a": "another"})
+    (made / "notes.txt").write_text("mine")
+    assert is_current(made, INPUTS)
+
+
+@pytest.mark.parametrize("record", [FINGERPRINT, SIZES])
+@pytest.mark.parametrize("text", ["", '{"a": "01234', "[]", "\x00" * 40, "[" * 100_000])
+def test_a_damaged_record_is_not_current_and_is_named(made, record, text, capsys):
+    (made / record).write_text(text)
+    assert not is_current(made, INPUTS)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{made / record} is damaged; {made} is made again" in line
+
+
+def test_a_lost_or_cut_output_is_not_current_and_is_named(made, capsys):
+    (made / "weights").write_bytes(bytes(999))
+    assert not is_current(made, INPUTS)
+    assert f"{made}/weights has 999 bytes instead of 1,000; {made} is made again" in capsys.readouterr().err
+    (made / "weights").write_bytes(bytes(1000))
+    (made / "data" / "1.ark").unlink()
+    assert not is_current(made, INPUTS)
+    assert f"{made}/data/1.ark is missing; {made} is made again" in capsys.readouterr().err
+
+
+def test_other_inputs_need_no_line_about_damage(made, capsys):
+    (made / "weights").unlink()
+    assert not is_current(made, {"a": "another"})
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+@pytest.mark.parametrize("name", ["", "llm/model.safetensors"])
+def test_weights_have_the_mode_that_the_umask_sets(tmp_path, mask, mode, name):
+    before = os.umask(mask)
+    try:
+        with atomic_path(tmp_path / "target") as temporary:
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            save_file({"w": torch.zeros(2)}, temporary / name)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "target" / name).stat().st_mode & 0o777 == mode
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]

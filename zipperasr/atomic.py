@@ -1,7 +1,7 @@
 """Files and directories that are either complete or absent.
 
 Whatever is written goes to a temporary path beside its target and is renamed at the end, so a reader never
-meets half a file. A step that finds its output with the same fingerprint of inputs does not run twice.
+meets half a file. A step that finds its output whole and with the same fingerprint of inputs does not run twice.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from zipperasr.cli import log
+
 FINGERPRINT = ".inputs.json"
+SIZES = ".outputs.json"
 
 
 @contextlib.contextmanager
@@ -31,6 +34,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = _aside(path)
     try:
         yield temporary
+        _use_umask(temporary)
         if path.is_dir():
             _remove(path)
         os.replace(temporary, path)
@@ -68,16 +72,71 @@ def fingerprint(**inputs: object) -> dict[str, str]:
     return {name: _digest(value) for name, value in sorted(inputs.items())}
 
 
-def is_current(directory: str | Path, inputs: dict[str, str]) -> bool:
-    """True if `directory` was completed from exactly these inputs (see `mark_current`)."""
+def is_current(directory: str | Path, inputs: dict[str, str], say: Callable[[str], None] = log) -> bool:
+    """True if `directory` was completed from exactly these inputs (see `mark_current`) and is still whole.
+
+    `say` gets a line that names the file where something was damaged since.
+    """
     record = Path(directory) / FINGERPRINT
-    return record.is_file() and json.loads(record.read_text(encoding="utf-8")) == inputs
+    if not record.is_file():
+        return False
+    known = _read_record(record)
+    damage = f"{record} is damaged" if known is None else _damage(Path(directory)) if known == inputs else None
+    if damage:
+        say(f"{damage}; {directory} is made again")
+    return known == inputs and not damage
 
 
-def mark_current(directory: str | Path, inputs: dict[str, str]) -> None:
-    """Record the inputs that `directory` was made from. Call it last."""
-    with atomic_path(Path(directory) / FINGERPRINT) as temporary:
-        temporary.write_text(json.dumps(inputs, indent=1), encoding="utf-8")
+def mark_current(directory: str | Path, inputs: dict[str, str], files: Iterable[str] | None = None) -> None:
+    """Record the inputs that `directory` was made from. Call it last.
+
+    files: what must be there, in the size it has now, for `directory` to be current; default: all files directly in it.
+    """
+    directory = Path(directory)
+    if files is None:
+        files = [path.name for path in directory.iterdir() if path.is_file() and not path.name.startswith(".")]
+    sizes = {name: (directory / name).stat().st_size for name in sorted(files)}
+    for name, record in ((SIZES, sizes), (FINGERPRINT, inputs)):
+        with atomic_path(directory / name) as temporary:
+            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _read_record(path: Path) -> dict | None:
+    """None if it is not a JSON object, as after a disk ran full or a machine lost power."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _damage(directory: Path) -> str | None:
+    """The first file that is not as `mark_current` found it; None if all are."""
+    record = directory / SIZES
+    if not record.is_file():  # of a version that did not write it
+        return None
+    sizes = _read_record(record)
+    if sizes is None:
+        return f"{record} is damaged"
+    for name, size in sizes.items():
+        path = directory / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if path.stat().st_size != size:
+            return f"{path} has {path.stat().st_size:,} bytes instead of {size:,}"
+    return None
+
+
+def _use_umask(written: Path) -> None:
+    """Give weights the mode that other files get; safetensors writes them readable by their owner alone."""
+    weights = [written] if written.is_file() else list(written.rglob("*.safetensors"))
+    private = [path for path in weights if path.is_file() and not path.stat().st_mode & 0o077]
+    if private:
+        probe = written.with_name(f"{written.name}.mode.tmp")
+        probe.touch()
+        for path in private:
+            path.chmod(probe.stat().st_mode)
+        probe.unlink()
 
 
 def _aside(path: Path) -> Path:
@@ -85,12 +144,13 @@ def _aside(path: Path) -> Path:
     host = socket.gethostname()
     for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.tmp"):
         writer = int(left.name.rsplit(".", 2)[1])
-        if writer == os.getpid() or not _runs(writer):
+        if writer == os.getpid() or not process_runs(writer):
             _remove(left)
     return path.with_name(f".{path.name}.{host}.{os.getpid()}.tmp")
 
 
-def _runs(process: int) -> bool:
+def process_runs(process: int) -> bool:
+    """Whether this machine has a process of that number."""
     try:
         os.kill(process, 0)  # asks, does nothing
     except ProcessLookupError:

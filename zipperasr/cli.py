@@ -7,10 +7,15 @@ exit status 1; a programming error keeps its traceback.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+
+LONGEST_ERROR = 500  # characters; the remedy at the end is kept
+# All but tab and newline; and what changes the direction in which a line is read.
+_CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,7 +40,7 @@ def parser(doc: str | None, **settings: str) -> argparse.ArgumentParser:
 
 def log(message: str) -> None:
     """One time-stamped line on stderr."""
-    print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {message}", file=sys.stderr, flush=True)
+    print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {escaped(message)}", file=sys.stderr, flush=True)
 
 
 def run_step(step: Callable[[argparse.Namespace], None], options: argparse.Namespace, name: str) -> int:
@@ -44,10 +49,22 @@ def run_step(step: Callable[[argparse.Namespace], None], options: argparse.Names
     try:
         step(options)
     except (ValueError, OSError) as error:
-        print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        message = f"{name}: error: {' '.join(str(error).split())}"
+        print(shortened(escaped(message), LONGEST_ERROR), file=sys.stderr, flush=True)
         return 1
     log(f"{name}: done in {time.monotonic() - start:.1f} s")
     return 0
+
+
+def escaped(text: str) -> str:
+    """Control characters as Python writes them: names in data must not move the cursor or change the terminal."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """`text`, or its beginning and its end around `...`."""
+    half = (most - 5) // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

@@ -6,20 +6,34 @@ may start from another one, `base: ../full/sft.yaml`, and then lists only what d
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import types
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
-from zipperasr.cli import nearest
+from zipperasr.cli import nearest, shortened
+from zipperasr.yaml_text import MAX_BYTES, parse_yaml, shown
 
 T = TypeVar("T")
 
 BASE = "base"  # the key that names the file to start from, relative to the file it is in
 DEEPEST_BASE = 8
+
+
+class Overrides(dict[str, Any]):
+    """Dotted keys and their values, as the command line's `option` gave them in `texts`."""
+
+    def __init__(self, option: str, texts: dict[str, str]):
+        super().__init__(
+            (key, parse_yaml(text, f"{option} {shortened(f'{key}={text}')}")) for key, text in texts.items()
+        )
+        self._option, self._texts = option, texts
+
+    def where(self, key: str) -> str:
+        """How an error names one of them."""
+        return f"{self._option} {shortened(f'{key}={self._texts[key]}')}"
 
 
 def load_yaml(cls: type[T], path: str | Path, overrides: dict[str, Any] | None = None, bases: bool = True) -> T:
@@ -29,9 +43,27 @@ def load_yaml(cls: type[T], path: str | Path, overrides: dict[str, Any] | None =
     Raises FileNotFoundError if a file is missing, ValueError if it is malformed or does not fit `cls`.
     """
     tree = read_tree(path, bases)
+    if isinstance(overrides, Overrides):
+        return _overridden(cls, tree, overrides, str(path))
     for dotted, value in (overrides or {}).items():
-        _set(tree, dotted.split("."), value)
+        _set(tree, dotted, value, str(path))
     return from_tree(cls, tree, str(path))
+
+
+def _overridden(cls: type[T], tree: dict[str, Any], overrides: Overrides, path: str) -> T:
+    """An error names the first override without which there would be none, or else the file."""
+    before = copy.deepcopy(tree)
+    for dotted, value in overrides.items():
+        _set(tree, dotted, value, overrides.where(dotted))
+    try:
+        return from_tree(cls, tree, path)
+    except ValueError:
+        from_tree(cls, before, path)
+        for dotted, value in overrides.items():
+            where = overrides.where(dotted)
+            _set(before, dotted, value, where)
+            from_tree(cls, before, where)
+        raise
 
 
 def read_tree(path: str | Path, bases: bool = True, depth: int = 0) -> dict[str, Any]:
@@ -39,15 +71,18 @@ def read_tree(path: str | Path, bases: bool = True, depth: int = 0) -> dict[str,
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such configuration file")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path}: {path.stat().st_size:,} bytes, wanted a configuration of at most {MAX_BYTES:,}")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an impossible date
-        raise ValueError(f"{path}: not valid YAML: {error}") from error
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason}); convert the file with iconv") from error
+    tree = parse_yaml(text, str(path)) or {}
     if not bases or not isinstance(tree, dict) or BASE not in tree:
         return tree
     base = tree.pop(BASE)
     if not isinstance(base, str):
-        raise ValueError(f"{path}: {BASE}: got {base!r}, wanted the path of another YAML file")
+        raise ValueError(f"{path}: {BASE}: got {shown(base)}, wanted the path of another YAML file")
     if depth == DEEPEST_BASE:
         raise ValueError(f"{path}: {BASE}: more than {DEEPEST_BASE} files deep; do two files name each other?")
     return _merged(read_tree(path.parent / base, bases, depth + 1), tree)
@@ -56,13 +91,13 @@ def read_tree(path: str | Path, bases: bool = True, depth: int = 0) -> dict[str,
 def from_tree(cls: type[T], tree: dict[str, Any], where: str = "configuration") -> T:
     """Build the dataclass `cls` from nested dictionaries. Raises ValueError on an unknown or ill-typed key."""
     if not isinstance(tree, dict):
-        raise ValueError(f"{where}: got {tree!r}, wanted keys of {cls.__name__}")
+        raise ValueError(f"{where}: got {shown(tree)}, wanted keys of {cls.__name__}")
     known = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     values = {}
     for key, value in tree.items():
         if key not in known:
-            raise ValueError(f"{where}: unknown key {key!r}; {nearest(str(key), list(known))}")
+            raise ValueError(f"{where}: unknown key {shown(key)}; {nearest(shortened(str(key)), list(known))}")
         values[key] = _coerce(hints[key], value, f"{where}: {key}")
     missing = [
         name
@@ -77,15 +112,15 @@ def from_tree(cls: type[T], tree: dict[str, Any], where: str = "configuration") 
         raise ValueError(f"{where}: {error}") from error
 
 
-def parse_overrides(pairs: list[str]) -> dict[str, Any]:
-    """`["optim.lr=1e-3"]` -> `{"optim.lr": 0.001}`; values are read as YAML."""
-    overrides = {}
+def parse_overrides(pairs: list[str], option: str = "--set") -> Overrides:
+    """`["optim.lr=1e-3"]` -> `{"optim.lr": 0.001}`; values are read as YAML. `option`: what errors name."""
+    texts = {}
     for pair in pairs:
         key, sep, value = pair.partition("=")
-        if not sep:
-            raise ValueError(f"--set {pair}: wanted key=value")
-        overrides[key] = yaml.safe_load(value)
-    return overrides
+        if not sep or not key:
+            raise ValueError(f"{option} {shortened(pair)}: wanted key=value")
+        texts[key] = value
+    return Overrides(option, texts)
 
 
 def to_tree(config: Any) -> dict[str, Any]:
@@ -103,10 +138,13 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _set(tree: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
+def _set(tree: dict[str, Any], dotted: str, value: Any, where: str) -> None:
+    *parents, last = dotted.split(".")
+    for key in parents:
         tree = tree.setdefault(key, {})
-    tree[keys[-1]] = value
+        if not isinstance(tree, dict):
+            raise ValueError(f"{where}: {shortened(key)} is a single value ({shown(tree)}) and has no keys of its own")
+    tree[last] = value
 
 
 def _coerce(hint: Any, value: Any, where: str) -> Any:
@@ -121,18 +159,25 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         return _coerce(next(fitting, kinds[0]), value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ValueError(f"{where}: got {value!r}, wanted a list")
+            raise ValueError(f"{where}: got {shown(value)}, wanted a list")
         return tuple(_coerce(args[0], item, where) for item in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ValueError(f"{where}: got {shown(value)}, wanted keys and their values")
+        return {
+            _coerce(args[0], key, f"{where}: key"): _coerce(args[1], item, f"{where}: {shown(key)}")
+            for key, item in value.items()
+        }
     if hint is float and isinstance(value, int | str) and not isinstance(value, bool):
         value = _to_float(value, where)
     is_class = isinstance(hint, type) and origin is None  # for Python 3.10, dict[str, str] is an instance of type
     if is_class and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
-        raise ValueError(f"{where}: got {value!r}, wanted {hint.__name__}")
+        raise ValueError(f"{where}: got {shown(value)}, wanted {hint.__name__}")
     return value
 
 
 def _to_float(value: int | str, where: str) -> float:
     try:  # YAML 1.1 reads 1e-3 as a string
         return float(value)
-    except ValueError as error:
-        raise ValueError(f"{where}: got {value!r}, wanted a number") from error
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{where}: got {shown(value)}, wanted a number") from error

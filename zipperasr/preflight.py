@@ -9,8 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from zipperasr.cli import nearest, parser, run_step
+from zipperasr.cli import nearest, parser, run_step, shortened
 from zipperasr.config import load_yaml, parse_overrides
+
+LEAST = {"nj": 1, "nproc": 1, "ngpu": 0, "num_nodes": 1, "node_rank": 0, "seed": 0}
 
 
 def check(options: argparse.Namespace) -> None:
@@ -24,6 +26,8 @@ def check(options: argparse.Namespace) -> None:
     from zipperasr.train.config import TrainConfig
     from zipperasr.train.new_language import check_request
 
+    for name, least in LEAST.items():
+        _check_integer(f"--{name}", getattr(options, name), least)
     conf: Path = options.conf
     _choose("scale", conf.name, sorted(path.name for path in conf.parent.iterdir() if path.is_dir()))
     _choose("setting", options.setting, SETTINGS)
@@ -37,8 +41,13 @@ def check(options: argparse.Namespace) -> None:
     load_corpora(conf / "corpora.yaml")
     load_yaml(ModelConfig, conf / "model.yaml")
     for phase in ("align", "sft"):
-        load_yaml(TrainConfig, conf / f"{phase}.yaml", parse_overrides(options.train_set))
-    load_yaml(DecodeConfig, conf / "decode.yaml", parse_overrides(options.decode_set))
+        load_yaml(TrainConfig, conf / f"{phase}.yaml", parse_overrides(options.train_args, "--train_args"))
+    load_yaml(DecodeConfig, conf / "decode.yaml", parse_overrides(options.decode_args, "--decode_args"))
+
+
+def _check_integer(name: str, text: str, least: int) -> None:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
+        raise ValueError(f"{name} {shortened(text)}: wanted a whole number, at least {least}")
 
 
 def _choose(what: str, got: str, known: list[str] | tuple[str, ...]) -> None:
@@ -58,8 +67,12 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--regime", default="chunked", help="how the encoder sees an utterance")
     options.add_argument("--initial_parts", nargs="*", default=["b"], help="what Initial-B takes")
     add_options(options)
-    options.add_argument("--train_set", nargs="*", default=[], metavar="KEY=VALUE", help="over align.yaml and sft.yaml")
-    options.add_argument("--decode_set", nargs="*", default=[], metavar="KEY=VALUE", help="over decode.yaml")
+    for name, least in LEAST.items():
+        options.add_argument(f"--{name}", default=str(least), metavar="N", help=f"a whole number, at least {least}")
+    options.add_argument(
+        "--train_args", nargs="*", default=[], metavar="KEY=VALUE", help="over align.yaml and sft.yaml"
+    )
+    options.add_argument("--decode_args", nargs="*", default=[], metavar="KEY=VALUE", help="over decode.yaml")
     return run_step(check, options.parse_args(argv), "preflight")
 
 

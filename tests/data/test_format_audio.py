@@ -1,6 +1,7 @@
 """Stage 2 end to end: filters, quarantine, resuming."""
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -118,6 +119,22 @@ def test_an_interrupted_set_goes_on_with_the_chunks_it_lacks(base: Path):
     assert len(read_data_dir(base / "dump/train_mls_de")) == len(TRAIN_IDS)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("format.1.ark", b"cut"), ("format.1.ark", None), ("format.1.json", b""), ("format.1.json", b"{")],
+)
+def test_a_damaged_chunk_is_named_and_converted_again(base: Path, name, content, capsys: pytest.CaptureFixture):
+    assert run(base) == 0
+    data = base / "dump/train_mls_de/data"
+    whole = {path.name: path.read_bytes() for path in data.iterdir()}
+    capsys.readouterr()
+    (data / name).unlink() if content is None else (data / name).write_bytes(content)
+
+    assert run(base) == 0
+    assert f"dump/train_mls_de/data/{name}" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == whole
+
+
 def test_chunks_that_the_set_no_longer_has_are_removed(base: Path):
     assert run(base) == 0
     stale = base / "dump/train_mls_de/data/format.99.json"
@@ -157,3 +174,20 @@ def test_real_recordings_in_any_codec_become_16_khz(tmp_path: Path, shared_dir: 
 
     (entry,) = read_data_dir(tmp_path / "dump/test_librispeech_en")
     assert len(load_audio(entry.audio)) == pytest.approx(4.905 * 16_000, abs=2)
+
+
+def test_a_second_run_stops_before_it_writes(base: Path, capsys: pytest.CaptureFixture, held_elsewhere):
+    message = held_elsewhere(base / "dump")
+    assert run(base) == 1
+    assert message in capsys.readouterr().err
+    assert not (base / "dump").exists()
+
+
+def test_of_two_runs_at_once_one_works_and_the_other_says_so(base: Path, root: Path):
+    command = [sys.executable, "-m", "zipperasr.data.format_audio", f"--data={base / 'data'}", f"--out={base / 'dump'}"]
+    runs = [subprocess.Popen([*command, "--nj=1"], cwd=root, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    logs = [process.communicate()[1] for process in runs]
+    failed = [log.splitlines()[-1] for process, log in zip(runs, logs, strict=True) if process.returncode]
+    assert len(failed) <= 1 and all("another run" in line for line in failed)
+    assert {name: validate_data_dir(base / "dump" / name) for name in SETS} == {k: len(v) for k, v in SETS.items()}
+    assert not list((base / "dump").glob("*/.scratch.*"))

@@ -113,3 +113,11 @@ def test_sets_are_opened_by_kind_and_phase(noise_recipe):
     assert len(open_kind(directory, "train")) == 4
     with pytest.raises(ValueError, match=r"sets\.tsv: no train set of phase other; run stages 1 to 3"):
         open_kind(directory, "train", "other")
+
+
+def test_a_second_run_stops_before_it_writes(copy, capsys, held_elsewhere):
+    (copy / "exp").mkdir()
+    message = held_elsewhere(copy / "dump" / "manifest")
+    assert run(copy) == 1
+    assert message in capsys.readouterr().err
+    assert not (copy / "dump" / "manifest").exists()

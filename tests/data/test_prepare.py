@@ -295,3 +295,9 @@ def test_real_recordings_become_a_valid_data_dir(tmp_path: Path, shared_dir: Pat
     (entry,) = read_data_dir(recipe.out / "test_librispeech_en")
     assert entry.utt == "61-61-70968-0000" and entry.duration_s == pytest.approx(4.905)
     assert entry.text.startswith("he began a confused complaint")
+
+
+def test_a_second_run_stops_before_it_writes(recipe_of: Recipe, capsys: pytest.CaptureFixture, held_elsewhere):
+    message = held_elsewhere(recipe_of.out)
+    assert message in error_of(recipe_of, capsys)
+    assert not recipe_of.out.exists()

@@ -66,3 +66,18 @@ def test_blank_lines_and_other_encodings_are_named(tmp_path: Path, block_bytes: 
         ValueError, match=r"table:2: not UTF-8 \(invalid continuation byte\); convert the file with iconv"
     ):
         list(blocks(written(tmp_path, b"a one\nb caf\xe9 x\nc three\n"), block_bytes))
+
+
+@pytest.mark.parametrize("read", [lambda path: list(blocks(path)), lambda path: list(numbered_lines(path))])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a one\rb two\rc three\r", r"table:1: a carriage return inside the line; convert the line ends with `tr"),
+        (b"a one\nb two\rc three\n", "table:2: a carriage return inside the line"),
+        (b"a one\nb t\0wo\n", r"table:2: a NUL character; is this a text file in UTF-8\?"),
+        ("a one\nb two\n".encode("utf-16-le"), "table:1: a NUL character"),
+    ],
+)
+def test_old_macintosh_line_ends_and_nul_are_named(tmp_path: Path, content: bytes, message: str, read):
+    with pytest.raises(ValueError, match=message):
+        read(written(tmp_path, content))

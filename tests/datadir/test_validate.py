@@ -2,6 +2,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,12 @@ def test_shell_command_is_the_python_step(root: Path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, env={**os.environ, "PATH": path})
 
     assert done.returncode == 0 and "Refused here, though Kaldi's script passes it" in done.stdout
+
+
+def test_a_long_line_of_spk2utt_is_refused_at_once(data: Path):
+    speaker, utts = "s" * 60_000, [f"u{n:05d}" for n in range(30_000)]
+    write_text(data / "spk2utt", f"{speaker} {' '.join(utts)}")
+    start = time.process_time()
+    with pytest.raises(ValueError, match="spk2utt: is not the inverse of utt2spk: line 1"):
+        validate_data_dir(data)
+    assert time.process_time() - start < 0.5

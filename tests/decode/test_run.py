@@ -9,7 +9,7 @@ import pytest
 
 from zipperasr.data.manifest import SCHEMA
 from zipperasr.data.sets import SetRow, write_sets
-from zipperasr.decode.run import _test_sets
+from zipperasr.decode.run import _test_sets, main
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.experiment import Experiment
 
@@ -50,3 +50,20 @@ def test_languages_and_sets_can_be_chosen(chosen):
 def test_a_language_without_a_test_set_that_the_model_knows_is_named(chosen, code):
     with pytest.raises(ValueError, match=f"sets.tsv: no test set in {code} that the model knows; write its line"):
         chosen(lang=["de", code])
+
+
+def test_a_second_decoding_of_a_test_set_stops_before_it_writes(chosen, tmp_path, capsys, held_elsewhere):
+    chosen()
+    write = {
+        "conf/decode.yaml": "beam: 1\n",
+        "conf/languages.tsv": "code\twhisper_token\tname\tunit\tnormaliser\tprompt\nde\tde\tde\twer\twhisper\tText:\n",
+        "exp/model.safetensors": "",
+    }
+    for name, text in write.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    Experiment("sft", "chunked", "zipper_soft", None, ("de",), 1, ModelConfig("whisper", "llm")).save(tmp_path / "exp")
+    message = held_elsewhere(tmp_path / "exp" / "decode_greedy_chunked" / "test_x_de")
+    paths = {"exp": "exp", "manifest": ".", "config": "conf/decode.yaml", "languages": "conf/languages.tsv"}
+    assert main([word for key, path in paths.items() for word in (f"--{key}", str(tmp_path / path))]) == 1
+    assert message in capsys.readouterr().err

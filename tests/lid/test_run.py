@@ -243,3 +243,10 @@ def test_missing_manifests_and_model_name_the_stage(noise_recipe, tmp_path, caps
     assert run(noise_recipe, "--model", str(tmp_path / "model.yaml"), "--out", str(tmp_path / "lid")) == 1
     assert "no model here (config.json); run stage 0" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "lid").exists()
+
+
+def test_a_second_run_stops_before_it_writes(noise_recipe, tmp_path, capsys, held_elsewhere):
+    message = held_elsewhere(tmp_path / "lid")
+    assert main(options(noise_recipe, manifest="dump/manifest", out=tmp_path / "lid")) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "lid").exists()

@@ -82,3 +82,10 @@ def test_report_html_stands_beside_the_results_unless_it_is_not_wanted(reported,
     assert '<script type="application/gzip"' in (reported / "report.html").read_text(encoding="utf-8")
     assert main([*report_argv, "--html", "false"]) == 0
     assert not (run_dir / "report.html").exists()
+
+
+def test_a_second_report_stops_before_it_writes(run_dir, report_argv, capsys, held_elsewhere):
+    message = held_elsewhere(run_dir / "RESULTS.md")
+    assert main(report_argv) == 1
+    assert message in capsys.readouterr().err
+    assert not (run_dir / "RESULTS.md").exists()

@@ -215,3 +215,11 @@ def test_a_training_directory_stands_for_all_its_decodings(decoded, score_argv, 
     assert "decode_*: no decoding; run stage 7 first" in capsys.readouterr().err
     assert main(common) == 1
     assert "name training directories by --exp" in capsys.readouterr().err
+
+
+def test_a_second_scoring_stops_before_it_writes(decoded, score_argv, capsys, held_elsewhere):
+    decode_dir, _ = decoded
+    message = held_elsewhere(decode_dir / "test_mls_de" / "score_wer")
+    assert main(score_argv) == 1
+    assert message in capsys.readouterr().err
+    assert not (decode_dir / "test_mls_de" / "score_wer").exists()

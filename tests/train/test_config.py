@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from zipperasr.config import load_yaml, parse_overrides
@@ -19,6 +21,19 @@ from zipperasr.train.config import PacksPerBatch, TrainConfig
         ({"accumulation": 0}, "accumulation: got 0, wanted at least 1"),
         ({"epochs": 0}, "epochs: got 0, wanted at least 1"),
         ({"log_every": 0}, "log_every: got 0, wanted at least 1"),
+        *[({"lr": lr}, "lr: got .*, wanted at least 0 and finite") for lr in (math.nan, math.inf, -1.0)],
+        ({"warmup_ratio": 2.0}, "warmup_ratio: got 2.0, wanted 0 to 1"),
+        ({"betas": (0.9, 1.0)}, r"betas: got \(0.9, 1.0\), wanted two numbers from 0 to below 1"),
+        ({"betas": (0.9,)}, "wanted two numbers from 0 to below 1"),
+        ({"betas": (-0.1, 0.9)}, "betas: got -0.1, wanted 0 to 1"),
+        ({"num_workers": -1}, "num_workers: got -1, wanted at least 0"),
+        ({"watchdog_s": math.inf}, "watchdog_s: got inf, wanted at least 0 and finite"),
+        ({"gradient_clipping": math.nan}, "gradient_clipping: got nan, wanted at least 0 and finite"),
+        ({"weight_decay": -0.1}, "weight_decay: got -0.1, wanted at least 0"),
+        ({"router_lr_factor": -1.0}, "router_lr_factor: got -1.0, wanted at least 0"),
+        ({"save_every": -1}, "save_every: got -1, wanted at least 0"),
+        ({"eval_every": 10**30}, "eval_every: got 10{30}, wanted at most"),
+        ({"language_sampling": 1.5}, "language_sampling: got 1.5, wanted 0 to 1"),
         ({"zero_stage": 3}, "zero_stage: got 3, wanted 0, 1 or 2; 3 shards what the banks must keep whole"),
     ],
 )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 
 from tests.train.tiny_recipe import options
+from tests.train.worker import free_port
 from zipperasr.train.run import main
 
 
@@ -77,3 +83,39 @@ def test_a_finished_training_is_not_run_again(one_process, tiny_recipe, sft, cap
     assert main(again) == 0
     assert "is up to date" in capsys.readouterr().err
     assert (one_process / "sft" / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_a_cut_model_is_named_and_trained_again(one_process, tiny_recipe, tmp_path, root):
+    out = tmp_path / "align"
+    shutil.copytree(one_process / "align", out)
+    whole = (out / "model.safetensors").read_bytes()
+    (out / "model.safetensors").write_bytes(whole[:1000])
+    paths = options(tiny_recipe, config="conf/align.yaml", manifest="dump/manifest")
+    again = ["--phase", "align", "--out", str(out), *paths, "--set", "packs_per_batch=2"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-m", "zipperasr.train.run", *again], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"{out}/model.safetensors has 1,000 bytes instead of {len(whole):,}; {out} is made again" in done.stderr
+    assert (out / "model.safetensors").read_bytes() == whole
+
+
+def test_a_second_training_stops_before_it_writes(train, tmp_path, held_elsewhere):
+    message = held_elsewhere(tmp_path / "out")
+    status, line = train("align")
+    assert status == 1
+    assert message in line
+
+
+def test_a_second_training_of_two_ranks_ends_in_one_line(tiny_recipe, tmp_path, root, held_elsewhere):
+    message = held_elsewhere(tmp_path / "out")
+    paths = options(tiny_recipe, config="conf/align.yaml", manifest="dump/manifest")
+    launch = ["zipperasr.torchrun", "--nproc_per_node", "2", "--master_port", free_port(), "-m", "zipperasr.train.run"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", *launch, "--phase", "align", "--out", str(tmp_path / "out"), *paths]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

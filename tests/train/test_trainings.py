@@ -149,7 +149,7 @@ def test_the_loss_falls(one_process):
 def test_a_training_leaves_its_files_and_no_checkpoints(one_process):
     found = {path.name for path in (one_process / "sft").iterdir()}
     files = {"config.yaml", "train.jsonl", "dev.jsonl", "router.jsonl", "router_final.json", "model.safetensors"}
-    assert files | {"versions.json", "languages.tsv", "tensorboard", ".inputs.json"} == found
+    assert files | {"versions.json", "languages.tsv", "tensorboard", ".inputs.json", ".outputs.json"} == found
     assert not (one_process / "align" / "router.jsonl").exists()
     assert json.loads((one_process / "sft" / "versions.json").read_text())["torch"] == torch.__version__
     router = json.loads((one_process / "sft" / "router_final.json").read_text())

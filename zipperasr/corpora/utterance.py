@@ -80,7 +80,19 @@ def _decode(lines: list[bytes], path: Path, number_before: int) -> list[str]:
         raise ValueError(f"{path}:{number}: not UTF-8 ({error.reason}); convert the file with iconv") from error
     if number_before == 0:
         text = text.removeprefix("\ufeff")
-    return text.removesuffix("\n").split("\n")
+    found = text.removesuffix("\n").split("\n")
+    if "\r" in text or "\0" in text:
+        for number, line in enumerate(found, number_before + 1):
+            check_line(line.rstrip("\r"), f"{path}:{number}")
+    return found
+
+
+def check_line(line: str, where: str) -> None:
+    """Raises ValueError for characters that would make one line of many, or of a file that is no text."""
+    if "\r" in line:
+        raise ValueError(f"{where}: a carriage return inside the line; convert the line ends with `tr '\\r' '\\n'`")
+    if "\0" in line:
+        raise ValueError(f"{where}: a NUL character; is this a text file in UTF-8?")
 
 
 def check_duration_s(seconds: float, where: str) -> float:

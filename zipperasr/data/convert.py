@@ -50,17 +50,34 @@ def convert_chunk(chunk: Chunk) -> ChunkResult:
     record = Path(chunk.base + ".json")
     inputs = fingerprint(entries=[entry._asdict() for entry in chunk.entries], audio_format=chunk.audio_format)
     if record.is_file():
-        known = json.loads(record.read_text(encoding="utf-8"))
-        if known["inputs"] == inputs:
+        known = _read_record(record)
+        if known.get("inputs") == inputs and known.get("ark_bytes", size := _ark_bytes(chunk)) == size:
             return _restored(chunk, known["written"], known["quarantined"])
         record.unlink()
     with _writer(chunk) as write:
         result = _convert(chunk.entries, write)
     written = [(entry.utt, entry.audio, entry.num_samples) for entry in result.written]
     with atomic_path(record) as temporary:
-        known = {"inputs": inputs, "written": written, "quarantined": result.quarantined}
+        known = {
+            "inputs": inputs, "written": written, "quarantined": result.quarantined, "ark_bytes": _ark_bytes(chunk),
+        }  # fmt: skip
         temporary.write_text(json.dumps(known), encoding="utf-8")
     return result
+
+
+def _read_record(path: Path) -> dict:
+    """Empty where the record is damaged: the chunk is converted again."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _ark_bytes(chunk: Chunk) -> int | None:
+    """None where the chunk has no archive."""
+    ark = Path(chunk.base + ".ark")
+    return ark.stat().st_size if ark.is_file() else None
 
 
 def _restored(chunk: Chunk, written: list, quarantined: list) -> ChunkResult:

@@ -30,6 +30,7 @@ from zipperasr.datadir.entry import ENTRIES, Entry, write_lines
 from zipperasr.datadir.read import read_blocks
 from zipperasr.datadir.validate import validate_data_dir
 from zipperasr.datadir.write import Totals, write_tables
+from zipperasr.sole_writer import sole_writer
 
 MAX_CHUNK_UTTS = 512
 TABLES = ("wav.scp", "text", "utt2spk", "utt2lang", "utt2dur", "utt2repeat", "segments")
@@ -46,10 +47,12 @@ def format_audio(options: argparse.Namespace) -> None:
         log(f"stage 2: {len(sets) - len(todo)} of {len(sets)} sets in {out} are complete, their inputs unchanged")
     total = sum(_count_lines(data / row.set / "utt2spk") for row in todo)
     hours = 0.0
-    with tqdm(total=total, desc="audio", unit="utt") as progress, _pool(options.nj if todo else 0) as pool:
+    lock = sole_writer(out) if todo else contextlib.nullcontext()
+    with lock, tqdm(total=total, desc="audio", unit="utt") as progress, _pool(options.nj if todo else 0) as pool:
         for row, inputs in todo.items():
             hours += _format_set(row, data / row.set, out / row.set, options, pool, progress)
-            mark_current(out / row.set, inputs)
+            audio = [f"data/{path.name}" for path in (out / row.set / "data").iterdir() if path.is_file()]
+            mark_current(out / row.set, inputs, audio)
     if not (out / "sets.tsv").is_file() or read_sets(out / "sets.tsv") != sets:
         with atomic_path(out / "sets.tsv") as temporary:
             write_sets(temporary, sets)

@@ -22,13 +22,14 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, nearest, parser, run_step
 from zipperasr.config import load_yaml
 from zipperasr.data.packing import fill, pack_epoch
-from zipperasr.data.sets import read_sets
+from zipperasr.data.sets import SetRow, read_sets
 from zipperasr.datadir.read import COLUMN_OF, read_blocks
 from zipperasr.languages import LanguageTable
 from zipperasr.model.build import load_tokenizer
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.prompt import batch_transcript_ids, prompt_ids
 from zipperasr.model.segments import num_positions
+from zipperasr.sole_writer import sole_writer
 
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("utt_id", "language", "audio", "text")]
@@ -169,6 +170,18 @@ def _run(options: argparse.Namespace) -> None:
     if is_current(options.out, inputs):
         log(f"{options.out} is up to date")
         return
+    with sole_writer(options.out):
+        report = _write_all(options, config, table, rows, inputs)
+    for phase, facts in report.items():
+        log(f"{phase}: {facts['utterances']} utterances in {facts['packs']} packs, fill {facts['fill']:.1%}")
+        if facts["too_long"]:
+            log(f"{phase}: {facts['too_long']} utterances exceed {config.max_positions} positions: not trained on")
+
+
+def _write_all(
+    options: argparse.Namespace, config: ModelConfig, table: LanguageTable, rows: list[SetRow], inputs: dict[str, str]
+) -> dict[str, dict]:
+    """All manifests; returns the packing report by phase."""
     tokenizer = load_tokenizer(config)
     prompts = {language.code: len(prompt_ids(tokenizer, language)) for language in table}
     with atomic_path(options.out) as temporary:
@@ -182,10 +195,7 @@ def _run(options: argparse.Namespace) -> None:
         }
         (temporary / "packing.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         mark_current(temporary, inputs)
-    for phase, facts in report.items():
-        log(f"{phase}: {facts['utterances']} utterances in {facts['packs']} packs, fill {facts['fill']:.1%}")
-        if facts["too_long"]:
-            log(f"{phase}: {facts['too_long']} utterances exceed {config.max_positions} positions: not trained on")
+    return report
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from zipperasr.data.datasets import HELD_OUT, NO_DEV, SETTINGS, CorporaConfig, D
 from zipperasr.data.lists import SetReport, Wanted, want, write_report
 from zipperasr.data.sets import SetRow, read_sets, write_sets
 from zipperasr.languages import LanguageTable
+from zipperasr.sole_writer import sole_writer
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -34,9 +35,17 @@ def prepare(options: argparse.Namespace) -> None:
     corpora = load_corpora(options.corpora)
     inputs = _fingerprint(options, rows, corpora)
     out = Path(options.out)
-    if is_current(out, inputs) and all((out / row.set).is_dir() for row in read_sets(out / "sets.tsv")):
+    table = out / "sets.tsv"
+    if is_current(out, inputs) and table.is_file() and all((out / row.set).is_dir() for row in read_sets(table)):
         log(f"stage 1: {out} is complete and its inputs are unchanged; nothing to do")
         return
+    with sole_writer(out):
+        _build_all(options, rows, corpora)
+        mark_current(out, inputs, files=())  # tables may be mended by hand, with utils/fix_data_dir
+
+
+def _build_all(options: argparse.Namespace, rows: list[DatasetRow], corpora: CorporaConfig) -> None:
+    out = Path(options.out)
     sets: list[SetRow] = []
     reports: list[SetReport] = []
     gc.set_threshold(100_000)  # readers make millions of tuples and no cycle: a fifth of the time went to looking
@@ -53,7 +62,6 @@ def prepare(options: argparse.Namespace) -> None:
     ):
         with atomic_path(path) as temporary:
             write(temporary, content)
-    mark_current(out, inputs)
     total = {kind: sum(r.hours for r in reports if r.set.startswith(kind)) for kind in ("train", "dev", "test")}
     hours = ", ".join(f"{kind} {value:.2f} h" for kind, value in total.items())
     log(f"stage 1: read {len(rows)} corpora, wrote {len(sets)} sets to {out} ({hours}); see {out}/report.tsv")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from zipperasr.corpora.utterance import check_line
 from zipperasr.datadir.entry import key_and_value
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -104,7 +105,9 @@ def _cut_by_lines(data: bytes, path: Path, line: int) -> Block:
     for number, text in enumerate(data.decode().split("\n")[:-1], line):
         if not text.strip():
             raise ValueError(f"{path}:{number}: the line is blank, wanted `key value`; take it out")
-        key, value = key_and_value(text.rstrip("\r"))
+        text = text.rstrip("\r")
+        check_line(text, f"{path}:{number}")
+        key, value = key_and_value(text)
         keys.append(key)
         values.append(value)
     return Block(line, pa.array(keys, pa.large_string()), pa.array(values, pa.large_string()), data, plain=False)

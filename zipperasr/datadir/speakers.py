@@ -65,9 +65,8 @@ def check_spk2utt(path: Path, utterances: Utterances) -> pa.LargeStringArray:
         check_values(block, path, RULES["spk2utt"])
         words = pc.split_pattern(block.values, " ") if block.plain else pc.split_pattern_regex(block.values, "[ \t]+")
         ids = words.flatten()
-        speakers = block.keys.take(pc.list_parent_indices(words))
-        wanted = utterances.speakers.slice(done, len(ids)).cast(pa.large_string())
-        if not (ids.equals(utterances.ids.slice(done, len(ids))) and wanted.equals(pa.chunked_array([speakers]))):
+        same = ids.equals(utterances.ids.slice(done, len(ids)))
+        if not same or not _speakers_equal(block.keys, words, utterances.speakers.slice(done, len(ids))):
             raise ValueError(_not_inverse(path, block, words, utterances, done))
         done += len(ids)
         found.append(block.keys)
@@ -76,6 +75,18 @@ def check_spk2utt(path: Path, utterances: Utterances) -> pa.LargeStringArray:
             f"{path}: is not the inverse of utt2spk: it ends before id {utterances.ids[done].as_py()!r}; {REMEDY}"
         )
     return pa.concat_arrays(found)
+
+
+def _speakers_equal(keys: pa.LargeStringArray, words: pa.Array, wanted: pa.ChunkedArray) -> bool:
+    """Whether each word's key is the speaker wanted for it. Compares numbers: a key may be as long as the file."""
+    rows, done = pc.list_parent_indices(words), 0
+    for chunk in wanted.chunks:
+        row_of_speaker = pc.index_in(chunk.dictionary.cast(pa.large_string()), value_set=keys)
+        found = row_of_speaker.take(chunk.indices).cast(rows.type)
+        if not found.equals(rows.slice(done, len(chunk))):
+            return False
+        done += len(chunk)
+    return done == len(rows)
 
 
 def _not_inverse(path: Path, block: Block, words: pa.Array, utterances: Utterances, done: int) -> str:

@@ -22,7 +22,7 @@ from zipperasr.datadir.values import RULES, SECONDS_OR_0, check_values
 DIFFERENCES = """
 Refused here, though Kaldi's script passes it, because a step of ours could not read it or would read it otherwise:
   a table that is not UTF-8, and outside text CR, U+3000 and other blanks that are neither space nor tab;
-  NUL in text, unless --non_print;
+  NUL in any table, and CR inside a line of one: no text file has them, and lines would run together;
   wav.scp or utt2lang without a value: no audio to read, no language to train;
   utt2dur and reco2dur that are words, nan or inf (Kaldi compares words as text);
   segments whose times are words, inf or below 0;

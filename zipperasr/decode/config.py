@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zipperasr.cli import nearest
+from zipperasr.ranges import COUNT, NOT_NEGATIVE, Range, check_ranges
+
+PRECISIONS = ("fp32", "bf16")
+RANGES = {
+    **dict.fromkeys(("beam", "batch_positions", "batch_size", "tokens_floor"), COUNT),
+    "tokens_per_s": NOT_NEGATIVE,
+    "length_penalty": Range(),
+}
+
 
 @dataclass(frozen=True)
 class DecodeConfig:
@@ -17,6 +27,11 @@ class DecodeConfig:
     length_penalty: float = 1.0  # beam search only
     retry_loops: bool = False  # greedy: decode again, without repetition, what ran in circles to its bound
     precision: str = "fp32"  # fp32 | bf16
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision: unknown value {self.precision!r}; {nearest(self.precision, PRECISIONS)}")
+        check_ranges(self, RANGES)
 
     @property
     def name(self) -> str:

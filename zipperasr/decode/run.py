@@ -7,6 +7,7 @@ The alignment decodes the test sets of its own phase, an SFT model all of them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -31,6 +32,7 @@ from zipperasr.model.build import load_tokenizer
 from zipperasr.model.config import REGIMES
 from zipperasr.model.experiment import Experiment, load_model
 from zipperasr.model.segments import segment_frames
+from zipperasr.sole_writer import sole_writer
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -52,27 +54,36 @@ def _run(options: argparse.Namespace) -> None:
     config = load_yaml(DecodeConfig, options.config, parse_overrides(options.set))
     table = LanguageTable.load(options.languages)
     for exp in options.exp:
-        experiment = Experiment.load(exp)
-        regime = options.regime or experiment.regime
-        chunk_s = experiment.model.decode_chunk_s
-        chunk_frames = segment_frames(chunk_s) if regime == "chunked" else None
-        todo = {}
-        for manifest in _test_sets(options, experiment):
-            out = exp / f"decode_{config.name}_{regime}" / manifest.name
-            inputs = fingerprint(
-                weights=exp / "model.safetensors",
-                table=options.manifest / ".inputs.json",
-                config=config,
-                chunk=chunk_frames,
-                languages=options.languages,
-                embedded=PER_SET,
-            )
-            if is_current(out, inputs):
-                log(f"{out} is up to date")
-            else:
-                todo[out] = (manifest, inputs)
-        if todo:
-            _decode_all(exp, experiment, config, table, chunk_frames, todo)
+        with contextlib.ExitStack() as locks:
+            _decode_exp(exp, options, config, table, locks)
+
+
+def _decode_exp(
+    exp: Path, options: argparse.Namespace, config: DecodeConfig, table: LanguageTable, locks: contextlib.ExitStack
+) -> None:
+    """Decodes the test sets that are not current; each has a lock of its own, so that runs can share them out."""
+    experiment = Experiment.load(exp)
+    regime = options.regime or experiment.regime
+    chunk_s = experiment.model.decode_chunk_s
+    chunk_frames = segment_frames(chunk_s) if regime == "chunked" else None
+    todo = {}
+    for manifest in _test_sets(options, experiment):
+        out = exp / f"decode_{config.name}_{regime}" / manifest.name
+        inputs = fingerprint(
+            weights=exp / "model.safetensors",
+            table=options.manifest / ".inputs.json",
+            config=config,
+            chunk=chunk_frames,
+            languages=options.languages,
+            embedded=PER_SET,
+        )
+        if is_current(out, inputs):
+            log(f"{out} is up to date")
+        else:
+            locks.enter_context(sole_writer(out))
+            todo[out] = (manifest, inputs)
+    if todo:
+        _decode_all(exp, experiment, config, table, chunk_frames, todo)
 
 
 def _test_sets(options: argparse.Namespace, experiment: Experiment) -> list[Manifest]:

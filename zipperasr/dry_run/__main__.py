@@ -57,7 +57,11 @@ class Configuration:
                 phase: load_yaml(TrainConfig, path, overrides).for_regime(options.regime)
                 for phase, path in files.items()
             },
-            decode=load_yaml(DecodeConfig, options.decode or conf / "decode.yaml", parse_overrides(options.decode_set)),
+            decode=load_yaml(
+                DecodeConfig,
+                options.decode or conf / "decode.yaml",
+                parse_overrides(options.decode_set, "--decode_set"),
+            ),
             languages=LanguageTable.load(options.languages),
         )
 

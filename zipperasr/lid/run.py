@@ -32,6 +32,7 @@ from zipperasr.model.backbone_files import check_backbone
 from zipperasr.model.backbones import WhisperTokenEmbedding, load_backbone
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.encoder import SpeechEncoder
+from zipperasr.sole_writer import sole_writer
 
 MODES = ("token", "state")
 
@@ -125,6 +126,13 @@ def _run(options: argparse.Namespace) -> None:
     if is_current(options.out, inputs):
         log(f"{options.out} is up to date")
         return
+    with sole_writer(options.out):
+        _compute(options, config, table, modes, manifests, inputs)
+
+
+def _compute(
+    options: argparse.Namespace, config: ModelConfig, table: LanguageTable, modes: list[str], manifests, inputs: dict
+) -> None:
     ids = language_token_ids(config.whisper, table)
     embeddings = {"token": token_embeddings(config.whisper, ids)}
     if "state" in modes:

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from zipperasr.model.segments import EDGE_FRAMES, segment_frames
+from zipperasr.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_ranges
 
 REGIMES = ("chunked", "full")
+LONGEST_CHUNK_S = 30.0  # Whisper has no positions beyond
+RANGES = {
+    **dict.fromkeys(("mel_bins", "projector_dim", "max_positions"), COUNT),
+    **dict.fromkeys(("train_chunk_s", "decode_chunk_s"), Range(0, LONGEST_CHUNK_S, above=True)),
+    "lid_window_s": NOT_NEGATIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -15,6 +22,9 @@ class LoraConfig:
 
     rank: int = 32  # paper
     alpha: float = 64.0  # paper
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"rank": COUNT, "alpha": POSITIVE})
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,8 @@ class EncoderLoraConfig(LoraConfig):
     fly_top_k: int | None = None  # flylora: ranks that a frame uses; none: a quarter of them (the paper's 8 of 32)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges(self, {"tau": SHARE})
         if self.fly_top_k is not None and not 1 <= self.fly_top_k <= self.rank:
             raise ValueError(f"fly_top_k: got {self.fly_top_k}, wanted 1 to {self.rank} (the rank)")
 
@@ -49,6 +61,9 @@ class ModelConfig:
     pad_to_30s: bool = False  # pad every segment with silence, as Whisper was trained; its output is cut again
 
     def __post_init__(self) -> None:
+        check_ranges(self, RANGES)
+        if not self.train_chunk_s:
+            raise ValueError("train_chunk_s: got an empty list, wanted at least one chunk length in seconds")
         for chunk_s in (*self.train_chunk_s, self.decode_chunk_s):
             segment_frames(chunk_s)
 

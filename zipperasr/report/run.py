@@ -33,10 +33,16 @@ from zipperasr.report.html.build import write_page
 from zipperasr.report.html.settings import Settings, add_settings
 from zipperasr.report.page import CLAIMS, HTML, SCORES, Sources, benchmark_page, results_page
 from zipperasr.report.tables import all_scores
+from zipperasr.sole_writer import sole_writer
 
 
 def report(options: argparse.Namespace) -> None:
     """Read, draw, write."""
+    with sole_writer(options.out):
+        _report(options)
+
+
+def _report(options: argparse.Namespace) -> None:
     languages = LanguageTable.load(options.languages)
     groups = load_groups(options.datasets, languages, added_languages(options.exp))
     decodings = find_decodings(options.exp)

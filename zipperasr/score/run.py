@@ -28,6 +28,7 @@ from zipperasr.score.scored import score_utterances
 from zipperasr.score.scores_table import SetScore, write_scores
 from zipperasr.score.tally import Tally
 from zipperasr.score.transcripts import TestSet, load_hypotheses, load_test_set
+from zipperasr.sole_writer import sole_writer
 
 SCORING = 3  # raise it when the same transcripts would give other files
 ALWAYS_WITH_MARKS = ("th", "ar")  # shown both ways even where a transcript has no mark
@@ -100,7 +101,7 @@ def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, 
         log(f"{directory}: up to date")
         return SetScore(**json.loads((directory / "score.json").read_text(encoding="utf-8")))
     tally = Tally(test_set, unit, norm)
-    with atomic_path(directory) as temporary:
+    with sole_writer(directory), atomic_path(directory) as temporary:
         temporary.mkdir()
         with ScoreFiles(temporary) as files:
             for block in score_utterances(test_set, hypotheses, unit, norm, diagnosis):

@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from zipperasr.cli import nearest
+from zipperasr.ranges import COUNT, NOT_NEGATIVE, SHARE, check_ranges
+from zipperasr.yaml_text import shown
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 ABSENT_LANGUAGE = ("hold", "dense")
+RANGES = {
+    **dict.fromkeys(("epochs", "accumulation", "log_every", "max_skipped"), COUNT),
+    **dict.fromkeys(("language_sampling", "warmup_ratio", "betas"), SHARE),
+    **dict.fromkeys(("lr", "router_lr_factor", "weight_decay", "gradient_clipping", "watchdog_s"), NOT_NEGATIVE),
+    **dict.fromkeys(("eval_every", "save_every", "early_stop", "average_best", "num_workers"), NOT_NEGATIVE),
+}
 
 
 @dataclass(frozen=True)
@@ -54,20 +62,17 @@ class TrainConfig:
             value = getattr(self, name)
             if value not in known:
                 raise ValueError(f"{name}: unknown value {value!r}; {nearest(value, known)}")
-        at_least_1 = {name: getattr(self, name) for name in ("epochs", "accumulation", "log_every", "max_skipped")}
+        check_ranges(self, RANGES)
         packs = self.packs_per_batch
         if isinstance(packs, PacksPerBatch):
-            at_least_1 |= {f"packs_per_batch.{field.name}": getattr(packs, field.name) for field in fields(packs)}
+            try:
+                check_ranges(packs, {field.name: COUNT for field in fields(packs)})
+            except ValueError as error:
+                raise ValueError(f"packs_per_batch.{error}") from error
         else:
-            at_least_1["packs_per_batch"] = packs
-        for name, value in at_least_1.items():
-            if value < 1:
-                raise ValueError(f"{name}: got {value}, wanted at least 1")
-        for name in ("early_stop", "average_best", "watchdog_s"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, wanted 0 or more")
-        if not 0 <= self.language_sampling <= 1:
-            raise ValueError(f"language_sampling: got {self.language_sampling}, wanted 0 to 1")
+            check_ranges(self, {"packs_per_batch": COUNT})
+        if len(self.betas) != 2 or 1 in self.betas:
+            raise ValueError(f"betas: got {shown(self.betas)}, wanted two numbers from 0 to below 1")
         if self.zero_stage not in (0, 1, 2):
             raise ValueError(
                 f"zero_stage: got {self.zero_stage}, wanted 0, 1 or 2; 3 shards what the banks must keep whole"

@@ -8,6 +8,7 @@ torchrun or DeepSpeed's launcher; an interrupted training goes on from its last 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -30,7 +31,8 @@ from zipperasr.lora import VARIANTS, variant_class
 from zipperasr.model.build import PHASES, load_tokenizer
 from zipperasr.model.checkpoint import save_trained, trained_state
 from zipperasr.model.config import REGIMES, ModelConfig
-from zipperasr.model.experiment import INITIAL_PARTS, LANGUAGES, WEIGHTS, Experiment, build_for_training
+from zipperasr.model.experiment import CONFIG, INITIAL_PARTS, LANGUAGES, WEIGHTS, Experiment, build_for_training
+from zipperasr.sole_writer import sole_writer
 from zipperasr.train import new_language
 from zipperasr.train.best import BEST
 from zipperasr.train.checkpoints import Checkpoints
@@ -80,9 +82,22 @@ def _run(options: argparse.Namespace) -> None:
         if int(os.environ.get("RANK", "0")):
             raise SystemExit(1) from None  # all ranks read the same: rank 0 says what is wrong
         raise
-    if is_current(options.out, inputs):
+    if is_current(options.out, inputs, _say_once) and (options.out / CONFIG).is_file():
         log(f"{options.out} is up to date")
         return
+    first = not int(os.environ.get("RANK", "0"))  # of the ranks; launchers end the others if it fails
+    with sole_writer(options.out) if first else contextlib.nullcontext():
+        _train(options, experiment, config, train, dev, inputs)
+
+
+def _train(
+    options: argparse.Namespace,
+    experiment: Experiment,
+    config: TrainConfig,
+    train: list[Manifest],
+    dev: list[Manifest],
+    inputs: dict[str, str],
+) -> None:
     rank, world_size = start_ranks()
     torch.manual_seed(options.seed)
     if experiment.added and rank == 0:
@@ -133,6 +148,12 @@ def _run(options: argparse.Namespace) -> None:
     if rank == 0:
         _finish(model, state, experiment, table, options.out, inputs)
     distributed.barrier()
+
+
+def _say_once(line: str) -> None:
+    """All ranks find the same; rank 0 logs it."""
+    if not int(os.environ.get("RANK", "0")):
+        log(line)
 
 
 def _read_configuration(options: argparse.Namespace) -> tuple[Experiment, TrainConfig, dict[str, str]]:
@@ -216,7 +237,7 @@ def _announce(model, plan: TrainingPlan, options: argparse.Namespace) -> None:
 
 def _resume(checkpoints: Checkpoints, out: Path, inputs: dict[str, str], rank: int) -> tuple[int, dict[str, float]]:
     """Step and window of the newest whole checkpoint of the same inputs; what other inputs left is cleared away."""
-    if is_current(checkpoints.directory, inputs):
+    if is_current(checkpoints.directory, inputs, _say_once):
         step, window = checkpoints.load_newest()
         if rank == 0 and step:
             log(f"{out}: going on from step {step}")
@@ -239,8 +260,8 @@ def _finish(
     if model.adapters is not None and model.adapters.router is not None:
         with atomic_path(out / "router_final.json") as temporary:
             temporary.write_text(model.adapters.describe_router(), encoding="utf-8")
-    save_trained(model, out / "model.safetensors", state)
-    mark_current(out, inputs)
+    save_trained(model, out / WEIGHTS, state)
+    mark_current(out, inputs, [WEIGHTS])
     for directory in (CHECKPOINTS, BEST):
         shutil.rmtree(out / directory, ignore_errors=True)
 

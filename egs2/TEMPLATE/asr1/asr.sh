@@ -98,7 +98,9 @@ if [[ ${dry_run} == true ]]; then
 fi
 
 python3 -m zipperasr.preflight --conf "${conf}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
-    --initial_parts "${parts[@]}" "${addition[@]}" --train_set "${train_set[@]}" --decode_set "${decode_set[@]}"
+    --initial_parts "${parts[@]}" "${addition[@]}" --nj "${nj}" --nproc "${nproc}" --ngpu "${ngpu}" \
+    --num_nodes "${num_nodes}" --node_rank "${node_rank}" --seed "${seed}" \
+    --train_args "${train_set[@]}" --decode_args "${decode_set[@]}"
 
 if in_stage 0 "corpora and backbones -> downloads, exp/backbones"; then
     on_cpu local.prepare --conf "${conf}" --setting "${setting}" --train_backbones "${train_backbones}" --nj "${nj}"

@@ -24,6 +24,7 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log, parser, run_step
 from zipperasr.config import from_tree, load_yaml
 from zipperasr.languages import LanguageTable
+from zipperasr.sole_writer import sole_writer
 
 SHIPPED = Path(__file__).parent / "weights"
 CHECKSUMS = "SHA256SUMS"
@@ -56,7 +57,7 @@ def install(out: Path, shipped: Path = SHIPPED) -> None:
     if is_current(out, inputs):
         log(f"backbones: {out} is up to date")
         return
-    with atomic_path(out) as temporary:
+    with sole_writer(out), atomic_path(out) as temporary:
         for line in sums.read_text(encoding="utf-8").splitlines():
             digest, name = line.split(maxsplit=1)
             source = shipped / name
@@ -64,7 +65,8 @@ def install(out: Path, shipped: Path = SHIPPED) -> None:
                 raise ValueError(f"{source}: missing or damaged; restore it from the repository")
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, temporary / name)
-        mark_current(temporary, inputs)
+        files = [str(path.relative_to(temporary)) for path in temporary.rglob("*") if path.is_file()]
+        mark_current(temporary, inputs, files)
     log(f"backbones: {shipped} -> {out}")
 
 
@@ -79,7 +81,7 @@ def train(config: BackboneConfig, table: LanguageTable, held_out: dict[str, set[
     salad = pretraining_data.pronounce(pretraining_data.word_salad(read, config.seed, held_out))
     threads = max(1, nj // 2)
     os.environ.update(MEMORY_SETTINGS)
-    with atomic_path(out) as temporary, ProcessPoolExecutor(2, get_context("spawn")) as pool:
+    with sole_writer(out), atomic_path(out) as temporary, ProcessPoolExecutor(2, get_context("spawn")) as pool:
         llm = pool.submit(_train_llm, config, table, texts, salad, temporary / "llm", threads)
         corpus = [line.text for chosen in (*texts.values(), *salad.values()) for line in chosen]
         whisper = pool.submit(_train_whisper, config, table, corpus, spoken, temporary / "whisper", threads)

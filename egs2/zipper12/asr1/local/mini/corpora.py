@@ -34,6 +34,7 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
 from zipperasr.data.datasets import DatasetRow
 from zipperasr.datadir.entry import write_lines
+from zipperasr.sole_writer import sole_writer
 
 __all__ = ["held_out_texts", "make_corpora"]
 
@@ -64,7 +65,7 @@ def make_corpora(
         voice_name(part.language)  # a language without one fails before any work
     for name in [*LAYOUTS, "utt_ids"]:
         _refuse_foreign(out / name)
-    with contextlib.ExitStack() as stack:
+    with sole_writer(out), contextlib.ExitStack() as stack:
         roots = {name: stack.enter_context(atomic_path(out / name)) for name in [*LAYOUTS, "utt_ids"]}
         for root in roots.values():
             root.mkdir(parents=True)
@@ -73,7 +74,7 @@ def make_corpora(
         for (corpus, language), spoken in records.items():
             LAYOUTS[corpus].write_metadata(roots[corpus], language, spoken)
         _write_lists(roots["utt_ids"], sizes, rows, records)
-    mark_current(out, inputs)
+    mark_current(out, inputs, files=())  # other downloads may lie beside
     seconds = sum(record.duration_s for group in records.values() for record in group)
     count = sum(len(group) for group in records.values())
     log(f"stage 0: wrote {count} utterances, {seconds / 3600:.2f} h, of {len(records)} corpora and languages to {out}")

@@ -18,6 +18,7 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
 from zipperasr.config import load_yaml
 from zipperasr.model.published_tokenizers import write_qwen3_tokenizer, write_whisper_tokenizer
+from zipperasr.sole_writer import sole_writer
 
 SHAPES = {"whisper": "whisper-large-v3", "llm": "Qwen3-1.7B"}  # directories below `architectures`
 DEPTHS = ("encoder_layers", "decoder_layers", "num_hidden_layers")  # what `depth` replaces
@@ -48,7 +49,7 @@ def make_random_backbones(path: Path, out: Path, depth: int | str | None = None)
     if is_current(out, inputs):
         log(f"random backbones: {out} is up to date")
         return
-    with atomic_path(out) as temporary:
+    with sole_writer(out), atomic_path(out) as temporary:
         temporary.mkdir()
         write_whisper_tokenizer(temporary / "whisper")
         write_qwen3_tokenizer(temporary / "llm")
@@ -56,7 +57,8 @@ def make_random_backbones(path: Path, out: Path, depth: int | str | None = None)
         for name, model_class in (("whisper", Whisper), ("llm", Qwen3ForCausalLM)):
             _write(model_class, shapes[name], config.depth, temporary / name)
         WhisperFeatureExtractor(feature_size=_bins(shapes["whisper"])).save_pretrained(temporary / "whisper")
-        mark_current(temporary, inputs)
+        files = [str(path.relative_to(temporary)) for path in temporary.rglob("*") if path.is_file()]
+        mark_current(temporary, inputs, files)
     log(f"random backbones of depth {config.depth}: {out}")
 
 
