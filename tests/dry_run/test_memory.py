@@ -18,7 +18,8 @@ def without_checkpointing(setup):
 
 
 @pytest.mark.parametrize(
-    ("zero_stage", "gradients", "optimiser", "languages"), [(0, 2, 12, 2), (1, 2, 12 / 4, 2 / 4), (2, 4 / 4, 12 / 4, 2 / 4)]
+    ("zero_stage", "gradients", "optimiser", "languages"),
+    [(0, 2, 12, 2), (1, 2, 12 / 4, 2 / 4), (2, 4 / 4, 12 / 4, 2 / 4)],
 )
 def test_zero_shares_out_what_it_says(setup, zero_stage, gradients, optimiser, languages):
     parts = changed(setup, zero_stage=zero_stage).memory().parts
