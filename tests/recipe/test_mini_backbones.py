@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, Qwen3ForCausalLM, WhisperModel
 
-from local.mini import backbones, evaluate_backbones, hearing, pretrain_llm, pretrain_whisper
+from local.mini import backbones, evaluate_backbones, find_bottleneck, hearing, pretrain_llm, pretrain_whisper
 from local.mini.pretrain_llm import LlmSize
 from local.mini.pretrain_whisper import WhisperSize
 from local.mini.pretraining_data import PretrainingUtterance, Pronounced, plain, pronounce
@@ -22,6 +22,9 @@ from local.mini.reading import INPUTS, Reader
 from local.mini.texts import make_sentences
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.run import language_token_ids, token_embeddings
+from zipperasr.model.checkpoint import save_trained
+from zipperasr.model.config import EncoderLoraConfig, LoraConfig, ModelConfig
+from zipperasr.model.experiment import Experiment, build_for_training
 from zipperasr.model.prompt import end_id
 
 
@@ -243,6 +246,16 @@ def test_trained_backbones_can_be_trained_on(trained: Path, recipe: Path, tmp_pa
     assert Qwen3ForCausalLM.from_pretrained(work / "phase3").config.hidden_size == 32
 
 
+@pytest.fixture
+def few_utterances(monkeypatch):
+    """The evaluation at reduced size."""
+    monkeypatch.setattr(evaluate_backbones, "PROBE_TEXTS", 10)
+    monkeypatch.setattr(evaluate_backbones, "READ_TEXTS", 10)
+    for module in (evaluate_backbones, find_bottleneck):
+        monkeypatch.setattr(module, "HEARD_TEXTS", 5)
+
+
+@pytest.mark.usefixtures("few_utterances")
 def test_backbones_are_evaluated_by_language(trained: Path, recipe: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(recipe)
     options = ["--backbones", str(trained / "backbones"), "--languages", str(trained / "languages.tsv"), "--nj", "2"]
@@ -254,6 +267,35 @@ def test_backbones_are_evaluated_by_language(trained: Path, recipe: Path, tmp_pa
     assert sum(figures["languages named"].values()) <= 1.5
     assert all(0.5 < error <= 1.2 for error in figures["phoneme error alone"].values())
     assert "| recipe clean |" in capsys.readouterr().out
+
+
+@pytest.fixture
+def trainings(trained: Path, tmp_path: Path) -> list[Path]:
+    """An alignment and an adaptation to Korean, as they were before their first step."""
+    whisper, llm = (str(trained / "backbones" / part) for part in ("whisper", "llm"))
+    model = ModelConfig(whisper, llm, mel_bins=80, encoder_lora=EncoderLoraConfig(4, 8), llm_lora=LoraConfig(4, 8))
+    align, sft = tmp_path / "align", tmp_path / "sft"
+    for experiment, out in (
+        (Experiment("align", "chunked", None, None, (), 1, model), align),
+        (Experiment("sft", "full", "vanilla", str(align), ("ko",), 1, model), sft),
+    ):
+        out.mkdir()
+        save_trained(build_for_training(experiment, torch.float32, seed=1), out / "model.safetensors")
+        experiment.save(out)
+    return [align, sft]
+
+
+@pytest.mark.usefixtures("few_utterances")
+def test_the_bottleneck_is_measured_for_each_training(trained, trainings, recipe: Path, monkeypatch):
+    monkeypatch.chdir(recipe)
+    out = trainings[0].parent / "bottleneck.json"
+    options = ["--languages", str(trained / "languages.tsv"), "--steps", "3", "--out", str(out)]
+    assert find_bottleneck.main([*options, "--exp", *map(str, trainings)]) == 0
+    align, sft = (json.loads(out.read_text())[str(path)] for path in trainings)
+    assert all(set(by_language) == {"en", "ko"} for by_language in align.values())
+    assert all(set(by_language) == {"ko"} for by_language in sft.values())
+    assert align["nats, projector + 3 steps"] != align["nats, projector"]
+    assert align["phoneme error, encoder"] != align["phoneme error, projector"]
 
 
 def test_evaluating_nothing_says_what_is_missing(recipe: Path, tmp_path: Path, monkeypatch, capsys):

@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 from transformers import (
     AutoTokenizer,
     PreTrainedTokenizerFast,
@@ -29,25 +27,24 @@ from transformers import (
 )
 
 from local.mini import pretraining_data
-from local.mini.hearing import Collate
+from local.mini.hearing import Batch, Collate
 from local.mini.plan import load_plan
 from local.mini.pretrain_llm import LlmSize, summed_loss
 from local.mini.pretrain_whisper import PretrainingModel, WhisperSize
 from local.mini.pretraining_data import PretrainingUtterance, Pronounced
+from local.mini.probe import Features, PhonemeProbe
 from local.mini.reading import Line, Reader
 from local.mini.texts import Sentence, make_sentences
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log, parser, run_step
 from zipperasr.languages import LanguageTable
 from zipperasr.model.segments import segment_frames
-from zipperasr.score.align import align_all
 
 UNSEEN_SEED, PROBE_SEED = 99, 98
 READ_TEXTS, HEARD_TEXTS, PROBE_TEXTS = 60, 30, 100  # of each language
 READ_CONDITIONS, HEARD_CONDITIONS = ("clean", "blurred", "joined"), ("alone", "chunked", "joined")
 CHUNK_S = 2.0
-_BATCH = 20  # lines or utterances
-_PROBE_EPOCHS, _PROBE_LR = 12, 1e-2
+BATCH = 20  # lines or utterances
 
 Figures = dict[str, dict[str, float]]  # what was measured -> language code -> figure
 
@@ -84,14 +81,19 @@ class ReadingTest:
             for condition in READ_CONDITIONS
         }
 
+    def recipe_clean(self, model: Qwen3ForCausalLM) -> dict[str, float]:
+        """Only that condition."""
+        texts = self.texts["recipe"]
+        return {code: round(self._nats(model, texts, code, "clean"), 3) for code in texts}
+
     @torch.no_grad()
     def _nats(self, model: Qwen3ForCausalLM, texts: dict[str, list[Pronounced]], code: str, condition: str) -> float:
         reader = Reader(texts, {}, self.tokenizer, self.table, LlmSize(), seed=0)
         lines = self._lines(reader, texts[code], code, condition)
         order = sorted(lines, key=lambda line: line.num_positions)
         total = 0.0
-        for first in range(0, len(order), _BATCH):
-            total += float(summed_loss(model, order[first : first + _BATCH], reader.size.noise, reader.rng))
+        for group in parts(order):
+            total += float(summed_loss(model, group, reader.size.noise, reader.rng))
         return total / sum(len(line.text) for line in lines)
 
     def _lines(self, reader: Reader, texts: list[Pronounced], code: str, condition: str) -> list[Line]:
@@ -109,93 +111,84 @@ class HearingTest:
     def __init__(self, tokenizer: WhisperTokenizerFast, table: LanguageTable, mel_bins: int, nj: int):
         self.tokenizer, self.table, self.mel_bins, self.nj = tokenizer, table, mel_bins, nj
         spoken = recipe_sentences(table.codes, HEARD_TEXTS)
-        heard = pretraining_data.speak_all(spoken, UNSEEN_SEED, mel_bins, nj, "test")
-        self.utterances: dict[str, list[PretrainingUtterance]] = defaultdict(list)
-        for utterance in heard:
-            self.utterances[utterance.language].append(utterance)
+        self.utterances = by_language(pretraining_data.speak_all(spoken, UNSEEN_SEED, mel_bins, nj, "test"))
 
     def __call__(self, whisper: WhisperForConditionalGeneration) -> Figures:
         """With a probe trained here, on other texts and voices than the test's."""
-        counts = dict.fromkeys(self.table.codes, PROBE_TEXTS)
-        sentences = {code: make_sentences(code, count, PROBE_SEED, "pretrain") for code, count in counts.items()}
-        heard = pretraining_data.speak_all(sentences, PROBE_SEED, self.mel_bins, self.nj, "train")
-        units = sorted({phoneme for utterance in heard for phoneme in utterance.phonemes})
-        model = PretrainingModel(whisper.eval(), len(units))
-        self._train_probe(model, heard, units)
-        return self.in_training(model, units)
+        heard = probe_speech(self.table, self.mel_bins, self.nj)
+        units = sorted({phoneme for chosen in heard.values() for item in chosen for phoneme in item.phonemes})
+        model, collate = PretrainingModel(whisper.eval(), len(units)), self._collate(units)
+        chunk_frames = segment_frames(CHUNK_S)
+        with torch.no_grad():  # every utterance both at once and in chunks
+            batches = [
+                _features(model, collate(group), frames)
+                for chosen in heard.values()
+                for group in parts(chosen)
+                for frames in (None, chunk_frames)
+            ]
+        return self._figures(model, PhonemeProbe.fitted(batches, len(units)), units)
 
     def in_training(self, model: PretrainingModel, units: Sequence[str]) -> Figures:
-        """With the CTC head that the encoder was trained with, which may spell `units` that are no phonemes."""
-        figures = {"languages named": {code: self._named(model.whisper, code) for code in self.utterances}}
-        if any(len(unit) > 1 for unit in units):  # phonemes
-            for condition in HEARD_CONDITIONS:
-                errors = {code: self._phoneme_error(model, units, code, condition) for code in self.utterances}
-                figures[f"phoneme error {condition}"] = errors
+        """With the CTC head that the encoder is trained with, if it spells phonemes."""
+        phonemes = any(len(unit) > 1 for unit in units)
+        return self._figures(model, PhonemeProbe(model.ctc) if phonemes else None, units)
+
+    @torch.no_grad()
+    def _figures(self, model: PretrainingModel, probe: PhonemeProbe | None, units: Sequence[str]) -> Figures:
+        figures = {"languages named": {code: self._named(model, code) for code in self.utterances}}
+        for condition in HEARD_CONDITIONS if probe else ():
+            collate, errors = self._collate(units), {}
+            for code, chosen in self.utterances.items():
+                groups = [collate.joined(g) if condition == "joined" else collate(g) for g in parts(chosen)]
+                chunk_frames = segment_frames(CHUNK_S) if condition == "chunked" else None
+                errors[code] = probe.error([_features(model, group, chunk_frames) for group in groups])
+            figures[f"phoneme error {condition}"] = errors
         return figures
 
-    @torch.no_grad()
-    def _phoneme_error(self, model: PretrainingModel, units: Sequence[str], code: str, condition: str) -> float:
-        """Errors per phoneme of the greedy CTC path."""
-        collate = self._collate(units)
-        pairs = []
-        for group in _parts(self.utterances[code], _BATCH):
-            batch = collate.joined(group) if condition == "joined" else collate(group)
-            chunk_frames = segment_frames(CHUNK_S) if condition == "chunked" else None
-            encoded, counts = model.encode(batch, chunk_frames)
-            references = batch.units.split(batch.num_units.tolist())
-            for row, count, reference in zip(model.ctc(encoded), counts, references, strict=True):
-                best = row[:count].argmax(-1).unique_consecutive()
-                pairs.append((reference.tolist(), best[best > 0].tolist()))
-        errors = sum(len(operations) - operations.count("C") for operations in align_all(pairs))
-        return round(errors / sum(len(reference) for reference, _ in pairs), 4)
-
-    @torch.no_grad()
-    def _named(self, whisper: WhisperForConditionalGeneration, code: str) -> float:
+    def _named(self, model: PretrainingModel, code: str) -> float:
         """Share of the utterances whose language the decoder names, out of the table's."""
         tokens = [f"<|{language.whisper_token}|>" for language in self.table]
         ids = self.tokenizer.convert_tokens_to_ids(tokens)
+        start = torch.tensor([[model.whisper.config.decoder_start_token_id]])
         right = 0
         for utterance in self.utterances[code]:
-            model = PretrainingModel(whisper, 1)
             hidden, _ = model.encoder(torch.from_numpy(utterance.mel).float(), [len(utterance.mel)])
-            start = torch.tensor([[whisper.config.decoder_start_token_id]])
-            decoded = whisper.model.decoder(input_ids=start, encoder_hidden_states=hidden[None])
-            logits = whisper.proj_out(decoded.last_hidden_state)[0, 0, ids]
+            decoded = model.whisper.model.decoder(input_ids=start, encoder_hidden_states=hidden[None])
+            logits = model.whisper.proj_out(decoded.last_hidden_state)[0, 0, ids]
             right += self.table.codes[int(logits.argmax())] == code
         return round(right / len(self.utterances[code]), 4)
 
-    def _train_probe(self, model: PretrainingModel, heard: list[PretrainingUtterance], units: Sequence[str]) -> None:
-        """Fit model.ctc on the frozen encoder, which hears half of the groups in chunks."""
-        torch.manual_seed(PROBE_SEED)
-        collate, rng = self._collate(units), random.Random(PROBE_SEED)
-        features: list[tuple[Tensor, list[int], Tensor, Tensor]] = []
-        with torch.no_grad():
-            for number, group in enumerate(_parts(sorted(heard, key=lambda item: len(item.mel)), _BATCH)):
-                batch = collate(group)
-                encoded, counts = model.encode(batch, segment_frames(CHUNK_S) if number % 2 else None)
-                features.append((encoded, counts, batch.units, batch.num_units))
-        optimiser = torch.optim.AdamW(model.ctc.parameters(), lr=_PROBE_LR)
-        for epoch in range(_PROBE_EPOCHS):
-            for group in optimiser.param_groups:
-                group["lr"] = _PROBE_LR * (1 - epoch / _PROBE_EPOCHS)
-            for encoded, counts, targets, num_targets in rng.sample(features, len(features)):
-                log_probs = model.ctc(encoded).log_softmax(-1).transpose(0, 1)
-                functional.ctc_loss(
-                    log_probs, targets, torch.tensor(counts), num_targets, zero_infinity=True
-                ).backward()
-                optimiser.step()
-                optimiser.zero_grad()
-
     def _collate(self, units: Sequence[str]) -> Collate:
-        """Numbers the test's phonemes that are not among `units` after them: they count as errors."""
-        heard = {phoneme for chosen in self.utterances.values() for item in chosen for phoneme in item.phonemes}
-        units = [*units, *sorted(heard.difference(units))]
         tokens = {language.code: language.whisper_token for language in self.table}
         size = WhisperSize(ctc_units="phonemes", spec_augment=False)
-        return Collate(self.tokenizer, tokens, units, size, random.Random(0))
+        return Collate(self.tokenizer, tokens, with_unheard(units, self.utterances), size, random.Random(0))
 
 
-def _parts(items: Sequence, size: int) -> list[Sequence]:
+def probe_speech(table: LanguageTable, mel_bins: int, nj: int) -> dict[str, list[PretrainingUtterance]]:
+    """What probes are fitted on: other texts than pretraining's, in voices that neither it nor the test has."""
+    sentences = {code: make_sentences(code, PROBE_TEXTS, PROBE_SEED, "pretrain") for code in table.codes}
+    return by_language(pretraining_data.speak_all(sentences, PROBE_SEED, mel_bins, nj, "train"))
+
+
+def by_language(utterances: Sequence[PretrainingUtterance]) -> dict[str, list[PretrainingUtterance]]:
+    """Sorted by length within each language."""
+    grouped: dict[str, list[PretrainingUtterance]] = defaultdict(list)
+    for utterance in sorted(utterances, key=lambda item: len(item.mel)):
+        grouped[utterance.language].append(utterance)
+    return grouped
+
+
+def with_unheard(units: Sequence[str], utterances: dict[str, list[PretrainingUtterance]]) -> list[str]:
+    """The probe's `units`, then the test's phonemes that are not among them: they count as errors."""
+    heard = {phoneme for chosen in utterances.values() for item in chosen for phoneme in item.phonemes}
+    return [*units, *sorted(heard.difference(units))]
+
+
+def _features(model: PretrainingModel, batch: Batch, chunk_frames: int | None) -> Features:
+    return Features(*model.encode(batch, chunk_frames), batch.units, batch.num_units)
+
+
+def parts(items: Sequence, size: int = BATCH) -> list[Sequence]:
     return [items[first : first + size] for first in range(0, len(items), size)]
 
 
