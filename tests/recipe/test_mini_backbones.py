@@ -223,6 +223,7 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_training_them_anew_gives_what_install_expects(trained: Path, tmp_path: Path):
+    assert not (trained / "backbones.training").exists()
     backbones.install(tmp_path / "out", trained / "backbones")
     for part in ("llm", "whisper"):
         logs = sorted(path.name for path in (tmp_path / "out" / part).glob("*.jsonl"))
@@ -235,15 +236,24 @@ def test_training_them_anew_gives_what_install_expects(trained: Path, tmp_path: 
 
 def test_trained_backbones_can_be_trained_on(trained: Path, recipe: Path, tmp_path: Path):
     few = LanguageTable.load(trained / "languages.tsv")
-    config = backbones.BackboneConfig(texts=120, llm=({}, {"steps": 2, "batch": 4}, {"steps": 1, "batch": 4}))
-    with contextlib.chdir(recipe):
-        backbones.train(config, few, {}, tmp_path / "more", 1, trained / "backbones", ("llm",))
-    assert not (tmp_path / "more").exists()  # Whisper is not trained yet
-    work = tmp_path / "more.training" / "llm"
-    assert [path.name for path in work.iterdir()] == ["phase3"]
-    logs = sorted(path.name for path in (work / "phase3").glob("*.jsonl"))
+    folder = tmp_path / "more.training" / "llm" / "phase3"
+
+    def train_on(lr: float) -> bytes:
+        config = backbones.BackboneConfig(texts=120, llm=({}, {}, {"steps": 1, "batch": 4, "lr": lr}))
+        with contextlib.chdir(recipe):
+            backbones.train(config, few, {}, tmp_path / "more", 1, trained / "backbones", ("llm",))
+        assert not (tmp_path / "more").exists()  # Whisper is not trained yet
+        return (folder / "model.safetensors").read_bytes()
+
+    weights = train_on(lr=1e-3)
+    assert [path.name for path in folder.parent.iterdir()] == ["phase3"]
+    logs = sorted(path.name for path in folder.glob("*.jsonl"))
     assert logs == [f"training_phase{number}.jsonl" for number in (1, 2, 3)]
-    assert Qwen3ForCausalLM.from_pretrained(work / "phase3").config.hidden_size == 32
+    assert Qwen3ForCausalLM.from_pretrained(folder).config.hidden_size == 32
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert train_on(lr=1e-3) == weights
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written  # finished: not trained twice
+    assert train_on(lr=1e-2) != weights  # with other settings it is
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import os
 import pickle
 import shutil
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
+from zipperasr.atomic import FINGERPRINT, atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
 from zipperasr.config import from_tree
 from zipperasr.languages import LanguageTable
@@ -47,12 +48,34 @@ class BackboneConfig:
 class Job:
     """What a process that trains one of PARTS is given."""
 
+    part: str
     config: BackboneConfig
     table: LanguageTable
     held_out: dict[str, set[str]]
     folder: Path  # of the part's phases
     start: Path | None  # the part's finished model that the last phase starts from; None: train all phases
     threads: int
+
+    @property
+    def phases(self) -> tuple[dict, ...]:
+        return getattr(self.config, self.part)
+
+    @property
+    def last_folder(self) -> Path:
+        return self.folder / f"phase{len(self.phases)}"
+
+    def inputs(self, number: int) -> dict[str, str]:
+        """What the model of phase `number` depends on."""
+        config = self.config
+        return fingerprint(
+            phases=self.phases[:number],
+            data=[config.texts, config.utterances, self.table.codes],
+            seed=config.seed,
+            start=self.start and sha256(self.start / "model.safetensors"),
+        )
+
+    def is_finished(self, number: int) -> bool:
+        return is_current(self.folder / f"phase{number}", self.inputs(number))
 
 
 def train(
@@ -71,23 +94,20 @@ def train(
     work = out.with_name(f"{out.name}.training")
     threads = max(1, nj // len(parts))
     os.environ.update(MEMORY_SETTINGS)
+    jobs = {part: Job(part, config, table, held_out, work / part, start and start / part, threads) for part in PARTS}
     with ProcessPoolExecutor(len(parts), get_context("spawn")) as pool:
-        jobs = [
-            pool.submit(TRAINERS[part], Job(config, table, held_out, work / part, start and start / part, threads))
-            for part in parts
-        ]
-        for job in jobs:
-            job.result()
-    finished = {"llm": work / "llm" / _name(config.llm), "whisper": work / "whisper" / _name(config.whisper)}
-    missing = [part for part in PARTS if not _is_finished(finished[part])]
+        for training in [pool.submit(TRAINERS[part], jobs[part]) for part in parts]:
+            training.result()
+    missing = [part for part, job in jobs.items() if not job.is_finished(len(job.phases))]
     if missing:
-        log(f"backbones: {', '.join(missing)} not trained yet; the rest waits in {work}")
+        log(f"backbones: {', '.join(missing)} not trained yet; the rest is in {work}")
         return
     with atomic_path(out) as temporary:
-        for part, folder in finished.items():
-            shutil.copytree(folder, temporary / part)
+        for part, job in jobs.items():
+            shutil.copytree(job.last_folder, temporary / part, ignore=shutil.ignore_patterns(FINGERPRINT))
         _write_record(temporary, config, start)
-    log(f"backbones: trained {out}; {work} can be removed")
+    shutil.rmtree(work)
+    log(f"backbones: trained {out}")
 
 
 def _train_llm(job: Job) -> None:
@@ -100,7 +120,7 @@ def _train_llm(job: Job) -> None:
     counts = dict.fromkeys(codes, config.texts)
     texts = pretraining_data.pronounce(pretraining_data.sentences(counts, config.seed + 1, job.held_out))
     salad = pretraining_data.pronounce(pretraining_data.word_salad(counts, config.seed, job.held_out))
-    for number, target, previous in _phases(job, config.llm):
+    for number, target, previous in _phases(job):
         size = from_tree(pretrain_llm.LlmSize, config.llm[number - 1], "llm")
         seed = config.seed + number - 1
         if previous:
@@ -131,7 +151,7 @@ def _train_whisper(job: Job) -> None:
     )
     nj = 2 * job.threads
     utterances, test = None, None
-    for number, target, previous in _phases(job, config.whisper):
+    for number, target, previous in _phases(job):
         if previous:
             tokenizer = pretrain_whisper.load_tokenizer(previous)
         else:
@@ -149,26 +169,18 @@ def _train_whisper(job: Job) -> None:
 TRAINERS = {"llm": _train_llm, "whisper": _train_whisper}
 
 
-def _phases(job: Job, phases: tuple[dict, ...]):
+def _phases(job: Job) -> Iterator[tuple[int, Path, Path | None]]:
     """Number, folder and folder of the phase before (None before the first), for each phase that is not finished."""
     previous = job.start
-    for number in range(len(phases) if job.start else 1, len(phases) + 1):
+    for number in range(len(job.phases) if job.start else 1, len(job.phases) + 1):
         target = job.folder / f"phase{number}"
-        if not _is_finished(target):
+        if not job.is_finished(number):
             target.mkdir(parents=True, exist_ok=True)
             for path in previous.glob("training*.jsonl") if previous else ():
                 shutil.copyfile(path, target / path.name)
             yield number, target, previous
+            mark_current(target, job.inputs(number))
         previous = target
-
-
-def _name(phases: tuple[dict, ...]) -> str:
-    return f"phase{len(phases)}"
-
-
-def _is_finished(folder: Path) -> bool:
-    """A phase writes its log last."""
-    return (folder / f"training_{folder.name}.jsonl").is_file()
 
 
 def _spoken_once(folder: Path, spoken: dict, seed: int, mel_bins: int, nj: int) -> list:
