@@ -308,6 +308,12 @@ def test_the_bottleneck_is_measured_for_each_training(trained, trainings, recipe
     assert align["phoneme error, encoder"] != align["phoneme error, projector"]
 
 
+def test_every_figure_is_in_its_languages_column():
+    table = evaluate_backbones.markdown({"nats": {"en": 1.0, "ko": 2.0}, "errors": {"ko": 0.4, "en": 0.2}})
+    assert table.splitlines()[0] == "| | en | ko | mean |"
+    assert table.splitlines()[2:] == ["| nats | 1.00 | 2.00 | 1.50 |", "| errors | 0.20 | 0.40 | 0.30 |"]
+
+
 def test_evaluating_nothing_says_what_is_missing(recipe: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(recipe)
     assert evaluate_backbones.main(["--backbones", str(tmp_path), "--out", str(tmp_path / "figures.json")]) == 1
