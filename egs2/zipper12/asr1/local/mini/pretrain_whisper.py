@@ -7,13 +7,12 @@ dropped at the end.
 
 from __future__ import annotations
 
+import itertools
 import json
-import math
 import random
 import time
-import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -28,12 +27,15 @@ from transformers import (
     WhisperTokenizerFast,
 )
 
+from local.mini.hearing import Batch, Collate, groups, spelled
 from local.mini.pretraining_data import PretrainingUtterance
+from local.mini.training_state import TrainingState, lr_factor
+from zipperasr.atomic import atomic_path
 from zipperasr.cli import log
 from zipperasr.model.encoder import SpeechEncoder
 from zipperasr.model.segments import cut_all, segment_frames
 
-CTC_UNITS = ("phonemes", "letters")
+_WARMUP = 300  # steps
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,12 @@ class WhisperSize:
     chunked_share: float = 0.5  # share of those steps
     decoder_every: int = 1  # the decoder trains in every n-th step only, 0: never; the encoder's CTC in each
     spec_augment: bool = True
-    ctc_units: str = "letters"  # what CTC spells: one of CTC_UNITS
+    ctc_units: str = "letters"  # what CTC spells: letters or phonemes
+    decay_from: float = 0.0  # share of the steps after which the learning rate falls
+    joined: float = 0.0  # share of the steps without decoder that hear utterances joined, with pauses between,
+    longest_s: float = 25.0  # to clips of at most this length
+    checkpoint_every: int = 500  # steps
+    report_every: int = 1000  # steps
 
 
 class PretrainingModel(nn.Module):
@@ -65,12 +72,9 @@ class PretrainingModel(nn.Module):
         self.encoder = SpeechEncoder(whisper.model.encoder)
         self.ctc = nn.Linear(self.encoder.width, num_units + 1)
 
-    def forward(self, batch: _Batch, chunk_frames: int | None, with_decoder: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, chunk_frames: int | None, with_decoder: bool) -> tuple[Tensor, Tensor]:
         """Returns the CTC loss per unit and the decoder's cross-entropy per token (0 without it)."""
-        segments, per_utterance = cut_all(batch.lengths, chunk_frames or self.encoder.max_mel_frames)
-        hidden, frames = self.encoder(batch.mel, segments)
-        counts = [sum(frames[end - size : end]) for size, end in zip(per_utterance, _ends(per_utterance), strict=True)]
-        encoded = pad_sequence(list(hidden.split(counts)), batch_first=True)
+        encoded, counts = self.encode(batch, chunk_frames)
         log_probs = self.ctc(encoded).float().log_softmax(-1).transpose(0, 1)
         ctc = functional.ctc_loss(log_probs, batch.units, torch.tensor(counts), batch.num_units, zero_infinity=True)
         if not with_decoder:
@@ -82,15 +86,12 @@ class PretrainingModel(nn.Module):
         )
         return ctc, cross_entropy
 
-
-@dataclass(frozen=True)
-class _Batch:
-    mel: Tensor
-    lengths: list[int]
-    units: Tensor
-    num_units: Tensor
-    tokens: Tensor
-    targets: Tensor
+    def encode(self, batch: Batch, chunk_frames: int | None) -> tuple[Tensor, list[int]]:
+        """Returns the encoder's output, padded (utterances, frames, width), and the frames of each utterance."""
+        segments, per_utterance = cut_all(batch.lengths, chunk_frames or self.encoder.max_mel_frames)
+        hidden, frames = self.encoder(batch.mel, segments)
+        counts = [sum(frames[end - size : end]) for size, end in zip(per_utterance, _ends(per_utterance), strict=True)]
+        return pad_sequence(list(hidden.split(counts)), batch_first=True), counts
 
 
 def build(size: WhisperSize, tokenizer: WhisperTokenizerFast, language_tokens: Sequence[str]):
@@ -113,7 +114,6 @@ def build(size: WhisperSize, tokenizer: WhisperTokenizerFast, language_tokens: S
         decoder_start_token_id=ids("<|startoftranscript|>"),
     )
     model = WhisperForConditionalGeneration(config)
-    model.set_attn_implementation("eager")  # in bf16 on a CPU twice as fast as the fused kernel
     model.generation_config = GenerationConfig(
         decoder_start_token_id=config.decoder_start_token_id,
         eos_token_id=config.eos_token_id,
@@ -135,41 +135,76 @@ def train(
     seed: int,
     out: Path,
     phase: int = 1,
+    previous: Path | None = None,
+    report: Callable[[PretrainingModel, Sequence[str]], dict] = lambda model, units: {},
 ) -> None:
     """Train for size.steps and write the model, its tokenizer, feature extractor and log to `out`.
 
-    phase: 2 and later go on from the model that the phase before left in `out`, with a new CTC head.
+    previous: the model of the phase before, from which this one starts, with a new CTC head; None for a new model.
+    report: figures for the log, every size.report_every steps. An interrupted phase resumes from out/state.pt.
     """
     torch.manual_seed(seed)
-    units = sorted({unit for utterance in utterances for unit in _spelled(utterance, size)})
-    if phase == 1:
+    units = sorted({unit for utterance in utterances for unit in spelled(utterance, size)})
+    if previous is None:
         whisper = build(size, tokenizer, list(language_tokens.values()))
     else:
         whisper = WhisperForConditionalGeneration.from_pretrained(
-            out, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
+            previous, dtype=torch.float32, trust_remote_code=False
         )
-    model = PretrainingModel(whisper, len(units)).train()
+    whisper.set_attn_implementation("eager")  # in bf16 on a CPU twice as fast as the fused kernel
+    model = PretrainingModel(whisper, len(units))
     optimiser = torch.optim.AdamW(model.parameters(), lr=size.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _lr_factor(step, size.steps))
-    batches = _batches(utterances, tokenizer, language_tokens, units, size, seed)
     rng = random.Random(seed)
-    lines, start = [], time.monotonic()
-    for step in range(1, size.steps + 1):
-        chunk_s = rng.choice(size.chunk_s) if rng.random() < size.chunked_share else None
-        with_decoder = size.decoder_every > 0 and step % size.decoder_every == 0
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-            ctc, cross_entropy = model(next(batches), segment_frames(chunk_s) if chunk_s else None, with_decoder)
-        (ctc + cross_entropy).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        optimiser.zero_grad()
-        if step % 50 == 0 or step == size.steps:
-            line = {"step": step, "ctc": round(ctc.item(), 4), "cross_entropy": round(cross_entropy.item(), 4)}
-            lines.append({**line, "seconds": round(time.monotonic() - start, 1)})
-            log(f"mini Whisper {lines[-1]}")
-        if step % 1000 == 0 or step == size.steps:
-            _save(model.whisper, tokenizer, size, out, lines, phase)
+    state = TrainingState(out / "state.pt", model, optimiser, rng, {**asdict(size), "seed": seed})
+    state.load()
+    batches = itertools.islice(groups(utterances, size, seed), state.step, None)
+    collate = Collate(tokenizer, language_tokens, units, size, rng)
+    start = time.monotonic() - state.seconds
+    while state.step < size.steps:
+        model.train()
+        state.step += 1
+        for group in optimiser.param_groups:
+            group["lr"] = size.lr * lr_factor(state.step, size.steps, _WARMUP, size.decay_from)
+        with_decoder = size.decoder_every > 0 and state.step % size.decoder_every == 0
+        losses = _train_step(model, optimiser, collate, next(batches), with_decoder)
+        state.seconds = round(time.monotonic() - start, 1)
+        last = state.step == size.steps
+        if state.step % 50 == 0 or last:
+            state.lines.append({"step": state.step, **losses, "seconds": state.seconds})
+            log(f"mini Whisper {state.lines[-1]}")
+        if state.step % size.report_every == 0 or last:
+            state.lines.append({"step": state.step, **report(model.eval(), units)})
+            log(f"mini Whisper {state.lines[-1]}")
+        if state.step % size.checkpoint_every == 0 and not last:
+            state.save()
+    _save(model.whisper, tokenizer, size, out, state.lines, phase)
+    state.path.unlink(missing_ok=True)
+
+
+def _train_step(
+    model: PretrainingModel,
+    optimiser: torch.optim.Optimizer,
+    collate: Collate,
+    group: list[PretrainingUtterance],
+    with_decoder: bool,
+) -> dict[str, float]:
+    """One batch. Returns its losses."""
+    size, rng = collate.size, collate.rng
+    chunk_s = rng.choice(size.chunk_s) if rng.random() < size.chunked_share else None
+    joined = not with_decoder and rng.random() < size.joined
+    batch = collate.joined(group) if joined else collate(group)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+        ctc, cross_entropy = model(batch, segment_frames(chunk_s) if chunk_s else None, with_decoder)
+    (ctc + cross_entropy).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    optimiser.zero_grad()
+    return {"ctc": round(ctc.item(), 4), "cross_entropy": round(cross_entropy.item(), 4)}
+
+
+def load_tokenizer(directory: Path) -> WhisperTokenizerFast:
+    """The tokenizer of a trained mini Whisper."""
+    return WhisperTokenizerFast.from_pretrained(directory)
 
 
 def _save(
@@ -185,78 +220,8 @@ def _save(
     whisper.float()
     tokenizer.save_pretrained(out)
     WhisperFeatureExtractor(feature_size=size.mel_bins).save_pretrained(out)
-    (out / f"training_phase{phase}.jsonl").write_text(
-        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
-    )
-
-
-def _batches(
-    utterances: Sequence[PretrainingUtterance],
-    tokenizer: WhisperTokenizerFast,
-    language_tokens: dict[str, str],
-    units: list[str],
-    size: WhisperSize,
-    seed: int,
-) -> Iterator[_Batch]:
-    """Batches of about equal length, shuffled, without end."""
-    rng = random.Random(seed)
-    index = {unit: number for number, unit in enumerate(units, 1)}
-    while True:
-        order = sorted(utterances, key=lambda utterance: len(utterance.mel) + rng.uniform(-20, 20))
-        groups, group, frames = [], [], 0
-        for utterance in order:
-            if group and frames + len(utterance.mel) > size.batch_frames:
-                groups.append(group)
-                group, frames = [], 0
-            group.append(utterance)
-            frames += len(utterance.mel)
-        groups.append(group)
-        rng.shuffle(groups)
-        yield from (_collate(group, tokenizer, language_tokens, index, size, rng) for group in groups)
-
-
-def _collate(group, tokenizer, language_tokens, index: dict[str, int], size: WhisperSize, rng: random.Random) -> _Batch:
-    prefixes = ["<|startoftranscript|>", None, "<|transcribe|>", "<|notimestamps|>"]
-    rows = []
-    for utterance in group:
-        names = [name or f"<|{language_tokens[utterance.language]}|>" for name in prefixes]
-        text = tokenizer(utterance.text, add_special_tokens=False)["input_ids"]
-        rows.append(torch.tensor([*tokenizer.convert_tokens_to_ids(names), *text, tokenizer.eos_token_id]))
-    tokens = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
-    targets = pad_sequence([row[1:] for row in rows], batch_first=True, padding_value=-100)
-    spelled = [torch.tensor([index[unit] for unit in _spelled(utterance, size)]) for utterance in group]
-    mels = [torch.from_numpy(utterance.mel).float() for utterance in group]
-    return _Batch(
-        mel=torch.cat([_mask(mel, rng) for mel in mels] if size.spec_augment else mels),
-        lengths=[len(utterance.mel) for utterance in group],
-        units=torch.cat(spelled),
-        num_units=torch.tensor([len(ids) for ids in spelled]),
-        tokens=tokens,
-        targets=targets,
-    )
-
-
-def _spelled(utterance: PretrainingUtterance, size: WhisperSize) -> Sequence[str]:
-    """The units that CTC spells: phonemes, or the text in lower case with Korean syllables taken apart."""
-    if size.ctc_units == "phonemes":
-        return utterance.phonemes
-    return "".join(unicodedata.normalize("NFD", c) if "가" <= c <= "힣" else c for c in utterance.text.lower())
-
-
-def _mask(mel: Tensor, rng: random.Random) -> Tensor:
-    """SpecAugment: one band and one stretch set to the mean (arXiv 1904.08779)."""
-    band, stretch = rng.randint(0, 15), rng.randint(0, 15)
-    low, first = rng.randint(0, mel.shape[1] - band), rng.randint(0, max(0, len(mel) - stretch))
-    mel[:, low : low + band] = mel.mean()
-    mel[first : first + stretch] = mel.mean()
-    return mel
-
-
-def _lr_factor(step: int, steps: int) -> float:
-    warmup = min(300, steps // 10 + 1)
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    with atomic_path(out / f"training_phase{phase}.jsonl") as log_file:
+        log_file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def _ends(sizes: Sequence[int]) -> list[int]:

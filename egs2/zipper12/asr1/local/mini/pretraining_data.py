@@ -75,29 +75,33 @@ def plain(text: str) -> str:
     return " ".join(_PUNCTUATION.sub(" ", unicodedata.normalize("NFC", text)).lower().split())
 
 
-def speak_all(by_language: dict[str, list[Sentence]], seed: int, mel_bins: int, nj: int) -> list[PretrainingUtterance]:
-    """Synthesise every sentence in a pretraining voice; half of the texts plain, half as written.
+def speak_all(
+    by_language: dict[str, list[Sentence]], seed: int, mel_bins: int, nj: int, voices: str = "pretrain"
+) -> list[PretrainingUtterance]:
+    """Synthesise every sentence, in voices of one of espeak.VARIANTS; half of the texts plain, half as written.
 
     Each block of sentences gets a process of its own: espeak-ng carries some state from call to call, and so
     the speech depends on the seed alone, not on which process was free.
     """
     blocks = [
-        (language, chosen[start : start + _BLOCK], f"{seed} {language} {start}", mel_bins)
+        (language, chosen[start : start + _BLOCK], f"{seed} {language} {start}", mel_bins, voices)
         for language, chosen in sorted(by_language.items())
         for start in range(0, len(chosen), _BLOCK)
     ]
-    with multiprocessing.get_context("spawn").Pool(nj, maxtasksperchild=1) as pool:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with context.Pool(nj, maxtasksperchild=1) as pool:
         spoken = tqdm(pool.imap(_speak, blocks, chunksize=1), total=len(blocks), desc="pretraining speech")
         return [utterance for block in spoken for utterance in block]
 
 
-def _speak(block: tuple[str, list[Sentence], str, int]) -> list[PretrainingUtterance]:
-    language, chosen, seed, mel_bins = block
+def _speak(block: tuple[str, list[Sentence], str, int, str]) -> list[PretrainingUtterance]:
+    language, chosen, seed, mel_bins, voices = block
     torch.set_num_threads(1)
     espeak, rng, utterances = Espeak(), random.Random(seed), []
     phonemes = {sentence: tuple(espeak.phoneme_names(sentence.spoken, language)) for sentence in chosen}
     for sentence in chosen:
-        audio = espeak.say(sentence.spoken, language, draw_voice(rng, "pretrain"))
+        audio = espeak.say(sentence.spoken, language, draw_voice(rng, voices))
         mel = log_mel(torch.from_numpy(audio.astype(np.float32) / 32768), mel_bins).half().numpy()
         text = plain(sentence.written) if rng.random() < 0.5 else sentence.written
         utterances.append(PretrainingUtterance(language, text, phonemes[sentence], mel))
