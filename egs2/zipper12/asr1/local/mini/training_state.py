@@ -55,7 +55,7 @@ class TrainingState:
         """Continue from the file, if there is one. Raises ValueError if it was written with other settings."""
         if not self.path.is_file():
             return
-        tree = torch.load(self.path, weights_only=True)
+        tree = torch.load(self.path, weights_only=True)  # noqa: TID251 - this pretraining's own state
         names = sorted(self.settings.keys() | tree["settings"].keys())
         changed = [name for name in names if self.settings.get(name) != tree["settings"].get(name)]
         if changed:
