@@ -84,7 +84,7 @@ def start_from(model: SpeechLLM, adapter: Adapter, specific: str, partial: bool)
     if unknown or others or (missing and not partial) or not adapter.factors:
         raise ValueError(
             f"{adapter.path}: does not fit the encoder's layers: missing {few(missing)}; unknown {few(unknown)}; "
-            f"no factors of the encoder {few(others)}; --partial takes what there is of the encoder"
+            f"no factors of the encoder {few(others, 1)}; --partial takes what there is of the encoder"
         )
     for name, (down, up) in adapter.factors.items():
         layer = layers[name]

@@ -122,10 +122,10 @@ def _has_banks(name: str) -> bool:
     return name.rpartition(".")[2] in BANK_NAMES or name == EMBEDDINGS
 
 
-def few(names: list[str]) -> str:
-    """At most four names, and how many more there are."""
-    shown = ", ".join(names[:4]) or "none"
-    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
+def few(names: list[str], most: int = 4) -> str:
+    """At most `most` names, and how many more there are."""
+    shown = ", ".join(names[:most]) or "none"
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def _unwrap(model: nn.Module) -> SpeechLLM:
