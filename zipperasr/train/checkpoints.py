@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 
+import torch
 from torch import distributed
 
 from zipperasr.cli import log
@@ -75,6 +77,7 @@ class Checkpoints:
             if missing:
                 raise ValueError(f"{path}: other parameters train now: {few(missing)}; remove {self.directory}")
             # Not strict: what is frozen is not in it. That all which trains is, has just been checked.
+            self._engine.checkpoint_engine.load = load_tensors
             _, state = self._engine.load_checkpoint(str(self.directory), tag=path.name, load_module_strict=False)
             return step, state["window"]
         return 0, {}
@@ -116,6 +119,25 @@ class Checkpoints:
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
+
+
+def load_tensors(path: str, map_location: object = None) -> dict:
+    """DeepSpeed's own reader of checkpoints unpickles anything; this one, tensors and the four classes that it writes.
+
+    Raises ValueError if the file holds anything else.
+    """
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    try:
+        with torch.serialization.safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]):
+            return torch.load(path, map_location=map_location, weights_only=True)  # noqa: TID251  # runs nothing
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path}: holds more than a checkpoint does, and loading it could run code; remove it to train from the "
+            "checkpoint before"
+        ) from error
 
 
 def _damage(path: Path) -> str | None:

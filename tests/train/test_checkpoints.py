@@ -1,0 +1,53 @@
+"""A checkpoint that somebody else has left in a training's directory runs nothing when the training resumes."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.data.test_ark import Touch
+from zipperasr.train.checkpoints import load_tensors
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_runs_nothing(tmp_path, zipped):
+    path = tmp_path / "mp_rank_00_model_states.pt"
+    content = {"module": {"w": torch.ones(2)}, "client_state": Touch(tmp_path / "run")}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=r"model_states\.pt: holds more than a checkpoint does, .* remove it to train"):
+        load_tensors(str(path))
+    path.write_bytes(pickle.dumps(Touch(tmp_path / "run"), protocol=2))
+    with pytest.raises(ValueError, match=r"model_states\.pt: holds more than a checkpoint does"):
+        load_tensors(str(path))
+    assert not (tmp_path / "run").exists()
+
+
+def test_deepspeed_s_reader_would_run_it(tmp_path):
+    """The reason for a reader of our own; when this fails, DeepSpeed's will do."""
+    from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
+
+    torch.save(Touch(tmp_path / "run"), tmp_path / "x.pt")
+    TorchCheckpointEngine().load(str(tmp_path / "x.pt"))
+    assert Path(tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_what_deepspeed_writes_is_read(tmp_path, dynamic):
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    content = {
+        "loss_scaler": DynamicLossScaler(2.0**7, 2.0, 5, 1.0, 2, False, torch.float16) if dynamic else LossScaler(8.0),
+        "zero_stage": ZeroStageEnum.gradients,
+        "param_slice_mappings": [{"w": fragment_address(numel=3, start=4)}],
+        "partition_count": [2, 2],
+    }
+    torch.save(content, tmp_path / "x.pt")
+    found = load_tensors(str(tmp_path / "x.pt"), map_location=torch.device("cpu"))
+    assert found["loss_scaler"].__dict__ == content["loss_scaler"].__dict__
+    assert found["zero_stage"] is ZeroStageEnum.gradients
+    assert found["param_slice_mappings"] == content["param_slice_mappings"]
