@@ -105,6 +105,20 @@ def test_a_process_number_that_is_used_again_is_no_owner(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(("restarts", "is_taken_over"), [("1", True), ("0", False)])
+def test_a_requeued_job_takes_over_its_own_lock(tmp_path, monkeypatch, restarts, is_taken_over):
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    before = Owner.this()._replace(host="node7", boot="another")
+    (tmp_path / ".out.lock").symlink_to(str(before))
+    monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+    if is_taken_over:
+        with sole_writer(tmp_path / "out"):
+            assert Owner.read(tmp_path / ".out.lock") == Owner.this()
+    else:  # the same start of the job, on another of its nodes
+        with pytest.raises(ValueError, match=r"another run writes here .* on node7"), sole_writer(tmp_path / "out"):
+            pass
+
+
 @pytest.mark.parametrize("other", [{"host": "node7"}, {"boot": "another"}, {"namespace": "1"}])
 def test_the_lock_of_another_machine_stays_and_the_file_to_remove_is_named(tmp_path, other):
     lock = lock_of(tmp_path / "out")

@@ -1,7 +1,8 @@
 """At most one run at a time writes an output directory, also where several machines share it over NFS.
 
 The lock of DIR/NAME is DIR/.NAME.lock, a symbolic link whose target is no file but names the owner: a link is created
-whole or not at all, on NFS too. The lock of a process that died on this machine is taken over.
+whole or not at all, on NFS too. A lock is taken over if its process died on this machine, or belonged to a Slurm job
+that has been requeued since and is now running here.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Owner(NamedTuple):
     boot: str  # the kernel's id of it: another one after a restart, and on another machine of that name
     start: str  # of the process, in ticks since boot: its number may be used again
     namespace: str  # of process ids: containers may share a host's name, but see their own processes alone
+    job: str = ""  # under Slurm: the job's id
+    restarts: str = ""  # under Slurm: how often the job has been requeued
 
     def __str__(self) -> str:
         return ":".join(map(str, self))
@@ -53,6 +56,8 @@ class Owner(NamedTuple):
             boot.read_text(encoding="ascii").strip() if boot.is_file() else "",
             (_stat(os.getpid()) or ("", ""))[1],
             os.readlink(namespace).strip("pid:[]") if namespace.is_symlink() else "",
+            os.environ.get("SLURM_JOB_ID", ""),
+            os.environ.get("SLURM_RESTART_COUNT", "0"),
         )
 
     def is_near(self, me: Owner) -> bool:
@@ -60,7 +65,11 @@ class Owner(NamedTuple):
         return (self.host, self.boot, self.namespace) == (me.host, me.boot, me.namespace)
 
     def is_dead(self, me: Owner) -> bool:
-        """Of a process that is near."""
+        """True if that process has certainly ended."""
+        if self.job and self.job == me.job and self.restarts != me.restarts:
+            return True  # Slurm ends a job on all its nodes before it starts it again
+        if not self.is_near(me):
+            return False
         if not process_runs(self.pid):
             return True
         now = _stat(self.pid)
@@ -98,7 +107,7 @@ def _acquire(lock: Path, me: Owner, directory: Path) -> None:
             continue
         if owner == me:  # NFS repeats a request whose answer was lost
             return
-        if owner is None or not owner.is_near(me) or not owner.is_dead(me):
+        if owner is None or not owner.is_dead(me):
             raise ValueError(_held(directory, lock, owner, me))
         log(f"{directory}: process {owner.pid} held the lock and is dead; taken over")
         _remove_stale(lock, owner, me)
@@ -113,7 +122,7 @@ def _remove_stale(lock: Path, owner: Owner, me: Owner) -> None:
     except FileExistsError:
         with contextlib.suppress(FileNotFoundError):
             other = Owner.read(guard)
-            if other is None or (other.is_near(me) and other.is_dead(me)):
+            if other is None or other.is_dead(me):
                 guard.unlink(missing_ok=True)  # for the run after this one
         return
     try:
