@@ -108,7 +108,11 @@ def test_the_verdict_is_kaldis_but_for_the_differences_that_are_told(tmp_path: P
     assert re.search(DIFFERENCES.get(name, ""), capsys.readouterr().err)
     if passes and "--no-text" not in options:  # what it passes can be read
         assert list(DataDir.read(tmp_path).by_speaker.values())
-        if "--no-wav" not in options and all((tmp_path / table).is_file() for table in ("utt2lang", "utt2dur")):
+        wav = tmp_path / "wav.scp"
+        if wav.is_file() and b"|" in wav.read_bytes():
+            with pytest.raises(ValueError, match="is a command; commands in scp files are not run"):
+                list(read_data_dir(tmp_path))
+        elif "--no-wav" not in options and all((tmp_path / table).is_file() for table in ("utt2lang", "utt2dur")):
             assert [entry.utt for entry in read_data_dir(tmp_path)] == ["s1-a", "s2-b"]
 
 

@@ -19,7 +19,7 @@ from zipperasr.decode.config import DecodeConfig
         ({"batch_positions": 0}, "batch_positions: got 0, wanted at least 1"),
         ({"tokens_per_s": -5.0}, "tokens_per_s: got -5.0, wanted at least 0"),
         ({"tokens_per_s": math.inf}, "tokens_per_s: got inf, wanted at least 0 and finite"),
-        ({"tokens_floor": 0}, "tokens_floor: got 0, wanted at least 1"),
+        ({"tokens_floor": -1}, "tokens_floor: got -1, wanted at least 0"),
         ({"length_penalty": math.nan}, "length_penalty: got nan, wanted a finite number"),
     ],
 )

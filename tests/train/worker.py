@@ -114,7 +114,7 @@ def main(base: Path, out: Path) -> None:
         add("added_resumed", "sft")
         run("sft", "best", *sft, settings=(packs, "average_best=2"))
         run("sft", "stopped", *sft, settings=(packs, "early_stop=1", "lr=0.0"))
-        run("sft", "diverged", *sft, settings=(packs, "lr=1e38", "max_skipped=2"), must=1)
+        run("sft", "diverged", *sft, settings=(packs, "lr=1e18", "max_skipped=2"), must=1)
 
 
 def add_italian(base: Path, out: Path, packs: str, name: str, source: str, parts="bank", setting="eval_first=true"):

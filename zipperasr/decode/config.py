@@ -9,8 +9,8 @@ from zipperasr.ranges import COUNT, NOT_NEGATIVE, Range, check_ranges
 
 PRECISIONS = ("fp32", "bf16")
 RANGES = {
-    **dict.fromkeys(("beam", "batch_positions", "batch_size", "tokens_floor"), COUNT),
-    "tokens_per_s": NOT_NEGATIVE,
+    **dict.fromkeys(("beam", "batch_positions", "batch_size"), COUNT),
+    **dict.fromkeys(("tokens_per_s", "tokens_floor"), NOT_NEGATIVE),
     "length_penalty": Range(),
 }
 
