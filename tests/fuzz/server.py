@@ -1,0 +1,96 @@
+"""Spoiled requests to a server that listens: it answers with a status below 500, or closes; nothing is logged as fault.
+
+In: a directory. Out: a `Target` whose file is the bytes of a request.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from pathlib import Path
+from random import Random
+
+from tests.demo.live import NAME, recording, running
+from tests.fuzz.spoil import spoil_binary, spoil_text
+from tests.fuzz.targets import Target
+from tests.fuzz.tiny_models import write_models
+from zipperasr.demo.limits import Limits
+from zipperasr.demo.service import Service
+from zipperasr.transcribe import Transcriber
+
+BOUNDARY = "0123456789abcdef"
+REFUSED_BY_LIMITS = (503, 504)
+WAIT_S = 20
+
+
+def server_target(base: Path) -> Target:
+    """The server lives as long as this process."""
+    transcriber = Transcriber.from_pretrained(write_models(base).routed, "cpu")
+    server = running(Service(transcriber, NAME, Limits(max_mb=1, max_s=20)))
+    live = server.__enter__()
+    faults = _Faults()
+    logging.getLogger("uvicorn.error").addHandler(faults)
+    paths = []
+    for name, content in _requests().items():
+        paths.append(base / f"{name}.http")
+        paths[-1].write_bytes(content)
+
+    def ask() -> None:
+        request = next(path for path in paths if path.read_bytes() != _requests()[path.stem])
+        status = _status(_answer(live.port, request.read_bytes()))
+        if faults.lines:
+            raise RuntimeError(faults.lines.pop())
+        assert status is None or status < 500 or status in REFUSED_BY_LIMITS, status
+
+    ask.server = server  # keeps it running
+    return Target("server", tuple(paths), ask, _spoil)
+
+
+class _Faults(logging.Handler):
+    def __init__(self):
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+def _requests() -> dict[str, bytes]:
+    fields = {"model": NAME, "language": "de", "response_format": "verbose_json", "temperature": "0"}
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+        for key, value in fields.items()
+    ]
+    file = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n'
+    body = "".join(parts).encode() + file.encode() + b"Content-Type: audio/wav\r\n\r\n" + recording(0.3)
+    body += f"\r\n--{BOUNDARY}--\r\n".encode()
+    head = (
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    plain = "GET /v1/models/sft_tiny HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    return {"transcription": head.encode() + body, "model": plain.encode()}
+
+
+def _spoil(good: bytes, random: Random) -> bytes:
+    """The head as text, or the whole as bytes."""
+    head, blank, body = good.partition(b"\r\n\r\n")
+    if random.random() < 0.5:
+        return spoil_text(head, random) + blank + body
+    return head + blank + spoil_binary(body, random) if body and random.random() < 0.5 else spoil_binary(good, random)
+
+
+def _answer(port: int, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), WAIT_S) as connection:
+        try:
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        except (ConnectionError, BrokenPipeError):
+            return b""
+
+
+def _status(answer: bytes) -> int | None:
+    """None: closed without a word."""
+    words = answer.split(b" ", 2)
+    return int(words[1]) if answer.startswith(b"HTTP/1.1 ") else None

@@ -1,0 +1,337 @@
+"""What is fuzzed: files of every kind that the toolkit reads, and how a command reads them.
+
+In: an empty directory. Out: `Target`s, each with good files in a directory of its own. `read` raises ValueError or
+OSError, which commands print as one line, or nothing; everything else is a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+
+from tests.corpora import example
+from tests.fuzz.spoil import spoil_binary, spoil_text, spoil_tree
+from zipperasr.config import load_yaml, parse_overrides
+from zipperasr.corpora import read_corpus
+from zipperasr.corpora.utterance import numbered_lines
+from zipperasr.data.ark import read_vector, read_vectors
+from zipperasr.data.audio import load_audio
+from zipperasr.data.datasets import load_corpora, load_datasets
+from zipperasr.data.lists import read_list
+from zipperasr.data.sets import SetRow, read_sets, write_sets
+from zipperasr.datadir.blocks import blocks
+from zipperasr.datadir.entry import Entry, key_and_value, read_table
+from zipperasr.datadir.read import read_data_dir
+from zipperasr.datadir.validate import validate_data_dir
+from zipperasr.datadir.write import write_data_dir
+from zipperasr.languages import LanguageTable
+
+RECIPE = Path(__file__).resolve().parents[2] / "egs2/zipper12/asr1"
+TIMES = [(0.5, 2.0), (3.0, 5.25)]
+TABLES = ("text", "utt2spk", "spk2utt", "utt2lang", "utt2dur", "utt2repeat", "wav.scp", "segments")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Files that one reader reads, spoiled one at a time."""
+
+    name: str
+    files: tuple[Path, ...]
+    read: Callable[[], None]
+    spoil: Callable[[bytes, Random], bytes] = spoil_text
+
+
+def mls(base: Path) -> Path:
+    return example.write_mls(base, {"train": ["1_2_3", "1_2_4"]}) / "mls_german/train"
+
+
+def common_voice(base: Path) -> Path:
+    example.write_common_voice(base, {"train": [("ab" * 20, "c_1.mp3", "Ein Satz."), ("cd" * 20, "c_2.mp3", "مرحبا")]})
+    example.write_text(base / "ar/clip_durations.tsv", "clip\tduration[ms]", "c_1.mp3\t1500", "c_2.mp3\t2500")
+    return base / "ar"
+
+
+def librispeech(base: Path) -> Path:
+    return example.write_librispeech(base, {"dev-clean": ["1-2-3", "1-2-4"]}) / "LibriSpeech/dev-clean/1/2"
+
+
+def recordings(base: Path, name: str, **extra: object) -> Path:
+    audios = [example.recording("Y1", "audio/Y1.opus", TIMES, **extra), example.recording("Y2", "audio/Y2.opus", TIMES)]
+    return example.write_recordings(base / name, audios).parent
+
+
+def msr86k_lines(base: Path) -> Path:
+    example.write_text(
+        base / "ru/dev.jsonl",
+        '{"id": "v1_0", "audio": "wav/v1_0.wav", "text": "да", "duration": 1.5}',
+        '{"id": "v1_1", "audio": "wav/v1_1.wav", "text": "нет", "duration": 2}',
+    )
+    return base / "ru"
+
+
+def msr86k_table(base: Path) -> Path:
+    example.write_text(
+        base / "ru/dev.tsv", "id\tpath\tsentence\tdur", "v1_0\tv1_0.wav\tда\t1.5", "v1_1\tv1_1.wav\tнет\t2"
+    )
+    return base / "ru"
+
+
+def msr86k_kaldi(base: Path) -> Path:
+    example.write_text(base / "ru/dev/text", "v1_0 да", "v1_1 нет")
+    example.write_text(base / "ru/dev/wav.scp", "v1_0 wav/v1_0.wav", "v1_1 wav/v1_1.wav")
+    return base / "ru/dev"
+
+
+def wenetspeech(base: Path) -> Path:
+    return recordings(base, "WenetSpeech.json", subsets=["L"])
+
+
+# how a good corpus is written, the files to spoil, and how it is read
+CORPORA: dict[str, tuple[Callable[[Path], Path], str, tuple[str, str, str]]] = {
+    "mls transcripts": (mls, "transcripts.txt", ("mls", "de", "train")),
+    "mls segments": (mls, "segments.txt", ("mls", "de", "train")),
+    "commonvoice table": (common_voice, "train.tsv", ("commonvoice", "ar", "train")),
+    "commonvoice durations": (common_voice, "clip_durations.tsv", ("commonvoice", "ar", "train")),
+    "librispeech": (librispeech, "1-2.trans.txt", ("librispeech", "en", "dev-clean")),
+    "wenetspeech": (wenetspeech, "WenetSpeech.json", ("wenetspeech", "zh", "L")),
+    "msr86k json": (lambda base: recordings(base / "ru", "dev.json"), "dev.json", ("msr86k", "ru", "dev")),
+    "msr86k lines": (msr86k_lines, "dev.jsonl", ("msr86k", "ru", "dev")),
+    "msr86k table": (msr86k_table, "dev.tsv", ("msr86k", "ru", "dev")),
+    "msr86k text": (msr86k_kaldi, "text", ("msr86k", "ru", "dev")),
+    "msr86k wav.scp": (msr86k_kaldi, "wav.scp", ("msr86k", "ru", "dev")),
+}
+
+
+def text_makers() -> dict[str, Callable[[Path], Target]]:
+    """Corpora, data directories, lists, tables and settings: text that other people write; how a target is made."""
+    return {
+        **{name: partial(_corpus_target, name) for name in CORPORA},
+        **{f"data directory: {name}": partial(_data_dir_target, name) for name in TABLES},
+        **{f"table: {name}": partial(_table_target, name) for name in TABLES},
+        **{name: partial(_recipe_target, name) for name in _recipe_readers()},
+        "utterance list": _list_target,
+        "sets.tsv": _sets_target,
+        "--train_args": _arguments_target,
+        "sclite: trn": _trn_target,
+        "stage 8: test set": _test_set_target,
+        "stage 8: hypotheses": _hypotheses_target,
+    }
+
+
+def text_targets(base: Path) -> Iterator[Target]:
+    for number, make in enumerate(text_makers().values()):
+        (base / str(number)).mkdir()
+        yield make(base / str(number))
+
+
+def _corpus_target(name: str, base: Path) -> Target:
+    write, file, how = CORPORA[name]
+    path = write(base) / file
+    return Target(name, (path,), lambda: _corpus(base, *how), spoil_tree if path.suffix == ".json" else spoil_text)
+
+
+def _entries() -> list[Entry]:
+    return [Entry(f"s1-{n}", "s1", "a.flac", "guten tag", "de", 1.0, 1, float(n), n + 1.0) for n in range(3)]
+
+
+def _data_dir_target(name: str, base: Path) -> Target:
+    write_data_dir(base / "data", _entries())
+    return Target(f"data directory: {name}", (base / "data" / name,), lambda: _data_dir(base / "data"))
+
+
+def _table_target(name: str, base: Path) -> Target:
+    write_data_dir(base / "data", _entries())
+    return Target(f"table: {name}", (base / "data" / name,), lambda: _table(base / "data" / name))
+
+
+def _list_target(base: Path) -> Target:
+    path = example.write_text(base / "list.txt", "a_1", "b_2", "b_2")
+    return Target("utterance list", (path,), lambda: read_list(path))
+
+
+def _sets_target(base: Path) -> Target:
+    path = base / "sets.tsv"
+    write_sets(path, [SetRow("train_mls_de", "train", "sft", "mls", "de")])
+    return Target("sets.tsv", (path,), lambda: read_sets(path))
+
+
+def _corpus(base: Path, corpus: str, language: str, split: str) -> None:
+    """What a reader yields can become a data directory."""
+    for utterance in read_corpus(corpus, base, language, split):
+        assert utterance.id and not set(utterance.id) & set(" \t\n/")
+        assert utterance.speaker and not set(utterance.speaker) & set(" \t\n/")
+        assert ".." not in Path(utterance.audio).parts and "\n" not in utterance.audio
+        for seconds in (utterance.duration_s, utterance.start_s, utterance.end_s):
+            assert seconds is None or 0 <= seconds < float("inf")
+
+
+def _data_dir(directory: Path) -> None:
+    """As many utterances as lines."""
+    validate_data_dir(directory)
+    assert len(read_data_dir(directory)) == sum(1 for _ in numbered_lines(directory / "text"))
+
+
+def _table(path: Path) -> None:
+    """Read in blocks it is what it is line by line: as many rows as lines, and the same."""
+    found = list(blocks(path, 64))
+    rows = [row for block in found for row in zip(block.keys.to_pylist(), block.values.to_pylist(), strict=True)]
+    assert rows == [key_and_value(line) for _, line in numbered_lines(path)]
+    assert len(read_table(path, may_be_empty=True)) == len(rows)
+
+
+SETTINGS = ("model", "align", "sft", "decode")
+
+
+def _recipe_readers() -> dict[str, Callable[[Path], object]]:
+    """Files of conf/ and what reads them."""
+    return {
+        "languages.tsv": LanguageTable.load,
+        "datasets.tsv": lambda path: load_datasets(path, "1h", LanguageTable.load(RECIPE / "conf/languages.tsv")),
+        "mini/corpora.yaml": load_corpora,
+        **{f"{scale}/{name}.yaml": partial(_settings, name) for scale in ("mini", "full") for name in SETTINGS},
+    }
+
+
+def _recipe_target(name: str, base: Path) -> Target:
+    path = base / Path(name).name
+    path.write_bytes((RECIPE / "conf" / name).read_bytes())
+    spoil = spoil_tree if path.suffix == ".yaml" else spoil_text
+    return Target(name, (path,), lambda: _recipe_readers()[name](path), spoil)
+
+
+def _settings(name: str, path: Path, arguments: Sequence[str] = ()) -> object:
+    from zipperasr.decode.config import DecodeConfig
+    from zipperasr.model.config import ModelConfig
+    from zipperasr.train.config import TrainConfig
+
+    kind = {"model": ModelConfig, "decode": DecodeConfig}.get(name, TrainConfig)
+    return load_yaml(kind, path, parse_overrides(list(arguments), "--train_args"))
+
+
+def _arguments_target(base: Path) -> Target:
+    path = example.write_text(base / "arguments", "lr=1e-3 epochs=2 packs_per_batch=4 weight_decay=0.1")
+
+    def read() -> None:
+        words = path.read_bytes().decode("utf-8", errors="surrogateescape").split(" ")
+        _settings("sft", RECIPE / "conf/mini/sft.yaml", words)
+
+    return Target("--train_args", (path,), read)
+
+
+def _trn_target(base: Path) -> Target:
+    from zipperasr.score.sclite import __main__ as sclite
+    from zipperasr.score.sclite.options import sclite_parser
+
+    lines = [f"guten {{ tag / abend / @ }} (%hesi) wel- welt (s{n % 2}-{n})" for n in range(4)]
+    ref, hyp = (example.write_text(base / f"{side}.trn", *lines) for side in ("ref", "hyp"))
+    options = sclite_parser(None).parse_args(["-r", str(ref), "-h", str(hyp), "-i", "rm", "-o", "all", "-O", str(base)])
+    return Target("sclite: trn", (ref, hyp), lambda: sclite.score(options))
+
+
+def _test_set_target(base: Path) -> Target:
+    from zipperasr.score.transcripts import load_test_set
+
+    write_data_dir(base / "test", _entries())
+    files = tuple(base / "test" / name for name in ("text", "utt2spk", "utt2lang", "utt2repeat"))
+    return Target("stage 8: test set", files, lambda: load_test_set(base, SetRow("test", "test", "sft", "mls", "de")))
+
+
+def _hypotheses_target(base: Path) -> Target:
+    from zipperasr.score.transcripts import load_hypotheses, load_test_set
+
+    write_data_dir(base / "test", _entries())
+    test_set = load_test_set(base, SetRow("test", "test", "sft", "mls", "de"))
+    path = example.write_text(base / "hyp/text", "s1-0 guten tag", "s1-1", "s1-2 ein")
+    return Target("stage 8: hypotheses", (path,), lambda: load_hypotheses(path, test_set))
+
+
+def binary_targets(base: Path) -> Iterator[Target]:
+    """Arks and audio files."""
+    import kaldiio
+    import numpy as np
+
+    for suffix in ("wav", "flac", "ogg", "mp3"):
+        path = base / f"noise.{suffix}"
+        example.write_noise(path, 0.3)
+        yield Target(f"audio: {suffix}", (path,), lambda path=path: load_audio(path), spoil_binary)
+        yield Target(f"audio in blocks: {suffix}", (path,), lambda path=path: _blocks(path), spoil_binary)
+    ark, scp = base / "vectors.ark", base / "vectors.scp"
+    kaldiio.save_ark(str(ark), {"a": np.ones(4, "float32"), "b": np.ones(4, "float32")}, scp=str(scp))
+    yield Target("vectors.ark", (ark,), lambda: list(read_vectors(ark)), spoil_binary)
+    yield Target("vectors.scp", (scp,), lambda: [read_vector(entry, str(scp)) for entry in read_table(scp).values()])
+    wav = (base / "noise.wav").read_bytes()
+    audio = base / "audio.ark"
+    audio.write_bytes(b"u1 AUDIO\4" + len(wav).to_bytes(4, "little") + wav)
+    yield Target("audio.ark", (audio,), lambda: load_audio(f"{audio}:3"), spoil_binary)
+
+
+def _blocks(path: Path) -> None:
+    from zipperasr.transcribe.sources import decoded_blocks
+
+    for _ in decoded_blocks(path, str(path)):
+        pass
+
+
+def model_targets(base: Path) -> Iterator[Target]:
+    """Trainings, bundles, backbones, adapters and foreign checkpoints of a tiny model."""
+    import torch
+
+    from tests.fuzz.tiny_models import write_models
+    from zipperasr.exchange.bundle import unpack_bundle
+    from zipperasr.exchange.foreign import open_checkpoint
+    from zipperasr.exchange.key_map import DEFAULT, load_key_map, map_names
+    from zipperasr.exchange.peft_import import read_adapter, start_from
+    from zipperasr.model.experiment import Experiment, build_for_training, load_model, located
+    from zipperasr.model.pretrained import load_pretrained
+
+    made = write_models(base)
+    plain = Experiment.load(made.vanilla)
+
+    def import_adapter() -> None:
+        model = build_for_training(located(plain, made.vanilla), torch.float32, seed=1)
+        start_from(model, read_adapter(made.adapter), "copy", partial=False)
+
+    def import_checkpoint(path: Path) -> None:
+        entries = open_checkpoint(path)
+        map_names(load_key_map(DEFAULT), entries)
+        for entry in entries.values():
+            entry.load()
+
+    def unpack() -> None:
+        unpack_bundle(made.bundle, base / "unpacked")
+
+    training, backbones = made.routed, base / "exp/backbones"
+    trees = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+    for part in ("whisper", "llm"):
+        for name in (name for name in trees if (backbones / part / name).is_file()):
+            yield Target(f"{part}: {name}", (backbones / part / name,), lambda: load_pretrained(training), spoil_tree)
+        weights = backbones / part / "model.safetensors"
+        yield Target(f"{part}: weights", (weights,), lambda: load_model(training), spoil_binary)
+    yield Target("training: config.yaml", (training / "config.yaml",), lambda: load_pretrained(training), spoil_tree)
+    yield Target("training: languages.tsv", (training / "languages.tsv",), lambda: load_pretrained(training))
+    weights = (training / "model.safetensors", made.align / "model.safetensors")
+    yield Target("training: weights", weights, lambda: load_model(training), spoil_binary)
+    yield Target("bundle", (made.bundle,), unpack, spoil_binary)
+    yield Target("adapter_config.json", (made.adapter / "adapter_config.json",), import_adapter, spoil_tree)
+    yield Target("adapter weights", (made.adapter / "adapter_model.safetensors",), import_adapter, spoil_binary)
+    for path in made.checkpoints:
+        spoil = spoil_tree if path.suffix == ".json" else spoil_binary
+        yield Target(f"checkpoint: {path.name}", (path,), lambda path=path: import_checkpoint(path), spoil)
+    table = base / "key_map.tsv"
+    table.write_bytes(DEFAULT.read_bytes())
+    names = list(open_checkpoint(made.checkpoints[0]))
+    yield Target("key_map.tsv", (table,), lambda: map_names(load_key_map(table), names))
+
+
+def all_targets(base: Path) -> Iterator[Target]:
+    """Everything, made as it is asked for."""
+    from tests.fuzz.server import server_target
+
+    for kind in (text_targets, binary_targets, model_targets):
+        (base / kind.__name__).mkdir(parents=True, exist_ok=True)
+        yield from kind(base / kind.__name__)
+    (base / "server").mkdir()
+    yield server_target(base / "server")

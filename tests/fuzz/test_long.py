@@ -1,0 +1,54 @@
+"""The long fuzz run finds nothing in a short time, and would name a traceback, a long error and a hang."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.fuzz.__main__ import Plan, fuzz, try_mutant
+from tests.fuzz.spoil import spoil_binary, spoil_text, spoil_tree
+from tests.fuzz.targets import Target
+
+
+def test_a_short_run_over_all_targets_has_no_fault(tmp_path):
+    report = fuzz(Plan(minutes=0.6, workers=1, slice_s=0.1), tmp_path / "faults")
+    assert not report.faults, [path.read_text()[:1500] for path in sorted((tmp_path / "faults").iterdir())[:3]]
+    assert len(report.mutants) > 60 and all(report.mutants.values())
+    assert sum(report.refused.values()) > sum(report.mutants.values()) / 10
+
+
+def raises(error: Exception):
+    def read() -> None:
+        raise error
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("read", "fault"),
+    [
+        (raises(KeyError("x")), "KeyError: 'x'"),
+        (raises(RecursionError("deep")), "RecursionError: deep"),
+        (lambda: time.sleep(0.3), "took 0.3 s"),
+        (raises(ValueError("x" * 1000)), ""),  # a command shortens it
+        (lambda: None, ""),
+    ],
+)
+def test_what_counts_as_a_fault(tmp_path, monkeypatch, read, fault):
+    monkeypatch.setattr("tests.fuzz.__main__.HANG_S", 0.2)
+    path = tmp_path / "file"
+    path.write_bytes(b"good")
+    outcome = try_mutant(Target("one", (path,), read), seed=1, number=7)
+    assert outcome.fault == fault
+    assert path.read_bytes() == b"good"
+
+
+@pytest.mark.parametrize("spoil", [spoil_text, spoil_tree, spoil_binary])
+def test_mutants_differ_from_each_other_and_are_the_same_in_every_run(tmp_path: Path, spoil):
+    good = b'{"a": [1, 2.5, "x"], "b": {"c": null}}'
+    mutants = [spoil(good, Random(number)) for number in range(200)]
+    assert mutants == [spoil(good, Random(number)) for number in range(200)]
+    assert len(set(mutants)) > 120

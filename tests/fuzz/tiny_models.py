@@ -1,0 +1,66 @@
+"""A tiny trained system in every form that other people may send: directories, a bundle, an adapter, checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.exchange.conftest import finish, shake_all
+from tests.model import tiny
+from zipperasr.exchange.bundle import write_bundle
+from zipperasr.exchange.peft_adapter import write_peft
+from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.pretrained import load_pretrained
+
+
+@dataclass(frozen=True)
+class Models:
+    """Where they are."""
+
+    align: Path
+    routed: Path  # zipper_soft on the alignment
+    vanilla: Path
+    bundle: Path
+    adapter: Path  # PEFT's
+    checkpoints: tuple[Path, ...]  # safetensors, torch's, and an index of shards
+
+
+def write_models(base: Path) -> Models:
+    """exp/{backbones,align,sft_VARIANT} and what is exported from them, all below `base`."""
+    exp = base / "exp"
+    tiny.write_backbones(exp / "backbones")
+    config = tiny.model_config(exp / "backbones")
+    align = Experiment("align", "full", None, None, tiny.CODES, 1, config)
+    model = build_for_training(align, torch.float32, seed=1)
+    shake_all(model)
+    finish(align, model, exp / "align")
+    for variant in ("zipper_soft", "vanilla"):
+        lid = tiny.lid_embeddings() if variant == "zipper_soft" else None
+        sft = Experiment("sft", "full", variant, str(exp / "align"), tiny.CODES, 1, config, lid=lid)
+        model = build_for_training(sft, torch.float32, seed=1)
+        tiny.shake_adapters(model)
+        finish(sft, model, exp / f"sft_{variant}")
+    write_bundle(exp / "sft_zipper_soft", base / "bundle.zip")
+    code = tiny.CODES[0]
+    write_peft(load_pretrained(exp / "sft_vanilla"), [code], base / "peft", "openai/whisper-tiny")
+    return Models(
+        exp / "align", exp / "sft_zipper_soft", exp / "sft_vanilla", base / "bundle.zip", base / "peft" / code,
+        _checkpoints(exp / "sft_vanilla/model.safetensors", base / "foreign"),
+    )  # fmt: skip
+
+
+def _checkpoints(weights: Path, folder: Path) -> tuple[Path, ...]:
+    folder.mkdir()
+    tensors = load_file(weights)
+    plain, torchs, index = folder / "m.safetensors", folder / "m.pt", folder / "m.safetensors.index.json"
+    save_file(tensors, plain)
+    torch.save({"state_dict": tensors, "epoch": 3, "nested": [{"a": torch.ones(2)}]}, torchs)
+    index.write_text(f'{{"metadata": {{}}, "weight_map": {{{", ".join(_quoted(name, plain) for name in tensors)}}}}}')
+    return plain, torchs, index
+
+
+def _quoted(name: str, shard: Path) -> str:
+    return f'"{name}": "{shard.name}"'
