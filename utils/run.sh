@@ -18,6 +18,8 @@ num_nodes=1    # for a queue: machines of a job
 . "$(dirname "$0")/parse_options.sh"
 : "${num_threads} ${mem} ${time} ${gpu} ${num_nodes}"
 
+trap : TERM # what runs here is asked to stop as well (by timeout, Slurm, kill -- -GROUP): wait for its answer
+
 first='' last=''
 if [[ ${1-} =~ ^JOB=([0-9]+):([0-9]+)$ ]]; then
     first=${BASH_REMATCH[1]} last=${BASH_REMATCH[2]}
@@ -38,7 +40,7 @@ run_logged() {
     shift
     mkdir -p "$(dirname "${log_file}")"
     printf '# %s\n# Running on %s\n# Started at %s\n' "$*" "$(hostname)" "$(date)" >"${log_file}"
-    "$@" </dev/null 2>&1 | tee -a "${log_file}" || status=$?
+    "$@" </dev/null 2>&1 | (trap '' INT TERM && exec tee -a "${log_file}") || status=$?
     printf '# Ended (code %d%s) at %s, elapsed time %d seconds\n' \
         "${status}" "$(cause "${status}")" "$(date)" "$((SECONDS - start))" >>"${log_file}"
     return "${status}"

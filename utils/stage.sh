@@ -18,6 +18,9 @@ if ((ngpu == 0)); then
     [[ ${scale} != mini ]] || export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 fi
 
+# SIGTERM to the process group: exit as the running stage does, with 75 if a training has saved its state
+trap 'status=$?; exit $((status ? status : 143))' TERM
+
 # in_stage N "what: from -> to": true if stage N is to run; says so
 in_stage() {
     ((stage <= $1 && $1 <= stop_stage)) && [[ ${_skipped} != *" $1 "* ]] || return 1

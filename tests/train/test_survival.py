@@ -36,7 +36,9 @@ def training(tiny_recipe, tmp_path):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         with (tmp_path / "log").open("a") as log:
-            running.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log))
+            running.append(
+                subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+            )
         return running[-1]
 
     yield start
@@ -94,6 +96,21 @@ def test_asked_to_stop_it_saves_exits_with_75_and_goes_on(training, request, tmp
     assert "Traceback" not in log.read_text()
     assert training(others, *launcher, packs=2 // ranks).wait(TIMEOUT_S) == 0, log.read_text()[-3000:]
     assert_equal(out, others / "sft")
+
+
+def test_a_stage_whose_every_process_is_asked_to_stop_ends_with_75(training, two_ranks, tmp_path):
+    """The runner, the stage clock, the launcher, torchrun and the ranks get the signal, some of them twice."""
+    out, log = tmp_path / "sft", tmp_path / "log"
+    clock = [sys.executable, "-m", "zipperasr.stage_clock", "--table", str(tmp_path / "stages.tsv"), "--stage", "6"]
+    runner = ["bash", "utils/run.sh", str(tmp_path / "stage.log"), *clock, "--description", "adaptation", "--"]
+    process = training(two_ranks, *runner, "bash", "utils/launch.sh", "--nproc", "2", packs=1)
+    wait_for_step(process, out, 1)
+    os.killpg(process.pid, signal.SIGTERM)
+
+    assert process.wait(TIMEOUT_S) == 75, log.read_text()[-3000:]
+    assert "stopped as asked after step" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert "# Ended (code 75)" in (tmp_path / "stage.log").read_text()
 
 
 def test_two_machines_stop_together_and_train_as_two_processes_of_one(training, two_ranks, tmp_path):
