@@ -127,3 +127,22 @@ def test_full_scale_takes_local_backbones_and_corpora_in_the_real_layouts(rehear
     packing = json.loads((rehearsed / "dump_full/manifest/packing.json").read_text(encoding="utf-8"))
     assert packing["sft"]["max_positions"] == 2048
     assert (rehearsed / "exp_full/lid/lid_token.scp").is_file()
+
+
+@pytest.mark.slow
+def test_the_rehearsal_before_renting_a_machine_runs_every_step_once(rehearsed: Path):
+    words = ["bash", "local/rehearse.sh", "--depth", "1", "--lora", "vanilla"]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done, again = (
+        subprocess.run(words, capture_output=True, text=True, cwd=rehearsed, env=environment, check=False)
+        for _ in range(2)
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (rehearsed / "exp_rehearsal/depth_1/REPORT.md").read_text(encoding="utf-8")
+    steps = ["alignment, one step", "adaptation, one step: vanilla", "resume after a kill"]
+    for step in (*steps, "decoding", "export", "transcription"):
+        assert f"| {step} | " in page
+        assert f" {step}: done before\n" in again.stderr
+    assert "local/rehearse.sh --depth 1 --lora vanilla" in page
+    text = next((rehearsed / "exp_rehearsal/depth_1/logs").glob("*_transcription.log")).read_text(encoding="utf-8")
+    assert text.splitlines()

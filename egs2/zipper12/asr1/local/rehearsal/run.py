@@ -105,7 +105,8 @@ def rehearse(options: argparse.Namespace) -> None:
     decoding = ["--exp", trained, "--config", conf / "decode.yaml", "--manifest", manifest, "--sets", DECODED]
     rehearsal.module("decoding", "zipperasr.decode.run", *decoding)
     bundle = out / "bundle.zip"
-    bundle.unlink(missing_ok=True)
+    if not rehearsal.has_run("export"):
+        bundle.unlink(missing_ok=True)
     rehearsal.module("export", "zipperasr", "export", "--model", trained, "--format", "bundle", "--out", bundle)
     clip = min((out / "downloads/mls/mls_german/test").rglob("*.flac"))
     rehearsal.module(
@@ -147,6 +148,7 @@ def _kill_and_resume(rehearsal: Rehearsal, variant: str) -> None:
     """A training of two steps, killed when its first checkpoint is on the disk; the same command finishes it."""
     out = rehearsal.out / "killed"
     if rehearsal.has_run(RESUME):
+        log(f"{RESUME}: done before")
         return
     shutil.rmtree(out, ignore_errors=True)
     words = _adaptation(rehearsal.out, variant, "--set", f"packs_per_batch={ONE_STEP['sft'] // 2}", "save_every=1")
