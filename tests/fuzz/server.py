@@ -1,12 +1,14 @@
 """Spoiled requests to a server that listens: it answers with a status below 500, or closes; nothing is logged as fault.
 
-In: a directory. Out: a `Target` whose file is the bytes of a request.
+In: a directory. Out: `Target`s whose files are the bytes of a request.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -23,27 +25,25 @@ REFUSED_BY_LIMITS = (503, 504)
 WAIT_S = 20
 
 
-def server_target(base: Path) -> Target:
-    """The server lives as long as this process."""
+def server_targets(base: Path) -> Iterator[Target]:
+    """One for each kind of request; the server lives as long as its targets."""
     transcriber = Transcriber.from_pretrained(write_models(base).routed, "cpu")
-    server = running(Service(transcriber, NAME, Limits(max_mb=1, max_s=20)))
-    live = server.__enter__()
     faults = _Faults()
     logging.getLogger("uvicorn.error").addHandler(faults)
-    paths = []
+    server = running(Service(transcriber, NAME, Limits(max_mb=1, max_s=20)))
+    live = server.__enter__()
     for name, content in _requests().items():
-        paths.append(base / f"{name}.http")
-        paths[-1].write_bytes(content)
+        path = base / f"{name}.http"
+        path.write_bytes(content)
+        yield Target(f"server: {name}", (path,), partial(_ask, live.port, path, faults, server), _spoil)
 
-    def ask() -> None:
-        request = next(path for path in paths if path.read_bytes() != _requests()[path.stem])
-        status = _status(_answer(live.port, request.read_bytes()))
-        if faults.lines:
-            raise RuntimeError(faults.lines.pop())
-        assert status is None or status < 500 or status in REFUSED_BY_LIMITS, status
 
-    ask.server = server  # keeps it running
-    return Target("server", tuple(paths), ask, _spoil)
+def _ask(port: int, path: Path, faults: _Faults, server: object) -> None:
+    """server: kept, for as long as it is asked."""
+    status = _status(_answer(port, path.read_bytes()))
+    if faults.lines:
+        raise RuntimeError(faults.lines.pop())
+    assert status is None or status < 500 or status in REFUSED_BY_LIMITS, status
 
 
 class _Faults(logging.Handler):

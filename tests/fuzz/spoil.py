@@ -22,6 +22,7 @@ ODD_VALUES = (
     *(float("nan"), float("inf"), "", "x", "1", "nan", "../../etc/passwd", "/etc/passwd", "touch x |", "x" * 100_000),
     *([], {}, [[]], [None], {"": None}, [0] * 1000, "\x00", "\ud800", "LORA", "auto_map", "custom.py"),
 )
+NESTED, DEPTHS = "nested lists", (20, 300, 5000, 100_000)
 WIDTHS = (1, 2, 4, 8)  # bytes of a number in a binary file
 ODD_NUMBERS = (0, 1, 2, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63, 2**64 - 1)
 KINDS = ("insert", "replace a word", "cut off", "lose", "double a line", "raw bytes", "encode")
@@ -55,9 +56,10 @@ def spoil_tree(good: bytes, random: Random) -> bytes:
     tree = json.loads(good) if is_json else yaml.safe_load(good)
     for _ in range(random.randint(1, 3)):
         tree = _with_odd_value(tree, random)
-    if is_json:
-        return json.dumps(tree).encode()
-    return yaml.safe_dump(tree).encode("utf-8", errors="surrogatepass")
+    text = json.dumps(tree) if is_json else yaml.safe_dump(tree)
+    depth = random.choice(DEPTHS)
+    text = text.replace(f'"{NESTED}"', NESTED).replace(NESTED, "[" * depth + "]" * depth)
+    return text.encode("utf-8", errors="surrogatepass")
 
 
 def spoil_binary(good: bytes, random: Random) -> bytes:
@@ -127,12 +129,4 @@ def _with_odd_value(tree: object, random: Random) -> object:
         else:
             tree[key] = _with_odd_value(tree[key], random)
         return tree
-    if random.random() < 0.03:
-        return _nested(tree, random.choice((20, 300, 400)))
-    return random.choice(ODD_VALUES)
-
-
-def _nested(tree: object, depth: int) -> object:
-    for _ in range(depth):
-        tree = [tree]
-    return tree
+    return NESTED if random.random() < 0.03 else random.choice(ODD_VALUES)

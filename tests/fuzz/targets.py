@@ -284,10 +284,11 @@ def model_targets(base: Path) -> Iterator[Target]:
     from zipperasr.exchange.foreign import open_checkpoint
     from zipperasr.exchange.key_map import DEFAULT, load_key_map, map_names
     from zipperasr.exchange.peft_import import read_adapter, start_from
+    from zipperasr.lid.run import language_token_ids
     from zipperasr.model.experiment import Experiment, build_for_training, load_model, located
     from zipperasr.model.pretrained import load_pretrained
 
-    made = write_models(base)
+    made, backbones = write_models(base), base / "exp/backbones"
     plain = Experiment.load(made.vanilla)
 
     def import_adapter() -> None:
@@ -300,14 +301,18 @@ def model_targets(base: Path) -> Iterator[Target]:
         for entry in entries.values():
             entry.load()
 
+    def open_model() -> None:
+        load_pretrained(made.routed)
+        language_token_ids(str(backbones / "whisper"), LanguageTable.load(made.routed / "languages.tsv"))
+
     def unpack() -> None:
         unpack_bundle(made.bundle, base / "unpacked")
 
-    training, backbones = made.routed, base / "exp/backbones"
+    training = made.routed
     trees = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
     for part in ("whisper", "llm"):
         for name in (name for name in trees if (backbones / part / name).is_file()):
-            yield Target(f"{part}: {name}", (backbones / part / name,), lambda: load_pretrained(training), spoil_tree)
+            yield Target(f"{part}: {name}", (backbones / part / name,), open_model, spoil_tree)
         weights = backbones / part / "model.safetensors"
         yield Target(f"{part}: weights", (weights,), lambda: load_model(training), spoil_binary)
     yield Target("training: config.yaml", (training / "config.yaml",), lambda: load_pretrained(training), spoil_tree)
@@ -328,10 +333,8 @@ def model_targets(base: Path) -> Iterator[Target]:
 
 def all_targets(base: Path) -> Iterator[Target]:
     """Everything, made as it is asked for."""
-    from tests.fuzz.server import server_target
+    from tests.fuzz.server import server_targets
 
-    for kind in (text_targets, binary_targets, model_targets):
+    for kind in (text_targets, binary_targets, model_targets, server_targets):
         (base / kind.__name__).mkdir(parents=True, exist_ok=True)
         yield from kind(base / kind.__name__)
-    (base / "server").mkdir()
-    yield server_target(base / "server")

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from tests.fuzz.__main__ import Plan, fuzz, try_mutant
+from tests.fuzz.long import Plan, fuzz, try_mutant
 from tests.fuzz.spoil import spoil_binary, spoil_text, spoil_tree
 from tests.fuzz.targets import Target
 
@@ -38,7 +38,7 @@ def raises(error: Exception):
     ],
 )
 def test_what_counts_as_a_fault(tmp_path, monkeypatch, read, fault):
-    monkeypatch.setattr("tests.fuzz.__main__.HANG_S", 0.2)
+    monkeypatch.setattr("tests.fuzz.long.HANG_S", 0.2)
     path = tmp_path / "file"
     path.write_bytes(b"good")
     outcome = try_mutant(Target("one", (path,), read), seed=1, number=7)

@@ -7,6 +7,7 @@ names file and line in every error.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterator
 from math import inf
 from pathlib import Path
@@ -56,8 +57,13 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
             for line in _decode(block, path, number):
                 number += 1
                 line = line.rstrip("\r\n")
-                if line.strip():
+                if not is_blank(line):
                     yield number, line
+
+
+def is_blank(line: str) -> bool:
+    """True if there are but ASCII blanks in it: another script's space may be a word, as it is to Kaldi."""
+    return not line.strip(string.whitespace)
 
 
 def refuse_pipe(entry: str, where: str) -> str:

@@ -17,6 +17,8 @@ from zipperasr.corpora.utterance import refuse_pipe
 from zipperasr.data.ark import audio_bytes, split_entry
 
 SAMPLE_RATE = 16_000
+LOWEST_RATE, HIGHEST_RATE, MAX_CHANNELS = 1_000, 384_000, 64
+BLOCK_VALUES = 960_000  # frames times channels that are decoded at a time: 10 s of 48 kHz stereo
 
 
 def load_audio(entry: str | Path) -> np.ndarray:
@@ -27,16 +29,38 @@ def load_audio(entry: str | Path) -> np.ndarray:
     path, offset = split_entry(refuse_pipe(str(entry), "wav.scp"))
     try:
         if offset is None:
-            samples, rate = soundfile.read(path, dtype="float32")
+            source = path
         else:
             with open(path, "rb") as stream:
-                audio = audio_bytes(stream, offset, str(entry))
-            samples, rate = soundfile.read(io.BytesIO(audio), dtype="float32")
+                source = io.BytesIO(audio_bytes(stream, offset, str(entry)))
+        with soundfile.SoundFile(source) as recording:
+            check_form(recording, str(entry))
+            samples, rate = _read(recording), recording.samplerate
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{entry}: cannot be decoded ({error.error_string}); rerun stage 2") from error
     if not len(samples):
         raise ValueError(f"{entry}: no samples; rerun stage 2")
     return to_16k_mono(samples, rate)
+
+
+def check_form(
+    recording: soundfile.SoundFile, name: str, highest_rate: int = HIGHEST_RATE, max_channels: int = MAX_CHANNELS
+) -> None:
+    """Raises ValueError if the header's sampling rate or number of channels is none of a recording of speech."""
+    if not LOWEST_RATE <= recording.samplerate <= highest_rate:
+        bounds = f"{LOWEST_RATE} to {highest_rate} Hz"
+        raise ValueError(f"{name}: sampling rate {recording.samplerate} Hz, wanted {bounds}; resample it to 16000 Hz")
+    if recording.channels > max_channels:
+        raise ValueError(f"{name}: {recording.channels} channels, at most {max_channels} are read; mix it down to mono")
+
+
+def _read(recording: soundfile.SoundFile, num_frames: float = float("inf")) -> np.ndarray:
+    """The next samples (num_samples, channels). A header may promise any number; memory is taken for what comes."""
+    size, blocks = max(1, BLOCK_VALUES // recording.channels), []
+    while num_frames > 0 and len(block := recording.read(int(min(size, num_frames)), dtype="float32", always_2d=True)):
+        blocks.append(block)
+        num_frames -= len(block)
+    return blocks[0] if len(blocks) == 1 else np.concatenate([np.zeros((0, recording.channels), np.float32), *blocks])
 
 
 def to_16k_mono(samples: np.ndarray, rate: int) -> np.ndarray:
@@ -62,8 +86,8 @@ def read_excerpt(recording: soundfile.SoundFile, start_s: float | None, end_s: f
         return np.zeros(0, dtype=np.float32)
     if recording.tell() != start:
         recording.seek(start)
-    num_frames = -1 if end_s is None else round(end_s * rate) - start
-    return to_16k_mono(recording.read(num_frames, dtype="float32", always_2d=True), rate)
+    num_frames = float("inf") if end_s is None else round(end_s * rate) - start
+    return to_16k_mono(_read(recording, num_frames), rate)
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:

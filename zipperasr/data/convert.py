@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from zipperasr.atomic import atomic_path, fingerprint
-from zipperasr.data.audio import SAMPLE_RATE, read_excerpt, to_int16
+from zipperasr.data.audio import SAMPLE_RATE, check_form, read_excerpt, to_int16
 from zipperasr.datadir.entry import Entry
 
 AUDIO_FORMATS = ("flac.ark", "flac")
@@ -98,12 +98,14 @@ def _convert(entries: tuple[Entry, ...], write: Write) -> ChunkResult:
         rows = list(group)
         try:
             with soundfile.SoundFile(audio) as recording:
+                check_form(recording, audio)
                 for entry in rows:
                     _convert_one(entry, recording, write, result)
-        except soundfile.LibsndfileError as error:
+        except (soundfile.LibsndfileError, ValueError) as error:
+            reason = getattr(error, "error_string", error)
             done = {entry.utt for entry in result.written} | {utt for utt, _ in result.quarantined}
             result.quarantined.extend(
-                (entry.utt, f"cannot be decoded: {error.error_string}") for entry in rows if entry.utt not in done
+                (entry.utt, f"cannot be decoded: {reason}") for entry in rows if entry.utt not in done
             )
     return result
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from zipperasr.corpora.utterance import check_line
+from zipperasr.corpora.utterance import check_line, is_blank
 from zipperasr.datadir.entry import key_and_value
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -103,7 +103,7 @@ def _slices(data: bytes, starts: np.ndarray, stops: np.ndarray) -> pa.LargeStrin
 def _cut_by_lines(data: bytes, path: Path, line: int) -> Block:
     keys, values = [], []
     for number, text in enumerate(data.decode().split("\n")[:-1], line):
-        if not text.strip():
+        if is_blank(text):
             raise ValueError(f"{path}:{number}: the line is blank, wanted `key value`; take it out")
         text = text.rstrip("\r")
         check_line(text, f"{path}:{number}")
