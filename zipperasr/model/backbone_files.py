@@ -12,6 +12,8 @@ from pathlib import Path
 from transformers.utils import cached_file
 
 CONFIG, TOKENIZER, ADAPTER = "config.json", "tokenizer_config.json", "adapter_config.json"
+INDEX_SUFFIX = ".index.json"
+SHARD_SUFFIXES = (".safetensors", ".bin")
 MAX_JSON_BYTES = 16 << 20
 _KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 
@@ -33,7 +35,7 @@ def check_backbone(path: str, model_type: str) -> None:
         _refuse_code(read_json(directory / TOKENIZER), directory / TOKENIZER)
     if (directory / ADAPTER).exists():
         raise ValueError(f"{directory / ADAPTER}: this is a PEFT adapter; wanted a whole model: merge it and save that")
-    for index in sorted(directory.glob("*.index.json")):
+    for index in sorted(directory.glob(f"*{INDEX_SUFFIX}")):
         check_index(index)
 
 
@@ -52,6 +54,8 @@ def check_index(index: Path) -> None:
     for name in places.values():
         if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:
             raise ValueError(f"{index}: names {name!r:.80}, which is not a plain name beside it")
+        if not name.endswith(SHARD_SUFFIXES):
+            raise ValueError(f"{index}: names {name!r:.80} as a shard; wanted {' or '.join(SHARD_SUFFIXES)}")
 
 
 def read_json(path: Path) -> dict:
