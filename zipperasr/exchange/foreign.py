@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zipperasr.exchange.torch_file import read_torch_file
 from zipperasr.model.backbone_files import INDEX_SUFFIX, check_index, read_json
+from zipperasr.model.tensor_values import check_values
 
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 IN_A_DIRECTORY = (  # the first of these that is there
@@ -34,7 +35,7 @@ class Entry:
 
     shape: tuple[int, ...]
     dtype: str  # as torch calls it, without `torch.`
-    load: Callable[[], Tensor]
+    load: Callable[[], Tensor]  # raises ValueError unless it is a plain tensor of finite numbers
 
 
 def open_checkpoint(path: str | Path) -> dict[str, Entry]:
@@ -98,15 +99,24 @@ def _open_safetensors(path: Path) -> dict[str, Entry]:
             facts = {name: (tuple(part.get_shape()), _torch_name(part.get_dtype())) for name, part in slices.items()}
     except SafetensorError as error:
         raise ValueError(f"{path}: no whole safetensors file ({error}); fetch it again") from error
-    return {name: Entry(*fact, lambda name=name: load(name)) for name, fact in facts.items()}
+    return {name: Entry(*fact, _checked(path, name, load)) for name, fact in facts.items()}
 
 
 def _open_torch(path: Path) -> dict[str, Entry]:
     def entry(name: str, tensor: Tensor) -> Entry:
         dtype = str(tensor.dtype).removeprefix("torch.")
-        return Entry(tuple(tensor.shape), dtype, lambda: tensor)
+        return Entry(tuple(tensor.shape), dtype, _checked(path, name, lambda _: tensor))
 
     return {name: entry(name, tensor) for name, tensor in read_torch_file(path).items()}
+
+
+def _checked(path: Path, name: str, load: Callable[[str], Tensor]) -> Callable[[], Tensor]:
+    def checked() -> Tensor:
+        tensor = load(name)
+        check_values(tensor, f"{path}: {name}")
+        return tensor
+
+    return checked
 
 
 def _torch_name(dtype: str) -> str:

@@ -32,6 +32,7 @@ from zipperasr.model.backbone_files import check_backbone
 from zipperasr.model.backbones import WhisperTokenEmbedding, load_backbone
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.encoder import SpeechEncoder
+from zipperasr.model.tensor_values import check_finite
 from zipperasr.sole_writer import sole_writer
 
 MODES = ("token", "state")
@@ -96,7 +97,9 @@ def load_embeddings(directory: str | Path, mode: str, codes: list[str]) -> Tenso
     vectors = [torch.tensor(read_vector(entries[code], f"{scp}: {code}")) for code in codes]
     if len({vector.shape for vector in vectors}) > 1:
         raise ValueError(f"{scp}: embeddings of {sorted({len(v) for v in vectors})} numbers; rerun stage 4")
-    return torch.stack(vectors)
+    embeddings = torch.stack(vectors)
+    check_finite(embeddings, str(scp))
+    return embeddings
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from zipperasr.model.backbone_files import check_backbone
 from zipperasr.model.checkpoint import few
+from zipperasr.model.tensor_values import check_finite
 from zipperasr.model.weights_file import open_weights
 
 
@@ -69,6 +70,8 @@ def load_backbone(model_class, path: str, dtype: torch.dtype):
     if any(wrong.values()):
         facts = "; ".join(f"{what} {few(sorted(names))}" for what, names in wrong.items())
         raise ValueError(f"{path}: weights do not fit {model_class.__name__}: {facts}")
+    for name, parameter in model.named_parameters():  # a tied one once
+        check_finite(parameter.detach(), f"{path}: {name}")
     return model
 
 
