@@ -23,6 +23,7 @@ from zipperasr.exchange.licences import licence_notes
 from zipperasr.model.backbone_files import check_local
 from zipperasr.model.bundle_paths import INIT, META, check_name
 from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment, training_chain
+from zipperasr.model.training_sizes import check_ranks
 from zipperasr.model.weights_file import check_weights
 
 FORM = "zipperasr bundle 1"
@@ -82,7 +83,9 @@ def unpack_bundle(path: str | Path, directory: Path) -> None:
     with atomic_path(directory) as temporary:
         unpack(path, temporary)
         for config in temporary.rglob(CONFIG):
-            _check_names(Experiment.load(config.parent), f"{path}: {config.relative_to(temporary)}")
+            experiment, where = Experiment.load(config.parent), f"{path}: {config.relative_to(temporary)}"
+            _check_names(experiment, where)
+            check_ranks(experiment, config.parent / WEIGHTS, where)
         for weights in sorted(temporary.rglob("*.safetensors")):
             check_weights(weights, f"{path}: {weights.relative_to(temporary)}")
 

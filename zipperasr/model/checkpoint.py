@@ -117,7 +117,7 @@ def _copy(
 def _in_model_order(tensor: Tensor, codes: list[str], wanted: tuple[str, ...], where: str) -> Tensor:
     absent = [code for code in wanted if code not in codes]
     if absent:
-        raise ValueError(f"{where}: no bank for {', '.join(absent)}; the file has {', '.join(codes)}")
+        raise ValueError(f"{where}: no bank for {few(absent)}; the file has {few(codes, 20)}")
     return tensor[[codes.index(code) for code in wanted]]
 
 

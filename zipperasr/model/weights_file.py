@@ -5,6 +5,7 @@ In: a path. Out: safetensors' own reader.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,3 +48,10 @@ def _checked(path: str | Path, called: str | None = None) -> Iterator[tuple[str,
             tensor = stream.get_tensor(name)
             check_values(tensor, f"{called or path}: {name}")
             yield name, tensor
+
+
+def shapes(path: str | Path) -> dict[str, tuple[tuple[int, ...], int]]:
+    """{tensor: (shape, number of values)}, from the header alone."""
+    with open_weights(path) as stream:
+        found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
+    return {name: (shape, math.prod(shape)) for name, shape in found.items()}
