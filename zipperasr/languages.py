@@ -15,6 +15,7 @@ from zipperasr.cli import nearest
 from zipperasr.corpora.utterance import numbered_lines
 
 UNITS = ("wer", "cer")
+MOST_LANGUAGES = 2000  # each has a bank in every layer
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class LanguageTable:
             if language.code in languages:
                 raise ValueError(f"{path}:{number}: language {language.code!r} stands in the table twice; remove one")
             languages[language.code] = language
+            if len(languages) > MOST_LANGUAGES:
+                raise ValueError(f"{path}:{number}: more than {MOST_LANGUAGES:,} languages; keep those to be trained")
         if not languages:
             raise ValueError(f"{path}: no language in the table; wanted a header line and one line per language")
         return cls(list(languages.values()), path)

@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import random
+import time
+import zipfile
 
 import pytest
 import torch
@@ -170,3 +172,84 @@ def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
         open_checkpoint(tmp_path / "x.pt")
     with pytest.raises(FileNotFoundError, match="absent: no such file or directory"):
         open_checkpoint(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("tree", "both"),
+    [
+        ({"a.b": TENSORS["n"], "a": {"b": TENSORS["b"]}}, r"\['a.b'\] and \['a'\]\['b'\]"),
+        ({"state_dict": {0: TENSORS["n"], "0": TENSORS["b"]}}, r"\[0\] and \['0'\]"),
+        ({"a": [TENSORS["n"]], "a.0": TENSORS["b"]}, r"\['a'\]\[0\] and \['a.0'\]"),
+    ],
+)
+def test_two_tensors_of_one_name_are_both_shown(tmp_path, tree, both):
+    torch.save(tree, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match=rf"x.pt: .* is the name of two tensors, {both}; rename or remove one of them"):
+        open_checkpoint(tmp_path / "x.pt")
+
+
+def shared_lists(levels: int) -> list:
+    """2 ** levels tensors for whoever follows every reference; a few bytes a level in a file."""
+    tree = [torch.ones(1)]
+    for _ in range(levels):
+        tree = [tree, tree]
+    return tree
+
+
+def itself() -> dict:
+    tree = {"w": torch.ones(1)}
+    tree["model"] = tree["more"] = tree
+    return tree
+
+
+@pytest.mark.parametrize(
+    "tree", [shared_lists(40), {"model": shared_lists(40)}, {"x": shared_lists(40), "w": torch.ones(1)}, itself()]
+)
+def test_lists_that_share_their_elements_are_not_followed_for_ever(tmp_path, tree):
+    torch.save(tree, tmp_path / "x.pt")
+    assert (tmp_path / "x.pt").stat().st_size < 4000
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=r"x.pt: more than 100,000 tensors or .* deep; save the model's st"):
+        open_checkpoint(tmp_path / "x.pt")
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("key", ["x" * 1001, (1, 2), 1.5])
+def test_names_that_no_tensor_has_are_one_line(tmp_path, key):
+    torch.save({"a": {key: torch.ones(1)}}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match=r"x.pt: a tensor under keys that are no text or number, or of more"):
+        open_checkpoint(tmp_path / "x.pt")
+
+
+def test_a_torch_file_that_is_compressed_is_refused(tmp_path):
+    torch.save({"w": torch.zeros(1 << 20)}, tmp_path / "stored.pt")
+    with zipfile.ZipFile(tmp_path / "stored.pt") as stored, zipfile.ZipFile(tmp_path / "x.pt", "w") as packed:
+        for info in stored.infolist():
+            packed.writestr(info.filename, stored.read(info), zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match=r"x.pt: no whole torch file \(stored/data.pkl is compressed\); fetch"):
+        open_checkpoint(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ({"a": "model.safetensors.index.json"}, "names 'model.safetensors.index.json' as a shard; wanted .safetensors"),
+        ({"a": None}, "names None, which is not a plain name beside it"),
+        ({"a": 3}, "names 3, which is not a plain name beside it"),
+        ([], "no readable weight_map"),
+        ({"a": "loop.safetensors"}, "loop.safetensors: no such file"),
+    ],
+)
+def test_an_index_that_names_no_shards_is_one_line(tmp_path, places, said):
+    (tmp_path / "loop.safetensors").symlink_to(".")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    with pytest.raises((ValueError, FileNotFoundError), match=said):
+        open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "[" * 100_000, '{"weight_map":' * 100_000, "null"])
+def test_an_index_of_another_kind_is_one_line(tmp_path, content):
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ValueError, match=r"index.json: not readable \(.*\); fetch it again") as caught:
+        open_checkpoint(tmp_path)
+    assert len(str(caught.value)) < 500

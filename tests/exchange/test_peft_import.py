@@ -149,12 +149,150 @@ def test_outside_a_recipe_its_paths_are_absolute(make_foreign, own_recipe, tmp_p
 def test_another_rank_must_be_asked_for(make_foreign, capsys):
     foreign = make_foreign(r=2)
     assert foreign.call() == 1
-    said = "layers.0.fc1: got A [2, 16] and B [24, 2], wanted [4, 16] and [24, 4]; if only the rank differs, --rank 2"
+    said = "adapter: rank 2, but the alignment's model has encoder_lora.rank 4; --rank 2 gives the model the adapter's"
     assert said in capsys.readouterr().err
     assert foreign.call("--rank", "3") == 1
     assert "--rank 3: the adapter's is 2" in capsys.readouterr().err
     assert foreign.call("--rank", "2") == 0
     assert distance(ours(foreign.imported(), "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
+
+
+def edit_config(foreign: Foreign, **changes: object) -> None:
+    config = foreign.adapter / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **changes}))
+
+
+def edit_tensors(foreign: Foreign, change) -> None:
+    path = foreign.adapter / "adapter_model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+
+
+def refused(foreign: Foreign, capsys, said: str, *options: str) -> None:
+    assert foreign.call(*options) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(lines) == 1 and said in lines[0] and len(lines[0]) <= 500, lines
+    assert not (foreign.recipe / "exp/new").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--rank", "4"), ("--partial",)])
+def test_a_rank_that_the_factors_do_not_have_would_change_the_scaling(make_foreign, capsys, options):
+    foreign = make_foreign(r=8)  # and the model's rank is 4
+    edit_config(foreign, r=4)
+    said = "adapter_config.json: r: 4, but base_model.model.encoder.layers.0.fc1.lora_A.weight and its B are [8, 16]"
+    refused(foreign, capsys, said, *options)
+
+
+@pytest.mark.parametrize("rank", [0, -1, -4, 10**9, 10**400, "16", None, 4.0, True, [4]])
+def test_a_rank_that_is_none_is_one_line(make_foreign, capsys, rank):
+    foreign = make_foreign()
+    edit_config(foreign, r=rank)
+    refused(foreign, capsys, "adapter_config.json: r: got ")
+
+
+@pytest.mark.parametrize("alpha", [0, -8, "x", "16", None, float("nan"), float("inf"), 10**400, True])
+def test_alpha_must_be_a_number_above_0(make_foreign, capsys, alpha):
+    foreign = make_foreign()
+    edit_config(foreign, lora_alpha=alpha)
+    refused(foreign, capsys, "wanted a finite number above 0")
+
+
+@pytest.mark.parametrize("kind", ["LOHA", None, "XYZ", ["LORA"], "lora"])
+def test_another_type_of_adapter_is_named(make_foreign, capsys, kind):
+    foreign = make_foreign()
+    edit_config(foreign, peft_type=kind)
+    refused(foreign, capsys, "adapter_config.json: peft_type: got ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("use_qalora", True),
+        ("alora_invocation_tokens", [1, 2]),
+        ("kasa_config", {"beta": 1.0}),
+        ("arrow_config", {"top_k": 2}),
+        ("velora_config", {"num_groups": 2}),
+        ("monteclora_config", {"num_samples": 2}),
+        ("use_bdlora", {"nblocks": 2}),
+        ("lora_bias", True),
+        ("bias", "all"),
+        ("fan_in_fan_out", True),
+        ("modules_to_save", ["proj_out"]),
+        ("trainable_token_indices", [3]),
+        ("target_parameters", ["weight"]),
+        ("init_lora_weights", "pissa"),
+        ("init_lora_weights", "mica"),
+        ("megatron_config", {"a": 1}),
+        ("of_a_later_peft", 1),
+        ("x" * 1000, "on"),
+    ],
+)
+def test_options_that_make_more_of_an_adapter_are_refused_by_name(make_foreign, capsys, key, value):
+    foreign = make_foreign()
+    edit_config(foreign, **{key: value})
+    refused(
+        foreign, capsys, f"adapter_config.json: {key[:40]}: not one plain LoRA, or an option that is not known here"
+    )
+
+
+def test_options_that_are_off_or_only_remarks_are_accepted(make_foreign):
+    foreign = make_foreign(init_lora_weights="gaussian", lora_dropout=0.1, exclude_modules=["x"])
+    edit_config(foreign, of_a_later_peft=None, another=False, and_another={}, enable_lora=None, revision="main")
+    assert foreign.call() == 0
+    assert distance(ours(foreign.imported(), "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{", "[" * 100_000, '{"r":' * 100_000])
+def test_an_adapter_config_that_is_no_object_is_one_line(make_foreign, capsys, content):
+    foreign = make_foreign()
+    (foreign.adapter / "adapter_config.json").write_text(content)
+    refused(foreign, capsys, "adapter_config.json: not readable (")
+
+
+FC1 = "base_model.model.encoder.layers.0.fc1.lora_A.weight"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda tensor: tensor.index_fill(0, torch.tensor(1), float("nan")), "16 of 64 values are NaN, infinite or"),
+        (lambda tensor: tensor.index_fill(1, torch.tensor(1), float("inf")), "4 of 64 values are NaN, infinite or"),
+        (lambda tensor: tensor.to(torch.complex64), "got complex64, wanted float32, bfloat16, float16, float64"),
+        (lambda tensor: tensor.to(torch.float8_e5m2), "got float8_e5m2, wanted float32"),
+        (lambda tensor: tensor.double() * 1e300, "64 of 64 values are NaN, infinite or beyond float32"),
+        (lambda tensor: tensor.sum(), "and its B are [] and [24, 4], wanted [r, d_in] and [d_out, r]"),
+        (lambda tensor: tensor[0], "and its B are [16] and [24, 4], wanted [r, d_in] and [d_out, r]"),
+    ],
+)
+def test_a_factor_s_values_are_checked(make_foreign, capsys, spoil, said):
+    foreign = make_foreign()
+    edit_tensors(foreign, lambda tensors: tensors.update({FC1: spoil(tensors[FC1]).contiguous()}))
+    refused(foreign, capsys, f"{FC1}{': ' if 'B are' not in said else ' '}{said}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda tensor: tensor.to_sparse(), "got a sparse_coo tensor, wanted a dense one"),
+        (lambda tensor: tensor.to("meta"), "got a meta tensor, wanted a dense one with its values"),
+        (lambda tensor: torch.ones(1).expand(tensor.shape), "shape [4, 16], but 1 values are stored"),
+    ],
+)
+def test_a_factor_of_another_form_is_one_line(make_foreign, capsys, spoil, said):
+    foreign = make_foreign()
+    path = foreign.adapter / "adapter_model.safetensors"
+    tensors = load_file(path)
+    path.unlink()
+    torch.save({**tensors, FC1: spoil(tensors[FC1])}, path.with_suffix(".bin"))
+    refused(foreign, capsys, f"adapter_model.bin: {FC1}: {said}")
+
+
+def test_two_factors_of_one_layer_are_both_named(make_foreign, capsys):
+    foreign = make_foreign()
+    twin = FC1.replace("encoder.", "model.encoder.")
+    edit_tensors(foreign, lambda tensors: tensors.update({twin: tensors[FC1] * 2}))
+    refused(foreign, capsys, f"{FC1} and {twin} are factors of the same layer; remove one")
 
 
 def test_missing_layers_are_named_and_allowed_if_asked(make_foreign, own_recipe, capsys):

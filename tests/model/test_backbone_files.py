@@ -110,3 +110,15 @@ def test_shards_beside_their_index_are_read(backbones, tmp_path):
     whisper.save_pretrained(tmp_path / "w", max_shard_size="8KB")
     assert (tmp_path / "w/model.safetensors.index.json").is_file()
     load_backbone(WhisperModel, str(tmp_path / "w"), torch.float32)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
+@pytest.mark.parametrize("places", [{"x": "model.safetensors.index.json"}, {"x": "config.json"}, [], None])
+def test_an_index_names_weights_and_nothing_else(own, name, places):
+    for weights in (own / "whisper").glob("*.safetensors"):
+        weights.unlink()
+    (own / "whisper" / name).write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    with pytest.raises(
+        ValueError, match=rf"{name}: (names .* as a shard; wanted .safetensors or .bin|no readable weight)"
+    ):
+        build_model(tiny.model_config(own))

@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+import re
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from zipperasr.report.collect import find_decodings, find_trainings, parse_model, read_json, read_jsonl, read_tsv
+from zipperasr.report.collect import (
+    added_languages,
+    find_decodings,
+    find_trainings,
+    parse_model,
+    read_config,
+    read_json,
+    read_jsonl,
+    read_tsv,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,3 +78,33 @@ def test_damaged_files_name_file_and_line(tmp_path):
     table.write_text("# nothing\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"report.tsv: no header line"):
         read_tsv(table)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{below}'] * 9)}]\n" for below, name in pairwise("abcdefgh")
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (BOMB, "more than 10,000 values, aliases expanded"),
+        ("[" * 3000, "nested more than 20 levels deep"),
+        ("added: [" + "x, " * 100_000 + "]", "wanted a configuration of at most"),
+        ("added: [x", "not valid YAML"),
+        ("- 3", "got [3], wanted the keys of a training"),
+        ("base: /etc/passwd", None),
+    ],
+)
+def test_a_strangers_configuration_is_read_within_bounds(tmp_path, content, said):
+    (tmp_path / "sft_x").mkdir()
+    (tmp_path / "sft_x/config.yaml").write_text(content, encoding="utf-8")
+    start = time.monotonic()
+    if said is None:  # `base` names no file to read here
+        assert added_languages(tmp_path) == []
+        return
+    for read in (lambda: added_languages(tmp_path), lambda: read_config(tmp_path / "sft_x")):
+        with pytest.raises(ValueError, match=re.escape(said)) as caught:
+            read()
+        assert "config.yaml: " in str(caught.value) and len(str(caught.value)) < 500
+    assert time.monotonic() - start < 5

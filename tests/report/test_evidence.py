@@ -65,3 +65,12 @@ def test_norms_weigh_both_banks_by_the_routers_share(run_dir):
     assert norms_table([replace(soft, router_final=None)]) == ""
     write_config(soft, "zipper_soft", added=["sw"])
     assert norms_table([soft]) == ""
+
+
+def test_a_hard_configuration_that_makes_no_sense_is_named(run_dir):
+    soft = find_trainings(run_dir / "exp")[2]
+    save_file({"x": torch.ones(1)}, soft.model.directory / "model.safetensors")
+    hard = replace(soft, router_final={"languages": ["de"], "layers": ["one"], "p": [[[0.5]]]})
+    write_config(hard, "zipper_hard", tau="x")
+    with pytest.raises(ValueError, match=r"config.yaml: encoder_lora: tau: got 'x', wanted a number"):
+        specific_over_shared(hard)

@@ -129,7 +129,7 @@ def _parse_manifest(content: bytes, path: str | Path) -> dict:
         for entry in manifest["files"].values():
             if not isinstance(entry["size"], int) or not isinstance(entry["sha256"], str):
                 raise TypeError("a size is no number or a digest no text")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: {MANIFEST} is not readable ({error}); fetch the file again") from error
     return manifest
 

@@ -23,7 +23,8 @@ from zipperasr.exchange.licences import licence_notes
 from zipperasr.model.backbone_files import check_local
 from zipperasr.model.bundle_paths import INIT, META, check_name
 from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment, training_chain
-from zipperasr.model.weights_file import open_weights
+from zipperasr.model.training_sizes import check_ranks
+from zipperasr.model.weights_file import check_weights
 
 FORM = "zipperasr bundle 1"
 BACKBONES = ("whisper", "llm")
@@ -60,8 +61,7 @@ def write_bundle(directory: Path, out: Path, hub: HubIds | None = None) -> None:
             files.update(_backbone_files(getattr(chain[0][1].model, backbone), names[backbone]))
     for source in files.values():
         if isinstance(source, Path) and source.suffix == ".safetensors":
-            with open_weights(source):
-                pass
+            check_weights(source)
     experiment = chain[0][1]
     facts = {"form": FORM, "zipperasr": zipperasr.__version__, "phase": experiment.phase, "lora": experiment.lora}
     write_archive(out, files, {**facts, "languages": list(experiment.languages), "backbones": names})
@@ -83,7 +83,11 @@ def unpack_bundle(path: str | Path, directory: Path) -> None:
     with atomic_path(directory) as temporary:
         unpack(path, temporary)
         for config in temporary.rglob(CONFIG):
-            _check_names(Experiment.load(config.parent), f"{path}: {config.relative_to(temporary)}")
+            experiment, where = Experiment.load(config.parent), f"{path}: {config.relative_to(temporary)}"
+            _check_names(experiment, where)
+            check_ranks(experiment, config.parent / WEIGHTS, where)
+        for weights in sorted(temporary.rglob("*.safetensors")):
+            check_weights(weights, f"{path}: {weights.relative_to(temporary)}")
 
 
 def _bundle_manifest(path: str | Path) -> dict:

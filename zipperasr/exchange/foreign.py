@@ -1,25 +1,23 @@
 """Other tools' checkpoints as named tensors, opened without running anything that they hold.
 
 In: safetensors, torch's files, sharded index files, DeepSpeed's and PEFT's directories. Out: {name: Entry}; a tensor is
-read when it is asked for. torch's files are unpickled with weights_only: what is no tensor or plain value is an error.
+read when it is asked for.
 """
 
 from __future__ import annotations
 
-import json
-import pickle
-import struct
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from zipperasr.exchange.torch_file import read_torch_file
+from zipperasr.model.backbone_files import INDEX_SUFFIX, check_index, read_json
+from zipperasr.model.tensor_values import check_values
+
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
-INDEX_SUFFIX = ".index.json"
 IN_A_DIRECTORY = (  # the first of these that is there
     "model.safetensors.index.json",
     "pytorch_model.bin.index.json",
@@ -28,11 +26,6 @@ IN_A_DIRECTORY = (  # the first of these that is there
     "adapter_model.safetensors",
     "adapter_model.bin",
 )
-WRAPPERS = ("module", "state_dict", "model_state_dict", "model")  # keys that trainers keep a model's tensors under
-_DAMAGE = (  # what torch's unpickler raises on files with cut ends and changed bytes
-    RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError,
-    MemoryError, struct.error, zipfile.BadZipFile,
-)  # fmt: skip
 DEEPSPEED_LATEST, DEEPSPEED_STATES = "latest", "mp_rank_00_model_states.pt"
 
 
@@ -42,14 +35,16 @@ class Entry:
 
     shape: tuple[int, ...]
     dtype: str  # as torch calls it, without `torch.`
-    load: Callable[[], Tensor]
+    load: Callable[[], Tensor]  # raises ValueError unless it is a plain tensor of finite numbers
 
 
 def open_checkpoint(path: str | Path) -> dict[str, Entry]:
     """The tensors in `path` by name. Raises ValueError or OSError if it is no checkpoint that is safe to open."""
     path = Path(path)
-    if path.is_dir():
-        return _open_directory(path)
+    return _open_directory(path) if path.is_dir() else _open_file(path)
+
+
+def _open_file(path: Path) -> dict[str, Entry]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file or directory")
     if path.name.endswith(INDEX_SUFFIX):
@@ -77,11 +72,9 @@ def _open_directory(directory: Path) -> dict[str, Entry]:
 
 
 def _open_shards(index: Path) -> dict[str, Entry]:
-    try:
-        places = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{index}: no readable weight_map; fetch it again") from error
-    shards = {name: open_checkpoint(_child(index.parent, name, index)) for name in sorted(set(places.values()))}
+    check_index(index)
+    places = read_json(index)["weight_map"]
+    shards = {name: _open_file(index.parent / name) for name in sorted(set(places.values()))}
     for tensor, shard in places.items():
         if tensor not in shards[shard]:
             raise ValueError(f"{index}: {tensor} is not in {shard}; fetch both again")
@@ -106,51 +99,24 @@ def _open_safetensors(path: Path) -> dict[str, Entry]:
             facts = {name: (tuple(part.get_shape()), _torch_name(part.get_dtype())) for name, part in slices.items()}
     except SafetensorError as error:
         raise ValueError(f"{path}: no whole safetensors file ({error}); fetch it again") from error
-    return {name: Entry(*fact, lambda name=name: load(name)) for name, fact in facts.items()}
+    return {name: Entry(*fact, _checked(path, name, load)) for name, fact in facts.items()}
 
 
 def _open_torch(path: Path) -> dict[str, Entry]:
-    try:
-        tree = torch.load(  # noqa: TID251  # weights_only: nothing is run
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
-    except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"{path}: holds more than tensors, and opening that could run code ({reason}); ask for safetensors"
-        ) from error
-    except _DAMAGE as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else "it ends too early"
-        raise ValueError(f"{path}: no whole torch file ({reason}); fetch it again") from error
-    tensors = _tensors(_unwrapped(tree))
-    if not tensors:
-        raise ValueError(f"{path}: no tensor in it")
-    return {
-        name: Entry(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), lambda tensor=tensor: tensor)
-        for name, tensor in tensors.items()
-    }
+    def entry(name: str, tensor: Tensor) -> Entry:
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return Entry(tuple(tensor.shape), dtype, _checked(path, name, lambda _: tensor))
+
+    return {name: entry(name, tensor) for name, tensor in read_torch_file(path).items()}
 
 
-def _unwrapped(tree: object) -> object:
-    """What a trainer keeps the model's tensors under, if it does; optimiser states are left behind so."""
-    if isinstance(tree, Mapping):
-        for key in WRAPPERS:
-            if isinstance(tree.get(key), Mapping) and _tensors(tree[key]):
-                return _unwrapped(tree[key])
-    return tree
+def _checked(path: Path, name: str, load: Callable[[str], Tensor]) -> Callable[[], Tensor]:
+    def checked() -> Tensor:
+        tensor = load(name)
+        check_values(tensor, f"{path}: {name}")
+        return tensor
 
-
-def _tensors(tree: object, prefix: str = "") -> dict[str, Tensor]:
-    """All tensors of nested dictionaries and lists, their keys joined by dots."""
-    if isinstance(tree, Tensor):
-        return {prefix.rstrip("."): tree}
-    if isinstance(tree, Mapping):
-        items = tree.items()
-    elif isinstance(tree, list | tuple):
-        items = enumerate(tree)
-    else:
-        return {}
-    return {name: tensor for key, value in items for name, tensor in _tensors(value, f"{prefix}{key}.").items()}
+    return checked
 
 
 def _torch_name(dtype: str) -> str:

@@ -81,8 +81,14 @@ def _import_peft(options: argparse.Namespace) -> None:
 
 
 def _with_rank(experiment: Experiment, rank: int | None, adapter: Adapter) -> Experiment:
-    """The adapter's own rank and alpha, if its rank is asked for."""
+    """The adapter's own rank and alpha, if its rank is asked for; otherwise it must be the model's."""
     if rank is None:
+        ours = experiment.model.encoder_lora.rank
+        if ours != adapter.rank:  # said before a model of that rank is built
+            raise ValueError(
+                f"{adapter.path}: rank {adapter.rank}, but the alignment's model has encoder_lora.rank {ours}; "
+                f"--rank {adapter.rank} gives the model the adapter's"
+            )
         return experiment
     if rank != adapter.rank:
         raise ValueError(f"--rank {rank}: the adapter's is {adapter.rank}")

@@ -16,6 +16,7 @@ from transformers import Qwen3ForCausalLM, WhisperModel
 from zipperasr.exchange.licences import public_name
 from zipperasr.exchange.plain_lora import encoder_state
 from zipperasr.exchange.whisper_form import save_whisper, whisper_with
+from zipperasr.model.backbone_files import read_json
 from zipperasr.model.backbones import load_backbone
 from zipperasr.model.encoder import SpeechEncoder
 from zipperasr.model.packed_llm import use_ragged_attention
@@ -59,7 +60,7 @@ def load_merged(directory: str | Path, dtype: torch.dtype = torch.float32) -> Sp
     directory = Path(directory)
     if not (directory / CONFIG).is_file():
         raise FileNotFoundError(f"{directory / CONFIG}: missing; wanted what `zipperasr export --format merged` wrote")
-    settings = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+    settings = read_json(directory / CONFIG)
     whisper = load_backbone(WhisperModel, str(directory / ENCODER), dtype).encoder
     encoder = SpeechEncoder(whisper, pad_to_30s=settings.get("pad_to_30s", False))
     llm = load_backbone(Qwen3ForCausalLM, str(directory / LLM), dtype)

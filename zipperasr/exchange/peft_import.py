@@ -6,17 +6,16 @@ a copy, so that every language starts as the adapter whatever the router says, o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig
 from torch import Tensor
 
-from zipperasr.exchange.foreign import open_checkpoint
+from zipperasr.exchange.foreign import Entry, open_checkpoint
 from zipperasr.exchange.peft_adapter import CONFIG
+from zipperasr.exchange.peft_config import read_lora_config
 from zipperasr.lora.base import LoraLinear
 from zipperasr.lora.flylora import FlyLora
 from zipperasr.lora.independent import Independent
@@ -42,30 +41,40 @@ class Adapter:
 
 
 def read_adapter(directory: Path) -> Adapter:
-    """Raises FileNotFoundError or ValueError if it is no plain LoRA of one rank."""
+    """Raises FileNotFoundError or ValueError if it is no plain LoRA of the one rank that its configuration says."""
     if not (directory / CONFIG).is_file():
         raise FileNotFoundError(f"{directory / CONFIG}: missing; wanted a PEFT adapter's directory")
-    config = LoraConfig.from_pretrained(str(directory))
-    unlike = {
-        "peft_type": getattr(config.peft_type, "value", config.peft_type) != "LORA",
-        "use_dora": getattr(config, "use_dora", False),
-        "rank_pattern": getattr(config, "rank_pattern", None),
-        "alpha_pattern": getattr(config, "alpha_pattern", None),
-        "layer_replication": getattr(config, "layer_replication", None),
-    }
-    if any(unlike.values()):
-        raise ValueError(f"{directory / CONFIG}: {', '.join(k for k, v in unlike.items() if v)}: not one plain LoRA")
+    facts = read_lora_config(directory / CONFIG)
     entries = open_checkpoint(directory)
-    downs = {_layer(name): entry for name, entry in entries.items() if name.endswith(_FACTORS[0])}
-    ups = {_layer(name): entry for name, entry in entries.items() if name.endswith(_FACTORS[1])}
-    factors = {
-        layer: (downs[layer].load().float(), ups[layer].load().float())
-        for layer in downs
-        if layer in ups and not layer.startswith("decoder.")
-    }
+    downs, ups = (_by_layer(entries, ending, directory) for ending in _FACTORS)
+    names = {layer: (downs[layer], ups[layer]) for layer in downs if layer in ups and not layer.startswith("decoder.")}
+    for down, up in names.values():
+        _check_rank(entries[down].shape, entries[up].shape, facts.rank, f"{directory / CONFIG}: r: {facts.rank}", down)
+    factors = {layer: tuple(entries[name].load().float() for name in pair) for layer, pair in names.items()}
     others = tuple(name for name in entries if not name.endswith(_FACTORS) or _layer(name) not in factors)
-    scaling = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
-    return Adapter(directory, config.r, config.lora_alpha, scaling, factors, others)
+    return Adapter(directory, facts.rank, facts.alpha, facts.scaling, factors, others)
+
+
+def _by_layer(entries: Mapping[str, Entry], ending: str, directory: Path) -> dict[str, str]:
+    """{layer: name of its factor}. Raises ValueError if two names mean the same layer."""
+    found = {}
+    for name in entries:
+        if name.endswith(ending):
+            if _layer(name) in found:
+                raise ValueError(
+                    f"{directory}: {found[_layer(name)]:.150} and {name:.150} are factors of the same layer; remove one"
+                )
+            found[_layer(name)] = name
+    return found
+
+
+def _check_rank(down: tuple[int, ...], up: tuple[int, ...], rank: int, says: str, name: str) -> None:
+    """The scaling is alpha / r: a wrong r would change the update and no shape. Raises ValueError."""
+    if len(down) != 2 or len(up) != 2 or down[0] != rank or up[1] != rank:
+        raise ValueError(
+            f"{says}, but {name:.150} and its B are {list(down)} and {list(up)}, wanted [r, d_in] and [d_out, r]; "
+            "correct r, or fetch the adapter again"
+        )
 
 
 @torch.no_grad()
@@ -92,7 +101,7 @@ def start_from(model: SpeechLLM, adapter: Adapter, specific: str, partial: bool)
         if (tuple(down.shape), tuple(up.shape)) != wanted:
             raise ValueError(
                 f"{adapter.path}: {name}: got A {list(down.shape)} and B {list(up.shape)}, wanted {list(wanted[0])} "
-                f"and {list(wanted[1])}; if only the rank differs, --rank {len(down)} gives the model the adapter's"
+                f"and {list(wanted[1])}; was the adapter trained on another encoder?"
             )
         _fill(layer, down, up * (adapter.scaling / layer.scaling), specific)
     return missing

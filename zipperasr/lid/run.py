@@ -28,10 +28,11 @@ from zipperasr.data.features import log_mel
 from zipperasr.data.manifest import open_kind
 from zipperasr.datadir.entry import read_table
 from zipperasr.languages import LanguageTable
-from zipperasr.model.backbone_files import check_backbone
+from zipperasr.model.backbone_files import check_backbone, said_by_transformers
 from zipperasr.model.backbones import WhisperTokenEmbedding, load_backbone
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.encoder import SpeechEncoder
+from zipperasr.model.tensor_values import check_finite
 from zipperasr.sole_writer import sole_writer
 
 MODES = ("token", "state")
@@ -40,7 +41,8 @@ MODES = ("token", "state")
 def language_token_ids(whisper: str, table: LanguageTable) -> list[int]:
     """Id of each language's token. Raises ValueError for a token that this Whisper does not have."""
     check_backbone(whisper, "whisper")
-    tokenizer = AutoTokenizer.from_pretrained(whisper, trust_remote_code=False)
+    with said_by_transformers(whisper):
+        tokenizer = AutoTokenizer.from_pretrained(whisper, trust_remote_code=False)
     ids = []
     for language in table:
         token_id = tokenizer.convert_tokens_to_ids(f"<|{language.whisper_token}|>")
@@ -96,7 +98,9 @@ def load_embeddings(directory: str | Path, mode: str, codes: list[str]) -> Tenso
     vectors = [torch.tensor(read_vector(entries[code], f"{scp}: {code}")) for code in codes]
     if len({vector.shape for vector in vectors}) > 1:
         raise ValueError(f"{scp}: embeddings of {sorted({len(v) for v in vectors})} numbers; rerun stage 4")
-    return torch.stack(vectors)
+    embeddings = torch.stack(vectors)
+    check_finite(embeddings, str(scp))
+    return embeddings
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,17 +7,26 @@ would offer to run an author's Python (`auto_map`), load a GPU kernel from a hub
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from transformers.utils import cached_file
 
+from zipperasr.model.sizes import check_backbone_size
+
 CONFIG, TOKENIZER, ADAPTER = "config.json", "tokenizer_config.json", "adapter_config.json"
+INDEX_SUFFIX = ".index.json"
+SHARD_SUFFIXES = (".safetensors", ".bin")
 MAX_JSON_BYTES = 16 << 20
 _KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 
 
-def check_backbone(path: str, model_type: str) -> None:
-    """model_type: whisper or qwen3. Raises FileNotFoundError, OSError or ValueError."""
+def check_backbone(path: str, model_type: str) -> dict[str, int]:
+    """The sizes in its config.json, once they and all that transformers will read there have been found sound.
+
+    model_type: whisper or qwen3. Raises FileNotFoundError, OSError or ValueError.
+    """
     check_local(path)
     config_file = Path(cached_file(path, CONFIG))
     config = read_json(config_file)
@@ -33,8 +42,24 @@ def check_backbone(path: str, model_type: str) -> None:
         _refuse_code(read_json(directory / TOKENIZER), directory / TOKENIZER)
     if (directory / ADAPTER).exists():
         raise ValueError(f"{directory / ADAPTER}: this is a PEFT adapter; wanted a whole model: merge it and save that")
-    for index in sorted(directory.glob("*.index.json")):
+    for index in sorted(directory.glob(f"*{INDEX_SUFFIX}")):
         check_index(index)
+    return check_backbone_size(config, config_file, model_type)
+
+
+@contextmanager
+def said_by_transformers(path: str) -> Iterator[None]:
+    """What transformers and tokenizers raise on settings that they do not expect becomes a ValueError with the path."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # they check little: any type of error can be the first to notice, tokenizers' is this
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        raise ValueError(
+            f"{path}: transformers cannot read it ({type(error).__name__}: {error!s:.200}); fetch the model again"
+        ) from error
 
 
 def check_local(path: str) -> None:
@@ -52,6 +77,8 @@ def check_index(index: Path) -> None:
     for name in places.values():
         if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:
             raise ValueError(f"{index}: names {name!r:.80}, which is not a plain name beside it")
+        if not name.endswith(SHARD_SUFFIXES):
+            raise ValueError(f"{index}: names {name!r:.80} as a shard; wanted {' or '.join(SHARD_SUFFIXES)}")
 
 
 def read_json(path: Path) -> dict:

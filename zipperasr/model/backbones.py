@@ -17,8 +17,9 @@ from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
 from transformers.utils import logging
 
-from zipperasr.model.backbone_files import check_backbone
+from zipperasr.model.backbone_files import check_backbone, said_by_transformers
 from zipperasr.model.checkpoint import few
+from zipperasr.model.tensor_values import check_finite
 from zipperasr.model.weights_file import open_weights
 
 
@@ -54,12 +55,13 @@ def load_backbone(model_class, path: str, dtype: torch.dtype):
     check_backbone(path, model_class.config_class.model_type)
     logging.disable_progress_bar()  # a bar per model, gone in a tenth of a second
     safely = {"trust_remote_code": False, "weights_only": True}
-    try:
-        model, report = model_class.from_pretrained(
-            path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **safely
-        )  # mismatched tensors are reported below, all at once
-    except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
-        _name_damage(path, error)
+    with said_by_transformers(path):
+        try:
+            model, report = model_class.from_pretrained(
+                path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **safely
+            )  # mismatched tensors are reported below, all at once
+        except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
+            _name_damage(path, error)
     heads = {"lm_head.weight", "proj_out.weight"}  # tied to the embedding: files may have them or not
     wrong = {
         "missing": set(report["missing_keys"]) - heads,
@@ -69,6 +71,8 @@ def load_backbone(model_class, path: str, dtype: torch.dtype):
     if any(wrong.values()):
         facts = "; ".join(f"{what} {few(sorted(names))}" for what, names in wrong.items())
         raise ValueError(f"{path}: weights do not fit {model_class.__name__}: {facts}")
+    for name, parameter in model.named_parameters():  # a tied one once
+        check_finite(parameter.detach(), f"{path}: {name}")
     return model
 
 

@@ -17,7 +17,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from zipperasr.cli import nearest
 from zipperasr.lora import variant_class
 from zipperasr.lora.inject import inject
-from zipperasr.model.backbone_files import check_backbone
+from zipperasr.model.backbone_files import check_backbone, said_by_transformers
 from zipperasr.model.backbones import WhisperEncoderOnly, load_backbone
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.encoder import LORA_TARGETS, SpeechEncoder
@@ -50,8 +50,10 @@ def build_empty_model(config: ModelConfig) -> SpeechLLM:
     check_backbone(config.whisper, "whisper")
     check_backbone(config.llm, "qwen3")
     with torch.device("meta"):
-        encoder = WhisperEncoder(AutoConfig.from_pretrained(config.whisper, trust_remote_code=False))
-        llm = Qwen3ForCausalLM(AutoConfig.from_pretrained(config.llm, trust_remote_code=False))
+        with said_by_transformers(config.whisper):
+            encoder = WhisperEncoder(AutoConfig.from_pretrained(config.whisper, trust_remote_code=False))
+        with said_by_transformers(config.llm):
+            llm = Qwen3ForCausalLM(AutoConfig.from_pretrained(config.llm, trust_remote_code=False))
         return assemble(config, encoder, llm)
 
 
@@ -113,7 +115,8 @@ def set_trainable(model: SpeechLLM, phase: str) -> None:
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """The LLM's tokenizer."""
     check_backbone(config.llm, "qwen3")
-    return AutoTokenizer.from_pretrained(config.llm, trust_remote_code=False)
+    with said_by_transformers(config.llm):
+        return AutoTokenizer.from_pretrained(config.llm, trust_remote_code=False)
 
 
 def _is_adapter(model: SpeechLLM, name: str) -> bool:

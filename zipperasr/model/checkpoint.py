@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zipperasr.atomic import atomic_path
 from zipperasr.lora.base import BANK_NAMES
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.model.tensor_values import check_values
 from zipperasr.model.weights_file import open_weights
 
 EMBEDDINGS = "adapters.router.embeddings"
@@ -49,7 +50,8 @@ def trained_state(model: SpeechLLM) -> dict[str, Tensor]:
 def load_trained(model: SpeechLLM, path: str | Path) -> int:
     """Load a file of `save_trained` into a model with the same trainable parts. Returns the number of tensors.
 
-    Raises ValueError naming missing, unexpected and misshapen tensors; FileNotFoundError if there is no file.
+    Raises ValueError naming missing, unexpected and misshapen tensors and values that are not finite; FileNotFoundError
+    if there is no file.
     """
     loaded, codes = _read(Path(path))
     expected = trained_state(model)
@@ -101,6 +103,7 @@ def _copy(
     if missing or unexpected:
         raise ValueError(f"{path}: does not fit this model: missing {few(missing)}; unexpected {few(unexpected)}")
     for name, tensor in loaded.items():
+        check_values(tensor, f"{path}: {name}", expected[name].dtype)
         if _has_banks(name):
             tensor = _in_model_order(tensor, codes, model.adapters.own_codes, f"{path}: {name}")
         if tensor.shape != expected[name].shape:
@@ -114,7 +117,7 @@ def _copy(
 def _in_model_order(tensor: Tensor, codes: list[str], wanted: tuple[str, ...], where: str) -> Tensor:
     absent = [code for code in wanted if code not in codes]
     if absent:
-        raise ValueError(f"{where}: no bank for {', '.join(absent)}; the file has {', '.join(codes)}")
+        raise ValueError(f"{where}: no bank for {few(absent)}; the file has {few(codes, 20)}")
     return tensor[[codes.index(code) for code in wanted]]
 
 

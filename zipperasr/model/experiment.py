@@ -17,14 +17,17 @@ from torch.nn import Parameter
 
 from zipperasr.atomic import atomic_path, fingerprint
 from zipperasr.config import load_yaml, to_tree
+from zipperasr.languages import MOST_LANGUAGES
 from zipperasr.lora import variant_class
-from zipperasr.model.build import add_adapters, build_model, set_trainable
+from zipperasr.model.build import PHASES, add_adapters, build_model, set_trainable
 from zipperasr.model.bundle_paths import bundle_root, check_links, check_name, find_inside
 from zipperasr.model.checkpoint import load_parts, load_trained
 from zipperasr.model.config import ModelConfig
 from zipperasr.model.new_language import check_embeddings, grow, start_banks
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.model.training_sizes import check_ranks, check_training_size
 from zipperasr.model.weights_file import open_weights
+from zipperasr.yaml_text import shown
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 LONGEST_CHAIN = 16  # trainings that each start from the one before
@@ -56,6 +59,19 @@ class Experiment:
     added: tuple[str, ...] = ()  # those languages, the last of `languages`
     bank_from: str | None = None  # what their banks started from: nearest | shared | zero
     trained: tuple[str, ...] = ()  # what trained then: see PARTS in new_language.py
+
+    def __post_init__(self) -> None:
+        if self.phase not in PHASES:
+            raise ValueError(f"phase: got {shown(self.phase)}, wanted {' or '.join(PHASES)}")
+        if self.lora is not None:
+            variant_class(self.lora)
+        if len(self.languages) > MOST_LANGUAGES:
+            raise ValueError(f"languages: got {len(self.languages):,}, wanted at most {MOST_LANGUAGES:,}")
+
+    @property
+    def source(self) -> str | None:
+        """The training whose model this one started from."""
+        return self.init_from if self.added else self.init
 
     @classmethod
     def load(cls, directory: str | Path) -> Experiment:
@@ -89,7 +105,7 @@ def build_for_training(experiment: Experiment, dtype: torch.dtype, seed: int) ->
 
     dtype: of the frozen weights, the precision of the training. What trains is float32: the optimiser starts from it.
     """
-    if source := experiment.init_from or experiment.init:
+    if source := experiment.source:
         training_chain(Path(source))
     if experiment.added:
         model = _build_with_new_languages(experiment, dtype, seed)
@@ -126,6 +142,7 @@ def _start_from(model: SpeechLLM, experiment: Experiment) -> None:
     Raises ValueError if either side has no such banks, or if zipper_hard would read the router the other way round.
     """
     source = Experiment.load(experiment.initial_b)
+    check_ranks(source, Path(experiment.initial_b) / WEIGHTS, str(Path(experiment.initial_b) / CONFIG))
     if source.lora != "zipper_soft" or experiment.lora not in ("zipper_soft", "zipper_hard"):
         raise ValueError(
             f"{experiment.initial_b}: Initial-B starts zipper_soft or zipper_hard from zipper_soft; "
@@ -196,11 +213,11 @@ def weights_digest(directory: str | Path) -> str:
 def training_chain(directory: Path) -> list[tuple[Path, Experiment]]:
     """The training and those it started from, the newest first, with paths that hold here.
 
-    Raises ValueError if a training starts from itself, directly or through others.
+    Raises ValueError if a training starts from itself, directly or through others, or has weights of other sizes.
     """
     chain = [(directory, located(Experiment.load(directory), directory))]
     seen = {directory.resolve()}
-    while source := chain[-1][1].init_from or chain[-1][1].init:
+    while source := chain[-1][1].source:
         last, directory = chain[-1][0], Path(source)
         if directory.resolve() in seen or len(chain) == LONGEST_CHAIN:
             raise ValueError(
@@ -208,6 +225,9 @@ def training_chain(directory: Path) -> list[tuple[Path, Experiment]]:
             )
         seen.add(directory.resolve())
         chain.append((directory, located(Experiment.load(directory), directory)))
+    backbones = chain[-1][1].model
+    for directory, experiment in chain:
+        check_training_size(experiment, backbones, directory / WEIGHTS, str(directory / CONFIG))
     return chain
 
 

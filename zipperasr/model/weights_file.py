@@ -5,6 +5,7 @@ In: a path. Out: safetensors' own reader.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,20 +13,45 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from zipperasr.model.tensor_values import check_values
+
 
 @contextmanager
-def open_weights(path: str | Path) -> Iterator[safe_open]:
-    """safe_open for torch. Raises ValueError if the file is cut, garbage or lacks a tensor that is asked for."""
+def open_weights(path: str | Path, called: str | None = None) -> Iterator[safe_open]:
+    """safe_open for torch. called: how errors name the file; None: by its path.
+
+    Raises ValueError if the file is cut, garbage or lacks a tensor that is asked for.
+    """
     try:
         with safe_open(path, framework="pt") as stream:
             yield stream
     except SafetensorError as error:
         raise ValueError(
-            f"{path}: damaged, or not a safetensors file ({error!s:.200}); write or fetch it again"
+            f"{called or path}: damaged, or not a safetensors file ({error!s:.200}); write or fetch it again"
         ) from error
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
-    """All tensors by name."""
+    """All tensors by name. Raises ValueError as `check_weights` does."""
+    return dict(_checked(path))
+
+
+def check_weights(path: str | Path, called: str | None = None) -> None:
+    """Raises ValueError if the file is damaged, or a tensor's type is unknown or a value NaN or infinite."""
+    for _ in _checked(path, called):
+        pass
+
+
+def _checked(path: str | Path, called: str | None = None) -> Iterator[tuple[str, Tensor]]:
+    with open_weights(path, called) as stream:
+        for name in stream.keys():  # noqa: SIM118
+            tensor = stream.get_tensor(name)
+            check_values(tensor, f"{called or path}: {name}")
+            yield name, tensor
+
+
+def shapes(path: str | Path) -> dict[str, tuple[tuple[int, ...], int]]:
+    """{tensor: (shape, number of values)}, from the header alone."""
     with open_weights(path) as stream:
-        return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
+    return {name: (shape, math.prod(shape)) for name, shape in found.items()}

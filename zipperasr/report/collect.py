@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from zipperasr.config import read_tree
 from zipperasr.lora import VARIANTS
 from zipperasr.score.scores_table import SetScore, read_scores
+from zipperasr.yaml_text import shown
 
 _MODEL = re.compile(r"(?P<phase>align|sft)_?(?P<label>.*?)_?(?P<regime>chunked|full)(?P<rest>_.*)?")
 _SEED = re.compile(r"_seed(?P<seed>\d+)$")
@@ -128,8 +128,17 @@ def find_trainings(exp: Path) -> list[Training]:
 
 def added_languages(exp: Path) -> list[str]:
     """Languages that came to trained systems below `exp`, as their config.yaml says."""
-    trees = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(exp.glob("*/config.yaml")))
-    return list(dict.fromkeys(code for tree in trees for code in tree.get("added") or ()))
+    added = (read_config(path.parent).get("added") for path in sorted(exp.glob("*/config.yaml")))
+    return list(dict.fromkeys(str(code) for codes in added if isinstance(codes, list) for code in codes))
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The keys of a training's config.yaml. Raises ValueError if it is no YAML, too large or no keys at all."""
+    path = directory / "config.yaml"
+    tree = read_tree(path, bases=False)
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: got {shown(tree)}, wanted the keys of a training; run stage 5 or 6 again")
+    return tree
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -140,8 +149,8 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number}: not a JSON object ({error.msg}); rerun the training stage") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}:{number}: not a JSON object ({error!s:.80}); rerun the training stage") from error
     return rows
 
 

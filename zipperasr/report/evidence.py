@@ -9,11 +9,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-import yaml
 
+from zipperasr.config import from_tree
 from zipperasr.languages import LanguageTable
+from zipperasr.model.config import EncoderLoraConfig
 from zipperasr.model.weights_file import open_weights
-from zipperasr.report.collect import Decoding, Training, by_system
+from zipperasr.report.collect import Decoding, Training, by_system, read_config
 from zipperasr.report.groups import Groups
 from zipperasr.report.markdown import percent, table
 from zipperasr.report.tables import main_scores, over_seeds
@@ -107,12 +108,14 @@ def specific_over_shared(training: Training) -> dict[str, float]:
     if not final or not weights.is_file():
         return {}
     share = torch.tensor(final["p"])  # (layers, languages, rank)
-    config = yaml.safe_load((training.model.directory / "config.yaml").read_text(encoding="utf-8"))
+    config = read_config(training.model.directory)
     if config.get("added"):
         return {}
-    if config["lora"] == "zipper_hard":
-        lora = config["model"]["encoder_lora"]
-        share = ((share >= lora["tau"]) != lora["p_selects_shared"]).float()
+    if config.get("lora") == "zipper_hard":
+        model = config.get("model")
+        lora = model.get("encoder_lora", {}) if isinstance(model, dict) else {}
+        lora = from_tree(EncoderLoraConfig, lora, f"{training.model.directory / 'config.yaml'}: encoder_lora")
+        share = ((share >= lora.tau) != lora.p_selects_shared).float()
     own, common = ({code: 0.0 for code in final["languages"]} for _ in range(2))  # squared norms
     with open_weights(weights) as stream:
         for number, layer in enumerate(final["layers"]):

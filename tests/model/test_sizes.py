@@ -1,0 +1,161 @@
+"""Configurations that ask for more than the weights hold are refused before memory or minutes are spent."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+
+import pytest
+import torch
+from transformers import WhisperModel
+
+from tests.model import tiny
+from tests.model.test_backbone_files import edit, own  # noqa: F401
+from zipperasr.languages import LanguageTable
+from zipperasr.lid.run import language_token_ids
+from zipperasr.model.backbone_files import check_backbone
+from zipperasr.model.backbones import load_backbone
+from zipperasr.model.build import build_empty_model, build_model, load_tokenizer
+from zipperasr.model.sizes import check_backbone_size
+
+SECONDS, KILOBYTES = 10, 300_000
+
+
+@pytest.fixture
+def bounded():
+    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert time.monotonic() - start < SECONDS
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < KILOBYTES
+
+
+@pytest.mark.parametrize("value", [10**6, 10**9, 10**400, -1, 1.5, "6", True, [1]])
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ("whisper", "encoder_layers"),
+        ("whisper", "num_hidden_layers"),  # transformers' other name for it
+        ("whisper", "decoder_layers"),
+        ("llm", "num_hidden_layers"),
+    ],
+)
+def test_numbers_of_layers_are_bounded(own, bounded, part, key, value):  # noqa: F811
+    edit(own / part / "config.json", **{key: value})
+    ours = "encoder_layers" if part == "whisper" and key == "num_hidden_layers" else key
+    for build in (build_model, build_empty_model):
+        with pytest.raises(
+            ValueError, match=rf"{part}/config.json: {ours}: got .*, wanted a whole number from 0 to 1,000"
+        ):
+            build(tiny.model_config(own))
+
+
+@pytest.mark.parametrize("value", [10**6, 10**7])
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ("whisper", "d_model"),
+        ("whisper", "hidden_size"),
+        ("whisper", "encoder_ffn_dim"),
+        ("whisper", "decoder_ffn_dim"),
+        ("whisper", "vocab_size"),
+        ("whisper", "num_mel_bins"),
+        ("whisper", "max_source_positions"),
+        ("whisper", "max_target_positions"),
+        ("llm", "hidden_size"),
+        ("llm", "intermediate_size"),
+        ("llm", "vocab_size"),
+        ("llm", "head_dim"),
+        ("llm", "num_attention_heads"),
+        ("llm", "num_key_value_heads"),
+    ],
+)
+def test_sizes_that_the_weights_cannot_fill_are_refused(own, bounded, part, key, value):  # noqa: F811
+    edit(own / part / "config.json", **{key: value})
+    for build in (build_model, build_empty_model):
+        with pytest.raises(
+            ValueError,
+            match=rf"{part}/config.json: its sizes make [\d,]+ parameters, but the weights beside it hold [\d,]+",
+        ):
+            build(tiny.model_config(own))
+
+
+@pytest.mark.parametrize("value", [0, 10**9, 10**400, -3, "x", 2.0, {}])
+@pytest.mark.parametrize(("part", "key"), [("whisper", "d_model"), ("llm", "hidden_size"), ("llm", "vocab_size")])
+def test_sizes_that_are_none_are_named(own, bounded, part, key, value):  # noqa: F811
+    edit(own / part / "config.json", **{key: value})
+    with pytest.raises(
+        ValueError, match=rf"{part}/config.json: {key}: got .*, wanted a whole number from 1 to 10,000,000"
+    ):
+        check_backbone(str(own / part), "qwen3" if part == "llm" else "whisper")
+
+
+def test_pickled_weights_count_by_their_bytes(own):  # noqa: F811
+    weights = own / "llm/model.safetensors"
+    torch.save({"x": torch.ones(3)}, weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+    edit(own / "llm/config.json", vocab_size=10**6)
+    with pytest.raises(
+        ValueError, match=r"llm/config.json: its sizes make .* parameters, but the weights beside it hold"
+    ):
+        build_model(tiny.model_config(own))
+
+
+def test_published_shapes_pass_with_and_without_weights(own, recipe, tmp_path):  # noqa: F811
+    architectures = recipe / "conf/full/architectures"
+    assert check_backbone(str(architectures / "whisper-large-v3"), "whisper")["encoder_layers"] == 32
+    assert check_backbone(str(architectures / "Qwen3-1.7B"), "qwen3")["hidden_size"] == 2048
+    shapes = {"whisper-large-v3": ("whisper", 1_543_000_000), "Qwen3-1.7B": ("qwen3", 1_720_000_000)}
+    for name, (model_type, parameters) in shapes.items():
+        config = json.loads((architectures / name / "config.json").read_text())
+        (tmp_path / name).mkdir()
+        with (tmp_path / name / "pytorch_model.bin").open("wb") as weights:
+            weights.truncate(parameters * 2)  # a hole: takes no disk
+        check_backbone_size(config, tmp_path / name / "config.json", model_type)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "[" * 100_000, '{"a":' * 100_000, "3", '{"model": 3}', "", '{"added_tokens": 3}']
+)
+@pytest.mark.parametrize("part", ["whisper", "llm"])
+def test_a_tokenizer_that_is_none_is_one_line(own, bounded, part, content):  # noqa: F811
+    (own / part / "tokenizer.json").write_text(content)
+    with pytest.raises((ValueError, OSError)) as caught:
+        if part == "llm":
+            load_tokenizer(tiny.model_config(own))
+        else:
+            language_token_ids(str(own / "whisper"), LanguageTable.load(tiny.TABLE_PATH))
+    assert str(own / part) in str(caught.value) or "okenizer" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "[" * 100_000, '{"a":' * 100_000, "3", '{"eos_token_id": {}}'])
+def test_a_generation_config_that_is_none_is_one_line_or_not_read(own, bounded, content):  # noqa: F811
+    (own / "llm/generation_config.json").write_text(content)
+    try:
+        build_model(tiny.model_config(own))
+    except ValueError as error:
+        assert "llm" in str(error)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"encoder_attention_heads": 3},
+        {"activation_function": "evil"},
+        {"pad_token_id": 10**6},
+        {"dropout": "x"},
+        {"dtype": "evil"},
+        {"id2label": 3},
+    ],
+)
+def test_settings_that_no_model_can_have_are_one_line(own, bounded, changes):  # noqa: F811
+    edit(own / "whisper/config.json", **changes)
+    with pytest.raises((ValueError, OSError)):
+        load_backbone(WhisperModel, str(own / "whisper"), torch.float32)
+
+
+def test_languages_are_bounded(bounded, tmp_path):
+    header, line = "code\twhisper_token\tname\tunit\tnormaliser\tprompt\n", "\ten\tx\twer\tbasic\tp\n"
+    (tmp_path / "languages.tsv").write_text(header + "".join(f"l{number}{line}" for number in range(100_000)))
+    with pytest.raises(ValueError, match=r"languages.tsv:2002: more than 2,000 languages; keep those to be trained"):
+        LanguageTable.load(tmp_path / "languages.tsv")

@@ -1,0 +1,106 @@
+"""torch's own files (.pt, .bin) as named tensors, opened without running anything that they hold.
+
+In: a path. Out: {name: tensor}, the keys that lead to a tensor joined by dots. Files are unpickled with weights_only:
+what is no tensor or plain value is an error. What nested values can make of a small file is bounded.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+WRAPPERS = ("module", "state_dict", "model_state_dict", "model")  # keys that trainers keep a model's tensors under
+MAX_TENSORS, MAX_VALUES = 100_000, 5_000_000  # in the dictionaries and lists of a torch file
+MAX_DEPTH, MAX_NAME = 50, 1000  # levels; characters of a tensor's name
+_FOLLOWED = (Tensor, Mapping, list, tuple)
+_DAMAGE = (  # what torch's unpickler raises on files with cut ends and changed bytes
+    RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError,
+    MemoryError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+
+
+def read_torch_file(path: Path) -> dict[str, Tensor]:
+    """The model's tensors by name. Raises ValueError if the file is damaged or not safe to open."""
+    try:
+        zipped = zipfile.is_zipfile(path)
+        if zipped:
+            _check_stored(path)
+        tree = torch.load(  # noqa: TID251  # weights_only: nothing is run
+            path, map_location="cpu", weights_only=True, mmap=zipped
+        )
+    except pickle.UnpicklingError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{path}: holds more than tensors, and opening that could run code ({reason}); ask for safetensors"
+        ) from error
+    except _DAMAGE as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else "it ends too early"
+        raise ValueError(f"{path}: no whole torch file ({reason}); fetch it again") from error
+    tensors = _named_tensors(tree, path)
+    if not tensors:
+        raise ValueError(f"{path}: no tensor in it")
+    return tensors
+
+
+def _check_stored(path: Path) -> None:
+    """torch stores and never deflates: a small file that unpacks to a large one is not its own. Raises ValueError."""
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{info.filename:.80} is compressed")
+
+
+def _named_tensors(tree: object, path: Path) -> dict[str, Tensor]:
+    """The model's tensors, out of what a trainer keeps them under; optimiser states are left behind so.
+
+    Raises ValueError if two have the same name.
+    """
+    for _ in range(MAX_DEPTH):
+        inner = (tree[key] for key in WRAPPERS if isinstance(tree, Mapping) and isinstance(tree.get(key), Mapping))
+        wrapped = next((child for child in inner if any(True for _ in _walk(child, path))), None)
+        if wrapped is None:
+            break
+        tree = wrapped
+    tensors, places = {}, {}
+    for keys, tensor in _walk(tree, path):
+        name = ".".join(str(key) for key in keys)
+        if name in tensors:
+            both = " and ".join("".join(f"[{key!r}]" for key in place)[:150] for place in (places[name], keys))
+            raise ValueError(f"{path}: {name:.100} is the name of two tensors, {both}; rename or remove one of them")
+        tensors[name], places[name] = tensor, keys
+    return tensors
+
+
+def _walk(tree: object, path: Path) -> Iterator[tuple[tuple, Tensor]]:
+    """(keys that lead to it, tensor) of nested dictionaries and lists.
+
+    Lists that share their elements can hold more than any memory: depth, number and names are bounded.
+    Raises ValueError beyond.
+    """
+    todo: list[tuple[tuple, object]] = [((), tree)] if isinstance(tree, _FOLLOWED) else []
+    num_values = num_tensors = 0
+    while todo:
+        keys, value = todo.pop()
+        if isinstance(value, Tensor):
+            if not all(isinstance(key, str | int) for key in keys) or sum(len(str(key)) + 1 for key in keys) > MAX_NAME:
+                raise ValueError(
+                    f"{path}: a tensor under keys that are no text or number, or of more than {MAX_NAME:,} characters; "
+                    "save the model's state_dict alone"
+                )
+            num_tensors += 1
+            yield keys, value
+        else:
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            todo += [((*keys, key), child) for key, child in items if isinstance(child, _FOLLOWED)][::-1]
+            num_values += len(value)
+        if num_values > MAX_VALUES or num_tensors > MAX_TENSORS or len(keys) > MAX_DEPTH:
+            raise ValueError(
+                f"{path}: more than {MAX_TENSORS:,} tensors or {MAX_VALUES:,} values, or nested more than {MAX_DEPTH} "
+                "levels deep; save the model's state_dict alone"
+            )
