@@ -11,6 +11,7 @@ import contextlib
 import io
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import sys
@@ -51,7 +52,7 @@ class Plan:
 
     minutes: float
     seed: int = 1
-    only: str = ""  # targets whose name holds this
+    only: str = ""  # a regular expression; targets whose names match
     workers: int = 2
     slice_s: float = 0.5  # of each target in turn
 
@@ -93,7 +94,7 @@ def _work(base: Path, plan: Plan, numbers: _Numbers, answers: Connection) -> Non
     """In a process of its own: say what is tried, try it, say how it went; for ever."""
     resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY, WORKER_MEMORY))
     os.environ["XDG_CACHE_HOME"] = str(base / "cache")
-    targets = [target for target in all_targets(base) if plan.only in target.name]
+    targets = [target for target in all_targets(base) if re.search(plan.only, target.name)]
     while targets:
         for target in targets:
             end = time.monotonic() + plan.slice_s
@@ -218,7 +219,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.add_argument("--minutes", type=float, default=1.0, help="how long")
     options.add_argument("--seed", type=int, default=1, help="random seed")
-    options.add_argument("--only", default="", help="targets whose name holds this")
+    options.add_argument("--only", default="", help="regular expression: targets with such a name")
     options.add_argument("--workers", type=int, default=2, help="processes")
     options.add_argument("--out", type=Path, default=Path("fuzz_faults"), help="directory for what caused a fault")
     chosen = options.parse_args(argv)

@@ -42,11 +42,11 @@ def language_token_ids(whisper: str, table: LanguageTable) -> list[int]:
     """Id of each language's token. Raises ValueError for a token that this Whisper does not have."""
     check_backbone(whisper, "whisper")
     with said_by_transformers(whisper):
-        tokenizer = AutoTokenizer.from_pretrained(whisper, trust_remote_code=False)
+        vocabulary = AutoTokenizer.from_pretrained(whisper, trust_remote_code=False).get_vocab()
     ids = []
     for language in table:
-        token_id = tokenizer.convert_tokens_to_ids(f"<|{language.whisper_token}|>")
-        if token_id in (None, tokenizer.unk_token_id):
+        token_id = vocabulary.get(f"<|{language.whisper_token}|>")
+        if token_id is None:
             raise ValueError(
                 f"{table.path}: {language.code}: {whisper} has no token <|{language.whisper_token}|>; "
                 "name a related language's token as proxy"
