@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 
 import kaldiio
@@ -85,6 +86,35 @@ def test_undecodable_and_empty_files_say_so(tmp_path: Path):
         load_audio(tmp_path / "broken.flac")
     with pytest.raises(ValueError, match=r"empty.wav: no samples"):
         load_audio(tmp_path / "empty.wav")
+
+
+def test_a_header_that_promises_too_many_samples_takes_no_memory_for_them(tmp_path: Path):
+    path = tmp_path / "a.flac"
+    write_noise(path, 0.5)
+    content = bytearray(path.read_bytes())
+    content[21] |= 0x0F  # the number of samples is in the last 36 bits of these 8 bytes
+    content[22:26] = b"\xff" * 4
+    path.write_bytes(content)
+    assert soundfile.info(path).frames == 2**36 - 1
+    resource.setrlimit(resource.RLIMIT_AS, (64 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    try:
+        with pytest.raises(ValueError, match=r"a.flac: cannot be decoded"):
+            load_audio(path)
+        with soundfile.SoundFile(path) as recording, pytest.raises(soundfile.LibsndfileError):
+            read_excerpt(recording, 0.25, None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def test_rates_and_channels_of_no_speech_are_refused_before_decoding(tmp_path: Path):
+    for name, rate, channels in (("slow", 10, 1), ("fast", 655_350, 1), ("wide", 16_000, 65)):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros((40, channels), dtype=np.float32), rate)
+    with pytest.raises(ValueError, match=r"slow.wav: sampling rate 10 Hz, wanted 1000 to 384000 Hz; resample it"):
+        load_audio(tmp_path / "slow.wav")
+    with pytest.raises(ValueError, match=r"fast.wav: sampling rate 655350 Hz, wanted 1000 to 384000 Hz"):
+        load_audio(tmp_path / "fast.wav")
+    with pytest.raises(ValueError, match=r"wide.wav: 65 channels, at most 64 are read; mix it down to mono"):
+        load_audio(tmp_path / "wide.wav")
 
 
 def test_nothing_of_espnet_is_imported():

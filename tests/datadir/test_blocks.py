@@ -68,6 +68,13 @@ def test_blank_lines_and_other_encodings_are_named(tmp_path: Path, block_bytes: 
         list(blocks(written(tmp_path, b"a one\nb caf\xe9 x\nc three\n"), block_bytes))
 
 
+def test_a_line_of_another_scripts_spaces_is_the_same_to_both_readers(tmp_path: Path):
+    path = written(tmp_path, "a b\n\u3000\n\x85\n".encode())
+    rows = [row for block in blocks(path) for row in zip(block.keys.to_pylist(), block.values.to_pylist(), strict=True)]
+    assert rows == [key_and_value(line) for _, line in numbered_lines(path)]
+    assert [key for key, _ in rows] == ["a", "\u3000", "\x85"]
+
+
 @pytest.mark.parametrize("read", [lambda path: list(blocks(path)), lambda path: list(numbered_lines(path))])
 @pytest.mark.parametrize(
     ("content", "message"),

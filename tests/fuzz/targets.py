@@ -19,6 +19,7 @@ from zipperasr.corpora import read_corpus
 from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.data.ark import read_vector, read_vectors
 from zipperasr.data.audio import load_audio
+from zipperasr.data.convert import Chunk, convert_chunk
 from zipperasr.data.datasets import load_corpora, load_datasets
 from zipperasr.data.lists import read_list
 from zipperasr.data.sets import SetRow, read_sets, write_sets
@@ -257,6 +258,7 @@ def binary_targets(base: Path) -> Iterator[Target]:
         path = base / f"noise.{suffix}"
         example.write_noise(path, 0.3)
         yield Target(f"audio: {suffix}", (path,), lambda path=path: load_audio(path), spoil_binary)
+        yield Target(f"stage 2: {suffix}", (path,), lambda path=path: _stage_2(base, path), spoil_binary)
         yield Target(f"audio in blocks: {suffix}", (path,), lambda path=path: _blocks(path), spoil_binary)
     ark, scp = base / "vectors.ark", base / "vectors.scp"
     kaldiio.save_ark(str(ark), {"a": np.ones(4, "float32"), "b": np.ones(4, "float32")}, scp=str(scp))
@@ -266,6 +268,15 @@ def binary_targets(base: Path) -> Iterator[Target]:
     audio = base / "audio.ark"
     audio.write_bytes(b"u1 AUDIO\4" + len(wav).to_bytes(4, "little") + wav)
     yield Target("audio.ark", (audio,), lambda: load_audio(f"{audio}:3"), spoil_binary)
+
+
+def _stage_2(base: Path, audio: Path) -> None:
+    """As many utterances written and quarantined as there were."""
+    entries = [Entry(f"s1-{n}", "s1", str(audio), "guten tag", "de", 0.1, 1, n / 10, (n + 1) / 10) for n in range(3)]
+    for stale in base.glob("format.*"):
+        stale.unlink()
+    result = convert_chunk(Chunk(str(base / "format.1"), "flac.ark", tuple(entries)))
+    assert len(result.written) + len(result.quarantined) == len(entries)
 
 
 def _blocks(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 
@@ -70,6 +71,15 @@ def test_token_embeddings_are_rows_of_the_decoders_embedding(noise_recipe, whisp
 def test_a_proxy_token_stands_in_for_a_language_without_its_own(with_language, whisper_path):
     ids = language_token_ids(whisper_path, LanguageTable.load(with_language("gsw", "de")))
     assert ids[-1] == ids[0]
+
+
+def test_an_empty_unknown_token_does_not_make_transformers_recurse(with_language, whisper_path, tmp_path):
+    broken = shutil.copytree(whisper_path, tmp_path / "whisper")
+    config = json.loads((broken / "tokenizer_config.json").read_text())
+    (broken / "tokenizer_config.json").write_text(json.dumps({**config, "unk_token": ""}))
+    table = LanguageTable.load(with_language("xx", "xx"))
+    with pytest.raises(ValueError, match=r"languages\.tsv: xx: .* has no token <\|xx\|>; name a related language's"):
+        language_token_ids(str(broken), table)
 
 
 @torch.no_grad()
