@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import kaldiio
 import numpy as np
@@ -65,6 +66,16 @@ def test_a_recording_that_was_cut_short_has_a_reason(tmp_path):
     (tmp_path / "a.flac").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"a\.flac: cannot be decoded \(.*lost sync"):
         read(Recording("a", tmp_path / "a.flac"))
+
+
+@pytest.mark.parametrize("name", ["a.raw", "B.RAW"])
+def test_samples_without_a_header_have_a_reason(tmp_path, name):
+    (tmp_path / name).write_bytes(bytes(3200))
+    message = f"{name}: raw samples without a header, so rate and channels are unknown; convert it: sox -t raw "
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read(Recording("a", tmp_path / name))
+    with pytest.raises(FileNotFoundError, match=r"c\.raw: no such file"):
+        read(Recording("c", tmp_path / "c.raw"))
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

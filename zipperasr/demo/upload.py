@@ -95,7 +95,7 @@ def samples_of(upload: Upload, limits: Limits) -> np.ndarray:
                 message = f"{upload.name}: longer than {limits.max_s:g} s; send it in parts"
                 raise ApiError(413, message, "file", "recording_too_long")
     except ValueError as error:
-        raise _undecodable(f"{error}; read are {' '.join(sorted(ENDINGS))}") from error
+        raise _undecodable(f"{error}; read are {' '.join(ENDINGS)}") from error
     if not num_samples:
         raise _undecodable(f"{upload.name}: no samples in it")
     samples = np.concatenate(blocks)

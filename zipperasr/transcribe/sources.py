@@ -21,7 +21,8 @@ from zipperasr.data.audio import SAMPLE_RATE, load_audio, to_16k_mono
 
 BLOCK_S = 10.0
 STDIN = "-"
-ENDINGS = tuple(f".{name.lower()}" for name in (*soundfile.available_formats(), "oga", "opus", "aif"))
+RAW = ".raw"  # samples without a header
+ENDINGS = tuple(sorted({f".{name.lower()}" for name in (*soundfile.available_formats(), "oga", "opus", "aif")} - {RAW}))
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,10 @@ def find_recordings(names: Iterable[str]) -> Iterator[Recording]:
         if name == STDIN:
             yield Recording(STDIN, STDIN)
         elif path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in ENDINGS)
+            endings = {*ENDINGS, RAW}  # what cannot be read is named, not passed over in silence
+            inside = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in endings)
             if not inside:
-                raise FileNotFoundError(f"{path}: no audio file in this folder; read are {' '.join(sorted(ENDINGS))}")
+                raise FileNotFoundError(f"{path}: no audio file in this folder; read are {' '.join(ENDINGS)}")
             yield from (Recording(str(file), file) for file in inside)
         elif path.suffix == ".scp":
             yield from _entries(path)
@@ -71,6 +73,8 @@ def _entries(scp: Path) -> Iterator[Recording]:
 
 def decoded_blocks(source: str | Path | BinaryIO, name: str) -> Iterator[np.ndarray]:
     """16 kHz mono float32, 10 s a block; the last may be empty. Raises ValueError, OSError if it cannot be decoded."""
+    if isinstance(source, str | Path):
+        _check_file(Path(source), name)
     try:
         with soundfile.SoundFile(source) as recording:
             resampler = None
@@ -84,6 +88,12 @@ def decoded_blocks(source: str | Path | BinaryIO, name: str) -> Iterator[np.ndar
                 yield mono if resampler is None else resampler.resample_chunk(mono, last=not len(following))
                 block = following
     except soundfile.LibsndfileError as error:
-        if isinstance(source, str | Path) and not Path(source).exists():
-            raise FileNotFoundError(f"{name}: no such file") from error
         raise ValueError(f"{name}: cannot be decoded ({error.error_string})") from error
+
+
+def _check_file(path: Path, name: str) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"{name}: no such file")
+    if path.suffix.lower() == RAW:
+        remedy = "convert it: sox -t raw -r RATE -e signed -b 16 -c CHANNELS in.raw out.wav"
+        raise ValueError(f"{name}: raw samples without a header, so rate and channels are unknown; {remedy}")
