@@ -22,6 +22,12 @@ def expected(transcriber):
     return transcriber(samples, "de")
 
 
+def form(data: bytes, before: bytes = b"") -> bytes:
+    """A multipart body with the boundary x."""
+    head = b"--x\r\n" + before + b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    return head + data + b"\r\n--x--\r\n"
+
+
 def refusal(response, status: int) -> dict:
     """The error, in OpenAI's form."""
     assert response.status_code == status, response.text
@@ -174,6 +180,37 @@ def test_a_request_without_a_file_says_so(live: Live):
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     torn = refusal(live.client.post(path, content=b"--y\r\n", headers=form), 400)
     assert torn["message"].startswith("the form cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("type_", "status"),
+    [
+        ("Multipart/Form-Data; Boundary=x", 200),
+        ("MULTIPART/FORM-DATA; charset=UTF-8; boundary=x", 200),
+        ('multipart/form-data ; charset=us-ascii;boundary="x"', 200),
+        ("multipart/form-data-x; boundary=x", 400),
+        ("multipart/mixed; boundary=x", 400),
+    ],
+)
+def test_the_content_type_is_read_in_any_case(live: Live, type_, status):
+    response = live.client.post("/v1/audio/transcriptions", content=form(SPEECH), headers={"Content-Type": type_})
+    assert response.status_code == status, response.text
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "utf-16", "undefined", "zlib", "nothing", "\xe9"])
+def test_a_charset_that_is_not_read_is_named(live: Live, charset):
+    header = f"multipart/form-data; boundary=x; charset={charset}".encode("latin-1")
+    odd = 'Content-Disposition: form-data; name="language"\r\n\r\n\xff\xfe-\r\n--x\r\n'.encode("latin-1")
+    headers = [(b"Content-Type", header)]
+    error = refusal(live.client.post("/v1/audio/transcriptions", content=form(SPEECH, odd), headers=headers), 400)
+    wanted = f"Content-Type: got charset {charset!r}, wanted utf-8; send the form's text in UTF-8"
+    assert error["message"] == wanted
+
+
+def test_no_message_is_longer_than_500_characters(live: Live):
+    long = "x" * 10_000
+    for response in (live.client.get(f"/{long}"), live.post(SPEECH, language=long), live.post(b"", f"{long}.wav")):
+        assert len(response.json()["error"]["message"]) <= 500
 
 
 def test_models_and_health(live: Live):

@@ -9,9 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from zipperasr.cli import LONGEST_ERROR, shortened
+
 
 class ApiError(Exception):
-    """What a client is told.
+    """What a client is told, in one line of at most `LONGEST_ERROR` characters whatever it quotes.
 
     param: the form field at fault. code: for programs. retry_after_s: when it may be worth trying again.
     """
@@ -24,6 +26,7 @@ class ApiError(Exception):
         code: str | None = None,
         retry_after_s: int | None = None,
     ):
+        message = shortened(" ".join(message.split()), LONGEST_ERROR)
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
         self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}

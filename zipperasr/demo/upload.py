@@ -6,11 +6,13 @@ is refused as soon as it is too large. All of it is decoded before it waits for 
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -23,6 +25,7 @@ from zipperasr.transcribe.sources import ENDINGS, decoded_blocks
 
 FIELDS_BYTES = 64 * 1024  # what may come beside the file: fields and multipart's own lines
 MAX_FIELDS = 32
+CHARSETS = ("utf-8", "ascii", "iso8859-1")  # as Python names them; others can fail in ways of their own
 
 
 class Upload(NamedTuple):
@@ -39,8 +42,7 @@ async def received(request: Request, limits: Limits, known: Sequence[str]) -> As
 
     Raises ApiError: not a form, too large, unknown field, no file.
     """
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise ApiError(400, "wanted a multipart/form-data request with the recording in its field 'file'", "file")
+    _check_type(request.headers.get("content-type", ""))
     parser = MultiPartParser(
         request.headers, _bounded(request, limits), max_files=1, max_fields=MAX_FIELDS, max_part_size=FIELDS_BYTES
     )
@@ -52,6 +54,19 @@ async def received(request: Request, limits: Limits, known: Sequence[str]) -> As
         yield _checked(form, limits, known)
     finally:
         await form.close()
+
+
+def _check_type(content_type: str) -> None:
+    kind, options = parse_options_header(content_type)
+    if kind.strip().lower() != b"multipart/form-data":
+        raise ApiError(400, "wanted a multipart/form-data request with the recording in its field 'file'", "file")
+    charset = options.get(b"charset", b"utf-8").decode("latin-1")
+    try:
+        known = codecs.lookup(charset).name in CHARSETS
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise ApiError(400, f"Content-Type: got charset {charset!r}, wanted utf-8; send the form's text in UTF-8")
 
 
 async def _bounded(request: Request, limits: Limits) -> AsyncIterator[bytes]:
