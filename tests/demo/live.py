@@ -61,3 +61,9 @@ def as_file(samples: np.ndarray, kind: str = "WAV", rate: int = 16_000, subtype:
     stream = io.BytesIO()
     soundfile.write(stream, samples, rate, format=kind, subtype=subtype)
     return stream.getvalue()
+
+
+def form(data: bytes, before: bytes = b"") -> bytes:
+    """A multipart body with the boundary x."""
+    head = b"--x\r\n" + before + b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    return head + data + b"\r\n--x--\r\n"

@@ -7,7 +7,7 @@ import socket
 import numpy as np
 import pytest
 
-from tests.demo.live import NAME, WAIT_S, Live, as_file, recording
+from tests.demo.live import NAME, WAIT_S, Live, as_file, form, recording
 from tests.model import tiny
 from zipperasr.transcribe.formats import srt, vtt
 
@@ -20,12 +20,6 @@ def expected(transcriber):
     """What the library itself makes of the same recording."""
     samples = np.frombuffer(SPEECH[44:], dtype="<i2") / np.float32(32768)
     return transcriber(samples, "de")
-
-
-def form(data: bytes, before: bytes = b"") -> bytes:
-    """A multipart body with the boundary x."""
-    head = b"--x\r\n" + before + b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
-    return head + data + b"\r\n--x--\r\n"
 
 
 def refusal(response, status: int) -> dict:

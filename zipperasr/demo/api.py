@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 
 import anyio
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
@@ -17,7 +16,7 @@ from zipperasr.cli import log, nearest
 from zipperasr.demo.answers import RESPONSE_FORMATS, answer
 from zipperasr.demo.errors import ApiError
 from zipperasr.demo.service import Recognised, Service
-from zipperasr.demo.upload import Upload, received, samples_of
+from zipperasr.demo.upload import Upload, decoded, received
 from zipperasr.transcribe.transcriber import AUTO
 
 GRANULARITIES = ("timestamp_granularities[]", "timestamp_granularities")
@@ -62,11 +61,16 @@ async def health(request: Request) -> JSONResponse:
 async def _transcribed(request: Request, service: Service) -> Response:
     async with received(request, service.limits, FIELDS) as upload:
         lang, response_format = _wanted(upload, service)
-        samples = await run_in_threadpool(samples_of, upload, service.limits)
-    found = await _unless_gone(request, service.recognise(samples, lang))
+        found = await _unless_gone(request, _recognised(upload, lang, service))
     transcript = found.transcript
     log(f"{transcript.duration_s:.1f} s of {transcript.lang or 'silence'} in {found.transcribed_s:.2f} s")
     return answer(found, response_format, service.transcriber.languages)
+
+
+async def _recognised(upload: Upload, lang: str, service: Service) -> Recognised:
+    samples = await decoded(upload, service.limits)
+    upload.file.close()  # the disk is free while the recording waits for the model
+    return await service.recognise(samples, lang)
 
 
 async def _unless_gone(request: Request, recognition) -> Recognised:
@@ -81,6 +85,10 @@ async def _unless_gone(request: Request, recognition) -> Recognised:
     finally:
         work.cancel()
         gone.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({work})  # it ends with the block that is being decoded
+        if not work.cancelled():
+            work.exception()  # retrieved, or asyncio would log it
 
 
 def _wanted(upload: Upload, service: Service) -> tuple[str, str]:

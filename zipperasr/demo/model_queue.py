@@ -19,6 +19,16 @@ RETRY_AFTER_S = 5
 Result = TypeVar("Result")
 
 
+class GivenUp(Exception):
+    """Nobody waits for this transcript."""
+
+
+def give_up_if(stop: threading.Event) -> None:
+    """Raises GivenUp once `stop` is set."""
+    if stop.is_set():
+        raise GivenUp
+
+
 class ModelQueue:
     """Places for one request at work and `max_waiting` more."""
 

@@ -6,11 +6,14 @@ is refused as soon as it is too large. All of it is decoded before it waits for 
 
 from __future__ import annotations
 
+import asyncio
 import codecs
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import BinaryIO, NamedTuple
 
+import anyio
 import numpy as np
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
@@ -21,10 +24,12 @@ from zipperasr.cli import nearest
 from zipperasr.data.audio import SAMPLE_RATE
 from zipperasr.demo.errors import ApiError
 from zipperasr.demo.limits import Limits
+from zipperasr.demo.model_queue import give_up_if
 from zipperasr.transcribe.sources import ENDINGS, decoded_blocks
 
 FIELDS_BYTES = 64 * 1024  # what may come beside the file: fields and multipart's own lines
 MAX_FIELDS = 32
+HIGHEST_RATE, MAX_CHANNELS = 192_000, 8
 CHARSETS = ("utf-8", "ascii", "iso8859-1")  # as Python names them; others can fail in ways of their own
 
 
@@ -99,11 +104,29 @@ def _checked(form: FormData, limits: Limits, known: Sequence[str]) -> Upload:
     return Upload(fields, file.filename or "file", file.file)
 
 
-def samples_of(upload: Upload, limits: Limits) -> np.ndarray:
-    """(num_samples,) float32, 16 kHz. Raises ApiError if it cannot be decoded, is empty or too long."""
+async def decoded(upload: Upload, limits: Limits) -> np.ndarray:
+    """`samples_of` in a thread. If cancelled, it returns as soon as the thread has finished its block."""
+    stop = threading.Event()
+    work = asyncio.get_running_loop().run_in_executor(None, samples_of, upload, limits, stop)
+    try:
+        await asyncio.wait({work})
+        return work.result()
+    finally:
+        stop.set()
+        with anyio.CancelScope(shield=True):  # the caller closes the file that the thread reads
+            await asyncio.wait({work})
+        work.exception()  # retrieved, or asyncio would log it
+
+
+def samples_of(upload: Upload, limits: Limits, stop: threading.Event) -> np.ndarray:
+    """(num_samples,) float32, 16 kHz.
+
+    Raises ApiError if it cannot be decoded, is empty or too long; GivenUp after the block in which `stop` was set.
+    """
     blocks, num_samples = [], 0
     try:
-        for block in decoded_blocks(upload.file, upload.name):
+        for block in decoded_blocks(upload.file, upload.name, HIGHEST_RATE, MAX_CHANNELS):
+            give_up_if(stop)
             blocks.append(block)
             num_samples += len(block)
             if num_samples > limits.max_s * SAMPLE_RATE:
