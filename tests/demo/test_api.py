@@ -9,6 +9,7 @@ import pytest
 
 from tests.demo.live import NAME, WAIT_S, Live, as_file, form, recording
 from tests.model import tiny
+from zipperasr.demo import upload
 from zipperasr.transcribe.formats import srt, vtt
 
 SPEECH = recording()
@@ -131,6 +132,14 @@ def test_another_model_is_not_found(live: Live):
         (b"", "speech.wav: cannot be decoded"),
         (b"no audio at all", "speech.wav: cannot be decoded (Format not recognised.); read are .aif"),
         (as_file(np.zeros(0, dtype=np.float32)), "speech.wav: no samples in it"),
+        (
+            as_file(np.zeros((800, 8), dtype=np.int16), "FLAC", 655_350),
+            "speech.wav: sampling rate 655350 Hz, wanted 1000 to 192000 Hz; resample it to 16000 Hz",
+        ),
+        (
+            as_file(np.zeros((800, 9), dtype=np.float32)),
+            "speech.wav: 9 channels, at most 8 are read; mix it down to mono",
+        ),
         (as_file(np.full(800, np.nan, dtype=np.float32), subtype="FLOAT"), "some of its samples are not finite"),
     ],
 )
@@ -143,6 +152,12 @@ def test_audio_that_cannot_be_used_is_named(live: Live, data, message):
 def test_a_recording_that_is_too_long_is_refused(live: Live):
     error = refusal(live.post(recording(21, "OGG"), "long.ogg"), 413)
     assert error["message"] == "long.ogg: longer than 20 s; send it in parts"
+
+
+def test_a_recording_whose_header_says_that_it_is_too_long_is_not_decoded(live: Live, monkeypatch):
+    monkeypatch.setattr(upload, "decoded_blocks", lambda *_: pytest.fail("it was decoded"))
+    silence = as_file(np.zeros(22 * 8000, dtype=np.int16), "FLAC", 8000)
+    assert refusal(live.post(silence), 413)["message"] == "speech.wav: longer than 20 s; send it in parts"
 
 
 @pytest.mark.parametrize("size", [2**20 + 1, 5 * 2**20])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.demo.live import NAME, WAIT_S, Live, form, recording, running
+from tests.demo.live import NAME, WAIT_S, Live, recording, request, running
 from tests.model import tiny
 from zipperasr.demo import upload
 from zipperasr.demo.limits import Limits
@@ -50,13 +50,6 @@ class Gated(Service):
 
 def gated(transcriber, **limits) -> Gated:
     return Gated(transcriber, NAME, Limits(max_mb=4, **limits))
-
-
-def request(data: bytes) -> bytes:
-    """A whole request with a recording, as it is sent."""
-    body = form(data)
-    head = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-    return f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + body
 
 
 def wait_for_requests(live: Live, number: int) -> None:
@@ -169,6 +162,7 @@ def test_a_client_that_goes_ends_the_decoding_of_its_audio(transcriber, monkeypa
                 time.sleep(0.001)
         wait_for_requests(live, 0)
         assert len(seen) < 40 and not service.reached.is_set()
+        assert service.uploads.held_bytes == 0
 
 
 class SetLater(threading.Event):

@@ -11,6 +11,8 @@ from starlette.responses import JSONResponse
 
 from zipperasr.cli import LONGEST_ERROR, shortened
 
+RETRY_AFTER_S = 5
+
 
 class ApiError(Exception):
     """What a client is told, in one line of at most `LONGEST_ERROR` characters whatever it quotes.
@@ -35,6 +37,11 @@ class ApiError(Exception):
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return JSONResponse({"error": error}, self.status, self.headers)
+
+
+def busy(why: str) -> ApiError:
+    """503: worth trying again."""
+    return ApiError(503, f"busy: {why}; try again later", code="server_busy", retry_after_s=RETRY_AFTER_S)
 
 
 async def told(request: Request, error: Exception) -> JSONResponse:

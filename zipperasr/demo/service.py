@@ -16,6 +16,7 @@ import numpy as np
 
 from zipperasr.demo.limits import Limits
 from zipperasr.demo.model_queue import ModelQueue, give_up_if
+from zipperasr.demo.upload import Uploads
 from zipperasr.lora.inject import LanguageAdapters
 from zipperasr.lora.zipper_hard import ZipperHard
 from zipperasr.transcribe.sources import ENDINGS, Recording
@@ -39,7 +40,7 @@ class Service:
 
     def __init__(self, transcriber: Transcriber, name: str, limits: Limits):
         self.transcriber, self.name, self.limits = transcriber, name, limits
-        self.queue = ModelQueue(limits.max_waiting)
+        self.queue, self.uploads = ModelQueue(limits.max_waiting), Uploads(limits)
         self.created = int(time.time())
         _ = transcriber.detector
 
@@ -61,6 +62,11 @@ class Service:
         if isinstance(found, Exception):
             raise found
         return found
+
+    def close(self) -> None:
+        """No more work; what is running ends at its next token or block."""
+        self.queue.close()
+        self.uploads.close()
 
     def described(self) -> dict:
         """What the page has to know before it is used."""

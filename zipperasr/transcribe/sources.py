@@ -27,6 +27,10 @@ RAW = ".raw"  # samples without a header
 ENDINGS = tuple(sorted({f".{name.lower()}" for name in (*soundfile.available_formats(), "oga", "opus", "aif")} - {RAW}))
 
 
+class OutOfBounds(ValueError):
+    """Audio of a rate, or with a number of channels, that is not read."""
+
+
 @dataclass(frozen=True)
 class Recording:
     """Something to transcribe; nothing of it is read yet."""
@@ -78,7 +82,7 @@ def decoded_blocks(
 ) -> Iterator[np.ndarray]:
     """16 kHz mono float32, up to 10 s a block; the last may be empty.
 
-    Raises ValueError, OSError if it cannot be decoded; ValueError before any sample is read if its rate or its number
+    Raises ValueError, OSError if it cannot be decoded; OutOfBounds before any sample is read if its rate or its number
     of channels is out of bounds.
     """
     if isinstance(source, str | Path):
@@ -111,6 +115,8 @@ def _check_file(path: Path, name: str) -> None:
 def _check_form(recording: soundfile.SoundFile, name: str, highest_rate: int, max_channels: int) -> None:
     if not LOWEST_RATE <= recording.samplerate <= highest_rate:
         bounds = f"{LOWEST_RATE} to {highest_rate} Hz"
-        raise ValueError(f"{name}: sampling rate {recording.samplerate} Hz, wanted {bounds}; resample it to 16000 Hz")
+        raise OutOfBounds(f"{name}: sampling rate {recording.samplerate} Hz, wanted {bounds}; resample it to 16000 Hz")
     if recording.channels > max_channels:
-        raise ValueError(f"{name}: {recording.channels} channels, at most {max_channels} are read; mix it down to mono")
+        raise OutOfBounds(
+            f"{name}: {recording.channels} channels, at most {max_channels} are read; mix it down to mono"
+        )
