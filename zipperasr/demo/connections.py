@@ -1,15 +1,19 @@
-"""The HTTP server: uvicorn, with a time limit on headers.
+"""The HTTP server: uvicorn, with a time limit on headers and a quiet end for requests that a shutdown interrupts.
 
-In: the app and its limits. Out: a uvicorn server. uvicorn itself waits for headers without limit.
+In: the app and its limits. Out: a uvicorn server. uvicorn itself waits for headers without limit, and logs a traceback
+for every request that it cancels.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from zipperasr.demo.errors import ApiError
 
 GRACE_S = 2  # for requests at work when the server is asked to end
 MAX_SILENT = 256  # connections that owe a request; with one more, the oldest is closed
@@ -45,7 +49,7 @@ def http_server(app: ASGIApp, read_timeout_s: float, log_level: str = "warning")
                 silent.pop(self).cancel()
 
     config = uvicorn.Config(
-        app,
+        EndedQuietly(app),
         http=TimedHeaders,
         ws="none",
         lifespan="off",
@@ -53,4 +57,36 @@ def http_server(app: ASGIApp, read_timeout_s: float, log_level: str = "warning")
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    return uvicorn.Server(config)
+    return Server(config)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which leaves requests that it has cancelled the time to send their answer."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        tasks = set(self.server_state.tasks)
+        if tasks and not self.force_exit:  # then asyncio cancels them itself
+            await asyncio.wait(tasks, timeout=GRACE_S)
+
+
+class EndedQuietly:
+    """ASGI middleware: a request that is cancelled by the end of the server is answered with 503."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answered = False
+
+        async def noted(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except asyncio.CancelledError:
+            if not answered:
+                error = ApiError(503, "the server is shutting down; try again later", code="shutting_down")
+                await error.response()(scope, receive, send)
