@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,10 @@ from contextlib import contextmanager
 import httpx
 import numpy as np
 import soundfile
-import uvicorn
 
 from tests.model import tiny
 from zipperasr.demo.app import build_app
+from zipperasr.demo.connections import http_server
 from zipperasr.demo.run import bound
 from zipperasr.demo.service import Service
 
@@ -37,8 +38,7 @@ class Live:
 def running(service: Service, loopback: bool = True) -> Iterator[Live]:
     """Until the context ends."""
     with bound("127.0.0.1", 0) as listening:
-        config = uvicorn.Config(build_app(service, loopback), http="h11", ws="none", log_level="critical")
-        server = uvicorn.Server(config)
+        server = http_server(build_app(service, loopback), service.limits.read_timeout_s, log_level="critical")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         live = Live(service, listening.getsockname()[1])
@@ -50,6 +50,7 @@ def running(service: Service, loopback: bool = True) -> Iterator[Live]:
             live.client.close()
             server.should_exit = True
             thread.join(WAIT_S)
+            service.close()
 
 
 def recording(seconds: float = 1.5, kind: str = "WAV", seed: int = 1, rate: int = 16_000) -> bytes:
@@ -61,3 +62,24 @@ def as_file(samples: np.ndarray, kind: str = "WAV", rate: int = 16_000, subtype:
     stream = io.BytesIO()
     soundfile.write(stream, samples, rate, format=kind, subtype=subtype)
     return stream.getvalue()
+
+
+def form(data: bytes, before: bytes = b"") -> bytes:
+    """A multipart body with the boundary x."""
+    head = b"--x\r\n" + before + b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    return head + data + b"\r\n--x--\r\n"
+
+
+def request(data: bytes) -> bytes:
+    """A whole request with a recording, as it is sent."""
+    body = form(data)
+    head = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + body
+
+
+def rest(client: socket.socket) -> bytes:
+    """What the server sends before it closes the connection."""
+    try:
+        return b"".join(iter(lambda: client.recv(65536), b""))
+    except ConnectionResetError:
+        return b""

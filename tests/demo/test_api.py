@@ -7,8 +7,9 @@ import socket
 import numpy as np
 import pytest
 
-from tests.demo.live import NAME, WAIT_S, Live, as_file, recording
+from tests.demo.live import NAME, WAIT_S, Live, as_file, form, recording
 from tests.model import tiny
+from zipperasr.demo import upload
 from zipperasr.transcribe.formats import srt, vtt
 
 SPEECH = recording()
@@ -131,6 +132,14 @@ def test_another_model_is_not_found(live: Live):
         (b"", "speech.wav: cannot be decoded"),
         (b"no audio at all", "speech.wav: cannot be decoded (Format not recognised.); read are .aif"),
         (as_file(np.zeros(0, dtype=np.float32)), "speech.wav: no samples in it"),
+        (
+            as_file(np.zeros((800, 8), dtype=np.int16), "FLAC", 655_350),
+            "speech.wav: sampling rate 655350 Hz, wanted 1000 to 192000 Hz; resample it to 16000 Hz",
+        ),
+        (
+            as_file(np.zeros((800, 9), dtype=np.float32)),
+            "speech.wav: 9 channels, at most 8 are read; mix it down to mono",
+        ),
         (as_file(np.full(800, np.nan, dtype=np.float32), subtype="FLOAT"), "some of its samples are not finite"),
     ],
 )
@@ -143,6 +152,12 @@ def test_audio_that_cannot_be_used_is_named(live: Live, data, message):
 def test_a_recording_that_is_too_long_is_refused(live: Live):
     error = refusal(live.post(recording(21, "OGG"), "long.ogg"), 413)
     assert error["message"] == "long.ogg: longer than 20 s; send it in parts"
+
+
+def test_a_recording_whose_header_says_that_it_is_too_long_is_not_decoded(live: Live, monkeypatch):
+    monkeypatch.setattr(upload, "decoded_blocks", lambda *_: pytest.fail("it was decoded"))
+    silence = as_file(np.zeros(22 * 8000, dtype=np.int16), "FLAC", 8000)
+    assert refusal(live.post(silence), 413)["message"] == "speech.wav: longer than 20 s; send it in parts"
 
 
 @pytest.mark.parametrize("size", [2**20 + 1, 5 * 2**20])
@@ -174,6 +189,37 @@ def test_a_request_without_a_file_says_so(live: Live):
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     torn = refusal(live.client.post(path, content=b"--y\r\n", headers=form), 400)
     assert torn["message"].startswith("the form cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("type_", "status"),
+    [
+        ("Multipart/Form-Data; Boundary=x", 200),
+        ("MULTIPART/FORM-DATA; charset=UTF-8; boundary=x", 200),
+        ('multipart/form-data ; charset=us-ascii;boundary="x"', 200),
+        ("multipart/form-data-x; boundary=x", 400),
+        ("multipart/mixed; boundary=x", 400),
+    ],
+)
+def test_the_content_type_is_read_in_any_case(live: Live, type_, status):
+    response = live.client.post("/v1/audio/transcriptions", content=form(SPEECH), headers={"Content-Type": type_})
+    assert response.status_code == status, response.text
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "utf-16", "undefined", "zlib", "nothing", "\xe9"])
+def test_a_charset_that_is_not_read_is_named(live: Live, charset):
+    header = f"multipart/form-data; boundary=x; charset={charset}".encode("latin-1")
+    odd = 'Content-Disposition: form-data; name="language"\r\n\r\n\xff\xfe-\r\n--x\r\n'.encode("latin-1")
+    headers = [(b"Content-Type", header)]
+    error = refusal(live.client.post("/v1/audio/transcriptions", content=form(SPEECH, odd), headers=headers), 400)
+    wanted = f"Content-Type: got charset {charset!r}, wanted utf-8; send the form's text in UTF-8"
+    assert error["message"] == wanted
+
+
+def test_no_message_is_longer_than_500_characters(live: Live):
+    long = "x" * 10_000
+    for response in (live.client.get(f"/{long}"), live.post(SPEECH, language=long), live.post(b"", f"{long}.wav")):
+        assert len(response.json()["error"]["message"]) <= 500
 
 
 def test_models_and_health(live: Live):

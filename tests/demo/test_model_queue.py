@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import tempfile
@@ -10,13 +11,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
-from tests.demo.live import NAME, WAIT_S, Live, recording, running
+from tests.demo.live import NAME, WAIT_S, Live, recording, request, running
 from tests.model import tiny
-from zipperasr.demo import api
+from zipperasr.demo import upload
 from zipperasr.demo.limits import Limits
-from zipperasr.demo.service import GivenUp, Service
+from zipperasr.demo.model_queue import GivenUp
+from zipperasr.demo.service import Service
+from zipperasr.transcribe.sources import decoded_blocks
 
 SPEECH = recording(0.5)
 
@@ -93,11 +98,9 @@ def test_a_request_that_takes_too_long_is_answered_and_stopped(transcriber):
 
 def test_a_client_that_goes_frees_the_model(transcriber):
     service = gated(transcriber)
-    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + SPEECH + b"\r\n--x--\r\n"
-    head = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     with running(service) as live:
         with socket.create_connection(("127.0.0.1", live.port)) as client:
-            client.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + body)
+            client.sendall(request(SPEECH))
             assert service.reached.wait(WAIT_S)
         assert service.stopped.wait(WAIT_S)
         wait_for_requests(live, 0)
@@ -116,6 +119,69 @@ def test_work_that_is_stopped_leaves_the_model_as_it_was(transcriber):
     assert transcriber(samples, "de") == before
 
 
+def bomb(seconds: int) -> bytes:
+    """Silence in 8 channels of 192 kHz: little to send, 1.5 million samples a second to decode."""
+    stream = io.BytesIO()
+    with soundfile.SoundFile(stream, "w", 192_000, 8, format="FLAC") as recording:
+        for _ in range(seconds):
+            recording.write(np.zeros((192_000, 8), dtype=np.int16))
+    return stream.getvalue()
+
+
+def test_the_deadline_holds_while_audio_is_decoded(transcriber):
+    """The answer comes with the block in which the time was up."""
+    data = bomb(30)
+    start = time.monotonic()
+    blocks = sum(1 for _ in decoded_blocks(io.BytesIO(data), "bomb.flac"))
+    whole_s = time.monotonic() - start
+    with running(gated(transcriber, timeout_s=whole_s / 10)) as live:
+        start = time.monotonic()
+        response = live.post(data, "bomb.flac")
+        took_s = time.monotonic() - start
+        wait_for_requests(live, 0)
+    assert response.status_code == 504
+    assert response.json()["error"]["message"].startswith("no answer within ")
+    assert blocks > 45 and took_s < whole_s / 2
+    assert not live.service.reached.is_set()
+
+
+def test_a_client_that_goes_ends_the_decoding_of_its_audio(transcriber, monkeypatch):
+    seen = []
+
+    def counted(*arguments, decode=decoded_blocks):
+        for block in decode(*arguments):
+            seen.append(len(block))
+            yield block
+
+    monkeypatch.setattr(upload, "decoded_blocks", counted)
+    service = gated(transcriber)
+    with running(service) as live:
+        with socket.create_connection(("127.0.0.1", live.port)) as client:
+            client.sendall(request(bomb(30)))
+            while not seen:
+                time.sleep(0.001)
+        wait_for_requests(live, 0)
+        assert len(seen) < 40 and not service.reached.is_set()
+        assert service.uploads.held_bytes == 0
+
+
+class SetLater(threading.Event):
+    """Set once it has been looked at five times."""
+
+    looks = 0
+
+    def is_set(self) -> bool:
+        self.looks += 1
+        return self.looks > 5
+
+
+def test_recognition_is_given_up_within_a_piece(transcriber):
+    stop = SetLater()
+    with pytest.raises(GivenUp):
+        Service(transcriber, NAME, Limits())._transcribe(tiny.noise(20 * 16_000, seed=3).numpy(), "de", stop)
+    assert stop.looks == 6  # of one piece: after the encoder, and before each token
+
+
 def open_temporary_files() -> list[str]:
     """Files without a name that this process holds open in the temporary directory."""
     links = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
@@ -127,11 +193,11 @@ def test_nothing_is_left_of_an_upload(transcriber, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     seen = []
 
-    def look(upload, limits, decode=api.samples_of):
+    def look(*arguments, decode=upload.samples_of):
         seen.append(len(open_temporary_files()))
-        return decode(upload, limits)
+        return decode(*arguments)
 
-    monkeypatch.setattr(api, "samples_of", look)
+    monkeypatch.setattr(upload, "samples_of", look)
     with running(gated(transcriber, max_s=60)) as live:
         live.service.gate.set()
         long = recording(50)  # 1.6 MB: more than is kept in memory

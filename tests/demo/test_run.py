@@ -45,6 +45,8 @@ def test_a_port_in_use_is_named(model_dir, capsys):
         (["--port", "70000"], "--port: got 70000, wanted 0 to 65535"),
         (["--port", "0", "--max_mb", "0"], "--max_mb: got 0.0, wanted more than 0"),
         (["--port", "0", "--max_s", "nan"], "--max_s: got nan, wanted more than 0"),
+        (["--port", "0", "--max_mb", "inf"], "--max_mb: got inf, wanted more than 0, and not infinite"),
+        (["--port", "0", "--read_timeout_s", "0"], "--read_timeout_s: got 0.0, wanted more than 0"),
         (["--port", "0", "--max_waiting", "-1"], "--max_waiting: got -1, wanted 0 or more"),
     ],
 )

@@ -42,6 +42,16 @@ def test_a_corrupt_file_is_named_and_the_others_are_written(trained, folder, tmp
     assert "language detection: Whisper takes" in captured.err
 
 
+def test_raw_samples_in_a_folder_are_named_and_the_others_are_written(trained, folder, tmp_path, capsys):
+    (folder / "b.wav").rename(folder / "b.raw")
+    out = tmp_path / "out"
+    assert main([str(folder), "--model", str(trained), "--lang", "de", "--out", str(out)]) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a.txt", "c.txt"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(lines) == 2 and "b.raw: raw samples without a header" in lines[0]
+    assert "1 of 3 recordings could not be transcribed" in lines[1]
+
+
 def test_two_recordings_of_one_name_are_refused_before_any_work(trained, folder, tmp_path, capsys):
     soundfile.write(folder / "a.flac", noise(0.6), RATE)
     assert main([str(folder), "--model", str(trained), "--out", str(tmp_path / "out")]) == 1

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import re
+import tracemalloc
 
 import kaldiio
 import numpy as np
@@ -65,6 +67,57 @@ def test_a_recording_that_was_cut_short_has_a_reason(tmp_path):
     (tmp_path / "a.flac").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"a\.flac: cannot be decoded \(.*lost sync"):
         read(Recording("a", tmp_path / "a.flac"))
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "message"),
+    [
+        (655_350, 8, "sampling rate 655350 Hz, wanted 1000 to 384000 Hz; resample it to 16000 Hz"),
+        (999, 1, "sampling rate 999 Hz, wanted 1000 to 384000 Hz; resample it to 16000 Hz"),
+        (16_000, 65, "65 channels, at most 64 are read; mix it down to mono"),
+    ],
+)
+def test_rates_and_channels_out_of_bounds_are_refused_before_a_sample_is_read(
+    tmp_path, monkeypatch, rate, channels, message
+):
+    soundfile.write(tmp_path / "a.wav", np.zeros((100, channels)), rate)
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("a sample was read"))
+    with pytest.raises(ValueError, match=re.escape(f"a.wav: {message}")):
+        read(Recording("a", tmp_path / "a.wav"))
+
+
+def test_the_memory_of_a_block_depends_neither_on_rate_nor_on_channels(tmp_path):
+    """100 kB of FLAC that are 128 MB as float32: as many values as 10 s of 48 kHz stereo are decoded at a time."""
+    silence = np.zeros((4_000_000, 8), dtype=np.int16)
+    soundfile.write(tmp_path / "a.flac", silence, 384_000)
+    del silence
+    tracemalloc.start()
+    try:
+        num_samples = sum(map(len, Recording("a", tmp_path / "a.flac").blocks()))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert abs(num_samples - 4_000_000 / 24) <= 2
+    assert peak < 12e6  # two blocks of 3.84 MB, one of them as mono, one resampled
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(44_100, 1), (96_000, 2), (48_000, 6)])
+def test_the_size_of_a_block_changes_no_sample(tmp_path, monkeypatch, rate, channels):
+    speech = noise(12.0 * rate / RATE).reshape(-1, 1) * np.linspace(1, 0.5, channels)
+    soundfile.write(tmp_path / "a.wav", speech, rate)
+    found = read(Recording("a", tmp_path / "a.wav"))
+    monkeypatch.setattr("zipperasr.transcribe.sources.BLOCK_VALUES", 10**9)
+    assert np.array_equal(found, read(Recording("a", tmp_path / "a.wav")))
+
+
+@pytest.mark.parametrize("name", ["a.raw", "B.RAW"])
+def test_samples_without_a_header_have_a_reason(tmp_path, name):
+    (tmp_path / name).write_bytes(bytes(3200))
+    message = f"{name}: raw samples without a header, so rate and channels are unknown; convert it: sox -t raw "
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read(Recording("a", tmp_path / name))
+    with pytest.raises(FileNotFoundError, match=r"c\.raw: no such file"):
+        read(Recording("c", tmp_path / "c.raw"))
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

@@ -59,11 +59,15 @@ class Decoder:
         self._llm = FoldedLLM(model.causal_lm) if config.beam == 1 else None
 
     def run(
-        self, batches: Iterable[Sequence[Example]], encoded: Callable[[Sequence[Example]], None] = lambda _: None
+        self,
+        batches: Iterable[Sequence[Example]],
+        encoded: Callable[[Sequence[Example]], None] = lambda _: None,
+        check: Callable[[], None] = lambda: None,
     ) -> Iterator[Decoded]:
         """Decode every example of every batch; greedy search yields them as they end, not in order.
 
         encoded: called with the examples that the encoder has just seen, some of a batch.
+        check: called before each token of greedy search; an exception from it ends the decoding.
         """
         if self._llm is None:
             yield from self._beam(batches, encoded)
@@ -74,7 +78,7 @@ class Decoder:
         device = self.model.causal_lm.device
         if device.type == "cuda":
             stream = ahead(_on_own_stream(stream, device), self.config.batch_size)
-        for found in search.run(stream):
+        for found in search.run(stream, check):
             tokens, note = self._without_loop(found)
             text = self._text(tokens)
             if not note and (is_chat_like(text) or is_chat_like(self.tokenizer.decode(tokens))):  # may begin: <think>

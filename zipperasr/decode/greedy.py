@@ -56,14 +56,18 @@ class GreedySearch:
         self._max_rows, self._max_positions = rows, positions
 
     @torch.inference_mode()
-    def run(self, utterances: Iterable[Encoded]) -> Iterator[Encoded]:
-        """Yields every utterance with its tokens, in the order in which they end."""
+    def run(self, utterances: Iterable[Encoded], check: Callable[[], None] = lambda: None) -> Iterator[Encoded]:
+        """Yields every utterance with its tokens, in the order in which they end.
+
+        check: called before each token; an exception from it ends the search.
+        """
         arriving, anew = iter(utterances), deque()
         ahead: Encoded | None = next(arriving, None)
         active: list[Encoded] = []
         hidden = None
         self._llm.keep([])  # rows of a search that was broken off
         while active or ahead is not None:
+            check()
             new: list[Encoded] = []
             if len(active) <= (1 - REFILL) * self._allowed(active):
                 while ahead is not None and len(active) + len(new) < self._allowed([*active, *new, ahead]):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 
 import anyio
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
@@ -17,7 +16,7 @@ from zipperasr.cli import log, nearest
 from zipperasr.demo.answers import RESPONSE_FORMATS, answer
 from zipperasr.demo.errors import ApiError
 from zipperasr.demo.service import Recognised, Service
-from zipperasr.demo.upload import Upload, received, samples_of
+from zipperasr.demo.upload import Upload
 from zipperasr.transcribe.transcriber import AUTO
 
 GRANULARITIES = ("timestamp_granularities[]", "timestamp_granularities")
@@ -29,16 +28,16 @@ async def transcriptions(request: Request) -> Response:
     """POST /v1/audio/transcriptions. Raises ApiError."""
     service: Service = request.app.state.service
     limit_s = service.limits.timeout_s
-    with service.queue.place():
-        try:
-            with anyio.fail_after(limit_s):
-                return await _transcribed(request, service)
-        except TimeoutError as error:
-            message = f"no answer within {limit_s:g} s; send a shorter recording, or start with a longer --timeout_s"
-            raise ApiError(504, message, code="timeout") from error
-        except ClientDisconnect:
-            log("given up: the client has gone")
-            return Response(status_code=499)  # nobody reads it
+    service.queue.check_free()  # before an upload that would be in vain
+    try:
+        with anyio.fail_after(limit_s):
+            return await _transcribed(request, service)
+    except TimeoutError as error:
+        message = f"no answer within {limit_s:g} s; send a shorter recording, or start with a longer --timeout_s"
+        raise ApiError(504, message, code="timeout") from error
+    except ClientDisconnect:
+        log("given up: the client has gone")
+        return Response(status_code=499)  # nobody reads it
 
 
 async def models(request: Request) -> JSONResponse:
@@ -60,13 +59,19 @@ async def health(request: Request) -> JSONResponse:
 
 
 async def _transcribed(request: Request, service: Service) -> Response:
-    async with received(request, service.limits, FIELDS) as upload:
+    async with service.uploads.received(request, FIELDS) as upload:
         lang, response_format = _wanted(upload, service)
-        samples = await run_in_threadpool(samples_of, upload, service.limits)
-    found = await _unless_gone(request, service.recognise(samples, lang))
+        with service.queue.place():
+            found = await _unless_gone(request, _recognised(upload, lang, service))
     transcript = found.transcript
     log(f"{transcript.duration_s:.1f} s of {transcript.lang or 'silence'} in {found.transcribed_s:.2f} s")
     return answer(found, response_format, service.transcriber.languages)
+
+
+async def _recognised(upload: Upload, lang: str, service: Service) -> Recognised:
+    samples = await service.uploads.decoded(upload)
+    upload.file.close()  # the disk is free while the recording waits for the model
+    return await service.recognise(samples, lang)
 
 
 async def _unless_gone(request: Request, recognition) -> Recognised:
@@ -81,6 +86,10 @@ async def _unless_gone(request: Request, recognition) -> Recognised:
     finally:
         work.cancel()
         gone.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({work})  # it ends with the block that is being decoded
+        if not work.cancelled():
+            work.exception()  # retrieved, or asyncio would log it
 
 
 def _wanted(upload: Upload, service: Service) -> tuple[str, str]:

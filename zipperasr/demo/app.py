@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -20,11 +17,6 @@ from zipperasr.demo.service import Service
 def build_app(service: Service, loopback: bool) -> Starlette:
     """loopback: whether none but this machine may ask."""
 
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
-        service.queue.close()
-
     routes = [
         Route("/v1/audio/transcriptions", api.transcriptions, methods=["POST"]),
         Route("/v1/models", api.models),
@@ -36,7 +28,6 @@ def build_app(service: Service, loopback: bool) -> Starlette:
         routes=routes,
         middleware=[Middleware(Guard, loopback=loopback)],
         exception_handlers={ApiError: told, HTTPException: no_such_route, Exception: internal},
-        lifespan=lifespan,
     )
     app.state.service = service
     return app

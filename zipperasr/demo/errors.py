@@ -9,9 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from zipperasr.cli import LONGEST_ERROR, shortened
+
+RETRY_AFTER_S = 5
+
 
 class ApiError(Exception):
-    """What a client is told.
+    """What a client is told, in one line of at most `LONGEST_ERROR` characters whatever it quotes.
 
     param: the form field at fault. code: for programs. retry_after_s: when it may be worth trying again.
     """
@@ -24,6 +28,7 @@ class ApiError(Exception):
         code: str | None = None,
         retry_after_s: int | None = None,
     ):
+        message = shortened(" ".join(message.split()), LONGEST_ERROR)
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
         self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
@@ -32,6 +37,11 @@ class ApiError(Exception):
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return JSONResponse({"error": error}, self.status, self.headers)
+
+
+def busy(why: str) -> ApiError:
+    """503: worth trying again."""
+    return ApiError(503, f"busy: {why}; try again later", code="server_busy", retry_after_s=RETRY_AFTER_S)
 
 
 async def told(request: Request, error: Exception) -> JSONResponse:

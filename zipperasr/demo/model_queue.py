@@ -13,10 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from zipperasr.demo.errors import ApiError
+from zipperasr.demo.errors import busy
 
-RETRY_AFTER_S = 5
 Result = TypeVar("Result")
+
+
+class GivenUp(Exception):
+    """Nobody waits for this transcript."""
+
+
+def give_up_if(stop: threading.Event) -> None:
+    """Raises GivenUp once `stop` is set."""
+    if stop.is_set():
+        raise GivenUp
 
 
 class ModelQueue:
@@ -28,15 +37,18 @@ class ModelQueue:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Held from before an upload is read to its answer: it bounds uploads too. Raises ApiError if none is free."""
-        if self.num_held > self.max_waiting:
-            message = f"busy: {self.num_held} requests are at work or waiting; try again later"
-            raise ApiError(503, message, code="server_busy", retry_after_s=RETRY_AFTER_S)
+        """Held from the end of an upload to its answer. Raises ApiError if none is free."""
+        self.check_free()
         self.num_held += 1
         try:
             yield
         finally:
             self.num_held -= 1
+
+    def check_free(self) -> None:
+        """Raises ApiError if no place is free."""
+        if self.num_held > self.max_waiting:
+            raise busy(f"{self.num_held} requests are at work or waiting")
 
     async def run(self, work: Callable[[threading.Event], Result]) -> Result:
         """`work(stop)` in the model's thread; `stop` is set if nobody waits for it any more."""

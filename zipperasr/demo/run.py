@@ -8,13 +8,13 @@ password: another --host than a loopback one lets everybody in who reaches it.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
 import importlib
 import os
 import socket
 import sys
-from dataclasses import replace
+from contextlib import closing, suppress
+from dataclasses import fields, replace
 from pathlib import Path
 
 from zipperasr.cli import log, parser, run_step
@@ -22,7 +22,6 @@ from zipperasr.demo.limits import Limits
 from zipperasr.transcribe.transcriber import DEFAULTS, DTYPES, Transcriber
 
 EXTRA = ("starlette", "uvicorn", "python_multipart")  # what `demo` of setup.py brings
-GRACE_S = 2  # for open connections when the server is asked to end
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,6 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--max_mb", type=float, default=25.0, help="largest upload")
     options.add_argument("--max_s", type=float, default=600.0, help="longest recording")
     options.add_argument("--timeout_s", type=float, default=600.0, help="longest wait for an answer, upload included")
+    options.add_argument(
+        "--read_timeout_s", type=float, default=20.0, help="longest pause in a request that is being sent"
+    )
     options.add_argument("--max_waiting", type=int, default=8, help="requests that may wait beside the one at work")
     options.add_argument("--device", default=None, help="cpu or cuda; default: cuda where there is one")
     options.add_argument("--precision", choices=tuple(DTYPES), default="fp32", help="of weights and activations")
@@ -45,23 +47,17 @@ def main(argv: list[str] | None = None) -> int:
 def demo(options: argparse.Namespace) -> None:
     """Serve until interrupted. Raises ValueError or OSError before that: no extra, no model, no port."""
     _check_extra()
-    import uvicorn
-
     from zipperasr.demo.app import build_app
+    from zipperasr.demo.connections import http_server
     from zipperasr.demo.guard import is_loopback
 
     listening, loopback = bound(options.host, options.port), is_loopback(options.host)
-    with listening:
-        app = build_app(_service(options), loopback)
+    with listening, suppress(KeyboardInterrupt), closing(_service(options)) as service:
         host, port = listening.getsockname()[:2]
         if not loopback:
             log(f"warning: bound to {host}: whoever reaches this machine can use the model, there is no password")
-        log(f"{app.state.service.name}: open http://{f'[{host}]' if ':' in host else host}:{port}; Ctrl-C ends it")
-        config = uvicorn.Config(
-            app, http="h11", ws="none", log_level="warning", server_header=False, timeout_graceful_shutdown=GRACE_S
-        )
-        with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+        log(f"{service.name}: open http://{f'[{host}]' if ':' in host else host}:{port}; Ctrl-C ends it")
+        http_server(build_app(service, loopback), service.limits.read_timeout_s).run(sockets=[listening])
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -94,7 +90,7 @@ def _check_extra() -> None:
 def _service(options: argparse.Namespace):
     from zipperasr.demo.service import Service
 
-    limits = Limits(options.max_mb, options.max_s, options.timeout_s, options.max_waiting)
+    limits = Limits(**{field.name: getattr(options, field.name) for field in fields(Limits)})
     config = replace(DEFAULTS, precision=options.precision)
     transcriber = Transcriber.from_pretrained(options.model, options.device, config)
     return Service(transcriber, Path(os.path.abspath(options.model)).name, limits)

@@ -10,11 +10,13 @@ import re
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from zipperasr.demo.limits import Limits
-from zipperasr.demo.model_queue import ModelQueue
+from zipperasr.demo.model_queue import ModelQueue, give_up_if
+from zipperasr.demo.upload import Uploads
 from zipperasr.lora.inject import LanguageAdapters
 from zipperasr.lora.zipper_hard import ZipperHard
 from zipperasr.transcribe.sources import ENDINGS, Recording
@@ -22,10 +24,6 @@ from zipperasr.transcribe.transcriber import Transcriber
 from zipperasr.transcribe.transcript import Transcript
 
 _LAYER = re.compile(r"layers\.(\d+)\.(?:self_attn\.)?(.+)")
-
-
-class GivenUp(Exception):
-    """Nobody waits for this transcript."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Service:
 
     def __init__(self, transcriber: Transcriber, name: str, limits: Limits):
         self.transcriber, self.name, self.limits = transcriber, name, limits
-        self.queue = ModelQueue(limits.max_waiting)
+        self.queue, self.uploads = ModelQueue(limits.max_waiting), Uploads(limits)
         self.created = int(time.time())
         _ = transcriber.detector
 
@@ -58,16 +56,17 @@ class Service:
         return await self.queue.run(work)
 
     def _transcribe(self, samples: np.ndarray, lang: str, stop: threading.Event) -> Transcript:
-        """Raises GivenUp at the end of the piece in which `stop` was set."""
-
-        def look(*_: object) -> None:
-            if stop.is_set():
-                raise GivenUp
-
-        ((_, found),) = self.transcriber.transcribe([Recording("upload", samples)], lang, look)
+        """Raises GivenUp before the next token, or after the encoder's batch, once `stop` is set."""
+        check = partial(give_up_if, stop)
+        ((_, found),) = self.transcriber.transcribe([Recording("upload", samples)], lang, check)
         if isinstance(found, Exception):
             raise found
         return found
+
+    def close(self) -> None:
+        """No more work; what is running ends at its next token or block."""
+        self.queue.close()
+        self.uploads.close()
 
     def described(self) -> dict:
         """What the page has to know before it is used."""

@@ -1,8 +1,8 @@
 """Transcribe audio files with a trained model.
 
-In: files, folders, wav.scp, or `-` for standard input; any rate, channels and codec that libsndfile reads. Out: text
-on stdout, or a file each in --out; in the order of the input, each as soon as it is ready. A file that cannot be
-decoded is named, the others are transcribed, and the exit status is 1.
+In: files, folders, wav.scp, or `-` for standard input; any codec that libsndfile reads, 1 to 384 kHz, up to 64
+channels. Out: text on stdout, or a file each in --out; in the order of the input, each as soon as it is ready. A file
+that cannot be decoded is named, the others are transcribed, and the exit status is 1.
 """
 
 from __future__ import annotations

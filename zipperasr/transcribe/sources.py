@@ -20,8 +20,15 @@ from zipperasr.corpora.utterance import numbered_lines, refuse_pipe
 from zipperasr.data.audio import SAMPLE_RATE, load_audio, to_16k_mono
 
 BLOCK_S = 10.0
+BLOCK_VALUES = 960_000  # frames times channels of a block, at most: 10 s of 48 kHz stereo
+LOWEST_RATE, HIGHEST_RATE, MAX_CHANNELS = 1_000, 384_000, 64
 STDIN = "-"
-ENDINGS = tuple(f".{name.lower()}" for name in (*soundfile.available_formats(), "oga", "opus", "aif"))
+RAW = ".raw"  # samples without a header
+ENDINGS = tuple(sorted({f".{name.lower()}" for name in (*soundfile.available_formats(), "oga", "opus", "aif")} - {RAW}))
+
+
+class OutOfBounds(ValueError):
+    """Audio of a rate, or with a number of channels, that is not read."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +58,10 @@ def find_recordings(names: Iterable[str]) -> Iterator[Recording]:
         if name == STDIN:
             yield Recording(STDIN, STDIN)
         elif path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in ENDINGS)
+            endings = {*ENDINGS, RAW}  # what cannot be read is named, not passed over in silence
+            inside = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in endings)
             if not inside:
-                raise FileNotFoundError(f"{path}: no audio file in this folder; read are {' '.join(sorted(ENDINGS))}")
+                raise FileNotFoundError(f"{path}: no audio file in this folder; read are {' '.join(ENDINGS)}")
             yield from (Recording(str(file), file) for file in inside)
         elif path.suffix == ".scp":
             yield from _entries(path)
@@ -69,14 +77,23 @@ def _entries(scp: Path) -> Iterator[Recording]:
         yield Recording(utt, refuse_pipe(entry.strip(), f"{scp}:{number}"))
 
 
-def decoded_blocks(source: str | Path | BinaryIO, name: str) -> Iterator[np.ndarray]:
-    """16 kHz mono float32, 10 s a block; the last may be empty. Raises ValueError, OSError if it cannot be decoded."""
+def decoded_blocks(
+    source: str | Path | BinaryIO, name: str, highest_rate: int = HIGHEST_RATE, max_channels: int = MAX_CHANNELS
+) -> Iterator[np.ndarray]:
+    """16 kHz mono float32, up to 10 s a block; the last may be empty.
+
+    Raises ValueError, OSError if it cannot be decoded; OutOfBounds before any sample is read if its rate or its number
+    of channels is out of bounds.
+    """
+    if isinstance(source, str | Path):
+        _check_file(Path(source), name)
     try:
         with soundfile.SoundFile(source) as recording:
+            _check_form(recording, name, highest_rate, max_channels)
             resampler = None
             if recording.samplerate != SAMPLE_RATE:
                 resampler = soxr.ResampleStream(recording.samplerate, SAMPLE_RATE, 1, dtype="float32")
-            size = int(BLOCK_S * recording.samplerate)
+            size = min(int(BLOCK_S * recording.samplerate), BLOCK_VALUES // recording.channels)
             block = recording.read(size, dtype="float32", always_2d=True)
             while len(block):
                 following = recording.read(size, dtype="float32", always_2d=True)
@@ -84,6 +101,22 @@ def decoded_blocks(source: str | Path | BinaryIO, name: str) -> Iterator[np.ndar
                 yield mono if resampler is None else resampler.resample_chunk(mono, last=not len(following))
                 block = following
     except soundfile.LibsndfileError as error:
-        if isinstance(source, str | Path) and not Path(source).exists():
-            raise FileNotFoundError(f"{name}: no such file") from error
         raise ValueError(f"{name}: cannot be decoded ({error.error_string})") from error
+
+
+def _check_file(path: Path, name: str) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"{name}: no such file")
+    if path.suffix.lower() == RAW:
+        remedy = "convert it: sox -t raw -r RATE -e signed -b 16 -c CHANNELS in.raw out.wav"
+        raise ValueError(f"{name}: raw samples without a header, so rate and channels are unknown; {remedy}")
+
+
+def _check_form(recording: soundfile.SoundFile, name: str, highest_rate: int, max_channels: int) -> None:
+    if not LOWEST_RATE <= recording.samplerate <= highest_rate:
+        bounds = f"{LOWEST_RATE} to {highest_rate} Hz"
+        raise OutOfBounds(f"{name}: sampling rate {recording.samplerate} Hz, wanted {bounds}; resample it to 16000 Hz")
+    if recording.channels > max_channels:
+        raise OutOfBounds(
+            f"{name}: {recording.channels} channels, at most {max_channels} are read; mix it down to mono"
+        )

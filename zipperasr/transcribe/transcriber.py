@@ -102,11 +102,11 @@ class Transcriber:
         self,
         recordings: Iterable[Recording],
         lang: str = AUTO,
-        on_piece: Callable[[Recording, Segment], None] = lambda *_: None,
+        check: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[Recording, Transcript | Exception]]:
         """Each recording with its transcript, or with what made it impossible; in their order, as soon as may be.
 
-        on_piece: told of each decoded piece, not in order; what it raises ends it all.
+        check: called between the encoder's batches and before each token; an exception from it ends the transcription.
         Raises ValueError for a language outside the model's set.
         """
         if lang != AUTO and lang not in self.languages:
@@ -116,11 +116,10 @@ class Transcriber:
         jobs: deque[Job] = deque()
         pending: dict[str, Pending] = {}
         self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
-        for decoded in self._decoder.run(self._batches(recordings, lang, jobs, pending)):
+        batches = self._batches(recordings, lang, jobs, pending)
+        for decoded in self._decoder.run(batches, lambda _: check(), check):
             piece = pending.pop(decoded.example.utt_id)
-            segment = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
-            piece.job.segments[piece.place] = segment
-            on_piece(piece.job.recording, segment)
+            piece.job.segments[piece.place] = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
             while jobs and jobs[0].done:
                 yield jobs[0].recording, jobs.popleft().result()
         yield from ((job.recording, job.result()) for job in jobs)
