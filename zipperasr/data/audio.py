@@ -21,6 +21,10 @@ LOWEST_RATE, HIGHEST_RATE, MAX_CHANNELS = 1_000, 384_000, 64
 BLOCK_VALUES = 960_000  # frames times channels that are decoded at a time: 10 s of 48 kHz stereo
 
 
+class OutOfBounds(ValueError):
+    """Audio of a rate, or with a number of channels, that is not read."""
+
+
 def load_audio(entry: str | Path) -> np.ndarray:
     """Samples (num_samples,) of a wav.scp entry or of an audio file, float32 in [-1, 1], mono, 16 kHz.
 
@@ -46,12 +50,14 @@ def load_audio(entry: str | Path) -> np.ndarray:
 def check_form(
     recording: soundfile.SoundFile, name: str, highest_rate: int = HIGHEST_RATE, max_channels: int = MAX_CHANNELS
 ) -> None:
-    """Raises ValueError if the header's sampling rate or number of channels is none of a recording of speech."""
+    """Raises OutOfBounds if the header's sampling rate or number of channels is none of a recording of speech."""
     if not LOWEST_RATE <= recording.samplerate <= highest_rate:
         bounds = f"{LOWEST_RATE} to {highest_rate} Hz"
-        raise ValueError(f"{name}: sampling rate {recording.samplerate} Hz, wanted {bounds}; resample it to 16000 Hz")
+        raise OutOfBounds(f"{name}: sampling rate {recording.samplerate} Hz, wanted {bounds}; resample it to 16000 Hz")
     if recording.channels > max_channels:
-        raise ValueError(f"{name}: {recording.channels} channels, at most {max_channels} are read; mix it down to mono")
+        raise OutOfBounds(
+            f"{name}: {recording.channels} channels, at most {max_channels} are read; mix it down to mono"
+        )
 
 
 def _read(recording: soundfile.SoundFile, num_frames: float = float("inf")) -> np.ndarray:

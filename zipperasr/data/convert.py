@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from zipperasr.atomic import atomic_path, fingerprint
-from zipperasr.data.audio import SAMPLE_RATE, check_form, read_excerpt, to_int16
+from zipperasr.data.audio import SAMPLE_RATE, OutOfBounds, check_form, read_excerpt, to_int16
 from zipperasr.datadir.entry import Entry
 
 AUDIO_FORMATS = ("flac.ark", "flac")
@@ -101,7 +101,7 @@ def _convert(entries: tuple[Entry, ...], write: Write) -> ChunkResult:
                 check_form(recording, audio)
                 for entry in rows:
                     _convert_one(entry, recording, write, result)
-        except (soundfile.LibsndfileError, ValueError) as error:
+        except (soundfile.LibsndfileError, OutOfBounds) as error:
             reason = getattr(error, "error_string", error)
             done = {entry.utt for entry in result.written} | {utt for utt, _ in result.quarantined}
             result.quarantined.extend(

@@ -24,11 +24,11 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from zipperasr.cli import nearest
-from zipperasr.data.audio import SAMPLE_RATE
+from zipperasr.data.audio import SAMPLE_RATE, OutOfBounds
 from zipperasr.demo.errors import ApiError, busy
 from zipperasr.demo.limits import Limits
 from zipperasr.demo.model_queue import give_up_if
-from zipperasr.transcribe.sources import ENDINGS, OutOfBounds, decoded_blocks
+from zipperasr.transcribe.sources import ENDINGS, decoded_blocks
 
 FIELDS_BYTES = 64 * 1024  # what may come beside the file: fields and multipart's own lines
 MAX_FIELDS = 32

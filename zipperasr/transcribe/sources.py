@@ -17,18 +17,20 @@ import soundfile
 import soxr
 
 from zipperasr.corpora.utterance import numbered_lines, refuse_pipe
-from zipperasr.data.audio import SAMPLE_RATE, load_audio, to_16k_mono
+from zipperasr.data.audio import (
+    BLOCK_VALUES,
+    HIGHEST_RATE,
+    MAX_CHANNELS,
+    SAMPLE_RATE,
+    check_form,
+    load_audio,
+    to_16k_mono,
+)
 
 BLOCK_S = 10.0
-BLOCK_VALUES = 960_000  # frames times channels of a block, at most: 10 s of 48 kHz stereo
-LOWEST_RATE, HIGHEST_RATE, MAX_CHANNELS = 1_000, 384_000, 64
 STDIN = "-"
 RAW = ".raw"  # samples without a header
 ENDINGS = tuple(sorted({f".{name.lower()}" for name in (*soundfile.available_formats(), "oga", "opus", "aif")} - {RAW}))
-
-
-class OutOfBounds(ValueError):
-    """Audio of a rate, or with a number of channels, that is not read."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def decoded_blocks(
         _check_file(Path(source), name)
     try:
         with soundfile.SoundFile(source) as recording:
-            _check_form(recording, name, highest_rate, max_channels)
+            check_form(recording, name, highest_rate, max_channels)
             resampler = None
             if recording.samplerate != SAMPLE_RATE:
                 resampler = soxr.ResampleStream(recording.samplerate, SAMPLE_RATE, 1, dtype="float32")
@@ -110,13 +112,3 @@ def _check_file(path: Path, name: str) -> None:
     if path.suffix.lower() == RAW:
         remedy = "convert it: sox -t raw -r RATE -e signed -b 16 -c CHANNELS in.raw out.wav"
         raise ValueError(f"{name}: raw samples without a header, so rate and channels are unknown; {remedy}")
-
-
-def _check_form(recording: soundfile.SoundFile, name: str, highest_rate: int, max_channels: int) -> None:
-    if not LOWEST_RATE <= recording.samplerate <= highest_rate:
-        bounds = f"{LOWEST_RATE} to {highest_rate} Hz"
-        raise OutOfBounds(f"{name}: sampling rate {recording.samplerate} Hz, wanted {bounds}; resample it to 16000 Hz")
-    if recording.channels > max_channels:
-        raise OutOfBounds(
-            f"{name}: {recording.channels} channels, at most {max_channels} are read; mix it down to mono"
-        )
