@@ -67,7 +67,18 @@ def test_broken_audio_is_quarantined_with_its_reason(tmp_path: Path):
     soundfile.write(tmp_path / "nan.wav", np.full(16_000, np.nan, dtype=np.float32), 16_000, subtype="FLOAT")
     write_noise(tmp_path / "short.wav", 0.3)
     soundfile.write(tmp_path / "slow.wav", np.zeros(99, dtype=np.float32), 99)
-    names = ["slow.wav", "good.flac", "empty.flac", "text.flac", "zero.wav", "nan.wav", "short.wav", "gone.wav"]
+    (tmp_path / "no_header.raw").write_bytes(b"\0" * 99)
+    names = [
+        "no_header.raw",
+        "slow.wav",
+        "good.flac",
+        "empty.flac",
+        "text.flac",
+        "zero.wav",
+        "nan.wav",
+        "short.wav",
+        "gone.wav",
+    ]
 
     result = convert(tmp_path, *(entry_for(tmp_path / name) for name in names))
 
@@ -76,6 +87,7 @@ def test_broken_audio_is_quarantined_with_its_reason(tmp_path: Path):
     assert reasons["s-empty"].startswith("cannot be decoded") and reasons["s-text"].startswith("cannot be decoded")
     assert reasons["s-gone"].startswith("cannot be decoded")
     assert "slow.wav: sampling rate 99 Hz, wanted 1000 to 384000 Hz" in reasons["s-slow"]
+    assert "no_header.raw: raw samples without a header" in reasons["s-no_header"]
     assert reasons["s-zero"] == "no samples" and reasons["s-nan"] == "samples that are not a number"
     assert reasons["s-short"] == "cut off: 0.30 s of 1.00 s"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -18,11 +19,12 @@ from zipperasr.data.ark import audio_bytes, split_entry
 
 SAMPLE_RATE = 16_000
 LOWEST_RATE, HIGHEST_RATE, MAX_CHANNELS = 1_000, 384_000, 64
+RAW = ".raw"  # samples without a header
 BLOCK_VALUES = 960_000  # frames times channels that are decoded at a time: 10 s of 48 kHz stereo
 
 
 class OutOfBounds(ValueError):
-    """Audio of a rate, or with a number of channels, that is not read."""
+    """Audio of a rate, or with a number of channels, that is not read, or does not tell."""
 
 
 def load_audio(entry: str | Path) -> np.ndarray:
@@ -37,8 +39,7 @@ def load_audio(entry: str | Path) -> np.ndarray:
         else:
             with open(path, "rb") as stream:
                 source = io.BytesIO(audio_bytes(stream, offset, str(entry)))
-        with soundfile.SoundFile(source) as recording:
-            check_form(recording, str(entry))
+        with open_audio(source, str(entry)) as recording:
             samples, rate = _read(recording), recording.samplerate
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{entry}: cannot be decoded ({error.error_string}); rerun stage 2") from error
@@ -47,17 +48,22 @@ def load_audio(entry: str | Path) -> np.ndarray:
     return to_16k_mono(samples, rate)
 
 
-def check_form(
-    recording: soundfile.SoundFile, name: str, highest_rate: int = HIGHEST_RATE, max_channels: int = MAX_CHANNELS
-) -> None:
-    """Raises OutOfBounds if the header's sampling rate or number of channels is none of a recording of speech."""
-    if not LOWEST_RATE <= recording.samplerate <= highest_rate:
-        bounds = f"{LOWEST_RATE} to {highest_rate} Hz"
-        raise OutOfBounds(f"{name}: sampling rate {recording.samplerate} Hz, wanted {bounds}; resample it to 16000 Hz")
-    if recording.channels > max_channels:
-        raise OutOfBounds(
-            f"{name}: {recording.channels} channels, at most {max_channels} are read; mix it down to mono"
-        )
+def open_audio(
+    source: str | Path | BinaryIO, name: str, highest_rate: int = HIGHEST_RATE, max_channels: int = MAX_CHANNELS
+) -> soundfile.SoundFile:
+    """`source` opened, its header read. Raises OutOfBounds, soundfile.LibsndfileError."""
+    if isinstance(source, str | Path) and Path(source).suffix.lower() == RAW:
+        remedy = "convert it: sox -t raw -r RATE -e signed -b 16 -c CHANNELS in.raw out.wav"
+        raise OutOfBounds(f"{name}: raw samples without a header, so rate and channels are unknown; {remedy}")
+    recording = soundfile.SoundFile(source)
+    rate, channels = recording.samplerate, recording.channels
+    if LOWEST_RATE <= rate <= highest_rate and channels <= max_channels:
+        return recording
+    recording.close()
+    if channels > max_channels:
+        raise OutOfBounds(f"{name}: {channels} channels, at most {max_channels} are read; mix it down to mono")
+    bounds = f"{LOWEST_RATE} to {highest_rate} Hz"
+    raise OutOfBounds(f"{name}: sampling rate {rate} Hz, wanted {bounds}; resample it to 16000 Hz")
 
 
 def _read(recording: soundfile.SoundFile, num_frames: float = float("inf")) -> np.ndarray:

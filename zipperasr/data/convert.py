@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from zipperasr.atomic import atomic_path, fingerprint
-from zipperasr.data.audio import SAMPLE_RATE, OutOfBounds, check_form, read_excerpt, to_int16
+from zipperasr.data.audio import SAMPLE_RATE, OutOfBounds, open_audio, read_excerpt, to_int16
 from zipperasr.datadir.entry import Entry
 
 AUDIO_FORMATS = ("flac.ark", "flac")
@@ -97,8 +97,7 @@ def _convert(entries: tuple[Entry, ...], write: Write) -> ChunkResult:
     for audio, group in groupby(entries, key=lambda entry: entry.audio):
         rows = list(group)
         try:
-            with soundfile.SoundFile(audio) as recording:
-                check_form(recording, audio)
+            with open_audio(audio, audio) as recording:
                 for entry in rows:
                     _convert_one(entry, recording, write, result)
         except (soundfile.LibsndfileError, OutOfBounds) as error:

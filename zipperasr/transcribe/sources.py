@@ -21,15 +21,15 @@ from zipperasr.data.audio import (
     BLOCK_VALUES,
     HIGHEST_RATE,
     MAX_CHANNELS,
+    RAW,
     SAMPLE_RATE,
-    check_form,
     load_audio,
+    open_audio,
     to_16k_mono,
 )
 
 BLOCK_S = 10.0
 STDIN = "-"
-RAW = ".raw"  # samples without a header
 ENDINGS = tuple(sorted({f".{name.lower()}" for name in (*soundfile.available_formats(), "oga", "opus", "aif")} - {RAW}))
 
 
@@ -87,11 +87,10 @@ def decoded_blocks(
     Raises ValueError, OSError if it cannot be decoded; OutOfBounds before any sample is read if its rate or its number
     of channels is out of bounds.
     """
-    if isinstance(source, str | Path):
-        _check_file(Path(source), name)
+    if isinstance(source, str | Path) and not Path(source).exists():
+        raise FileNotFoundError(f"{name}: no such file")
     try:
-        with soundfile.SoundFile(source) as recording:
-            check_form(recording, name, highest_rate, max_channels)
+        with open_audio(source, name, highest_rate, max_channels) as recording:
             resampler = None
             if recording.samplerate != SAMPLE_RATE:
                 resampler = soxr.ResampleStream(recording.samplerate, SAMPLE_RATE, 1, dtype="float32")
@@ -104,11 +103,3 @@ def decoded_blocks(
                 block = following
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{name}: cannot be decoded ({error.error_string})") from error
-
-
-def _check_file(path: Path, name: str) -> None:
-    if not path.exists():
-        raise FileNotFoundError(f"{name}: no such file")
-    if path.suffix.lower() == RAW:
-        remedy = "convert it: sox -t raw -r RATE -e signed -b 16 -c CHANNELS in.raw out.wav"
-        raise ValueError(f"{name}: raw samples without a header, so rate and channels are unknown; {remedy}")
