@@ -27,6 +27,11 @@ BASH = re.compile(r"^```bash\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 RUN = re.compile(r"^(?:\w+=\S+ )?(?:python3? -m [\w.]+|zipperasr [a-z]+|(?:\./|local/|tools/|utils/|egs2/)\S+)")
 OPTION = re.compile(r"^--?[A-Za-z][\w-]*")
+BANNED = re.compile(
+    r"\b(rooms?|comes? to|came to|stands? (there|on)|goes on|pass(es|ed) over|hold still|half heard|to the bit|told by"
+    r"|keeps? (its|their) bits|mend|fold(s|ed|ing)?|(small|larger) languages|nothing twice)\b",
+    re.I,
+)
 NO_OPTIONS_HERE = ("git", "cd", "pip", ".", "curl", "ssh", "cat")  # other projects' commands
 
 
@@ -155,6 +160,12 @@ def test_links_and_their_anchors_resolve(page):
         if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):
             broken.append(link)
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_prose_keeps_to_the_vocabulary(page):
+    """Merge, not fold; high- and low-resource, not larger and small; skipped, resumes, bit-identical, package."""
+    assert [match[0] for match in BANNED.finditer(" ".join(FENCE.sub("", read(page)).split()))] == []
 
 
 def test_the_index_leads_to_every_page():
