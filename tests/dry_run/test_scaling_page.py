@@ -57,7 +57,7 @@ def test_memory_hours_and_speeds_are_those_of_the_dry_run(page, recipe, monkeypa
     assert f"| A800 | 40 % | 4 | {align} | {align_hours} | {sft} | {sft_hours} |" in page
     words = " ".join(page.split())
     one, two = re.search(r"all operations: recomputed +(\d+) % +(\d+) %", out).groups()
-    assert f"{one} % of all operations in stage 1, {two} % in stage 2" in words
+    assert f"{one} % of all operations in the alignment, {two} % in the adaptation" in words
     one, two = re.search(r"with them it is (\d+) % and (\d+) %", out).groups()
     assert f"At 40 % the GPU in fact runs at {one} % and {two} % of its peak" in words
     small = main(["--gpu_gib", "24"])

@@ -1,30 +1,68 @@
-"""What the READMEs promise is there: options, modules, files."""
+"""README.md, CONTRIBUTING.md and docs/: links, commands with their options, modules, wording."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
+import sys
+from dataclasses import fields
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from zipperasr.decode.config import DecodeConfig
+from zipperasr.train.config import TrainConfig
+
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "egs2" / "zipper12" / "asr1"
-NAMES = ("architecture", "extending", "add_language", "export", "transcribe", "serve", "significance")
-DOCS = tuple(ROOT / "docs" / f"{name}.md" for name in NAMES)
-PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, RECIPE / "README.md")
-WRITTEN_BY_A_RUN = {"RESULTS.md", "make_run.md", "results.png"}
+README, INDEX = ROOT / "README.md", ROOT / "docs" / "index.md"
+DOCS = tuple(sorted((ROOT / "docs").glob("*.md")))
+PAGES = (README, ROOT / "CONTRIBUTING.md", *DOCS, RECIPE / "README.md")
+FENCE = re.compile(r"^(`{3,}).*?^\1$", re.M | re.S)
+BASH = re.compile(r"^```bash\n(.*?)^```$", re.M | re.S)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+RUN = re.compile(r"^(?:\w+=\S+ )?(?:python3? -m [\w.]+|zipperasr [a-z]+|(?:\./|local/|tools/|utils/|egs2/)\S+)")
+OPTION = re.compile(r"^--?[A-Za-z][\w-]*")
+BANNED = re.compile(
+    r"\b(rooms?|comes? to|came to|stands? (there|on)|goes on|pass(es|ed) over|hold still|half heard|to the bit|told by"
+    r"|keeps? (its|their) bits|mend|fold(s|ed|ing)?|(small|larger) languages|nothing twice)\b",
+    re.I,
+)
+NO_OPTIONS_HERE = ("git", "cd", "pip", ".", "curl", "ssh", "cat")  # other projects' commands
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def commands(page: Path) -> list[str]:
+    """Command lines of a page's indented and bash blocks, joined, without comments."""
+    text = read(page)
+    blocks = BASH.findall(text)
+    blocks += re.findall(r"(?:^|\n)\n((?: {4}.*\n(?:\n(?= {4}))?)+)", FENCE.sub("", text))
+    lines = re.sub(r"\\\n\s*", "", "\n".join(blocks)).splitlines()
+    return [line for found in lines if (line := re.split(r"\s{2,}#|\s+# ", found.strip())[0])]
+
+
+def calls(pages: tuple[Path, ...]) -> list[str]:
+    """The calls of this project's own scripts and modules on these pages."""
+    parts = (part for page in pages for line in commands(page) for part in re.split(r" \| | && ", line))
+    return sorted({part for part in parts if RUN.match(part)})
 
 
 def calls_of_run_sh() -> list[str]:
-    """Every `./run.sh ...` of the pages and of run.sh's own head, remarks cut off."""
-    found = []
-    for page in (*PAGES, RECIPE / "run.sh"):
-        text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
-        found += [match[1] for match in re.finditer(r"^(?:[# ]| {4}).*?(\./run\.sh(?: +[^#\s][^#\n]*)?)", text, re.M)]
-    return sorted({call.split("  ")[0].strip() for call in found})
+    """Every `./run.sh ...` of the pages and of run.sh's own head."""
+    head = re.findall(r"^#.*?(\./run\.sh(?: -[^\n]*?)?)(?:  .*)?$", read(RECIPE / "run.sh"), re.M)
+    shown = [call[call.index("./run.sh") :] for call in calls(PAGES) if "./run.sh" in call]
+    return sorted({*head, *shown})
 
 
 @pytest.mark.parametrize("call", calls_of_run_sh())
@@ -35,20 +73,113 @@ def test_run_sh_knows_the_options_of_each_example(call):
 
 
 def test_the_examples_were_found():
-    assert len(calls_of_run_sh()) >= 8
+    assert len(calls_of_run_sh()) >= 16
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page):
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if "://" not in link]
-    missing = [link for link in links if not (page.parent / link).exists() and Path(link).name not in WRITTEN_BY_A_RUN]
-    assert missing == []
+@cache
+def help_of(program: tuple[str, ...]) -> str:
+    """What a script or module prints for --help, in the recipe's directory if it is there."""
+    places = [place for place in (RECIPE, ROOT) if program[0] == sys.executable or (place / program[0]).exists()]
+    assert places, f"{program[0]} does not exist"
+    path = os.pathsep.join([str(ROOT), str(RECIPE), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*program, "--help"],
+        cwd=places[0],
+        env={**os.environ, "PYTHONPATH": path, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def program_of(words: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """A call's words as the program that runs, and its arguments."""
+    if words[0] == "zipperasr":
+        return (sys.executable, "-m", "zipperasr", words[1]), words[2:]
+    if words[0].startswith("python"):
+        return (sys.executable, *words[1:3]), words[3:]
+    return (words[0],), words[1:]
+
+
+@pytest.mark.parametrize("call", [call for call in calls(PAGES) if "./run.sh" not in call])
+def test_each_command_exists_and_knows_its_options(call):
+    program, arguments = program_of(shlex.split(call))
+    options = [match[0] for word in arguments if (match := OPTION.match(word))]
+    if options or program[0] == sys.executable:
+        said = help_of(program)
+        assert [option for option in options if not re.search(rf"(?<![\w-]){option}(?![\w-])", said)] == []
+    else:
+        assert [place for place in (RECIPE, ROOT) if os.access(place / program[0], os.X_OK)]
+
+
+def test_settings_of_the_examples_are_fields_of_the_configuration():
+    known = {"decode": DecodeConfig, "train": TrainConfig, "sft": TrainConfig, "bank": TrainConfig, "all": TrainConfig}
+    found = [match for page in PAGES for match in re.findall(r'--(\w+)_args "?([\w=.+ -]+)', read(page))]
+    keys = {
+        (known[kind], word.partition("=")[0]) for kind, settings in found for word in settings.split() if "=" in word
+    }
+    assert len(keys) >= 5
+    assert {key for config, key in keys if key not in {field.name for field in fields(config)}} == set()
+
+
+def test_every_command_of_a_page_is_checked_or_another_projects():
+    left = set()
+    for page in (
+        README,
+        *(ROOT / "docs" / f"{n}.md" for n in ["install", "training", "reproducing", "full_scale", "scoring"]),
+    ):
+        assert commands(page), page
+        for line in commands(page):
+            for part in re.split(r" \| | && ", line):
+                word, *rest = part.split()
+                known = RUN.match(part) or word in NO_OPTIONS_HERE
+                known = known or (word == "make" and re.search(rf"^{rest[0]}:", read(ROOT / "Makefile"), re.M))
+                known = known or (word == "python" and (ROOT / rest[0]).is_file())
+                left |= set() if known else {part}
+    assert left == set()
+
+
+def anchors(page: Path) -> set[str]:
+    """GitHub's anchors of a page's headings."""
+    found: list[str] = []
+    for heading in re.findall(r"^#{1,6} +(.+?) *$", FENCE.sub("", read(page)), re.M):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        slug = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+        found.append(f"{slug}-{found.count(slug)}" if slug in found else slug)
+    return set(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_and_their_anchors_resolve(page):
+    broken = []
+    for link in LINK.findall(FENCE.sub("", read(page))):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_prose_keeps_to_the_vocabulary(page):
+    """Merge, not fold; high- and low-resource, not larger and small; skipped, resumes, bit-identical, package."""
+    assert [match[0] for match in BANNED.finditer(" ".join(FENCE.sub("", read(page)).split()))] == []
+
+
+def test_the_index_leads_to_every_page():
+    linked = {(INDEX.parent / link).resolve() for link in LINK.findall(read(INDEX)) if "://" not in link}
+    assert {*DOCS, README, ROOT / "CONTRIBUTING.md"} - {INDEX} <= linked
+
+
+def test_the_readme_is_short_and_leads_to_the_index():
+    assert len(read(README).splitlines()) <= 100
+    assert "docs/index.md" in LINK.findall(read(README))
 
 
 def test_the_stage_table_names_real_modules():
-    table = [
-        line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if re.match(r"\| \d ", line)
-    ]
+    table = [line for line in read(ROOT / "docs" / "training.md").splitlines() if re.match(r"\| \d ", line)]
     modules = [re.search(r"`((?:zipperasr|local)[\w.]+)", line)[1] for line in table]
     assert len(modules) == 10
     assert [module for module in modules if find_spec(module) is None] == []
