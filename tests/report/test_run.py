@@ -25,7 +25,7 @@ def test_page_holds_every_part_and_links_to_existing_figures(reported):
     links = re.findall(r"!\[.*?\]\((.*?)\)", page)
     assert len(links) == 7
     assert all((reported / link).is_file() for link in links)
-    assert "zh: no SFT data" in page
+    assert "zh: no adaptation data" in page
     assert "./run.sh --lora zipper_soft" in page
     assert "cos(ja, ko) = " in page
 

@@ -23,7 +23,7 @@ from zipperasr.report.figures.loss import draw_loss
 from zipperasr.report.figures.radar import draw_radar
 from zipperasr.report.figures.router import draw_router
 from zipperasr.report.groups import GROUPS, Groups
-from zipperasr.report.paper import STAGE_1, SYSTEMS
+from zipperasr.report.paper import RESOURCES, STAGE_1, SYSTEMS
 from zipperasr.report.tables import mean_rate, rate_by_language
 
 TARGETS = ("larger", "small")
@@ -161,7 +161,7 @@ def _panels(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTa
         for runs in by_system(decodings):
             by_code = [rate_by_language(run, group, groups, languages) for run in runs]
             shared = set.intersection(*map(set, by_code))
-            rates[runs[0].name] = {
+            rates["alignment" if runs[0].model.phase == "align" else runs[0].name] = {
                 labels[code]: fmean(rate[code] for rate in by_code) for code in labels if code in shared
             }
         panels[_title(group, groups)] = (list(labels.values()), rates)
@@ -175,5 +175,5 @@ def _label(code: str, groups: Groups, languages: LanguageTable) -> str:
 
 def _title(group: str, groups: Groups) -> str:
     if group == "source":
-        return "source domain" + (" (* no SFT data)" if groups.without_sft_data else "")
-    return f"{group} target languages"
+        return "source domain" + (" (* no adaptation data)" if groups.without_sft_data else "")
+    return f"{RESOURCES[group]} target languages"

@@ -66,7 +66,7 @@ def results_page(
     parts += _section("Output that went wrong", faults_table(decodings, groups, languages), "nothing is decoded yet")
     forgotten = forgetting_table(decodings, groups, languages)
     parts += _section(
-        "Forgetting: error rate after stage 2 less that after stage 1", forgotten, "stage 1 is not scored"
+        "Forgetting: error rate after adaptation minus that after alignment", forgotten, "the alignment is not scored"
     )
     parts += _section("Convergence", convergence_table(trainings), "needs vanilla and another system")
     parts += _section("Cost of training", costs_table(trainings), "nothing is trained to its end")
@@ -105,9 +105,7 @@ def _how_to_read(groups: Groups) -> str:
         "standard deviation. In brackets: the paper's own figure, where its text gives one."
     ]
     if groups.without_sft_data:
-        lines.append(
-            f"\\* {', '.join(groups.without_sft_data)}: no SFT data (scored after stage 2, never trained in it)."
-        )
+        lines.append(f"\\* {', '.join(groups.without_sft_data)}: no adaptation data (scored, but not trained on).")
     return "\n\n".join(lines)
 
 

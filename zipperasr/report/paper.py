@@ -14,6 +14,7 @@ from zipperasr.report.collect import Decoding
 from zipperasr.report.groups import Groups
 from zipperasr.report.tables import group_table
 
+RESOURCES = {"larger": "high-resource", "small": "low-resource"}  # the paper's words for groups of target languages
 STAGE_1 = "Stage 1"
 ZIPPERS = ("zipper_static", "zipper_hard", "zipper_soft")
 SOFT, INITIAL_B = "zipper_soft", "zipper_soft initial_b"
@@ -53,12 +54,12 @@ def _adapted(setting: str, *regimes: str) -> Callable[[Decoding], bool]:
 TABLES = (
     PaperTable("Table II: Stage 1 on the source domain", "source", lambda decoding: decoding.model.phase == "align"),
     PaperTable("Table III: the source domain after SFT", "source", _adapted("1h")),
-    PaperTable("Table IV: larger target languages, chunked encoder", "larger", _adapted("1h", "chunked")),
-    PaperTable("Table V: larger target languages, full-context encoder", "larger", _adapted("1h", "full")),
-    PaperTable("Table VI: small target languages", "small", _adapted("1h")),
-    PaperTable("The small target languages with 30 h (behind Fig. 6)", "small", _adapted("30h")),
+    PaperTable("Table IV: high-resource target languages, chunked encoder", "larger", _adapted("1h", "chunked")),
+    PaperTable("Table V: high-resource target languages, full-context encoder", "larger", _adapted("1h", "full")),
+    PaperTable("Table VI: low-resource target languages", "small", _adapted("1h")),
+    PaperTable("The low-resource target languages with 30 h (behind Fig. 6)", "small", _adapted("30h")),
 )
 MORE_WITH_30H = (
     PaperTable("source domain after SFT", "source", _adapted("30h")),
-    PaperTable("larger target languages", "larger", _adapted("30h")),
+    PaperTable("High-resource target languages", "larger", _adapted("30h")),
 )

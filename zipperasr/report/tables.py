@@ -170,7 +170,7 @@ def system_labels(runs: Sequence[Decoding]) -> list[str]:
 
 
 def _set_label(score: SetScore, groups: Groups, others: Sequence[SetScore]) -> str:
-    """Language code, corpus and subset where there are several, unit if it is not words, mark of "no SFT data"."""
+    """Language code, corpus and subset where there are several, unit if not words, mark of "no adaptation data"."""
     subset = score.set.removeprefix(f"test_{score.corpus}_{score.language}").strip("_")
     corpora = {other.corpus for other in others if other.language == score.language}
     corpus = score.corpus if len(corpora) > 1 else ""

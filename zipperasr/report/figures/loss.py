@@ -15,7 +15,7 @@ from zipperasr.report.collect import Training
 from zipperasr.report.figures.style import figure, system_colour
 
 MOST_WITH_TRAIN = 3  # trainings of a panel: of more, only the dev losses can be told apart
-PANELS = {"align": "Stage 1: alignment", "sft": "Stage 2: supervised fine-tuning", "other": "Other runs"}
+PANELS = {"align": "Alignment", "sft": "Adaptation", "other": "Other runs"}
 
 
 def draw_loss(path: Path, trainings: Sequence[Training]) -> bool:
