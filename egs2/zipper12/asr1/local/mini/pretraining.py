@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from zipperasr.atomic import FINGERPRINT, atomic_path, fingerprint, is_current, mark_current
+from zipperasr.atomic import FINGERPRINT, SIZES, atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
 from zipperasr.config import from_tree
 from zipperasr.languages import LanguageTable
@@ -104,7 +104,7 @@ def train(
         return
     with atomic_path(out) as temporary:
         for part, job in jobs.items():
-            shutil.copytree(job.last_folder, temporary / part, ignore=shutil.ignore_patterns(FINGERPRINT))
+            shutil.copytree(job.last_folder, temporary / part, ignore=shutil.ignore_patterns(FINGERPRINT, SIZES))
         _write_record(temporary, config, start)
     shutil.rmtree(work)
     log(f"backbones: trained {out}")
