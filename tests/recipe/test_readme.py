@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -9,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -79,6 +82,8 @@ def test_the_examples_were_found():
 @cache
 def help_of(program: tuple[str, ...]) -> str:
     """What a script or module prints for --help, in the recipe's directory if it is there."""
+    if program[:2] == (sys.executable, "-m"):
+        return help_of_module(*program[2:])
     places = [place for place in (RECIPE, ROOT) if program[0] == sys.executable or (place / program[0]).exists()]
     assert places, f"{program[0]} does not exist"
     path = os.pathsep.join([str(ROOT), str(RECIPE), os.environ.get("PYTHONPATH", "")])
@@ -92,6 +97,17 @@ def help_of(program: tuple[str, ...]) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def help_of_module(name: str, *subcommand: str) -> str:
+    """In this process, which has torch loaded: a process of its own takes seconds to load it again."""
+    package = find_spec(name).submodule_search_locations is not None
+    module = import_module(f"{name}.__main__" if package else name)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
+        module.main([*subcommand, "--help"])
+    assert ended.value.code == 0
+    return said.getvalue()
 
 
 def program_of(words: list[str]) -> tuple[tuple[str, ...], list[str]]:

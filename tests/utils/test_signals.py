@@ -22,14 +22,20 @@ touch next_stage
 """
 
 
+def heed_ctrl_c() -> None:
+    """Tests that were started in the background ignore it, and so would their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(root: Path, tmp_path: Path):
     """Starts a command that becomes ready, in a process group of its own."""
 
     def call(*command: str) -> subprocess.Popen:
         process = subprocess.Popen(
-            command, cwd=tmp_path, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+            command, cwd=tmp_path, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=heed_ctrl_c,
+        )  # fmt: skip
         deadline = time.monotonic() + 30
         while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
             time.sleep(0.02)

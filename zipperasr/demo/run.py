@@ -61,7 +61,7 @@ def demo(options: argparse.Namespace) -> None:
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket at the address, not listening yet. Raises OSError, ValueError if it cannot be had."""
+    """A socket that listens at the address already: early connections wait. Raises OSError, ValueError."""
     if not 0 <= port < 2**16:  # getaddrinfo would take the remainder
         raise ValueError(f"--port: got {port}, wanted 0 to 65535")
     try:
@@ -72,6 +72,7 @@ def bound(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
+        listening.listen()
     except OSError as error:
         listening.close()
         remedy = "in use; choose another --port" if error.errno == errno.EADDRINUSE else error.strerror
