@@ -33,7 +33,8 @@ REDUCED = {"align_train": 44, "large_train": 40, "small_train_1h": 6, "small_tra
 COMPARED = ("data", "dump", "exp", "RESULTS.md", "RESULTS.tsv")
 # what holds times, memory, process numbers or a log
 PASSED_OVER = re.compile(
-    r"/(tensorboard|logs|figures|images|backbones)/|/(stages\.tsv|versions\.json|rtf\.json|\.outputs\.json|events\..*)$|\.log$"
+    r"/(tensorboard|logs|figures|images|backbones)/|\.log$"
+    r"|/(stages\.tsv|versions\.json|rtf\.json|\.outputs\.json|events\..*)$"
 )
 CLOCKS = ("seconds", "audio_s_per_s", "peak_gb")  # keys of train.jsonl
 TIMED_SECTIONS = ("Time and memory", "Cost", "Command", "Machine and versions")
