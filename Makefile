@@ -26,7 +26,7 @@ run: $(INSTALLED)
 	cd $(RECIPE) && ./run.sh --stage 0 --stop-stage 9 --benchmark ../../../benchmarks/make_run.md
 
 test: lint
-	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile
+	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 setup: $(INSTALLED)
 

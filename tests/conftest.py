@@ -10,6 +10,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+# Files that take minutes: one of them begun last would keep one process busy while the other has nothing to do
+LONGEST_FIRST = ("recipe/test_rehearsal", "recipe/test_end_to_end", "recipe/test_extending", "train/", "benchmarks/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Stable: within a file, and among all others, the order stays."""
+    last = len(LONGEST_FIRST)
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: next((place[name] for name in place if f"tests/{name}" in item.nodeid), last))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository's root."""
