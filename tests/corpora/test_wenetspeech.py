@@ -44,6 +44,10 @@ def test_file_cut_off_is_an_error_that_counts_recordings(tmp_path: Path):
         ({"aid": ""}, r"recording '': got path"),
         ({"segments": [{"sid": "s", "subsets": ["L"], "begin_time": 1}]}, r"segment s: begin_time or end_time is miss"),
         ({"segments": [{"sid": "s", "subsets": ["L"], "begin_time": 2, "end_time": 1}]}, r"got begin 2.0, end 1.0"),
+        (
+            {"segments": [{"sid": "s", "subsets": ["L"], "begin_time": 1, "end_time": 10**400}]},
+            r"segment s: begin_time or end_time is missing or no number",
+        ),
         ({"segments": [{"sid": "", "subsets": ["L"]}]}, r"id '' is empty"),
     ],
 )

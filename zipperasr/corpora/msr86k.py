@@ -128,7 +128,7 @@ def _utterance(fields: dict[str, Any], finder: _AudioFinder, language: str, wher
     recording = check_id(str(fields.get("aid") or audio.stem.rpartition("_")[0] or audio.stem), where)
     try:
         duration_s = None if found["duration"] is None else check_duration_s(float(found["duration"]), where)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{where}: got duration {found['duration']!r}, wanted seconds") from error
     return Utterance(
         utt_id, recording, str(audio), check_text(str(found["text"] or ""), where), language, duration_s=duration_s

@@ -69,7 +69,7 @@ def segment_times(segment: dict[str, Any], where: str) -> tuple[float, float]:
     """Begin and end of a segment in seconds."""
     try:
         begin_s, end_s = float(segment["begin_time"]), float(segment["end_time"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{where}: begin_time or end_time is missing or no number") from error
     if not 0 <= begin_s < end_s < inf:
         raise ValueError(f"{where}: got begin {begin_s}, end {end_s}, wanted 0 <= begin < end")
