@@ -14,7 +14,7 @@ from tests.fuzz.targets import Target
 
 
 def test_a_short_run_over_all_targets_has_no_fault(tmp_path):
-    report = fuzz(Plan(minutes=0.3, workers=1, slice_s=0.03), tmp_path / "faults")
+    report = fuzz(Plan(minutes=0.5, workers=1, slice_s=0.03), tmp_path / "faults")
     assert not report.faults, [path.read_text()[:1500] for path in sorted((tmp_path / "faults").iterdir())[:3]]
     assert len(report.mutants) > 60 and all(report.mutants.values())
     assert sum(report.refused.values()) > sum(report.mutants.values()) / 10
