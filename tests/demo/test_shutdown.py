@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -43,25 +43,29 @@ def started(model_dir: Path, log: Path) -> Iterator[tuple[subprocess.Popen, int]
 def test_requests_are_ended_without_a_traceback(model_dir, tmp_path, signals, status):
     log = tmp_path / "log"
     long = request(recording(590, "FLAC"))
-    with started(model_dir, log) as (server, port):
-        address = ("127.0.0.1", port)
-        with socket.create_connection(address) as busy, socket.create_connection(address) as uploading:
-            busy.settimeout(WAIT_S)
-            uploading.settimeout(WAIT_S)
-            busy.sendall(long)  # at work
-            end = time.monotonic() + WAIT_S
-            while httpx.get(f"http://127.0.0.1:{port}/health").json()["requests"] != 1:
-                assert time.monotonic() < end
-                time.sleep(0.05)
-            uploading.sendall(long[:2000])
-            time.sleep(0.2)
-            for number in signals:
-                server.send_signal(number)
-                time.sleep(0.3)
-            answers = [rest(busy), rest(uploading)]
+    with started(model_dir, log) as (server, port), ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(5)]
+        for connection in connections:
+            connection.settimeout(WAIT_S)
+        *sent, uploading = connections
+        for connection in sent:  # one is transcribed, the others wait in the queue
+            connection.sendall(long)
+        end = time.monotonic() + WAIT_S
+        while httpx.get(f"http://127.0.0.1:{port}/health").json()["requests"] < len(sent) - 1:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        uploading.sendall(long[:2000])
+        time.sleep(0.2)
+        for number in signals:
+            server.send_signal(number)
+            time.sleep(0.3)
+        answers = [rest(connection) for connection in connections]
         assert server.wait(WAIT_S) == status
     assert "Traceback" not in log.read_text(), log.read_text()
     assert "Exception" not in log.read_text(), log.read_text()
-    for answer in answers:
+    refused = [answer for answer in answers if not answer.startswith(b"HTTP/1.1 200 ")]  # the first may have been quick
+    assert len(refused) >= 2
+    assert refused[-1] == answers[-1]
+    for answer in refused:
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b'"the server is shutting down; try again later"' in answer
