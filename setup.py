@@ -45,7 +45,7 @@ REQUIRED = [
 # This extra brings what ESPnet's file readers, samplers and reporter need; tools/install_espnet.sh adds ESPnet itself.
 ESPNET = ["torch_complex", "h5py", "typeguard", "humanfriendly", "configargparse"]
 
-# the page and the endpoint of zipperasr.demo
+# the page and the endpoint of zipperasr.serve
 DEMO = ["starlette>=1.0", "uvicorn>=0.30", "python-multipart>=0.0.20"]
 
 # the tests; lhotse's recipes check our corpus readers (it imports urllib3 without asking for it), selenium drives the
@@ -76,7 +76,7 @@ setup(
     package_data={
         "zipperasr.exchange": ["*.tsv"],
         "zipperasr.report.html": ["assets/*"],
-        "zipperasr.demo": ["assets/*"],
+        "zipperasr.serve": ["assets/*"],
     },
     entry_points={"console_scripts": ["zipperasr = zipperasr.__main__:main"]},
     install_requires=REQUIRED,

@@ -20,10 +20,10 @@ import soundfile
 import torch
 from record import RESULTS, write_section
 
+from zipperasr.audio.convert import FLAC
+from zipperasr.audio.load import SAMPLE_RATE, load_audio
+from zipperasr.audio.log_mel import log_mel
 from zipperasr.cli import parser, run_step
-from zipperasr.data.audio import SAMPLE_RATE, load_audio
-from zipperasr.data.convert import FLAC
-from zipperasr.data.features import log_mel
 from zipperasr.report.markdown import table
 
 CODECS = {"flac": {}, "opus": {"format": "OGG", "subtype": "OPUS"}, "mp3": {"format": "MP3"}}

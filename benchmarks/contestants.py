@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import Qwen3ForCausalLM
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from zipperasr.data.batches import Example, collate
+from zipperasr.batching.batch import Example, collate
 from zipperasr.model.build import LLM_LORA_TARGETS
 from zipperasr.model.projector import GatedProjector
 from zipperasr.model.segments import cut

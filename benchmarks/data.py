@@ -96,7 +96,7 @@ def _write_split(folder: Path, first_speaker: int, num_utts: int) -> Iterator[st
 
 def write_manifest(directory: Path, num_rows: int, block: int = 500_000) -> None:
     """A manifest as of stage 3, durations as in MLS: 10 to 20 s, 15 s in the mean; and its rows as Kaldi's text."""
-    from zipperasr.data.manifest import SCHEMA
+    from zipperasr.batching.manifest import SCHEMA
 
     directory.mkdir()
     generator = np.random.default_rng(0)
@@ -127,11 +127,11 @@ def write_manifest(directory: Path, num_rows: int, block: int = 500_000) -> None
 
 
 def stage_1(base: Path) -> str:
-    from zipperasr.data import prepare
+    from zipperasr.stages import prepare_data
 
     tables = ["--datasets", str(base / "datasets.tsv"), "--languages", str(RECIPE / "conf" / "languages.tsv")]
     argv = [*tables, "--corpora", str(base / "corpora.yaml"), "--out", str(base / "data")]
-    if prepare.main(argv):
+    if prepare_data.main(argv):
         raise SystemExit("stage 1 failed; its error stands above")
     return ""
 
@@ -139,7 +139,7 @@ def stage_1(base: Path) -> str:
 def probing(base: Path) -> str:
     """The reader alone, and the reader with a look at every audio file."""
     from zipperasr.corpora import read_corpus
-    from zipperasr.data.probe import probe
+    from zipperasr.prepare.probing import probe
 
     start = time.perf_counter()
     found = sum(1 for _ in read_corpus("mls", base / "mls", "de", "train"))
@@ -167,7 +167,7 @@ def espnet_text(base: Path) -> str:
 
 def manifest(base: Path) -> str:
     """Open, read the columns that packing needs; then workers that read rows here and there."""
-    from zipperasr.data.manifest import Manifest
+    from zipperasr.batching.manifest import Manifest
 
     start = time.perf_counter()
     opened = Manifest.open(base / "manifest", "train")
@@ -196,8 +196,8 @@ def _private_dirty_mb() -> float:
 
 
 def packs(base: Path) -> str:
-    from zipperasr.data.manifest import Manifest
-    from zipperasr.data.packing import fill, pack_epoch
+    from zipperasr.batching.manifest import Manifest
+    from zipperasr.batching.packing import fill, pack_epoch
 
     found = pack_epoch([Manifest.open(base / "manifest", "train")], MAX_POSITIONS, seed=0, epoch=0)
     return f"fill {100 * fill(found, MAX_POSITIONS):.2f} % of {MAX_POSITIONS} positions"
@@ -211,11 +211,11 @@ PARTS: dict[str, Callable[[Path], str]] = {
     "packs": packs,
 }
 IMPORTS = {
-    "stage_1": ["zipperasr.data.prepare"],
-    "probing": ["zipperasr.data.prepare"],
-    "manifest": ["zipperasr.data.manifest"],
+    "stage_1": ["zipperasr.stages.prepare_data"],
+    "probing": ["zipperasr.stages.prepare_data"],
+    "manifest": ["zipperasr.stages.build_manifest"],
     "espnet_text": ["espnet2.fileio.read_text", "espnet2.fileio.sound_scp"],
-    "packs": ["zipperasr.data.packing"],
+    "packs": ["zipperasr.batching.packing"],
 }
 WHAT = {
     "stage_1": "stage 1 over an MLS tree and its list",

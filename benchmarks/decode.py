@@ -24,12 +24,12 @@ from torch.nn import functional
 from train_step import CHUNK_FRAMES, CODES, SIZES, TOKENS_PER_S, Size, build, draw_packs
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerFast
 
+from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.cli import log, parser, run_step
-from zipperasr.data.batches import Example, collate_speech
-from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.beam import left_padded, max_new_tokens
+from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
-from zipperasr.decode.search import left_padded, max_new_tokens
-from zipperasr.model.config import REGIMES
+from zipperasr.model.model_config import REGIMES
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.report.markdown import table
 

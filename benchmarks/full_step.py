@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn import functional
 from train_step import MAX_POSITIONS, SIZES, Step, contestant, needed_flops, peak_tflops
 
+from zipperasr.batching.batch import PackedBatch
 from zipperasr.cli import log, parser, run_step
-from zipperasr.data.batches import PackedBatch
-from zipperasr.model.config import REGIMES
+from zipperasr.model.model_config import REGIMES
 from zipperasr.report.markdown import table
 
 PACKS = {"chunked": 16, "full": 10}  # per GPU, as in the paper

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from zipperasr.cli import log, parser, run_step
 from zipperasr.lora import VARIANTS
-from zipperasr.lora.inject import inject
+from zipperasr.lora.injection import inject
 from zipperasr.report.markdown import table
 
 CODES = ("en", "fr", "th", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt")

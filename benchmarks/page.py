@@ -21,10 +21,10 @@ from selenium import webdriver
 from selenium.webdriver.support.wait import WebDriverWait
 
 from zipperasr.cli import parser, run_step
-from zipperasr.data.sets import SetRow, write_sets
 from zipperasr.datadir.entry import write_lines
+from zipperasr.datadir.set_table import SetRow, write_sets
 from zipperasr.report.markdown import table
-from zipperasr.score.run import main as score
+from zipperasr.stages.score import main as score
 
 SET, DECODING = "test_mls_de", "sft_vanilla_chunked/decode_greedy_chunked"
 LANGUAGES = Path(__file__).parents[1] / "egs2" / "zipper12" / "asr1" / "conf" / "languages.tsv"

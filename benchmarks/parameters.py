@@ -13,11 +13,11 @@ from record import RESULTS, write_section
 
 from zipperasr.cli import parser, run_step
 from zipperasr.config import load_yaml
-from zipperasr.dry_run.architecture import with_local_backbones
-from zipperasr.dry_run.parameters import build_phases
 from zipperasr.languages import LanguageTable
 from zipperasr.lora import VARIANTS
-from zipperasr.model.config import ModelConfig
+from zipperasr.model.model_config import ModelConfig
+from zipperasr.plan.architecture import with_local_backbones
+from zipperasr.plan.parameters import build_phases
 from zipperasr.report.markdown import table
 
 RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "zipper12" / "asr1"

@@ -19,12 +19,12 @@ from record import write_section
 from torch import Tensor, nn
 from train_step import CHUNK_FRAMES, MAX_POSITIONS, SIZES, build, draw_packs, needed_flops, peak_tflops
 
+from zipperasr.batching.batch import PackedBatch, collate
 from zipperasr.cli import log, parser, run_step
-from zipperasr.data.batches import PackedBatch, collate
 from zipperasr.report.markdown import table
-from zipperasr.train.config import TrainConfig
 from zipperasr.train.engine import make_engine, start_ranks
 from zipperasr.train.optim import LanguageAdamW
+from zipperasr.train.train_config import TrainConfig
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 

@@ -2,7 +2,7 @@
 # Start a Python module in one process, or in many on one machine or several.
 #
 # Usage: utils/launch.sh [options] -m MODULE ARGUMENTS ...
-# One process is plain Python. Several are started by torchrun (zipperasr.torchrun): run the same command on each
+# One process is plain Python. Several are started by torchrun (zipperasr.train.torchrun): run the same command on each
 # machine, or once under Slurm (srun), which tells each machine its number. With a host file DeepSpeed's launcher starts
 # them all by ssh. The processes of a machine share its cores.
 set -euo pipefail
@@ -41,11 +41,11 @@ fi
 threads=$(($(nproc) / nproc))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 if ((num_nodes == 1)); then
-    exec python3 -m zipperasr.torchrun --standalone --nproc_per_node "${nproc}" "$@"
+    exec python3 -m zipperasr.train.torchrun --standalone --nproc_per_node "${nproc}" "$@"
 fi
 if [[ -n ${SLURM_JOB_NODELIST-} ]]; then
     node_rank=${SLURM_NODEID}
     master=$(scontrol show hostnames "${SLURM_JOB_NODELIST}" | head -n 1):${master#*:}
 fi
-exec python3 -m zipperasr.torchrun --nnodes "${num_nodes}" --node_rank "${node_rank}" --nproc_per_node "${nproc}" \
+exec python3 -m zipperasr.train.torchrun --nnodes "${num_nodes}" --node_rank "${node_rank}" --nproc_per_node "${nproc}" \
     --master_addr "${master%:*}" --master_port "${master#*:}" "$@"

@@ -26,7 +26,7 @@ in_stage() {
     ((stage <= $1 && $1 <= stop_stage)) && [[ ${_skipped} != *" $1 "* ]] || return 1
     log "stage $1: $2"
     _log_file=${expdir}/logs/${sft##*/}/stage$1.node${node_rank}.log
-    _clock=(python3 -m zipperasr.stage_clock --table "${expdir}/stages.tsv" --stage "$1" --description "$2" --)
+    _clock=(python3 -m zipperasr.stages.clock --table "${expdir}/stages.tsv" --stage "$1" --description "$2" --)
     ((node_rank == 0)) || _clock=()
 }
 

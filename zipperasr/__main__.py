@@ -11,8 +11,8 @@ from importlib import import_module
 from zipperasr.cli import nearest
 
 COMMANDS = {  # name: (module, what --help says)
-    "transcribe": ("zipperasr.transcribe.run", "turn recordings into text, JSON, subtitles or trn"),
-    "demo": ("zipperasr.demo.run", "serve a web page and OpenAI's transcription endpoint on this machine"),
+    "transcribe": ("zipperasr.transcribe.__main__", "turn recordings into text, JSON, subtitles or trn"),
+    "demo": ("zipperasr.serve.__main__", "serve a web page and OpenAI's transcription endpoint on this machine"),
     "export": ("zipperasr.exchange.export", "write a trained model in PEFT's, transformers' or a packed form"),
     "import": (
         "zipperasr.exchange.importer",

@@ -1,6 +1,6 @@
 """Every reader, every flaw: handled alike, or stopped with file, line, id and remedy. One table says which.
 
-The flaws of audio files (empty, cut off, not a number, other rates and channels) are in tests/data/test_convert.py.
+The flaws of audio files (empty, cut off, not a number, other rates and channels) are in tests/audio/test_convert.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from corpora.example import (
+from tests.corpora.example import (
     recording,
     write_common_voice,
     write_librispeech,
@@ -20,8 +20,8 @@ from corpora.example import (
     write_recordings,
     write_text,
 )
-from zipperasr.data.lists import Wanted
-from zipperasr.data.select import Selector
+from zipperasr.prepare.selection import Selector
+from zipperasr.prepare.utterance_lists import Wanted
 
 SAME = "read as without the flaw"
 CLIENT = "c" * 20

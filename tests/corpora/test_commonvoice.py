@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from corpora.example import write_common_voice, write_text
+from tests.corpora.example import write_common_voice, write_text
 from zipperasr.corpora.commonvoice import read
 
 CLIENT = "0123456789abcdef" * 8

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from corpora.example import write_mls, write_text
+from tests.corpora.example import write_mls, write_text
 from zipperasr.corpora.mls import read
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from corpora.example import recording, write_noise, write_recordings, write_text
+from tests.corpora.example import recording, write_noise, write_recordings, write_text
 from zipperasr.corpora.msr86k import read
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from corpora.example import write_common_voice
+from tests.corpora.example import write_common_voice
 from zipperasr.corpora import CORPORA, read_corpus, reader_of
 
 

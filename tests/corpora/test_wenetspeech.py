@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from corpora.example import recording, write_recordings, write_text
+from tests.corpora.example import recording, write_recordings, write_text
 from zipperasr.corpora import recordings_json
 from zipperasr.corpora.wenetspeech import read
 

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from corpora.example import write_text
 
+from tests.corpora.example import write_text
 from zipperasr.datadir.entry import read_table
 
 

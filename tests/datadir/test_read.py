@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from corpora.example import write_text
 
+from tests.corpora.example import write_text
 from zipperasr.datadir.entry import Entry
 from zipperasr.datadir.read import read_blocks, read_data_dir
 from zipperasr.datadir.write import write_data_dir

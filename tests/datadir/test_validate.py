@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
-from corpora.example import write_text
 
+from tests.corpora.example import write_text
 from tests.datadir.kaldi_verdicts import CASES, DIFFERENCES, GOOD, WITH_FEATS
 from zipperasr.datadir.entry import Entry
+from zipperasr.datadir.memory_tables import DataDir
 from zipperasr.datadir.read import read_data_dir
-from zipperasr.datadir.tables import DataDir
 from zipperasr.datadir.validate import main, validate_data_dir
 from zipperasr.datadir.write import write_data_dir
 

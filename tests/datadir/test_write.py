@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from corpora.example import write_text
 
+from tests.corpora.example import write_text
 from zipperasr.datadir.entry import ENTRIES, Entry
 from zipperasr.datadir.read import read_data_dir
 from zipperasr.datadir.write import write_data_dir, write_tables

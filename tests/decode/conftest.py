@@ -8,7 +8,7 @@ import pytest
 
 from tests.model import tiny
 from tests.model.conftest import backbones
-from zipperasr.data.batches import Example
+from zipperasr.batching.batch import Example
 
 __all__ = ["backbones"]
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from tests.model import tiny
-from zipperasr.data.batches import Example
-from zipperasr.decode.ahead import ahead
-from zipperasr.decode.config import DecodeConfig
+from zipperasr.batching.batch import Example
+from zipperasr.decode.beam import max_new_tokens, transcribe_batch
+from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
-from zipperasr.decode.folded_llm import FoldedLLM
 from zipperasr.decode.greedy import Encoded, GreedySearch
+from zipperasr.decode.lookahead import ahead
 from zipperasr.decode.loops import LOOP_TIMES, longest_loop
-from zipperasr.decode.search import max_new_tokens, transcribe_batch
+from zipperasr.decode.merged_llm import FoldedLLM
 from zipperasr.lora import VARIANTS
-from zipperasr.lora.fold import folded
+from zipperasr.lora.merging import folded
 
 CHUNK_FRAMES = 40  # 0.4 s
 GREEDY = DecodeConfig(tokens_per_s=20.0, tokens_floor=8)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.model import tiny
-from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 
 pytestmark = [

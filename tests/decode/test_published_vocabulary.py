@@ -11,11 +11,11 @@ import torch
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
 from tests.model import tiny
+from zipperasr.batching.loader import ExampleReader
 from zipperasr.config import load_yaml
-from zipperasr.data.loader import ExampleReader
-from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.beam import max_new_tokens, stop_ids, transcribe_batch
+from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
-from zipperasr.decode.search import max_new_tokens, stop_ids, transcribe_batch
 from zipperasr.model.prompt import transcript_ids
 from zipperasr.model.speech_llm import SpeechLLM
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import WhisperModel
 
 from tests.model import tiny
-from zipperasr.data.batches import collate
+from zipperasr.batching.batch import collate
 from zipperasr.model.encoder import SpeechEncoder
 from zipperasr.model.speech_llm import SpeechLLM
 

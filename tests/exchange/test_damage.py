@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from tests.model import tiny
 from tests.transcribe.sound import RATE, noise
-from zipperasr.exchange import export, importer, merged
+from zipperasr.exchange import export, importer
+from zipperasr.exchange import merged_model as merged
 from zipperasr.model.checkpoint import count_trained
 from zipperasr.model.experiment import Experiment, build_for_training, load_model, located
 from zipperasr.model.weights_file import load_weights
-from zipperasr.transcribe import run as transcribe
+from zipperasr.transcribe import __main__ as transcribe
 
 SFT, ALIGN = "exp/sft_zipper_soft/model.safetensors", "exp/align/model.safetensors"
 BACKBONES = ("exp/backbones/llm/model.safetensors", "exp/backbones/whisper/model.safetensors")

@@ -16,7 +16,7 @@ from tests.exchange.outputs import TOLERANCE, distance, logits, ours, through_ou
 from tests.exchange.test_importer import TABLE, foreign_names
 from tests.exchange.test_peft_import import ENCODER
 from zipperasr.__main__ import main
-from zipperasr.exchange.merged import load_merged
+from zipperasr.exchange.merged_model import load_merged
 from zipperasr.model.experiment import Experiment
 from zipperasr.model.pretrained import load_pretrained
 

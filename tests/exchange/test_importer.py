@@ -166,7 +166,7 @@ import sys
 from zipperasr.config import load_yaml
 from zipperasr.model.build import set_trainable
 from zipperasr.model.pretrained import load_pretrained
-from zipperasr.train.config import TrainConfig
+from zipperasr.train.train_config import TrainConfig
 from zipperasr.train.engine import make_engine, start_ranks
 start_ranks()
 model = load_pretrained("exp/sft_zipper_soft").model.train()

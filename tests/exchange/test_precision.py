@@ -11,16 +11,16 @@ import torch
 
 from tests.exchange.outputs import TOLERANCE, distance, logits
 from tests.model import tiny
-from zipperasr.data.batches import collate_speech
-from zipperasr.data.loader import ExampleReader
-from zipperasr.decode.config import DecodeConfig
+from zipperasr.batching.batch import collate_speech
+from zipperasr.batching.loader import ExampleReader
+from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.exchange import export, importer
-from zipperasr.exchange.merged import load_merged
+from zipperasr.exchange.merged_model import load_merged
 from zipperasr.lora import VARIANTS
 from zipperasr.model.pretrained import load_pretrained
 from zipperasr.model.segments import EDGE_FRAMES
-from zipperasr.transcribe import run as transcribe
+from zipperasr.transcribe import __main__ as transcribe
 
 PRECISIONS = ("fp32", "bf16")
 PLAIN = [name for name, variant in VARIANTS.items() if variant.mergeable]  # a plain LoRA in any one language

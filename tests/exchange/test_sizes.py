@@ -19,7 +19,7 @@ from zipperasr.exchange import export, importer
 from zipperasr.exchange.archive import read_manifest, write_archive
 from zipperasr.exchange.bundle import FORM
 from zipperasr.model.experiment import load_model
-from zipperasr.transcribe import run as transcribe
+from zipperasr.transcribe import __main__ as transcribe
 
 
 @pytest.fixture(autouse=True)

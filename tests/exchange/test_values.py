@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from tests.model import tiny
 from tests.transcribe.sound import RATE, noise
-from zipperasr.exchange import export, importer, merged
+from zipperasr.exchange import export, importer
+from zipperasr.exchange import merged_model as merged
 from zipperasr.exchange.archive import write_archive
 from zipperasr.exchange.bundle import FORM
 from zipperasr.model.experiment import Experiment, build_for_training, located
-from zipperasr.transcribe import run as transcribe
+from zipperasr.transcribe import __main__ as transcribe
 
 TENSORS = {
     "exp/sft_zipper_soft/model.safetensors": "encoder.whisper.layers.1.fc2.b_specific",

@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from tests.demo.live import NAME, recording, running
 from tests.fuzz.spoil import spoil_binary, spoil_text
 from tests.fuzz.targets import Target
 from tests.fuzz.tiny_models import write_models
-from zipperasr.demo.limits import Limits
-from zipperasr.demo.service import Service
+from tests.serve.live import NAME, recording, running
+from zipperasr.serve.limits import Limits
+from zipperasr.serve.service import Service
 from zipperasr.transcribe import Transcriber
 
 BOUNDARY = "0123456789abcdef"

@@ -14,21 +14,21 @@ from random import Random
 
 from tests.corpora import example
 from tests.fuzz.spoil import spoil_binary, spoil_text, spoil_tree
+from zipperasr.audio.ark import read_vector, read_vectors
+from zipperasr.audio.convert import Chunk, convert_chunk
+from zipperasr.audio.load import load_audio
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.corpora import read_corpus
 from zipperasr.corpora.utterance import numbered_lines
-from zipperasr.data.ark import read_vector, read_vectors
-from zipperasr.data.audio import load_audio
-from zipperasr.data.convert import Chunk, convert_chunk
-from zipperasr.data.datasets import load_corpora, load_datasets
-from zipperasr.data.lists import read_list
-from zipperasr.data.sets import SetRow, read_sets, write_sets
-from zipperasr.datadir.blocks import blocks
+from zipperasr.datadir.arrow_blocks import blocks
 from zipperasr.datadir.entry import Entry, key_and_value, read_table
 from zipperasr.datadir.read import read_data_dir
+from zipperasr.datadir.set_table import SetRow, read_sets, write_sets
 from zipperasr.datadir.validate import validate_data_dir
 from zipperasr.datadir.write import write_data_dir
 from zipperasr.languages import LanguageTable
+from zipperasr.prepare.dataset_table import load_corpora, load_datasets
+from zipperasr.prepare.utterance_lists import read_list
 
 RECIPE = Path(__file__).resolve().parents[2] / "egs2/zipper12/asr1"
 TIMES = [(0.5, 2.0), (3.0, 5.25)]
@@ -204,9 +204,9 @@ def _recipe_target(name: str, base: Path) -> Target:
 
 
 def _settings(name: str, path: Path, arguments: Sequence[str] = ()) -> object:
-    from zipperasr.decode.config import DecodeConfig
-    from zipperasr.model.config import ModelConfig
-    from zipperasr.train.config import TrainConfig
+    from zipperasr.decode.decode_config import DecodeConfig
+    from zipperasr.model.model_config import ModelConfig
+    from zipperasr.train.train_config import TrainConfig
 
     kind = {"model": ModelConfig, "decode": DecodeConfig}.get(name, TrainConfig)
     return load_yaml(kind, path, parse_overrides(list(arguments), "--train_args"))
@@ -295,7 +295,7 @@ def model_targets(base: Path) -> Iterator[Target]:
     from zipperasr.exchange.foreign import open_checkpoint
     from zipperasr.exchange.key_map import DEFAULT, load_key_map, map_names
     from zipperasr.exchange.peft_import import read_adapter, start_from
-    from zipperasr.lid.run import language_token_ids
+    from zipperasr.lid.embeddings import language_token_ids
     from zipperasr.model.experiment import Experiment, build_for_training, load_model, located
     from zipperasr.model.pretrained import load_pretrained
 

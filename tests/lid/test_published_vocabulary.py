@@ -8,7 +8,7 @@ import json
 import pytest
 
 from zipperasr.languages import LanguageTable
-from zipperasr.lid.run import language_token_ids
+from zipperasr.lid.embeddings import language_token_ids
 
 
 @pytest.fixture

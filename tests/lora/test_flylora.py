@@ -8,8 +8,8 @@ from torch import nn
 
 from tests.lora import reference
 from tests.lora.toy import ALPHA, D_IN, RANK, adapted_toy, factors
-from zipperasr.lora.inject import inject
-from zipperasr.model.config import EncoderLoraConfig
+from zipperasr.lora.injection import inject
+from zipperasr.model.model_config import EncoderLoraConfig
 
 
 def test_a_quarter_of_a_is_drawn_from_the_papers_normal_and_the_rest_is_zero():

@@ -9,7 +9,7 @@ from torch.nn import functional
 from tests.lora import reference
 from tests.lora.toy import ALPHA, CODES, D_IN, RANK, adapted_toy, factors
 from zipperasr.lora import VARIANTS
-from zipperasr.lora.fold import folded
+from zipperasr.lora.merging import folded
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 HALF_ULP = {"bf16": 2.0**-8, "fp32": 1e-6}  # largest relative error of rounding once; for float32 with some margin

@@ -12,12 +12,12 @@ from tests.lora.toy import CODES, D_LID, RANK
 from tests.model import tiny
 from tests.model.conftest import backbones, config
 from tests.model.test_experiment import aligned, finish
-from zipperasr.data.batches import collate
+from zipperasr.batching.batch import collate
 from zipperasr.exchange.fit import Wanted
 from zipperasr.lora.grow import add_languages
 from zipperasr.lora.router import Router
-from zipperasr.model.config import EncoderLoraConfig
 from zipperasr.model.experiment import Experiment, build_for_training, load_model
+from zipperasr.model.model_config import EncoderLoraConfig
 
 __all__ = ["aligned", "backbones", "config"]
 LAYERS = 3

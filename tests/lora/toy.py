@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zipperasr.lora.base import LoraLinear
-from zipperasr.lora.inject import LanguageAdapters, inject
+from zipperasr.lora.injection import LanguageAdapters, inject
 
 CODES = ("de", "es", "ja")
 RANK, ALPHA, D_IN, D_OUT, D_LID = 4, 6.0, 7, 5, 9

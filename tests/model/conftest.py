@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from tests.model import tiny
-from zipperasr.model.config import ModelConfig
+from zipperasr.model.model_config import ModelConfig
 
 
 @pytest.fixture(scope="session")

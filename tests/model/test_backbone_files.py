@@ -13,7 +13,7 @@ from transformers import Qwen3ForCausalLM, WhisperForConditionalGeneration, Whis
 
 from tests.model import tiny
 from zipperasr.languages import LanguageTable
-from zipperasr.lid.run import language_token_ids
+from zipperasr.lid.embeddings import language_token_ids
 from zipperasr.model.backbone_files import check_backbone
 from zipperasr.model.backbones import load_backbone
 from zipperasr.model.build import build_empty_model, build_model, load_tokenizer

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.model import tiny
-from zipperasr.data.batches import collate
+from zipperasr.batching.batch import collate
 from zipperasr.lora import VARIANTS
 from zipperasr.model.build import add_adapters, set_trainable
 from zipperasr.model.checkpoint import count_trained, load_trained, save_trained, trained_state

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.model import tiny
-from zipperasr.data.batches import collate
+from zipperasr.batching.batch import collate
 from zipperasr.lora import VARIANTS
 from zipperasr.model.checkpoint import save_trained
 from zipperasr.model.experiment import Experiment, build_for_training, load_model, weights_digest

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.model import tiny
-from zipperasr.data.batches import collate
+from zipperasr.batching.batch import collate
 from zipperasr.lora import VARIANTS
 from zipperasr.model.build import set_trainable
 

@@ -10,7 +10,7 @@ import torch
 
 from tests.model import tiny
 from tests.model.test_experiment import aligned, finish  # noqa: F401
-from zipperasr.data.batches import collate
+from zipperasr.batching.batch import collate
 from zipperasr.lora.grow import nearest_language
 from zipperasr.model.experiment import Experiment, build_for_training, load_model, weights_digest
 from zipperasr.model.new_language import check_embeddings, part_of

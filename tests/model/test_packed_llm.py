@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests.model import tiny
-from zipperasr.data.batches import collate
+from zipperasr.batching.batch import collate
 from zipperasr.model import packed_llm
 
 WIDTH, VOCABULARY = 6, 11

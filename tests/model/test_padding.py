@@ -12,9 +12,9 @@ from transformers import WhisperFeatureExtractor
 
 from tests.model import tiny
 from tests.model.test_experiment import align_experiment, aligned, finish
-from zipperasr.data.batches import Example, Speech, collate, collate_speech
-from zipperasr.data.features import log_mel
-from zipperasr.data.loader import ExampleReader
+from zipperasr.audio.log_mel import log_mel
+from zipperasr.batching.batch import Example, Speech, collate, collate_speech
+from zipperasr.batching.loader import ExampleReader
 from zipperasr.lora import VARIANTS
 from zipperasr.model.encoder import pad_segments
 from zipperasr.model.experiment import CONFIG, Experiment, build_for_training, load_model

@@ -10,7 +10,7 @@ import torch
 
 from tests.model import tiny
 from tests.model.test_experiment import align_experiment, finish
-from zipperasr.data.batches import collate
+from zipperasr.batching.batch import collate
 from zipperasr.model.experiment import Experiment, build_for_training
 from zipperasr.model.pretrained import load_pretrained
 

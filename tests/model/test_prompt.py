@@ -9,7 +9,7 @@ import pytest
 
 import zipperasr
 from tests.model import tiny
-from zipperasr.data.loader import ExampleReader
+from zipperasr.batching.loader import ExampleReader
 from zipperasr.model.prompt import batch_transcript_ids, end_id, hypothesis_text, prompt_ids, transcript_ids
 
 

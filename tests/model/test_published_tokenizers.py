@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from tests.model import published, tiny
-from zipperasr.data.batches import Example, collate_text
+from zipperasr.batching.batch import Example, collate_text
 from zipperasr.model.bpe_ranks import QWEN_RANKS, RanksFile, last_merge, read_ranks
 from zipperasr.model.prompt import batch_transcript_ids, end_id, hypothesis_text, prompt_ids, transcript_ids
 from zipperasr.model.published_tokenizers import QWEN_MARKUP, WHISPER_LANGUAGES

@@ -13,7 +13,7 @@ from transformers import WhisperModel
 from tests.model import tiny
 from tests.model.test_backbone_files import edit, own  # noqa: F401
 from zipperasr.languages import LanguageTable
-from zipperasr.lid.run import language_token_ids
+from zipperasr.lid.embeddings import language_token_ids
 from zipperasr.model.backbone_files import check_backbone
 from zipperasr.model.backbones import load_backbone
 from zipperasr.model.build import build_empty_model, build_model, load_tokenizer

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from tests.model import tiny
-from zipperasr.data.batches import Speech, collate
+from zipperasr.batching.batch import Speech, collate
 
 CHUNKS = pytest.mark.parametrize("chunk_frames", [None, 50])
 

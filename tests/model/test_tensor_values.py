@@ -12,7 +12,7 @@ from transformers import Qwen3ForCausalLM
 from tests.model import tiny
 from tests.model.test_build import broken  # noqa: F401
 from tests.model.test_checkpoint import change_file, saved  # noqa: F401
-from zipperasr.lid.run import load_embeddings
+from zipperasr.lid.embeddings import load_embeddings
 from zipperasr.model.backbones import WhisperEncoderOnly, WhisperTokenEmbedding, load_backbone
 from zipperasr.model.checkpoint import load_parts, load_trained
 from zipperasr.model.tensor_values import FLOATS, check_finite, check_values

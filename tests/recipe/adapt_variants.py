@@ -8,8 +8,8 @@ from __future__ import annotations
 import gc
 import sys
 
-from zipperasr.decode import run as decoding
-from zipperasr.train import run as training
+from zipperasr.stages import decode as decoding
+from zipperasr.stages import train as training
 
 
 def main(scale: str, *variants: str) -> int:

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from local import compare_bank_starts as compare
-from zipperasr.model.config import ModelConfig
 from zipperasr.model.experiment import Experiment
+from zipperasr.model.model_config import ModelConfig
 from zipperasr.score.scores_table import SetScore, write_scores
 
 

@@ -24,10 +24,10 @@ from safetensors import safe_open
 from local.mini import backbones
 from local.mini.espeak import SAMPLE_RATE_HZ, Espeak, Voice
 from local.mini.plan import load_plan
-from zipperasr.data.datasets import load_datasets
-from zipperasr.data.inventory import take_inventory
 from zipperasr.languages import LanguageTable
-from zipperasr.lid.run import language_token_ids
+from zipperasr.lid.embeddings import language_token_ids
+from zipperasr.plan.inventory import take_inventory
+from zipperasr.prepare.dataset_table import load_datasets
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, TRAINED = DOCS / "extending.md", DOCS / "add_language.md"

@@ -21,10 +21,10 @@ from local.mini.pretraining_data import PretrainingUtterance, Pronounced, plain,
 from local.mini.reading import INPUTS, Reader
 from local.mini.texts import make_sentences
 from zipperasr.languages import LanguageTable
-from zipperasr.lid.run import language_token_ids, token_embeddings
+from zipperasr.lid.embeddings import language_token_ids, token_embeddings
 from zipperasr.model.checkpoint import save_trained
-from zipperasr.model.config import EncoderLoraConfig, LoraConfig, ModelConfig
 from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.model_config import EncoderLoraConfig, LoraConfig, ModelConfig
 from zipperasr.model.prompt import end_id
 
 

@@ -19,11 +19,11 @@ from local.mini.plan import Part, held_out_texts, load_plan, load_rows
 from local.mini.texts import make_sentences
 from zipperasr.corpora import read_corpus
 from zipperasr.corpora.mls import language_directory
-from zipperasr.data import format_audio, prepare
-from zipperasr.data.lists import read_list
-from zipperasr.data.probe import probe
-from zipperasr.data.sets import read_sets
 from zipperasr.datadir.read import read_data_dir
+from zipperasr.datadir.set_table import read_sets
+from zipperasr.prepare.probing import probe
+from zipperasr.prepare.utterance_lists import read_list
+from zipperasr.stages import format_audio, prepare_data
 
 SIZES = {
     "align_train": 24, "large_train": 4, "small_train_1h": 3, "small_train_30h": 6,
@@ -55,7 +55,7 @@ def stage_1(base: Path, recipe: Path, setting: str) -> Path:
     roots.write_text(text.replace(" downloads/", f" {base}/downloads/"))
     out = base / f"data_{setting}"
     tables = [f"--datasets={recipe / 'conf/datasets.tsv'}", f"--languages={recipe / 'conf/languages.tsv'}"]
-    assert prepare.main([*tables, f"--corpora={roots}", f"--setting={setting}", f"--out={out}", "--nj=2"]) == 0
+    assert prepare_data.main([*tables, f"--corpora={roots}", f"--setting={setting}", f"--out={out}", "--nj=2"]) == 0
     return out
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from zipperasr.decode.config import DecodeConfig
-from zipperasr.train.config import TrainConfig
+from zipperasr.decode.decode_config import DecodeConfig
+from zipperasr.train.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "egs2" / "zipper12" / "asr1"

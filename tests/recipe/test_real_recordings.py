@@ -9,16 +9,14 @@ import pytest
 import torch
 
 from local.mini import backbones
+from zipperasr.batching.manifest import Manifest
 from zipperasr.config import load_yaml
-from zipperasr.data import format_audio, manifest, prepare
-from zipperasr.data.manifest import Manifest
-from zipperasr.decode import run as decode
-from zipperasr.decode.embeddings import read_means
+from zipperasr.decode.encoder_means import read_means
 from zipperasr.languages import LanguageTable
-from zipperasr.lid import run as lid
 from zipperasr.model.checkpoint import save_trained
-from zipperasr.model.config import ModelConfig
 from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.model_config import ModelConfig
+from zipperasr.stages import build_manifest, decode, format_audio, language_embeddings, prepare_data
 
 DATASETS = """\
 phase corpus language setting train_split train_hours dev_split test_splits test_hours train_list test_list
@@ -40,10 +38,10 @@ def stages(recipe: Path, shared_dir: Path, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base)
         backbones.install(Path("exp/backbones"))
-        assert prepare.main(["--datasets", "datasets.tsv", "--corpora", "corpora.yaml", "--out", "data"]) == 0
+        assert prepare_data.main(["--datasets", "datasets.tsv", "--corpora", "corpora.yaml", "--out", "data"]) == 0
         assert format_audio.main(["--data", "data", "--out", "dump/raw", "--nj", "1"]) == 0
-        assert manifest.main(["--model", "conf/mini/model.yaml"]) == 0
-        assert lid.main(["--model", "conf/mini/model.yaml"]) == 0
+        assert build_manifest.main(["--model", "conf/mini/model.yaml"]) == 0
+        assert language_embeddings.main(["--model", "conf/mini/model.yaml"]) == 0
     return base
 
 

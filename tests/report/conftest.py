@@ -9,7 +9,7 @@ import pytest
 
 from tests.report.example import write_run
 from zipperasr.languages import LanguageTable
-from zipperasr.report.run import main
+from zipperasr.stages.report import main
 
 
 @pytest.fixture(scope="session")

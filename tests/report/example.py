@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 from tests.score.example import write_example
-from zipperasr.data.lists import SetReport, write_report
-from zipperasr.score.run import main as score
+from zipperasr.prepare.utterance_lists import SetReport, write_report
+from zipperasr.stages.score import main as score
 
 CODES = ["en", "fr", "th", "zh", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt"]
 LAYERS = [f"layers.{block}.{name}" for block in range(4) for name in ("q", "k", "v", "out", "fc1", "fc2")]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zipperasr.data.sets import SetRow, write_sets
 from zipperasr.datadir.entry import Entry, write_lines
+from zipperasr.datadir.set_table import SetRow, write_sets
 from zipperasr.datadir.write import write_data_dir
 
 # Three sentences per language; the second is misrecognised, in ways that each script makes possible.

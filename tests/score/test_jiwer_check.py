@@ -6,7 +6,7 @@ from rapidfuzz.distance import Levenshtein
 from tests.score.test_align import random_pairs
 from zipperasr.score.align import align, align_all
 from zipperasr.score.jiwer_check import Excess, jiwer_errors
-from zipperasr.score.scored import ScoredUtterance
+from zipperasr.score.test_set import ScoredUtterance
 
 
 def utterance(name: str, ref: list[str], hyp: list[str], ops: str) -> ScoredUtterance:

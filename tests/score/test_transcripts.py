@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from zipperasr.data.sets import SetRow
+from zipperasr.datadir.set_table import SetRow
 from zipperasr.score.transcripts import load_hypotheses, load_test_set
 
 GERMAN = SetRow("test_mls_de", "test", "sft", "mls", "de")

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.model import tiny
-from zipperasr.data.batches import Example
-from zipperasr.decode.config import DecodeConfig
+from zipperasr.batching.batch import Example
+from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
-from zipperasr.decode.embeddings import encoder_means
-from zipperasr.decode.folded_llm import FoldedLLM
+from zipperasr.decode.encoder_means import encoder_means
+from zipperasr.decode.merged_llm import FoldedLLM
 from zipperasr.lora import VARIANTS
 
 CHUNK_FRAMES = 40

@@ -9,7 +9,7 @@ from transformers import WhisperModel
 from tests.model import tiny
 from tests.transcribe.conftest import SHORT, trained
 from tests.transcribe.sound import noise
-from zipperasr.lid.run import language_token_ids, state_embedding
+from zipperasr.lid.embeddings import language_token_ids, state_embedding
 from zipperasr.transcribe import Transcriber
 from zipperasr.transcribe.sources import Recording
 

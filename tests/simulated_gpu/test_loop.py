@@ -13,11 +13,11 @@ from tests.model import tiny
 from tests.simulated_gpu.test_optimiser import new_optimiser
 from tests.train.conftest import tiny_recipe
 from tests.train.tiny_recipe import MODEL
-from zipperasr.data.loader import ExampleReader, MicroBatches, TrainingPlan, prefetched
-from zipperasr.data.manifest import open_kind
+from zipperasr.batching.loader import ExampleReader, MicroBatches, TrainingPlan, prefetched
+from zipperasr.batching.manifest import open_kind
 from zipperasr.languages import LanguageTable
-from zipperasr.train.config import TrainConfig
 from zipperasr.train.loop import Trainer
+from zipperasr.train.train_config import TrainConfig
 
 __all__ = ["tiny_recipe"]
 

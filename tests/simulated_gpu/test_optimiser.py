@@ -10,9 +10,9 @@ import torch
 from tests.model import tiny
 from tests.simulated_gpu.test_training import loss_and_gradient, new_model
 from zipperasr.lora import VARIANTS
-from zipperasr.train.config import TrainConfig
 from zipperasr.train.engine import parameter_groups
 from zipperasr.train.optim import LanguageAdamW
+from zipperasr.train.train_config import TrainConfig
 
 PRESENT = [[0, 2], [0, 1, 2], [2]]  # languages of each step's global batch
 

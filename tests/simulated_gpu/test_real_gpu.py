@@ -7,7 +7,7 @@ import torch
 
 from tests.model import tiny
 from tests.simulated_gpu.test_training import CHUNK_FRAMES, new_model
-from zipperasr.data.batches import collate
+from zipperasr.batching.batch import collate
 from zipperasr.lora import VARIANTS
 
 pytestmark = [

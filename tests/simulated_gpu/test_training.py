@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.model import tiny
-from zipperasr.data.batches import Example, collate
+from zipperasr.batching.batch import Example, collate
 from zipperasr.lora import VARIANTS
 from zipperasr.model import ragged
 from zipperasr.model.speech_llm import SpeechLLM

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from zipperasr.score.align import align_all
-from zipperasr.score.scored import ScoredUtterance
-from zipperasr.score.trn import write_trn
-from zipperasr.stats.audit import Audit, read_audit
+from zipperasr.score.test_set import ScoredUtterance
+from zipperasr.score.trn_files import write_trn
+from zipperasr.stats.utterance_errors import Audit, read_audit
 
 SCTK = Path("/usr/lib/sctk/bin")
 ABBREVIATIONS = {"MP": "mapsswe", "SI": "sign", "WI": "wilcoxon", "MN": "mcnemar"}

@@ -14,10 +14,10 @@ import pytest
 from tests.report.example import write_run
 from tests.stats.example import draw_systems, write_audit
 from zipperasr.score.scores_table import read_scores
-from zipperasr.stats.audit import read_audit
 from zipperasr.stats.compare import main
 from zipperasr.stats.holm import holm
 from zipperasr.stats.paired_tests import TESTS
+from zipperasr.stats.utterance_errors import read_audit
 
 PAGES = ("egs2/zipper12/asr1/README.md", "docs/significance.md")
 SETS = {"test_mls_de": ("de", "score_wer"), "test_mls_fr": ("fr", "score_wer")}

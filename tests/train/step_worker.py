@@ -21,12 +21,12 @@ from torch import Tensor, distributed
 
 from tests.model import tiny
 from tests.train.worker import free_port, log_of, wait
-from zipperasr.data.batches import collate
-from zipperasr.model.config import EncoderLoraConfig
+from zipperasr.batching.batch import collate
+from zipperasr.model.model_config import EncoderLoraConfig
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.train import engine as engine_module
-from zipperasr.train.config import TrainConfig
 from zipperasr.train.engine import make_engine, parameter_groups, start_ranks
+from zipperasr.train.train_config import TrainConfig
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LANGUAGES = (("de", "es"), ("es", "de"), ("ja", "de"))  # of the two packs of each step; es is absent from the last

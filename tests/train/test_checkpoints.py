@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.data.test_ark import Touch
+from tests.audio.test_ark import Touch
 from zipperasr.train.checkpoints import load_tensors
 
 

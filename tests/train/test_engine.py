@@ -7,12 +7,12 @@ import torch
 
 from tests.model import tiny
 from zipperasr.config import load_yaml
-from zipperasr.dry_run.architecture import with_local_backbones
-from zipperasr.dry_run.parameters import build_phases
 from zipperasr.model.checkpoint import BANK_NAMES
-from zipperasr.model.config import EncoderLoraConfig, ModelConfig
-from zipperasr.train.config import TrainConfig
+from zipperasr.model.model_config import EncoderLoraConfig, ModelConfig
+from zipperasr.plan.architecture import with_local_backbones
+from zipperasr.plan.parameters import build_phases
 from zipperasr.train.engine import _languages_of, deepspeed_config, parameter_groups
+from zipperasr.train.train_config import TrainConfig
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def test_two_machines_of_a_host_file_train_as_two_processes_of_one(ssh_directory
     paths = options(tiny_recipe, config="conf/sft.yaml", manifest="dump/manifest", lid="exp/lid")
     command = [
         "bash", "utils/launch.sh", "--hostfile", str(tmp_path / "hosts"), "--master", f"127.0.0.1:{free_port()}",
-        "-m", "zipperasr.train.run", "--phase", "sft", "--out", str(tmp_path / "sft"), *paths,
+        "-m", "zipperasr.stages.train", "--phase", "sft", "--out", str(tmp_path / "sft"), *paths,
         "--init", str(two_ranks / "align"), "--lora", "zipper_soft", "--set", "packs_per_batch=1",
     ]  # fmt: skip
     path = os.pathsep.join([str(ssh_directory), str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from tests.model import tiny
-from zipperasr.train.config import TrainConfig
 from zipperasr.train.loop import Trainer, lr_factor
+from zipperasr.train.train_config import TrainConfig
 
 
 def test_the_learning_rate_warms_up_linearly_and_falls_as_half_a_cosine():

@@ -13,7 +13,7 @@ from pathlib import Path
 from deepspeed.utils import safe_get_full_fp32_param
 from tests.model import tiny
 from zipperasr.model.experiment import Experiment, build_for_training
-from zipperasr.train.config import TrainConfig
+from zipperasr.train.train_config import TrainConfig
 from zipperasr.train.engine import make_engine, start_ranks
 from zipperasr.train.master_weights import float32_weights, restore_master_weights
 

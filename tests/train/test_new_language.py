@@ -12,11 +12,11 @@ from safetensors import safe_open
 from tests.model import tiny
 from tests.train.test_trainings import assert_equal_weights, lines, weights
 from tests.train.tiny_recipe import options_of_new_language
-from zipperasr.data.batches import collate
+from zipperasr.batching.batch import collate
 from zipperasr.lora import VARIANTS
 from zipperasr.model.experiment import Experiment, load_model
 from zipperasr.model.pretrained import load_pretrained
-from zipperasr.train.run import main
+from zipperasr.stages.train import main
 
 BANKED = [name for name, variant in VARIANTS.items() if variant.bank_starts]
 OLD = ["de", "es", "ja"]

@@ -29,7 +29,7 @@ def training(tiny_recipe, tmp_path):
         """others: the trainings of as many processes."""
         paths = options(tiny_recipe, config="conf/sft.yaml", manifest="dump/manifest", lid="exp/lid")
         command = [
-            *launcher, "-m", "zipperasr.train.run", "--phase", "sft", "--out", str(tmp_path / "sft"), *paths,
+            *launcher, "-m", "zipperasr.stages.train", "--phase", "sft", "--out", str(tmp_path / "sft"), *paths,
             "--init", str(others / "align"), "--lora", "zipper_soft",
             "--set", f"packs_per_batch={packs}", "save_every=1",
         ]  # fmt: skip
@@ -101,7 +101,7 @@ def test_asked_to_stop_it_saves_exits_with_75_and_goes_on(training, request, tmp
 def test_a_stage_whose_every_process_is_asked_to_stop_ends_with_75(training, two_ranks, tmp_path):
     """The runner, the stage clock, the launcher, torchrun and the ranks get the signal, some of them twice."""
     out, log = tmp_path / "sft", tmp_path / "log"
-    clock = [sys.executable, "-m", "zipperasr.stage_clock", "--table", str(tmp_path / "stages.tsv"), "--stage", "6"]
+    clock = [sys.executable, "-m", "zipperasr.stages.clock", "--table", str(tmp_path / "stages.tsv"), "--stage", "6"]
     runner = ["bash", "utils/run.sh", str(tmp_path / "stage.log"), *clock, "--description", "adaptation", "--"]
     process = training(two_ranks, *runner, "bash", "utils/launch.sh", "--nproc", "2", packs=1)
     wait_for_step(process, out, 1)

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from tests.model import tiny
 from tests.train.worker import BAD_STEP
-from zipperasr.data.batches import collate
-from zipperasr.data.loader import TrainingPlan
-from zipperasr.data.manifest import open_kind
+from zipperasr.batching.batch import collate
+from zipperasr.batching.loader import TrainingPlan
+from zipperasr.batching.manifest import open_kind
 from zipperasr.lora import VARIANTS
 from zipperasr.model.pretrained import load_pretrained
 

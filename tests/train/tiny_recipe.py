@@ -12,10 +12,9 @@ import yaml
 
 from tests.model import tiny
 from zipperasr.cli import log
-from zipperasr.data import manifest
 from zipperasr.datadir.entry import Entry
 from zipperasr.datadir.write import write_data_dir
-from zipperasr.lid import run as lid
+from zipperasr.stages import build_manifest, language_embeddings
 
 WORDS = ("eins", "zwei drei", "uno dos tres", "a", "viele Worte hier")
 MODEL = {
@@ -49,8 +48,8 @@ def write_recipe(base: Path) -> Path:
         write_set(base / "dump" / "raw" / name, language, count, seed=100 * number)
     rows = [f"{name}\t{kind}\t{phase}\tx\t{language}" for name, (kind, phase, language, _) in SETS.items()]
     write_lines(base / "dump" / "raw" / "sets.tsv", "set\tkind\tphase\tcorpus\tlanguage", *rows)
-    run_main(manifest.main, base, raw="dump/raw", out="dump/manifest")
-    run_main(lid.main, base, manifest="dump/manifest", out="exp/lid")
+    run_main(build_manifest.main, base, raw="dump/raw", out="dump/manifest")
+    run_main(language_embeddings.main, base, manifest="dump/manifest", out="exp/lid")
     write_new_language(base)
     log(f"tiny recipe in {base}")
     return base
@@ -68,8 +67,8 @@ def write_new_language(base: Path) -> None:
     rows = [f"{kind}_z_it\t{kind}\tsft\tz\tit" for kind in kinds]
     write_lines(raw / "sets.tsv", "set\tkind\tphase\tcorpus\tlanguage", *rows)
     more = {"languages": "conf/more.tsv"}
-    run_main(manifest.main, base, raw="more/raw", out="more/manifest", **more)
-    run_main(lid.main, base, manifest="more/manifest", out="more/lid", **more)
+    run_main(build_manifest.main, base, raw="more/raw", out="more/manifest", **more)
+    run_main(language_embeddings.main, base, manifest="more/manifest", out="more/lid", **more)
 
 
 def write_conf(base: Path) -> None:

@@ -65,7 +65,7 @@ def free_port() -> str:
 
 
 def main(base: Path, out: Path) -> None:
-    from zipperasr.train.run import main as train
+    from zipperasr.stages.train import main as train
 
     world_size = int(os.environ["WORLD_SIZE"])
     packs = f"packs_per_batch={2 // world_size}"
@@ -119,8 +119,8 @@ def main(base: Path, out: Path) -> None:
 
 def add_italian(base: Path, out: Path, packs: str, name: str, source: str, parts="bank", setting="eval_first=true"):
     """Add a language to the training `source`; <name>/moved.json says how far each weight went."""
+    from zipperasr.stages.train import main as train
     from zipperasr.train.loop import Trainer
-    from zipperasr.train.run import main as train
 
     whole_run = Trainer.run
 
@@ -187,8 +187,8 @@ def run_in_float64(run, name: str, *sft: str, packs: str) -> None:
     Adam's usual step would make the noise of a small gradient as large as a weight's move, and Qwen3's norms round to
     float32 whatever the weights are.
     """
+    from zipperasr.stages import train as training
     from zipperasr.train import engine
-    from zipperasr.train import run as training
 
     build, optimiser = training.build_for_training, engine.LanguageAdamW
     training.build_for_training = lambda *inputs, **more: build(*inputs, **more).double()

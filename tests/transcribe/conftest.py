@@ -10,7 +10,7 @@ import torch
 from tests.model import tiny
 from tests.model.conftest import backbones
 from tests.model.test_experiment import align_experiment, finish
-from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.model.experiment import Experiment, build_for_training
 from zipperasr.transcribe import Transcriber
 

@@ -8,8 +8,8 @@ import soundfile
 
 from local.compare_detection import main
 from tests.transcribe.sound import RATE, noise
-from zipperasr.data.sets import SetRow, write_sets
 from zipperasr.datadir.entry import Entry
+from zipperasr.datadir.set_table import SetRow, write_sets
 from zipperasr.datadir.write import write_data_dir
 
 

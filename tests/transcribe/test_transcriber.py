@@ -11,7 +11,7 @@ import torch
 from tests.model import tiny
 from tests.transcribe.conftest import SHORT
 from tests.transcribe.sound import RATE, noise, silence, tones, with_pauses
-from zipperasr.lora.fold import folded
+from zipperasr.lora.merging import folded
 from zipperasr.transcribe import Transcriber
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcript import Transcript

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from zipperasr.cli import log, parser, run_step
 from zipperasr.corpora.utterance import numbered_lines
-from zipperasr.data.lists import hash_of
-from zipperasr.datadir.tables import BY_UTTERANCE, DataDir, Table
-from zipperasr.datadir.values import RULES
+from zipperasr.datadir.column_values import RULES
+from zipperasr.datadir.memory_tables import BY_UTTERANCE, DataDir, Table
+from zipperasr.prepare.utterance_lists import hash_of
 
 
 def fix(directory: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zipperasr.corpora.utterance import refuse_pipe
-from zipperasr.datadir.blocks import blocks
+from zipperasr.datadir.arrow_blocks import blocks
 from zipperasr.datadir.entry import ENTRIES, Entry, read_table
 
 BLOCK_ROWS = 1 << 13

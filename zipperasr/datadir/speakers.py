@@ -11,9 +11,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zipperasr.datadir.blocks import Block
-from zipperasr.datadir.checks import REMEDY, checked, place
-from zipperasr.datadir.values import RULES, check_values
+from zipperasr.datadir.arrow_blocks import Block
+from zipperasr.datadir.column_values import RULES, check_values
+from zipperasr.datadir.table_checks import REMEDY, checked, place
 
 
 class Utterances(NamedTuple):

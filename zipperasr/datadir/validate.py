@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zipperasr.cli import log, parser, run_step
-from zipperasr.datadir.blocks import Block
-from zipperasr.datadir.checks import REMEDY, check_transcripts, checked, place
+from zipperasr.datadir.arrow_blocks import Block
+from zipperasr.datadir.column_values import RULES, SECONDS_OR_0, check_values
 from zipperasr.datadir.speakers import check_spk2utt, read_utt2spk
-from zipperasr.datadir.values import RULES, SECONDS_OR_0, check_values
+from zipperasr.datadir.table_checks import REMEDY, check_transcripts, checked, place
 
 DIFFERENCES = """
 Refused here, though Kaldi's script passes it, because a step of ours could not read it or would read it otherwise:

@@ -14,17 +14,17 @@ from itertools import chain, groupby
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from zipperasr.data.batches import Example, collate_speech
-from zipperasr.data.features import SAMPLE_RATE
-from zipperasr.decode.ahead import ahead
+from zipperasr.audio.log_mel import SAMPLE_RATE
+from zipperasr.batching.batch import Example, collate_speech
+from zipperasr.decode.beam import max_new_tokens, stop_ids, transcribe_batch
 from zipperasr.decode.chat import is_chat_like
-from zipperasr.decode.config import DecodeConfig
-from zipperasr.decode.folded_llm import FoldedLLM
+from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
+from zipperasr.decode.lookahead import ahead
 from zipperasr.decode.loops import COMPRESSION, LOOP_TIMES, compression_ratio, cut_loop, longest_loop
-from zipperasr.decode.search import max_new_tokens, stop_ids, transcribe_batch
+from zipperasr.decode.merged_llm import FoldedLLM
 from zipperasr.device import to_device
-from zipperasr.lora.fold import folded
+from zipperasr.lora.merging import folded
 from zipperasr.model.prompt import hypothesis_text
 from zipperasr.model.speech_llm import SpeechLLM
 

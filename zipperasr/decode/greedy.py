@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from zipperasr.decode.folded_llm import FoldedLLM
+from zipperasr.decode.merged_llm import FoldedLLM
 from zipperasr.device import to_device
 
 REFILL = 0.25  # of the rows, empty: new ones are then started together, which costs less than one by one

@@ -18,7 +18,7 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.exchange.bundle import HubIds, write_bundle
 from zipperasr.exchange.licences import FILE as LICENCES
 from zipperasr.exchange.licences import licence_notes
-from zipperasr.exchange.merged import write_merged
+from zipperasr.exchange.merged_model import write_merged
 from zipperasr.exchange.peft_adapter import BASE, write_peft
 from zipperasr.model.pretrained import Pretrained, load_pretrained
 

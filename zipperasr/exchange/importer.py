@@ -23,10 +23,10 @@ from zipperasr.exchange.key_map import DEFAULT, load_key_map, map_names
 from zipperasr.exchange.peft_import import SPECIFIC, Adapter, read_adapter, start_from
 from zipperasr.exchange.training_dir import adaptation_of, alignment_of, empty_model, write_training
 from zipperasr.languages import LanguageTable
-from zipperasr.lid.run import MODES, load_embeddings
+from zipperasr.lid.embeddings import MODES, load_embeddings
 from zipperasr.lora import VARIANTS, variant_class
-from zipperasr.model.config import REGIMES
 from zipperasr.model.experiment import LANGUAGES, Experiment, build_for_training
+from zipperasr.model.model_config import REGIMES
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -19,8 +19,8 @@ from zipperasr.languages import LanguageTable
 from zipperasr.lora import variant_class
 from zipperasr.model.build import add_adapters, build_empty_model, set_trainable
 from zipperasr.model.checkpoint import save_trained
-from zipperasr.model.config import ModelConfig
 from zipperasr.model.experiment import LANGUAGES, WEIGHTS, Experiment, located
+from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zipperasr.lora.base import BANK_NAMES
-from zipperasr.lora.inject import LanguageAdapters
+from zipperasr.lora.injection import LanguageAdapters
 
 BANK_STARTS = ("nearest", "shared", "zero")
 

@@ -16,11 +16,11 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from zipperasr.cli import nearest
 from zipperasr.lora import variant_class
-from zipperasr.lora.inject import inject
+from zipperasr.lora.injection import inject
 from zipperasr.model.backbone_files import check_backbone, said_by_transformers
 from zipperasr.model.backbones import WhisperEncoderOnly, load_backbone
-from zipperasr.model.config import ModelConfig
 from zipperasr.model.encoder import LORA_TARGETS, SpeechEncoder
+from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.packed_llm import use_ragged_attention
 from zipperasr.model.projector import GatedProjector
 from zipperasr.model.speech_llm import SpeechLLM

@@ -22,7 +22,7 @@ from zipperasr.lora import variant_class
 from zipperasr.model.build import PHASES, add_adapters, build_model, set_trainable
 from zipperasr.model.bundle_paths import bundle_root, check_links, check_name, find_inside
 from zipperasr.model.checkpoint import load_parts, load_trained
-from zipperasr.model.config import ModelConfig
+from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.new_language import check_embeddings, grow, start_banks
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.model.training_sizes import check_ranks, check_training_size

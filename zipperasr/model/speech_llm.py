@@ -1,7 +1,7 @@
 """Encoder, projector and LLM as one model; its loss over packed utterances.
 
-In: log-mel frames and text, end to end (zipperasr.data.batches). Out: the summed cross-entropy, its statistics and its
-weight, as ESPnet's models return them. The trainer divides by the global number of labels.
+Takes packed batches (zipperasr.batching.batch). Returns the summed cross-entropy, its statistics and its weight, as
+ESPnet's models do; the trainer divides by the number of labels over all ranks.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from zipperasr.data.batches import PackedBatch, PackedText, Speech
-from zipperasr.lora.inject import LanguageAdapters
+from zipperasr.batching.batch import PackedBatch, PackedText, Speech
+from zipperasr.lora.injection import LanguageAdapters
 from zipperasr.model import packed_llm, ragged
 from zipperasr.model.encoder import SpeechEncoder, pad_segments
 from zipperasr.model.projector import GatedProjector

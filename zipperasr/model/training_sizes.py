@@ -18,8 +18,8 @@ from zipperasr.model.sizes import SLACK, TIMES
 from zipperasr.model.weights_file import shapes
 
 if TYPE_CHECKING:
-    from zipperasr.model.config import ModelConfig
     from zipperasr.model.experiment import Experiment
+    from zipperasr.model.model_config import ModelConfig
 
 Shapes = Mapping[str, tuple[tuple[int, ...], int]]
 

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
-from zipperasr.model.config import REGIMES
-from zipperasr.report.clusters import silhouettes, target_means
+from zipperasr.model.model_config import REGIMES
+from zipperasr.report.cluster_statistics import silhouettes, target_means
 from zipperasr.report.collect import Decoding, Training, by_system
 from zipperasr.report.figures.bars import draw_bars
 from zipperasr.report.figures.change import draw_changes

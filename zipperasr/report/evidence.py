@@ -12,7 +12,7 @@ import torch
 
 from zipperasr.config import from_tree
 from zipperasr.languages import LanguageTable
-from zipperasr.model.config import EncoderLoraConfig
+from zipperasr.model.model_config import EncoderLoraConfig
 from zipperasr.model.weights_file import open_weights
 from zipperasr.report.collect import Decoding, Training, by_system, read_config
 from zipperasr.report.groups import Groups

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zipperasr.data.datasets import load_datasets
 from zipperasr.languages import LanguageTable
+from zipperasr.prepare.dataset_table import load_datasets
 from zipperasr.score.scores_table import SetScore
 
 GROUPS = ("source", "larger", "small")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zipperasr.languages import LanguageTable
 from zipperasr.report import provenance
-from zipperasr.report.claims.page import summary_table
+from zipperasr.report.claims.claims_page import summary_table
 from zipperasr.report.claims.verdict import Claim
 from zipperasr.report.collect import Decoding, Training
 from zipperasr.report.costs import costs_table

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from zipperasr.data.datasets import SETTINGS, load_corpora, load_datasets
-from zipperasr.data.sets import read_sets
 from zipperasr.datadir.entry import read_table
+from zipperasr.datadir.set_table import read_sets
 from zipperasr.languages import LanguageTable
+from zipperasr.prepare.dataset_table import SETTINGS, load_corpora, load_datasets
 from zipperasr.report.collect import read_json, read_tsv
 from zipperasr.report.markdown import table
 

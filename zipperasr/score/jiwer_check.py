@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zipperasr.score.scored import ScoredUtterance
+from zipperasr.score.test_set import ScoredUtterance
 
 
 def jiwer_errors(utterances: Sequence[ScoredUtterance]) -> list[int]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from zipperasr.score.sclite.path import Path as Alignment
 from zipperasr.score.sclite.system import System
-from zipperasr.score.scored import ScoredUtterance
-from zipperasr.score.trn import speaker_of, trn_id
+from zipperasr.score.test_set import ScoredUtterance
+from zipperasr.score.trn_files import speaker_of, trn_id
 
 TITLE = "hyp.trn"
 PARTS = ("sum", "rsum", "pralign")  # of `-o all`

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from zipperasr.score.result import Result
-from zipperasr.score.scored import ScoredUtterance
-from zipperasr.score.trn import SIDES, trn_line
+from zipperasr.score.test_set import ScoredUtterance
+from zipperasr.score.trn_files import SIDES, trn_line
 
 
 class ScoreFiles:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from zipperasr.score.jiwer_check import Excess, jiwer_errors
-from zipperasr.score.scored import Counts, ScoredUtterance
 from zipperasr.score.scores_table import SetScore
+from zipperasr.score.test_set import Counts, ScoredUtterance
 from zipperasr.score.transcripts import TestSet
 from zipperasr.stats.bootstrap import resample
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zipperasr.corpora.utterance import numbered_lines
-from zipperasr.data.sets import SetRow
 from zipperasr.datadir.entry import read_table
+from zipperasr.datadir.set_table import SetRow
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from zipperasr.cli import log
-from zipperasr.stats.audit import check_same_references, read_audit
 from zipperasr.stats.bootstrap import Resampled, resample
 from zipperasr.stats.holm import holm
 from zipperasr.stats.paired_tests import FIRST, SAME, SECOND, TESTS, PairedTest
+from zipperasr.stats.utterance_errors import check_same_references, read_audit
 
 LEVEL = 0.05
 DECISIVE = "mapsswe"  # the verdict is this test's

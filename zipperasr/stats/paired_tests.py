@@ -15,8 +15,8 @@ import numpy as np
 from scipy import stats
 
 from zipperasr.stats import sc_stats
-from zipperasr.stats.audit import Audit
 from zipperasr.stats.segments import segment_errors
+from zipperasr.stats.utterance_errors import Audit
 
 FIRST, SAME, SECOND = -1, 0, 1  # which system is better
 EQUAL_RATES = 0.005  # per cent: speakers' rates that differ by no more count as equal

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zipperasr.stats.audit import Audit
+from zipperasr.stats.utterance_errors import Audit
 
 
 def segment_errors(one: Audit, other: Audit) -> np.ndarray:

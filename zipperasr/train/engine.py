@@ -11,11 +11,11 @@ import socket
 import torch
 from torch import Tensor
 
-from zipperasr.deepspeed_start import join_ranks
 from zipperasr.lora.base import BANK_NAMES
 from zipperasr.model.speech_llm import SpeechLLM
-from zipperasr.train.config import TrainConfig
+from zipperasr.train.deepspeed_start import join_ranks
 from zipperasr.train.optim import LanguageAdamW
+from zipperasr.train.train_config import TrainConfig
 
 REDUCE_BUCKET = 25_000_000  # elements: above the largest parameter, and an eighth of what stage 6 trains at full scale
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import distributed
 
-from zipperasr.data.batches import PackedBatch
+from zipperasr.batching.batch import PackedBatch
 
 
 @torch.no_grad()

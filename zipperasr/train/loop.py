@@ -15,17 +15,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed
 
-from zipperasr.data.batches import PackedBatch
-from zipperasr.data.loader import MicroBatches, TrainingPlan, prefetched
-from zipperasr.model.config import ModelConfig
+from zipperasr.batching.batch import PackedBatch
+from zipperasr.batching.loader import MicroBatches, TrainingPlan, prefetched
+from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.segments import segment_frames
 from zipperasr.train.best import BestWeights
 from zipperasr.train.checkpoints import Checkpoints
-from zipperasr.train.config import TrainConfig
 from zipperasr.train.evaluate import dev_losses
-from zipperasr.train.guard import StepGuard
 from zipperasr.train.interruption import Interrupted, Interruption, ignore_in_worker
 from zipperasr.train.records import Records, peak_memory_gb
+from zipperasr.train.step_guard import StepGuard
+from zipperasr.train.train_config import TrainConfig
 from zipperasr.train.watchdog import Watchdog
 
 _SUMS = ("loss", "labels", "samples", "filled", "positions")  # what a line of train.jsonl is made of

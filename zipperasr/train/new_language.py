@@ -14,11 +14,11 @@ from pathlib import Path
 
 from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
-from zipperasr.lid.run import load_embeddings
+from zipperasr.lid.embeddings import load_embeddings
 from zipperasr.lora import variant_class
 from zipperasr.model.experiment import Experiment, located, weights_digest
 from zipperasr.model.new_language import BANK, PARTS, check_bank_start, chosen_parts
-from zipperasr.train.config import TrainConfig
+from zipperasr.train.train_config import TrainConfig
 
 
 def add_options(options: argparse.ArgumentParser) -> None:

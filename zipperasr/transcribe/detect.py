@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import WhisperModel
 
-from zipperasr.data.audio import SAMPLE_RATE
-from zipperasr.data.features import log_mel
+from zipperasr.audio.load import SAMPLE_RATE
+from zipperasr.audio.log_mel import log_mel
 from zipperasr.device import to_device
-from zipperasr.lid.run import language_token_ids
+from zipperasr.lid.embeddings import language_token_ids
 from zipperasr.model.backbones import load_backbone
 from zipperasr.model.encoder import SpeechEncoder
 from zipperasr.model.pretrained import Pretrained

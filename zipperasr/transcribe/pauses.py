@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zipperasr.data.audio import SAMPLE_RATE
+from zipperasr.audio.load import SAMPLE_RATE
 
 FRAME = SAMPLE_RATE // 50  # samples of 20 ms
 LONGEST_S = 30.0

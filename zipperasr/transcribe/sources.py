@@ -16,8 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from zipperasr.corpora.utterance import numbered_lines, refuse_pipe
-from zipperasr.data.audio import (
+from zipperasr.audio.load import (
     BLOCK_VALUES,
     HIGHEST_RATE,
     MAX_CHANNELS,
@@ -27,6 +26,7 @@ from zipperasr.data.audio import (
     open_audio,
     to_16k_mono,
 )
+from zipperasr.corpora.utterance import numbered_lines, refuse_pipe
 
 BLOCK_S = 10.0
 STDIN = "-"

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from zipperasr.audio.load import SAMPLE_RATE
+from zipperasr.batching.batch import Example
+from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
-from zipperasr.data.audio import SAMPLE_RATE
-from zipperasr.data.batches import Example
-from zipperasr.data.loader import ExampleReader
-from zipperasr.decode.config import DecodeConfig
+from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
-from zipperasr.model.config import REGIMES
+from zipperasr.model.model_config import REGIMES
 from zipperasr.model.pretrained import Pretrained, load_pretrained
 from zipperasr.model.segments import segment_frames
 from zipperasr.transcribe.detect import LanguageDetector

@@ -93,11 +93,11 @@ read -ra train_set <<<"${train_args}"
 read -ra decode_set <<<"${decode_args}"
 
 if [[ ${dry_run} == true ]]; then
-    exec python3 -m zipperasr.dry_run --scale "${scale}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
+    exec python3 -m zipperasr.plan --scale "${scale}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
         --gpu "${gpu}" --ngpu "${ngpu}" --num_nodes "${num_nodes}" --set "${train_set[@]}" --decode_set "${decode_set[@]}"
 fi
 
-python3 -m zipperasr.preflight --conf "${conf}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
+python3 -m zipperasr.stages.preflight --conf "${conf}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
     --initial_parts "${parts[@]}" "${addition[@]}" --nj "${nj}" --nproc "${nproc}" --ngpu "${ngpu}" \
     --num_nodes "${num_nodes}" --node_rank "${node_rank}" --seed "${seed}" \
     --train_args "${train_set[@]}" --decode_args "${decode_set[@]}"
@@ -107,43 +107,43 @@ if in_stage 0 "corpora and backbones -> downloads, exp/backbones"; then
 fi
 
 if in_stage 1 "data directories: corpora -> ${datadir}"; then
-    on_cpu zipperasr.data.prepare --corpora "${conf}/corpora.yaml" --setting "${setting}" --out "${datadir}" \
+    on_cpu zipperasr.stages.prepare_data --corpora "${conf}/corpora.yaml" --setting "${setting}" --out "${datadir}" \
         --strict_lists "${strict_lists}" --nj "${nj}"
 fi
 
 if in_stage 2 "audio: ${datadir} -> ${raw}"; then
-    on_cpu zipperasr.data.format_audio --data "${datadir}" --out "${raw}" --nj "${nj}"
+    on_cpu zipperasr.stages.format_audio --data "${datadir}" --out "${raw}" --nj "${nj}"
 fi
 
 if in_stage 3 "manifest and packs: ${raw} -> ${manifest}"; then
-    on_cpu zipperasr.data.manifest --raw "${raw}" --model "${conf}/model.yaml" --out "${manifest}"
+    on_cpu zipperasr.stages.build_manifest --raw "${raw}" --model "${conf}/model.yaml" --out "${manifest}"
 fi
 
 if in_stage 4 "language embeddings: Whisper's decoder -> ${lid}"; then
-    on_gpu zipperasr.lid.run --model "${conf}/model.yaml" --manifest "${manifest}" --out "${lid}"
+    on_gpu zipperasr.stages.language_embeddings --model "${conf}/model.yaml" --manifest "${manifest}" --out "${lid}"
 fi
 
 if in_stage 5 "alignment: ${manifest} -> ${align}"; then
-    on_all_gpus zipperasr.train.run --phase align --model "${conf}/model.yaml" --config "${conf}/align.yaml" \
+    on_all_gpus zipperasr.stages.train --phase align --model "${conf}/model.yaml" --config "${conf}/align.yaml" \
         --regime "${regime}" --manifest "${manifest}" --out "${align}" --seed "${seed}" --set "${train_set[@]}"
 fi
 
 if in_stage 6 "adaptation ${how}: ${init_from:-${align}} -> ${sft}"; then
-    on_all_gpus zipperasr.train.run --phase sft "${start[@]}" --config "${conf}/sft.yaml" --lid "${lid}" \
+    on_all_gpus zipperasr.stages.train --phase sft "${start[@]}" --config "${conf}/sft.yaml" --lid "${lid}" \
         --lid_mode "${lid_mode}" --manifest "${manifest}" --out "${sft}" --seed "${seed}" --set "${train_set[@]}"
 fi
 
 if in_stage 7 "decoding: ${scored[*]}"; then
-    on_gpu zipperasr.decode.run --exp "${scored[@]}" --config "${conf}/decode.yaml" --manifest "${manifest}" \
+    on_gpu zipperasr.stages.decode --exp "${scored[@]}" --config "${conf}/decode.yaml" --manifest "${manifest}" \
         --lang "${evaluated[@]}" --set "${decode_set[@]}"
 fi
 
 if in_stage 8 "scoring: ${scored[*]}"; then
-    on_cpu zipperasr.score.run --exp "${scored[@]}" --raw "${raw}"
+    on_cpu zipperasr.stages.score --exp "${scored[@]}" --raw "${raw}"
 fi
 
 if in_stage 9 "report: ${expdir} -> ${results}/RESULTS.md, ${results}/report.html, ${expdir}/figures"; then
-    on_cpu zipperasr.report.run --exp "${expdir}" --data "${datadir}" --dump "${dumpdir}" --raw "${raw}" \
+    on_cpu zipperasr.stages.report --exp "${expdir}" --data "${datadir}" --dump "${dumpdir}" --raw "${raw}" \
         --corpora "${conf}/corpora.yaml" --command "${INVOCATION}" --out "${results}/RESULTS.md" \
         ${benchmark:+--benchmark_out "${benchmark}"}
 fi

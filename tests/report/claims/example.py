@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.report.example import CODES
-from zipperasr.decode.embeddings import FILE, write_means
+from zipperasr.decode.encoder_means import FILE, write_means
 from zipperasr.score.scores_table import SetScore, write_scores
 
 UTTS, UNITS = 60, 10  # of a test set, of an utterance

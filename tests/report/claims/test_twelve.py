@@ -11,12 +11,12 @@ from sklearn.metrics import silhouette_score
 
 from tests.report.claims.example import SEEDS, write_losses, write_model
 from tests.report.conftest import options_for
-from zipperasr.report.claims.scored import Scored
+from zipperasr.report.claims.systems import Scored
 from zipperasr.report.claims.twelve import _kendall, all_claims, related_languages_are_close, zipper_is_smaller
-from zipperasr.report.clusters import silhouettes, target_means
+from zipperasr.report.cluster_statistics import silhouettes, target_means
 from zipperasr.report.collect import find_decodings, find_trainings
 from zipperasr.report.groups import load_groups
-from zipperasr.report.run import main
+from zipperasr.stages.report import main
 
 # true error rates: everywhere, and on the small languages with 1 h; with 30 h half of the way to 0.30
 RATES = {

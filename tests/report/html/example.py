@@ -8,11 +8,11 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 
-from zipperasr.data.audio import SAMPLE_RATE
-from zipperasr.data.convert import FLAC
-from zipperasr.data.sets import SetRow, write_sets
+from zipperasr.audio.convert import FLAC
+from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.datadir.entry import write_lines
-from zipperasr.score.run import main as score
+from zipperasr.datadir.set_table import SetRow, write_sets
+from zipperasr.stages.score import main as score
 
 EVIL = "<script>alert(1)</script> <img src=x onerror=alert(2)> </script> <!-- \u2028"
 DURATION_S = 0.5

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from itertools import product
 
-from zipperasr.model.config import REGIMES
-from zipperasr.report.claims.scored import TARGET, Cell, Scored
+from zipperasr.model.model_config import REGIMES
+from zipperasr.report.claims.systems import TARGET, Cell, Scored
 from zipperasr.report.claims.twelve import better
 from zipperasr.report.claims.verdict import Comparison
 from zipperasr.report.paper import INITIAL_B, SOFT

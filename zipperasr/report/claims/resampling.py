@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from zipperasr.stats.audit import read_audit
 from zipperasr.stats.bootstrap import resampled_rates
+from zipperasr.stats.utterance_errors import read_audit
 
 
 @dataclass(frozen=True)

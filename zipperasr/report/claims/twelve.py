@@ -12,11 +12,11 @@ from itertools import product
 import numpy as np
 
 from zipperasr.lora import VARIANTS
-from zipperasr.model.config import REGIMES
+from zipperasr.model.model_config import REGIMES
 from zipperasr.report.claims.resampling import Estimate, estimate
-from zipperasr.report.claims.scored import TARGET, Cell, Scored
+from zipperasr.report.claims.systems import TARGET, Cell, Scored
 from zipperasr.report.claims.verdict import Claim, Comparison
-from zipperasr.report.clusters import silhouettes
+from zipperasr.report.cluster_statistics import silhouettes
 from zipperasr.report.evidence import steps_to_loss
 from zipperasr.report.paper import INITIAL_B, SOFT, STAGE_1, SYSTEMS, ZIPPERS
 

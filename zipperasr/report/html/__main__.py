@@ -14,8 +14,8 @@ from pathlib import Path
 from zipperasr.cli import log, parser, run_step
 from zipperasr.languages import LanguageTable
 from zipperasr.report.collect import Decoding, find_decodings
-from zipperasr.report.html.build import write_page
-from zipperasr.report.html.settings import Settings, add_settings
+from zipperasr.report.html.assemble import write_page
+from zipperasr.report.html.page_settings import Settings, add_settings
 
 
 def html(options: argparse.Namespace) -> None:

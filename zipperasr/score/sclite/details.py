@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from zipperasr.score.sclite.path import Path
-from zipperasr.score.sclite.tables import SpeakerCounts, percent, tenths
+from zipperasr.score.sclite.summary_tables import SpeakerCounts, percent, tenths
 
 _EVENTS = (("Substitution", "substitutions"), ("Deletions", "deletions"), ("Insertions", "insertions"))
 _SUBSTITUTION_NOTE = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from zipperasr.score.sclite.alignments import utterance_text
 from zipperasr.score.sclite.path import Path
-from zipperasr.score.sclite.tables import percent, tenths
+from zipperasr.score.sclite.summary_tables import percent, tenths
 
 LINE_WIDTH = 120
 _RULE = b"=" * 79

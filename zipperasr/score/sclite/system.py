@@ -15,7 +15,7 @@ from zipperasr.score.sclite.details import Details
 from zipperasr.score.sclite.path import Path
 from zipperasr.score.sclite.sentences import sentence_text, sentences_head
 from zipperasr.score.sclite.spool import Spool
-from zipperasr.score.sclite.tables import SpeakerCounts, percentages, raw_counts, total
+from zipperasr.score.sclite.summary_tables import SpeakerCounts, percentages, raw_counts, total
 
 REPORTS = ("sum", "rsum", "snt", "spk", "dtl", "pralign")  # in the order in which sclite writes them
 

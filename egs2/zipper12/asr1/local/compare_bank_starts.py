@@ -20,14 +20,14 @@ import jiwer
 
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import parser, run_step
-from zipperasr.decode.run import main as decode
 from zipperasr.lora import variant_class
 from zipperasr.model.experiment import Experiment
 from zipperasr.report.collect import read_jsonl
 from zipperasr.report.machine import machine_table
 from zipperasr.report.markdown import table
-from zipperasr.score.run import main as score
 from zipperasr.score.scores_table import read_scores
+from zipperasr.stages.decode import main as decode
+from zipperasr.stages.score import main as score
 
 HEADER = ("start", "trains", "seeds", "dev loss: at the start", "at the end", "error rate, %", "character errors, %")
 HEADER += ("other languages: mean error rate, %", "test sets with the same bits")

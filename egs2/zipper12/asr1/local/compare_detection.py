@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log, parser, run_step
-from zipperasr.data.sets import read_sets
+from zipperasr.datadir.set_table import read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.report.machine import machine_table
 from zipperasr.report.markdown import percent, table
 from zipperasr.score.diagnose import Diagnosis
-from zipperasr.score.scored import Counts, score_utterances
+from zipperasr.score.test_set import Counts, score_utterances
 from zipperasr.score.transcripts import TestSet, load_test_set
 from zipperasr.transcribe.sources import find_recordings
 from zipperasr.transcribe.transcriber import AUTO, DEFAULTS, Transcriber

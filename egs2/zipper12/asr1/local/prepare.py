@@ -15,8 +15,8 @@ from pathlib import Path
 
 from zipperasr.cli import parser, run_step, str2bool
 from zipperasr.config import load_yaml
-from zipperasr.data.datasets import SETTINGS, load_corpora
-from zipperasr.model.config import ModelConfig
+from zipperasr.model.model_config import ModelConfig
+from zipperasr.prepare.dataset_table import SETTINGS, load_corpora
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -25,7 +25,7 @@ def prepare(options: argparse.Namespace) -> None:
         _make_corpora(options)
         _make_backbones(options)
         return
-    from zipperasr.data.inventory import check_inventory
+    from zipperasr.plan.inventory import check_inventory
 
     model = load_yaml(ModelConfig, options.conf / "model.yaml")
     backbones = [model.whisper, model.llm]

@@ -22,8 +22,8 @@ from tqdm import tqdm
 from zipperasr.cli import log, nearest, parser, run_step
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.lora import VARIANTS
-from zipperasr.model.config import REGIMES
-from zipperasr.train.config import TrainConfig
+from zipperasr.model.model_config import REGIMES
+from zipperasr.train.train_config import TrainConfig
 
 SETTINGS = ("1h", "30h")
 

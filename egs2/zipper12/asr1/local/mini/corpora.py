@@ -32,8 +32,8 @@ from local.mini.plan import (
 )
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
-from zipperasr.data.datasets import DatasetRow
 from zipperasr.datadir.entry import write_lines
+from zipperasr.prepare.dataset_table import DatasetRow
 from zipperasr.sole_writer import sole_writer
 
 __all__ = ["held_out_texts", "make_corpora"]

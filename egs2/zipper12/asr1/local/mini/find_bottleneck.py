@@ -37,8 +37,8 @@ from local.mini.evaluate_backbones import (
 from local.mini.pretraining_data import PretrainingUtterance
 from local.mini.probe import Features, PhonemeProbe
 from zipperasr.atomic import atomic_path
+from zipperasr.batching.batch import Example, collate, collate_speech
 from zipperasr.cli import log, parser, run_step
-from zipperasr.data.batches import Example, collate, collate_speech
 from zipperasr.languages import LanguageTable
 from zipperasr.model.build import load_tokenizer
 from zipperasr.model.experiment import Experiment, load_model

@@ -14,8 +14,8 @@ from pathlib import Path
 from local.mini.layouts import LAYOUTS
 from local.mini.texts import Sentence, make_sentences
 from zipperasr.config import load_yaml
-from zipperasr.data.datasets import HELD_OUT, SETTINGS, DatasetRow, load_datasets
 from zipperasr.languages import LanguageTable
+from zipperasr.prepare.dataset_table import HELD_OUT, SETTINGS, DatasetRow, load_datasets
 
 CONFIG = "conf/mini/mini_corpora.yaml"
 DATASETS, LANGUAGES = "conf/datasets.tsv", "conf/languages.tsv"

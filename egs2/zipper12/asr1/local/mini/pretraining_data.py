@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from local.mini.espeak import Espeak, draw_voice
 from local.mini.texts import Sentence, make_salad, make_sentences
-from zipperasr.data.features import log_mel
+from zipperasr.audio.log_mel import log_mel
 
 _BLOCK = 800  # sentences per process
 _PUNCTUATION = re.compile(r"[.,!?;:«»“”\"()¿¡。、，？！؟،]")

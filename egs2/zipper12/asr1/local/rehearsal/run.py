@@ -26,7 +26,7 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.lora import VARIANTS
 from zipperasr.report.machine import machine_table
 from zipperasr.report.markdown import table
-from zipperasr.stage_clock import run_timed
+from zipperasr.stages.clock import run_timed
 
 SIZES = {"align_train": 4, "large_train": 4, "small_train_1h": 2, "small_train_30h": 2, "dev": 4, "test": 2}
 ONE_STEP = {"align": 4, "sft": 12}  # packs of the only global batch: one for each language of the phase
@@ -71,7 +71,7 @@ class Rehearsal:
 
     def training(self, *arguments: str | Path) -> list[str]:
         """The command that asr.sh would run, on the GPUs of this machine or in one process on the CPU."""
-        launcher = ["utils/launch.sh", "--ngpu", str(self.ngpu), "--nproc", "1", "-m", "zipperasr.train.run"]
+        launcher = ["utils/launch.sh", "--ngpu", str(self.ngpu), "--nproc", "1", "-m", "zipperasr.stages.train"]
         return [*launcher, *map(str, arguments), "--manifest", str(self.out / "dump/manifest")]
 
     def report(self, command: str, depth: str) -> str:
@@ -91,11 +91,13 @@ def rehearse(options: argparse.Namespace) -> None:
     model = ["--model", conf / "model.yaml"]
     rehearsal.module("corpora and backbones", "local.prepare", "--conf", conf)
     data, raw, manifest = out / "data", out / "dump/raw", out / "dump/manifest"
-    rehearsal.module("data directories", "zipperasr.data.prepare", "--corpora", conf / "corpora.yaml", "--out", data)
-    rehearsal.module("audio", "zipperasr.data.format_audio", "--data", data, "--out", raw)
-    rehearsal.module("manifest", "zipperasr.data.manifest", "--raw", raw, *model, "--out", manifest)
+    rehearsal.module(
+        "data directories", "zipperasr.stages.prepare_data", "--corpora", conf / "corpora.yaml", "--out", data
+    )
+    rehearsal.module("audio", "zipperasr.stages.format_audio", "--data", data, "--out", raw)
+    rehearsal.module("manifest", "zipperasr.stages.build_manifest", "--raw", raw, *model, "--out", manifest)
     lid = ["--manifest", manifest, "--out", out / "lid"]
-    rehearsal.module("language embeddings", "zipperasr.lid.run", *model, *lid, "--utterances", "1")
+    rehearsal.module("language embeddings", "zipperasr.stages.language_embeddings", *model, *lid, "--utterances", "1")
     align = ["--phase", "align", *model, "--config", conf / "align.yaml", "--out", out / "align"]
     rehearsal.run("alignment, one step", *rehearsal.training(*align))
     for variant in options.lora:
@@ -103,7 +105,7 @@ def rehearse(options: argparse.Namespace) -> None:
     _kill_and_resume(rehearsal, options.lora[-1])
     trained = out / f"sft_{options.lora[-1]}"
     decoding = ["--exp", trained, "--config", conf / "decode.yaml", "--manifest", manifest, "--sets", DECODED]
-    rehearsal.module("decoding", "zipperasr.decode.run", *decoding)
+    rehearsal.module("decoding", "zipperasr.stages.decode", *decoding)
     bundle = out / "bundle.zip"
     if not rehearsal.has_run("export"):
         bundle.unlink(missing_ok=True)

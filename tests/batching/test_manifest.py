@@ -1,0 +1,124 @@
+"""Stage 3: what a manifest counts, when it is made anew, and its errors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from tests.model import tiny
+from tests.train.tiny_recipe import SETS, options
+from zipperasr.batching.manifest import Manifest, open_kind
+from zipperasr.languages import LanguageTable
+from zipperasr.model.prompt import prompt_ids, transcript_ids
+from zipperasr.model.segments import num_positions
+from zipperasr.stages.build_manifest import main
+
+
+@pytest.fixture
+def copy(noise_recipe, tmp_path):
+    """The recipe's tables and raw data, free to be spoilt; no manifest yet."""
+    shutil.copytree(noise_recipe / "dump" / "raw", tmp_path / "dump" / "raw")
+    shutil.copytree(noise_recipe / "conf", tmp_path / "conf")
+    return tmp_path
+
+
+def run(base) -> int:
+    return main(options(base, raw="dump/raw", out="dump/manifest"))
+
+
+def spoil(path, change) -> None:
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+
+
+def test_columns_hold_what_stage_2_left_and_what_packing_needs(noise_recipe):
+    manifest = Manifest.open(noise_recipe / "dump" / "manifest", "train_y_de")
+    tokenizer, table = tiny.llm_tokenizer(), LanguageTable.load(noise_recipe / "conf" / "languages.tsv")
+    assert len(manifest) == SETS["train_y_de"][3]
+    for index in range(len(manifest)):
+        row = manifest.row(index)
+        assert row["language"] == "de"
+        assert row["repeat"] == 1
+        assert row["num_tokens"] == len(transcript_ids(tokenizer, row["text"]))
+        prompt = len(prompt_ids(tokenizer, table["de"]))
+        assert row["positions"] == prompt + num_positions(row["num_samples"]) + row["num_tokens"]
+        assert manifest.positions[index] == row["positions"]
+        assert manifest.num_samples[index] == row["num_samples"]
+
+
+def test_repeats_come_from_stage_2(copy):
+    (copy / "dump" / "raw" / "dev_y_de" / "utt2repeat").write_text("s-de600-00 1\ns-de600-01 3\n")
+    assert run(copy) == 0
+    assert Manifest.open(copy / "dump" / "manifest", "dev_y_de").repeat.tolist() == [1, 3]
+
+
+def test_the_packing_report_says_fill_and_what_is_too_long(copy):
+    (copy / "conf" / "model.yaml").open("a").write("max_positions: 35\n")
+    assert run(copy) == 0
+    report = json.loads((copy / "dump" / "manifest" / "packing.json").read_text())
+    assert set(report) == {"align", "sft"}
+    assert report["sft"]["too_long"] > 0
+    assert report["sft"]["utterances"] + report["sft"]["too_long"] == 12 + 5
+    assert 0 < report["sft"]["fill"] <= 1
+
+
+def test_a_second_run_does_nothing_and_a_changed_text_makes_it_anew(copy, capsys):
+    assert run(copy) == 0
+    written = (copy / "dump" / "manifest" / "sets.tsv").stat().st_ino
+    assert run(copy) == 0
+    assert "is up to date" in capsys.readouterr().err
+    assert (copy / "dump" / "manifest" / "sets.tsv").stat().st_ino == written
+    text = copy / "dump" / "raw" / "dev_y_de" / "text"
+    spoil(text, lambda lines: [line.replace("eins", "neun") for line in lines])
+    assert run(copy) == 0
+    assert Manifest.open(copy / "dump" / "manifest", "dev_y_de").row(0)["text"] == "neun"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("utt2lang", lambda lines: lines[:-1], "utt2lang: got the end of the file where utt2spk has id"),
+        ("wav.scp", lambda lines: lines[::-1], "wav.scp: got 's-de600-01' where utt2spk has id 's-de600-00'"),
+        ("text", lambda lines: [*lines, lines[0]], "text: id 's-de600-00' is not in utt2spk; rerun the stage"),
+        ("utt2lang", lambda lines: [line.replace(" de", " dee") for line in lines], "unknown language 'dee'; did you"),
+    ],
+)
+def test_files_that_do_not_go_together_are_an_error(copy, capsys, name, change, message):
+    spoil(copy / "dump" / "raw" / "dev_y_de" / name, change)
+    assert run(copy) == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (copy / "dump" / "manifest").exists()
+
+
+def test_a_missing_file_names_the_stage(copy, capsys):
+    (copy / "dump" / "raw" / "dev_y_de" / "utt2num_samples").unlink()
+    assert run(copy) == 1
+    assert "utt2num_samples: no such file; rerun stage 2" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_no_stage_2_names_the_stage(copy, capsys):
+    shutil.rmtree(copy / "dump" / "raw")
+    assert run(copy) == 1
+    assert "dump/raw/sets.tsv: no such file; run stage 2 first" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_missing_manifest_names_the_stage(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"train_x\.arrow: no manifest; run stage 3"):
+        Manifest.open(tmp_path, "train_x")
+
+
+def test_sets_are_opened_by_kind_and_phase(noise_recipe):
+    directory = noise_recipe / "dump" / "manifest"
+    assert [m.name for m in open_kind(directory, "train", "sft")] == ["train_y_de", "train_y_es"]
+    assert len(open_kind(directory, "train")) == 4
+    with pytest.raises(ValueError, match=r"sets\.tsv: no train set of phase other; run stages 1 to 3"):
+        open_kind(directory, "train", "other")
+
+
+def test_a_second_run_stops_before_it_writes(copy, capsys, held_elsewhere):
+    (copy / "exp").mkdir()
+    message = held_elsewhere(copy / "dump" / "manifest")
+    assert run(copy) == 1
+    assert message in capsys.readouterr().err
+    assert not (copy / "dump" / "manifest").exists()

@@ -1,0 +1,28 @@
+"""DecodeConfig refuses what cannot be decoded with."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from zipperasr.decode.decode_config import DecodeConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"beam": 0}, "beam: got 0, wanted at least 1"),
+        ({"beam": -1}, "beam: got -1, wanted at least 1"),
+        ({"precision": "fp8"}, "precision: unknown value 'fp8'; .*choose from fp32, bf16"),
+        ({"batch_size": 0}, "batch_size: got 0, wanted at least 1"),
+        ({"batch_positions": 0}, "batch_positions: got 0, wanted at least 1"),
+        ({"tokens_per_s": -5.0}, "tokens_per_s: got -5.0, wanted at least 0"),
+        ({"tokens_per_s": math.inf}, "tokens_per_s: got inf, wanted at least 0 and finite"),
+        ({"tokens_floor": -1}, "tokens_floor: got -1, wanted at least 0"),
+        ({"length_penalty": math.nan}, "length_penalty: got nan, wanted a finite number"),
+    ],
+)
+def test_a_wrong_value_is_an_error(settings, message):
+    with pytest.raises(ValueError, match=message):
+        DecodeConfig(**settings)

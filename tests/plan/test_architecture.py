@@ -1,0 +1,30 @@
+"""A backbone's shape is looked for on this machine alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zipperasr.plan.architecture import locate
+
+
+def write_config(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text("{}")
+
+
+def test_the_real_directory_wins(tmp_path):
+    for name in ("real/big", "shipped/big"):
+        write_config(tmp_path / name)
+    assert locate(str(tmp_path / "real/big"), tmp_path / "shipped") == str(tmp_path / "real/big")
+
+
+def test_a_hub_id_takes_the_shipped_shape(tmp_path):
+    write_config(tmp_path / "shipped/big")
+    assert locate("someone/big", tmp_path / "shipped") == str(tmp_path / "shipped/big")
+
+
+def test_neither_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"someone/big: no config.json there, and no .*shipped/big/config.json"):
+        locate("someone/big", tmp_path / "shipped")

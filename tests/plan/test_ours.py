@@ -1,0 +1,56 @@
+"""The table of our own settings shows what is configured now."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from zipperasr.decode.decode_config import DecodeConfig
+from zipperasr.plan import ours
+from zipperasr.plan.parameters import build_phases
+from zipperasr.train.train_config import TrainConfig
+
+
+@pytest.fixture
+def config(full_config):
+    return {
+        "align": TrainConfig(epochs=1),
+        "sft": TrainConfig(epochs=3),
+        "model": full_config,
+        "decode": DecodeConfig(),
+    }
+
+
+def shown(config, model, lora="zipper_soft") -> dict[str, str]:
+    return {name: value for name, value, _ in ours.our_rows(config, model, lora)}
+
+
+def test_both_stages_stand_side_by_side_where_they_differ(config, full_model):
+    values = shown(config, full_model[0])
+    assert values["epochs in align.yaml and sft.yaml"] == "1 / 3"
+    assert values["betas in align.yaml and sft.yaml"] == "0.9, 0.95"
+
+
+def test_values_are_those_of_the_configuration(config, full_model):
+    config["sft"] = dataclasses.replace(config["sft"], absent_language="dense", epochs=1)
+    config["decode"] = DecodeConfig(beam=5)
+    values = shown(config, full_model[0])
+    assert values["absent_language in align.yaml and sft.yaml"] == "hold / dense"
+    assert values["epochs in align.yaml and sft.yaml"] == "1"
+    assert values["beam in decode.yaml"] == "5"
+    assert values["projector_dim in model.yaml"] == "2048"  # filled in by the model
+
+
+@pytest.mark.parametrize(
+    ("lora", "wanted"), [("vanilla", set()), ("zipper_soft", {"router init"}), ("zipper_hard", {"router init", "tau"})]
+)
+def test_a_variant_shows_its_own_settings(config, full_config, lora, wanted):
+    model, _ = build_phases(full_config, lora, ["de", "ja"])
+    assert {"router init", "tau"} & shown(config, model, lora).keys() == wanted
+
+
+def test_a_line_without_a_key_is_an_error(config, full_model, monkeypatch):
+    monkeypatch.setitem(ours.TRAINING, "momentum", "gone")
+    with pytest.raises(ValueError, match="TrainConfig has no key 'momentum'; the tables in"):
+        shown(config, full_model[0])

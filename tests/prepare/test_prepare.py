@@ -1,0 +1,303 @@
+"""Stage 1 end to end over small corpora: what lists, samples and flaws do to the sets."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.corpora.example import recording, write_common_voice, write_librispeech, write_noise, write_recordings
+from tests.prepare.example import DEV_IDS, TEST_IDS, TRAIN_IDS, Recipe
+from zipperasr.datadir.entry import read_table
+from zipperasr.datadir.read import read_data_dir
+from zipperasr.datadir.set_table import SetRow, read_sets
+
+LIST = "train/lite_1h/de.txt"
+
+
+@pytest.fixture
+def recipe_of(tmp_path: Path) -> Recipe:
+    recipe = Recipe(tmp_path)
+    recipe.write_mls()
+    recipe.write_list(LIST, TRAIN_IDS)
+    return recipe
+
+
+def error_of(recipe: Recipe, capsys: pytest.CaptureFixture, *options: str) -> str:
+    assert recipe.prepare(*options) == 1
+    return capsys.readouterr().err
+
+
+def test_train_dev_and_test_become_kaldi_directories(recipe_of: Recipe):
+    assert recipe_of.prepare() == 0
+
+    assert read_sets(recipe_of.out / "sets.tsv") == [
+        SetRow("test_mls_de", "test", "sft", "mls", "de"),
+        SetRow("train_mls_de", "train", "sft", "mls", "de"),
+        SetRow("dev_mls_de", "dev", "sft", "mls", "de"),
+    ]
+    entries = read_data_dir(recipe_of.out / "train_mls_de")
+    assert [entry.utt for entry in entries] == sorted(f"{utt.split('_')[0]}-{utt}" for utt in TRAIN_IDS)
+    assert entries[0].speaker == "15" and entries[0].language == "de" and entries[0].duration_s == 1.0
+    assert Path(entries[0].audio).is_file()
+    assert len(recipe_of.ids("dev_mls_de")) == len(DEV_IDS)
+    assert len(recipe_of.ids("test_mls_de")) == len(TEST_IDS)
+
+
+def test_only_the_listed_ids_are_trained_on_and_repeats_are_counted(recipe_of: Recipe):
+    recipe_of.write_list(LIST, [*TRAIN_IDS[:3], TRAIN_IDS[0], TRAIN_IDS[0]])
+
+    assert recipe_of.prepare() == 0
+
+    repeats = read_table(recipe_of.out / "train_mls_de" / "utt2repeat")
+    assert sorted(repeats.values()) == ["1", "1", "3"]
+    report = recipe_of.report("train_mls_de")
+    assert (report["lines"], report["unique_ids"], report["repeats"], report["utterances"]) == ("5", "3", "2", "3")
+    assert float(report["hours_with_repeats"]) == pytest.approx(5 / 3600, abs=1e-4)
+
+
+def test_train_ids_that_are_in_test_are_dropped_counted_and_listed(recipe_of: Recipe):
+    recipe_of.write_rows("sft mls de both train+test 1000 dev test 14.29 train/lite_{setting}/de.txt -")
+    recipe_of.write_list(LIST, [*TRAIN_IDS, TEST_IDS[0]])
+
+    assert recipe_of.prepare() == 0
+
+    assert recipe_of.report("train_mls_de")["overlap"] == "1"
+    assert (recipe_of.out / "lists/train_mls_de.overlap.txt").read_text() == f"{TEST_IDS[0]}\n"
+    assert not set(recipe_of.ids("train_mls_de")) & set(recipe_of.ids("test_mls_de"))
+
+
+def test_dev_leaves_out_what_is_in_train(recipe_of: Recipe):
+    recipe_of.write_rows("sft mls de both train+dev 1000 dev test 14.29 train/lite_{setting}/de.txt -")
+    recipe_of.write_list(LIST, [*TRAIN_IDS, DEV_IDS[0]])
+
+    assert recipe_of.prepare() == 0
+
+    assert recipe_of.ids("dev_mls_de") == [f"20-{DEV_IDS[1]}"]
+
+
+def test_listed_ids_that_the_corpus_lacks_are_listed(recipe_of: Recipe):
+    recipe_of.write_list(LIST, [*TRAIN_IDS, "99_1_000000"])
+
+    assert recipe_of.prepare("--max_missing_share=0.1") == 0
+
+    assert recipe_of.report("train_mls_de")["missing"] == "1"
+    assert "99_1_000000\ton the list" in (recipe_of.out / "lists/train_mls_de.missing.txt").read_text()
+
+
+def test_too_many_missing_ids_stop_the_stage(recipe_of: Recipe, capsys: pytest.CaptureFixture):
+    recipe_of.write_list(LIST, [*TRAIN_IDS, "99_1_000000"])
+
+    message = error_of(recipe_of, capsys)
+
+    assert "train_mls_de: 1 of 13 utterances (7.7%) are not in the corpus" in message
+    assert "wanted at most 1.0%" in message and "raise --max_missing_share" in message
+    assert not (recipe_of.out / "train_mls_de").exists() and not (recipe_of.out / "sets.tsv").exists()
+
+
+def test_transcript_without_audio_counts_as_missing(recipe_of: Recipe, capsys: pytest.CaptureFixture):
+    audio = recipe_of.base / "mls/mls_german/train/audio/15/7" / f"{TRAIN_IDS[0]}.flac"
+    audio.unlink()
+
+    assert "train_mls_de: 1 of 12 utterances" in error_of(recipe_of, capsys)
+    listed = (recipe_of.out / "lists/train_mls_de.missing.txt").read_text()
+    assert f"{TRAIN_IDS[0]}\tno audio file {audio}" in listed
+
+
+def test_utterance_without_text_is_dropped_and_counted(recipe_of: Recipe):
+    path = recipe_of.base / "mls/mls_german/train/transcripts.txt"
+    path.write_text(path.read_text().replace("text von 15 7 000000", " \u00a0 "), encoding="utf-8")
+
+    assert recipe_of.prepare() == 0
+
+    assert recipe_of.report("train_mls_de")["empty_text"] == "1"
+    assert len(recipe_of.ids("train_mls_de")) == len(TRAIN_IDS) - 1
+
+
+def test_text_is_composed_and_blanks_are_single(recipe_of: Recipe):
+    path = recipe_of.base / "mls/mls_german/train/transcripts.txt"
+    path.write_text(path.read_text().replace("text von 15 7 000000", "u\u0308ber \u3000 allem"), encoding="utf-8")
+
+    assert recipe_of.prepare() == 0
+
+    assert read_table(recipe_of.out / "train_mls_de/text")[f"15-{TRAIN_IDS[0]}"] == "\u00fcber allem"
+
+
+def test_without_list_or_hours_everything_is_taken_and_said(recipe_of: Recipe, capsys: pytest.CaptureFixture):
+    (recipe_of.base / "utt_ids" / LIST).unlink()
+
+    assert recipe_of.prepare() == 0
+
+    assert recipe_of.report("train_mls_de")["source"].startswith("all (no ")
+    assert "no list at hand" in capsys.readouterr().err
+
+
+def test_hours_are_sampled_with_a_fixed_seed_and_written_out(tmp_path: Path):
+    row = "sft mls de both train 0.00138 dev test 14.29 train/lite_{setting}/de.txt -"  # 5 s of 12
+    recipe = Recipe(tmp_path, row, table_hours=True)
+    recipe.write_mls()
+
+    assert recipe.prepare() == 0
+    first = recipe.ids("train_mls_de")
+    assert recipe.prepare("--seed=18") == 0
+    other = recipe.ids("train_mls_de")
+    assert recipe.prepare("--seed=17") == 0
+
+    assert recipe.ids("train_mls_de") == first and len(first) == 5 == len(other) and other != first
+    sampled = (tmp_path / "data/lists/train_mls_de.sampled.txt").read_text().split()
+    assert sorted(sampled) == sorted(utt.partition("-")[2] for utt in first)
+    assert recipe.report("train_mls_de")["source"].startswith("sample (no ")
+
+
+def test_shortfall_is_noted_beside_the_tables_hours(tmp_path: Path):
+    recipe = Recipe(tmp_path, table_hours=True)
+    recipe.write_mls()
+
+    assert recipe.prepare() == 0
+
+    report = recipe.report("train_mls_de")
+    assert report["utterances"] == str(len(TRAIN_IDS)) and report["table_hours"] == "1000"
+    assert report["note"] == "1000.00 h short of Table I"
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([*TRAIN_IDS, TRAIN_IDS[0]], "13 lines, 12 unique ids; --strict_lists false accepts it"),
+        (["99_1_000000", *TRAIN_IDS], "1 of 13 utterances are not in the corpus; --strict_lists false"),
+        (None, "no list at hand"),
+    ],
+)
+def test_strict_lists_makes_flaws_errors(
+    recipe_of: Recipe, capsys: pytest.CaptureFixture, ids: list[str] | None, message: str
+):
+    if ids is None:
+        (recipe_of.base / "utt_ids" / LIST).unlink()
+    else:
+        recipe_of.write_list(LIST, ids)
+
+    assert message in error_of(recipe_of, capsys, "--strict_lists=true", "--max_missing_share=0.5")
+
+
+def test_strict_lists_makes_overlap_an_error(recipe_of: Recipe, capsys: pytest.CaptureFixture):
+    recipe_of.write_rows("sft mls de both train+test 1000 dev test 14.29 train/lite_{setting}/de.txt -")
+    recipe_of.write_list(LIST, [*TRAIN_IDS, TEST_IDS[0]])
+
+    assert "are in a test set: dropped; --strict_lists false" in error_of(recipe_of, capsys, "--strict_lists=true")
+
+
+def test_held_out_dev_is_whole_recordings_of_train(tmp_path: Path):
+    recipe = Recipe(tmp_path, "align msr86k ru both train 3000 held-out dev 8 - -")
+    for split, count in (("train", 8), ("dev", 1)):
+        videos = [f"{split}{number}" for number in range(count)]
+        times = [(float(start), start + 0.5) for start in range(6)]
+        write_recordings(tmp_path / f"msr86k/ru/{split}.json", [recording(v, f"{v}.wav", times) for v in videos])
+        for video in videos:
+            write_noise(tmp_path / f"msr86k/ru/{split}/{video}.wav", 6.0)
+
+    assert recipe.prepare() == 0
+
+    train, dev = (read_data_dir(recipe.out / f"{kind}_msr86k_ru") for kind in ("train", "dev"))
+    assert len(dev) == 24 and len(train) == 24  # whole recordings of 6, at least 20 utterances
+    assert not {entry.speaker for entry in train} & {entry.speaker for entry in dev}
+    assert (train[0].start_s, train[0].end_s) == (0.0, 0.5)
+    assert len(recipe.ids("train_msr86k_ru", "wav.scp")) == 4
+
+
+def test_common_voice_without_a_list_samples_no_official_evaluation_clip(tmp_path: Path):
+    rows = {
+        name: [(f"client{i:03d}", f"{name}{i}.mp3", "words") for i in range(3)] for name in ("train", "dev", "test")
+    }
+    rows["validated"] = [row for group in rows.values() for row in group]
+    rows["other"] = [("client9", "other0.mp3", "words")]
+    write_common_voice(tmp_path / "commonvoice", rows)
+    for _, clip, _ in [*rows["validated"], *rows["other"]]:
+        write_noise(tmp_path / "commonvoice/ar/clips" / clip)
+    recipe = Recipe(tmp_path, "sft commonvoice ar 1h validated+other 1 dev test 4 train/ar.txt test/ar.txt")
+
+    assert recipe.prepare() == 0
+
+    assert {utt.partition("-")[2] for utt in recipe.ids("train_commonvoice_ar")} == {
+        "train0", "train1", "train2", "other0",
+    }  # fmt: skip
+
+
+def test_unreadable_header_waits_for_stage_2(tmp_path: Path):
+    rows = {"train": [("c", "a.mp3", "one")], "dev": [("c", "b.mp3", "two")], "test": [("c", "d.mp3", "three")]}
+    write_common_voice(tmp_path / "commonvoice", rows)
+    for clip in ("a.mp3", "b.mp3", "d.mp3"):
+        write_noise(tmp_path / "commonvoice/ar/clips" / clip)
+    (tmp_path / "commonvoice/ar/clips/a.mp3").write_bytes(b"")
+    recipe = Recipe(tmp_path, "sft commonvoice ar 1h train 1 dev test 4 - -")
+
+    assert recipe.prepare() == 0
+
+    assert [entry.duration_s for entry in read_data_dir(recipe.out / "train_commonvoice_ar")] == [0.0]
+
+
+def test_several_test_splits_become_sets_of_their_own(tmp_path: Path):
+    recipe = Recipe(tmp_path, "sft librispeech en both train-clean-100 960 dev-clean test-clean,test-other 5,5 - -")
+    splits = ["train-clean-100", "dev-clean", "test-clean", "test-other"]
+    write_librispeech(tmp_path / "librispeech", {split: [f"{n}-1-0000"] for n, split in enumerate(splits, 1)})
+
+    assert recipe.prepare() == 0
+
+    names = [row.set for row in read_sets(recipe.out / "sets.tsv")]
+    assert names[:2] == ["test_librispeech_en_clean", "test_librispeech_en_other"]
+    assert recipe.ids("test_librispeech_en_other") == ["4-4-1-0000"]
+    assert read_table(recipe.out / "train_librispeech_en/text")["1-1-1-0000"] == "some words of it"  # lower case
+
+
+def test_finished_stage_is_not_run_again(recipe_of: Recipe, capsys: pytest.CaptureFixture):
+    assert recipe_of.prepare() == 0
+    before = (recipe_of.out / "train_mls_de/text").stat().st_mtime_ns
+    assert recipe_of.prepare() == 0
+
+    assert "nothing to do" in capsys.readouterr().err
+    assert (recipe_of.out / "train_mls_de/text").stat().st_mtime_ns == before
+
+
+def test_changed_list_runs_the_stage_again(recipe_of: Recipe):
+    assert recipe_of.prepare() == 0
+    recipe_of.write_list(LIST, TRAIN_IDS[:5])
+    assert recipe_of.prepare() == 0
+
+    assert len(recipe_of.ids("train_mls_de")) == 5
+
+
+def test_id_that_comes_twice_in_the_corpus_is_an_error(recipe_of: Recipe, capsys: pytest.CaptureFixture):
+    path = recipe_of.base / "mls/mls_german/train/transcripts.txt"
+    path.write_text(path.read_text() + f"{TRAIN_IDS[0]}\tnoch einmal\n", encoding="utf-8")
+
+    assert f"id '{TRAIN_IDS[0]}' comes twice in mls de" in error_of(recipe_of, capsys)
+
+
+def test_set_with_nothing_left_is_an_error(recipe_of: Recipe, capsys: pytest.CaptureFixture):
+    recipe_of.write_rows("sft mls de both train+dev 1000 dev test 14.29 train/lite_{setting}/de.txt -")
+    recipe_of.write_list(LIST, [*TRAIN_IDS, *DEV_IDS])
+
+    assert "dev_mls_de: no utterance is left" in error_of(recipe_of, capsys)
+
+
+def test_missing_sets_table_names_the_stage(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"sets.tsv: no such file; run stage 1 first"):
+        read_sets(tmp_path / "data/sets.tsv")
+    with pytest.raises(FileNotFoundError, match="run stage 2 first"):
+        read_sets(tmp_path / "dump/raw/sets.tsv")
+
+
+def test_real_recordings_become_a_valid_data_dir(tmp_path: Path, shared_dir: Path):
+    speech = shared_dir / "fixtures" / "real_speech"
+    recipe = Recipe(tmp_path, "sft librispeech en both dev-clean 960 held-out test-clean 5.4 - -")
+    text = (tmp_path / "corpora.yaml").read_text()
+    (tmp_path / "corpora.yaml").write_text(text.replace(str(tmp_path / "librispeech"), str(speech)))
+
+    assert recipe.prepare() == 0
+
+    (entry,) = read_data_dir(recipe.out / "test_librispeech_en")
+    assert entry.utt == "61-61-70968-0000" and entry.duration_s == pytest.approx(4.905)
+    assert entry.text.startswith("he began a confused complaint")
+
+
+def test_a_second_run_stops_before_it_writes(recipe_of: Recipe, capsys: pytest.CaptureFixture, held_elsewhere):
+    message = held_elsewhere(recipe_of.out)
+    assert message in error_of(recipe_of, capsys)
+    assert not recipe_of.out.exists()

@@ -1,0 +1,74 @@
+"""Durations of audio files: asked for once, also by a run that goes on after an interruption."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.corpora.example import write_noise
+from zipperasr.corpora.utterance import Utterance
+from zipperasr.prepare.probing import probe
+
+
+def utterance(path: Path, **changes: object) -> Utterance:
+    return Utterance(path.stem, "s", str(path), "text", "de")._replace(**changes)
+
+
+@pytest.fixture
+def utterances(tmp_path: Path) -> list[Utterance]:
+    for number in range(4):
+        write_noise(tmp_path / f"{number}.wav", 1.0 + number / 4)
+    return [utterance(tmp_path / f"{number}.wav") for number in range(4)]
+
+
+def durations_s(utterances: list[Utterance], record: Path) -> list[float]:
+    return [row.duration_s for rows, _ in probe(utterances, 2, record) for row in rows]
+
+
+def spoil(path: str) -> None:
+    """Nothing but a header can tell: size and time stay."""
+    state = os.stat(path)
+    Path(path).write_bytes(b"x" * state.st_size)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_what_is_missing_is_said_and_what_the_metadata_knows_is_kept(utterances, tmp_path: Path):
+    given = [*utterances[:2], utterance(tmp_path / "gone.wav"), utterances[2]._replace(duration_s=7.0)]
+
+    ((rows, exist),) = probe(given, 2, tmp_path / "record")
+
+    assert exist == [True, True, False, True]
+    assert [row.duration_s for row in rows] == [1.0, 1.25, 0.0, 7.0]
+
+
+def test_an_unreadable_header_counts_nothing(utterances, tmp_path: Path):
+    Path(utterances[0].audio).write_bytes(b"no audio")
+
+    assert durations_s(utterances[:2], tmp_path / "record") == [0.0, 1.25]
+
+
+def test_a_second_run_reads_no_header_that_the_first_has_read(utterances, tmp_path: Path):
+    assert durations_s(utterances[:3], tmp_path / "record") == [1.0, 1.25, 1.5]
+    for row in utterances[:3]:
+        spoil(row.audio)
+
+    assert durations_s(utterances, tmp_path / "record") == [1.0, 1.25, 1.5, 1.75]
+    spoil(utterances[3].audio)
+    assert durations_s(utterances, tmp_path / "record") == [1.0, 1.25, 1.5, 1.75]
+
+
+def test_a_changed_file_or_another_order_is_looked_at_anew(utterances, tmp_path: Path):
+    assert durations_s(utterances, tmp_path / "record") == [1.0, 1.25, 1.5, 1.75]
+    write_noise(Path(utterances[1].audio), 3.0)
+
+    assert durations_s(utterances, tmp_path / "record") == [1.0, 3.0, 1.5, 1.75]
+    assert durations_s(utterances[::-1], tmp_path / "record") == [1.75, 1.5, 3.0, 1.0]
+
+
+def test_a_half_written_line_is_no_duration(utterances, tmp_path: Path):
+    durations_s(utterances, tmp_path / "record")
+    record = (tmp_path / "record").read_bytes()
+    (tmp_path / "record").write_bytes(record[: len(record) // 2])
+
+    assert durations_s(utterances, tmp_path / "record") == [1.0, 1.25, 1.5, 1.75]
+    assert (tmp_path / "record").read_bytes() == record

@@ -1,0 +1,246 @@
+"""POST /v1/audio/transcriptions: every form of the answer, every refusal."""
+
+from __future__ import annotations
+
+import socket
+
+import numpy as np
+import pytest
+
+from tests.model import tiny
+from tests.serve.live import NAME, WAIT_S, Live, as_file, form, recording
+from zipperasr.serve import upload
+from zipperasr.transcribe.formats import srt, vtt
+
+SPEECH = recording()
+SILENCE = as_file(np.zeros(16_000, dtype=np.float32))
+
+
+@pytest.fixture(scope="module")
+def expected(transcriber):
+    """What the library itself makes of the same recording."""
+    samples = np.frombuffer(SPEECH[44:], dtype="<i2") / np.float32(32768)
+    return transcriber(samples, "de")
+
+
+def refusal(response, status: int) -> dict:
+    """The error, in OpenAI's form."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    (error,) = response.json().values()
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["type"] == ("invalid_request_error" if status < 500 else "server_error")
+    assert "\n" not in error["message"]
+    return error
+
+
+def test_json_is_the_default(live: Live, expected):
+    response = live.post(SPEECH, model=NAME, language="de")
+    assert response.status_code == 200
+    assert expected.text
+    assert response.json() == {"text": expected.text, "usage": {"type": "duration", "seconds": 1.5}}
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "kind"),
+    [("text", lambda _, t: f"{t.text}\n", "text/plain"), ("srt", srt, "text/plain"), ("vtt", vtt, "text/vtt")],
+)
+def test_text_and_subtitles_are_those_of_the_library(live: Live, expected, name, form, kind):
+    response = live.post(SPEECH, language="de", response_format=name)
+    assert response.text == form("", expected)
+    assert response.headers["content-type"] == f"{kind}; charset=utf-8"
+
+
+def test_verbose_json_has_language_times_and_what_it_took(live: Live, expected):
+    answer = live.post(SPEECH, language="de", response_format="verbose_json").json()
+    assert {key: answer[key] for key in ("task", "language", "duration", "text")} == {
+        "task": "transcribe",
+        "language": "german",
+        "duration": 1.5,
+        "text": expected.text,
+    }
+    (segment,) = answer["segments"]
+    assert segment == {"id": 0, "start": 0.0, "end": 1.5, "text": expected.text, "note": expected.segments[0].note}
+    own = answer["zipperasr"]
+    assert own["language_code"] == "de" and own["language_probabilities"] == {}
+    assert own["transcribed_s"] > 0 and own["waited_s"] >= 0
+
+
+def test_without_a_language_it_is_detected(live: Live, transcriber):
+    own = live.post(SPEECH, response_format="verbose_json").json()["zipperasr"]
+    probabilities = own["language_probabilities"]
+    assert list(probabilities) == list(tiny.CODES)
+    assert sum(probabilities.values()) == pytest.approx(1)
+    assert own["language_code"] == max(probabilities, key=probabilities.get)
+    empty = live.post(SPEECH, response_format="verbose_json", language="").json()["zipperasr"]
+    assert empty["language_probabilities"] == probabilities
+
+
+def test_prompt_and_temperature_change_nothing(live: Live, expected):
+    response = live.post(SPEECH, language="DE", prompt="Zipper", temperature="0.8", chunking_strategy="auto")
+    assert response.json()["text"] == expected.text
+
+
+def test_segment_is_the_one_granularity(live: Live):
+    fields = {"language": "de", "response_format": "verbose_json"}
+    assert live.post(SPEECH, **fields, **{"timestamp_granularities[]": "segment"}).status_code == 200
+    error = refusal(live.post(SPEECH, **fields, **{"timestamp_granularities[]": "word"}), 400)
+    assert error["message"] == "timestamp_granularities[]: got 'word'; choose from segment"
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "OGG", "MP3", "AIFF"])
+def test_what_libsndfile_reads_is_read(live: Live, kind):
+    response = live.post(recording(kind=kind, rate=44_100), f"a.{kind.lower()}", response_format="verbose_json")
+    assert response.json()["duration"] == pytest.approx(1.5, abs=0.06)
+
+
+def test_silence_has_a_note_and_no_language(live: Live):
+    answer = live.post(SILENCE, response_format="verbose_json").json()
+    assert answer["text"] == answer["language"] == answer["zipperasr"]["language_code"] == ""
+    assert answer["segments"][0]["note"].startswith("silence")
+    assert live.post(SILENCE, response_format="srt").text == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "message"),
+    [
+        (
+            {"language": "dee"},
+            "language",
+            "language 'dee' is not one of the model's; did you mean 'de'? choose from de",
+        ),
+        ({"response_format": "xml"}, "response_format", "got 'xml'; choose from json, text, srt, verbose_json, vtt"),
+        ({"stream": "true"}, "stream", "stream: got 'true'; choose from false"),
+        ({"langauge": "de"}, "langauge", "unknown field 'langauge'; did you mean 'language'?"),
+    ],
+)
+def test_what_the_model_has_not_is_refused_with_what_it_has(live: Live, fields, param, message):
+    error = refusal(live.post(SPEECH, **fields), 400)
+    assert message in error["message"]
+    assert error["param"] == param
+
+
+def test_another_model_is_not_found(live: Live):
+    error = refusal(live.post(SPEECH, model="whisper-1"), 404)
+    assert error["code"] == "model_not_found"
+    assert error["message"] == f"model 'whisper-1' is not here; the loaded one is '{NAME}'"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "speech.wav: cannot be decoded"),
+        (b"no audio at all", "speech.wav: cannot be decoded (Format not recognised.); read are .aif"),
+        (as_file(np.zeros(0, dtype=np.float32)), "speech.wav: no samples in it"),
+        (
+            as_file(np.zeros((800, 8), dtype=np.int16), "FLAC", 655_350),
+            "speech.wav: sampling rate 655350 Hz, wanted 1000 to 192000 Hz; resample it to 16000 Hz",
+        ),
+        (
+            as_file(np.zeros((800, 9), dtype=np.float32)),
+            "speech.wav: 9 channels, at most 8 are read; mix it down to mono",
+        ),
+        (as_file(np.full(800, np.nan, dtype=np.float32), subtype="FLOAT"), "some of its samples are not finite"),
+    ],
+)
+def test_audio_that_cannot_be_used_is_named(live: Live, data, message):
+    error = refusal(live.post(data), 400)
+    assert message in error["message"]
+    assert error["param"] == "file" and error["code"] == "undecodable_audio"
+
+
+def test_a_recording_that_is_too_long_is_refused(live: Live):
+    error = refusal(live.post(recording(21, "OGG"), "long.ogg"), 413)
+    assert error["message"] == "long.ogg: longer than 20 s; send it in parts"
+
+
+def test_a_recording_whose_header_says_that_it_is_too_long_is_not_decoded(live: Live, monkeypatch):
+    monkeypatch.setattr(upload, "decoded_blocks", lambda *_: pytest.fail("it was decoded"))
+    silence = as_file(np.zeros(22 * 8000, dtype=np.int16), "FLAC", 8000)
+    assert refusal(live.post(silence), 413)["message"] == "speech.wav: longer than 20 s; send it in parts"
+
+
+@pytest.mark.parametrize("size", [2**20 + 1, 5 * 2**20])
+def test_a_file_that_is_too_large_is_refused(live: Live, size):
+    error = refusal(live.post(bytes(size)), 413)
+    assert error["code"] == "file_too_large"
+    assert error["message"] == "file: larger than 1 MB; send flac, mp3 or a part of it"
+
+
+def test_a_file_of_the_largest_size_is_read(live: Live):
+    assert refusal(live.post(bytes(2**20)), 400)["code"] == "undecodable_audio"
+
+
+def test_an_upload_that_does_not_tell_its_size_is_refused_before_its_end(live: Live):
+    head = "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+    part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + bytes(2 * 2**20)
+    with socket.create_connection(("127.0.0.1", live.port), WAIT_S) as client:
+        client.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n{len(part):x}\r\n".encode() + part)
+        assert client.recv(12) == b"HTTP/1.1 413"  # and the last chunk was never sent
+
+
+def test_a_request_without_a_file_says_so(live: Live):
+    path = "/v1/audio/transcriptions"
+    assert "wanted a multipart/form-data request" in refusal(live.client.post(path, json={}), 400)["message"]
+    fields = {"file": (None, "text instead of a file")}
+    assert refusal(live.client.post(path, files=fields), 400)["code"] == "missing_file"
+    two = [("file", ("a.wav", SPEECH)), ("file", ("b.wav", SPEECH))]
+    assert "Too many files" in refusal(live.client.post(path, files=two), 400)["message"]
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    torn = refusal(live.client.post(path, content=b"--y\r\n", headers=form), 400)
+    assert torn["message"].startswith("the form cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("type_", "status"),
+    [
+        ("Multipart/Form-Data; Boundary=x", 200),
+        ("MULTIPART/FORM-DATA; charset=UTF-8; boundary=x", 200),
+        ('multipart/form-data ; charset=us-ascii;boundary="x"', 200),
+        ("multipart/form-data-x; boundary=x", 400),
+        ("multipart/mixed; boundary=x", 400),
+    ],
+)
+def test_the_content_type_is_read_in_any_case(live: Live, type_, status):
+    response = live.client.post("/v1/audio/transcriptions", content=form(SPEECH), headers={"Content-Type": type_})
+    assert response.status_code == status, response.text
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "utf-16", "undefined", "zlib", "nothing", "\xe9"])
+def test_a_charset_that_is_not_read_is_named(live: Live, charset):
+    header = f"multipart/form-data; boundary=x; charset={charset}".encode("latin-1")
+    odd = 'Content-Disposition: form-data; name="language"\r\n\r\n\xff\xfe-\r\n--x\r\n'.encode("latin-1")
+    headers = [(b"Content-Type", header)]
+    error = refusal(live.client.post("/v1/audio/transcriptions", content=form(SPEECH, odd), headers=headers), 400)
+    wanted = f"Content-Type: got charset {charset!r}, wanted utf-8; send the form's text in UTF-8"
+    assert error["message"] == wanted
+
+
+def test_no_message_is_longer_than_500_characters(live: Live):
+    long = "x" * 10_000
+    for response in (live.client.get(f"/{long}"), live.post(SPEECH, language=long), live.post(b"", f"{long}.wav")):
+        assert len(response.json()["error"]["message"]) <= 500
+
+
+def test_models_and_health(live: Live):
+    (model,) = live.client.get("/v1/models").json()["data"]
+    assert model["id"] == NAME and model["object"] == "model"
+    assert live.client.get(f"/v1/models/{NAME}").json() == model
+    assert refusal(live.client.get("/v1/models/gpt"), 404)["code"] == "model_not_found"
+    assert live.client.get("/health").json() == {"status": "ok", "model": NAME, "requests": 0}
+
+
+def test_other_paths_and_methods_name_those_that_are_served(live: Live):
+    assert "not found; POST /v1/audio/transcriptions" in refusal(live.client.get("/v1/chat"), 404)["message"]
+    response = live.client.get("/v1/audio/transcriptions")
+    assert refusal(response, 405)["message"].startswith("GET /v1/audio/transcriptions: method not allowed")
+    assert response.headers["allow"] == "POST"
+
+
+def test_a_mistake_of_ours_is_told_without_its_inside(live: Live, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(live.service, "_transcribe", broken)
+    error = refusal(live.post(SPEECH), 500)
+    assert error["message"] == "internal error (RuntimeError); the server's log says where"

@@ -1,0 +1,208 @@
+"""Requests side by side: order, bounds, time-outs, clients that go, temporary files."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.model import tiny
+from tests.serve.live import NAME, WAIT_S, Live, recording, request, running
+from zipperasr.serve import upload
+from zipperasr.serve.limits import Limits
+from zipperasr.serve.model_queue import GivenUp
+from zipperasr.serve.service import Service
+from zipperasr.transcribe.sources import decoded_blocks
+
+SPEECH = recording(0.5)
+
+
+class Gated(Service):
+    """The service with a gate before the model."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.gate, self.reached, self.stopped = (threading.Event() for _ in range(3))
+        self.at_once, self.most_at_once = 0, 0
+
+    def _transcribe(self, samples, lang, stop):
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.reached.set()
+        try:
+            while not self.gate.wait(0.01):
+                if stop.is_set():
+                    self.stopped.set()
+                    raise GivenUp
+            return super()._transcribe(samples, lang, stop)
+        finally:
+            self.at_once -= 1
+
+
+def gated(transcriber, **limits) -> Gated:
+    return Gated(transcriber, NAME, Limits(max_mb=4, **limits))
+
+
+def wait_for_requests(live: Live, number: int) -> None:
+    end = time.monotonic() + WAIT_S
+    while live.client.get("/health").json()["requests"] != number:
+        assert time.monotonic() < end, f"never {number} requests"
+
+
+def test_requests_take_turns_and_all_are_answered(transcriber):
+    service = gated(transcriber, max_waiting=8)
+    with running(service) as live, ThreadPoolExecutor(6) as pool:
+        languages = ["de", "es", "ja"] * 2
+        asked = [pool.submit(live.post, recording(0.5, seed=n), language=code) for n, code in enumerate(languages)]
+        wait_for_requests(live, 6)  # /health answers while the model works: the loop is free
+        service.gate.set()
+        texts = [future.result().json()["text"] for future in asked]
+        alone = [live.post(recording(0.5, seed=n), language=code).json()["text"] for n, code in enumerate(languages)]
+    assert texts == alone and len(set(texts)) == 3
+    assert service.most_at_once == 1
+
+
+def test_when_all_places_are_taken_it_says_when_to_come_again(transcriber):
+    service = gated(transcriber, max_waiting=1)
+    with running(service) as live, ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(live.post, SPEECH) for _ in range(2)]
+        wait_for_requests(live, 2)
+        response = live.post(SPEECH)
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "5"
+        assert response.json()["error"]["message"] == "busy: 2 requests are at work or waiting; try again later"
+        service.gate.set()
+        assert [future.result().status_code for future in asked] == [200, 200]
+        assert live.post(SPEECH).status_code == 200
+
+
+def test_a_request_that_takes_too_long_is_answered_and_stopped(transcriber):
+    service = gated(transcriber, timeout_s=0.3)
+    with running(service) as live:
+        response = live.post(SPEECH)
+        assert response.status_code == 504
+        error = response.json()["error"]
+        assert error["message"].startswith("no answer within 0.3 s") and error["code"] == "timeout"
+        assert service.stopped.wait(WAIT_S)
+        wait_for_requests(live, 0)
+
+
+def test_a_client_that_goes_frees_the_model(transcriber):
+    service = gated(transcriber)
+    with running(service) as live:
+        with socket.create_connection(("127.0.0.1", live.port)) as client:
+            client.sendall(request(SPEECH))
+            assert service.reached.wait(WAIT_S)
+        assert service.stopped.wait(WAIT_S)
+        wait_for_requests(live, 0)
+        service.gate.set()
+        assert live.post(SPEECH).status_code == 200
+
+
+def test_work_that_is_stopped_leaves_the_model_as_it_was(transcriber):
+    service = Service(transcriber, NAME, Limits())
+    samples = tiny.noise(40 * 16_000, seed=3).numpy()
+    before = transcriber(samples, "de")
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(GivenUp):
+        service._transcribe(samples, "de", stop)
+    assert transcriber(samples, "de") == before
+
+
+def bomb(seconds: int) -> bytes:
+    """Silence in 8 channels of 192 kHz: little to send, 1.5 million samples a second to decode."""
+    stream = io.BytesIO()
+    with soundfile.SoundFile(stream, "w", 192_000, 8, format="FLAC") as recording:
+        for _ in range(seconds):
+            recording.write(np.zeros((192_000, 8), dtype=np.int16))
+    return stream.getvalue()
+
+
+def test_the_deadline_holds_while_audio_is_decoded(transcriber):
+    """The answer comes with the block in which the time was up."""
+    data = bomb(30)
+    start = time.monotonic()
+    blocks = sum(1 for _ in decoded_blocks(io.BytesIO(data), "bomb.flac"))
+    whole_s = time.monotonic() - start
+    with running(gated(transcriber, timeout_s=whole_s / 10)) as live:
+        start = time.monotonic()
+        response = live.post(data, "bomb.flac")
+        took_s = time.monotonic() - start
+        wait_for_requests(live, 0)
+    assert response.status_code == 504
+    assert response.json()["error"]["message"].startswith("no answer within ")
+    assert blocks > 45 and took_s < whole_s / 2
+    assert not live.service.reached.is_set()
+
+
+def test_a_client_that_goes_ends_the_decoding_of_its_audio(transcriber, monkeypatch):
+    seen = []
+
+    def counted(*arguments, decode=decoded_blocks):
+        for block in decode(*arguments):
+            seen.append(len(block))
+            yield block
+
+    monkeypatch.setattr(upload, "decoded_blocks", counted)
+    service = gated(transcriber)
+    with running(service) as live:
+        with socket.create_connection(("127.0.0.1", live.port)) as client:
+            client.sendall(request(bomb(30)))
+            while not seen:
+                time.sleep(0.001)
+        wait_for_requests(live, 0)
+        assert len(seen) < 40 and not service.reached.is_set()
+        assert service.uploads.held_bytes == 0
+
+
+class SetLater(threading.Event):
+    """Set once it has been looked at five times."""
+
+    looks = 0
+
+    def is_set(self) -> bool:
+        self.looks += 1
+        return self.looks > 5
+
+
+def test_recognition_is_given_up_within_a_piece(transcriber):
+    stop = SetLater()
+    with pytest.raises(GivenUp):
+        Service(transcriber, NAME, Limits())._transcribe(tiny.noise(20 * 16_000, seed=3).numpy(), "de", stop)
+    assert stop.looks == 6  # of one piece: after the encoder, and before each token
+
+
+def open_temporary_files() -> list[str]:
+    """Files without a name that this process holds open in the temporary directory."""
+    links = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return [link for link in links if link.startswith(tempfile.gettempdir()) and link.endswith("(deleted)")]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc to see files without a name")
+def test_nothing_is_left_of_an_upload(transcriber, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen = []
+
+    def look(*arguments, decode=upload.samples_of):
+        seen.append(len(open_temporary_files()))
+        return decode(*arguments)
+
+    monkeypatch.setattr(upload, "samples_of", look)
+    with running(gated(transcriber, max_s=60)) as live:
+        live.service.gate.set()
+        long = recording(50)  # 1.6 MB: more than is kept in memory
+        answers = [live.post(long), live.post(bytes(2**21)), live.post(bytes(5 * 2**20)), live.post(recording(61))]
+        assert [answer.status_code for answer in answers] == [200, 400, 413, 413]
+        wait_for_requests(live, 0)
+    assert seen == [1, 1, 1]
+    assert open_temporary_files() == [] and list(tmp_path.iterdir()) == []

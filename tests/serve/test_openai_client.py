@@ -1,0 +1,65 @@
+"""The endpoint through OpenAI's own client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.serve.live import NAME, Live, recording
+
+openai = pytest.importorskip("openai", reason="no openai; pip install -e '.[dev]' brings it")
+
+
+@pytest.fixture(scope="module")
+def client(live: Live) -> Iterator:
+    with openai.OpenAI(base_url=f"{live.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def speech(tmp_path):
+    path = tmp_path / "speech.flac"
+    path.write_bytes(recording(kind="FLAC"))
+    with path.open("rb") as stream:
+        yield stream
+
+
+def test_a_transcription_has_text(client, speech, live):
+    found = client.audio.transcriptions.create(file=speech, model=NAME, language="de")
+    speech.seek(0)
+    assert found.text == live.post(speech.read(), language="de").json()["text"] != ""
+    assert found.usage.seconds == 1.5
+
+
+def test_verbose_json_is_typed(client, speech):
+    found = client.audio.transcriptions.create(
+        file=speech, model=NAME, response_format="verbose_json", timestamp_granularities=["segment"]
+    )
+    assert found.duration == 1.5
+    assert [(one.id, one.start, one.end) for one in found.segments] == [(0, 0.0, 1.5)]
+    assert found.zipperasr["language_code"] in found.zipperasr["language_probabilities"]
+
+
+@pytest.mark.parametrize(("name", "start"), [("srt", "1\n00:00:00,000 --> "), ("vtt", "WEBVTT\n"), ("text", "")])
+def test_subtitles_and_text_are_strings(client, speech, name, start):
+    found = client.audio.transcriptions.create(file=speech, model=NAME, language="es", response_format=name)
+    assert isinstance(found, str) and found.startswith(start) and found.endswith("\n")
+
+
+def test_models_are_listed(client):
+    assert [model.id for model in client.models.list()] == [NAME]
+    assert client.models.retrieve(NAME).owned_by == "zipperasr"
+
+
+def test_errors_become_its_exceptions(client, speech):
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.audio.transcriptions.create(file=speech, model="whisper-1")
+    assert caught.value.code == "model_not_found"
+    speech.seek(0)
+    with pytest.raises(openai.BadRequestError, match="language 'xx' is not one of the model's") as caught:
+        client.audio.transcriptions.create(file=speech, model=NAME, language="xx")
+    assert caught.value.param == "language"
+    with pytest.raises(openai.APIStatusError, match="larger than 1 MB") as caught:
+        client.audio.transcriptions.create(file=("a.wav", bytes(2**21)), model=NAME)
+    assert caught.value.status_code == 413

@@ -1,0 +1,67 @@
+"""What can go wrong before the server listens is one line."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import pytest
+import uvicorn
+
+from tests.serve.live import NAME
+from zipperasr.serve import __main__ as run
+
+
+def failed(capsys, *options: str) -> str:
+    assert run.main([str(option) for option in options]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert line.startswith("zipperasr demo: error: ")
+    return line.removeprefix("zipperasr demo: error: ")
+
+
+@pytest.fixture(autouse=True)
+def never_serves(monkeypatch):
+    """A test that gets so far by mistake must not wait for a Ctrl-C."""
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+
+
+@pytest.mark.parametrize("name", run.EXTRA)
+def test_without_the_extra_it_says_how_to_get_it(model_dir, capsys, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    assert failed(capsys, "--model", model_dir) == f"no {name} here; pip install 'zipperasr[demo]' brings it"
+
+
+def test_a_port_in_use_is_named(model_dir, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        line = failed(capsys, "--model", model_dir, "--port", port)
+    assert line == f"--host 127.0.0.1 --port {port}: in use; choose another --port"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--host", "198.51.100.7"], "--host 198.51.100.7 --port 8000: Cannot assign requested address"),
+        (["--port", "70000"], "--port: got 70000, wanted 0 to 65535"),
+        (["--port", "0", "--max_mb", "0"], "--max_mb: got 0.0, wanted more than 0"),
+        (["--port", "0", "--max_s", "nan"], "--max_s: got nan, wanted more than 0"),
+        (["--port", "0", "--max_mb", "inf"], "--max_mb: got inf, wanted more than 0, and not infinite"),
+        (["--port", "0", "--read_timeout_s", "0"], "--read_timeout_s: got 0.0, wanted more than 0"),
+        (["--port", "0", "--max_waiting", "-1"], "--max_waiting: got -1, wanted 0 or more"),
+    ],
+)
+def test_options_that_cannot_be_are_named(model_dir, capsys, options, message):
+    assert failed(capsys, "--model", model_dir, *options).startswith(message)
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path, capsys):
+    line = failed(capsys, "--model", tmp_path, "--port", "0")
+    assert line == f"{tmp_path}/config.yaml: no finished training here; run stage 5 (align) or 6 (sft)"
+
+
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_beyond_loopback_it_warns(model_dir, capsys, host, warned):
+    assert run.main(["--model", str(model_dir), "--host", host, "--port", "0"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [f"bound to {host}" in line for line in lines if "warning" in line] == [True] * warned
+    assert any(f"{NAME}: open http://{host}:" in line for line in lines)

@@ -1,0 +1,92 @@
+"""TrainConfig refuses what cannot be trained with; every shipped configuration loads."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from zipperasr.config import load_yaml, parse_overrides
+from zipperasr.model.model_config import REGIMES
+from zipperasr.train.train_config import PacksPerBatch, TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "bf61"}, r"precision: unknown value 'bf61'; did you mean 'bf16'\?"),
+        ({"absent_language": "held"}, r"absent_language: unknown value 'held'; did you mean 'hold'\?"),
+        ({"packs_per_batch": 0}, "packs_per_batch: got 0, wanted at least 1"),
+        ({"packs_per_batch": PacksPerBatch(16, 0)}, r"packs_per_batch\.full: got 0, wanted at least 1"),
+        ({"accumulation": 0}, "accumulation: got 0, wanted at least 1"),
+        ({"epochs": 0}, "epochs: got 0, wanted at least 1"),
+        ({"log_every": 0}, "log_every: got 0, wanted at least 1"),
+        *[({"lr": lr}, "lr: got .*, wanted at least 0 and finite") for lr in (math.nan, math.inf, -1.0)],
+        ({"warmup_ratio": 2.0}, "warmup_ratio: got 2.0, wanted 0 to 1"),
+        ({"betas": (0.9, 1.0)}, r"betas: got \(0.9, 1.0\), wanted two numbers from 0 to below 1"),
+        ({"betas": (0.9,)}, "wanted two numbers from 0 to below 1"),
+        ({"betas": (-0.1, 0.9)}, "betas: got -0.1, wanted 0 to 1"),
+        ({"num_workers": -1}, "num_workers: got -1, wanted at least 0"),
+        ({"watchdog_s": math.inf}, "watchdog_s: got inf, wanted at least 0 and finite"),
+        ({"gradient_clipping": math.nan}, "gradient_clipping: got nan, wanted at least 0 and finite"),
+        ({"weight_decay": -0.1}, "weight_decay: got -0.1, wanted at least 0"),
+        ({"router_lr_factor": -1.0}, "router_lr_factor: got -1.0, wanted at least 0"),
+        ({"save_every": -1}, "save_every: got -1, wanted at least 0"),
+        ({"eval_every": 10**30}, "eval_every: got 10{30}, wanted at most"),
+        ({"language_sampling": 1.5}, "language_sampling: got 1.5, wanted 0 to 1"),
+        ({"zero_stage": 3}, "zero_stage: got 3, wanted 0, 1 or 2; 3 shards what the banks must keep whole"),
+    ],
+)
+def test_a_wrong_value_is_an_error(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**{"epochs": 1, **settings})
+
+
+def test_unknown_key_names_the_nearest(tmp_path):
+    (tmp_path / "sft.yaml").write_text("epochs: 1\nlearning_rates: 1\nwarmup_ration: 0.2\n")
+    with pytest.raises(ValueError, match=r"sft\.yaml: unknown key 'learning_rates'"):
+        load_yaml(TrainConfig, tmp_path / "sft.yaml")
+    (tmp_path / "sft.yaml").write_text("epochs: 1\nwarmup_ration: 0.2\n")
+    with pytest.raises(ValueError, match=r"unknown key 'warmup_ration'; did you mean 'warmup_ratio'\?"):
+        load_yaml(TrainConfig, tmp_path / "sft.yaml")
+
+
+@pytest.mark.parametrize("phase", ["align", "sft"])
+@pytest.mark.parametrize("scale", ["mini", "full"])
+def test_shipped_configurations_load(recipe, scale, phase):
+    assert load_yaml(TrainConfig, recipe / "conf" / scale / f"{phase}.yaml").epochs >= 1
+
+
+def test_the_full_scale_is_the_papers(recipe):
+    for phase in ("align", "sft"):
+        config = load_yaml(TrainConfig, recipe / "conf" / "full" / f"{phase}.yaml")
+        assert (config.lr, config.warmup_ratio, config.zero_stage) == (2e-5, 0.1, 2)
+        assert [config.for_regime(regime).packs_per_batch for regime in ("chunked", "full")] == [16, 10]
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("scale", ["mini", "full"])
+def test_a_plain_number_of_packs_is_for_both_regimes(recipe, scale, regime):
+    path = recipe / "conf" / scale / "sft.yaml"
+    assert load_yaml(TrainConfig, path, parse_overrides(["packs_per_batch=8"])).for_regime(regime).packs_per_batch == 8
+
+
+def test_one_regime_can_be_overridden_alone(recipe):
+    path = recipe / "conf" / "full" / "sft.yaml"
+    config = load_yaml(TrainConfig, path, parse_overrides(["packs_per_batch.full=6"]))
+    assert [config.for_regime(regime).packs_per_batch for regime in ("chunked", "full")] == [16, 6]
+
+
+@pytest.mark.parametrize(
+    ("packs", "message"),
+    [
+        ("{chunked: 16}", r"sft\.yaml: packs_per_batch: missing full"),
+        ("{chunked: 16, ful: 10}", r"packs_per_batch: unknown key 'ful'; did you mean 'full'\?"),
+        ("{chunked: 16, full: ten}", r"packs_per_batch: full: got 'ten', wanted int"),
+        ("[16, 10]", r"packs_per_batch: got \[16, 10\], wanted int"),
+    ],
+)
+def test_packs_must_be_a_number_or_one_for_each_regime(tmp_path, packs, message):
+    (tmp_path / "sft.yaml").write_text(f"epochs: 1\npacks_per_batch: {packs}\n")
+    with pytest.raises(ValueError, match=message):
+        load_yaml(TrainConfig, tmp_path / "sft.yaml")

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import soundfile
+
+from tests.transcribe.sound import RATE, noise
+from zipperasr.transcribe.__main__ import main
+from zipperasr.transcribe.formats import FORMATS
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two recordings with one between them that is none."""
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    soundfile.write(audio / "a.wav", noise(0.6, 1), RATE)
+    (audio / "b.wav").write_bytes(b"no audio")
+    soundfile.write(audio / "c.flac", noise(0.8, 2), RATE)
+    return audio
+
+
+def test_one_file_gives_its_text_alone_and_several_their_names(trained, folder, capsys):
+    assert main([str(folder / "a.wav"), "--model", str(trained), "--lang", "de"]) == 0
+    alone = capsys.readouterr().out
+    assert main([str(folder / "a.wav"), str(folder / "c.flac"), "--model", str(trained), "--lang", "de"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"{folder / 'a.wav'} {alone.strip()}"
+    assert second.startswith(f"{folder / 'c.flac'} ")
+
+
+def test_a_corrupt_file_is_named_and_the_others_are_written(trained, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main([str(folder), "--model", str(trained), "--lang", "auto", "--format", "json", "--out", str(out)]) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a.json", "c.json"]
+    assert json.loads((out / "a.json").read_text("utf-8"))["lang"] in ("de", "es", "ja")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "b.wav: cannot be decoded" in captured.err
+    assert "1 of 3 recordings could not be transcribed" in captured.err
+    assert "language detection: Whisper takes" in captured.err
+
+
+def test_raw_samples_in_a_folder_are_named_and_the_others_are_written(trained, folder, tmp_path, capsys):
+    (folder / "b.wav").rename(folder / "b.raw")
+    out = tmp_path / "out"
+    assert main([str(folder), "--model", str(trained), "--lang", "de", "--out", str(out)]) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a.txt", "c.txt"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(lines) == 2 and "b.raw: raw samples without a header" in lines[0]
+    assert "1 of 3 recordings could not be transcribed" in lines[1]
+
+
+def test_two_recordings_of_one_name_are_refused_before_any_work(trained, folder, tmp_path, capsys):
+    soundfile.write(folder / "a.flac", noise(0.6), RATE)
+    assert main([str(folder), "--model", str(trained), "--out", str(tmp_path / "out")]) == 1
+    assert "another recording's transcript is a.txt; rename one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--lang", "fr"], "language 'fr' is not one of the model's"),
+        (["--model", "nowhere"], "nowhere/config.yaml: no finished training here"),
+    ],
+)
+def test_bad_options_are_one_line(trained, folder, capsys, more, message):
+    assert main([str(folder / "a.wav"), "--model", str(trained), *more]) == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_real_recordings_in_every_format(trained, shared_dir, tmp_path, capsys, name):
+    """One of each codec and rate at hand: wav at 16 kHz, flac, mp3 at 48 kHz, opus."""
+    found = {}
+    for file in sorted((shared_dir / "fixtures" / "real_speech").rglob("*")):
+        if file.suffix in (".wav", ".flac", ".mp3", ".opus"):
+            found.setdefault(file.suffix, str(file))
+    assert len(found) >= 3
+    out = tmp_path / "out"
+    options = ["--model", str(trained), "--lang", "auto", "--format", name, "--out", str(out), "--tokens_per_s", "2"]
+    assert main([*found.values(), *options]) == 0, capsys.readouterr().err
+    written = sorted(out.iterdir())
+    assert len(written) == len(found)
+    for path in written:
+        text = path.read_text(encoding="utf-8")
+        if name == "json":
+            assert json.loads(text)["segments"]
+        elif name == "vtt":
+            assert text.startswith("WEBVTT\n")
+        elif name == "trn":
+            assert text.rstrip().endswith(")")

@@ -1,0 +1,155 @@
+"""One chunk of utterances becomes one ark of 16 kHz flac. Runs in a worker process of stage 2.
+
+In: entries with audio files in any form. Out: BASE.ark (or BASE/*.flac) and BASE.json, which says what was
+written and what is broken, and why; it is written last, so a chunk with a matching BASE.json is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import soundfile
+
+from zipperasr.atomic import atomic_path, fingerprint
+from zipperasr.audio.load import SAMPLE_RATE, OutOfBounds, open_audio, read_excerpt, to_int16
+from zipperasr.datadir.entry import Entry
+
+AUDIO_FORMATS = ("flac.ark", "flac")
+FLAC = {"format": "flac", "subtype": "PCM_16"}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Work for one process."""
+
+    base: str  # output path without suffix
+    audio_format: str  # flac.ark: kaldiio reads it; flac: a file each, espnet's SoundScpReader reads it too
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What became of a chunk."""
+
+    written: list[Entry]  # whose audio is the entry of wav.scp
+    quarantined: list[tuple[str, str]]  # utt, reason
+
+
+Write = Callable[[str, np.ndarray], str]  # (utt, int16 samples) -> entry of wav.scp
+
+
+def convert_chunk(chunk: Chunk) -> ChunkResult:
+    """Convert the chunk, unless an earlier run did."""
+    record = Path(chunk.base + ".json")
+    inputs = fingerprint(entries=[entry._asdict() for entry in chunk.entries], audio_format=chunk.audio_format)
+    if record.is_file():
+        known = _read_record(record)
+        if known.get("inputs") == inputs and known.get("ark_bytes", size := _ark_bytes(chunk)) == size:
+            return _restored(chunk, known["written"], known["quarantined"])
+        record.unlink()
+    with _writer(chunk) as write:
+        result = _convert(chunk.entries, write)
+    written = [(entry.utt, entry.audio, entry.num_samples) for entry in result.written]
+    with atomic_path(record) as temporary:
+        known = {
+            "inputs": inputs, "written": written, "quarantined": result.quarantined, "ark_bytes": _ark_bytes(chunk),
+        }  # fmt: skip
+        temporary.write_text(json.dumps(known), encoding="utf-8")
+    return result
+
+
+def _read_record(path: Path) -> dict:
+    """Empty where the record is damaged: the chunk is converted again."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _ark_bytes(chunk: Chunk) -> int | None:
+    """None where the chunk has no archive."""
+    ark = Path(chunk.base + ".ark")
+    return ark.stat().st_size if ark.is_file() else None
+
+
+def _restored(chunk: Chunk, written: list, quarantined: list) -> ChunkResult:
+    """What an earlier run left, from its record."""
+    entries = {entry.utt: entry for entry in chunk.entries}
+    done = [_converted(entries[utt], audio, num_samples) for utt, audio, num_samples in written]
+    return ChunkResult(done, [(utt, reason) for utt, reason in quarantined])
+
+
+def _converted(entry: Entry, audio: str, num_samples: int) -> Entry:
+    seconds = num_samples / SAMPLE_RATE
+    return entry._replace(audio=audio, duration_s=seconds, num_samples=num_samples, start_s=None, end_s=None)
+
+
+def _convert(entries: tuple[Entry, ...], write: Write) -> ChunkResult:
+    result = ChunkResult([], [])
+    for audio, group in groupby(entries, key=lambda entry: entry.audio):
+        rows = list(group)
+        try:
+            with open_audio(audio, audio) as recording:
+                for entry in rows:
+                    _convert_one(entry, recording, write, result)
+        except (soundfile.LibsndfileError, OutOfBounds) as error:
+            reason = getattr(error, "error_string", error)
+            done = {entry.utt for entry in result.written} | {utt for utt, _ in result.quarantined}
+            result.quarantined.extend(
+                (entry.utt, f"cannot be decoded: {reason}") for entry in rows if entry.utt not in done
+            )
+    return result
+
+
+def _convert_one(entry: Entry, recording: soundfile.SoundFile, write: Write, result: ChunkResult) -> None:
+    samples = read_excerpt(recording, entry.start_s, entry.end_s)
+    flaw = _flaw(samples, entry.duration_s)
+    if flaw:
+        result.quarantined.append((entry.utt, flaw))
+    else:
+        result.written.append(_converted(entry, write(entry.utt, to_int16(samples)), len(samples)))
+
+
+def _flaw(samples: np.ndarray, expected_s: float) -> str | None:
+    """Why an utterance cannot be used. Metadata and decoder may differ by a tenth, or half a second."""
+    seconds = len(samples) / SAMPLE_RATE
+    if not len(samples):
+        return "no samples"
+    if not np.isfinite(samples).all():
+        return "samples that are not a number"
+    if seconds < expected_s - max(0.5, 0.1 * expected_s):
+        return f"cut off: {seconds:.2f} s of {expected_s:.2f} s"
+    return None
+
+
+@contextmanager
+def _writer(chunk: Chunk) -> Iterator[Write]:
+    if chunk.audio_format == "flac":
+        from espnet2.fileio.sound_scp import SoundScpWriter
+
+        folder = Path(chunk.base)
+        with SoundScpWriter(folder, folder / "wav.scp", format="flac", subtype="PCM_16") as writer:
+
+            def write_file(utt: str, samples: np.ndarray) -> str:
+                writer[utt] = SAMPLE_RATE, samples
+                return writer.get_path(utt)
+
+            yield write_file
+        return
+    ark = Path(chunk.base + ".ark")
+    with atomic_path(ark) as temporary, temporary.open("wb") as stream:
+
+        def write_ark(utt: str, samples: np.ndarray) -> str:
+            offset = stream.tell() + len(utt.encode()) + 1  # Kaldi's offset points behind `utt `
+            kaldiio.save_ark(stream, {utt: (SAMPLE_RATE, samples)}, write_function="soundfile", write_kwargs=dict(FLAC))
+            return f"{ark}:{offset}"
+
+        yield write_ark

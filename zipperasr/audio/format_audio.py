@@ -1,0 +1,194 @@
+"""Stage 2: every data set's audio becomes 16 kHz mono, cut into utterances.
+
+In: data/ of stage 1, any codec, rate and channels. Out: dump/raw/<set>/ with flac in arks (or a file each), exact
+durations, and quarantine.tsv / filtered.tsv naming what was left out and why. Chunks of a set are written by --nj
+processes; a finished chunk or set is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import shutil
+import tempfile
+from collections.abc import Iterator
+from multiprocessing.pool import Pool
+from pathlib import Path
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from zipperasr.atomic import FINGERPRINT, atomic_files, atomic_path, fingerprint, is_current, mark_current
+from zipperasr.audio.convert import Chunk, convert_chunk
+from zipperasr.cli import log
+from zipperasr.datadir.entry import ENTRIES, Entry, write_lines
+from zipperasr.datadir.read import read_blocks
+from zipperasr.datadir.set_table import SetRow, read_sets, write_sets
+from zipperasr.datadir.sorted_spool import SortedSpool
+from zipperasr.datadir.validate import validate_data_dir
+from zipperasr.datadir.write import Totals, write_tables
+from zipperasr.sole_writer import sole_writer
+
+MAX_CHUNK_UTTS = 512
+TABLES = ("wav.scp", "text", "utt2spk", "utt2lang", "utt2dur", "utt2repeat", "segments")
+
+
+def format_audio(options: argparse.Namespace) -> None:
+    """Convert all sets of `options.data`."""
+    if options.audio_format == "flac":
+        require_espnet()
+    data, out = Path(options.data), Path(options.out)
+    sets = read_sets(data / "sets.tsv")
+    todo = {row: inputs for row in sets if not _is_done(out / row.set, inputs := _inputs(data / row.set, options))}
+    if len(todo) < len(sets):
+        log(f"stage 2: {len(sets) - len(todo)} of {len(sets)} sets in {out} are complete, their inputs unchanged")
+    total = sum(_count_lines(data / row.set / "utt2spk") for row in todo)
+    hours = 0.0
+    lock = sole_writer(out) if todo else contextlib.nullcontext()
+    with lock, tqdm(total=total, desc="audio", unit="utt") as progress, _pool(options.nj if todo else 0) as pool:
+        for row, inputs in todo.items():
+            hours += _format_set(row, data / row.set, out / row.set, options, pool, progress)
+            audio = [f"data/{path.name}" for path in (out / row.set / "data").iterdir() if path.is_file()]
+            mark_current(out / row.set, inputs, audio)
+    if not (out / "sets.tsv").is_file() or read_sets(out / "sets.tsv") != sets:
+        with atomic_path(out / "sets.tsv") as temporary:
+            write_sets(temporary, sets)
+    log(f"stage 2: read {len(todo)} sets of {data}, wrote {hours:.2f} h of 16 kHz audio to {out}")
+
+
+def require_espnet() -> None:
+    """Raise ValueError with the remedy where espnet's writer is not installed."""
+    try:
+        import espnet2.fileio.sound_scp  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f"--audio_format flac writes with espnet, which is not installed ({error}); run tools/install_espnet.sh "
+            f"or use --audio_format flac.ark"
+        ) from error
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+
+
+def _pool(nj: int):
+    return multiprocessing.get_context("spawn").Pool(nj) if nj else contextlib.nullcontext()
+
+
+def _inputs(source: Path, options: argparse.Namespace) -> dict[str, str]:
+    limits = (options.min_s, options.max_s, options.audio_format, options.max_quarantine_share)
+    return fingerprint(limits=limits, **{name: source / name for name in TABLES})
+
+
+def _is_done(target: Path, inputs: dict[str, str]) -> bool:
+    return is_current(target, inputs) and (target / "wav.scp").is_file()
+
+
+def _format_set(
+    row: SetRow, source: Path, target: Path, options: argparse.Namespace, pool: Pool, progress: tqdm
+) -> float:
+    """Convert one set; returns its hours."""
+    (target / "data").mkdir(parents=True, exist_ok=True)
+    (target / FINGERPRINT).unlink(missing_ok=True)
+    for left in target.glob(".scratch.*"):  # of a run that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".scratch.") as scratch:
+        chunks = _Chunks(source, target, options, Path(scratch))
+        kept = SortedSpool(ENTRIES, "utt", Path(scratch))
+        quarantined, filtered = [], []
+        for result in pool.imap_unordered(convert_chunk, chunks):
+            quarantined += result.quarantined
+            good = _within_limits(row, result.written, filtered, options)
+            if good:
+                kept.append(list(zip(*good, strict=True)))
+            progress.update(len(result.written) + len(result.quarantined))
+        _remove_stale(target / "data", chunks.count)
+        _check_share(row, sorted(quarantined), chunks.num_utts, options.max_quarantine_share, target)
+        if not len(kept):
+            raise ValueError(
+                f"{target}: none of {chunks.num_utts} utterances lasts {options.min_s} to {options.max_s} s"
+            )
+        totals = _write_tables(target, kept, sorted(filtered))
+    if quarantined:
+        log(f"stage 2: {row.set}: {len(quarantined)} of {chunks.num_utts} quarantined; see {target}/quarantine.tsv")
+    if filtered:
+        limits = f"{options.min_s} to {options.max_s} s long"
+        log(f"stage 2: {row.set}: {len(filtered)} of {chunks.num_utts} are not {limits}")
+    return totals.seconds / 3600
+
+
+class _Chunks:
+    """A set as work for the processes; utterances of one recording stay together, in its order."""
+
+    def __init__(self, source: Path, target: Path, options: argparse.Namespace, scratch: Path):
+        self._target, self._format = target, options.audio_format
+        self._rows = SortedSpool(ENTRIES.append(pa.field("place", pa.string())), "place", scratch)
+        for block in read_blocks(source):
+            places = zip(*(block[name].to_pylist() for name in ("audio", "start_s", "utt")), strict=True)
+            in_order = [f"{audio}\0{start_s or 0:012.3f}\0{utt}" for audio, start_s, utt in places]
+            self._rows.append([*block.columns, in_order])
+        self.num_utts = len(self._rows)
+        self._size = min(MAX_CHUNK_UTTS, max(16, -(-self.num_utts // (2 * options.nj))))
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Chunk]:
+        batch: list[Entry] = []
+        for block in self._rows.blocks():
+            for row in zip(*(column.to_pylist() for column in block.columns[:-1]), strict=True):
+                entry = Entry(*row)
+                if len(batch) >= self._size and entry.audio != batch[-1].audio:
+                    yield self._chunk(batch)
+                    batch = []
+                batch.append(entry)
+        yield self._chunk(batch)
+
+    def _chunk(self, batch: list[Entry]) -> Chunk:
+        self.count += 1
+        return Chunk(str(self._target / "data" / f"format.{self.count}"), self._format, tuple(batch))
+
+
+def _remove_stale(folder: Path, num_chunks: int) -> None:
+    """Chunks of an earlier run that had more of them."""
+    for path in folder.glob("format.*.json"):
+        number = path.name.removeprefix("format.").removesuffix(".json")
+        if not number.isdigit() or int(number) > num_chunks:
+            for stale in (path, path.with_suffix(".ark")):
+                stale.unlink(missing_ok=True)
+
+
+def _within_limits(
+    row: SetRow, written: list[Entry], filtered: list[tuple[str, str]], options: argparse.Namespace
+) -> list[Entry]:
+    """Length limits bind training sets only: a test set loses nothing. What is left out is added to `filtered`."""
+    if row.kind != "train":
+        return written
+    good = []
+    for entry in written:
+        if options.min_s <= entry.duration_s <= options.max_s:
+            good.append(entry)
+        else:
+            filtered.append((entry.utt, f"{entry.duration_s:.2f} s"))
+    return good
+
+
+def _check_share(row: SetRow, quarantined: list[tuple[str, str]], count: int, max_share: float, target: Path) -> None:
+    """Write quarantine.tsv; raise ValueError if more than one utterance and more than the share is in it."""
+    with atomic_path(target / "quarantine.tsv") as temporary:
+        write_lines(temporary, ["utt\treason", *("\t".join(item) for item in quarantined)])
+    if len(quarantined) > max(1.0, max_share * count):
+        utt, reason = quarantined[0]
+        raise ValueError(
+            f"{target}/quarantine.tsv: {len(quarantined)} of {count} utterances of {row.set} cannot be used, wanted at "
+            f"most {max_share:.1%} (first: {utt}: {reason}); mend the corpus or raise --max_quarantine_share"
+        )
+
+
+def _write_tables(target: Path, kept: SortedSpool, filtered: list[tuple[str, str]]) -> Totals:
+    """Write and check all tables aside, then move them in."""
+    with atomic_files(target) as temporary:
+        totals = write_tables(temporary, kept.blocks(), segmented=False, name=target)
+        write_lines(temporary / "filtered.tsv", ["utt\tduration", *("\t".join(item) for item in filtered)])
+        validate_data_dir(temporary, for_kaldi=False)
+    return totals

@@ -1,0 +1,107 @@
+"""Audio in any form becomes 16 kHz mono float32.
+
+In: an entry of wav.scp (`dump/raw/x/data/format.1.ark:1234` or a path) or a corpus file with a start and an end.
+Out: samples. Everything that libsndfile decodes is read. espnet is not needed here.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+
+from zipperasr.audio.ark import audio_bytes, split_entry
+from zipperasr.corpora.utterance import refuse_pipe
+
+SAMPLE_RATE = 16_000
+LOWEST_RATE, HIGHEST_RATE, MAX_CHANNELS = 1_000, 384_000, 64
+RAW = ".raw"  # samples without a header
+BLOCK_VALUES = 960_000  # frames times channels that are decoded at a time: 10 s of 48 kHz stereo
+
+
+class OutOfBounds(ValueError):
+    """Audio of a rate, or with a number of channels, that is not read, or does not tell."""
+
+
+def load_audio(entry: str | Path) -> np.ndarray:
+    """Samples (num_samples,) of a wav.scp entry or of an audio file, float32 in [-1, 1], mono, 16 kHz.
+
+    Raises ValueError if the file cannot be decoded or holds no samples.
+    """
+    path, offset = split_entry(refuse_pipe(str(entry), "wav.scp"))
+    try:
+        if offset is None:
+            source = path
+        else:
+            with open(path, "rb") as stream:
+                source = io.BytesIO(audio_bytes(stream, offset, str(entry)))
+        with open_audio(source, str(entry)) as recording:
+            samples, rate = _read(recording), recording.samplerate
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{entry}: cannot be decoded ({error.error_string}); rerun stage 2") from error
+    if not len(samples):
+        raise ValueError(f"{entry}: no samples; rerun stage 2")
+    return to_16k_mono(samples, rate)
+
+
+def open_audio(
+    source: str | Path | BinaryIO, name: str, highest_rate: int = HIGHEST_RATE, max_channels: int = MAX_CHANNELS
+) -> soundfile.SoundFile:
+    """`source` opened, its header read. Raises OutOfBounds, soundfile.LibsndfileError."""
+    if isinstance(source, str | Path) and Path(source).suffix.lower() == RAW:
+        remedy = "convert it: sox -t raw -r RATE -e signed -b 16 -c CHANNELS in.raw out.wav"
+        raise OutOfBounds(f"{name}: raw samples without a header, so rate and channels are unknown; {remedy}")
+    recording = soundfile.SoundFile(source)
+    rate, channels = recording.samplerate, recording.channels
+    if LOWEST_RATE <= rate <= highest_rate and channels <= max_channels:
+        return recording
+    recording.close()
+    if channels > max_channels:
+        raise OutOfBounds(f"{name}: {channels} channels, at most {max_channels} are read; mix it down to mono")
+    bounds = f"{LOWEST_RATE} to {highest_rate} Hz"
+    raise OutOfBounds(f"{name}: sampling rate {rate} Hz, wanted {bounds}; resample it to 16000 Hz")
+
+
+def _read(recording: soundfile.SoundFile, num_frames: float = float("inf")) -> np.ndarray:
+    """The next samples (num_samples, channels). A header may promise any number; memory is taken for what comes."""
+    size, blocks = max(1, BLOCK_VALUES // recording.channels), []
+    while num_frames > 0 and len(block := recording.read(int(min(size, num_frames)), dtype="float32", always_2d=True)):
+        blocks.append(block)
+        num_frames -= len(block)
+    return blocks[0] if len(blocks) == 1 else np.concatenate([np.zeros((0, recording.channels), np.float32), *blocks])
+
+
+def to_16k_mono(samples: np.ndarray, rate: int) -> np.ndarray:
+    """samples: (num_samples,) or (num_samples, channels), any rate -> (num_samples,) at 16 kHz, channels averaged."""
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
+    if rate != SAMPLE_RATE:
+        samples = soxr.resample(samples, rate, SAMPLE_RATE)
+    return samples.astype(np.float32, copy=False)
+
+
+def header_duration_s(path: str | Path) -> float:
+    """Length by the file's header, without decoding. Raises soundfile.LibsndfileError if it has no readable one."""
+    info = soundfile.info(str(path))
+    return info.frames / info.samplerate
+
+
+def read_excerpt(recording: soundfile.SoundFile, start_s: float | None, end_s: float | None) -> np.ndarray:
+    """Decode [start_s, end_s) of an open file as 16 kHz mono; nothing else of the file is decoded."""
+    rate = recording.samplerate
+    start = round((start_s or 0.0) * rate)
+    if start > recording.frames:
+        return np.zeros(0, dtype=np.float32)
+    if recording.tell() != start:
+        recording.seek(start)
+    num_frames = float("inf") if end_s is None else round(end_s * rate) - start
+    return to_16k_mono(_read(recording, num_frames), rate)
+
+
+def to_int16(samples: np.ndarray) -> np.ndarray:
+    """Full scale 1.0 -> 16-bit samples; what overshoots is clipped."""
+    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)

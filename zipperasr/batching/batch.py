@@ -1,0 +1,149 @@
+"""Packs become tensors, in which nothing is padded: all speech end to end, all text end to end.
+
+In: the utterances of each pack (features and token ids). Out: `PackedBatch`. Every pack is one language; packs of one
+language are put side by side, so that an adapter works per language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from zipperasr.audio.log_mel import log_mel
+from zipperasr.device import to_device
+from zipperasr.model.segments import mel_frames, num_positions
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance, ready to be packed."""
+
+    utt_id: str
+    language: str
+    mel: Tensor | None  # (mel frames, mel bins); None where the device will compute it
+    num_samples: int
+    prompt: Sequence[int]
+    transcript: Sequence[int]  # with the end token; empty when decoding
+    audio: Tensor | None = None  # (num_samples,) where there is no mel
+    edge_frames: int = 0  # frames of mel, or wanted of audio, beyond the end of the utterance
+
+    @property
+    def speech_positions(self) -> int:
+        return num_positions(self.num_samples)
+
+    @property
+    def positions(self) -> int:
+        return len(self.prompt) + self.speech_positions + len(self.transcript)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Log-mel frames of all utterances, end to end; or their audio, of which `to` makes log-mel frames."""
+
+    mel: Tensor | None  # (sum of lengths, mel bins); each utterance has edge_frames more
+    lengths: tuple[int, ...]  # mel frames of each utterance
+    languages: tuple[str, ...]  # of each utterance
+    audio: tuple[Tensor, ...] = ()  # of each utterance, where there is no mel
+    mel_bins: int = 0  # wanted of the audio
+    edge_frames: int = 0
+
+    def to(self, device: torch.device | str) -> Speech:
+        mel = self.mel
+        if mel is None:
+            audio = (to_device(audio, device) for audio in self.audio)
+            mel = torch.cat([log_mel(one, self.mel_bins, self.edge_frames) for one in audio])
+        return Speech(to_device(mel, device), self.lengths, self.languages, edge_frames=self.edge_frames)
+
+    def pin_memory(self) -> Speech:
+        """In pinned memory, from which a GPU copies asynchronously; DataLoader calls it."""
+        mel = None if self.mel is None else self.mel.pin_memory()
+        return replace(self, mel=mel, audio=tuple(audio.pin_memory() for audio in self.audio))
+
+
+@dataclass(frozen=True)
+class PackedText:
+    """What the LLM reads, utterance after utterance: prompt, speech, transcript of each."""
+
+    input_ids: Tensor  # (positions,); 0 where speech goes
+    position_ids: Tensor  # (positions,); restart with each utterance
+    speech_places: Tensor  # positions that take the speech embeddings, in order
+    label_places: Tensor  # positions of the transcripts' tokens; each is predicted from the one before it
+    lengths: tuple[int, ...]  # positions of each utterance
+
+    def to(self, device: torch.device | str) -> PackedText:
+        return self._of_each(lambda tensor: to_device(tensor, device))
+
+    def pin_memory(self) -> PackedText:
+        return self._of_each(Tensor.pin_memory)
+
+    def _of_each(self, function: Callable[[Tensor], Tensor]) -> PackedText:
+        tensors = ("input_ids", "position_ids", "speech_places", "label_places")
+        return replace(self, **{name: function(getattr(self, name)) for name in tensors})
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """What one training step of one process sees."""
+
+    speech: Speech
+    text: PackedText
+    utt_ids: tuple[str, ...]
+    num_samples: int
+    num_packs: int
+
+    @property
+    def num_positions(self) -> int:
+        """LLM positions of all utterances."""
+        return sum(self.text.lengths)
+
+    def to(self, device: torch.device | str) -> PackedBatch:
+        return replace(self, speech=self.speech.to(device), text=self.text.to(device))
+
+    def pin_memory(self) -> PackedBatch:
+        return replace(self, speech=self.speech.pin_memory(), text=self.text.pin_memory())
+
+
+def collate(packs: Sequence[Sequence[Example]], mel_bins: int = 0) -> PackedBatch:
+    """Turn packs of one language each into a batch. mel_bins: for examples that have audio and no log-mel yet."""
+    packs = sorted(packs, key=lambda pack: pack[0].language)
+    examples = [example for pack in packs for example in pack]
+    return PackedBatch(
+        speech=collate_speech(examples, mel_bins),
+        text=collate_text(examples),
+        utt_ids=tuple(example.utt_id for example in examples),
+        num_samples=sum(example.num_samples for example in examples),
+        num_packs=len(packs),
+    )
+
+
+def collate_speech(examples: Sequence[Example], mel_bins: int = 0) -> Speech:
+    """Lay the features of all examples end to end."""
+    audio = tuple(example.audio for example in examples if example.mel is None)
+    return Speech(
+        mel=None if audio else torch.cat([example.mel for example in examples]),
+        lengths=tuple(mel_frames(example.num_samples) for example in examples),
+        languages=tuple(example.language for example in examples),
+        audio=audio,
+        mel_bins=mel_bins,
+        edge_frames=examples[0].edge_frames,
+    )
+
+
+def collate_text(examples: Sequence[Example]) -> PackedText:
+    """Lay prompts, places for speech and transcripts of all examples end to end."""
+    input_ids, position_ids, speech_places, label_places = [], [], [], []
+    for example in examples:
+        speech_start = len(input_ids) + len(example.prompt)
+        text_start = speech_start + example.speech_positions
+        input_ids += [*example.prompt, *[0] * example.speech_positions, *example.transcript]
+        position_ids += range(example.positions)
+        speech_places += range(speech_start, text_start)
+        label_places += range(text_start, len(input_ids))
+    return PackedText(
+        *map(torch.tensor, (input_ids, position_ids)),
+        *(torch.tensor(places, dtype=torch.long) for places in (speech_places, label_places)),
+        tuple(example.positions for example in examples),
+    )

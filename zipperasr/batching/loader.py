@@ -1,0 +1,178 @@
+"""What a rank feeds its model: the packs of each global step, read ahead by a worker process.
+
+In: manifests and the plan (packing.py). Out: one PackedBatch per micro-step. Item i is a function of i alone, so a
+resumed run starts anywhere at no cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedTokenizerBase
+
+from zipperasr.audio.load import load_audio
+from zipperasr.audio.log_mel import log_mel
+from zipperasr.batching.batch import Example, PackedBatch, collate
+from zipperasr.batching.manifest import Manifest
+from zipperasr.batching.packing import Pack, Packs, global_batches, pack_epoch
+from zipperasr.languages import LanguageTable
+from zipperasr.model.prompt import prompt_ids, transcript_ids
+
+
+class ExampleReader:
+    """Reads one utterance: audio, features, token ids.
+
+    Args:
+        features: False leaves the features to the device. edge_frames: of the model's configuration.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        languages: LanguageTable,
+        mel_bins: int,
+        features: bool = True,
+        edge_frames: int = 0,
+    ):
+        self.tokenizer = tokenizer
+        self.mel_bins = mel_bins
+        self.features = features
+        self.edge_frames = edge_frames
+        self.prompts = {language.code: prompt_ids(tokenizer, language) for language in languages}
+
+    def __call__(self, row: dict, with_transcript: bool = True) -> Example:
+        """row: a row of the manifest. Raises ValueError if the audio is not as long as the manifest says."""
+        audio = torch.from_numpy(load_audio(row["audio"]))
+        if len(audio) != row["num_samples"]:
+            raise ValueError(
+                f"{row['audio']}: {row['utt_id']}: got {len(audio)} samples, manifest says {row['num_samples']}; "
+                "rerun stages 2 and 3"
+            )
+        return self.of_audio(row["utt_id"], row["language"], audio, row["text"] if with_transcript else None)
+
+    def of_audio(self, utt_id: str, language: str, audio: Tensor, text: str | None = None) -> Example:
+        """audio: (num_samples,) at 16 kHz. text: the transcript; None when decoding."""
+        return Example(
+            utt_id=utt_id,
+            language=language,
+            mel=log_mel(audio, self.mel_bins, self.edge_frames) if self.features else None,
+            num_samples=len(audio),
+            prompt=self.prompts[language],
+            transcript=() if text is None else transcript_ids(self.tokenizer, text),
+            audio=None if self.features else audio,
+            edge_frames=self.edge_frames,
+        )
+
+
+class Batches(Sequence[list[Pack]]):
+    """The global batches of some epochs; the packs of a batch are made when it is asked for."""
+
+    def __init__(self, epochs: Sequence[Packs], packs_per_batch: int):
+        self._epochs = epochs
+        self._chosen = [global_batches(len(packs), packs_per_batch) for packs in epochs]
+        self.per_epoch = tuple(map(len, self._chosen))
+
+    def __len__(self) -> int:
+        return sum(self.per_epoch)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        epoch = 0
+        while index >= self.per_epoch[epoch]:
+            index -= self.per_epoch[epoch]
+            epoch += 1
+        return [self._epochs[epoch][place] for place in self._chosen[epoch][index]]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """All global batches of a training, epoch after epoch."""
+
+    batches: Sequence[list[Pack]]
+    steps_per_epoch: tuple[int, ...]
+
+    @classmethod
+    def make(
+        cls,
+        manifests: Sequence[Manifest],
+        max_positions: int,
+        packs_per_step: int,
+        epochs: int,
+        seed: int,
+        language_sampling: float = 1.0,
+    ) -> TrainingPlan:
+        packs = [pack_epoch(manifests, max_positions, seed, n, language_sampling) for n in range(epochs)]
+        batches = Batches(packs, packs_per_step)
+        return cls(batches, batches.per_epoch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def num_tokens(self, step: int) -> int:
+        """Labels of the global batch: what the loss is divided by."""
+        return sum(pack.num_tokens for pack in self.batches[step])
+
+    def languages(self, step: int) -> set[str]:
+        """Languages with at least one utterance in the global batch."""
+        return {pack.language for pack in self.batches[step]}
+
+
+class MicroBatches(Dataset):
+    """Micro-step i of this rank. Packs are sorted by language first, so a rank sees few languages at a time."""
+
+    def __init__(
+        self,
+        manifests: Sequence[Manifest],
+        batches: Sequence[Sequence[Pack]],
+        read: ExampleReader,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulation: int = 1,
+    ):
+        self.manifests = manifests
+        self.batches = batches
+        self.read = read
+        self.share = rank
+        self.world_size = world_size
+        self.accumulation = accumulation
+
+    def __len__(self) -> int:
+        return len(self.batches) * self.accumulation
+
+    def __getitem__(self, index: int) -> PackedBatch:
+        step, micro = divmod(index, self.accumulation)
+        packs = sorted(self.batches[step], key=lambda pack: (pack.language, pack.rows))
+        shares = self.world_size * self.accumulation
+        mine = self.share * self.accumulation + micro
+        size = len(packs) // shares
+        return collate([self._examples(pack) for pack in packs[mine * size : (mine + 1) * size]], self.read.mel_bins)
+
+    def _examples(self, pack: Pack) -> list[Example]:
+        return [self.read(self.manifests[number].row(row)) for number, row in pack.rows]
+
+
+def prefetched(
+    dataset: Dataset, start: int, num_workers: int, init_worker: Callable[[int], None] | None = None
+) -> Iterable[PackedBatch]:
+    """Items start, start + 1, ... of `dataset`, read ahead in order by workers that first call `init_worker`.
+
+    Can be iterated repeatedly. The workers are forked once, by the first iteration, and kept: forking a process that
+    has a CUDA context and threads is slow and not without risk.
+    """
+    settings = {"prefetch_factor": 4, "multiprocessing_context": "fork", "persistent_workers": True}
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=range(start, len(dataset)),
+        num_workers=num_workers,
+        worker_init_fn=init_worker,
+        pin_memory=torch.cuda.is_available(),
+        **(settings if num_workers else {}),
+    )

@@ -1,0 +1,182 @@
+"""Packs of one language, and the global batches of an epoch.
+
+In: manifests. Out: packs, a pure function of (seed, epoch): every rank computes the same plan, and a resumed run needs
+no stored position. Utterances are packed within a shuffled window, so that packs differ from epoch to epoch. An epoch
+is held as arrays, some 15 bytes an utterance; a Pack is made when it is asked for.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zipperasr.batching.bin_packing import best_fit, complete_bins
+
+if TYPE_CHECKING:
+    from zipperasr.batching.manifest import Manifest
+
+WINDOW = 4096  # utterances that are packed together
+CARRY_PACKS = 4  # what fills about so many packs goes from one window into the next
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Utterances of one language that share a row of the LLM's input."""
+
+    language: str
+    rows: tuple[tuple[int, int], ...]  # (index of the manifest, row in it)
+    positions: int
+    num_tokens: int  # labels, end tokens included
+    num_samples: int
+
+
+@dataclass(frozen=True, eq=False)
+class Packs(Sequence[Pack]):
+    """The packs of an epoch as arrays; indexing by an integer makes a Pack, by a slice or array chooses packs."""
+
+    codes: tuple[str, ...]
+    manifest: np.ndarray  # (utterances,) of all packs, end to end
+    row: np.ndarray  # (utterances,)
+    language: np.ndarray  # (packs,) index into codes; so are the others by pack
+    start: np.ndarray  # the pack's first utterance
+    num_utts: np.ndarray
+    positions: np.ndarray
+    num_tokens: np.ndarray
+    num_samples: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, index):
+        if not isinstance(index, int | np.integer):
+            by_pack = (self.language, self.start, self.num_utts, self.positions, self.num_tokens, self.num_samples)
+            return Packs(self.codes, self.manifest, self.row, *(values[index] for values in by_pack))
+        mine = slice(self.start[index], self.start[index] + self.num_utts[index])
+        return Pack(
+            language=self.codes[self.language[index]],
+            rows=tuple(zip(self.manifest[mine].tolist(), self.row[mine].tolist(), strict=True)),
+            positions=int(self.positions[index]),
+            num_tokens=int(self.num_tokens[index]),
+            num_samples=int(self.num_samples[index]),
+        )
+
+
+def pack_epoch(
+    manifests: Sequence[Manifest], max_positions: int, seed: int, epoch: int, language_sampling: float = 1.0
+) -> Packs:
+    """All packs of an epoch in random order. An utterance enters as often as its list repeats it.
+
+    language_sampling: as in `resampled`. Utterances longer than max_positions are left out.
+    """
+    rng = random.Random(f"pack {seed} {epoch}")
+    by_language = _by_language(manifests, max_positions)
+    if language_sampling != 1.0:
+        by_language = resampled(by_language, language_sampling, np.random.default_rng([seed, epoch]))
+    items, lengths, languages = [], [], []
+    for number, (_, mine) in enumerate(sorted(by_language.items())):
+        order = np.random.default_rng(rng.getrandbits(64)).permutation(len(mine))
+        chosen, sizes = _pack_language(mine[order], max_positions)
+        items.append(chosen)
+        lengths.append(sizes)
+        languages.append(np.full(len(sizes), number, dtype=np.int16))
+    packs = _as_arrays(tuple(sorted(by_language)), manifests, items, lengths, languages)
+    return packs[np.random.default_rng(rng.getrandbits(64)).permutation(len(packs))]
+
+
+def resampled(by_language: dict[str, np.ndarray], exponent: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """As many utterances in all, each language by its share ** exponent (XLM's alpha, arXiv 1901.07291, Sec. 3.1).
+
+    1: as the data are; 0: all languages alike. Every utterance comes equally often, give or take one; which come
+    once more is drawn.
+    """
+    weights = {language: len(items) ** exponent for language, items in by_language.items()}
+    total = sum(map(len, by_language.values()))
+    drawn = {}
+    for language, items in sorted(by_language.items()):
+        wanted = max(1, round(total * weights[language] / sum(weights.values())))
+        whole, rest = divmod(wanted, len(items))
+        drawn[language] = np.concatenate([*[items] * whole, items[rng.permutation(len(items))[:rest]]])
+    return drawn
+
+
+def global_batches(num_packs: int, packs_per_batch: int) -> np.ndarray:
+    """Indices of the packs of each batch: (batches, packs_per_batch), in order.
+
+    The last batch is filled up from the front of the epoch. Raises ValueError if there are fewer packs than one batch
+    takes.
+    """
+    if num_packs < packs_per_batch:
+        raise ValueError(
+            f"{num_packs} packs of training data do not fill one global batch of {packs_per_batch}; "
+            "lower packs_per_batch, accumulation or the number of processes"
+        )
+    return (np.arange(num_packs + -num_packs % packs_per_batch) % num_packs).reshape(-1, packs_per_batch)
+
+
+def fill(packs: Packs, max_positions: int) -> float:
+    """Share of all packed positions that hold something."""
+    return float(packs.positions.sum()) / (len(packs) * max_positions) if len(packs) else 0.0
+
+
+def _by_language(manifests: Sequence[Manifest], max_positions: int) -> dict[str, np.ndarray]:
+    """language -> (n, 3) int32: manifest, row, positions."""
+    found: dict[str, list[np.ndarray]] = {}
+    for number, manifest in enumerate(manifests):
+        rows = np.repeat(np.arange(len(manifest), dtype=np.int32), manifest.repeat)
+        rows = rows[manifest.positions[rows] <= max_positions]
+        codes, of_row = manifest.language_codes
+        for place, language in enumerate(codes):
+            mine = rows if len(codes) == 1 else rows[of_row[rows] == place]
+            if len(mine):
+                items = [np.full_like(mine, number), mine, manifest.positions[mine].astype(np.int32)]
+                found.setdefault(language, []).append(np.stack(items, axis=1))
+    return {language: np.concatenate(parts) for language, parts in found.items()}
+
+
+def _pack_language(items: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
+    """items: (n, 3) as of `_by_language`, shuffled. Returns them in the order of their packs, and the packs' sizes."""
+    ordered, lengths = [], []
+    rest = items[:0]
+
+    def close(window: np.ndarray, bins: list[list[int]]) -> None:
+        ordered.append(window[[index for members in bins for index in members]])
+        lengths.extend(map(len, bins))
+
+    for start in range(0, len(items), WINDOW):
+        window = np.concatenate([rest, items[start : start + WINDOW]])
+        bins, left = complete_bins(window[:, 2], capacity, CARRY_PACKS * capacity)
+        close(window, bins)
+        rest = window[left]
+    close(rest, best_fit(rest[:, 2], capacity))
+    return np.concatenate(ordered), np.array(lengths, dtype=np.int32)
+
+
+def _as_arrays(codes, manifests, items: list, lengths: list, languages: list) -> Packs:
+    if not items:
+        items, lengths, languages = [np.zeros((0, 3), np.int32)], [np.zeros(0, np.int32)], [np.zeros(0, np.int16)]
+    number, row, positions = np.concatenate(items).T
+    count = np.concatenate(lengths)
+    start = np.concatenate([[0], np.cumsum(count)[:-1]]) if len(count) else np.zeros(0, dtype=np.int64)
+
+    def of_packs(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values, start) if len(start) else values
+
+    tokens, samples = (np.empty(len(row), dtype=np.int64) for _ in range(2))
+    for place, manifest in enumerate(manifests):
+        mine = number == place
+        tokens[mine], samples[mine] = manifest.num_tokens[row[mine]], manifest.num_samples[row[mine]]
+    return Packs(
+        codes=tuple(codes),
+        manifest=number.astype(np.int16),
+        row=row.copy(),
+        language=np.concatenate(languages),
+        start=start,
+        num_utts=count,
+        positions=of_packs(positions.astype(np.int64)),
+        num_tokens=of_packs(tokens),
+        num_samples=of_packs(samples),
+    )

@@ -1,0 +1,136 @@
+"""What autograd keeps between forward and backward, in bytes, from the model's shapes.
+
+In: a built model, what a GPU holds in one micro-step. Out: `Activations`. Attention is fused, so nothing grows with the
+square of the length. Counted are the tensors of the model's own forward pass; a few per cent of
+statistics and indices are left out. The tests hold the result against what autograd keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zipperasr.model.model_config import ModelConfig
+from zipperasr.model.packed_llm import LABELS_AT_ONCE
+from zipperasr.model.ragged import MOST_PADDING
+from zipperasr.model.segments import PROJECTOR_STRIDE
+from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.plan.steps import AssumedSpeech
+
+FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one GPU works on at once."""
+
+    packs: int
+    max_positions: int  # of a pack
+    speech_positions: float  # of all packs
+    labels: float  # of all packs
+    attention_padding: float  # padded / real frames inside attention; 0 where nothing is padded
+
+    @classmethod
+    def assumed(cls, packs: int, config: ModelConfig, speech: AssumedSpeech, half: bool = True) -> MicroBatch:
+        """half: in half precision, in which a GPU's attention takes sequences of any length as they lie."""
+        seconds = packs * speech.pack_s(config.max_positions)
+        return cls(
+            packs=packs,
+            max_positions=config.max_positions,
+            speech_positions=seconds * speech.positions_per_s,
+            labels=seconds * speech.labels_per_s,
+            attention_padding=0.0 if half else 1.0 + MOST_PADDING / 2,
+        )
+
+    @property
+    def positions(self) -> int:
+        return self.packs * self.max_positions
+
+    @property
+    def frames(self) -> float:
+        return self.speech_positions * PROJECTOR_STRIDE
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes on one GPU."""
+
+    kept: float  # from the forward pass to the backward pass
+    logits: float  # at the start of the backward pass
+    layer: float  # while the largest layer is being differentiated
+
+    @property
+    def peak(self) -> float:
+        return self.kept + max(self.logits, self.layer)
+
+
+def count_activations(
+    model: SpeechLLM, config: ModelConfig, phase: str, batch: MicroBatch, value_bytes: int
+) -> Activations:
+    """With checkpointing a layer keeps only its input, and one layer at a time is computed again.
+
+    Logits exist for `LABELS_AT_ONCE` labels at a time: three copies of the vocabulary each, as the last of them are
+    computed. model: of either phase, on any device.
+    """
+    whisper, llm = model.encoder.whisper.config, model.causal_lm.config
+    rank = config.encoder_lora.rank if phase == "sft" else 0
+    encoder_layer = batch.frames * encoder_layer_bytes(whisper, rank, batch.attention_padding, value_bytes)
+    llm_layer = batch.positions * llm_layer_bytes(llm, config.llm_lora.rank, batch.attention_padding, value_bytes)
+    kept = _ends(model, phase, batch, value_bytes)
+    if config.checkpointing:
+        kept += batch.frames * whisper.d_model * value_bytes * whisper.encoder_layers
+        kept += batch.positions * llm.hidden_size * value_bytes * llm.num_hidden_layers
+        recomputed = (encoder_layer, llm_layer)
+    else:
+        kept += encoder_layer * whisper.encoder_layers + llm_layer * llm.num_hidden_layers
+        recomputed = (0.0, 0.0)
+    gradients = (  # of the widest tensors that exist side by side
+        batch.frames * 2 * whisper.encoder_ffn_dim * value_bytes,
+        batch.positions * 3 * llm.intermediate_size * value_bytes,
+    )
+    return Activations(
+        kept=kept,
+        logits=min(batch.labels, LABELS_AT_ONCE) * 3 * llm.vocab_size * FLOAT32,
+        layer=max(sum(pair) for pair in zip(recomputed, gradients, strict=True)),
+    )
+
+
+def encoder_layer_bytes(whisper, rank: int, attention_padding: float, value_bytes: int) -> float:
+    """One frame in one encoder layer: b (4 d + d t + 2 f + 6 r).
+
+    b bytes per value, d width, t tensors in attention, f feed-forward, r rank (0 without LoRA). Two norms keep input
+    and output.
+    """
+    width, inner = whisper.d_model, whisper.encoder_ffn_dim
+    return value_bytes * (4 * width + width * _attention_tensors(attention_padding) + 2 * inner + 6 * rank)
+
+
+def llm_layer_bytes(llm, rank: int, attention_padding: float, value_bytes: int) -> float:
+    """One position in one LLM layer: b (2 d + q t + 4 f + 7 r) + 4 (2 d + q + k).
+
+    b bytes per value, d width, f feed-forward, q and k widths of queries and keys, r rank, t as in the encoder. Keys
+    and values are repeated to the queries' heads; the norms of layer, queries and keys keep float32.
+    """
+    width, inner = llm.hidden_size, llm.intermediate_size
+    query, key = (heads * llm.head_dim for heads in (llm.num_attention_heads, llm.num_key_value_heads))
+    halves = 2 * width + query * _attention_tensors(attention_padding) + 4 * inner + 7 * rank
+    return value_bytes * halves + FLOAT32 * (2 * width + query + key)
+
+
+def _attention_tensors(padding: float) -> float:
+    """Queries, keys, values and mixture, as they lie or padded; then the mixture without padding too."""
+    return 4 * padding + 1 if padding else 4
+
+
+def _ends(model: SpeechLLM, phase: str, batch: MicroBatch, value_bytes: int) -> float:
+    """What lies before, between and behind the layers: convolutions, projector, the LLM's last norm."""
+    whisper, llm = model.encoder.whisper.config, model.causal_lm.config
+    per_frame = 3 * whisper.d_model
+    if phase == "align":  # the convolutions train: they see two mel frames for each frame
+        per_frame += 2 * whisper.num_mel_bins + 5 * whisper.d_model
+    per_speech_position = 6 * model.projector.linear.in_features + llm.hidden_size
+    per_position = FLOAT32 * llm.hidden_size
+    return (
+        value_bytes * (batch.frames * per_frame + batch.speech_positions * per_speech_position)
+        + value_bytes * batch.labels * llm.hidden_size  # the loss's gradient
+        + batch.positions * per_position
+    )

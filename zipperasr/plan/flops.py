@@ -1,0 +1,148 @@
+"""Floating-point operations that a training step needs, from the model's shapes and the lengths of its batch.
+
+In: a built model, frozen as its phase says, on any device; the batch's lengths. Out: `StepFlops`. A frozen weight
+needs no gradient: its layer counts once forward and once for the gradient of its input, a trained one once more for its
+own. Padding and whatever else an implementation adds are not needed, and not counted; what checkpointing computes again
+is counted apart (`recomputed_flops`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from zipperasr.lora.base import LoraLinear
+from zipperasr.model.segments import MEL_FRAMES_PER_S, PROJECTOR_STRIDE, cut
+from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.plan.steps import AssumedSpeech
+
+ENCODER_FRAMES_PER_S = MEL_FRAMES_PER_S // 2
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What a batch is made of."""
+
+    segments: Sequence[int]  # encoder frames of each segment, as its attention sees it
+    positions: Sequence[int]  # LLM positions of each utterance
+    labels: int  # of all utterances
+
+    @classmethod
+    def assumed(cls, hours: float, speech: AssumedSpeech, longest_s: float) -> Lengths:
+        """Hours of typical utterances, cut into segments of at most `longest_s`."""
+        utterances = round(3600 * hours / speech.utterance_s)
+        frames = round(ENCODER_FRAMES_PER_S * speech.utterance_s)
+        return cls(
+            segments=cut(frames, round(ENCODER_FRAMES_PER_S * longest_s)) * utterances,
+            positions=[round(speech.all_positions_per_s * speech.utterance_s)] * utterances,
+            labels=round(speech.labels_per_s * speech.utterance_s) * utterances,
+        )
+
+    @property
+    def frames(self) -> int:
+        return sum(self.segments)
+
+
+@dataclass(frozen=True)
+class StepFlops:
+    """Forward and backward pass by part; a multiplication and its addition are two."""
+
+    encoder: float
+    projector: float
+    llm: float
+    lm_head: float
+
+    @property
+    def total(self) -> float:
+        return self.encoder + self.projector + self.llm + self.lm_head
+
+
+def step_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> StepFlops:
+    """phase: align or sft."""
+    llm = model.causal_lm
+    heads = llm.config.num_attention_heads * llm.config.head_dim
+    passes = 3 if phase == "align" else 2
+    attention = (
+        3 * 4 * model.encoder.width * sum(frames**2 for frames in lengths.segments)
+    )  # per layer; backward: twice
+    causal = 3 * 2 * heads * sum(positions**2 for positions in lengths.positions)
+    convolutions = _convolutions(model, lengths.frames) * (3 if phase == "align" else 1)
+    layers = model.encoder.whisper.layers
+    encoder = sum(_linear_layers(layer, lengths.frames, passes) for layer in layers) + attention * len(layers)
+    if phase == "sft":  # nothing before the first adapters trains: its frozen weights pass no gradient on
+        first = layers[0].self_attn
+        encoder -= sum(2 * lengths.frames * _base(x).weight.numel() for x in (first.q_proj, first.k_proj, first.v_proj))
+    blocks = llm.model.layers
+    positions = sum(lengths.positions)
+    return StepFlops(
+        encoder=encoder + convolutions,
+        projector=3 * 2 * _projector_weights(model) * lengths.frames / PROJECTOR_STRIDE,
+        llm=sum(_linear_layers(block, positions, 2) for block in blocks) + causal * len(blocks),
+        lm_head=2 * 2 * lengths.labels * llm.lm_head.weight.numel(),
+    )
+
+
+def recomputed_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> float:
+    """What checkpointing adds: the forward pass of each layer once more, but for its last product.
+
+    torch ends a recomputation as soon as it has what the backward pass reads, which a layer's output is not.
+    """
+    llm = model.causal_lm
+    heads = llm.config.num_attention_heads * llm.config.head_dim
+    layers, blocks = model.encoder.whisper.layers, llm.model.layers
+    positions = sum(lengths.positions)
+    attention = 4 * model.encoder.width * sum(frames**2 for frames in lengths.segments) * len(layers)
+    attention += 2 * heads * sum(n**2 for n in lengths.positions) * len(blocks)
+    encoder = sum(_forward(layer, phase) - _last(layer.fc2, phase) for layer in layers)
+    decoder = sum(_forward(block, phase) - _last(block.mlp.down_proj, phase) for block in blocks)
+    return attention + lengths.frames * encoder + positions * decoder
+
+
+def _forward(layer: nn.Module, phase: str) -> float:
+    """Products with weights for one row of a layer's input."""
+    total = 0.0
+    for module in layer.modules():
+        if isinstance(module, LoraLinear) and phase == "sft":
+            total += 2 * module.rank * (module.base.in_features + module.base.out_features)
+        elif isinstance(module, nn.Linear):
+            total += 2 * module.weight.numel()
+    return total
+
+
+def _last(module: nn.Module, phase: str) -> float:
+    """The last product of a linear layer for one row: that with B where it has LoRA."""
+    if isinstance(module, LoraLinear):
+        return 2 * module.rank * module.base.out_features if phase == "sft" else 2 * module.base.weight.numel()
+    factors = getattr(module, "lora_B", {})
+    return 2 * next(iter(factors.values())).weight.numel() if factors else 2 * module.weight.numel()
+
+
+def _linear_layers(layer: nn.Module, rows: int, passes: int) -> float:
+    """All products of a layer with weights. A LoRA factor trains: three passes."""
+    total = 0.0
+    for module in layer.modules():
+        if isinstance(module, LoraLinear):
+            if passes == 3:  # in stage 1 they are not there yet
+                continue
+            total += 3 * 2 * rows * module.rank * (module.base.in_features + module.base.out_features)
+        elif isinstance(module, nn.Linear):
+            adapts = module.weight.requires_grad and passes == 2  # PEFT's factors are linear layers of their own
+            total += (3 if adapts else passes) * 2 * rows * module.weight.numel()
+    return total
+
+
+def _convolutions(model: SpeechLLM, frames: int) -> float:
+    """One forward pass: the first sees two mel frames for each encoder frame."""
+    whisper = model.encoder.whisper
+    return 2 * frames * (2 * whisper.conv1.weight.numel() + whisper.conv2.weight.numel())
+
+
+def _projector_weights(model: SpeechLLM) -> int:
+    """Weights that one LLM position is multiplied with: both convolutions' stride is their kernel."""
+    return sum(parameter.numel() for parameter in model.projector.parameters() if parameter.ndim > 1)
+
+
+def _base(module: nn.Module) -> nn.Linear:
+    return module.base if isinstance(module, LoraLinear) else module

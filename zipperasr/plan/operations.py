@@ -1,0 +1,73 @@
+"""Operations per second of speech, and the hours that they take on given GPUs.
+
+In: the model, the cards, the utilisation that is assumed, the plan of both phases. Out: a table and what it assumes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zipperasr.model.model_config import ModelConfig
+from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.plan.columns import aligned
+from zipperasr.plan.flops import Lengths, recomputed_flops, step_flops
+from zipperasr.plan.gpus import Gpu
+from zipperasr.plan.steps import AssumedSpeech, PhaseSteps
+
+STAGE = {"align": "stage 1", "sft": "stage 2"}
+PARTS = ("encoder", "projector", "llm", "lm_head", "total")
+GIGA_PER_SECOND = 3600 * 1e9  # operations of an hour of speech -> GFLOP of a second
+
+
+@dataclass(frozen=True)
+class Machines:
+    """All GPUs of a training. utilisation: the share of their peak that the needed operations reach (MFU)."""
+
+    gpu: Gpu
+    count: int
+    utilisation: float
+
+    @property
+    def speed(self) -> float:
+        """Needed operations per second."""
+        return self.utilisation * self.gpu.tflops * 1e12 * self.count
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.gpu.name} GPU{'s' if self.count > 1 else ''}"
+
+
+def operations(
+    model: SpeechLLM,
+    config: ModelConfig,
+    regime: str,
+    machines: Machines,
+    speech: AssumedSpeech,
+    plan: dict[str, PhaseSteps],
+) -> tuple[str, str]:
+    """The table, and the assumptions behind it. plan: {} where the hours of audio are not known yet."""
+    lengths = Lengths.assumed(1.0, speech, 30.0 if regime == "full" else config.decode_chunk_s)
+    costs = {phase: step_flops(model, phase, lengths) for phase in STAGE}
+    totals = {phase: cost.total for phase, cost in costs.items()}
+    rows = [("", *STAGE.values())]
+
+    def row(name: str, values) -> None:
+        rows.append((name, *values))
+
+    for part in PARTS:
+        row(f"GFLOP a second of speech: {part}", (f"{getattr(c, part) / GIGA_PER_SECOND:.1f}" for c in costs.values()))
+    assumed = (
+        f"assumed: {machines} at {100 * machines.utilisation:g} % of {machines.gpu.tflops:g} TFLOP/s (dense bfloat16)"
+    )
+    if config.checkpointing:
+        added = {phase: recomputed_flops(model, phase, lengths) for phase in STAGE}
+        shares = [extra / (extra + totals[phase]) for phase, extra in added.items()]
+        row("GFLOP a second of speech: recomputed", (f"{extra / GIGA_PER_SECOND:.1f}" for extra in added.values()))
+        row("share of all operations: recomputed", (f"{100 * share:.0f} %" for share in shares))
+        busy = " and ".join(f"{100 * machines.utilisation / (1 - share):.0f} %" for share in shares)
+        assumed += f";\nrecomputed operations do not count towards that share: with them it is {busy}"
+    row("seconds of speech per second", (f"{3600 * machines.speed / total:,.0f}" for total in totals.values()))
+    row("hours for 1,000 hours", (f"{1000 * total / machines.speed / 3600:.2f}" for total in totals.values()))
+    if plan:
+        heard = {phase: plan[STAGE[phase]].hours * plan[STAGE[phase]].epochs for phase in STAGE}
+        row(f"hours on {machines}", (f"{heard[phase] * totals[phase] / machines.speed / 3600:.1f}" for phase in STAGE))
+    return aligned(rows, right=(1, 2)), assumed

@@ -1,0 +1,114 @@
+"""What stage 1 must know about audio files: do they exist, and how long are they.
+
+In: utterances as readers yield them. Out: the same with durations, and those without an audio file. Only headers
+are read, and only where the metadata has no duration; a header that cannot be read counts 0 s until stage 2
+quarantines the file. What was found is written down, so that an interrupted run does not look again.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+import soundfile
+
+from zipperasr.audio.load import header_duration_s
+from zipperasr.corpora.utterance import Utterance
+
+_BATCH = 4096
+_DIRECTORIES = 64  # whose names are kept: a corpus is read directory by directory
+
+
+def probe(
+    utterances: Iterable[Utterance], num_threads: int, record: Path
+) -> Iterator[tuple[list[Utterance], list[bool]]]:
+    """Yield batches: (utterances with their durations, whether each one's audio file exists), in order.
+
+    Directories are listed once instead of asking for each file, which on a network file system takes hours. `record`:
+    where durations are written down; of the same utterances in the same order it spares the headers.
+    """
+    utterances = iter(utterances)
+    names_in = functools.lru_cache(maxsize=_DIRECTORIES)(_names_in)
+    with ThreadPoolExecutor(num_threads) as pool, _Record(record) as known:
+        while batch := list(islice(utterances, _BATCH)):
+            places = (utterance.audio.rpartition("/") for utterance in batch)
+            exist = [name in names_in(directory or ".") for directory, _, name in places]
+            unknown = [number for number, utterance in enumerate(batch) if utterance.duration_s is None]
+            durations_s = iter(_durations_s([batch[n].audio for n in unknown if exist[n]], pool, known))
+            for number in unknown:
+                batch[number] = batch[number]._replace(duration_s=next(durations_s) if exist[number] else 0.0)
+            yield batch, exist
+
+
+def _durations_s(paths: list[str], pool: ThreadPoolExecutor, known: _Record) -> list[float]:
+    if not paths:
+        return []
+    files = list(pool.map(_file_state, paths, chunksize=64))
+    found = known.read(files)
+    new = list(pool.map(_header_duration_s, paths[len(found) :], chunksize=64))
+    known.write(files[len(found) :], new)
+    return found + new
+
+
+class _Record:
+    """Files and their durations in the order they were asked for: read as long as that fits, written on from there."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = path.open("a+b")
+        self._stream.seek(0)
+        self._position = 0  # behind what fits
+
+    def __enter__(self) -> _Record:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stream.close()
+
+    def read(self, files: Sequence[str]) -> list[float]:
+        """The durations of the leading files that the record has."""
+        found = []
+        for file in files:
+            seconds, _, known = self._stream.readline().partition(b" ")
+            if known != f"{file}\n".encode(errors="surrogateescape"):
+                break
+            found.append(float(seconds))
+            self._position += len(seconds) + 1 + len(known)
+        return found
+
+    def write(self, files: Sequence[str], durations_s: Sequence[float]) -> None:
+        """Go on from what fitted; what stood behind it is dropped."""
+        if files:
+            self._stream.truncate(self._position)
+            lines = (f"{seconds!r} {file}\n" for seconds, file in zip(durations_s, files, strict=True))
+            self._position += self._stream.write("".join(lines).encode(errors="surrogateescape"))
+            self._stream.flush()
+            self._stream.seek(self._position)
+
+
+def _file_state(path: str) -> str:
+    """Changes when the file does."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return path
+    return f"{state.st_size} {state.st_mtime_ns} {path}"
+
+
+def _names_in(directory: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+
+
+def _header_duration_s(path: str) -> float:
+    try:
+        return header_duration_s(path)
+    except soundfile.LibsndfileError:
+        return 0.0

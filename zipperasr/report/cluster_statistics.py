@@ -1,0 +1,41 @@
+"""How well encoder outputs separate the languages: silhouettes of utterance means.
+
+In: the encoder means that decoding keeps. Out: silhouettes by utterance, resampled as the error rates are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import silhouette_samples
+
+from zipperasr.decode.encoder_means import FILE, read_means
+from zipperasr.languages import LanguageTable
+from zipperasr.report.collect import Decoding
+from zipperasr.report.tables import main_scores
+from zipperasr.stats.bootstrap import resampled_sums
+
+FEWEST = 2  # languages
+
+
+def target_means(decoding: Decoding, languages: LanguageTable) -> dict[str, np.ndarray]:
+    """{language: (utterances, d_model)} of the target test sets; languages whose decoding kept none are left out."""
+    means: dict[str, list[np.ndarray]] = {}
+    for score in main_scores(decoding, languages):
+        if score.phase == "sft":
+            found = read_means(decoding.directory / score.set / FILE)
+            if found:
+                means.setdefault(score.language, []).append(np.stack(list(found.values())))
+    return {code: np.concatenate(means[code]) for code in languages.codes if code in means}
+
+
+def silhouettes(decoding: Decoding, languages: LanguageTable) -> np.ndarray | None:
+    """Mean silhouette by language (cosine distance), measured and on resampled utterances; None without embeddings.
+
+    Each utterance keeps its own silhouette when utterances are drawn.
+    """
+    means = target_means(decoding, languages)
+    if len(means) < FEWEST:
+        return None
+    labels = np.repeat(list(means), [len(part) for part in means.values()])
+    values = silhouette_samples(np.concatenate(list(means.values())), labels, metric="cosine")
+    return resampled_sums("silhouette", values[:, None])[:, 0] / len(values)

@@ -1,0 +1,142 @@
+"""Put report.html together.
+
+In: scored decodings, dump/raw. Out: the page, and audio beside it. Test sets stream into the page one after the other,
+compressed: memory holds one line of each file at hand, and the ids of those utterances whose audio is copied.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from zipperasr.atomic import atomic_path
+from zipperasr.cli import log
+from zipperasr.languages import LanguageTable
+from zipperasr.report.collect import Decoding
+from zipperasr.report.html.compressed_rows import inline_json, new_block
+from zipperasr.report.html.ordered import Ordered
+from zipperasr.report.html.page_settings import Settings
+from zipperasr.report.html.playback import copy_audio
+from zipperasr.report.html.scores import cell, columns, score_dir, systems, way
+from zipperasr.report.html.template import write_end, write_start
+from zipperasr.report.html.utterances import read_audit
+from zipperasr.score.scores_table import SetScore
+
+
+@dataclass
+class _Page:
+    """The page while it is written."""
+
+    stream: TextIO
+    raw: Path
+    settings: Settings
+    written: set[str] = field(default_factory=set)  # names of blocks
+    num_utts: int = 0
+    worst: dict[str, dict[str, int]] = field(default_factory=dict)  # test set -> {id: errors}, for the audio
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Say it in the page and in the log."""
+        if text not in self.notes:
+            self.notes.append(text)
+            log(text)
+
+
+def write_page(
+    decodings: Sequence[Decoding], languages: LanguageTable, raw: Path, out: Path, settings: Settings
+) -> int:
+    """Write `out`; returns how many utterances are in it. Raises OSError or ValueError if a score lacks its files."""
+    with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        page = _Page(stream, raw, settings)
+        write_start(stream)
+        ways = columns(decodings, languages)
+        scores = [_row(page, decoding, list(ways)) for decoding in decodings]
+        index = {"systems": systems(decodings), "columns": list(ways.values()), "scores": scores}
+        index |= {"audio": _audio(page, out), "audio_dir": audio_dir(out).name, "notes": page.notes}
+        write_end(stream, inline_json(index))
+    return page.num_utts
+
+
+def audio_dir(out: Path) -> Path:
+    """Beside the page, so that both can be moved together."""
+    return out.with_name(f"{out.stem}_audio")
+
+
+def _row(page: _Page, decoding: Decoding, ways: Sequence[Any]) -> list[dict[str, Any] | None]:
+    """A decoding's cells in the order of `ways`; its utterances go into the page."""
+    cells: list[dict[str, Any] | None] = [None] * len(ways)
+    for score in decoding.scores:
+        found = cell(decoding, score)
+        if page.num_utts + score.utts <= page.settings.max_utts:
+            found["blocks"] = _add_utterances(page, decoding, score)
+        else:
+            page.note(
+                f"Only scores of {decoding.model.title}, {score.set}, and of other test sets with more than "
+                f"{page.settings.max_utts:,} utterances before them; --max_utts or --decoding chooses"
+            )
+        cells[ways.index(way(score))] = found
+    return cells
+
+
+def _add_utterances(page: _Page, decoding: Decoding, score: SetScore) -> dict[str, Any]:
+    """Two blocks: what all systems share (references), and this system's part."""
+    durations = _durations(page, score.set)
+    worst: list[tuple[int, str]] = []
+    flagged = False
+    with new_block() as shared, new_block() as own:
+        for utt in read_audit(score_dir(decoding, score) / "audit.jsonl"):
+            duration_s = durations.number(utt.id) if durations else None
+            shared.add([utt.id, utt.speaker, duration_s, utt.raw_reference, utt.reference, utt.repeat])
+            own.add([utt.raw_hypothesis, utt.hypothesis, utt.operations, *([utt.flags] if utt.flags else [])])
+            flagged |= utt.flags is not None
+            _keep_worst(worst, (utt.num_errors, utt.id), page.settings.audio_utts)
+        for block in (shared, own):
+            block.close()
+            if block.name not in page.written:
+                block.write_to(page.stream)
+                page.written.add(block.name)
+        page.num_utts += own.num_rows
+        known = page.worst.setdefault(score.set, {})
+        for errors, utt_id in worst:
+            known[utt_id] = max(errors, known.get(utt_id, 0))
+        return {"shared": shared.name, "own": own.name, "flagged": flagged}
+
+
+def _keep_worst(heap: list[tuple[int, str]], item: tuple[int, str], most: int) -> None:
+    if len(heap) < most:
+        heapq.heappush(heap, item)
+    elif heap and item > heap[0]:
+        heapq.heapreplace(heap, item)
+
+
+def _durations(page: _Page, name: str) -> Ordered | None:
+    path = page.raw / name / "utt2dur"
+    if path.is_file():
+        return Ordered(path)
+    page.note(f"No durations of {name}: {path} is not there; stage 2 writes it")
+    return None
+
+
+def _audio(page: _Page, out: Path) -> dict[str, list[str]]:
+    """{test set: ids whose audio lies beside the page}."""
+    copied: dict[str, list[str]] = {}
+    if page.settings.audio == "none":
+        page.note("No audio: the report was made with --audio none")
+        return copied
+    for name, errors in page.worst.items():
+        wav_scp = page.raw / name / "wav.scp"
+        if not wav_scp.is_file():
+            page.note(f"No audio of {name}: {wav_scp} is not there; stage 2 writes it")
+            continue
+        ids = heapq.nlargest(page.settings.audio_utts, errors, key=lambda utt: (errors[utt], utt))
+        try:
+            copy_audio(wav_scp, ids, audio_dir(out) / name)
+            copied[name] = sorted(ids)
+        except (
+            FileNotFoundError
+        ) as error:  # arks may be cleared away once a model is decoded; a damaged one is an error
+            page.note(f"No audio of {name}: {error}")
+    return copied

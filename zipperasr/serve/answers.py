@@ -1,0 +1,67 @@
+"""A transcript as OpenAI's API answers: json, text, srt, verbose_json, vtt.
+
+In: `Recognised`. Out: a response. What OpenAI's model measures and ours does not (avg_logprob, no_speech_prob, tokens
+of a segment) is absent rather than invented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from zipperasr.languages import LanguageTable
+from zipperasr.serve.service import Recognised
+from zipperasr.transcribe.formats import srt, txt, vtt
+from zipperasr.transcribe.transcript import Transcript
+
+
+def answer(found: Recognised, response_format: str, languages: LanguageTable) -> Response:
+    """In one of `RESPONSE_FORMATS`."""
+    return RESPONSE_FORMATS[response_format](found, languages)
+
+
+def _json(found: Recognised, languages: LanguageTable) -> Response:
+    return JSONResponse({"text": found.transcript.text, "usage": _usage(found.transcript)})
+
+
+def _verbose_json(found: Recognised, languages: LanguageTable) -> Response:
+    """`zipperasr` is our own: OpenAI's form has no place for it, and its clients pass it through."""
+    transcript = found.transcript
+    segments = [
+        {"id": number, "start": one.start_s, "end": one.end_s, "text": one.text, "note": one.note}
+        for number, one in enumerate(transcript.segments)
+    ]
+    own = {
+        "language_code": transcript.lang,
+        "language_probabilities": transcript.lang_probs,
+        "waited_s": found.waited_s,
+        "transcribed_s": found.transcribed_s,
+    }
+    content = {
+        "task": "transcribe",
+        "language": languages[transcript.lang].name.lower() if transcript.lang else "",
+        "duration": transcript.duration_s,
+        "text": transcript.text,
+        "segments": segments,
+        "usage": _usage(transcript),
+        "zipperasr": own,
+    }
+    return JSONResponse(content)
+
+
+def _usage(transcript: Transcript) -> dict:
+    return {"type": "duration", "seconds": transcript.duration_s}
+
+
+def _plain(form: Callable[[str, Transcript], str], media_type: str) -> Callable[[Recognised, LanguageTable], Response]:
+    return lambda found, _: PlainTextResponse(form("", found.transcript), media_type=media_type)
+
+
+RESPONSE_FORMATS: dict[str, Callable[[Recognised, LanguageTable], Response]] = {
+    "json": _json,
+    "text": _plain(txt, "text/plain"),
+    "srt": _plain(srt, "text/plain"),
+    "verbose_json": _verbose_json,
+    "vtt": _plain(vtt, "text/vtt"),
+}

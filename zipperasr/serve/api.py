@@ -1,0 +1,125 @@
+"""OpenAI's transcription endpoint over one model.
+
+In: multipart requests. Out: text in OpenAI's forms. `prompt` and `temperature` are taken and do nothing: the model has
+one prompt a language and decodes greedily; what would change the answer's form (stream, words) is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from zipperasr.cli import log, nearest
+from zipperasr.serve.answers import RESPONSE_FORMATS, answer
+from zipperasr.serve.errors import ApiError
+from zipperasr.serve.service import Recognised, Service
+from zipperasr.serve.upload import Upload
+from zipperasr.transcribe.transcriber import AUTO
+
+GRANULARITIES = ("timestamp_granularities[]", "timestamp_granularities")
+IGNORED = ("prompt", "temperature", "chunking_strategy")
+FIELDS = ("file", "model", "language", "response_format", *GRANULARITIES, *IGNORED, "stream")
+
+
+async def transcriptions(request: Request) -> Response:
+    """POST /v1/audio/transcriptions. Raises ApiError."""
+    service: Service = request.app.state.service
+    limit_s = service.limits.timeout_s
+    service.queue.check_free()  # before an upload that would be in vain
+    try:
+        with anyio.fail_after(limit_s):
+            return await _transcribed(request, service)
+    except TimeoutError as error:
+        message = f"no answer within {limit_s:g} s; send a shorter recording, or start with a longer --timeout_s"
+        raise ApiError(504, message, code="timeout") from error
+    except ClientDisconnect:
+        log("given up: the client has gone")
+        return Response(status_code=499)  # nobody reads it
+
+
+async def models(request: Request) -> JSONResponse:
+    """GET /v1/models: the one that is loaded."""
+    return JSONResponse({"object": "list", "data": [_model(request.app.state.service)]})
+
+
+async def model(request: Request) -> JSONResponse:
+    """GET /v1/models/NAME. Raises ApiError for another name."""
+    service: Service = request.app.state.service
+    _check_model(request.path_params["name"], service)
+    return JSONResponse(_model(service))
+
+
+async def health(request: Request) -> JSONResponse:
+    """GET /health."""
+    service: Service = request.app.state.service
+    return JSONResponse({"status": "ok", "model": service.name, "requests": service.queue.num_held})
+
+
+async def _transcribed(request: Request, service: Service) -> Response:
+    async with service.uploads.received(request, FIELDS) as upload:
+        lang, response_format = _wanted(upload, service)
+        with service.queue.place():
+            found = await _unless_gone(request, _recognised(upload, lang, service))
+    transcript = found.transcript
+    log(f"{transcript.duration_s:.1f} s of {transcript.lang or 'silence'} in {found.transcribed_s:.2f} s")
+    return answer(found, response_format, service.transcriber.languages)
+
+
+async def _recognised(upload: Upload, lang: str, service: Service) -> Recognised:
+    samples = await service.uploads.decoded(upload)
+    upload.file.close()  # the disk is free while the recording waits for the model
+    return await service.recognise(samples, lang)
+
+
+async def _unless_gone(request: Request, recognition) -> Recognised:
+    """The recognition's result. Raises ClientDisconnect, and stops it, if the client closes the connection."""
+    work = asyncio.ensure_future(recognition)
+    gone = asyncio.ensure_future(request.receive())  # the body has been read: nothing but the end can come
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        return work.result()
+    finally:
+        work.cancel()
+        gone.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({work})  # it ends with the block that is being decoded
+        if not work.cancelled():
+            work.exception()  # retrieved, or asyncio would log it
+
+
+def _wanted(upload: Upload, service: Service) -> tuple[str, str]:
+    """Language and form of the answer. Raises ApiError for what the model has not."""
+    fields = upload.fields
+    if fields.get("model"):
+        _check_model(fields["model"], service)
+    lang = fields.get("language", "").strip().lower() or AUTO
+    codes = service.transcriber.languages.codes
+    if lang not in (AUTO, *codes):
+        message = f"language {lang!r} is not one of the model's; {nearest(lang, codes)}; without it, it is detected"
+        raise ApiError(400, message, "language", "unsupported_language")
+    response_format = fields.get("response_format") or "json"
+    _check_choice("response_format", response_format, tuple(RESPONSE_FORMATS))
+    for name in GRANULARITIES:
+        _check_choice(name, fields.get(name, "segment"), ("segment",))
+    _check_choice("stream", fields.get("stream", "false").lower(), ("false",))
+    return lang, response_format
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ApiError(400, f"{name}: got {value!r}; {nearest(value, known)}", name, "unsupported_value")
+
+
+def _check_model(name: str, service: Service) -> None:
+    if name != service.name:
+        message = f"model {name!r} is not here; the loaded one is {service.name!r}"
+        raise ApiError(404, message, "model", "model_not_found")
+
+
+def _model(service: Service) -> dict:
+    return {"id": service.name, "object": "model", "created": service.created, "owned_by": "zipperasr"}

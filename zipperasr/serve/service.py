@@ -1,0 +1,111 @@
+"""The model as the server uses it: samples to a transcript in the model's thread, and what there is to know of it.
+
+In: a `Transcriber`. Out: `Recognised`. Whisper, which detects the language, is in memory from the start, so that the
+first request takes no longer than the others.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from zipperasr.lora.injection import LanguageAdapters
+from zipperasr.lora.zipper_hard import ZipperHard
+from zipperasr.serve.limits import Limits
+from zipperasr.serve.model_queue import ModelQueue, give_up_if
+from zipperasr.serve.upload import Uploads
+from zipperasr.transcribe.sources import ENDINGS, Recording
+from zipperasr.transcribe.transcriber import Transcriber
+from zipperasr.transcribe.transcript import Transcript
+
+_LAYER = re.compile(r"layers\.(\d+)\.(?:self_attn\.)?(.+)")
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A transcript and what it took."""
+
+    transcript: Transcript
+    waited_s: float  # for the model
+    transcribed_s: float
+
+
+class Service:
+    """One model, its limits and its queue."""
+
+    def __init__(self, transcriber: Transcriber, name: str, limits: Limits):
+        self.transcriber, self.name, self.limits = transcriber, name, limits
+        self.queue, self.uploads = ModelQueue(limits.max_waiting), Uploads(limits)
+        self.created = int(time.time())
+        _ = transcriber.detector
+
+    async def recognise(self, samples: np.ndarray, lang: str) -> Recognised:
+        """samples: (num_samples,), 16 kHz. lang: a code of the model's, or `auto`."""
+        asked = time.monotonic()
+
+        def work(stop: threading.Event) -> Recognised:
+            start = time.monotonic()
+            transcript = self._transcribe(samples, lang, stop)
+            return Recognised(transcript, start - asked, time.monotonic() - start)
+
+        return await self.queue.run(work)
+
+    def _transcribe(self, samples: np.ndarray, lang: str, stop: threading.Event) -> Transcript:
+        """Raises GivenUp before the next token, or after the encoder's batch, once `stop` is set."""
+        check = partial(give_up_if, stop)
+        ((_, found),) = self.transcriber.transcribe([Recording("upload", samples)], lang, check)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def close(self) -> None:
+        """No more work; what is running ends at its next token or block."""
+        self.queue.close()
+        self.uploads.close()
+
+    def described(self) -> dict:
+        """What the page has to know before it is used."""
+        return {
+            "model": self.name,
+            "languages": [{"code": one.code, "name": one.name} for one in self.transcriber.languages],
+            "limits": {"max_mb": self.limits.max_mb, "max_s": self.limits.max_s, "timeout_s": self.limits.timeout_s},
+            "endings": ENDINGS,  # of files that the server reads
+            "router": router_weights(self.transcriber.opened.model.adapters),
+        }
+
+
+def router_weights(adapters: LanguageAdapters | None) -> dict | None:
+    """p(l) of every adapted layer, the mean over its ranks, as a table; None where the model has no router.
+
+    {"high": which columns of B a high p selects, "columns": projections,
+     "rows": [{"layer": number, "p": {code: [a value or None for each column]}}]}
+    """
+    shares = None if adapters is None else adapters.specific_shares()  # (layers, languages, rank)
+    if shares is None:
+        return None
+    rows: dict[int, dict[str, list[float]]] = {}
+    columns: list[str] = []
+    for name, by_language in zip(adapters.layers, shares.float().mean(-1).tolist(), strict=True):
+        found = _LAYER.fullmatch(name)
+        layer, column = (int(found[1]), found[2]) if found else (-1, name)
+        if column not in columns:
+            columns.append(column)
+        rows.setdefault(layer, {})[column] = by_language
+    table = [
+        {
+            "layer": layer,
+            "p": {
+                code: [cells[column][bank] if column in cells else None for column in columns]
+                for bank, code in enumerate(adapters.language_codes)
+            },
+        }
+        for layer, cells in sorted(rows.items())
+    ]
+    layer = next(iter(adapters.layers.values()))
+    high = "shared" if isinstance(layer, ZipperHard) and layer.p_selects_shared else "own"
+    return {"high": high, "columns": columns, "rows": table}

@@ -1,0 +1,227 @@
+"""A multipart request becomes form fields and samples.
+
+In: a request. Out: what it asks for, 16 kHz mono. The upload goes to a nameless temporary file while it is read, and
+is refused as soon as it is too large or too slow. All of it is decoded before it waits for the model: a broken one
+need not wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from typing import BinaryIO, NamedTuple
+
+import anyio
+import numpy as np
+import soundfile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from zipperasr.audio.load import SAMPLE_RATE, OutOfBounds
+from zipperasr.cli import nearest
+from zipperasr.serve.errors import ApiError, busy
+from zipperasr.serve.limits import Limits
+from zipperasr.serve.model_queue import give_up_if
+from zipperasr.transcribe.sources import ENDINGS, decoded_blocks
+
+FIELDS_BYTES = 64 * 1024  # what may come beside the file: fields and multipart's own lines
+MAX_FIELDS = 32
+MAX_UPLOADS = 256  # at once
+MIN_BYTES_PER_S = 4096  # of an upload
+HIGHEST_RATE, MAX_CHANNELS = 192_000, 8
+CHARSETS = ("utf-8", "ascii", "iso8859-1")  # as Python names them; others can fail in ways of their own
+
+
+class Upload(NamedTuple):
+    """A form with its file."""
+
+    fields: dict[str, str]  # the last one of a name counts
+    name: str  # of the file
+    file: BinaryIO
+
+
+class Uploads:
+    """Requests on their way in: each has to keep a minimum speed, and all of them together are bounded."""
+
+    def __init__(self, limits: Limits):
+        self.limits, self.held_bytes, self.num_held = limits, 0, 0
+        places = limits.max_waiting + 1
+        self.most_bytes = 2 * places * limits.max_bytes  # of those that wait for the model, and as many more
+        self._pool = ThreadPoolExecutor(places, thread_name_prefix="decoding")
+
+    @asynccontextmanager
+    async def received(self, request: Request, known: Sequence[str]) -> AsyncIterator[Upload]:
+        """Read the whole request; its file is gone with the context. known: names of fields.
+
+        Raises ApiError: not a form, too large, too slow, too many at once, unknown field, no file.
+        """
+        _check_type(request.headers.get("content-type", ""))
+        with self._counted() as add:
+            form = await self._form(request, add)
+            try:
+                yield _checked(form, self.limits, known)
+            finally:
+                for value in form.values():
+                    if isinstance(value, UploadFile):
+                        value.file.close()
+
+    async def decoded(self, upload: Upload) -> np.ndarray:
+        """`samples_of` in a thread. If cancelled, it ends with the block that the thread is decoding."""
+        stop = threading.Event()
+        work = asyncio.wrap_future(self._pool.submit(samples_of, upload, self.limits, stop))
+        try:
+            await asyncio.wait({work})
+            return work.result()
+        finally:
+            stop.set()
+            with anyio.CancelScope(shield=True):  # the caller closes the file that the thread reads
+                await asyncio.wait({work})
+            work.exception()  # retrieved, or asyncio would log it
+
+    def close(self) -> None:
+        """Decode no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @contextmanager
+    def _counted(self) -> Iterator[Callable[[int], int]]:
+        """Counts one upload and its bytes, which it returns. Raises ApiError if all of them are too many."""
+        size = 0
+
+        def add(count: int) -> int:
+            nonlocal size
+            size, self.held_bytes = size + count, self.held_bytes + count
+            if self.held_bytes > self.most_bytes:
+                raise busy(f"{self.num_held} uploads take {self.held_bytes / 2**20:.0f} MB")
+            return size
+
+        if self.num_held >= MAX_UPLOADS:
+            raise busy(f"{self.num_held} uploads are under way")
+        self.num_held += 1
+        try:
+            yield add
+        finally:
+            self.num_held, self.held_bytes = self.num_held - 1, self.held_bytes - size
+
+    async def _form(self, request: Request, add: Callable[[int], int]) -> FormData:
+        chunks = self._chunks(request, add)
+        bounds = {"max_files": 1, "max_fields": MAX_FIELDS, "max_part_size": FIELDS_BYTES}
+        try:
+            return await MultiPartParser(request.headers, chunks, **bounds).parse()
+        except MultiPartException as error:
+            raise ApiError(400, f"the form cannot be read: {error.message}") from error
+
+    async def _chunks(self, request: Request, add: Callable[[int], int]) -> AsyncIterator[bytes]:
+        """The body. Each `read_timeout_s` must bring that many seconds of `MIN_BYTES_PER_S`, or the end."""
+        most, limit_s = self.limits.max_bytes + FIELDS_BYTES, self.limits.read_timeout_s
+        if int(request.headers.get("content-length", 0)) > most:
+            raise _too_large(self.limits)
+        stream, size, due, deadline = request.stream(), 0, 0.0, 0.0
+        while True:
+            if size >= due:
+                due, deadline = size + MIN_BYTES_PER_S * limit_s, anyio.current_time() + limit_s
+            try:
+                with anyio.fail_after(deadline - anyio.current_time()):
+                    chunk = await anext(stream, None)
+            except TimeoutError as error:
+                raise _too_slow(size, limit_s) from error
+            if chunk is None:
+                return
+            size = add(len(chunk))
+            if size > most:
+                raise _too_large(self.limits)
+            yield chunk
+
+
+def _check_type(content_type: str) -> None:
+    kind, options = parse_options_header(content_type)
+    if kind.strip().lower() != b"multipart/form-data":
+        raise ApiError(400, "wanted a multipart/form-data request with the recording in its field 'file'", "file")
+    charset = options.get(b"charset", b"utf-8").decode("latin-1")
+    try:
+        known = codecs.lookup(charset).name in CHARSETS
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise ApiError(400, f"Content-Type: got charset {charset!r}, wanted utf-8; send the form's text in UTF-8")
+
+
+def _too_slow(size: int, limit_s: float) -> ApiError:
+    message = (
+        f"the upload stopped or is too slow: {size} bytes so far, and less than {MIN_BYTES_PER_S} bytes/s in the last "
+        f"{limit_s:g} s; send it again, or start with a longer --read_timeout_s"
+    )
+    error = ApiError(408, message, "file", "upload_timeout")
+    error.headers["Connection"] = "close"  # its rest will not be read
+    return error
+
+
+def _too_large(limits: Limits) -> ApiError:
+    return ApiError(
+        413, f"file: larger than {limits.max_mb:g} MB; send flac, mp3 or a part of it", "file", "file_too_large"
+    )
+
+
+def _checked(form: FormData, limits: Limits, known: Sequence[str]) -> Upload:
+    fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    for name in form:
+        if name not in known:
+            raise ApiError(400, f"unknown field {name!r}; {nearest(name, known)}", name, "unknown_parameter")
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise ApiError(400, "file: missing; send the recording as a file, with a file name", "file", "missing_file")
+    if file.size > limits.max_bytes:
+        raise _too_large(limits)
+    return Upload(fields, file.filename or "file", file.file)
+
+
+def samples_of(upload: Upload, limits: Limits, stop: threading.Event) -> np.ndarray:
+    """(num_samples,) float32, 16 kHz.
+
+    Raises ApiError if it cannot be decoded, is empty or too long; GivenUp after the block in which `stop` was set.
+    """
+    blocks, num_samples = [], 0
+    if _header_duration_s(upload.file) > limits.max_s + 1:  # some formats round
+        raise _too_long(upload.name, limits)
+    try:
+        for block in decoded_blocks(upload.file, upload.name, HIGHEST_RATE, MAX_CHANNELS):
+            give_up_if(stop)
+            blocks.append(block)
+            num_samples += len(block)
+            if num_samples > limits.max_s * SAMPLE_RATE:
+                raise _too_long(upload.name, limits)
+    except OutOfBounds as error:
+        raise _undecodable(str(error)) from error
+    except ValueError as error:
+        raise _undecodable(f"{error}; read are {' '.join(ENDINGS)}") from error
+    if not num_samples:
+        raise _undecodable(f"{upload.name}: no samples in it")
+    samples = np.concatenate(blocks)
+    if not np.isfinite(samples).all():
+        raise _undecodable(f"{upload.name}: some of its samples are not finite numbers")
+    return samples
+
+
+def _header_duration_s(file: BinaryIO) -> float:
+    """0 where the header does not tell. Hours of silence take kilobytes to send, and minutes to decode."""
+    try:
+        with soundfile.SoundFile(file) as recording:
+            known = recording.frames < 2**62  # a FLAC stream has no length
+            return recording.frames / recording.samplerate if known else 0.0
+    except soundfile.LibsndfileError:  # decoding says why
+        return 0.0
+    finally:
+        file.seek(0)
+
+
+def _too_long(name: str, limits: Limits) -> ApiError:
+    return ApiError(413, f"{name}: longer than {limits.max_s:g} s; send it in parts", "file", "recording_too_long")
+
+
+def _undecodable(message: str) -> ApiError:
+    return ApiError(400, message, "file", "undecodable_audio")
