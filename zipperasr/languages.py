@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import nearest
-from zipperasr.corpora.utterance import numbered_lines
+from zipperasr.text_lines import numbered_lines
 
 UNITS = ("wer", "cer")
 MOST_LANGUAGES = 2000  # each has a bank in every layer

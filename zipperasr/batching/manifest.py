@@ -18,6 +18,7 @@ import pyarrow.feather as feather
 from tqdm import tqdm
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
+from zipperasr.audio.segments import num_positions
 from zipperasr.batching.packing import fill, pack_epoch
 from zipperasr.cli import log, nearest
 from zipperasr.config import load_yaml
@@ -27,7 +28,6 @@ from zipperasr.languages import LanguageTable
 from zipperasr.model.build import load_tokenizer
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.prompt import batch_transcript_ids, prompt_ids
-from zipperasr.model.segments import num_positions
 from zipperasr.sole_writer import sole_writer
 
 SCHEMA = pa.schema(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from zipperasr.config import load_yaml
 from zipperasr.corpora import reader_of
-from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.languages import LanguageTable
+from zipperasr.text_lines import numbered_lines
 
 COLUMNS = (
     "phase", "corpus", "language", "setting", "train_split", "train_hours",

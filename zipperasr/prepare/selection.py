@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 from zipperasr.corpora import read_corpus
 from zipperasr.corpora.utterance import Utterance
 from zipperasr.datadir.entry import ENTRIES
+from zipperasr.datadir.sampling import hash_of, threshold_for_hours
 from zipperasr.datadir.sorted_spool import SortedSpool
 from zipperasr.prepare.probing import probe
-from zipperasr.prepare.utterance_lists import Wanted, hash_of, threshold_for_hours
+from zipperasr.prepare.utterance_lists import Wanted
 
 UPPER_CASE_CORPORA = {"librispeech"}  # their case says nothing: written lower case
 

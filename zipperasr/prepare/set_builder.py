@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log
 from zipperasr.datadir.entry import write_lines
+from zipperasr.datadir.sampling import hash_of
 from zipperasr.datadir.validate import validate_data_dir
 from zipperasr.datadir.write import write_tables
 from zipperasr.prepare.dataset_table import NO_DEV, DatasetRow
 from zipperasr.prepare.selection import Selection, Selector
-from zipperasr.prepare.utterance_lists import SetReport, Wanted, hash_of
+from zipperasr.prepare.utterance_lists import SetReport, Wanted
 
 MIN_DEV_UTTS = 20
 HELD_OUT_SHARE = 0.01  # of train, where no official dev set is free
