@@ -125,13 +125,13 @@ EXPECTED = {
         "wenetspeech": r"WenetSpeech.json: not complete JSON after recording 0 .*; download it again",
     },
     "a line twice": {
-        "mls": r"id '15_7_1' comes twice in mls de; remove one of its lines",
+        "mls": r"id '15_7_1' is repeated in mls de; remove one of its lines",
         "mls segments": SAME,
-        "commonvoice": r"id 'a_1' comes twice in commonvoice de",
-        "librispeech": r"id '19-227-1' comes twice in librispeech en",
-        "msr86k jsonl": r"id 'v1_1' comes twice in msr86k de",
-        "msr86k tsv": r"id 'v1_1' comes twice in msr86k de",
-        "msr86k text": r"id 'v1_1' comes twice in msr86k de",
+        "commonvoice": r"id 'a_1' is repeated in commonvoice de",
+        "librispeech": r"id '19-227-1' is repeated in librispeech en",
+        "msr86k jsonl": r"id 'v1_1' is repeated in msr86k de",
+        "msr86k tsv": r"id 'v1_1' is repeated in msr86k de",
+        "msr86k text": r"id 'v1_1' is repeated in msr86k de",
         "wenetspeech": SAME,  # what follows the object is not read
     },
 }
