@@ -98,9 +98,7 @@ def _with_counts(block: pa.RecordBatch, raw: Path, tokenizer, prompt_lengths: di
     unknown = sorted(set(languages.dictionary.to_pylist()) - prompt_lengths.keys())
     if unknown:
         hint = nearest(unknown[0], list(prompt_lengths))
-        raise ValueError(
-            f"{raw / 'utt2lang'}: unknown language {unknown[0]!r}; {hint}; or add it to languages.tsv"
-        )
+        raise ValueError(f"{raw / 'utt2lang'}: unknown language {unknown[0]!r}; {hint}; or add it to languages.tsv")
     prompts = np.array([prompt_lengths[code] for code in languages.dictionary.to_pylist()], dtype=np.int32)
     num_tokens = _count_tokens(block["text"].to_pylist(), tokenizer)
     speech = np.array([num_positions(count) for count in block["num_samples"].to_pylist()], dtype=np.int32)
