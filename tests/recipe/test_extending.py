@@ -33,7 +33,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, TRAINED = DOCS / "extending.md", DOCS / "add_language.md"
 BLOCK = re.compile(r"^```(\w+)(?: (write|append)=(\S+))?\n(.*?)^```$", re.M | re.S)
 OF_A_RECIPE = ("asr.sh", "path.sh", "cmd.sh", "utils", "run.sh", "conf", "local")  # and not what a run made there
-SIZES = {"align_train": 8, "large_train": 4, "small_train_1h": 3, "small_train_30h": 4, "dev": 2, "test": 2}
+SIZES = {"align_train": 8, "high_train": 4, "low_train_1h": 3, "low_train_30h": 4, "dev": 2, "test": 2}
 SFT = Path("exp/sft_zipper_soft_chunked")
 ALIGNED = Path("exp/align_chunked/model.safetensors")
 

@@ -17,7 +17,7 @@ import kaldiio
 import numpy as np
 import soundfile
 
-from zipperasr.atomic import atomic_path, fingerprint
+from zipperasr.atomic import atomic_path, fingerprint, read_record
 from zipperasr.audio.load import SAMPLE_RATE, OutOfBounds, open_audio, read_excerpt, to_int16
 from zipperasr.datadir.entry import Entry
 
@@ -50,7 +50,7 @@ def convert_chunk(chunk: Chunk) -> ChunkResult:
     record = Path(chunk.base + ".json")
     inputs = fingerprint(entries=[entry._asdict() for entry in chunk.entries], audio_format=chunk.audio_format)
     if record.is_file():
-        known = _read_record(record)
+        known = read_record(record) or {}  # damaged: convert again
         if known.get("inputs") == inputs and known.get("ark_bytes", size := _ark_bytes(chunk)) == size:
             return _restored(chunk, known["written"], known["quarantined"])
         record.unlink()
@@ -63,15 +63,6 @@ def convert_chunk(chunk: Chunk) -> ChunkResult:
         }  # fmt: skip
         temporary.write_text(json.dumps(known), encoding="utf-8")
     return result
-
-
-def _read_record(path: Path) -> dict:
-    """Return the record; empty if it is damaged, so that the chunk is converted again."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _ark_bytes(chunk: Chunk) -> int | None:

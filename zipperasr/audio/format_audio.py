@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.pool import Pool
@@ -19,7 +17,15 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from zipperasr.atomic import FINGERPRINT, atomic_files, atomic_path, fingerprint, is_current, mark_current
+from zipperasr.atomic import (
+    FINGERPRINT,
+    atomic_files,
+    atomic_path,
+    fingerprint,
+    is_current,
+    mark_current,
+    scratch_directory,
+)
 from zipperasr.audio.convert import Chunk, convert_chunk
 from zipperasr.cli import log
 from zipperasr.datadir.entry import ENTRIES, Entry, write_lines
@@ -100,11 +106,9 @@ def _format_set(row: SetRow, source: Path, target: Path, options: FormatOptions,
     """Convert one set. Returns its hours."""
     (target / "data").mkdir(parents=True, exist_ok=True)
     (target / FINGERPRINT).unlink(missing_ok=True)
-    for left in target.glob(".scratch.*"):  # of a killed run
-        shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".scratch.") as scratch:
-        chunks = _Chunks(source, target, options, Path(scratch))
-        kept = SortedSpool(ENTRIES, "utt", Path(scratch))
+    with scratch_directory(target) as scratch:
+        chunks = _Chunks(source, target, options, scratch)
+        kept = SortedSpool(ENTRIES, "utt", scratch)
         quarantined, filtered = [], []
         for result in pool.imap_unordered(convert_chunk, chunks):
             quarantined += result.quarantined
