@@ -318,7 +318,7 @@ def test_a_token_that_the_mini_whisper_lacks_asks_for_a_relative(recipe: Path, t
 
 def test_a_data_set_of_an_unknown_language_asks_for_its_line(recipe: Path, tmp_path: Path):
     languages, datasets = with_lines(recipe, tmp_path, "pl", "ru", in_languages=False)
-    with pytest.raises(ValueError, match=r"datasets.tsv:\d+: unknown language 'pl'; .* write its line in .*languages"):
+    with pytest.raises(ValueError, match=r"datasets.tsv:\d+: unknown language 'pl'; .* add it to .*languages"):
         load_datasets(datasets, "1h", LanguageTable.load(languages))
 
 
