@@ -17,10 +17,10 @@ from torch.nn import functional
 from transformers import Qwen3ForCausalLM
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from zipperasr.audio.segments import cut
 from zipperasr.batching.batch import Example, collate
 from zipperasr.model.build import LLM_LORA_TARGETS
 from zipperasr.model.projector import GatedProjector
-from zipperasr.model.segments import cut
 from zipperasr.model.speech_llm import SpeechLLM
 
 IGNORED = -100

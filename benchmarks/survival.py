@@ -29,7 +29,7 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.report.markdown import table
 
 RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "zipper12" / "asr1"
-REDUCED = {"align_train": 44, "large_train": 40, "small_train_1h": 6, "small_train_30h": 8, "dev": 4, "test": 4}
+REDUCED = {"align_train": 44, "high_train": 40, "low_train_1h": 6, "low_train_30h": 8, "dev": 4, "test": 4}
 COMPARED = ("data", "dump", "exp", "RESULTS.md", "RESULTS.tsv")
 # what holds times, memory, process numbers or a log
 PASSED_OVER = re.compile(

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from transformers import Qwen3Config, Qwen3ForCausalLM, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from zipperasr.audio.segments import cut, mel_frames, num_positions
 from zipperasr.batching.batch import Example
 from zipperasr.cli import log, parser, run_step
 from zipperasr.model.build import PHASES, add_adapters, assemble, set_trainable
 from zipperasr.model.model_config import REGIMES, EncoderLoraConfig, LoraConfig, ModelConfig
-from zipperasr.model.segments import cut, mel_frames, num_positions
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.plan.flops import Lengths, step_flops
 from zipperasr.report.markdown import table

@@ -19,18 +19,17 @@ def test_a_saved_choice_comes_back_in_its_order(table, tmp_path):
 
 
 def test_an_unknown_language_says_where_its_line_would_go(table):
-    with pytest.raises(
-        ValueError, match=r"unknown language 'dee'; did you mean 'de'.*write its line in .*languages.tsv"
-    ):
+    with pytest.raises(ValueError, match=r"unknown language 'dee'; did you mean 'de'.*add it to .*languages.tsv"):
         table["dee"]
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("sw\tsw\tSwahili\twer\twhisper", r":15: got 5 cells .*, wanted 6, none empty"),
+        ("sw\tsw\tSwahili\twer\twhisper", r":15: got 5 cells .*, wanted 6 to 7, 6 not empty"),
         ("sw\tsw\tSwahili\twpm\twhisper\tNukuu", r":15: sw: unknown unit 'wpm'; wer or cer"),
-        ("de\tde\tDeutsch\twer\twhisper\tBitte", r":15: language 'de' stands in the table twice; remove one"),
+        ("sw\tsw\tSwahili\twer\twhisper\tNukuu\tdrop", r":15: sw: unknown marks 'drop'; no value or keep"),
+        ("de\tde\tDeutsch\twer\twhisper\tBitte", r":15: language 'de' is listed twice; remove one line"),
     ],
 )
 def test_a_bad_line_is_named(recipe, tmp_path, line, message):
@@ -48,3 +47,17 @@ def test_a_table_without_languages_is_refused(tmp_path):
     path.write_text("code\ttoken\n", "utf-8")
     with pytest.raises(ValueError, match=r":1: got columns \['code', 'token'\], wanted"):
         LanguageTable.load(path)
+
+
+def test_a_table_without_the_optional_column_loads_and_is_saved_as_it_was(tmp_path):
+    """As trainings before the column wrote it."""
+    text = "code\twhisper_token\tname\tunit\tnormaliser\tprompt\nth\tth\tThai\tcer\twhisper\tx\n"
+    (tmp_path / "old.tsv").write_text(text, "utf-8")
+    table = LanguageTable.load(tmp_path / "old.tsv")
+    assert table["th"].marks == ""
+    table.save(tmp_path / "saved.tsv")
+    assert (tmp_path / "saved.tsv").read_text("utf-8") == text
+
+
+def test_thai_and_arabic_are_always_scored_with_marks_too(table):
+    assert [language.code for language in table if language.marks == "keep"] == ["th", "ar"]

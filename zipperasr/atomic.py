@@ -67,6 +67,20 @@ def atomic_files(directory: str | Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+@contextlib.contextmanager
+def scratch_directory(parent: str | Path) -> Iterator[Path]:
+    """Yield a new directory below `parent`; remove it at the end. Those of killed runs are removed as well."""
+    scratch = _aside(Path(parent) / "scratch")
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    except OSError as error:
+        _name_a_full_disk(error, Path(parent))
+        raise
+    finally:
+        _remove(scratch)
+
+
 def fingerprint(**inputs: object) -> dict[str, str]:
     """Name each input by a short digest; a `Path` to a file is named by its content."""
     return {name: _digest(value) for name, value in sorted(inputs.items())}
@@ -80,7 +94,7 @@ def is_current(directory: str | Path, inputs: dict[str, str], say: Callable[[str
     record = Path(directory) / FINGERPRINT
     if not record.is_file():
         return False
-    known = _read_record(record)
+    known = read_record(record)
     damage = f"{record} is damaged" if known is None else _damage(Path(directory)) if known == inputs else None
     if damage:
         say(f"{damage}; {directory} is made again")
@@ -101,11 +115,11 @@ def mark_current(directory: str | Path, inputs: dict[str, str], files: Iterable[
             temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
-def _read_record(path: Path) -> dict | None:
-    """None if it is not a JSON object, as after a disk ran full or a machine lost power."""
+def read_record(path: Path) -> dict | None:
+    """Return the JSON object in a file; None if there is none, as after a full disk or a power cut."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
@@ -115,7 +129,7 @@ def _damage(directory: Path) -> str | None:
     record = directory / SIZES
     if not record.is_file():  # of a version that did not write it
         return None
-    sizes = _read_record(record)
+    sizes = read_record(record)
     if sizes is None:
         return f"{record} is damaged"
     for name, size in sizes.items():

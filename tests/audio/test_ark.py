@@ -13,7 +13,7 @@ import soundfile
 
 from zipperasr.audio.ark import read_vector, read_vectors
 from zipperasr.audio.load import load_audio
-from zipperasr.corpora.utterance import refuse_pipe
+from zipperasr.text_lines import refuse_pipe
 
 
 class Touch:
@@ -61,7 +61,7 @@ def test_a_pickle_in_an_ark_is_not_run(pickled, tmp_path):
 def test_a_command_is_refused_and_not_run(tmp_path, form):
     entry = form.format(tmp_path / "run")
     for read in (lambda: read_vector(entry, "x"), lambda: load_audio(entry), lambda: refuse_pipe(entry, "x")):
-        with pytest.raises(ValueError, match=r"is a command; commands in scp files are not run: .*run it yourself"):
+        with pytest.raises(ValueError, match=r"is a command; commands in scp files are not run; run it yourself"):
             read()
     assert not (tmp_path / "run").exists()
 

@@ -96,7 +96,7 @@ def test_too_many_broken_files_stop_the_stage(base: Path, capsys: pytest.Capture
 
 def test_training_set_with_no_utterance_of_fitting_length_is_an_error(base: Path, capsys: pytest.CaptureFixture):
     assert run(base, "--max_s=0.5") == 1
-    assert "none of 12 utterances lasts 0.1 to 0.5 s" in capsys.readouterr().err
+    assert "none of 12 utterances is 0.1 to 0.5 s long" in capsys.readouterr().err
 
 
 def test_finished_sets_are_not_done_again(base: Path, capsys: pytest.CaptureFixture):

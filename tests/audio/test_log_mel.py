@@ -9,7 +9,7 @@ from transformers import WhisperFeatureExtractor
 from tests.model.tiny import noise
 from zipperasr.audio.load import load_audio
 from zipperasr.audio.log_mel import log_mel
-from zipperasr.model.segments import mel_frames
+from zipperasr.audio.segments import mel_frames
 
 MEL_BINS = pytest.mark.parametrize("mel_bins", [80, 128])
 

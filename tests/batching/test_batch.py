@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from tests.model import tiny
+from zipperasr.audio.segments import mel_frames
 from zipperasr.batching.batch import Example, collate, collate_speech
-from zipperasr.model.segments import mel_frames
 
 
 def example(utt_id: str, language: str, num_samples: int, prompt: list[int], transcript: list[int]) -> Example:

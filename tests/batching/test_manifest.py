@@ -9,10 +9,10 @@ import pytest
 
 from tests.model import tiny
 from tests.train.tiny_recipe import SETS, options
+from zipperasr.audio.segments import num_positions
 from zipperasr.batching.manifest import Manifest, open_kind
 from zipperasr.languages import LanguageTable
 from zipperasr.model.prompt import prompt_ids, transcript_ids
-from zipperasr.model.segments import num_positions
 from zipperasr.stages.build_manifest import main
 
 

@@ -125,13 +125,13 @@ EXPECTED = {
         "wenetspeech": r"WenetSpeech.json: not complete JSON after recording 0 .*; download it again",
     },
     "a line twice": {
-        "mls": r"id '15_7_1' comes twice in mls de; remove one of its lines",
+        "mls": r"id '15_7_1' is repeated in mls de; remove one of its lines",
         "mls segments": SAME,
-        "commonvoice": r"id 'a_1' comes twice in commonvoice de",
-        "librispeech": r"id '19-227-1' comes twice in librispeech en",
-        "msr86k jsonl": r"id 'v1_1' comes twice in msr86k de",
-        "msr86k tsv": r"id 'v1_1' comes twice in msr86k de",
-        "msr86k text": r"id 'v1_1' comes twice in msr86k de",
+        "commonvoice": r"id 'a_1' is repeated in commonvoice de",
+        "librispeech": r"id '19-227-1' is repeated in librispeech en",
+        "msr86k jsonl": r"id 'v1_1' is repeated in msr86k de",
+        "msr86k tsv": r"id 'v1_1' is repeated in msr86k de",
+        "msr86k text": r"id 'v1_1' is repeated in msr86k de",
         "wenetspeech": SAME,  # what follows the object is not read
     },
 }
@@ -139,13 +139,17 @@ TRAVERSAL = {  # what becomes what, and what is said
     "mls": (
         b"15_7_1",
         b"../../x",
-        r"transcripts.txt:2: id '../../x' is empty or holds blanks or slashes; mend the line",
+        r"transcripts.txt:2: id '../../x' is empty or contains whitespace or slashes; correct the line",
     ),
-    "commonvoice": (b"a_1.mp3", b"../../x.mp3", r"dev.tsv:3: id '../../x.mp3' is empty or holds blanks or slashes"),
-    "librispeech": (b"19-227-1", b"../../x", r"trans.txt:2: id '../../x' is empty or holds blanks or slashes"),
+    "commonvoice": (
+        b"a_1.mp3",
+        b"../../x.mp3",
+        r"dev.tsv:3: id '../../x.mp3' is empty or contains",
+    ),
+    "librispeech": (b"19-227-1", b"../../x", r"trans.txt:2: id '../../x' is empty or contains whitespace or slashes"),
     "msr86k jsonl": (b"v1_1.wav", b"../../x.wav", r"dev.jsonl:2: got audio '../../x.wav', wanted a path below"),
     "msr86k tsv": (b"v1_1.wav", b"/etc/x.wav", r"dev.tsv:3: got audio '/etc/x.wav', wanted a path below"),
-    "msr86k text": (b"v1_1", b"../../x", r"text:2: id '../../x' is empty or holds blanks or slashes"),
+    "msr86k text": (b"v1_1", b"../../x", r"text:2: id '../../x' is empty or contains whitespace or slashes"),
     "wenetspeech": (b"audio/dev/", b"../../", r"recording 'Y1': got path '../../Y1.opus', wanted aid and a path below"),
 }
 TABS = {  # within the text

@@ -50,7 +50,7 @@ def test_header_alone_is_an_empty_split(tmp_path: Path):
     ("line", "message"),
     [
         (f"{CLIENT}\ta.mp3\tone", r"dev.tsv:2: got 3 cells, wanted 6 as in the header"),
-        (f"{CLIENT}\t../a.mp3\ts\tone\t2\tar", r"dev.tsv:2: id '../a.mp3' is empty or holds blanks or slashes"),
+        (f"{CLIENT}\t../a.mp3\ts\tone\t2\tar", r"dev.tsv:2: id '../a.mp3' is empty or contains whitespace or slashes"),
         ("\ta.mp3\ts\tone\t2\tar", r"dev.tsv:2: client_id: id '' is empty"),
     ],
 )

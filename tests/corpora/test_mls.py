@@ -45,10 +45,10 @@ def test_byte_order_mark_and_windows_line_ends_are_no_text(tmp_path: Path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("1_2_000003 kein tabulator", r"transcripts.txt:2: id .* holds blanks"),
+        ("1_2_000003 kein tabulator", r"transcripts.txt:2: id .* contains whitespace"),
         ("1_2_000003", r"transcripts.txt:2: got .*, wanted SPEAKER_BOOK_NUMBER<TAB>text"),
         ("12_000003\ttext", r"transcripts.txt:2: got .*, wanted SPEAKER_BOOK_NUMBER"),
-        ("../../1_2_3\ttext", r"transcripts.txt:2: id '../../1_2_3' is empty or holds blanks or slashes"),
+        ("../../1_2_3\ttext", r"transcripts.txt:2: id '../../1_2_3' is empty or contains whitespace or slashes"),
     ],
 )
 def test_malformed_transcript_names_file_and_line(tmp_path: Path, line: str, message: str):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.corpora.example import write_common_voice
-from zipperasr.corpora import CORPORA, read_corpus, reader_of
+from zipperasr.corpora import CORPORA, find_corpus, read_corpus
 
 
 def test_joined_splits_yield_each_id_once(tmp_path: Path):
@@ -18,9 +18,9 @@ def test_joined_splits_yield_each_id_once(tmp_path: Path):
 def test_unknown_corpus_names_the_nearest():
     with pytest.raises(
         ValueError,
-        match=r"'commonvoise'; did you mean 'commonvoice'\?.* add its reader in zipperasr",
+        match=r"'commonvoise'; did you mean 'commonvoice'\?.* add it to CORPORA in zipperasr.corpora",
     ):
-        reader_of("commonvoise")
+        find_corpus("commonvoise")
 
 
 @pytest.mark.parametrize("corpus", CORPORA)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.datadir.arrow_blocks import Block, blocks
 from zipperasr.datadir.entry import key_and_value
+from zipperasr.text_lines import numbered_lines
 
 
 def written(tmp_path: Path, content: bytes) -> Path:

@@ -77,7 +77,7 @@ def test_a_subset_by_lists(source: Path, tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["17", "x"], "got 17 utterances to take, wanted at most the 16"),
+        (["17", "x"], "got a subset size of 17, wanted at most 16"),
         (["x"], "got 'x', wanted COUNT TARGET"),
         (["0", "x"], "no utterance would be left"),
     ],
@@ -131,7 +131,7 @@ def test_segments_that_cannot_be_made_name_the_directory(source: Path, tmp_path:
 
 def test_an_utterance_in_two_directories_is_an_error(source: Path, tmp_path: Path, capsys):
     assert main(["combine", str(tmp_path / "both"), str(source), str(source)]) == 1
-    assert "utt2spk: id 's1-1' is in a directory before it too" in capsys.readouterr().err
+    assert "utt2spk: id 's1-1' is also in an earlier directory" in capsys.readouterr().err
     assert not (tmp_path / "both").exists()
 
 

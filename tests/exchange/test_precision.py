@@ -11,6 +11,7 @@ import torch
 
 from tests.exchange.outputs import TOLERANCE, distance, logits
 from tests.model import tiny
+from zipperasr.audio.segments import EDGE_FRAMES
 from zipperasr.batching.batch import collate_speech
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.decode.decode_config import DecodeConfig
@@ -19,7 +20,6 @@ from zipperasr.exchange import export, importer
 from zipperasr.exchange.merged_model import load_merged
 from zipperasr.lora import VARIANTS
 from zipperasr.model.pretrained import load_pretrained
-from zipperasr.model.segments import EDGE_FRAMES
 from zipperasr.transcribe import __main__ as transcribe
 
 PRECISIONS = ("fp32", "bf16")

@@ -19,7 +19,6 @@ from zipperasr.audio.convert import Chunk, convert_chunk
 from zipperasr.audio.load import load_audio
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.corpora import read_corpus
-from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.datadir.arrow_blocks import blocks
 from zipperasr.datadir.entry import Entry, key_and_value, read_table
 from zipperasr.datadir.read import read_data_dir
@@ -29,6 +28,7 @@ from zipperasr.datadir.write import write_data_dir
 from zipperasr.languages import LanguageTable
 from zipperasr.prepare.dataset_table import load_corpora, load_datasets
 from zipperasr.prepare.utterance_lists import read_list
+from zipperasr.text_lines import numbered_lines
 
 RECIPE = Path(__file__).resolve().parents[2] / "egs2/zipper12/asr1"
 TIMES = [(0.5, 2.0), (3.0, 5.25)]

@@ -13,12 +13,12 @@ from transformers import WhisperFeatureExtractor
 from tests.model import tiny
 from tests.model.test_experiment import align_experiment, aligned, finish
 from zipperasr.audio.log_mel import log_mel
+from zipperasr.audio.segments import EDGE_FRAMES, cut, mel_frames
 from zipperasr.batching.batch import Example, Speech, collate, collate_speech
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.lora import VARIANTS
 from zipperasr.model.encoder import pad_segments
 from zipperasr.model.experiment import CONFIG, Experiment, build_for_training, load_model
-from zipperasr.model.segments import EDGE_FRAMES, cut, mel_frames
 from zipperasr.model.speech_llm import SpeechLLM
 
 __all__ = ["aligned"]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.model import tiny
+from zipperasr.audio.segments import cut, cut_all, mel_frames, num_positions, segment_frames
 from zipperasr.batching.batch import Speech
-from zipperasr.model.segments import cut, cut_all, mel_frames, num_positions, segment_frames
 
 SAMPLES = [1, 159, 160, 161, 319, 320, 321, 1279, 1280, 1281, 16_000, 16_001, 35 * 16_000]
 

@@ -21,12 +21,12 @@ from transformers import (
 )
 
 from zipperasr.audio.log_mel import log_mel
+from zipperasr.audio.segments import mel_frames
 from zipperasr.batching.batch import Example
 from zipperasr.languages import LanguageTable
 from zipperasr.model.build import add_adapters, build_model, set_trainable
 from zipperasr.model.model_config import EncoderLoraConfig, LoraConfig, ModelConfig
 from zipperasr.model.prompt import prompt_ids, transcript_ids
-from zipperasr.model.segments import mel_frames
 from zipperasr.model.speech_llm import SpeechLLM
 
 MEL_BINS = 8

@@ -127,7 +127,7 @@ def test_without_list_or_hours_everything_is_taken_and_said(recipe_of: Recipe, c
     assert recipe_of.prepare() == 0
 
     assert recipe_of.report("train_mls_de")["source"].startswith("all (no ")
-    assert "no list at hand" in capsys.readouterr().err
+    assert "list not found" in capsys.readouterr().err
 
 
 def test_hours_are_sampled_with_a_fixed_seed_and_written_out(tmp_path: Path):
@@ -161,9 +161,9 @@ def test_shortfall_is_noted_beside_the_tables_hours(tmp_path: Path):
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ([*TRAIN_IDS, TRAIN_IDS[0]], "13 lines, 12 unique ids; --strict_lists false accepts it"),
-        (["99_1_000000", *TRAIN_IDS], "1 of 13 utterances are not in the corpus; --strict_lists false"),
-        (None, "no list at hand"),
+        ([*TRAIN_IDS, TRAIN_IDS[0]], "13 lines, 12 unique ids; use --strict_lists false to accept it"),
+        (["99_1_000000", *TRAIN_IDS], "1 of 13 utterances are not in the corpus; use --strict_lists false"),
+        (None, "list not found"),
     ],
 )
 def test_strict_lists_makes_flaws_errors(
@@ -181,7 +181,7 @@ def test_strict_lists_makes_overlap_an_error(recipe_of: Recipe, capsys: pytest.C
     recipe_of.write_rows("sft mls de both train+test 1000 dev test 14.29 train/lite_{setting}/de.txt -")
     recipe_of.write_list(LIST, [*TRAIN_IDS, TEST_IDS[0]])
 
-    assert "are in a test set: dropped; --strict_lists false" in error_of(recipe_of, capsys, "--strict_lists=true")
+    assert "are in a test set: dropped; use --strict_lists false" in error_of(recipe_of, capsys, "--strict_lists=true")
 
 
 def test_held_out_dev_is_whole_recordings_of_train(tmp_path: Path):
@@ -267,14 +267,14 @@ def test_id_that_comes_twice_in_the_corpus_is_an_error(recipe_of: Recipe, capsys
     path = recipe_of.base / "mls/mls_german/train/transcripts.txt"
     path.write_text(path.read_text() + f"{TRAIN_IDS[0]}\tnoch einmal\n", encoding="utf-8")
 
-    assert f"id '{TRAIN_IDS[0]}' comes twice in mls de" in error_of(recipe_of, capsys)
+    assert f"id '{TRAIN_IDS[0]}' is repeated in mls de" in error_of(recipe_of, capsys)
 
 
 def test_set_with_nothing_left_is_an_error(recipe_of: Recipe, capsys: pytest.CaptureFixture):
     recipe_of.write_rows("sft mls de both train+dev 1000 dev test 14.29 train/lite_{setting}/de.txt -")
     recipe_of.write_list(LIST, [*TRAIN_IDS, *DEV_IDS])
 
-    assert "dev_mls_de: no utterance is left" in error_of(recipe_of, capsys)
+    assert "dev_mls_de: no utterances are left" in error_of(recipe_of, capsys)
 
 
 def test_missing_sets_table_names_the_stage(tmp_path: Path):

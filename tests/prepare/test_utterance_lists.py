@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from tests.corpora.example import write_text
-from zipperasr.prepare.utterance_lists import hash_of, read_list, threshold_for_hours, want
+from zipperasr.datadir.sampling import hash_of, threshold_for_hours
+from zipperasr.prepare.utterance_lists import read_list, want
 
 
 def test_list_is_a_multiset(tmp_path: Path):
@@ -16,7 +17,7 @@ def test_list_is_a_multiset(tmp_path: Path):
 def test_list_errors_name_file_and_line(tmp_path: Path):
     with pytest.raises(ValueError, match=r"empty.txt: the list is empty; fetch it again"):
         read_list(write_text(tmp_path / "empty.txt"))
-    with pytest.raises(ValueError, match=r"list.txt:2: id 'b c' is empty or holds blanks"):
+    with pytest.raises(ValueError, match=r"list.txt:2: id 'b c' is empty or contains whitespace"):
         read_list(write_text(tmp_path / "list.txt", "a", "b c"))
 
 

@@ -15,7 +15,7 @@ import yaml
 pytestmark = pytest.mark.slow
 
 # two utterances of each kind in each language would do for the code; held-out dev slices need some more
-SIZES = {"align_train": 44, "large_train": 40, "small_train_1h": 6, "small_train_30h": 8, "dev": 4, "test": 4}
+SIZES = {"align_train": 44, "high_train": 40, "low_train_1h": 6, "low_train_30h": 8, "dev": 4, "test": 4}
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, TRAINED = DOCS / "extending.md", DOCS / "add_language.md"
 BLOCK = re.compile(r"^```(\w+)(?: (write|append)=(\S+))?\n(.*?)^```$", re.M | re.S)
 OF_A_RECIPE = ("asr.sh", "path.sh", "cmd.sh", "utils", "run.sh", "conf", "local")  # and not what a run made there
-SIZES = {"align_train": 8, "large_train": 4, "small_train_1h": 3, "small_train_30h": 4, "dev": 2, "test": 2}
+SIZES = {"align_train": 8, "high_train": 4, "low_train_1h": 3, "low_train_30h": 4, "dev": 2, "test": 2}
 SFT = Path("exp/sft_zipper_soft_chunked")
 ALIGNED = Path("exp/align_chunked/model.safetensors")
 
@@ -318,7 +318,7 @@ def test_a_token_that_the_mini_whisper_lacks_asks_for_a_relative(recipe: Path, t
 
 def test_a_data_set_of_an_unknown_language_asks_for_its_line(recipe: Path, tmp_path: Path):
     languages, datasets = with_lines(recipe, tmp_path, "pl", "ru", in_languages=False)
-    with pytest.raises(ValueError, match=r"datasets.tsv:\d+: unknown language 'pl'; .* write its line in .*languages"):
+    with pytest.raises(ValueError, match=r"datasets.tsv:\d+: unknown language 'pl'; .* add it to .*languages"):
         load_datasets(datasets, "1h", LanguageTable.load(languages))
 
 

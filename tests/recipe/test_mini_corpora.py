@@ -15,7 +15,7 @@ from local import prepare as stage_0
 from local.mini import corpora
 from local.mini.corpora import make_corpora
 from local.mini.espeak import VOICE_NAMES, draw_voice
-from local.mini.plan import Part, held_out_texts, load_plan, load_rows
+from local.mini.plan import Part, held_out_texts, load_plan
 from local.mini.texts import make_sentences
 from zipperasr.corpora import read_corpus
 from zipperasr.corpora.mls import language_directory
@@ -26,9 +26,11 @@ from zipperasr.prepare.utterance_lists import read_list
 from zipperasr.stages import format_audio, prepare_data
 
 SIZES = {
-    "align_train": 24, "large_train": 4, "small_train_1h": 3, "small_train_30h": 6,
+    "align_train": 24, "high_train": 4, "low_train_1h": 3, "low_train_30h": 6,
     "dev": 2, "test": 3, "repeats": 1, "speaker_utts": 2, "seed": 7,
 }  # fmt: skip
+
+POLISH = "sft\tmls\tpl\tboth\ttrain\t103\tdev\ttest\t2.14\t-\t-"
 
 
 def write_sizes(path: Path, **changes: int) -> Path:
@@ -116,7 +118,7 @@ def test_test_and_dev_texts_are_in_no_training_set(made: Path, tables: list[str]
 
 
 def test_more_training_sentences_leave_the_test_texts_as_they_are(made: Path, tmp_path: Path, tables: list[str]):
-    larger = write_sizes(tmp_path / "larger.yaml", align_train=80, small_train_30h=50)
+    larger = write_sizes(tmp_path / "larger.yaml", align_train=80, low_train_30h=50)
 
     assert held_out_texts(larger, *tables) == held_out_texts(made / "sizes.yaml", *tables)
 
@@ -137,10 +139,10 @@ def test_stage_1_builds_every_set_of_the_table(made: Path, recipe: Path, setting
     data = stage_1(made, recipe, setting)
 
     sizes = {row.set: len(read_data_dir(data / row.set)) for row in read_sets(data / "sets.tsv")}
-    small = SIZES[f"small_train_{setting}"]
+    small = SIZES[f"low_train_{setting}"]
     pt = "commonvoice" if setting == "1h" else "mls"
     assert {sizes[name] for name in ("train_commonvoice_ar", "train_commonvoice_ko", f"train_{pt}_pt")} == {small}
-    assert sizes["train_mls_de"] == sizes["train_commonvoice_th"] == SIZES["large_train"]
+    assert sizes["train_mls_de"] == sizes["train_commonvoice_th"] == SIZES["high_train"]
     assert sizes["train_msr86k_en"] + sizes["dev_msr86k_en"] == SIZES["align_train"]
     assert {count for name, count in sizes.items() if name.startswith("test_")} == {SIZES["test"]}
 
@@ -211,24 +213,68 @@ def test_language_without_a_voice_fails_before_anything_is_written(
     assert not (tmp_path / "downloads").exists()
 
 
-def test_only_the_texts_of_the_tables_languages_decide_whether_corpora_are_current(
-    tmp_path: Path, tables: list[str], monkeypatch: pytest.MonkeyPatch
-):
-    sizes = write_sizes(tmp_path / "sizes.yaml")
-    shutil.copytree(Path(corpora.__file__).parent, tmp_path / "mini", ignore=shutil.ignore_patterns("weights"))
-    monkeypatch.setattr(corpora, "__file__", str(tmp_path / "mini/corpora.py"))
-    before = corpora._fingerprint(*load_rows(sizes, *tables))
+def some_tables(directory: Path, recipe: Path, *added: str) -> list[Path]:
+    """datasets.tsv with two rows and those added, and languages.tsv with Polish."""
+    lines = (recipe / "conf/datasets.tsv").read_text().splitlines()
+    lines = [line for line in lines if line.startswith(("phase\t", "sft\tmls\tde", "sft\tcommonvoice\tar"))]
+    directory.mkdir(exist_ok=True)
+    (directory / "datasets.tsv").write_text("".join(f"{line}\n" for line in [*lines, *added]))
+    languages = (recipe / "conf/languages.tsv").read_text() + "pl\tpl\tPolish\twer\twhisper\tx\n"
+    (directory / "languages.tsv").write_text(languages)
+    return [directory / "datasets.tsv", directory / "languages.tsv"]
 
-    (tmp_path / "mini/texts/xx.txt").write_text("# a language in no table\n")
-    assert corpora._fingerprint(*load_rows(sizes, *tables)) == before
-    (tmp_path / "mini/texts/de.txt").write_text("# changed\n")
-    assert corpora._fingerprint(*load_rows(sizes, *tables)) != before
+
+def contents(directory: Path) -> dict[Path, tuple[int, bytes]]:
+    """File -> time of its last change and bytes; stage 0's own records are left out."""
+    files = [path for path in directory.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_a_new_language_synthesises_its_own_speech_only(tmp_path: Path, recipe: Path, capsys):
+    sizes, out = write_sizes(tmp_path / "sizes.yaml"), tmp_path / "downloads"
+    make_corpora(out, 2, sizes, *some_tables(tmp_path / "before", recipe))
+    before = contents(out)
+    assert {path.relative_to(out).parts[0] for path in before} == {"mls", "commonvoice", "utt_ids"}
+
+    make_corpora(out, 2, sizes, *some_tables(tmp_path / "after", recipe, POLISH))
+
+    after = contents(out)
+    assert {path: after[path] for path in before} == before
+    assert {path.relative_to(out).parts[:2] for path in after.keys() - before.keys()} == {("mls", "mls_polish")}
+    assert "of 1 corpora and languages" in (said := capsys.readouterr().err) and "2 were up to date" in said
+
+
+@pytest.mark.parametrize("lost", ["mls/mls_german", "utt_ids/train/lite_1h/mls/train_mls_de_ids.txt"])
+def test_what_is_lost_is_made_again_with_the_same_bytes(tmp_path: Path, recipe: Path, lost: str):
+    sizes, out = write_sizes(tmp_path / "sizes.yaml"), tmp_path / "downloads"
+    tables = some_tables(tmp_path / "tables", recipe)
+    make_corpora(out, 2, sizes, *tables)
+    before = contents(out)
+    shutil.rmtree(out / lost) if (out / lost).is_dir() else (out / lost).unlink()
+
+    make_corpora(out, 1, sizes, *tables)
+
+    after = contents(out)
+    assert {path: found[1] for path, found in after.items()} == {path: found[1] for path, found in before.items()}
+    assert all(after[path] == before[path] for path in before if "commonvoice" in path.parts)
+
+
+def test_only_the_sizes_that_a_language_has_decide_whether_it_is_current(tmp_path: Path, tables: list[str]):
+    def digests(**changes: int) -> dict[tuple[str, str], str]:
+        sizes = write_sizes(tmp_path / "sizes.yaml", **changes)
+        return {(share.corpus, share.language): share.digest() for share in corpora.plan_shares(sizes, *tables)}
+
+    before = digests()
+    changed = {key for key, digest in digests(low_train_1h=2).items() if digest != before[key]}
+    # mls pt, the 30 h corpus, draws its sentences after commonvoice pt
+    assert changed == {("mls", "pt"), *(("commonvoice", code) for code in ("ar", "ja", "ko", "pt"))}
+    assert not before.items() & digests(seed=8).items()
 
 
 def test_directory_that_stage_0_did_not_make_is_left_alone(tmp_path: Path, tables: list[str]):
     (tmp_path / "downloads/mls").mkdir(parents=True)
 
-    with pytest.raises(ValueError, match=r"mls: exists, and no mini scale stage 0 made it; move it away"):
+    with pytest.raises(ValueError, match=r"mls: exists, but stage 0 at mini scale did not make it; move it away"):
         make_corpora(tmp_path / "downloads", 1, write_sizes(tmp_path / "sizes.yaml"), *tables)
 
 

@@ -27,7 +27,7 @@ DIFFERENCES = {
     "decode": set(),
     "corpora": {"roots", "utt_ids", "table_hours"},
 }
-SIZES = {"align_train": 4, "large_train": 3, "small_train_1h": 2, "small_train_30h": 2, "dev": 4, "test": 2}
+SIZES = {"align_train": 4, "high_train": 3, "low_train_1h": 2, "low_train_30h": 2, "dev": 4, "test": 2}
 END_TO_END = ("zipper_soft", "flylora")
 REGIMES = ("chunked", "full")
 

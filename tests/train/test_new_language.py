@@ -141,7 +141,7 @@ def test_a_language_that_the_system_has_is_refused(refused):
 
 def test_a_language_without_a_line_in_the_table_is_refused(refused):
     line = refused("sft", "--add_lang", "sw")
-    assert "unknown language 'sw'" in line and "write its line in" in line
+    assert "unknown language 'sw'" in line and "add it to" in line
 
 
 def test_a_language_without_data_is_refused(refused):

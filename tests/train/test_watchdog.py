@@ -33,7 +33,7 @@ def test_the_place_is_the_innermost_line_of_the_package(capsys, tmp_path):
     """Reading a pipe that nobody writes hangs in the package's own reader."""
     import os
 
-    from zipperasr.corpora.utterance import numbered_lines
+    from zipperasr.text_lines import numbered_lines
 
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from zipperasr.corpora.utterance import refuse_pipe
+from zipperasr.text_lines import refuse_pipe
 
 MAX_KEY_BYTES = 4096
 _OFFSET = re.compile(r"(.+):(\d{1,18})", re.DOTALL)

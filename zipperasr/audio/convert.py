@@ -1,7 +1,7 @@
-"""One chunk of utterances becomes one ark of 16 kHz flac. Runs in a worker process of stage 2.
+"""Convert one chunk of utterances to an ark of 16 kHz FLAC, in a worker process of stage 2.
 
-In: entries with audio files in any form. Out: BASE.ark (or BASE/*.flac) and BASE.json, which says what was
-written and what is broken, and why; it is written last, so a chunk with a matching BASE.json is complete.
+In: entries with audio files in any format. Out: BASE.ark (or BASE/*.flac) and BASE.json, which lists the utterances
+written and those quarantined, with reasons. BASE.json is written last: if it matches, the chunk is complete.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import kaldiio
 import numpy as np
 import soundfile
 
-from zipperasr.atomic import atomic_path, fingerprint
+from zipperasr.atomic import atomic_path, fingerprint, read_record
 from zipperasr.audio.load import SAMPLE_RATE, OutOfBounds, open_audio, read_excerpt, to_int16
 from zipperasr.datadir.entry import Entry
 
@@ -27,18 +27,18 @@ FLAC = {"format": "flac", "subtype": "PCM_16"}
 
 @dataclass(frozen=True)
 class Chunk:
-    """Work for one process."""
+    """The work of one call."""
 
     base: str  # output path without suffix
-    audio_format: str  # flac.ark: kaldiio reads it; flac: a file each, espnet's SoundScpReader reads it too
+    audio_format: str  # flac.ark: read by kaldiio; flac: one file per utterance, also read by espnet's SoundScpReader
     entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """What became of a chunk."""
+    """The utterances of a chunk after conversion."""
 
-    written: list[Entry]  # whose audio is the entry of wav.scp
+    written: list[Entry]  # audio is the entry of wav.scp
     quarantined: list[tuple[str, str]]  # utt, reason
 
 
@@ -46,11 +46,11 @@ Write = Callable[[str, np.ndarray], str]  # (utt, int16 samples) -> entry of wav
 
 
 def convert_chunk(chunk: Chunk) -> ChunkResult:
-    """Convert the chunk, unless an earlier run did."""
+    """Convert the chunk, unless an earlier run has done so."""
     record = Path(chunk.base + ".json")
     inputs = fingerprint(entries=[entry._asdict() for entry in chunk.entries], audio_format=chunk.audio_format)
     if record.is_file():
-        known = _read_record(record)
+        known = read_record(record) or {}  # damaged: convert again
         if known.get("inputs") == inputs and known.get("ark_bytes", size := _ark_bytes(chunk)) == size:
             return _restored(chunk, known["written"], known["quarantined"])
         record.unlink()
@@ -65,23 +65,14 @@ def convert_chunk(chunk: Chunk) -> ChunkResult:
     return result
 
 
-def _read_record(path: Path) -> dict:
-    """Empty where the record is damaged: the chunk is converted again."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
 def _ark_bytes(chunk: Chunk) -> int | None:
-    """None where the chunk has no archive."""
+    """Return the size of the archive; None if there is none."""
     ark = Path(chunk.base + ".ark")
     return ark.stat().st_size if ark.is_file() else None
 
 
 def _restored(chunk: Chunk, written: list, quarantined: list) -> ChunkResult:
-    """What an earlier run left, from its record."""
+    """Return the result of an earlier run from its record."""
     entries = {entry.utt: entry for entry in chunk.entries}
     done = [_converted(entries[utt], audio, num_samples) for utt, audio, num_samples in written]
     return ChunkResult(done, [(utt, reason) for utt, reason in quarantined])
@@ -119,7 +110,7 @@ def _convert_one(entry: Entry, recording: soundfile.SoundFile, write: Write, res
 
 
 def _flaw(samples: np.ndarray, expected_s: float) -> str | None:
-    """Why an utterance cannot be used. Metadata and decoder may differ by a tenth, or half a second."""
+    """Return why an utterance cannot be used, if so. Lengths may differ by a tenth or by half a second."""
     seconds = len(samples) / SAMPLE_RATE
     if not len(samples):
         return "no samples"
@@ -148,7 +139,7 @@ def _writer(chunk: Chunk) -> Iterator[Write]:
     with atomic_path(ark) as temporary, temporary.open("wb") as stream:
 
         def write_ark(utt: str, samples: np.ndarray) -> str:
-            offset = stream.tell() + len(utt.encode()) + 1  # Kaldi's offset points behind `utt `
+            offset = stream.tell() + len(utt.encode()) + 1  # Kaldi's offset points after `utt `
             kaldiio.save_ark(stream, {utt: (SAMPLE_RATE, samples)}, write_function="soundfile", write_kwargs=dict(FLAC))
             return f"{ark}:{offset}"
 

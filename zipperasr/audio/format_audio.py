@@ -1,25 +1,31 @@
-"""Stage 2: every data set's audio becomes 16 kHz mono, cut into utterances.
+"""Convert the audio of all data sets to 16 kHz mono, one entry per utterance (stage 2).
 
-In: data/ of stage 1, any codec, rate and channels. Out: dump/raw/<set>/ with flac in arks (or a file each), exact
-durations, and quarantine.tsv / filtered.tsv naming what was left out and why. Chunks of a set are written by --nj
-processes; a finished chunk or set is not done again.
+In: data directories of stage 1, with any codec, sampling rate and number of channels. Out: dump/raw/<set>/ with FLAC in
+arks (or one file per utterance), exact durations, and quarantine.tsv and filtered.tsv with the utterances left out and
+the reasons. `nj` processes convert the chunks of a set; finished chunks and sets are skipped.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import multiprocessing
-import shutil
-import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from multiprocessing.pool import Pool
 from pathlib import Path
 
 import pyarrow as pa
 from tqdm import tqdm
 
-from zipperasr.atomic import FINGERPRINT, atomic_files, atomic_path, fingerprint, is_current, mark_current
+from zipperasr.atomic import (
+    FINGERPRINT,
+    atomic_files,
+    atomic_path,
+    fingerprint,
+    is_current,
+    mark_current,
+    scratch_directory,
+)
 from zipperasr.audio.convert import Chunk, convert_chunk
 from zipperasr.cli import log
 from zipperasr.datadir.entry import ENTRIES, Entry, write_lines
@@ -34,11 +40,21 @@ MAX_CHUNK_UTTS = 512
 TABLES = ("wav.scp", "text", "utt2spk", "utt2lang", "utt2dur", "utt2repeat", "segments")
 
 
-def format_audio(options: argparse.Namespace) -> None:
-    """Convert all sets of `options.data`."""
+@dataclass(frozen=True)
+class FormatOptions:
+    """How audio is converted, and which utterances are left out."""
+
+    nj: int = 1  # processes
+    min_s: float = 0.1  # length limits of training utterances
+    max_s: float = 30.0
+    audio_format: str = "flac.ark"  # see AUDIO_FORMATS
+    max_quarantine_share: float = 0.01  # of a set's utterances; more is an error
+
+
+def format_audio(data: Path, out: Path, options: FormatOptions) -> None:
+    """Convert all sets of `data` to sets in `out`. Raises ValueError if too many utterances cannot be used."""
     if options.audio_format == "flac":
         require_espnet()
-    data, out = Path(options.data), Path(options.out)
     sets = read_sets(data / "sets.tsv")
     todo = {row: inputs for row in sets if not _is_done(out / row.set, inputs := _inputs(data / row.set, options))}
     if len(todo) < len(sets):
@@ -58,7 +74,7 @@ def format_audio(options: argparse.Namespace) -> None:
 
 
 def require_espnet() -> None:
-    """Raise ValueError with the remedy where espnet's writer is not installed."""
+    """Raise ValueError with a remedy if espnet's writer is not installed."""
     try:
         import espnet2.fileio.sound_scp  # noqa: F401
     except ImportError as error:
@@ -77,7 +93,7 @@ def _pool(nj: int):
     return multiprocessing.get_context("spawn").Pool(nj) if nj else contextlib.nullcontext()
 
 
-def _inputs(source: Path, options: argparse.Namespace) -> dict[str, str]:
+def _inputs(source: Path, options: FormatOptions) -> dict[str, str]:
     limits = (options.min_s, options.max_s, options.audio_format, options.max_quarantine_share)
     return fingerprint(limits=limits, **{name: source / name for name in TABLES})
 
@@ -86,17 +102,13 @@ def _is_done(target: Path, inputs: dict[str, str]) -> bool:
     return is_current(target, inputs) and (target / "wav.scp").is_file()
 
 
-def _format_set(
-    row: SetRow, source: Path, target: Path, options: argparse.Namespace, pool: Pool, progress: tqdm
-) -> float:
-    """Convert one set; returns its hours."""
+def _format_set(row: SetRow, source: Path, target: Path, options: FormatOptions, pool: Pool, progress: tqdm) -> float:
+    """Convert one set. Returns its hours."""
     (target / "data").mkdir(parents=True, exist_ok=True)
     (target / FINGERPRINT).unlink(missing_ok=True)
-    for left in target.glob(".scratch.*"):  # of a run that was killed
-        shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".scratch.") as scratch:
-        chunks = _Chunks(source, target, options, Path(scratch))
-        kept = SortedSpool(ENTRIES, "utt", Path(scratch))
+    with scratch_directory(target) as scratch:
+        chunks = _Chunks(source, target, options, scratch)
+        kept = SortedSpool(ENTRIES, "utt", scratch)
         quarantined, filtered = [], []
         for result in pool.imap_unordered(convert_chunk, chunks):
             quarantined += result.quarantined
@@ -108,7 +120,7 @@ def _format_set(
         _check_share(row, sorted(quarantined), chunks.num_utts, options.max_quarantine_share, target)
         if not len(kept):
             raise ValueError(
-                f"{target}: none of {chunks.num_utts} utterances lasts {options.min_s} to {options.max_s} s"
+                f"{target}: none of {chunks.num_utts} utterances is {options.min_s} to {options.max_s} s long"
             )
         totals = _write_tables(target, kept, sorted(filtered))
     if quarantined:
@@ -120,15 +132,15 @@ def _format_set(
 
 
 class _Chunks:
-    """A set as work for the processes; utterances of one recording stay together, in its order."""
+    """The chunks of a set. Utterances of one recording are in one chunk, ordered by their start."""
 
-    def __init__(self, source: Path, target: Path, options: argparse.Namespace, scratch: Path):
+    def __init__(self, source: Path, target: Path, options: FormatOptions, scratch: Path):
         self._target, self._format = target, options.audio_format
-        self._rows = SortedSpool(ENTRIES.append(pa.field("place", pa.string())), "place", scratch)
+        self._rows = SortedSpool(ENTRIES.append(pa.field("order", pa.string())), "order", scratch)
         for block in read_blocks(source):
-            places = zip(*(block[name].to_pylist() for name in ("audio", "start_s", "utt")), strict=True)
-            in_order = [f"{audio}\0{start_s or 0:012.3f}\0{utt}" for audio, start_s, utt in places]
-            self._rows.append([*block.columns, in_order])
+            starts = zip(*(block[name].to_pylist() for name in ("audio", "start_s", "utt")), strict=True)
+            order = [f"{audio}\0{start_s or 0:012.3f}\0{utt}" for audio, start_s, utt in starts]
+            self._rows.append([*block.columns, order])
         self.num_utts = len(self._rows)
         self._size = min(MAX_CHUNK_UTTS, max(16, -(-self.num_utts // (2 * options.nj))))
         self.count = 0
@@ -150,7 +162,7 @@ class _Chunks:
 
 
 def _remove_stale(folder: Path, num_chunks: int) -> None:
-    """Chunks of an earlier run that had more of them."""
+    """Delete surplus chunks of an earlier run that had more of them."""
     for path in folder.glob("format.*.json"):
         number = path.name.removeprefix("format.").removesuffix(".json")
         if not number.isdigit() or int(number) > num_chunks:
@@ -159,9 +171,9 @@ def _remove_stale(folder: Path, num_chunks: int) -> None:
 
 
 def _within_limits(
-    row: SetRow, written: list[Entry], filtered: list[tuple[str, str]], options: argparse.Namespace
+    row: SetRow, written: list[Entry], filtered: list[tuple[str, str]], options: FormatOptions
 ) -> list[Entry]:
-    """Length limits bind training sets only: a test set loses nothing. What is left out is added to `filtered`."""
+    """Apply the length limits to training sets only; add the utterances left out to `filtered`."""
     if row.kind != "train":
         return written
     good = []
@@ -174,19 +186,19 @@ def _within_limits(
 
 
 def _check_share(row: SetRow, quarantined: list[tuple[str, str]], count: int, max_share: float, target: Path) -> None:
-    """Write quarantine.tsv; raise ValueError if more than one utterance and more than the share is in it."""
+    """Write quarantine.tsv. Raises ValueError if it has more than one utterance and more than the share."""
     with atomic_path(target / "quarantine.tsv") as temporary:
         write_lines(temporary, ["utt\treason", *("\t".join(item) for item in quarantined)])
     if len(quarantined) > max(1.0, max_share * count):
         utt, reason = quarantined[0]
         raise ValueError(
             f"{target}/quarantine.tsv: {len(quarantined)} of {count} utterances of {row.set} cannot be used, wanted at "
-            f"most {max_share:.1%} (first: {utt}: {reason}); mend the corpus or raise --max_quarantine_share"
+            f"most {max_share:.1%} (first: {utt}: {reason}); repair the corpus or raise --max_quarantine_share"
         )
 
 
 def _write_tables(target: Path, kept: SortedSpool, filtered: list[tuple[str, str]]) -> Totals:
-    """Write and check all tables aside, then move them in."""
+    """Write and validate all tables in a temporary directory, then move them into place."""
     with atomic_files(target) as temporary:
         totals = write_tables(temporary, kept.blocks(), segmented=False, name=target)
         write_lines(temporary / "filtered.tsv", ["utt\tduration", *("\t".join(item) for item in filtered)])

@@ -15,7 +15,7 @@ import soundfile
 import soxr
 
 from zipperasr.audio.ark import audio_bytes, split_entry
-from zipperasr.corpora.utterance import refuse_pipe
+from zipperasr.text_lines import refuse_pipe
 
 SAMPLE_RATE = 16_000
 LOWEST_RATE, HIGHEST_RATE, MAX_CHANNELS = 1_000, 384_000, 64

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank
 
-from zipperasr.model.segments import SAMPLES_PER_MEL_FRAME, mel_frames
+from zipperasr.audio.segments import SAMPLES_PER_MEL_FRAME, mel_frames
 
 SAMPLE_RATE = 16_000
 _WINDOW = 400

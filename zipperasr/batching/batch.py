@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from zipperasr.audio.log_mel import log_mel
+from zipperasr.audio.segments import mel_frames, num_positions
 from zipperasr.device import to_device
-from zipperasr.model.segments import mel_frames, num_positions
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zipperasr.batching.bin_packing import best_fit, complete_bins
-
-if TYPE_CHECKING:
-    from zipperasr.batching.manifest import Manifest
+from zipperasr.batching.manifest import Manifest
 
 WINDOW = 4096  # utterances that are packed together
 CARRY_PACKS = 4  # what fills about so many packs goes from one window into the next

@@ -10,14 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from zipperasr.corpora.utterance import (
-    Utterance,
-    check_duration_s,
-    check_id,
-    numbered_lines,
-    require_directory,
-    require_file,
-)
+from zipperasr.corpora.utterance import Utterance, require_directory, require_file
+from zipperasr.text_lines import check_duration_s, check_id, numbered_lines
 
 COLUMNS = ("client_id", "path", "sentence")
 LOCALES = {"zh": "zh-CN", "sv": "sv-SE"}  # where the corpus's directory is not the language's code

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from zipperasr.corpora.utterance import Utterance, check_id, numbered_lines, require_directory
+from zipperasr.corpora.utterance import Utterance, require_directory
+from zipperasr.text_lines import check_id, numbered_lines
 
 REMEDY = "download the split's archive from openslr.org/12 and unpack it"
 

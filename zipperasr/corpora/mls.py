@@ -11,14 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zipperasr.cli import nearest
-from zipperasr.corpora.utterance import (
-    Utterance,
-    check_duration_s,
-    check_id,
-    numbered_lines,
-    require_directory,
-    require_file,
-)
+from zipperasr.corpora.utterance import Utterance, require_directory, require_file
+from zipperasr.text_lines import check_duration_s, check_id, numbered_lines
 
 DIRECTORIES = {
     "de": "german", "en": "english", "es": "spanish", "fr": "french",

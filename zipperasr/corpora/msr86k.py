@@ -14,15 +14,8 @@ from typing import Any
 
 from zipperasr.cli import log
 from zipperasr.corpora.recordings_json import iter_recordings, segment_times, segments_of, text_of
-from zipperasr.corpora.utterance import (
-    Utterance,
-    check_duration_s,
-    check_id,
-    check_text,
-    numbered_lines,
-    refuse_pipe,
-    require_directory,
-)
+from zipperasr.corpora.utterance import Utterance, require_directory
+from zipperasr.text_lines import check_duration_s, check_id, check_text, numbered_lines, refuse_pipe
 
 SUFFIXES = (".wav", ".flac", ".opus", ".mp3", ".m4a")
 ALIASES = {  # what the metadata's users call a column

@@ -13,7 +13,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from zipperasr.corpora.utterance import check_text
+from zipperasr.text_lines import check_text
 
 OPENING = re.compile(r'"audios"\s*:\s*\[')
 FILLING = re.compile(r"[\s,]*")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from zipperasr.cli import nearest
 from zipperasr.corpora.recordings_json import iter_recordings, segment_times, segments_of, text_of
-from zipperasr.corpora.utterance import Utterance, check_id, check_text, require_directory, require_file
+from zipperasr.corpora.utterance import Utterance, require_directory, require_file
+from zipperasr.text_lines import check_id, check_text
 
 SUBSETS = ("L", "M", "S", "W", "DEV", "TEST_NET", "TEST_MEETING")
 REMEDY = "ask for access at wenet.org.cn/WenetSpeech and unpack with its tool"

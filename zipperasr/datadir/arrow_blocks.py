@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from zipperasr.corpora.utterance import check_line, is_blank
 from zipperasr.datadir.entry import key_and_value
+from zipperasr.text_lines import check_line, is_blank
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BLOCK_BYTES = 2 << 20  # what a processor's cache holds; 8 MiB take half as long again

@@ -1,7 +1,7 @@
-"""Edit Kaldi data directories: fix, combine, subset, split, with the calling forms of Kaldi's own scripts.
+"""Edit Kaldi data directories: fix, combine, subset, split, called like Kaldi's own scripts.
 
 In: directories with utt2spk and any of text, utt2lang, utt2dur, utt2repeat, utt2num_samples, segments, wav.scp. Out:
-directories whose tables agree, in C order; spk2utt is made anew. Audio is not touched.
+directories with consistent tables in C order and a new spk2utt. Audio is not changed.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from zipperasr.cli import log, parser, run_step
-from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.datadir.column_values import RULES
 from zipperasr.datadir.memory_tables import BY_UTTERANCE, DataDir, Table
-from zipperasr.prepare.utterance_lists import hash_of
+from zipperasr.datadir.sampling import kaldi_subset
+from zipperasr.text_lines import numbered_lines
 
 
 def fix(directory: Path) -> None:
-    """Keep the utterances that all tables have, sort, make spk2utt anew; the old tables go to .backup."""
+    """Keep the utterances that all tables have, sort the tables, rebuild spk2utt; old tables are moved to .backup."""
     backup = directory / ".backup"
     names = [name for name in (*BY_UTTERANCE, "wav.scp", "spk2utt") if (directory / name).is_file()]
     loose = DataDir({name: _loose_table(directory / name) for name in names if name != "spk2utt"})
@@ -35,7 +35,7 @@ def fix(directory: Path) -> None:
 
 
 def combine(target: Path, sources: Sequence[Path]) -> None:
-    """One directory of several. Tables that not all have are left out, and said."""
+    """Combine several directories into one. Tables that some of them lack are left out, with a log line."""
     parts = [DataDir.read(source) for source in sources]
     if any("segments" in part.tables for part in parts):
         parts = [part.with_segments(source) for part, source in zip(parts, sources, strict=True)]
@@ -47,15 +47,15 @@ def combine(target: Path, sources: Sequence[Path]) -> None:
     for part, source in zip(parts, sources, strict=True):
         for name, table in tables.items():
             for key, value in part.tables[name].items():
-                if key in table and (name != "wav.scp" or table[key] != value):  # one recording may serve both
-                    raise ValueError(f"{source / name}: id {key!r} is in a directory before it too; ids must differ")
+                if key in table and (name != "wav.scp" or table[key] != value):  # directories may share a recording
+                    raise ValueError(f"{source / name}: id {key!r} is also in an earlier directory; ids must differ")
             table.update(part.tables[name])
     DataDir(tables).write(target)
     log(f"{target}: {len(tables['utt2spk'])} utterances of {len(sources)} directories")
 
 
 def subset(source: Path, target: Path, utts: Sequence[str]) -> None:
-    """A directory of some utterances of another."""
+    """Copy some utterances of a directory to another directory."""
     data = DataDir.read(source)
     unknown = [utt for utt in utts if utt not in data.tables["utt2spk"]]
     if unknown:
@@ -64,28 +64,8 @@ def subset(source: Path, target: Path, utts: Sequence[str]) -> None:
     log(f"{target}: {len(utts) - len(unknown)} of {len(data.utts)} utterances of {source}")
 
 
-def chosen(data: DataDir, how: str, count: int) -> list[str]:
-    """`count` utterances as Kaldi's subset_data_dir.sh chooses: spread, first, last, shortest, speakers, per_spk."""
-    utts = data.utts
-    if how == "per_spk":
-        return [utt for mine in data.by_speaker.values() for utt in _spread(mine, min(count, len(mine)))]
-    if count > len(utts):
-        raise ValueError(f"got {count} utterances to take, wanted at most the {len(utts)} that there are")
-    if how == "speakers":  # whole speakers, until there are enough
-        taken: list[str] = []
-        speakers = sorted(data.by_speaker, key=lambda speaker: hash_of(speaker, seed=0))
-        while len(taken) < count:
-            taken += data.by_speaker[speakers.pop()]
-        return taken
-    if how == "shortest":
-        if "utt2dur" not in data.tables:
-            raise ValueError("--shortest needs utt2dur")
-        return sorted(utts, key=lambda utt: (float(data.tables["utt2dur"][utt]), utt))[:count]
-    return {"first": utts[:count], "last": utts[len(utts) - count :]}.get(how) or _spread(utts, count)
-
-
 def split(directory: Path, num_parts: int, per_utt: bool) -> None:
-    """DIR/splitN[utt]/1 ... N of about equal size; whole speakers unless `per_utt`."""
+    """Split DIR into DIR/splitN[utt]/1 ... N of about equal size; speakers stay whole unless `per_utt`."""
     data = DataDir.read(directory)
     groups = [[utt] for utt in data.utts] if per_utt else list(data.by_speaker.values())
     if num_parts < 1:
@@ -101,10 +81,10 @@ def split(directory: Path, num_parts: int, per_utt: bool) -> None:
 
 
 def _in_parts(groups: Sequence[Sequence[str]], num_parts: int) -> list[list[str]]:
-    """Neighbouring groups together, in parts of about equal size, none of them empty."""
+    """Divide neighbouring groups into parts of about equal size, none of them empty."""
     total, done, start, parts = sum(map(len, groups)), 0, 0, []
     for number in range(1, num_parts + 1):
-        last = len(groups) - (num_parts - number)  # one for each part to come
+        last = len(groups) - (num_parts - number)  # leaves one for each part after this one
         stop = start
         while stop < last and (stop == start or done + len(groups[stop]) / 2 <= total * number / num_parts):
             done += len(groups[stop])
@@ -114,13 +94,8 @@ def _in_parts(groups: Sequence[Sequence[str]], num_parts: int) -> list[list[str]
     return parts
 
 
-def _spread(items: Sequence[str], count: int) -> list[str]:
-    """`count` of them, evenly spread."""
-    return [items[number * len(items) // count] for number in range(count)]
-
-
 def _loose_table(path: Path) -> Table:
-    """Lines in any order; those without a value, durations that are none, and a second line of a key are dropped."""
+    """Read lines in any order; drop repeated keys, lines without a value and durations that are not numbers."""
     table: Table = {}
     for _, line in numbered_lines(path):
         key, *rest = line.split()
@@ -143,40 +118,37 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("first", "last", "shortest", "speakers", "per_spk"):
         how.add_argument(f"--{name}", dest="how", action="store_const", const=name)
     for name in ("utt_list", "spk_list"):
-        how.add_argument(f"--{name}", type=Path, metavar="FILE", help="ids, one a line")
+        how.add_argument(f"--{name}", type=Path, metavar="FILE", help="ids, one per line")
     one.add_argument("source", type=Path)
-    one.add_argument("rest", nargs="+", metavar="[COUNT] TARGET", help="COUNT but with a list")
+    one.add_argument("rest", nargs="+", metavar="[COUNT] TARGET", help="COUNT is left out if a list is given")
     one = commands.add_parser("split", description=split.__doc__)
-    one.add_argument("--per_utt", action="store_true", help="speakers may be split")
+    one.add_argument("--per_utt", action="store_true", help="allow a speaker in several parts")
     one.add_argument("directory", type=Path)
     one.add_argument("num_parts", type=int)
-    chosen_options = options.parse_args(argv)
-    return run_step(_run, chosen_options, f"{chosen_options.command} data dir")
+    given = options.parse_args(argv)
+    steps: dict[str, Callable[[argparse.Namespace], None]] = {
+        "fix": lambda given: fix(given.directory),
+        "combine": lambda given: combine(given.target, given.sources),
+        "subset": lambda given: _subset(given.source, given.rest, given.how, given.utt_list, given.spk_list),
+        "split": lambda given: split(given.directory, given.num_parts, given.per_utt),
+    }
+    return run_step(steps[given.command], given, f"{given.command} data dir")
 
 
-def _run(options: argparse.Namespace) -> None:
-    if options.command == "fix":
-        fix(options.directory)
-    elif options.command == "combine":
-        combine(options.target, options.sources)
-    elif options.command == "split":
-        split(options.directory, options.num_parts, options.per_utt)
+def _subset(source: Path, rest: list[str], how: str | None, utt_list: Path | None, spk_list: Path | None) -> None:
+    """Check and follow the arguments of `subset`: rest is `TARGET` with a list, `COUNT TARGET` without."""
+    listed = utt_list or spk_list
+    if len(rest) != (1 if listed else 2) or not (listed or rest[0].isdigit()):
+        raise ValueError(f"got {' '.join(rest)!r}, wanted {'TARGET' if listed else 'COUNT TARGET'}")
+    data = DataDir.read(source)
+    ids = [line.split()[0] for _, line in numbered_lines(listed)] if listed else []
+    if utt_list:
+        utts = ids
+    elif spk_list:
+        utts = [utt for speaker in ids for utt in data.by_speaker.get(speaker, [])]
     else:
-        subset(options.source, *_subset_arguments(options))
-
-
-def _subset_arguments(options: argparse.Namespace) -> tuple[Path, list[str]]:
-    """(target, utterances)."""
-    listed = options.utt_list or options.spk_list
-    if len(options.rest) != (1 if listed else 2) or not (listed or options.rest[0].isdigit()):
-        raise ValueError(f"got {' '.join(options.rest)!r}, wanted {'TARGET' if listed else 'COUNT TARGET'}")
-    data, target = DataDir.read(options.source), Path(options.rest[-1])
-    if not listed:
-        return target, chosen(data, options.how or "spread", int(options.rest[0]))
-    ids = [line.split()[0] for _, line in numbered_lines(listed)]
-    if options.utt_list:
-        return target, ids
-    return target, [utt for speaker in ids for utt in data.by_speaker.get(speaker, [])]
+        utts = kaldi_subset(data, how or "spread", int(rest[0]))
+    subset(source, Path(rest[-1]), utts)
 
 
 if __name__ == "__main__":

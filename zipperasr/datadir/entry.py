@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from zipperasr.corpora.utterance import numbered_lines
+from zipperasr.text_lines import numbered_lines
 
 
 class Entry(NamedTuple):

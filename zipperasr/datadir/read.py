@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zipperasr.corpora.utterance import refuse_pipe
 from zipperasr.datadir.arrow_blocks import blocks
 from zipperasr.datadir.entry import ENTRIES, Entry, read_table
+from zipperasr.text_lines import refuse_pipe
 
 BLOCK_ROWS = 1 << 13
 COLUMN_OF = {

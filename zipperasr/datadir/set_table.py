@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.datadir.entry import write_lines
+from zipperasr.text_lines import numbered_lines
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zipperasr.cli import nearest
-from zipperasr.corpora.utterance import numbered_lines
+from zipperasr.text_lines import numbered_lines
 
 COLUMNS = ["pattern", "name", "change"]
 CHANGES = ("-", "transpose")

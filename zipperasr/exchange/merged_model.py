@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import Qwen3ForCausalLM, WhisperModel
 
+from zipperasr.audio.segments import PROJECTOR_STRIDE
 from zipperasr.exchange.licences import public_name
 from zipperasr.exchange.plain_lora import encoder_state
 from zipperasr.exchange.whisper_form import save_whisper, whisper_with
@@ -23,7 +24,6 @@ from zipperasr.model.packed_llm import use_ragged_attention
 from zipperasr.model.pretrained import Pretrained
 from zipperasr.model.projector import GatedProjector
 from zipperasr.model.prompt import END_TOKEN
-from zipperasr.model.segments import PROJECTOR_STRIDE
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.model.weights_file import load_weights
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from zipperasr.model.segments import EDGE_FRAMES, segment_frames
+from zipperasr.audio.segments import EDGE_FRAMES, segment_frames
 from zipperasr.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_ranges
 
 REGIMES = ("chunked", "full")

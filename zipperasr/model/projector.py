@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zipperasr.audio.segments import PROJECTOR_STRIDE
 from zipperasr.model import ragged
-from zipperasr.model.segments import PROJECTOR_STRIDE
 
 
 class GatedProjector(nn.Module):

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from zipperasr.audio.segments import cut_all
 from zipperasr.batching.batch import PackedBatch, PackedText, Speech
 from zipperasr.lora.injection import LanguageAdapters
 from zipperasr.model import packed_llm, ragged
 from zipperasr.model.encoder import SpeechEncoder, pad_segments
 from zipperasr.model.projector import GatedProjector
-from zipperasr.model.segments import cut_all
 
 
 class SpeechLLM(nn.Module):

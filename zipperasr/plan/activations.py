@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zipperasr.audio.segments import PROJECTOR_STRIDE
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.packed_llm import LABELS_AT_ONCE
 from zipperasr.model.ragged import MOST_PADDING
-from zipperasr.model.segments import PROJECTOR_STRIDE
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.plan.steps import AssumedSpeech
 

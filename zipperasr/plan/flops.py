@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from zipperasr.audio.segments import MEL_FRAMES_PER_S, PROJECTOR_STRIDE, cut
 from zipperasr.lora.base import LoraLinear
-from zipperasr.model.segments import MEL_FRAMES_PER_S, PROJECTOR_STRIDE, cut
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.plan.steps import AssumedSpeech
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from zipperasr.model.segments import MEL_FRAMES_PER_S
+from zipperasr.audio.segments import MEL_FRAMES_PER_S
 from zipperasr.plan.activations import FLOAT32
 from zipperasr.plan.memory import GIB, VALUE_BYTES, TrainingSetUp
 

@@ -10,9 +10,9 @@ from math import inf
 from pathlib import Path
 
 from zipperasr.config import load_yaml
-from zipperasr.corpora import reader_of
-from zipperasr.corpora.utterance import numbered_lines
+from zipperasr.corpora import find_corpus
 from zipperasr.languages import LanguageTable
+from zipperasr.text_lines import numbered_lines
 
 COLUMNS = (
     "phase", "corpus", "language", "setting", "train_split", "train_hours",
@@ -73,7 +73,7 @@ def load_corpora(path: str | Path) -> CorporaConfig:
         if not isinstance(root, str):
             raise ValueError(f"{path}: roots: {corpus}: got {root!r}, wanted a directory")
         try:
-            reader_of(str(corpus))
+            find_corpus(str(corpus))
         except ValueError as error:
             raise ValueError(f"{path}: roots: {error}") from error
     return config
@@ -111,7 +111,7 @@ def _check(row: dict[str, str], languages: LanguageTable, where: str) -> None:
         if row[column] not in values:
             raise ValueError(f"{where}: {column}: got {row[column]!r}, wanted {' or '.join(values)}")
     try:
-        reader_of(row["corpus"])
+        find_corpus(row["corpus"])
         languages[row["language"]]
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

@@ -1,17 +1,17 @@
-"""Stage 1: corpora become Kaldi data directories.
+"""Make Kaldi data directories from the corpora (stage 1).
 
-In: conf/datasets.tsv, conf/languages.tsv, conf/SCALE/corpora.yaml and the corpora. Out: data/{train,dev,test}_*,
-data/sets.tsv (one line per set), data/report.tsv (what each list held and what became of it) and data/lists/
-(sampled, missing and overlapping ids). Each id stands once in a set; utt2repeat keeps how often a list names it.
+In: the tables of data sets and languages, corpora.yaml and the corpora. Out: data/{train,dev,test}_*, data/sets.tsv
+(one line per set), data/report.tsv (the contents of each list and how many of them were found) and data/lists/
+(sampled, missing and overlapping ids). A set contains an id once; utt2repeat says how often its list repeats it.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -28,36 +28,45 @@ from zipperasr.prepare.dataset_table import (
     load_corpora,
     load_datasets,
 )
-from zipperasr.prepare.set_builder import SetBuilder
+from zipperasr.prepare.set_builder import SetBuilder, SetOptions
 from zipperasr.prepare.utterance_lists import SetReport, Wanted, want, write_report
 from zipperasr.sole_writer import sole_writer
 
 
-def prepare(options: argparse.Namespace) -> None:
-    """Build all sets of one setting, unless `options.out` already holds them."""
-    languages = LanguageTable.load(options.languages)
-    rows = load_datasets(options.datasets, options.setting, languages)
-    corpora = load_corpora(options.corpora)
-    inputs = _fingerprint(options, rows, corpora)
-    out = Path(options.out)
+@dataclass(frozen=True)
+class Tables:
+    """The files that define the data sets."""
+
+    datasets: Path  # conf/datasets.tsv
+    languages: Path  # conf/languages.tsv
+    corpora: Path  # conf/SCALE/corpora.yaml
+
+
+def prepare(tables: Tables, out: Path, setting: str, options: SetOptions) -> None:
+    """Build all sets of one setting (1h | 30h) in `out`, unless they are there and their inputs are unchanged."""
+    rows = load_datasets(tables.datasets, setting, LanguageTable.load(tables.languages))
+    corpora = load_corpora(tables.corpora)
+    roots = {row.corpus: corpora.root_of(row.corpus, tables.corpora) for row in rows}
+    inputs = _fingerprint(tables, setting, options, rows, roots, corpora.utt_ids)
     table = out / "sets.tsv"
     if is_current(out, inputs) and table.is_file() and all((out / row.set).is_dir() for row in read_sets(table)):
         log(f"stage 1: {out} is complete and its inputs are unchanged; nothing to do")
         return
     with sole_writer(out):
-        _build_all(options, rows, corpora)
-        mark_current(out, inputs, files=())  # tables may be mended by hand, with utils/fix_data_dir
+        _build_all(rows, corpora, roots, out, options)
+        mark_current(out, inputs, files=())  # users may edit the tables, with utils/fix_data_dir
 
 
-def _build_all(options: argparse.Namespace, rows: list[DatasetRow], corpora: CorporaConfig) -> None:
-    out = Path(options.out)
+def _build_all(
+    rows: list[DatasetRow], corpora: CorporaConfig, roots: dict[str, Path], out: Path, options: SetOptions
+) -> None:
     sets: list[SetRow] = []
     reports: list[SetReport] = []
-    gc.set_threshold(100_000)  # readers make millions of tuples and no cycle: a fifth of the time went to looking
+    gc.set_threshold(100_000)  # readers create millions of tuples without cycles; collection took a fifth of the time
     with _scratch(out) as scratch:
         for row in tqdm(rows, desc="data sets", unit="row"):
-            builder = SetBuilder(row, corpora.root_of(row.corpus, options.corpora), out, scratch, options)
-            row_reports = _build_row(builder, row, corpora, options)
+            builder = SetBuilder(row, roots[row.corpus], out, scratch, options)
+            row_reports = _build_row(builder, row, corpora)
             reports += row_reports
             kinds = {report.set: report.set.partition("_")[0] for report in row_reports}
             sets += [SetRow(name, kind, row.phase, row.corpus, row.language) for name, kind in kinds.items()]
@@ -69,22 +78,20 @@ def _build_all(options: argparse.Namespace, rows: list[DatasetRow], corpora: Cor
             write(temporary, content)
     total = {kind: sum(r.hours for r in reports if r.set.startswith(kind)) for kind in ("train", "dev", "test")}
     hours = ", ".join(f"{kind} {value:.2f} h" for kind, value in total.items())
-    log(f"stage 1: read {len(rows)} corpora, wrote {len(sets)} sets to {out} ({hours}); see {out}/report.tsv")
+    log(f"stage 1: read {len(rows)} data sets, wrote {len(sets)} sets to {out} ({hours}); see {out}/report.tsv")
 
 
 @contextlib.contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
-    """A directory for what does not fit into memory, and for the durations found, which help a run that goes on."""
+    """Yield a directory for data that does not fit into memory and for durations, which a resumed run reads."""
     scratch = out / ".scratch"
-    shutil.rmtree(scratch / "spools", ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(scratch / "spools", ignore_errors=True)  # left by a killed run
     yield scratch
     shutil.rmtree(scratch)
 
 
-def _build_row(
-    builder: SetBuilder, row: DatasetRow, corpora: CorporaConfig, options: argparse.Namespace
-) -> list[SetReport]:
-    """Test sets first, since what is in them must not be in train; dev last, since it must be in neither."""
+def _build_row(builder: SetBuilder, row: DatasetRow, corpora: CorporaConfig) -> list[SetReport]:
+    """Build test sets first, because train excludes their ids; dev last, because it excludes the ids of both."""
     train_name, dev_name, tests = row.set_names()
     reports = []
     for (name, split), hours in zip(tests.items(), row.test_hours, strict=True):
@@ -101,17 +108,17 @@ def _build_row(
     return reports
 
 
-def _fingerprint(options: argparse.Namespace, rows: list[DatasetRow], corpora: CorporaConfig) -> dict[str, str]:
-    """Tables, options and lists by content; a corpus by the times of its directories two levels deep."""
-    lists = {name: Path(corpora.utt_ids) / name for row in rows for name in (row.train_list, row.test_list) if name}
-    roots = {row.corpus: corpora.root_of(row.corpus, options.corpora) for row in rows}
-    settings = {key: value for key, value in vars(options).items() if key not in ("out", "nj")}
-    return fingerprint(
-        datasets=Path(options.datasets), languages=Path(options.languages), corpora=Path(options.corpora),
-        options=settings, roots={name: _times(root) for name, root in roots.items()}, **lists,
-    )  # fmt: skip
+def _fingerprint(
+    tables: Tables, setting: str, options: SetOptions, rows: list[DatasetRow], roots: dict[str, Path], utt_ids: str
+) -> dict[str, str]:
+    """Digest tables, options and lists by content; a corpus by the modification times of its directories."""
+    lists = {name: Path(utt_ids) / name for row in rows for name in (row.train_list, row.test_list) if name}
+    settings = {name: value for name, value in asdict(options).items() if name != "nj"}
+    times = {name: _times(root) for name, root in roots.items()}
+    return fingerprint(**asdict(tables), setting=setting, options=settings, roots=times, **lists)
 
 
 def _times(root: Path) -> list[tuple[str, int]]:
+    """Return the modification times of a corpus two levels deep."""
     paths = [root, *root.glob("*"), *root.glob("*/*")] if root.is_dir() else []
     return sorted((str(path), path.stat().st_mtime_ns) for path in paths)

@@ -1,7 +1,7 @@
-"""What a set takes of an official split, and what it could not take.
+"""Select the utterances of a set from an official split.
 
-In: a corpus in one language, the ids of a list or hours to sample. Out: entries, sorted on disk, with the ids that
-are missing or have no text. In memory stay ids only; a sampled split is read twice instead.
+In: a corpus in one language; the ids of a list, or hours to sample. Out: entries, sorted on disk, and the ids without
+audio or text. Only ids are kept in memory; a split that is sampled is read twice instead.
 """
 
 from __future__ import annotations
@@ -16,30 +16,29 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from zipperasr.corpora import read_corpus
+from zipperasr.corpora import find_corpus, read_corpus
 from zipperasr.corpora.utterance import Utterance
 from zipperasr.datadir.entry import ENTRIES
+from zipperasr.datadir.sampling import hash_of, threshold_for_hours
 from zipperasr.datadir.sorted_spool import SortedSpool
 from zipperasr.prepare.probing import probe
-from zipperasr.prepare.utterance_lists import Wanted, hash_of, threshold_for_hours
-
-UPPER_CASE_CORPORA = {"librispeech"}  # their case says nothing: written lower case
+from zipperasr.prepare.utterance_lists import Wanted
 
 
-def clean_text(text: str, corpus: str) -> str:
-    """Unicode NFC, single blanks, and lower case where the corpus has only capitals. Not scoring normalisation."""
+def clean_text(text: str, lower_case: bool) -> str:
+    """Return the text in Unicode NFC with single spaces. Scoring normalisation is separate."""
     text = " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
-    return text.lower() if corpus in UPPER_CASE_CORPORA else text
+    return text.lower() if lower_case else text
 
 
 @dataclass
 class Selection:
-    """Entries that have audio and text, and what was wanted but has not."""
+    """The entries that have audio and text, and the ids of those that do not."""
 
     entries: SortedSpool
     ids: list[pa.Array] = field(default_factory=list)  # the corpus's own
     speakers: Counter[str] = field(default_factory=Counter)  # -> utterances
-    segmented: bool = False  # some are a part of a recording
+    segmented: bool = False  # some entries are parts of a recording
     missing: list[str] = field(default_factory=list)  # id TAB reason
     empty: list[str] = field(default_factory=list)  # ids without text
 
@@ -53,15 +52,16 @@ class Selector:
 
     def __init__(self, corpus: str, language: str, root: Path, scratch: Path, num_threads: int, seed: int):
         self._corpus, self._language, self._root = corpus, language, root
+        self._lower_case = find_corpus(corpus).upper_case
         self._spools, self._records = scratch / "spools", scratch / "durations"
         self._num_threads, self._seed = num_threads, seed
 
     def read(self, split: str) -> Iterator[Utterance]:
-        """The utterances of an official split, as the corpus has them."""
+        """Yield the utterances of an official split, as the corpus has them."""
         return read_corpus(self._corpus, self._root, self._language, split)
 
     def select(self, split: str, wanted: Wanted, banned: Collection[str]) -> Selection:
-        """All that is wanted, has audio and text, and is not banned. Raises ValueError on an id that comes twice."""
+        """Select what is wanted, not banned, and has audio and text. Raises ValueError on a repeated id."""
         found = Selection(SortedSpool(ENTRIES, "utt", self._spools))
         for utterances, exist in self._probed(self._wanted(split, wanted, banned), f"{split}.chosen"):
             self._take(found, utterances, exist, wanted.counts)
@@ -74,7 +74,7 @@ class Selector:
         self, found: Selection, utterances: Sequence[Utterance], exist: Sequence[bool], counts: Counter[str] | None
     ) -> None:
         rows = list(utterances)
-        texts = [clean_text(utterance.text, self._corpus) for utterance in rows]
+        texts = [clean_text(utterance.text, self._lower_case) for utterance in rows]
         if not (all(exist) and all(texts)):
             rows, texts = _usable(found, utterances, exist, texts)
             if not rows:
@@ -111,13 +111,13 @@ class Selector:
             counts = ids.value_counts()
             utt_id = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
             raise ValueError(
-                f"{self._root}: {split}: id {utt_id!r} comes twice in {self._corpus} {self._language}; remove one of "
+                f"{self._root}: {split}: id {utt_id!r} is repeated in {self._corpus} {self._language}; remove one of "
                 f"its lines"
             )
 
 
 def _not_seen(found: Selection, counts: Collection[str], banned: Collection[str]) -> list[str]:
-    """The ids of a list that the split did not have."""
+    """Return the ids of a list that are not in the split."""
     num_seen = len(found.entries) + len(found.missing) + len(found.empty)
     if num_seen >= len(counts):
         return []
@@ -128,7 +128,7 @@ def _not_seen(found: Selection, counts: Collection[str], banned: Collection[str]
 def _usable(
     found: Selection, utterances: Sequence[Utterance], exist: Sequence[bool], texts: Sequence[str]
 ) -> tuple[list[Utterance], list[str]]:
-    """What has audio and text; what has not is noted in `found`."""
+    """Return the utterances that have audio and text; record the others in `found`."""
     rows, kept = [], []
     for utterance, there, text in zip(utterances, exist, texts, strict=True):
         if not there:

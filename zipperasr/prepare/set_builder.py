@@ -1,14 +1,14 @@
-"""One row of datasets.tsv becomes its data directories.
+"""Build the data directories of one row of datasets.tsv.
 
-In: a corpus in one language, and what each set shall hold. Out: directories, side files below lists/ and a report
-per set.
+In: a corpus in one language, and what each set takes from it. Out: data directories, lists of flaws below lists/, and a
+report per set.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,40 +16,53 @@ import pyarrow.compute as pc
 
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log
+from zipperasr.corpora import find_corpus
 from zipperasr.datadir.entry import write_lines
+from zipperasr.datadir.sampling import hash_of
 from zipperasr.datadir.validate import validate_data_dir
 from zipperasr.datadir.write import write_tables
-from zipperasr.prepare.dataset_table import NO_DEV, DatasetRow
+from zipperasr.prepare.dataset_table import DatasetRow
 from zipperasr.prepare.selection import Selection, Selector
-from zipperasr.prepare.utterance_lists import SetReport, Wanted, hash_of
+from zipperasr.prepare.utterance_lists import SetReport, Wanted
 
 MIN_DEV_UTTS = 20
-HELD_OUT_SHARE = 0.01  # of train, where no official dev set is free
+HELD_OUT_SHARE = 0.01  # of train, if the official dev set is used for testing
+
+
+@dataclass(frozen=True)
+class SetOptions:
+    """How sets are built."""
+
+    strict_lists: bool = False  # flaws of utterance lists are errors
+    max_missing_share: float = 0.01  # of a set's utterances; more is an error
+    max_dev_utts: int = 2000
+    seed: int = 17  # of sampling and of held-out dev sets
+    nj: int = 1  # threads that read audio headers
 
 
 class SetBuilder:
-    """Builds the sets of one row; remembers what is in test so that train and dev leave it out."""
+    """Builds the sets of one row; test utterances are excluded from train and dev."""
 
-    def __init__(self, row: DatasetRow, root: Path, out: Path, scratch: Path, options: argparse.Namespace):
+    def __init__(self, row: DatasetRow, root: Path, out: Path, scratch: Path, options: SetOptions):
         self._row, self._root, self._out, self._options = row, root, out, options
         self._selector = Selector(row.corpus, row.language, root, scratch, options.nj, options.seed)
         self._test_ids: set[str] = set()
         self._train_ids = pa.array([], pa.string())
 
     def build_test(self, name: str, split: str, wanted: Wanted) -> SetReport:
-        """A test set: a whole official split, a list's ids or a sample."""
+        """Build a test set: a whole official split, the ids of a list or a sample."""
         report = self._report(name, wanted)
         found = self._select(split, wanted, report, banned=set())
         self._test_ids.update(found.all_ids.to_pylist())
         return self._write(name, found, report)
 
     def build_train(self, name: str, wanted: Wanted) -> SetReport:
-        """A training set without the ids of the test sets."""
+        """Build a training set without the ids of the test sets."""
         report = self._report(name, wanted)
         return self._write(name, self._select_train(name, wanted, report), report)
 
     def build_train_and_held_out(self, train: str, dev: str, wanted: Wanted) -> list[SetReport]:
-        """A training set and a dev set cut from it, by whole speakers."""
+        """Build a training set and a dev set of some of its speakers."""
         report = self._report(train, wanted)
         found = self._select_train(train, wanted, report)
         goal = min(max(MIN_DEV_UTTS, round(len(found.entries) * HELD_OUT_SHARE)), self._options.max_dev_utts)
@@ -64,7 +77,7 @@ class SetBuilder:
         ]
 
     def build_dev(self, name: str) -> SetReport:
-        """The official dev set without ids of train and test, capped."""
+        """Build the official dev set without the ids of train and test, at most `max_dev_utts` of them."""
         report = SetReport(name, "all")
         dev_ids = pa.array([utterance.id for utterance in self._selector.read(self._row.dev_split)], pa.string())
         in_train = self._train_ids.filter(pc.is_in(self._train_ids, dev_ids)).to_pylist()
@@ -91,10 +104,7 @@ class SetBuilder:
         return found
 
     def _official_evaluation_ids(self) -> set[str]:
-        """Where train may be sampled from splits that contain dev and test (Common Voice's validated)."""
-        if self._row.corpus != "commonvoice":
-            return set()
-        names = dict.fromkeys(name for name in ("test", self._row.dev_split) if name != NO_DEV)
+        names = find_corpus(self._row.corpus).evaluation_splits_in_train
         return {utterance.id for name in names for utterance in self._selector.read(name)}
 
     def _select(self, split: str, wanted: Wanted, report: SetReport, banned: set[str]) -> Selection:
@@ -102,7 +112,7 @@ class SetBuilder:
         report.missing, report.empty_text = len(found.missing), len(found.empty)
         self._check_missing(report, found.missing, len(wanted.counts or found.entries))
         if found.empty:
-            log(f"{report.set}: {len(found.empty)} utterances have no text: dropped")
+            log(f"{report.set}: {len(found.empty)} utterances without text are dropped")
         return found
 
     def _check_missing(self, report: SetReport, missing: list[str], num_wanted: int) -> None:
@@ -120,7 +130,7 @@ class SetBuilder:
     def _write(
         self, name: str, found: Selection, report: SetReport, column: str = "", values: Iterable[str] = ()
     ) -> SetReport:
-        """Write the selection, or its rows whose `column` is one of `values`."""
+        """Write the selection, or only its rows whose `column` is one of `values`."""
         blocks = found.entries.blocks()
         with atomic_path(self._out / name) as temporary:
             temporary.mkdir()
@@ -128,7 +138,7 @@ class SetBuilder:
                 blocks = _only(blocks, column, pa.array(values, pa.string()))
             totals = write_tables(temporary, blocks, found.segmented, self._out / name)
             if not totals.utterances:
-                raise ValueError(f"{name}: no utterance is left; see {self._out}/lists and the corpus in {self._root}")
+                raise ValueError(f"{name}: no utterances are left; see {self._out}/lists and {self._root}")
             validate_data_dir(temporary, for_kaldi=False)
         report.utterances = totals.utterances
         report.hours = totals.seconds / 3600
@@ -145,20 +155,20 @@ class SetBuilder:
         if wanted.table_hours is not None:
             report.table_hours = f"{wanted.table_hours:g}"
         if "(no " in wanted.source:
-            self._flaw(name, None, ["list"], f"no list at hand: {wanted.source}")
+            self._flaw(name, None, ["list"], f"list not found: {wanted.source}")
         if report.repeats:
             self._flaw(name, None, ["repeats"], f"{wanted.source}: {lines} lines, {len(counts)} unique ids")
         return report
 
     def _flaw(self, name: str, kind: str | None, lines: list[str], message: str) -> None:
-        """Count it, list it, say it; under --strict_lists it is an error."""
+        """Log a flaw and write its ids to lists/. Raises ValueError under --strict_lists."""
         if not lines:
             return
         if kind:
             with self._side_file(f"{name}.{kind}.txt") as temporary:
                 write_lines(temporary, lines)
         if self._options.strict_lists:
-            raise ValueError(f"{name}: {message}; --strict_lists false accepts it")
+            raise ValueError(f"{name}: {message}; use --strict_lists false to accept it")
         log(f"{name}: {message}")
 
     def _side_file(self, name: str):

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.datadir.entry import read_table
 from zipperasr.datadir.set_table import SetRow
+from zipperasr.text_lines import numbered_lines
 
 
 @dataclass(frozen=True)

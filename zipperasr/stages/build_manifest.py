@@ -1,25 +1,43 @@
 """Stage 3: count tokens and write one memory-mapped table per data set.
 
-Reads dump/raw and the tokenizer of the LLM; writes dump/manifest/<set>.arrow and packing.json, the fill rate of the
-first epoch.
+Reads dump/raw and the tokenizer of the LLM. Writes dump/manifest/<set>.arrow and packing.json, with the fill rate of
+the first epoch.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
-from zipperasr.batching.manifest import build_manifests
+from zipperasr.batching.build_manifests import build_manifests
 from zipperasr.cli import parser, run_step
+from zipperasr.config import load_yaml
+from zipperasr.model.build import load_tokenizer
+from zipperasr.model.model_config import ModelConfig
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--raw", type=Path, default=Path("dump/raw"), help="stage 2's data directories")
-    options.add_argument("--out", type=Path, default=Path("dump/manifest"), help="where the manifests go")
-    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
-    options.add_argument("--model", type=Path, required=True, help="model.yaml: names the tokenizer, bounds the packs")
-    return run_step(build_manifests, options.parse_args(argv), "zipperasr.stages.build_manifest")
+    options.add_argument("--raw", type=Path, default=Path("dump/raw"), help="data directories of stage 2")
+    options.add_argument("--out", type=Path, default=Path("dump/manifest"), help="output directory")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="table of languages")
+    options.add_argument(
+        "--model", type=Path, required=True, help="model.yaml: names the LLM and limits the length of a pack"
+    )
+
+    def step(given: argparse.Namespace) -> None:
+        config = load_yaml(ModelConfig, given.model)
+        build_manifests(
+            given.raw,
+            given.out,
+            languages=given.languages,
+            llm=config.llm,
+            load_tokenizer=lambda: load_tokenizer(config),
+            max_positions=config.max_positions,
+        )
+
+    return run_step(step, options.parse_args(argv), "stage 3")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
+from zipperasr.audio.segments import segment_frames
 from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.batching.manifest import Manifest
@@ -31,7 +32,6 @@ from zipperasr.languages import LanguageTable
 from zipperasr.model.build import load_tokenizer
 from zipperasr.model.experiment import Experiment, load_model
 from zipperasr.model.model_config import REGIMES
-from zipperasr.model.segments import segment_frames
 from zipperasr.sole_writer import sole_writer
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -31,7 +31,6 @@ from zipperasr.score.transcripts import TestSet, load_hypotheses, load_test_set
 from zipperasr.sole_writer import sole_writer
 
 SCORING = 3  # raise it when the same transcripts would give other files
-ALWAYS_WITH_MARKS = ("th", "ar")  # shown both ways even where a transcript has no mark
 
 
 def score(options: argparse.Namespace) -> None:
@@ -79,7 +78,7 @@ def _ways(test_set: TestSet, table: LanguageTable, raw: Path) -> list[tuple[str,
         raise ValueError(f"{path}: language {test_set.language!r} has no line in {table.path}; add it there")
     language = table[test_set.language]
     ways = [(language.unit, language.normaliser)]
-    marked = test_set.language in ALWAYS_WITH_MARKS or any(map(has_marks, test_set.references.values()))
+    marked = language.marks == "keep" or any(map(has_marks, test_set.references.values()))
     if language.normaliser == "whisper" and marked:
         ways.append((language.unit, "whisper_marks"))
     return ways

@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed
 
+from zipperasr.audio.segments import segment_frames
 from zipperasr.batching.batch import PackedBatch
 from zipperasr.batching.loader import MicroBatches, TrainingPlan, prefetched
 from zipperasr.model.model_config import ModelConfig
-from zipperasr.model.segments import segment_frames
 from zipperasr.train.best import BestWeights
 from zipperasr.train.checkpoints import Checkpoints
 from zipperasr.train.evaluate import dev_losses

@@ -26,7 +26,7 @@ from zipperasr.audio.load import (
     open_audio,
     to_16k_mono,
 )
-from zipperasr.corpora.utterance import numbered_lines, refuse_pipe
+from zipperasr.text_lines import numbered_lines, refuse_pipe
 
 BLOCK_S = 10.0
 STDIN = "-"

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from zipperasr.audio.load import SAMPLE_RATE
+from zipperasr.audio.segments import segment_frames
 from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
@@ -22,7 +23,6 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.model.model_config import REGIMES
 from zipperasr.model.pretrained import Pretrained, load_pretrained
-from zipperasr.model.segments import segment_frames
 from zipperasr.transcribe.detect import LanguageDetector
 from zipperasr.transcribe.pauses import cut_at_pauses
 from zipperasr.transcribe.sources import Recording

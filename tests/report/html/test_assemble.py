@@ -11,9 +11,9 @@ import pytest
 
 from tests.report.html.conftest import PageData
 from tests.report.html.example import ENGLISH, EVIL, SYSTEMS, add_to_score, set_flags
-from zipperasr.corpora.utterance import BLOCK_BYTES
 from zipperasr.datadir.entry import write_lines
 from zipperasr.report.html.template import SCRIPTS
+from zipperasr.text_lines import BLOCK_BYTES
 
 AUDIT = f"exp/{SYSTEMS[0]}/decode_greedy_chunked/test_librispeech_en/score_wer/audit.jsonl"
 
@@ -118,7 +118,7 @@ def test_policy_names_script_and_style_and_forbids_all_else(run, build):
         (with_value("reference", [1, 2, 3]), "sequence item 0: expected str instance, int found"),
         (with_value("reference", ["a", "b c", "d"]), "3 units join to 4; empty units, or units with blanks"),
         (with_value("flags", "loop"), "'flags' is 'loop', wanted a list of names"),
-        (with_value("id", "../x"), "id '../x' is empty or holds blanks or slashes"),
+        (with_value("id", "../x"), "id '../x' is empty or contains whitespace or slashes"),
         (with_value("raw_hypothesis", "\ud800"), "is not Unicode"),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_malformed_audit_line_is_named_and_nothing_is_written(run, build, caps
     assert build(run) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("report.html: error:") and "audit.jsonl:2" in last and message in last
-    assert "rerun stage 8" in last or "mend the line" in last
+    assert "rerun stage 8" in last or "correct the line" in last
     assert sorted(path.name for path in run.iterdir()) == ["dump", "exp"]
 
 

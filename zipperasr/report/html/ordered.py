@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zipperasr.corpora.utterance import numbered_lines
 from zipperasr.datadir.entry import key_and_value
+from zipperasr.text_lines import numbered_lines
 
 
 class Ordered:

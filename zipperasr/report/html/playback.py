@@ -11,8 +11,8 @@ from pathlib import Path
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.audio.ark import audio_bytes, split_entry
-from zipperasr.corpora.utterance import refuse_pipe
 from zipperasr.report.html.ordered import Ordered
+from zipperasr.text_lines import refuse_pipe
 
 FLAC_MARK = b"fLaC"
 COPYING = 1  # raise it when the same wav.scp would give other files

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zipperasr.corpora.utterance import check_id, check_text, numbered_lines
+from zipperasr.text_lines import check_id, check_text, numbered_lines
 
 REMEDY = "rerun stage 8"
 _KINDS = {"id": str, "speaker": str, "repeat": int, "raw_reference": str, "raw_hypothesis": str}

@@ -36,9 +36,9 @@ from local.mini.probe import Features, PhonemeProbe
 from local.mini.reading import Line, Reader
 from local.mini.texts import Sentence, make_sentences
 from zipperasr.atomic import atomic_path
+from zipperasr.audio.segments import segment_frames
 from zipperasr.cli import log, parser, run_step
 from zipperasr.languages import LanguageTable
-from zipperasr.model.segments import segment_frames
 
 UNSEEN_SEED, PROBE_SEED = 99, 98
 READ_TEXTS, HEARD_TEXTS, PROBE_TEXTS = 60, 30, 100  # of each language

@@ -37,13 +37,13 @@ from local.mini.evaluate_backbones import (
 from local.mini.pretraining_data import PretrainingUtterance
 from local.mini.probe import Features, PhonemeProbe
 from zipperasr.atomic import atomic_path
+from zipperasr.audio.segments import PROJECTOR_STRIDE, SAMPLES_PER_MEL_FRAME, segment_frames
 from zipperasr.batching.batch import Example, collate, collate_speech
 from zipperasr.cli import log, parser, run_step
 from zipperasr.languages import LanguageTable
 from zipperasr.model.build import load_tokenizer
 from zipperasr.model.experiment import Experiment, load_model
 from zipperasr.model.prompt import prompt_ids, transcript_ids
-from zipperasr.model.segments import PROJECTOR_STRIDE, SAMPLES_PER_MEL_FRAME, segment_frames
 from zipperasr.model.speech_llm import SpeechLLM
 
 _BATCH, _LR, _WARMUP = 24, 1e-3, 20  # of the further training

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import WhisperTokenizerFast
 
 from local.mini.pretraining_data import PretrainingUtterance
-from zipperasr.model.segments import MEL_FRAMES_PER_S
+from zipperasr.audio.segments import MEL_FRAMES_PER_S
 
 if TYPE_CHECKING:
     from local.mini.pretrain_whisper import WhisperSize

@@ -1,7 +1,7 @@
-"""The on-disk layouts of the real corpora, written: ids, directories, codecs and metadata files.
+"""Write synthetic speech in the real corpora's layouts: ids, directories, codecs and metadata files.
 
-In: what a speaker said (samples at 16 kHz). Out: the corpus's files. `write_audio` runs in many processes and writes
-one speaker's audio; `write_metadata` runs once per language at the end. zipperasr/corpora reads what is written here.
+In: what a speaker said (samples at 16 kHz). Out: files below a corpus's root, as zipperasr/corpora reads them. A new
+layout is a subclass of `Layout` and one line in LAYOUTS.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from local.mini.espeak import SAMPLE_RATE_HZ
 from zipperasr.corpora.mls import DIRECTORIES
 from zipperasr.datadir.entry import write_lines
 
-MLS_OPUS = {"pt"}  # unpacked from the opus archive; the others from the flac one, which encodes 25 times as fast
+MLS_OPUS = {"pt"}  # as in MLS's opus archive; the others as in the flac archive, which encodes 25 times as fast
 CV_RELEASE = "cv-corpus-18.0-2024-06-14"
 CV_COLUMNS = (
     "client_id", "path", "sentence_id", "sentence", "sentence_domain", "up_votes", "down_votes",
@@ -30,7 +30,7 @@ CV_COLUMNS = (
 CV_RATES_HZ = (32_000, 32_000, 32_000, 48_000)  # drawn by speaker
 CV_NUMBERS = {"test": 20_000_000, "dev": 21_000_000, "train": 22_000_000, "other": 23_000_000}
 OPUS_COMPRESSION = 0.8  # 56 kbit/s: half the encoding time of the default 19 kbit/s
-SPEAKER_CAPACITY = 1_000  # numbers kept for a speaker's clips
+SPEAKER_CAPACITY = 1_000  # clip numbers reserved for each speaker
 VIDEO_ID_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 WENETSPEECH_TREES = {
     "L": "train/youtube/B00000",
@@ -52,7 +52,7 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Record:
-    """What the metadata files say about one utterance."""
+    """One utterance's entry in the metadata files."""
 
     id: str
     speaker: str
@@ -69,12 +69,39 @@ class Record:
 
 
 def plain(text: str) -> str:
-    """Lower case, no punctuation but apostrophes and hyphens within words, as MLS writes."""
+    """Return lower case without punctuation, except apostrophes and hyphens within words, as in MLS."""
     kept = "".join(ch if ch in "'’-" or not unicodedata.category(ch).startswith("P") else " " for ch in text)
     return " ".join(word.strip("'’-") for word in kept.lower().split())
 
 
-class Mls:
+class Layout:
+    """One corpus's layout."""
+
+    @staticmethod
+    def write_audio(
+        root: Path, language: str, split: str, kind: str, speaker: int, spoken: list[Spoken], rng: random.Random
+    ) -> list[Record]:
+        """Write one speaker's audio; called in many processes."""
+        raise NotImplementedError
+
+    @staticmethod
+    def write_metadata(root: Path, language: str, records: list[Record]) -> None:
+        """Write the metadata files of one language; called once, after all audio is written."""
+        raise NotImplementedError
+
+    @staticmethod
+    def paths(language: str) -> tuple[str, ...]:
+        """Return the files and directories below the root that belong to the language."""
+        raise NotImplementedError
+
+    @staticmethod
+    def train_shares(train_split: str) -> dict[str, float]:
+        """Return the share of the training utterances in each split on disk; `train_split` joins names by +."""
+        splits = train_split.split("+")
+        return {split: 1 / len(splits) for split in splits}
+
+
+class Mls(Layout):
     """Books of one speaker each: audio/SPEAKER/BOOK/ID.{flac,opus}."""
 
     @staticmethod
@@ -112,8 +139,12 @@ class Mls:
     def directory(language: str) -> str:
         return f"mls_{DIRECTORIES[language]}" + ("_opus" if language in MLS_OPUS else "")
 
+    @staticmethod
+    def paths(language: str) -> tuple[str, ...]:
+        return (Mls.directory(language),)
 
-class CommonVoice:
+
+class CommonVoice(Layout):
     """Single clips: clips/common_voice_LANGUAGE_NUMBER.mp3 and one tsv per split."""
 
     @staticmethod
@@ -140,6 +171,15 @@ class CommonVoice:
         write_lines(folder / "clip_durations.tsv", ["clip\tduration[ms]", *durations])
 
     @staticmethod
+    def paths(language: str) -> tuple[str, ...]:
+        return (f"{CV_RELEASE}/{language}",)
+
+    @staticmethod
+    def train_shares(train_split: str) -> dict[str, float]:
+        """Put a tenth of the clips in `other`; `validated` consists of train, dev and test."""
+        return {"train": 0.9, "other": 0.1}
+
+    @staticmethod
     def _cells(row: Record, language: str) -> list[str]:
         sentence_id = hashlib.sha256(row.text.encode()).hexdigest()
         known = {
@@ -149,7 +189,7 @@ class CommonVoice:
         return [known.get(column, "") for column in CV_COLUMNS]
 
 
-class LibriSpeech:
+class LibriSpeech(Layout):
     """Chapters of one speaker each: LibriSpeech/SPLIT/SPEAKER/CHAPTER/ID.flac and SPEAKER-CHAPTER.trans.txt."""
 
     @staticmethod
@@ -172,8 +212,12 @@ class LibriSpeech:
             name = rows[0].id.rpartition("-")[0]
             write_lines(folder / f"{name}.trans.txt", (f"{row.id} {row.text}" for row in rows))
 
+    @staticmethod
+    def paths(language: str) -> tuple[str, ...]:
+        return ("LibriSpeech",)
 
-class Msr86k:
+
+class Msr86k(Layout):
     """Videos of one speaker each: LANGUAGE/SPLIT/VIDEO.wav, cut by LANGUAGE/SPLIT.json."""
 
     @staticmethod
@@ -194,8 +238,12 @@ class Msr86k:
                 audio["path"] = Path(audio["path"]).name
             _write_json(root / language / f"{split}.json", {"dataset": "MSR-86K", "audios": audios})
 
+    @staticmethod
+    def paths(language: str) -> tuple[str, ...]:
+        return (language,)
 
-class WenetSpeech:
+
+class WenetSpeech(Layout):
     """Long opus recordings: audio/TREE/AID.opus, cut by one WenetSpeech.json."""
 
     @staticmethod
@@ -216,8 +264,12 @@ class WenetSpeech:
             audios += _recordings(rows, {}, {"subsets": [split.upper()], "confidence": 1.0})
         _write_json(root / "WenetSpeech.json", {"dataset": "WenetSpeech", "language": "ZH", "audios": audios})
 
+    @staticmethod
+    def paths(language: str) -> tuple[str, ...]:
+        return ("audio", "WenetSpeech.json")
 
-LAYOUTS = {
+
+LAYOUTS: dict[str, type[Layout]] = {
     "mls": Mls,
     "commonvoice": CommonVoice,
     "librispeech": LibriSpeech,

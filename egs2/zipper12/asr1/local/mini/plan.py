@@ -1,7 +1,7 @@
-"""Who says what in the mini corpora: sentences and voices of every official split, before any audio exists.
+"""Plan the mini corpora: the sentences of every official split, before any audio exists.
 
-In: conf/mini/mini_corpora.yaml and conf/datasets.tsv. Out: `Part`s, and the texts to keep out of pretraining. A
-language's test sentences are drawn first, then dev, then train, so that counts of train can change and test stays.
+In: conf/mini/mini_corpora.yaml and conf/datasets.tsv. Out: `Part`s, and the texts to exclude from pretraining. A
+language's test sentences are drawn first, then dev, then train: more training sentences do not change the test sets.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from local.mini.layouts import LAYOUTS
 from local.mini.texts import Sentence, make_sentences
 from zipperasr.config import load_yaml
 from zipperasr.languages import LanguageTable
-from zipperasr.prepare.dataset_table import HELD_OUT, SETTINGS, DatasetRow, load_datasets
+from zipperasr.prepare.dataset_table import HELD_OUT, NO_DEV, SETTINGS, DatasetRow, load_datasets
 
 CONFIG = "conf/mini/mini_corpora.yaml"
 DATASETS, LANGUAGES = "conf/datasets.tsv", "conf/languages.tsv"
-KINDS = ("test", "dev", "train")  # the order in which sentences are dealt out
+KINDS = ("test", "dev", "train")  # the order in which sentences are drawn
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class MiniConfig:
     """Sizes of the mini corpora; conf/mini/mini_corpora.yaml explains each."""
 
     align_train: int
-    large_train: int
-    small_train_1h: int
-    small_train_30h: int
+    high_train: int
+    low_train_1h: int
+    low_train_30h: int
     dev: int
     test: int
     repeats: int
@@ -44,7 +44,7 @@ class Part:
     corpus: str
     language: str
     split: str  # as on disk
-    kind: str  # train | dev | test: which voices speak
+    kind: str  # train | dev | test; decides which voices speak
     sentences: tuple[Sentence, ...]
 
 
@@ -53,7 +53,7 @@ def load_plan(
     datasets: str | Path = "conf/datasets.tsv",
     languages: str | Path = "conf/languages.tsv",
 ) -> tuple[MiniConfig, dict[str, list[DatasetRow]], list[Part]]:
-    """The configuration, the rows of each setting, and the parts of all corpora."""
+    """Return the configuration, the rows of each setting, and the parts of all corpora."""
     sizes, rows = load_rows(config, datasets, languages)
     return sizes, rows, list(_parts(sizes, rows))
 
@@ -61,7 +61,7 @@ def load_plan(
 def load_rows(
     config: str | Path, datasets: str | Path, languages: str | Path
 ) -> tuple[MiniConfig, dict[str, list[DatasetRow]]]:
-    """The configuration and, by setting, the rows of corpora that have a layout: others are there before stage 0."""
+    """Return the configuration and, by setting, the rows of corpora in LAYOUTS; users provide the others."""
     table = LanguageTable.load(languages)
     rows = {setting: load_datasets(datasets, setting, table) for setting in SETTINGS}
     made = {setting: [row for row in rows[setting] if row.corpus in LAYOUTS] for setting in SETTINGS}
@@ -73,7 +73,7 @@ def held_out_texts(
     datasets: str | Path = "conf/datasets.tsv",
     languages: str | Path = "conf/languages.tsv",
 ) -> dict[str, set[str]]:
-    """language -> the written test and dev sentences of all mini corpora, which pretraining must not see."""
+    """Return language -> the test and dev sentences of all mini corpora, to exclude from pretraining."""
     texts: dict[str, set[str]] = {}
     for part in load_plan(config, datasets, languages)[2]:
         if part.kind != "train":
@@ -82,13 +82,13 @@ def held_out_texts(
 
 
 def train_count(sizes: MiniConfig, row: DatasetRow, setting: str, rows: dict[str, list[DatasetRow]]) -> int:
-    """Utterances a row trains on; the languages with 1 h of it in the 1 h setting are the small ones."""
+    """Return the size of a row's training set; low-resource languages have at most 1 h in the 1h setting."""
     if row.phase == "align":
         return sizes.align_train
-    small = {r.language for r in rows["1h"] if r.phase == "sft" and r.train_hours is not None and r.train_hours <= 1}
-    if row.language not in small:
-        return sizes.large_train
-    return sizes.small_train_1h if setting == "1h" else sizes.small_train_30h
+    low = {r.language for r in rows["1h"] if r.phase == "sft" and r.train_hours is not None and r.train_hours <= 1}
+    if row.language not in low:
+        return sizes.high_train
+    return sizes.low_train_1h if setting == "1h" else sizes.low_train_30h
 
 
 def _parts(sizes: MiniConfig, rows: dict[str, list[DatasetRow]]) -> Iterator[Part]:
@@ -107,26 +107,18 @@ def _parts(sizes: MiniConfig, rows: dict[str, list[DatasetRow]]) -> Iterator[Par
 
 
 def _counts(sizes: MiniConfig, rows: dict[str, list[DatasetRow]]) -> dict[tuple[str, str, str, str], int]:
-    """(corpus, language, split, kind) -> utterances; a corpus in both settings is as large as the larger needs."""
+    """Return (corpus, language, split, kind) -> utterances; the larger count if both settings have it."""
     counts: dict[tuple[str, str, str, str], int] = {}
     for setting, setting_rows in rows.items():
         for row in setting_rows:
             key = (row.corpus, row.language)
             for split in row.test_splits:
                 counts[(*key, split, "test")] = sizes.test
-            dev_splits = [] if row.dev_split == HELD_OUT else row.dev_split.split("+")
+            dev_splits = [] if row.dev_split in (HELD_OUT, NO_DEV) else row.dev_split.split("+")
             for split in dev_splits:
                 counts[(*key, split, "dev")] = -(-sizes.dev // len(dev_splits))
             count = train_count(sizes, row, setting, rows)
-            for split, share in _train_shares(row).items():
+            for split, share in LAYOUTS[row.corpus].train_shares(row.train_split).items():
                 old = counts.get((*key, split, "train"), 0)
                 counts[(*key, split, "train")] = max(old, round(count * share))
     return counts
-
-
-def _train_shares(row: DatasetRow) -> dict[str, float]:
-    """Common Voice's validated is train, dev and test together; a tenth of the clips stays unvalidated."""
-    if row.corpus == "commonvoice":
-        return {"train": 0.9, "other": 0.1}
-    splits = row.train_split.split("+")
-    return {split: 1 / len(splits) for split in splits}

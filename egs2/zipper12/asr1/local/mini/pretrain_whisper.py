@@ -31,9 +31,9 @@ from local.mini.hearing import Batch, Collate, groups, spelled
 from local.mini.pretraining_data import PretrainingUtterance
 from local.mini.training_state import TrainingState, lr_factor
 from zipperasr.atomic import atomic_path
+from zipperasr.audio.segments import cut_all, segment_frames
 from zipperasr.cli import log
 from zipperasr.model.encoder import SpeechEncoder
-from zipperasr.model.segments import cut_all, segment_frames
 
 _WARMUP = 300  # steps
 

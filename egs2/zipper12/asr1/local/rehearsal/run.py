@@ -28,7 +28,7 @@ from zipperasr.report.machine import machine_table
 from zipperasr.report.markdown import table
 from zipperasr.stages.clock import run_timed
 
-SIZES = {"align_train": 4, "large_train": 4, "small_train_1h": 2, "small_train_30h": 2, "dev": 4, "test": 2}
+SIZES = {"align_train": 4, "high_train": 4, "low_train_1h": 2, "low_train_30h": 2, "dev": 4, "test": 2}
 ONE_STEP = {"align": 4, "sft": 12}  # packs of the only global batch: one for each language of the phase
 DECODED = "test_mls_de"
 RESUME = "resume after a kill"

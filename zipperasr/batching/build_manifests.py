@@ -1,0 +1,129 @@
+"""Count tokens and LLM positions, and write the manifests (stage 3).
+
+In: dump/raw/<set> (Kaldi files), the LLM's tokenizer. Out: dump/manifest/<set>.arrow, and packing.json with the fill
+rate of the first epoch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
+from zipperasr.audio.segments import num_positions
+from zipperasr.batching.manifest import SCHEMA, Manifest, open_kind
+from zipperasr.batching.packing import fill, pack_epoch
+from zipperasr.cli import log, nearest
+from zipperasr.datadir.read import COLUMN_OF, read_blocks
+from zipperasr.datadir.set_table import SetRow, read_sets
+from zipperasr.languages import LanguageTable
+from zipperasr.model.prompt import batch_transcript_ids, prompt_ids
+from zipperasr.sole_writer import sole_writer
+
+BLOCK_ROWS = 1 << 16
+TOKENIZER_BLOCK = 4096
+
+
+def build_manifests(
+    raw: Path,
+    out: Path,
+    *,
+    languages: Path,
+    llm: str,
+    load_tokenizer: Callable[[], PreTrainedTokenizerBase],
+    max_positions: int,
+) -> None:
+    """Write the manifests of all sets in `raw`, unless they are there and their inputs are unchanged.
+
+    Args:
+        llm: directory or hub id; its tokenizer.json decides whether the manifests are current.
+        load_tokenizer: called only if manifests are written.
+        max_positions: capacity of a pack.
+    """
+    table = LanguageTable.load(languages)
+    rows = read_sets(raw / "sets.tsv")
+    sources = {f"{row.set}/{name}": raw / row.set / name for row in rows for name in COLUMN_OF}
+    inputs = fingerprint(
+        llm=llm,
+        tokenizer=Path(llm) / "tokenizer.json",
+        max_positions=max_positions,
+        languages=languages,
+        sets=raw / "sets.tsv",
+        **sources,
+    )
+    if is_current(out, inputs):
+        log(f"{out} is up to date")
+        return
+    with sole_writer(out), atomic_path(out) as temporary:
+        temporary.mkdir()
+        _write_all(raw, temporary, rows, load_tokenizer(), table)
+        (temporary / "sets.tsv").write_bytes((raw / "sets.tsv").read_bytes())
+        report = {
+            phase: packing_report(open_kind(temporary, "train", phase), max_positions)
+            for phase in sorted({row.phase for row in rows if row.kind == "train"})
+        }
+        (temporary / "packing.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        mark_current(temporary, inputs)
+    for phase, facts in report.items():
+        log(f"{phase}: {facts['utterances']} utterances in {facts['packs']} packs, fill rate {facts['fill']:.1%}")
+        if facts["too_long"]:
+            log(f"{phase}: {facts['too_long']} utterances exceed {max_positions} positions: excluded from training")
+
+
+def _write_all(
+    raw: Path, out: Path, rows: list[SetRow], tokenizer: PreTrainedTokenizerBase, table: LanguageTable
+) -> None:
+    prompts = {language.code: len(prompt_ids(tokenizer, language)) for language in table}
+    for row in tqdm(rows, desc="manifests", mininterval=2):
+        write_manifest(raw / row.set, out / f"{row.set}.arrow", tokenizer, prompts)
+
+
+def write_manifest(raw: Path, path: Path, tokenizer, prompt_lengths: dict[str, int]) -> None:
+    """Write a data directory of stage 2 as an Arrow file with token counts. Raises ValueError on a malformed table."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        for block in read_blocks(raw, BLOCK_ROWS):
+            writer.write_batch(_with_counts(block, raw, tokenizer, prompt_lengths))
+
+
+def _with_counts(block: pa.RecordBatch, raw: Path, tokenizer, prompt_lengths: dict[str, int]) -> pa.RecordBatch:
+    if block["num_samples"].null_count:
+        raise ValueError(f"{raw / 'utt2num_samples'}: no such file; rerun stage 2")
+    languages = block["language"].dictionary_encode()
+    unknown = sorted(set(languages.dictionary.to_pylist()) - prompt_lengths.keys())
+    if unknown:
+        hint = nearest(unknown[0], list(prompt_lengths))
+        raise ValueError(f"{raw / 'utt2lang'}: unknown language {unknown[0]!r}; {hint}; or add it to languages.tsv")
+    prompts = np.array([prompt_lengths[code] for code in languages.dictionary.to_pylist()], dtype=np.int32)
+    num_tokens = _count_tokens(block["text"].to_pylist(), tokenizer)
+    speech = np.array([num_positions(count) for count in block["num_samples"].to_pylist()], dtype=np.int32)
+    positions = prompts[languages.indices.to_numpy()] + speech + num_tokens
+    counted = {"num_tokens": pa.array(num_tokens), "positions": pa.array(positions)}
+    same = {name: block[name] for name in ("language", "audio", "text", "num_samples", "repeat")}
+    return pa.record_batch({"utt_id": block["utt"], **same, **counted}).select(SCHEMA.names)
+
+
+def _count_tokens(texts: list[str], tokenizer) -> np.ndarray:
+    """Count the tokens of each transcript, including its end token."""
+    counts = []
+    for start in range(0, len(texts), TOKENIZER_BLOCK):
+        counts += map(len, batch_transcript_ids(tokenizer, texts[start : start + TOKENIZER_BLOCK]))
+    return np.array(counts, dtype=np.int32)
+
+
+def packing_report(manifests: list[Manifest], max_positions: int) -> dict:
+    """Return fill rate and number of packs of the first epoch, and the number of utterances too long for a pack."""
+    packs = pack_epoch(manifests, max_positions, seed=0, epoch=0)
+    too_long = sum(int((manifest.positions > max_positions).sum()) for manifest in manifests)
+    return {
+        "packs": len(packs),
+        "utterances": int(packs.num_utts.sum()),
+        "fill": round(fill(packs, max_positions), 4),
+        "max_positions": max_positions,
+        "too_long": too_long,
+    }
