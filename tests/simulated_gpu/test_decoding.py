@@ -12,7 +12,7 @@ from zipperasr.batching.batch import Example
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.encoder_means import encoder_means
-from zipperasr.decode.merged_llm import FoldedLLM
+from zipperasr.decode.merged_llm import MergedLLM
 from zipperasr.lora import VARIANTS
 
 CHUNK_FRAMES = 40
@@ -43,13 +43,13 @@ def texts(model, utterances, config=GREEDY, mixture=None) -> dict[str, str]:
 @pytest.fixture
 def steps(monkeypatch) -> list[int]:
     """The number of rows in each decoding step, as they are done."""
-    rows, choose = [], FoldedLLM.logits
+    rows, choose = [], MergedLLM.logits
 
     def counted(llm, hidden):
         rows.append(len(hidden))
         return choose(llm, hidden)
 
-    monkeypatch.setattr(FoldedLLM, "logits", counted)
+    monkeypatch.setattr(MergedLLM, "logits", counted)
     return rows
 
 

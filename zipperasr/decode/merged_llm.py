@@ -1,4 +1,4 @@
-"""Qwen3 for decoding alone: LoRA folded into the weights, like products fused, one static key-value cache.
+"""Qwen3 for decoding alone: LoRA merged into the weights, like products fused, one static key-value cache.
 
 In: a Qwen3ForCausalLM, with or without PEFT's LoRA. Out: hidden states of new positions, whatever came before in each
 row of the cache. The weights are copied once, so the model it was made from may go on training.
@@ -34,7 +34,7 @@ class _Layer:
     key_norm: Tensor
 
 
-class FoldedLLM:
+class MergedLLM:
     """The first `rows` of the cache hold one sequence each; `add` fills rows, `step` lengthens all that are in use."""
 
     def __init__(self, llm: Qwen3ForCausalLM):
@@ -45,7 +45,7 @@ class FoldedLLM:
             config.head_dim,
         )
         self._eps = config.rms_norm_eps
-        self._layers = [_folded_layer(layer) for layer in llm.model.layers]
+        self._layers = [_merged_layer(layer) for layer in llm.model.layers]
         self._norm = llm.model.norm.weight.detach()
         self._head = llm.lm_head.weight.detach()
         self._embeddings = llm.model.embed_tokens.weight.detach()
@@ -179,13 +179,13 @@ def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return heads * cos + torch.cat([-second, first], -1) * sin
 
 
-def _folded_layer(layer: nn.Module) -> _Layer:
+def _merged_layer(layer: nn.Module) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
-        torch.cat([_folded(part) for part in (attention.q_proj, attention.k_proj, attention.v_proj)]),
-        _folded(attention.o_proj),
-        torch.cat([_folded(mlp.gate_proj), _folded(mlp.up_proj)]),
-        _folded(mlp.down_proj),
+        torch.cat([_merged(part) for part in (attention.q_proj, attention.k_proj, attention.v_proj)]),
+        _merged(attention.o_proj),
+        torch.cat([_merged(mlp.gate_proj), _merged(mlp.up_proj)]),
+        _merged(mlp.down_proj),
         *(
             norm.weight.detach()
             for norm in (layer.input_layernorm, layer.post_attention_layernorm, attention.q_norm, attention.k_norm)
@@ -194,10 +194,10 @@ def _folded_layer(layer: nn.Module) -> _Layer:
 
 
 @torch.no_grad()
-def _folded(linear: nn.Module) -> Tensor:
+def _merged(linear: nn.Module) -> Tensor:
     """W0 + scaling B A of PEFT's LoRA layer, added in float32; the weight itself of any other linear layer."""
     if linear.bias is not None:
-        raise ValueError("a Qwen3 with biases in its linear layers cannot be folded here")
+        raise ValueError("a Qwen3 with biases in its linear layers cannot be merged here")
     if not hasattr(linear, "get_delta_weight"):
         return linear.weight.detach()
     weight = linear.get_base_layer().weight

@@ -15,7 +15,6 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, Qwe
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from zipperasr.cli import nearest
-from zipperasr.lora import variant_class
 from zipperasr.lora.injection import inject
 from zipperasr.model.backbone_files import check_backbone, said_by_transformers
 from zipperasr.model.backbones import WhisperEncoderOnly, load_backbone
@@ -88,8 +87,7 @@ def add_adapters(
         lid_embeddings,
         lora.rank,
         lora.alpha,
-        lora.router_affine,
-        **{option: getattr(lora, option) for option in variant_class(variant).options},
+        lora.of(variant),
     )
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zipperasr.atomic import atomic_path
+from zipperasr.lora import VARIANTS
 from zipperasr.lora.base import BANK_NAMES
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.model.tensor_values import check_values
@@ -68,12 +69,15 @@ def load_parts(model: SpeechLLM, path: str | Path, endings: tuple[str, ...]) -> 
 
 
 def count_trained(path: Path) -> tuple[int, int]:
-    """(of the encoder's LoRA and router, of everything): trained parameters in a file of Stage 2, buffers left out."""
+    """Trained parameters in the file of an adaptation: (encoder LoRA and router, all). Buffers do not count."""
     with open_weights(path) as stream:
         sizes = {name: math.prod(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
-    steps = [name for name in sizes if name.endswith(".bias_steps")]
-    for buffer in (EMBEDDINGS, *steps, *(f"{name.removesuffix('bias_steps')}a" for name in steps)):  # FlyLoRA's A
-        sizes.pop(buffer, None)
+    for layer in {name.rpartition(".")[0] for name in sizes}:
+        for variant in VARIANTS.values():
+            buffers = {f"{layer}.{name}" for name in variant.saved_buffers}
+            if buffers <= sizes.keys():  # the layer is of this variant
+                sizes = {name: size for name, size in sizes.items() if name not in buffers}
+    sizes.pop(EMBEDDINGS, None)
     return sum(size for name, size in sizes.items() if name.startswith(ADAPTED)), sum(sizes.values())
 
 
