@@ -16,9 +16,9 @@ from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
 from zipperasr.decode.loops import LOOP_TIMES, longest_loop
-from zipperasr.decode.merged_llm import MergedLLM
 from zipperasr.lora import VARIANTS
 from zipperasr.lora.merging import merged
+from zipperasr.model.backbones.merged_qwen3 import MergedQwen3
 
 CHUNK_FRAMES = 40  # 0.4 s
 GREEDY = DecodeConfig(tokens_per_s=20.0, tokens_floor=8)
@@ -69,7 +69,7 @@ def test_forced_lengths_are_kept_to_the_token(model, utterances):
     encoded = [
         Encoded(number, torch.randn(4 + number, width, generator=rng), bound) for number, bound in wanted.items()
     ]
-    found = list(GreedySearch(MergedLLM(model.causal_lm), (), rows=4, positions=4096).run(encoded))
+    found = list(GreedySearch(MergedQwen3(model.causal_lm), (), rows=4, positions=4096).run(encoded))
     assert {one.key: len(one.tokens) for one in found} == wanted
     assert not any(one.ended for one in found)
 

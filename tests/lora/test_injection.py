@@ -74,7 +74,7 @@ def test_rows_that_do_not_divide_over_the_spans_are_an_error():
     adapters.set_batch(["de", "es"], [2, 1])
     with pytest.raises(ValueError, match=r"4 rows cannot be divided over language spans of \(2, 1\) rows"):
         toy(torch.zeros(4, D_IN, dtype=torch.float64))
-    with pytest.raises(ValueError, match=r"3 rows cannot be shared out over language spans of \(0,\)"):
+    with pytest.raises(ValueError, match=r"3 rows cannot be divided over language spans of \(0,\)"):
         LanguageRows(rows=(0,)).split(3)
 
 

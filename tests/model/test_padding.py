@@ -16,10 +16,9 @@ from zipperasr.audio.log_mel import log_mel
 from zipperasr.batching.batch import Example, Speech, collate, collate_speech
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.lora import VARIANTS
-from zipperasr.model.encoder import pad_segments
 from zipperasr.model.experiment import CONFIG, Experiment, build_for_training, load_model
 from zipperasr.model.segments import EDGE_FRAMES, cut, mel_frames
-from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.model.speech_llm import SpeechLLM, pad_segments
 
 __all__ = ["aligned"]
 WINDOW = 3000  # mel frames of 30 s

@@ -24,7 +24,7 @@ from zipperasr.config import load_yaml
 from zipperasr.datadir.read import COLUMN_OF, read_blocks
 from zipperasr.datadir.set_table import SetRow, read_sets
 from zipperasr.languages import LanguageTable
-from zipperasr.model.build import load_tokenizer
+from zipperasr.model.backbones import load_tokenizer
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.prompt import batch_transcript_ids, prompt_ids
 from zipperasr.model.segments import num_positions
@@ -172,7 +172,7 @@ def _write_all(
     options: argparse.Namespace, config: ModelConfig, table: LanguageTable, rows: list[SetRow], inputs: dict[str, str]
 ) -> dict[str, dict]:
     """All manifests; returns the packing report by phase."""
-    tokenizer = load_tokenizer(config)
+    tokenizer = load_tokenizer(config.llm)
     prompts = {language.code: len(prompt_ids(tokenizer, language)) for language in table}
     with atomic_path(options.out) as temporary:
         temporary.mkdir()

@@ -22,7 +22,6 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
 from zipperasr.decode.loops import COMPRESSION, LOOP_TIMES, compression_ratio, cut_loop, longest_loop
-from zipperasr.decode.merged_llm import MergedLLM
 from zipperasr.device import to_device
 from zipperasr.lora.merging import merged
 from zipperasr.model.prompt import hypothesis_text
@@ -56,7 +55,7 @@ class Decoder:
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # none: every utterance gets its most tokens
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
-        self._llm = MergedLLM(model.causal_lm) if config.beam == 1 else None
+        self._llm = model.llm_family.incremental(model.causal_lm) if config.beam == 1 else None
 
     def run(
         self,

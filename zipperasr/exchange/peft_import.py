@@ -16,8 +16,8 @@ from torch import Tensor
 from zipperasr.exchange.foreign import Entry, open_checkpoint
 from zipperasr.exchange.peft_adapter import CONFIG
 from zipperasr.exchange.peft_config import read_lora_config
-from zipperasr.model.checkpoint import few
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.model.weights_file import few
 
 SPECIFIC = ("copy", "zero")
 _FACTORS = (".lora_A.weight", ".lora_B.weight")

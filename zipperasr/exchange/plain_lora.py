@@ -33,7 +33,7 @@ def encoder_state(model: SpeechLLM, code: str | None = None) -> dict[str, Tensor
     }
     state = {
         name.replace(".base.", "."): tensor.clone()
-        for name, tensor in model.encoder.whisper.state_dict().items()
+        for name, tensor in model.encoder.pretrained.state_dict().items()
         if name not in factors
     }
     if code is not None:

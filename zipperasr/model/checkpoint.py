@@ -19,10 +19,10 @@ from zipperasr.lora import VARIANTS
 from zipperasr.lora.base import BANK_NAMES
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.model.tensor_values import check_values
-from zipperasr.model.weights_file import open_weights
+from zipperasr.model.weights_file import few, open_weights
 
 EMBEDDINGS = "adapters.router.embeddings"
-ADAPTED = ("encoder.whisper.", "adapters.")  # how names of the encoder's LoRA and its router begin, in Stage 2
+ADAPTED = ("encoder.", "adapters.")  # beginnings of names of the encoder's LoRA and its router, in an adaptation
 
 
 def save_trained(model: nn.Module, path: str | Path, state: dict[str, Tensor] | None = None) -> None:
@@ -40,8 +40,8 @@ def trained_state(model: SpeechLLM) -> dict[str, Tensor]:
     state = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if model.adapters is not None:
         kept = model.state_dict(keep_vars=True).keys()
-        places = ("adapters.", *(f"encoder.whisper.{name}." for name in model.adapters.layers))
-        state.update({name: b for name, b in model.named_buffers() if name.startswith(places) and name in kept})
+        saved = ("adapters.", *(f"{name}." for name in model.adapted_layers))
+        state.update({name: b for name, b in model.named_buffers() if name.startswith(saved) and name in kept})
         first = len(model.adapters.language_codes) - len(model.adapters.own_codes)
         if first:
             state = {name: tensor.detach()[first:] if _has_banks(name) else tensor for name, tensor in state.items()}
@@ -127,12 +127,6 @@ def _in_model_order(tensor: Tensor, codes: list[str], wanted: tuple[str, ...], w
 
 def _has_banks(name: str) -> bool:
     return name.rpartition(".")[2] in BANK_NAMES or name == EMBEDDINGS
-
-
-def few(names: list[str], most: int = 4) -> str:
-    """At most `most` names, and how many more there are."""
-    shown = ", ".join(names[:most]) or "none"
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def _unwrap(model: nn.Module) -> SpeechLLM:

@@ -118,8 +118,8 @@ def specific_over_shared(training: Training) -> dict[str, float]:
     own, common = ({code: 0.0 for code in final["languages"]} for _ in range(2))  # squared norms
     with open_weights(weights) as stream:
         for number, layer in enumerate(final["layers"]):
-            name = f"encoder.whisper.{layer}."
-            shared, specific = stream.get_tensor(f"{name}b_shared"), stream.get_tensor(f"{name}b_specific")
+            name = next((name for name in stream.keys() if name.endswith(f".{layer}.b_shared")), layer)  # noqa: SIM118
+            shared, specific = stream.get_tensor(name), stream.get_tensor(name.replace(".b_shared", ".b_specific"))
             for place, code in enumerate(final["languages"]):
                 p = share[number, place]
                 own[code] += (specific[place] * p).square().sum().item()
