@@ -19,7 +19,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from zipperasr.audio.segments import cut
 from zipperasr.batching.batch import Example, collate
-from zipperasr.model.build import LLM_LORA_TARGETS
+from zipperasr.model.backbones.qwen3 import Qwen3
 from zipperasr.model.projector import GatedProjector
 from zipperasr.model.speech_llm import SpeechLLM
 
@@ -109,7 +109,7 @@ class Peers:
         if phase == "sft":
             targets = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
             whisper = get_peft_model(whisper, PeftLoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
-        llm = get_peft_model(llm, PeftLoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LLM_LORA_TARGETS))
+        llm = get_peft_model(llm, PeftLoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(Qwen3.lora_targets)))
         shape = ours.projector
         projector = GatedProjector(shape.gate.in_channels, shape.linear.in_features, shape.out.out_features)
         return cls(whisper, projector.to(llm.device, llm.dtype), llm, **more)

@@ -27,6 +27,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from zipperasr.audio.segments import cut, mel_frames, num_positions
 from zipperasr.batching.batch import Example
 from zipperasr.cli import log, parser, run_step
+from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
 from zipperasr.model.build import PHASES, add_adapters, assemble, set_trainable
 from zipperasr.model.model_config import REGIMES, EncoderLoraConfig, LoraConfig, ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
@@ -88,7 +89,7 @@ def build(options: argparse.Namespace) -> SpeechLLM:
         LoraConfig(size.rank, 2 * size.rank), checkpointing=options.checkpointing,
     )  # fmt: skip
     with torch.device(options.device):
-        model = assemble(config, size.whisper(), size.qwen3())
+        model = assemble(config, WhisperSpeechEncoder(size.whisper()), size.qwen3())
         if options.phase == "sft":
             add_adapters(model, config, "zipper_soft", CODES, torch.randn(len(CODES), 1280, device=options.device))
     set_trainable(model, options.phase)

@@ -89,9 +89,19 @@ def read_tree(path: str | Path, bases: bool = True, depth: int = 0) -> dict[str,
 
 
 def from_tree(cls: type[T], tree: dict[str, Any], where: str = "configuration") -> T:
-    """Build the dataclass `cls` from nested dictionaries. Raises ValueError on an unknown or ill-typed key."""
+    """Build the dataclass `cls` from nested dictionaries. Raises ValueError on an unknown or ill-typed key.
+
+    A class with keys that are not fields has a class method `read_tree(tree, where)`, which replaces them.
+    """
     if not isinstance(tree, dict):
         raise ValueError(f"{where}: got {shown(tree)}, wanted keys of {cls.__name__}")
+    if hasattr(cls, "read_tree"):
+        return cls.read_tree(tree, where)
+    return build(cls, tree, where)
+
+
+def build(cls: type[T], tree: dict[str, Any], where: str) -> T:
+    """`from_tree` for a class whose keys are its fields."""
     known = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     values = {}
@@ -124,10 +134,18 @@ def parse_overrides(pairs: list[str], option: str = "--set") -> Overrides:
 
 
 def to_tree(config: Any) -> dict[str, Any]:
-    """The dataclass as plain nested dictionaries, ready for yaml.safe_dump."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
-    }
+    """The dataclass as plain nested dictionaries, ready for yaml.safe_dump; `from_tree` reads them back."""
+    if hasattr(config, "write_tree"):
+        return config.write_tree()
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_tree(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
 from zipperasr.decode.loops import LOOP_TIMES, longest_loop
-from zipperasr.decode.merged_llm import FoldedLLM
 from zipperasr.lora import VARIANTS
-from zipperasr.lora.merging import folded
+from zipperasr.lora.merging import merged
+from zipperasr.model.backbones.merged_qwen3 import MergedQwen3
 
 CHUNK_FRAMES = 40  # 0.4 s
 GREEDY = DecodeConfig(tokens_per_s=20.0, tokens_floor=8)
@@ -69,7 +69,7 @@ def test_forced_lengths_are_kept_to_the_token(model, utterances):
     encoded = [
         Encoded(number, torch.randn(4 + number, width, generator=rng), bound) for number, bound in wanted.items()
     ]
-    found = list(GreedySearch(FoldedLLM(model.causal_lm), (), rows=4, positions=4096).run(encoded))
+    found = list(GreedySearch(MergedQwen3(model.causal_lm), (), rows=4, positions=4096).run(encoded))
     assert {one.key: len(one.tokens) for one in found} == wanted
     assert not any(one.ended for one in found)
 
@@ -112,9 +112,9 @@ def test_folding_computes_the_same_and_gives_every_bit_back(backbones, variant):
     x = torch.randn(7, layer.base.in_features)
     model.adapters.set_batch(["es"], [7])
     wanted = layer(x)
-    with folded(model.adapters, "es") as is_folded:
-        assert is_folded is layer.mergeable
-        if is_folded:
+    with merged(model.adapters, "es") as is_merged:
+        assert is_merged is (layer.unmergeable is None)
+        if is_merged:
             assert not torch.equal(layer.base.weight, before_weight(before, model, layer))
             torch.testing.assert_close(layer(x), wanted, atol=1e-5, rtol=1e-5)
     assert torch.equal(layer(x), wanted)
@@ -128,9 +128,9 @@ def before_weight(before, model, layer):
 
 def test_folding_an_unknown_language_touches_nothing(backbones):
     model = tiny.sft_model(tiny.model_config(backbones))
-    with pytest.raises(ValueError, match="language 'xx' has no adapter"), folded(model.adapters, "xx"):
+    with pytest.raises(ValueError, match="language 'xx' has no adapter"), merged(model.adapters, "xx"):
         pass
-    assert not any(layer.folded for layer in model.adapters.layers.values())
+    assert not any(layer.merged for layer in model.adapters.layers.values())
 
 
 def test_what_is_raised_ahead_is_raised_to_the_reader():

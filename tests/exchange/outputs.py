@@ -8,7 +8,7 @@ from transformers import WhisperModel
 
 from tests.model import tiny
 from zipperasr.batching.batch import collate
-from zipperasr.model.encoder import SpeechEncoder
+from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
 from zipperasr.model.speech_llm import SpeechLLM
 
 TOLERANCE = 1e-5
@@ -26,7 +26,7 @@ def ours(model: SpeechLLM, code: str | None, lengths: tuple[int, ...] = LENGTHS)
 @torch.no_grad()
 def through_our_encoder(whisper: WhisperModel, lengths: tuple[int, ...] = LENGTHS) -> Tensor:
     """transformers' layers, PEFT's around them or not, over segments of any length."""
-    return SpeechEncoder(whisper.encoder).eval()(tiny.random_mel(sum(lengths)), lengths)[0]
+    return WhisperSpeechEncoder(whisper.encoder).eval()(tiny.random_mel(sum(lengths)), lengths)[0]
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ def test_flylora_is_no_plain_lora_and_leaves_nothing(recipe_dir, tmp_path, capsy
     call = ["--model", str(recipe_dir / "exp/sft_flylora"), "--lang", "de", "--out", str(tmp_path / "out"), "--format"]
     for form in ("peft", "merged"):
         assert main([*call, form]) == 1
-        assert "chooses its ranks anew in every frame" in capsys.readouterr().err
+        assert "cannot be exported as a plain LoRA or merged: it selects its ranks per frame" in capsys.readouterr().err
     assert not list(tmp_path.glob("*out*"))
 
 

@@ -78,7 +78,7 @@ def test_every_language_starts_as_the_adapter(make_foreign, variant):
 
 
 @pytest.mark.parametrize("settings", [{"use_rslora": True}, {"r": 4, "lora_alpha": 1}])
-def test_peft_s_scaling_is_folded_into_b(make_foreign, settings):
+def test_peft_s_scaling_is_merged_into_b(make_foreign, settings):
     foreign = make_foreign(**settings)
     assert foreign.call() == 0
     assert distance(ours(foreign.imported(), "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
@@ -335,9 +335,9 @@ def test_what_is_not_one_plain_lora_is_refused(make_foreign, capsys, key, value)
 def test_variants_that_cannot_start_so_say_why(make_foreign, capsys):
     foreign = make_foreign()
     assert foreign.call(lora="flylora") == 1
-    assert "flylora has a sparse, frozen A of its own: no PEFT adapter can be its start" in capsys.readouterr().err
+    assert "flylora has a sparse, frozen A of its own: it cannot start from a PEFT adapter" in capsys.readouterr().err
     assert foreign.call("--specific", "zero", lora="independent") == 1
-    assert "independent has no shared bank: with --specific zero nothing" in capsys.readouterr().err
+    assert "independent has no shared bank: --specific zero would discard" in capsys.readouterr().err
 
 
 def test_the_model_must_be_an_alignment_and_the_adapter_an_adapter(make_foreign, own_recipe, capsys):

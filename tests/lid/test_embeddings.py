@@ -23,11 +23,10 @@ from zipperasr.lid.embeddings import (
     cosine_matrix,
     language_token_ids,
     load_embeddings,
-    state_embedding,
-    token_embeddings,
 )
-from zipperasr.model.backbones import load_backbone
-from zipperasr.model.encoder import SpeechEncoder
+from zipperasr.model.backbone_files import load_backbone
+from zipperasr.model.backbones.whisper import WHISPER_SIZES, WhisperSpeechEncoder
+from zipperasr.model.backbones.whisper_languages import WhisperLanguages
 from zipperasr.stages.language_embeddings import main
 
 CODES = ["de", "es", "ja"]
@@ -63,7 +62,7 @@ def test_token_embeddings_are_rows_of_the_decoders_embedding(noise_recipe, whisp
     tokenizer = AutoTokenizer.from_pretrained(whisper_path)
     rows = [whisper.decoder.embed_tokens.weight[tokenizer.convert_tokens_to_ids(f"<|{code}|>")] for code in CODES]
     table = LanguageTable.load(noise_recipe / "conf" / "languages.tsv")
-    found = token_embeddings(whisper_path, language_token_ids(whisper_path, table))
+    found = WhisperLanguages.token_embeddings(whisper_path, language_token_ids(whisper_path, table))
     assert torch.equal(found, torch.stack(rows))
     assert torch.equal(load_embeddings(noise_recipe / "exp" / "lid", "token", CODES), found)
 
@@ -88,28 +87,30 @@ def test_state_embedding_is_the_decoders_state_at_the_language_token(whisper):
     mel, token_id = tiny.random_mel(3000), 7
     start = whisper.config.decoder_start_token_id
     expected = whisper(mel.T[None], decoder_input_ids=torch.tensor([[start, token_id]])).last_hidden_state[0, -1]
-    torch.testing.assert_close(state_embedding(whisper, token_id, [mel]), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(WhisperLanguages(whisper).state_embedding(token_id, [mel]), expected, rtol=0, atol=1e-4)
 
 
 @torch.no_grad()
 def test_state_embedding_is_the_mean_over_utterances_each_alone(whisper):
     mels = [log_mel(tiny.noise(samples, seed=samples), tiny.MEL_BINS) for samples in (8000, 21_111)]
-    alone = [state_embedding(whisper, 7, [mel]) for mel in mels]
-    torch.testing.assert_close(state_embedding(whisper, 7, mels), (alone[0] + alone[1]) / 2)
+    alone = [WhisperLanguages(whisper).state_embedding(7, [mel]) for mel in mels]
+    torch.testing.assert_close(WhisperLanguages(whisper).state_embedding(7, mels), (alone[0] + alone[1]) / 2)
     assert (alone[0] - alone[1]).abs().max() > 1e-3
 
 
 @torch.no_grad()
 def test_state_embedding_takes_the_first_30_s_of_longer_audio(whisper):
     mel = tiny.random_mel(3100)
-    assert torch.equal(state_embedding(whisper, 7, [mel]), state_embedding(whisper, 7, [mel[:3000]]))
+    assert torch.equal(
+        WhisperLanguages(whisper).state_embedding(7, [mel]), WhisperLanguages(whisper).state_embedding(7, [mel[:3000]])
+    )
 
 
 @torch.no_grad()
 def test_utterances_encoded_together_give_the_same_state(whisper):
     mels = [log_mel(tiny.noise(samples, seed=samples), tiny.MEL_BINS) for samples in (8000, 21_111, 9000, 8000, 500)]
-    together = state_embedding(whisper, 7, mels, at_once=3)
-    torch.testing.assert_close(together, state_embedding(whisper, 7, mels), rtol=0, atol=1e-5)
+    together = WhisperLanguages(whisper).state_embedding(7, mels, batch_size=3)
+    torch.testing.assert_close(together, WhisperLanguages(whisper).state_embedding(7, mels), rtol=0, atol=1e-5)
 
 
 def test_state_embedding_computes_where_the_model_is(whisper_path):
@@ -123,23 +124,23 @@ def test_state_embedding_computes_where_the_model_is(whisper_path):
 
     whisper.decoder.register_forward_pre_hook(record, with_kwargs=True)
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):  # its result, to the CPU
-        state_embedding(whisper, 7, [tiny.random_mel(frames) for frames in (30, 41, 30)])
+        WhisperLanguages(whisper).state_embedding(7, [tiny.random_mel(frames) for frames in (30, 41, 30)])
     assert asked == [(1, 15), (1, 21), (1, 15)]
 
 
 def test_embeddings_of_the_shipped_whisper_keep_their_bits(root):
     """As they were when the published mini results were made."""
     whisper = str(root / "egs2" / "zipper12" / "asr1" / "local" / "mini" / "weights" / "whisper")
-    model = load_backbone(WhisperModel, whisper, torch.float32).eval()
+    model = load_backbone(WhisperModel, whisper, torch.float32, WHISPER_SIZES).eval()
     mels = [log_mel(tiny.noise(samples, seed=samples), 80) for samples in (32_000, 48_111, 70_000, 96_000)]
-    ids, encoder, states = [5, 9, 100], SpeechEncoder(model.encoder).eval(), []
-    assert torch.equal(token_embeddings(whisper, ids), model.decoder.embed_tokens.weight[ids])
+    ids, encoder, states = [5, 9, 100], WhisperSpeechEncoder(model.encoder).eval(), []
+    assert torch.equal(WhisperLanguages.token_embeddings(whisper, ids), model.decoder.embed_tokens.weight[ids])
     with torch.no_grad():
         for mel in mels:
             hidden, _ = encoder(mel, [len(mel)])
             prefix = torch.tensor([[model.config.decoder_start_token_id, 100]])
             states.append(model.decoder(input_ids=prefix, encoder_hidden_states=hidden[None]).last_hidden_state[0, -1])
-    assert torch.equal(state_embedding(model, 100, mels), torch.stack(states).mean(0))
+    assert torch.equal(WhisperLanguages(model).state_embedding(100, mels), torch.stack(states).mean(0))
 
 
 def test_token_embeddings_alone_need_no_speech_and_no_other_weight(noise_recipe, whisper_path, tmp_path):
@@ -226,7 +227,7 @@ def test_embeddings_of_others_run_nothing(tmp_path, entry):
 def test_embeddings_of_unequal_length_are_an_error(tmp_path):
     vectors = {"de": np.zeros(3, np.float32), "es": np.zeros(4, np.float32)}
     kaldiio.save_ark(str(tmp_path / "x.ark"), vectors, scp=str(tmp_path / "lid_token.scp"))
-    with pytest.raises(ValueError, match=r"lid_token\.scp: embeddings of \[3, 4\] numbers; rerun stage 4"):
+    with pytest.raises(ValueError, match=r"lid_token\.scp: embeddings have unequal widths \[3, 4\]; rerun stage 4"):
         load_embeddings(tmp_path, "token", ["de", "es"])
 
 
@@ -239,7 +240,7 @@ def test_a_language_without_training_data_takes_its_token_embedding(noise_recipe
     table = with_language("ko", "ko")
     assert run(noise_recipe, "--languages", str(table), "--out", str(tmp_path / "lid")) == 0
     err = capsys.readouterr().err
-    assert "ko: no training utterance; its token embedding stands in for its state" in err
+    assert "ko: no training utterances; using its token embedding instead of a state" in err
     assert "cos(ja, ko) = " in err
     token, state = (load_embeddings(tmp_path / "lid", mode, [*CODES, "ko"]) for mode in ("token", "state"))
     assert torch.equal(token[3], state[3])
@@ -251,7 +252,7 @@ def test_missing_manifests_and_model_name_the_stage(noise_recipe, tmp_path, caps
     assert "run stage 3 first" in capsys.readouterr().err.splitlines()[-1]
     write_lines(tmp_path / "model.yaml", "whisper: exp/none/whisper", "llm: x", "mel_bins: 8")
     assert run(noise_recipe, "--model", str(tmp_path / "model.yaml"), "--out", str(tmp_path / "lid")) == 1
-    assert "no model here (config.json); run stage 0" in capsys.readouterr().err.splitlines()[-1]
+    assert "no model here (no config.json); run stage 0" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "lid").exists()
 
 

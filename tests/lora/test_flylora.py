@@ -8,6 +8,7 @@ from torch import nn
 
 from tests.lora import reference
 from tests.lora.toy import ALPHA, D_IN, RANK, adapted_toy, factors
+from zipperasr.lora.flylora import FlyLoraOptions
 from zipperasr.lora.injection import inject
 from zipperasr.model.model_config import EncoderLoraConfig
 
@@ -35,14 +36,14 @@ def test_balancing_evens_out_the_load():
     torch.manual_seed(0)
     model = nn.ModuleDict({"x": nn.Linear(64, 8)}).train()
     adapters = inject(model, "flylora", ["x"], ["de"], rank=16, alpha=32.0)
-    x = torch.randn(512, 64) * 0.1 + torch.randn(64) * 0.2  # a common direction: some ranks always answer loudest
+    x = torch.randn(512, 64) * 0.1 + torch.randn(64) * 0.2  # a common direction: some ranks always score highest
     adapters.set_batch(["de"], [512])
     shares = []
     for _ in range(600):
         model["x"](x)
         load = model["x"].load.double()
         shares.append(load / load.sum())
-        adapters.balance()
+        adapters.after_step()
     assert shares[0].max() > 3 / 16 and shares[0].min() < 0.2 / 16
     assert shares[-1].max() < 1.3 / 16 and shares[-1].min() > 0.7 / 16
     assert not model["x"].load.any()
@@ -63,7 +64,8 @@ def test_the_bias_survives_half_precision():
     toy, _ = adapted_toy("flylora")
     toy.first.bias_steps.fill_(4096)
     toy.bfloat16()
-    toy.first.balance(torch.tensor([3, 1, 2, 2]))
+    toy.first.load.copy_(torch.tensor([3, 1, 2, 2]))
+    type(toy.first).after_step([toy.first])
     assert toy.first.bias_steps.tolist() == [4095, 4097, 4096, 4096]
 
 
@@ -78,24 +80,27 @@ def test_the_load_is_exact_in_every_precision(dtype, rows):
     assert toy.first.load.tolist() == [0] * (RANK - 1) + [rows + 1]
 
 
-def test_fly_top_k_sets_how_many_ranks_pass_and_how_sparse_a_is():
+def test_top_k_sets_how_many_ranks_pass_and_how_sparse_a_is():
     torch.manual_seed(0)
     model = nn.ModuleDict({"x": nn.Linear(64, 8)})
-    inject(model, "flylora", ["x"], ["de"], rank=16, alpha=32.0, fly_top_k=6)
+    inject(model, "flylora", ["x"], ["de"], rank=16, alpha=32.0, options=FlyLoraOptions(top_k=6))
     assert (model["x"].a != 0).sum(1).tolist() == [24] * 16  # 6 / 16 of 64
     assert (model["x"].select(torch.randn(9, 16)) != 0).sum(1).tolist() == [6] * 9
 
 
-def test_fly_top_k_of_a_quarter_is_the_default():
+def test_top_k_of_a_quarter_is_the_default():
     toy, adapters = adapted_toy("flylora")
     adapters.set_batch(["de"], [5])
     x = torch.randn(5, D_IN, dtype=torch.float64)
-    assert toy.first.fly_top_k is None and toy.first.top_k == RANK // 4
+    assert toy.first.options.top_k is None and toy.first.top_k == RANK // 4
     base = nn.functional.linear(x, toy.first.base.weight, toy.first.base.bias)
     torch.testing.assert_close(toy.first(x) - base, reference.flylora(x, factors(toy.first), ALPHA / RANK))
 
 
-@pytest.mark.parametrize("fly_top_k", [0, 33, -1])
-def test_fly_top_k_outside_the_rank_is_an_error(fly_top_k):
-    with pytest.raises(ValueError, match=rf"fly_top_k: got {fly_top_k}, wanted 1 to 32 \(the rank\)"):
-        EncoderLoraConfig(fly_top_k=fly_top_k)
+@pytest.mark.parametrize("top_k", [0, 33, -1])
+def test_top_k_outside_the_rank_is_an_error(top_k):
+    message = rf"top_k: got {top_k}, wanted 1 to 32 \(the rank\)"
+    with pytest.raises(ValueError, match=f"^flylora: {message}"):
+        EncoderLoraConfig(options={"flylora": FlyLoraOptions(top_k)})
+    with pytest.raises(ValueError, match=f"^{message}"):
+        inject(nn.ModuleDict({"x": nn.Linear(64, 8)}), "flylora", ["x"], ["de"], options=FlyLoraOptions(top_k))

@@ -10,6 +10,7 @@ from tests.lora.toy import CODES, D_IN, D_LID, Toy, adapted_toy
 from zipperasr.lora import VARIANTS
 from zipperasr.lora.base import LanguageRows, LoraLinear
 from zipperasr.lora.injection import inject
+from zipperasr.lora.zipper_hard import ZipperHardOptions
 
 
 def test_every_variant_has_a_reference_formula():
@@ -49,17 +50,17 @@ def test_unknown_variant_names_the_nearest():
 @pytest.mark.parametrize("variant", ["zipper_soft", "zipper_hard"])
 def test_a_routed_variant_needs_an_embedding_for_each_language(variant, embeddings):
     toy = Toy()
-    with pytest.raises(ValueError, match=f"{variant} needs one LID embedding for each of 3 languages: stage 4"):
+    with pytest.raises(ValueError, match=f"{variant} needs one LID embedding for each of 3 languages; run stage 4"):
         inject(toy, variant, ["first"], CODES, embeddings)
     assert type(toy.first) is torch.nn.Linear, "nothing may be half done"
 
 
-def test_an_option_that_the_variant_lacks_names_the_nearest():
-    toy = Toy()
-    with pytest.raises(ValueError, match="zipper_hard has no option 'tua'; did you mean 'tau'"):
-        inject(toy, "zipper_hard", ["first"], CODES, torch.zeros(len(CODES), D_LID), tua=0.4)
-    adapters = inject(toy, "zipper_hard", ["first"], CODES, torch.zeros(len(CODES), D_LID), tau=0.4)
-    assert adapters.layers["first"].tau == 0.4
+def test_options_of_another_variant_are_an_error():
+    toy, embeddings, options = Toy(), torch.zeros(len(CODES), D_LID), ZipperHardOptions(tau=0.4)
+    with pytest.raises(ValueError, match="flylora: got ZipperHardOptions, wanted FlyLoraOptions"):
+        inject(toy, "flylora", ["first"], CODES, options=options)
+    adapters = inject(toy, "zipper_hard", ["first"], CODES, embeddings, options=options)
+    assert adapters.layers["first"].options.tau == 0.4
 
 
 def test_language_outside_the_models_set_is_an_error():
@@ -68,12 +69,12 @@ def test_language_outside_the_models_set_is_an_error():
         adapters.set_batch(["ko"], [1])
 
 
-def test_rows_that_cannot_be_shared_out_are_an_error():
+def test_rows_that_do_not_divide_over_the_spans_are_an_error():
     toy, adapters = adapted_toy("independent")
     adapters.set_batch(["de", "es"], [2, 1])
-    with pytest.raises(ValueError, match=r"4 rows cannot be shared out over language spans of \(2, 1\)"):
+    with pytest.raises(ValueError, match=r"4 rows cannot be divided over language spans of \(2, 1\) rows"):
         toy(torch.zeros(4, D_IN, dtype=torch.float64))
-    with pytest.raises(ValueError, match=r"3 rows cannot be shared out over language spans of \(0,\)"):
+    with pytest.raises(ValueError, match=r"3 rows cannot be divided over language spans of \(0,\)"):
         LanguageRows(rows=(0,)).split(3)
 
 

@@ -1,4 +1,4 @@
-"""The update in bfloat16: folded weights are rounded once, and the router stays in float32."""
+"""The update in bfloat16: merged weights are rounded once, and the router stays in float32."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch.nn import functional
 from tests.lora import reference
 from tests.lora.toy import ALPHA, CODES, D_IN, RANK, adapted_toy, factors
 from zipperasr.lora import VARIANTS
-from zipperasr.lora.merging import folded
+from zipperasr.lora.merging import merged
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 HALF_ULP = {"bf16": 2.0**-8, "fp32": 1e-6}  # largest relative error of rounding once; for float32 with some margin
 LANGUAGES = {"one": {"es": 1.0}, "mixture": {"de": 0.7, "es": 0.29, "ja": 0.01}}
-MERGEABLE = [name for name, variant in VARIANTS.items() if variant.mergeable]
+MERGEABLE = [name for name, variant in VARIANTS.items() if variant.unmergeable is None]
 
 
 def toy_in(dtype: torch.dtype, variant: str):
@@ -45,11 +45,11 @@ def exact_update(variant: str, adapters, layer, probabilities: dict[str, float])
 @pytest.mark.parametrize("precision", DTYPES)
 @pytest.mark.parametrize("variant", MERGEABLE)
 @torch.no_grad()
-def test_a_folded_weight_is_the_exact_one_rounded_once(variant, precision, probabilities):
+def test_a_merged_weight_is_the_exact_one_rounded_once(variant, precision, probabilities):
     _, adapters = toy_in(DTYPES[precision], variant)
     layers = adapters.layers.values()
     exact = [layer.base.weight.double() + exact_update(variant, adapters, layer, probabilities) for layer in layers]
-    with folded(adapters, probabilities):
+    with merged(adapters, probabilities):
         for layer, weight in zip(layers, exact, strict=True):
             assert layer.base.weight.dtype == DTYPES[precision]
             torch.testing.assert_close(layer.base.weight.double(), weight, rtol=1.01 * HALF_ULP[precision], atol=1e-6)
@@ -58,7 +58,7 @@ def test_a_folded_weight_is_the_exact_one_rounded_once(variant, precision, proba
 @pytest.mark.parametrize("precision", DTYPES)
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 @torch.no_grad()
-def test_folded_and_unfolded_layers_agree_with_float64(variant, precision):
+def test_merged_and_unmerged_layers_agree_with_float64(variant, precision):
     toy, adapters = toy_in(DTYPES[precision], variant)
     layer, tolerance = toy.first, 2 * HALF_ULP[precision]
     x = torch.randn(64, D_IN).to(DTYPES[precision])
@@ -70,8 +70,8 @@ def test_folded_and_unfolded_layers_agree_with_float64(variant, precision):
         delta = exact_update(variant, adapters, layer, {"es": 1.0})
         exact = functional.linear(x.double(), weight + delta, bias)
     outputs = [layer(x)]
-    with folded(adapters, "es") as is_folded:
-        assert is_folded is layer.mergeable
+    with merged(adapters, "es") as is_merged:
+        assert is_merged is (layer.unmergeable is None)
         outputs.append(layer(x))
     for output in outputs:
         assert output.dtype == DTYPES[precision]
@@ -103,6 +103,6 @@ def test_hard_takes_whole_columns_to_the_last_bit():
     for code in CODES:
         adapters.set_batch([code], [1])
         bank = adapters.bank(code)
-        chosen = adapters.specific_shares()[0, bank] >= toy.first.tau
+        chosen = adapters.specific_shares()[0, bank] >= toy.first.options.tau
         columns = torch.where(chosen, toy.first.b_shared, toy.first.b_specific[bank])
         assert torch.equal(toy.first.up(torch.tensor([bank]))[0], columns)

@@ -17,7 +17,6 @@ from zipperasr.exchange.fit import Wanted
 from zipperasr.lora.grow import add_languages
 from zipperasr.lora.router import Router
 from zipperasr.model.experiment import Experiment, build_for_training, load_model
-from zipperasr.model.model_config import EncoderLoraConfig
 
 __all__ = ["aligned", "backbones", "config"]
 LAYERS = 3
@@ -77,7 +76,10 @@ def test_gain_and_bias_get_gradients():
 
 def affine(config):
     """The model settings with router_affine."""
-    return replace(config, encoder_lora=replace(config.encoder_lora, router_affine=True))
+    options = {
+        name: replace(config.encoder_lora.of(name), router_affine=True) for name in ("zipper_soft", "zipper_hard")
+    }
+    return replace(config, encoder_lora=config.encoder_lora.with_options(options))
 
 
 def trained(config, directory, variant: str = "zipper_soft", **more) -> Experiment:
@@ -95,7 +97,7 @@ def trained(config, directory, variant: str = "zipper_soft", **more) -> Experime
 def test_it_is_saved_and_loaded(config, aligned, variant):
     experiment = trained(config, aligned[0], variant)
     directory = aligned[0].parent / f"sft_{variant}"
-    assert Experiment.load(directory).model.encoder_lora.router_affine
+    assert Experiment.load(directory).model.encoder_lora.of(variant).router_affine
     model, batch = load_model(directory).eval(), collate(tiny.two_packs())
     before = model.packed_logits(batch, 50)
     assert torch.equal(load_model(directory).eval().packed_logits(batch, 50), before)
@@ -105,7 +107,7 @@ def test_it_is_saved_and_loaded(config, aligned, variant):
     wanted = Wanted(model)
     assert names < set(wanted.tensors)
     assert all(wanted.keys(name) == tuple(model.adapters.layers) for name in names)
-    assert experiment.model.encoder_lora.router_affine
+    assert experiment.model.encoder_lora.of(variant).router_affine
 
 
 @torch.no_grad()
@@ -143,8 +145,3 @@ def test_initial_b_from_a_router_without_gain_and_bias_is_an_error(config, align
     warm = replace(plain, model=affine(config), initial_b=source, initial_parts=("router",))
     with pytest.raises(ValueError, match=r"missing adapters\.router\.norm_bias, adapters\.router\.norm_weight"):
         build_for_training(warm, torch.float32, seed=5)
-
-
-def test_both_options_are_off_in_an_old_configuration():
-    assert EncoderLoraConfig(rank=8, alpha=16.0).router_affine is False
-    assert EncoderLoraConfig(rank=8, alpha=16.0).fly_top_k is None

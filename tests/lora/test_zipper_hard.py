@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from tests.lora.toy import ALPHA, CODES, D_IN, RANK, adapted_toy, factors
+from zipperasr.lora.zipper_hard import ZipperHardOptions
 
 
 def hard_layer(p_selects_shared: bool):
     """The toy's first layer with p as a float64 leaf: (layers, languages, rank)."""
     toy, adapters = adapted_toy("zipper_hard")
     adapters.set_batch(["de", "ja"], [2, 3])
-    toy.first.p_selects_shared = p_selects_shared
+    toy.first.options = ZipperHardOptions(p_selects_shared=p_selects_shared)
     p = torch.rand(2, len(CODES), RANK, dtype=torch.float64)
     p[0, 0, 0] = 0.5  # exactly tau
     toy.first.languages.specific_share = p.requires_grad_()

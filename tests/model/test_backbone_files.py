@@ -14,9 +14,11 @@ from transformers import Qwen3ForCausalLM, WhisperForConditionalGeneration, Whis
 from tests.model import tiny
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.embeddings import language_token_ids
-from zipperasr.model.backbone_files import check_backbone
-from zipperasr.model.backbones import load_backbone
-from zipperasr.model.build import build_empty_model, build_model, load_tokenizer
+from zipperasr.model.backbone_files import load_backbone
+from zipperasr.model.backbones import find_encoder, load_tokenizer
+from zipperasr.model.backbones.qwen3 import Qwen3
+from zipperasr.model.backbones.whisper import WHISPER_SIZES
+from zipperasr.model.build import build_empty_model, build_model
 
 CODE = {"AutoConfig": "evil.Config", "AutoTokenizer": ["evil.Tokenizer", None], "AutoModel": "evil.Model"}
 
@@ -46,9 +48,9 @@ def test_code_that_comes_with_a_model_is_never_run_or_asked_about(own, tmp_path,
             lambda: build_model(config),
             lambda: build_empty_model(config),
             lambda: language_token_ids(config.whisper, LanguageTable.load(tiny.TABLE_PATH)),
-            lambda: load_backbone(WhisperModel, config.whisper, torch.float32),
+            lambda: load_backbone(WhisperModel, config.whisper, torch.float32, WHISPER_SIZES),
         ],
-        "llm": [lambda: build_model(config), lambda: build_empty_model(config), lambda: load_tokenizer(config)],
+        "llm": [lambda: build_model(config), lambda: build_empty_model(config), lambda: load_tokenizer(config.llm)],
     }
     for way in ways[part]:
         with pytest.raises(ValueError, match=rf"{part}/{file}: auto_map asks for Python code .* no such code is run"):
@@ -60,7 +62,7 @@ def test_code_that_comes_with_a_model_is_never_run_or_asked_about(own, tmp_path,
 def test_another_model_type_is_named(own, model_type):
     edit(own / "llm/config.json", model_type=model_type)
     with pytest.raises(ValueError, match=r"llm/config.json: got model_type .*, wanted 'qwen3'") as caught:
-        load_backbone(Qwen3ForCausalLM, str(own / "llm"), torch.float32)
+        load_backbone(Qwen3ForCausalLM, str(own / "llm"), torch.float32, Qwen3.size_rules)
     assert len(str(caught.value)) < 500
 
 
@@ -76,14 +78,14 @@ def test_another_model_type_is_named(own, model_type):
 def test_other_software_is_not_loaded(own, key, value):
     edit(own / "whisper/config.json", **{key: value})
     with pytest.raises(ValueError, match=rf"whisper/config.json: {key} loads other software; remove it"):
-        check_backbone(str(own / "whisper"), "whisper")
+        find_encoder(str(own / "whisper"))
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "{", "", "[" * 100_000, '{"a":' * 100_000, "\x00", "\ud800"])
 def test_an_unreadable_config_is_one_line(own, content):
     (own / "llm/config.json").write_bytes(content.encode(errors="surrogatepass"))
     with pytest.raises(ValueError, match=r"llm/config.json: not readable \(.*\); fetch it again") as caught:
-        load_tokenizer(tiny.model_config(own))
+        load_tokenizer(str(own / "llm"))
     assert len(str(caught.value)) < 500
 
 
@@ -109,7 +111,7 @@ def test_shards_beside_their_index_are_read(backbones, tmp_path):
     whisper = WhisperForConditionalGeneration.from_pretrained(backbones / "whisper")
     whisper.save_pretrained(tmp_path / "w", max_shard_size="8KB")
     assert (tmp_path / "w/model.safetensors.index.json").is_file()
-    load_backbone(WhisperModel, str(tmp_path / "w"), torch.float32)
+    load_backbone(WhisperModel, str(tmp_path / "w"), torch.float32, WHISPER_SIZES)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])

@@ -11,7 +11,10 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen3ForCausalLM, WhisperForConditionalGeneration, WhisperModel
 
 from tests.model import tiny
-from zipperasr.model.backbones import WhisperEncoderOnly, WhisperTokenEmbedding, load_backbone
+from zipperasr.model.backbone_files import load_backbone
+from zipperasr.model.backbones.qwen3 import Qwen3
+from zipperasr.model.backbones.whisper import WHISPER_SIZES, WhisperEncoderOnly, WhisperSpeechEncoder
+from zipperasr.model.backbones.whisper_languages import WhisperTokenEmbedding
 from zipperasr.model.build import assemble, build_model
 
 FORMATS = ["safetensors", "sharded", "bin", "sharded_bin", "base_model"]
@@ -46,12 +49,12 @@ def _to_bin(directory: Path) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_encoder_alone_is_loaded_from_every_format(backbones, tmp_path, form):
     path = as_format(backbones, tmp_path / "w", form)
-    found = load_backbone(WhisperEncoderOnly, path, torch.float32)
+    found = load_backbone(WhisperEncoderOnly, path, torch.float32, WHISPER_SIZES)
     wanted = WhisperModel.from_pretrained(path).encoder.state_dict()
     assert {name.split(".")[0] for name, _ in found.named_parameters()} == {"encoder"}
     assert found.encoder.state_dict().keys() == wanted.keys()
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in found.encoder.state_dict().items())
-    embedding = load_backbone(WhisperTokenEmbedding, path, torch.float32)
+    embedding = load_backbone(WhisperTokenEmbedding, path, torch.float32, WHISPER_SIZES)
     (only,) = embedding.parameters()
     assert torch.equal(only, WhisperModel.from_pretrained(path).decoder.embed_tokens.weight)
 
@@ -65,8 +68,8 @@ def test_a_hub_id_is_found_in_the_cache(backbones, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("transformers.utils.hub.is_offline_mode", lambda: True)
-    found = load_backbone(WhisperEncoderOnly, "openai/whisper-tiny-random", torch.float32)
-    wanted = load_backbone(WhisperModel, str(backbones / "whisper"), torch.float32).encoder
+    found = load_backbone(WhisperEncoderOnly, "openai/whisper-tiny-random", torch.float32, WHISPER_SIZES)
+    wanted = load_backbone(WhisperModel, str(backbones / "whisper"), torch.float32, WHISPER_SIZES).encoder
     assert torch.equal(found.encoder.conv1.weight, wanted.conv1.weight)
 
 
@@ -88,7 +91,7 @@ def test_what_does_not_fit_the_encoder_is_named(backbones, tmp_path, edit, messa
     edit(tensors)
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=rf"do not fit WhisperEncoderOnly: .*{message}"):
-        load_backbone(WhisperEncoderOnly, str(path), torch.float32)
+        load_backbone(WhisperEncoderOnly, str(path), torch.float32, WHISPER_SIZES)
 
 
 def test_a_checkpoint_without_a_decoder_is_enough_to_train_and_decode(backbones, tmp_path):
@@ -104,7 +107,11 @@ def test_the_model_holds_no_decoder_and_loading_it_draws_as_before(config):
     """From a seed the same model, whether the whole Whisper is built on the way or its encoder alone."""
     torch.manual_seed(1)
     whisper = WhisperModel.from_pretrained(config.whisper, dtype=torch.float32)
-    expected = assemble(config, whisper.encoder, Qwen3ForCausalLM.from_pretrained(config.llm, dtype=torch.float32))
+    expected = assemble(
+        config,
+        WhisperSpeechEncoder(whisper.encoder),
+        Qwen3ForCausalLM.from_pretrained(config.llm, dtype=torch.float32),
+    )
     state = torch.get_rng_state()
     torch.manual_seed(1)
     model = build_model(config)
@@ -117,7 +124,7 @@ def test_the_model_holds_no_decoder_and_loading_it_draws_as_before(config):
 def test_weights_already_in_the_wanted_precision_stay_in_the_mapped_file(backbones, tmp_path):
     """Ranks on one machine then share the frozen LLM's pages."""
     Qwen3ForCausalLM.from_pretrained(backbones / "llm", dtype=torch.bfloat16).save_pretrained(tmp_path / "llm")
-    llm = load_backbone(Qwen3ForCausalLM, str(tmp_path / "llm"), torch.bfloat16)
+    llm = load_backbone(Qwen3ForCausalLM, str(tmp_path / "llm"), torch.bfloat16, Qwen3.size_rules)
     address = llm.model.layers[1].mlp.up_proj.weight.data_ptr()
     maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
     spans = [(*(int(end, 16) for end in line[0].split("-")), line[-1]) for line in maps]
@@ -128,7 +135,7 @@ def test_weights_already_in_the_wanted_precision_stay_in_the_mapped_file(backbon
 def test_writing_to_a_mapped_weight_leaves_the_file_alone(backbones, tmp_path):
     shutil.copytree(backbones / "llm", tmp_path / "llm")
     before = (tmp_path / "llm" / "model.safetensors").read_bytes()
-    llm = load_backbone(Qwen3ForCausalLM, str(tmp_path / "llm"), torch.float32)
+    llm = load_backbone(Qwen3ForCausalLM, str(tmp_path / "llm"), torch.float32, Qwen3.size_rules)
     with torch.no_grad():
         for parameter in llm.parameters():
             parameter.add_(1.0)

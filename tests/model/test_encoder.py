@@ -8,7 +8,7 @@ from torch.nn import functional
 from transformers import WhisperModel
 
 from tests.model import tiny
-from zipperasr.model.encoder import SpeechEncoder
+from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
 
 LENGTHS = [1, 2, 7, 50, 101, 400, 8]  # mel frames; odd and even, far shorter than the longest
 
@@ -20,7 +20,7 @@ def whisper(backbones):
 
 @pytest.fixture(scope="module")
 def encoder(whisper):
-    return SpeechEncoder(whisper).eval()
+    return WhisperSpeechEncoder(whisper).eval()
 
 
 @torch.no_grad()
@@ -88,7 +88,7 @@ def test_bfloat16_autocast_is_close(encoder):
 def test_checkpointing_changes_no_gradient(whisper):
     gradients = []
     for checkpointing in (False, True):
-        encoder = SpeechEncoder(whisper, checkpointing).train()
+        encoder = WhisperSpeechEncoder(whisper, checkpointing).train()
         whisper.zero_grad()
         encoder(tiny.random_mel(30), [13, 17])[0].square().sum().backward()
         gradients.append({name: p.grad.clone() for name, p in whisper.named_parameters() if p.grad is not None})

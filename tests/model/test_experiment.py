@@ -11,6 +11,7 @@ import torch
 from tests.model import tiny
 from zipperasr.batching.batch import collate
 from zipperasr.lora import VARIANTS
+from zipperasr.lora.zipper_hard import ZipperHardOptions
 from zipperasr.model.checkpoint import save_trained
 from zipperasr.model.experiment import Experiment, build_for_training, load_model, weights_digest
 
@@ -102,21 +103,25 @@ def test_initial_b_takes_what_is_asked_for_and_nothing_else(config, aligned, par
 
 def test_initial_b_needs_a_soft_run_and_a_variant_with_both_banks(config, aligned):
     soft = soft_run(config, aligned[0])
-    with pytest.raises(ValueError, match="starts zipper_soft or zipper_hard from zipper_soft; got vanilla from"):
+    with pytest.raises(
+        ValueError,
+        match="cannot start vanilla from zipper_soft; it starts zipper_hard from zipper_soft, zipper_soft from zip",
+    ):
         build_for_training(initial_b(config, aligned[0], "vanilla", soft, "b"), torch.float32, seed=1)
-    with pytest.raises(ValueError, match="got zipper_soft from None"):
+    with pytest.raises(ValueError, match="cannot start zipper_soft from None"):
         experiment = initial_b(config, aligned[0], "zipper_soft", str(aligned[0]), "b")
         build_for_training(experiment, torch.float32, seed=1)
 
 
 def test_initial_b_with_the_router_reads_p_in_hard_as_soft_does(config, aligned):
     soft = soft_run(config, aligned[0])
-    with pytest.raises(ValueError, match=r"set encoder_lora\.p_selects_shared: false in model\.yaml"):
+    with pytest.raises(ValueError, match=r"set encoder_lora\.zipper_hard\.p_selects_shared: false in model\.yaml"):
         build_for_training(initial_b(config, aligned[0], "zipper_hard", soft, "b", "router"), torch.float32, seed=1)
-    turned = replace(config, encoder_lora=replace(config.encoder_lora, p_selects_shared=False))
+    options = {"zipper_hard": ZipperHardOptions(p_selects_shared=False)}
+    turned = replace(config, encoder_lora=config.encoder_lora.with_options(options))
     experiment = initial_b(turned, aligned[0], "zipper_hard", soft, "b", "router")
     model = build_for_training(experiment, torch.float32, seed=1)
-    assert not any(layer.p_selects_shared for layer in model.adapters.layers.values())
+    assert not any(layer.options.p_selects_shared for layer in model.adapters.layers.values())
 
 
 def test_configuration_round_trips_through_yaml(config, tmp_path):

@@ -45,7 +45,7 @@ def test_a_hypothesis_has_no_added_token_special_or_not():
 
 
 def test_a_tokenizer_without_end_token_is_an_error():
-    with pytest.raises(ValueError, match=r"no <\|im_end\|> token; wanted a Qwen3 tokenizer"):
+    with pytest.raises(ValueError, match=r"no <\|im_end\|> token; wanted an LLM's tokenizer"):
         end_id(tiny.byte_tokenizer(["<|endoftext|>"]))
 
 
@@ -69,4 +69,4 @@ def test_only_the_example_reader_and_the_manifest_build_prompts():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "prompt_ids"
     }
-    assert users == {"data/loader.py", "data/manifest.py"}
+    assert users == {"batching/loader.py", "batching/manifest.py"}

@@ -14,9 +14,10 @@ from tests.model import tiny
 from tests.model.test_backbone_files import edit, own  # noqa: F401
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.embeddings import language_token_ids
-from zipperasr.model.backbone_files import check_backbone
-from zipperasr.model.backbones import load_backbone
-from zipperasr.model.build import build_empty_model, build_model, load_tokenizer
+from zipperasr.model.backbone_files import load_backbone
+from zipperasr.model.backbones import ENCODERS, LLMS, find_encoder, find_llm, load_tokenizer
+from zipperasr.model.backbones.whisper import WHISPER_SIZES
+from zipperasr.model.build import build_empty_model, build_model
 from zipperasr.model.sizes import check_backbone_size
 
 SECONDS, KILOBYTES = 10, 300_000
@@ -87,7 +88,7 @@ def test_sizes_that_are_none_are_named(own, bounded, part, key, value):  # noqa:
     with pytest.raises(
         ValueError, match=rf"{part}/config.json: {key}: got .*, wanted a whole number from 1 to 10,000,000"
     ):
-        check_backbone(str(own / part), "qwen3" if part == "llm" else "whisper")
+        (find_llm if part == "llm" else find_encoder)(str(own / part))
 
 
 def test_pickled_weights_count_by_their_bytes(own):  # noqa: F811
@@ -103,15 +104,15 @@ def test_pickled_weights_count_by_their_bytes(own):  # noqa: F811
 
 def test_published_shapes_pass_with_and_without_weights(own, recipe, tmp_path):  # noqa: F811
     architectures = recipe / "conf/full/architectures"
-    assert check_backbone(str(architectures / "whisper-large-v3"), "whisper")["encoder_layers"] == 32
-    assert check_backbone(str(architectures / "Qwen3-1.7B"), "qwen3")["hidden_size"] == 2048
+    assert find_encoder(str(architectures / "whisper-large-v3"))[1]["encoder_layers"] == 32
+    assert find_llm(str(architectures / "Qwen3-1.7B"))[1]["hidden_size"] == 2048
     shapes = {"whisper-large-v3": ("whisper", 1_543_000_000), "Qwen3-1.7B": ("qwen3", 1_720_000_000)}
     for name, (model_type, parameters) in shapes.items():
         config = json.loads((architectures / name / "config.json").read_text())
         (tmp_path / name).mkdir()
         with (tmp_path / name / "pytorch_model.bin").open("wb") as weights:
             weights.truncate(parameters * 2)  # a hole: takes no disk
-        check_backbone_size(config, tmp_path / name / "config.json", model_type)
+        check_backbone_size(config, tmp_path / name / "config.json", (ENCODERS | LLMS)[model_type].size_rules)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_a_tokenizer_that_is_none_is_one_line(own, bounded, part, content):  # n
     (own / part / "tokenizer.json").write_text(content)
     with pytest.raises((ValueError, OSError)) as caught:
         if part == "llm":
-            load_tokenizer(tiny.model_config(own))
+            load_tokenizer(str(own / "llm"))
         else:
             language_token_ids(str(own / "whisper"), LanguageTable.load(tiny.TABLE_PATH))
     assert str(own / part) in str(caught.value) or "okenizer" in str(caught.value)
@@ -151,7 +152,7 @@ def test_a_generation_config_that_is_none_is_one_line_or_not_read(own, bounded, 
 def test_settings_that_no_model_can_have_are_one_line(own, bounded, changes):  # noqa: F811
     edit(own / "whisper/config.json", **changes)
     with pytest.raises((ValueError, OSError)):
-        load_backbone(WhisperModel, str(own / "whisper"), torch.float32)
+        load_backbone(WhisperModel, str(own / "whisper"), torch.float32, WHISPER_SIZES)
 
 
 def test_languages_are_bounded(bounded, tmp_path):

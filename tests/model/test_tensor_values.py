@@ -13,7 +13,10 @@ from tests.model import tiny
 from tests.model.test_build import broken  # noqa: F401
 from tests.model.test_checkpoint import change_file, saved  # noqa: F401
 from zipperasr.lid.embeddings import load_embeddings
-from zipperasr.model.backbones import WhisperEncoderOnly, WhisperTokenEmbedding, load_backbone
+from zipperasr.model.backbone_files import load_backbone
+from zipperasr.model.backbones.qwen3 import Qwen3
+from zipperasr.model.backbones.whisper import WHISPER_SIZES, WhisperEncoderOnly
+from zipperasr.model.backbones.whisper_languages import WhisperTokenEmbedding
 from zipperasr.model.checkpoint import load_parts, load_trained
 from zipperasr.model.tensor_values import FLOATS, check_finite, check_values
 from zipperasr.model.weights_file import load_weights
@@ -117,13 +120,13 @@ def test_a_backbone_s_weights_are_checked(broken, part, name, model_class, dtype
     change(part, lambda tensors: tensors[name].view(-1)[0].fill_(NAN))
     ours = name if part == "llm" else name.removeprefix("model.")
     with pytest.raises(ValueError, match=rf"{part}: {ours}: 1 of .* values are NaN, infinite or beyond float32"):
-        load_backbone(model_class, str(directory / part), dtype)
+        load_backbone(model_class, str(directory / part), dtype, Qwen3.size_rules if part == "llm" else WHISPER_SIZES)
 
 
 def test_parts_of_a_backbone_that_are_not_used_are_not_read(broken):  # noqa: F811
     directory, change = broken
     change("whisper", lambda tensors: tensors["model.decoder.layers.0.fc1.weight"].fill_(NAN))
-    load_backbone(WhisperEncoderOnly, str(directory / "whisper"), torch.float32)
+    load_backbone(WhisperEncoderOnly, str(directory / "whisper"), torch.float32, WHISPER_SIZES)
 
 
 def test_lid_embeddings_are_checked(tmp_path):

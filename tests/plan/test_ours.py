@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from zipperasr.decode.decode_config import DecodeConfig
+from zipperasr.lora.zipper_hard import ZipperHardOptions
 from zipperasr.plan import ours
 from zipperasr.plan.parameters import build_phases
 from zipperasr.train.train_config import TrainConfig
@@ -43,11 +44,23 @@ def test_values_are_those_of_the_configuration(config, full_model):
 
 
 @pytest.mark.parametrize(
-    ("lora", "wanted"), [("vanilla", set()), ("zipper_soft", {"router init"}), ("zipper_hard", {"router init", "tau"})]
+    ("lora", "wanted"),
+    [
+        ("vanilla", {}),
+        ("flylora", {"top_k": "None"}),
+        ("zipper_soft", {"router_affine": "false"}),
+        ("zipper_hard", {"router_affine": "false", "tau": "0.25", "p_selects_shared": "true"}),
+    ],
 )
-def test_a_variant_shows_its_own_settings(config, full_config, lora, wanted):
+def test_a_variant_shows_its_own_options(config, full_config, lora, wanted):
+    options = {"zipper_hard": ZipperHardOptions(tau=0.25)}
+    full_config = dataclasses.replace(full_config, encoder_lora=full_config.encoder_lora.with_options(options))
     model, _ = build_phases(full_config, lora, ["de", "ja"])
-    assert {"router init", "tau"} & shown(config, model, lora).keys() == wanted
+    values = shown(config, model, lora)
+    start = f"encoder_lora.{lora}."
+    found = {name: value for name, value in values.items() if name.startswith("encoder_lora.")}
+    assert found == {f"{start}{name} in model.yaml": value for name, value in wanted.items()}
+    assert ("router init" in values) == (lora in ("zipper_soft", "zipper_hard"))
 
 
 def test_a_line_without_a_key_is_an_error(config, full_model, monkeypatch):

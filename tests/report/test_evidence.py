@@ -72,5 +72,5 @@ def test_a_hard_configuration_that_makes_no_sense_is_named(run_dir):
     save_file({"x": torch.ones(1)}, soft.model.directory / "model.safetensors")
     hard = replace(soft, router_final={"languages": ["de"], "layers": ["one"], "p": [[[0.5]]]})
     write_config(hard, "zipper_hard", tau="x")
-    with pytest.raises(ValueError, match=r"config.yaml: encoder_lora: tau: got 'x', wanted a number"):
+    with pytest.raises(ValueError, match=r"config.yaml: encoder_lora: zipper_hard: tau: got 'x', wanted a number"):
         specific_over_shared(hard)

@@ -7,6 +7,7 @@ import torch
 
 from tests.model import tiny
 from zipperasr.config import load_yaml
+from zipperasr.lora.router import RouterOptions
 from zipperasr.model.checkpoint import BANK_NAMES
 from zipperasr.model.model_config import EncoderLoraConfig, ModelConfig
 from zipperasr.plan.architecture import with_local_backbones
@@ -39,7 +40,7 @@ def is_matrix(name: str, parameter: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("router_affine", [False, True])
 def test_matrices_decay_and_vectors_do_not(tiny_recipe, router_affine):
-    lora = EncoderLoraConfig(rank=4, alpha=8.0, router_affine=router_affine)
+    lora = EncoderLoraConfig(4, 8.0, {"zipper_soft": RouterOptions(router_affine)})
     model = tiny.sft_model(tiny.model_config(tiny_recipe / "exp" / "backbones", encoder_lora=lora))
     decay = {
         parameter: group["weight_decay"]

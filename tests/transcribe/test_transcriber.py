@@ -11,7 +11,7 @@ import torch
 from tests.model import tiny
 from tests.transcribe.conftest import SHORT
 from tests.transcribe.sound import RATE, noise, silence, tones, with_pauses
-from zipperasr.lora.merging import folded
+from zipperasr.lora.merging import merged
 from zipperasr.transcribe import Transcriber
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcript import Transcript
@@ -127,7 +127,7 @@ def test_a_mixture_of_languages_lies_between_them(transcriber):
     layer = next(iter(adapters.layers.values()))
     weights = {}
     for name, language in {"de": "de", "certain": {"de": 1.0, "es": 0.0}, "half": {"de": 0.5, "es": 0.5}}.items():
-        with folded(adapters, language):
+        with merged(adapters, language):
             weights[name] = layer.base.weight.clone()
     router, (de, es) = adapters.router, (adapters.bank("de"), adapters.bank("es"))
     mixed = (router.embeddings[de] + router.embeddings[es]) / 2

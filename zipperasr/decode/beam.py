@@ -62,10 +62,8 @@ def max_new_tokens(num_samples: int, config: DecodeConfig) -> int:
 
 
 def stop_ids(model: SpeechLLM, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Tokens that end a text: the one of training, and those of the LLM's own generation settings."""
-    stops = model.causal_lm.generation_config.eos_token_id
-    stops = stops if isinstance(stops, list) else [stops]
-    return sorted({end_id(tokenizer), *(stop for stop in stops if stop is not None)})
+    """Tokens that end a text: the end token of training, and those in the LLM's own generation settings."""
+    return sorted({end_id(tokenizer), *model.llm_family.end_ids(model.causal_lm)})
 
 
 def left_padded(model: SpeechLLM, examples: Sequence[Example], speech: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -85,7 +83,7 @@ def left_padded(model: SpeechLLM, examples: Sequence[Example], speech: Sequence[
 
 
 def _generation_config(model: SpeechLLM, tokenizer, config: DecodeConfig, longest: int) -> GenerationConfig:
-    """Ours alone: the one that comes with Qwen3 would sample."""
+    """The settings of this recipe alone: those published with an LLM may sample."""
     return GenerationConfig(
         max_new_tokens=longest,
         do_sample=False,

@@ -1,4 +1,4 @@
-"""Utterances to texts: encode ahead, with the adapters folded, and search.
+"""Utterances to texts: encode ahead, with the adapters merged, and search.
 
 In: batches of examples without transcripts. Out: one `Decoded` each, as they are ready. Greedy search is ours; beam
 search is transformers' generate, batch by batch.
@@ -22,9 +22,8 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
 from zipperasr.decode.loops import COMPRESSION, LOOP_TIMES, compression_ratio, cut_loop, longest_loop
-from zipperasr.decode.merged_llm import FoldedLLM
 from zipperasr.device import to_device
-from zipperasr.lora.merging import folded
+from zipperasr.lora.merging import merged
 from zipperasr.model.prompt import hypothesis_text
 from zipperasr.model.speech_llm import SpeechLLM
 
@@ -56,7 +55,7 @@ class Decoder:
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # none: every utterance gets its most tokens
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
-        self._llm = FoldedLLM(model.causal_lm) if config.beam == 1 else None
+        self._llm = model.llm_family.incremental(model.causal_lm) if config.beam == 1 else None
 
     def run(
         self,
@@ -120,9 +119,9 @@ class Decoder:
                 yield Decoded(example, text, ())
 
     def _encode(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Encoded]:
-        """Batches in one language after another have the adapters folded for it; others are encoded as they are."""
+        """Batches in one language after another have the adapters merged for it; others are encoded as they are."""
         for language, same in groupby(batches, key=lambda batch: self.mixture(batch) or _only_language(batch)):
-            with self._folded(language):
+            with self._merged(language):
                 for examples in chain.from_iterable(map(self._parts, same)):
                     rows = self._encode_batch(examples)
                     encoded(examples)
@@ -141,10 +140,10 @@ class Decoder:
             samples += example.num_samples
         yield batch[start:]
 
-    def _folded(self, language: str | Mapping[str, float] | None):
+    def _merged(self, language: str | Mapping[str, float] | None):
         if language is None or self.model.adapters is None:
             return nullcontext()
-        return folded(self.model.adapters, language)
+        return merged(self.model.adapters, language)
 
     def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded]:
         model, device = self.model, self.model.causal_lm.device

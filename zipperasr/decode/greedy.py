@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from zipperasr.decode.merged_llm import FoldedLLM
 from zipperasr.device import to_device
+from zipperasr.model.backbones.protocol import IncrementalLLM
 
 REFILL = 0.25  # of the rows, empty: new ones are then started together, which costs less than one by one
 
@@ -46,7 +46,7 @@ class GreedySearch:
 
     def __init__(
         self,
-        llm: FoldedLLM,
+        llm: IncrementalLLM,
         stops: Iterable[int],
         rows: int,
         positions: int,

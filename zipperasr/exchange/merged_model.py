@@ -11,19 +11,17 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import Qwen3ForCausalLM, WhisperModel
 
 from zipperasr.audio.segments import PROJECTOR_STRIDE
 from zipperasr.exchange.licences import public_name
 from zipperasr.exchange.plain_lora import encoder_state
 from zipperasr.exchange.whisper_form import save_whisper, whisper_with
 from zipperasr.model.backbone_files import read_json
-from zipperasr.model.backbones import load_backbone
-from zipperasr.model.encoder import SpeechEncoder
+from zipperasr.model.backbones import find_encoder, find_llm
 from zipperasr.model.packed_llm import use_ragged_attention
 from zipperasr.model.pretrained import Pretrained
 from zipperasr.model.projector import GatedProjector
-from zipperasr.model.prompt import END_TOKEN
+from zipperasr.model.prompt import end_token
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.model.weights_file import load_weights
 
@@ -61,9 +59,10 @@ def load_merged(directory: str | Path, dtype: torch.dtype = torch.float32) -> Sp
     if not (directory / CONFIG).is_file():
         raise FileNotFoundError(f"{directory / CONFIG}: missing; wanted what `zipperasr export --format merged` wrote")
     settings = read_json(directory / CONFIG)
-    whisper = load_backbone(WhisperModel, str(directory / ENCODER), dtype).encoder
-    encoder = SpeechEncoder(whisper, pad_to_30s=settings.get("pad_to_30s", False))
-    llm = load_backbone(Qwen3ForCausalLM, str(directory / LLM), dtype)
+    encoder_path, llm_path = str(directory / ENCODER), str(directory / LLM)
+    encoder = find_encoder(encoder_path)[0].load(encoder_path, dtype)
+    encoder.pad_to_30s = settings.get("pad_to_30s", False)
+    llm = find_llm(llm_path)[0].load(llm_path, dtype)
     use_ragged_attention(llm)
     weights = load_weights(directory / PROJECTOR)
     projector = GatedProjector(encoder.width, len(weights["gate.weight"]), llm.config.hidden_size).to(dtype)
@@ -82,7 +81,7 @@ def _how_to_use(opened: Pretrained, code: str | None) -> dict:
         "form": "zipperasr merged 1",
         "language": code,
         "prompts": prompts,
-        "end_token": END_TOKEN,
+        "end_token": end_token(opened.tokenizer),
         "sequence": "prompt tokens, projected speech, transcript tokens, end token; no chat template",
         "features": PADDED if experiment.model.pad_to_30s else "log-mel of the utterance alone, 100 frames a second",
         "mel_bins": experiment.model.mel_bins,

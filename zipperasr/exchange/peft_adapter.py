@@ -17,7 +17,6 @@ from transformers import WhisperModel
 
 from zipperasr.exchange.plain_lora import encoder_state, plain_lora
 from zipperasr.exchange.whisper_form import save_whisper, whisper_with
-from zipperasr.model.encoder import LORA_TARGETS
 from zipperasr.model.pretrained import Pretrained
 
 BASE = "base"
@@ -44,7 +43,7 @@ def write_peft(
         config = LoraConfig(
             r=lora.rank,
             lora_alpha=lora.alpha,
-            target_modules=target_pattern(),
+            target_modules=target_pattern(opened.model.encoder.lora_targets),
             lora_dropout=0.0,
             inference_mode=True,
             base_model_name_or_path=base_name,
@@ -55,9 +54,9 @@ def write_peft(
         )
 
 
-def target_pattern() -> str:
-    """LORA_TARGETS as the regular expression that PEFT matches whole names of WhisperModel's layers with.
+def target_pattern(targets: Sequence[str]) -> str:
+    """Shell patterns of encoder layers as one regular expression, which PEFT matches with WhisperModel's layer names.
 
-    A list of layer names would also find the decoder's.
+    A list of layer names would also match the decoder's.
     """
-    return rf"encoder\.({'|'.join(re.escape(target).replace(re.escape('*'), '.*') for target in LORA_TARGETS)})"
+    return rf"encoder\.({'|'.join(re.escape(target).replace(re.escape('*'), '.*') for target in targets)})"

@@ -16,12 +16,8 @@ from torch import Tensor
 from zipperasr.exchange.foreign import Entry, open_checkpoint
 from zipperasr.exchange.peft_adapter import CONFIG
 from zipperasr.exchange.peft_config import read_lora_config
-from zipperasr.lora.base import LoraLinear
-from zipperasr.lora.flylora import FlyLora
-from zipperasr.lora.independent import Independent
-from zipperasr.lora.zipper_static import ZipperStatic
-from zipperasr.model.checkpoint import few
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.model.weights_file import few
 
 SPECIFIC = ("copy", "zero")
 _FACTORS = (".lora_A.weight", ".lora_B.weight")
@@ -85,7 +81,7 @@ def start_from(model: SpeechLLM, adapter: Adapter, specific: str, partial: bool)
     errors. Raises ValueError naming layers that are missing, unknown or misshapen, or a variant that cannot start so.
     """
     layers = model.adapters.layers
-    _check_variant(next(iter(layers.values())), specific)
+    type(next(iter(layers.values()))).check_plain_start(specific)
     missing = [name for name in layers if name not in adapter.factors]
     unknown = [name for name in adapter.factors if name not in layers]
     decoders = [name for name in adapter.others if ".decoder." in name] if partial else []
@@ -103,27 +99,8 @@ def start_from(model: SpeechLLM, adapter: Adapter, specific: str, partial: bool)
                 f"{adapter.path}: {name}: got A {list(down.shape)} and B {list(up.shape)}, wanted {list(wanted[0])} "
                 f"and {list(wanted[1])}; was the adapter trained on another encoder?"
             )
-        _fill(layer, down, up * (adapter.scaling / layer.scaling), specific)
+        layer.start_from_plain(down, up * (adapter.scaling / layer.scaling), specific)
     return missing
-
-
-def _fill(layer: LoraLinear, down: Tensor, up: Tensor, specific: str) -> None:
-    """A and B by the layer's own names. static: the adapter's first columns are the shared ones."""
-    getattr(layer, "a_specific" if isinstance(layer, Independent) else "a").copy_(down)
-    up_shared = up_specific = up
-    if isinstance(layer, ZipperStatic):
-        up_shared, up_specific = up.split([layer.b_shared.shape[1], layer.b_specific.shape[2]], dim=1)
-    if hasattr(layer, "b_shared"):
-        layer.b_shared.copy_(up_shared)
-    if hasattr(layer, "b_specific"):
-        layer.b_specific.copy_(up_specific if specific == "copy" else torch.zeros_like(up_specific))
-
-
-def _check_variant(layer: LoraLinear, specific: str) -> None:
-    if isinstance(layer, FlyLora):
-        raise ValueError("flylora has a sparse, frozen A of its own: no PEFT adapter can be its start")
-    if isinstance(layer, Independent) and specific == "zero":
-        raise ValueError("independent has no shared bank: with --specific zero nothing of the adapter would be left")
 
 
 def _layer(name: str) -> str:

@@ -33,7 +33,7 @@ def encoder_state(model: SpeechLLM, code: str | None = None) -> dict[str, Tensor
     }
     state = {
         name.replace(".base.", "."): tensor.clone()
-        for name, tensor in model.encoder.whisper.state_dict().items()
+        for name, tensor in model.encoder.pretrained.state_dict().items()
         if name not in factors
     }
     if code is not None:
@@ -50,10 +50,10 @@ def _layers_for(model: SpeechLLM, code: str) -> list[tuple[str, LoraLinear, Tens
         raise ValueError(f"{code}: the model of stage 5 has no language adapters; wanted one of stage 6")
     bank = torch.tensor([model.adapters.bank(code)])
     for layer in model.adapters.layers.values():
-        if not layer.mergeable:
+        if layer.unmergeable is not None:
             raise ValueError(
-                f"{type(layer).__name__} chooses its ranks anew in every frame (top-k of A x): no A and B, and no "
-                "merged weight, is the same function; export it with --format bundle"
+                f"{type(layer).__name__} cannot be exported as a plain LoRA or merged: {layer.unmergeable}; use "
+                "--format bundle"
             )
     model.adapters.set_batch([code], [1])  # lets the router speak
     return [(name, layer, bank) for name, layer in model.adapters.layers.items()]

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from transformers import WhisperFeatureExtractor, WhisperModel
 
-from zipperasr.model.backbones import load_backbone
+from zipperasr.model.backbone_files import load_backbone
+from zipperasr.model.backbones.whisper import WHISPER_SIZES
 
 
 def whisper_with(encoder: Mapping[str, Tensor], whisper: str) -> WhisperModel:
     """The backbone with another encoder in its place; every tensor must fit."""
-    model = load_backbone(WhisperModel, whisper, torch.float32)
+    model = load_backbone(WhisperModel, whisper, torch.float32, WHISPER_SIZES)
     model.encoder.load_state_dict(encoder, strict=True)
     return model.eval()
 

@@ -1,9 +1,9 @@
-"""LoRA variants by name, in the order of the paper's tables. A new variant is one file and one line here."""
+"""LoRA variants by name, in the order of the paper's tables. A new variant is one file and one entry here."""
 
 from __future__ import annotations
 
 from zipperasr.cli import nearest
-from zipperasr.lora.base import LoraLinear
+from zipperasr.lora.base import LoraLinear, Options
 from zipperasr.lora.flylora import FlyLora
 from zipperasr.lora.independent import Independent
 from zipperasr.lora.vanilla import Vanilla
@@ -22,7 +22,12 @@ VARIANTS: dict[str, type[LoraLinear]] = {
 
 
 def variant_class(name: str) -> type[LoraLinear]:
-    """The variant called `name`. Raises ValueError naming the nearest known."""
+    """Return the class of the variant `name`. Raises ValueError that suggests the nearest name."""
     if name not in VARIANTS:
         raise ValueError(f"unknown lora {name!r}; {nearest(name, list(VARIANTS))}")
     return VARIANTS[name]
+
+
+def default_options() -> dict[str, Options]:
+    """The default options of every variant that has any, by variant."""
+    return {name: cls.options_class() for name, cls in VARIANTS.items() if cls.options_class is not Options}

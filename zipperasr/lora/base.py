@@ -1,8 +1,8 @@
-"""What every LoRA variant shares: the frozen linear layer, the two products, the rows of each language.
+"""The base class of all LoRA variants: a frozen linear layer plus a low-rank update per language.
 
 In: activations of a batch in one or several languages. Out: W0 x + (alpha / r) B(l) A(l) x (Eq. 6, 10).
-A variant only says what A(l) and B(l) are. Rows of one language must lie side by side, so that the work is
-one product per language in the batch, never one per utterance.
+A variant defines A(l) and B(l), its options, and what merging, importing and training need to know about it. Rows of
+one language must be contiguous: the cost is one product per language in the batch, not one per utterance.
 """
 
 from __future__ import annotations
@@ -16,26 +16,51 @@ import torch
 from torch import Tensor, nn
 
 BANK_NAMES = ("a_specific", "b_specific")  # parameters whose first dimension is the language
+DOWN_NAMES = ("a", "a_specific")  # parameters or buffers whose last but one dimension is the rank
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a variant: keys of model.yaml below `encoder_lora: {<variant>: ...}`. The base class has none.
+
+    A subclass is a frozen dataclass; it checks its values in `__post_init__`, and in `check_rank` what depends on the
+    rank. Both raise ValueError. A field's metadata["meaning"] describes it in the tables of `zipperasr.plan`.
+    """
+
+    # key directly below encoder_lora, as releases before 0.2 wrote it -> name of the option
+    old_keys: ClassVar[dict[str, str]] = {}
+
+    def check_rank(self, rank: int) -> None:
+        """Raises ValueError if an option does not fit the rank."""
 
 
 @dataclass
 class LanguageRows:
-    """Which rows of the layers' input belong to which language; one object serves all layers of a model.
+    """Assigns rows of the layers' input to languages. All layers of a model share one instance.
 
-    It is set before each forward pass and stays until the next, so that activation checkpointing recomputes
-    with the same languages.
+    It is set before each forward pass and kept until the next, so that activation checkpointing recomputes with the
+    same languages.
     """
 
-    banks: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))  # (spans,) index of the language
-    rows: tuple[int, ...] = (1,)  # rows of each span, or any common fraction of them (utterances, say)
+    banks: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))  # (spans,) index of each language
+    rows: tuple[int, ...] = (1,)  # rows of each span, or a common fraction of them
     specific_share: Tensor | None = None  # (layers, languages, rank): the router's p, in float32
 
     def split(self, num_rows: int) -> list[int]:
-        """Rows of each span in an input of `num_rows` rows. Raises ValueError if they do not divide."""
+        """Return the rows of each span in an input of `num_rows` rows. Raises ValueError if they do not divide."""
         total = sum(self.rows)
         if total == 0 or num_rows % total:
-            raise ValueError(f"{num_rows} rows cannot be shared out over language spans of {self.rows}")
+            raise ValueError(f"{num_rows} rows cannot be divided over language spans of {self.rows} rows")
         return [count * (num_rows // total) for count in self.rows]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Probabilities of several languages, whose updates are mixed."""
+
+    weights: Tensor  # (languages,), sums to 1
+    banks: Sequence[int]  # those with a weight above 0
+    shares: Tensor | None  # the router's p for the weighted mean of the LID embeddings: (layers, 1, rank)
 
 
 class LoraLinear(nn.Module):
@@ -47,14 +72,24 @@ class LoraLinear(nn.Module):
         num_languages: number of language-specific banks.
         languages: the rows of the batch, shared by all layers.
         layer_index: this layer's row in the router's output.
-        settings: values for the class attributes that `options` names.
+        options: an instance of `options_class`; None: its defaults.
+
+    Class attributes that a variant may set:
+        options_class: its options.
+        unmergeable: why no weight W0 + delta exists (the update depends on x); None if it does.
+        routed: B(l) needs the router's p; options_class is then derived from `RouterOptions`.
+        bank_starts: what the bank of a language added later can start from (grow.py); (): no banks.
+        initial_b_sources: variants whose trained B can initialise this one's (Initial-B).
+        saved_buffers: buffers that are saved with the trained parameters.
     """
 
-    mergeable = True  # False where the update depends on x, so that no W0 + delta exists
-    folded = False  # True while the base weight holds the update of one language: see fold.py
-    routed = False  # True where B(l) needs the router's p
-    bank_starts: ClassVar[tuple[str, ...]] = ()  # what a later language's bank can start from (grow.py); (): no banks
-    options: ClassVar[tuple[str, ...]] = ()  # class attributes that `settings` may set
+    options_class: ClassVar[type[Options]] = Options
+    unmergeable: ClassVar[str | None] = None
+    routed = False
+    bank_starts: ClassVar[tuple[str, ...]] = ()
+    initial_b_sources: ClassVar[tuple[str, ...]] = ()
+    saved_buffers: ClassVar[tuple[str, ...]] = ()
+    merged = False  # True while the base weight contains the update of one language: see merging.py
 
     def __init__(
         self,
@@ -64,11 +99,10 @@ class LoraLinear(nn.Module):
         num_languages: int,
         languages: LanguageRows,
         layer_index: int,
-        **settings: object,
+        options: Options | None = None,
     ):
         super().__init__()
-        for name, value in settings.items():
-            setattr(self, name, value)
+        self.options = options or self.options_class()
         self.base = base
         self.rank = rank
         self.scaling = alpha / rank
@@ -82,7 +116,7 @@ class LoraLinear(nn.Module):
         raise NotImplementedError
 
     def down(self, banks: Tensor) -> Tensor:
-        """A(l) of each language in `banks`: (1 or len(banks), rank, d_in); 1 where all languages share it."""
+        """A(l) of each language in `banks`: (1 or len(banks), rank, d_in); 1 if all languages share it."""
         raise NotImplementedError
 
     def up(self, banks: Tensor) -> Tensor:
@@ -90,8 +124,25 @@ class LoraLinear(nn.Module):
         raise NotImplementedError
 
     def select(self, hidden: Tensor) -> Tensor:
-        """Leave out ranks of A(l) x, frame by frame: (rows, rank). Most variants use them all."""
+        """Zero some of the ranks of A(l) x, row by row: (rows, rank). By default all ranks are used."""
         return hidden
+
+    @classmethod
+    def after_step(cls, layers: Sequence[LoraLinear]) -> None:
+        """Hook called after every optimiser step, once for all adapted layers of the model, on every rank."""
+
+    @classmethod
+    def check_plain_start(cls, specific: str) -> None:
+        """Raises ValueError if the variant cannot start from a plain LoRA (`start_from_plain`)."""
+        if cls.start_from_plain is LoraLinear.start_from_plain:
+            raise ValueError(f"{cls.__name__} does not support starting from a PEFT adapter")
+
+    def start_from_plain(self, down: Tensor, up: Tensor, specific: str) -> None:
+        """Initialise the factors from one plain LoRA, under torch.no_grad.
+
+        down: A (rank, d_in). up: B (d_out, rank). specific: copy or zero, the start of the language-specific banks.
+        """
+        raise NotImplementedError
 
     def specific_share(self, banks: Tensor) -> Tensor:
         """The router's p(l) for this layer: (len(banks), 1, rank), ready to scale columns of B."""
@@ -101,7 +152,7 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """W0 x + (alpha / r) B(l) A(l) x, row by row in the row's language. x: (..., d_in) -> (..., d_out)."""
-        if self.folded:
+        if self.merged:
             return self.base(x)
         banks = self.languages.banks
         rows = x.reshape(-1, x.shape[-1])
@@ -115,20 +166,38 @@ class LoraLinear(nn.Module):
 
         Raises ValueError if the variant cannot be merged.
         """
-        if not self.mergeable:
-            raise ValueError(f"{type(self).__name__} chooses ranks by its input: no single weight equals it")
+        if self.unmergeable is not None:
+            raise ValueError(f"{type(self).__name__} cannot be merged: {self.unmergeable}")
         banks = torch.full((1,), bank, device=self.base.weight.device)
         exact = torch.promote_types(self.base.weight.dtype, torch.float32)
         return self.scaling * self.up(banks)[0].to(exact) @ self.down(banks)[0].to(exact)
 
+    def mixed_delta(self, mixture: Mixture) -> Tensor:
+        """The update for a mixture of languages, (d_out, d_in): by default the weighted sum of their updates."""
+        if not self.bank_starts:
+            return self.delta_weight(0)
+        return sum(mixture.weights[bank] * self.delta_weight(bank) for bank in mixture.banks)
+
+    def delta_of_mixed_bank(self, mixture: Mixture) -> Tensor:
+        """The update with one bank B_spec, the weighted mean of the languages': for variants with a shared A."""
+        banks, before = self.b_specific.data, self.languages.specific_share
+        try:
+            mean = torch.tensordot(mixture.weights, banks.to(mixture.weights.dtype), 1)[
+                None
+            ]  # rounded only when merged
+            self.b_specific.data, self.languages.specific_share = mean, mixture.shares
+            return self.delta_weight(0)
+        finally:
+            self.b_specific.data, self.languages.specific_share = banks, before
+
     def new_down(self, *lead: int) -> nn.Parameter:
-        """A (*lead, rank, d_in), drawn as PEFT draws it (Kaiming uniform, a = sqrt 5)."""
+        """A new A, (*lead, rank, d_in), initialised as in PEFT (Kaiming uniform, a = sqrt 5)."""
         factor = torch.empty(*lead, self.rank, self.base.in_features, device=self.base.weight.device)
         bound = 1 / math.sqrt(self.base.in_features)
         return nn.Parameter(nn.init.uniform_(factor, -bound, bound))
 
     def new_up(self, *lead: int, rank: int | None = None) -> nn.Parameter:
-        """B (*lead, d_out, rank), zero."""
+        """A new B, (*lead, d_out, rank), of zeros."""
         return nn.Parameter(
             torch.zeros(*lead, self.base.out_features, rank or self.rank, device=self.base.weight.device)
         )
@@ -137,7 +206,7 @@ class LoraLinear(nn.Module):
 def _per_language(rows: Tensor, weights: Tensor, sizes: Sequence[int], added_to: Tensor | None = None) -> Tensor:
     """rows (n, i) times weights (1 or spans, o, i), transposed: (n, o), each span with its own weight.
 
-    added_to: (n, o); adding within the product saves reading and writing the output once more.
+    added_to: (n, o); adding inside the product avoids reading and writing the output again.
     """
     weights = weights.to(rows.dtype)
     if len(weights) == 1:

@@ -1,11 +1,30 @@
-"""FlyLoRA: a frozen sparse A, of which each frame uses the ranks that score highest (Eq. 9; Zou et al., 2025)."""
+"""FlyLoRA: a frozen sparse A; every frame uses the k ranks with the highest score (Eq. 9; Zou et al., 2025)."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from zipperasr.lora.base import LoraLinear
+import torch
+from torch import Tensor, distributed
+
+from zipperasr.lora.base import LoraLinear, Options
+
+
+@dataclass(frozen=True)
+class FlyLoraOptions(Options):
+    """How many ranks a frame uses."""
+
+    top_k: int | None = field(
+        default=None, metadata={"meaning": "ranks that a frame uses; null: a quarter of them (the paper's 8 of 32)"}
+    )
+
+    old_keys: ClassVar[dict[str, str]] = {"fly_top_k": "top_k"}
+
+    def check_rank(self, rank: int) -> None:
+        if self.top_k is not None and not 1 <= self.top_k <= rank:
+            raise ValueError(f"top_k: got {self.top_k}, wanted 1 to {rank} (the rank)")
 
 
 class FlyLora(LoraLinear):
@@ -15,22 +34,21 @@ class FlyLora(LoraLinear):
     A x + d (signed, not by absolute value). d balances how often each rank is used: after each optimiser step,
     d += u sign(mean load - load) with u = 0.001, where the load of a rank is the number of frames of the global batch
     that used it. The sign rule is one reading: the paper says only that d balances the load, and FlyLoRA's two public
-    versions differ. d only affects which ranks are chosen; the values passed on are A x. It is stored as a whole
+    versions differ. d only affects which ranks are chosen; the values passed on are A x. It is stored as an integer
     number of steps u, so that no precision rounds it.
-
-    The option fly_top_k sets k; None is a quarter of the ranks.
 
     a: (rank, d_in), a buffer; b_shared: (d_out, rank); bias_steps: (rank,), a buffer.
     """
 
-    mergeable = False
-    options = ("fly_top_k",)
-    fly_top_k: int | None = None
+    options_class = FlyLoraOptions
+    options: FlyLoraOptions
+    unmergeable = "it selects its ranks per frame (top-k of A x), so no single weight equals it"
+    saved_buffers = ("a", "bias_steps")
     bias_step = 0.001  # u
 
     def create_parameters(self) -> None:
         weight = self.base.weight
-        self.top_k = max(1, self.rank // 4) if self.fly_top_k is None else self.fly_top_k
+        self.top_k = max(1, self.rank // 4) if self.options.top_k is None else self.options.top_k
         self.register_buffer("a", _sparse_normal(self.rank, self.base.in_features, self.top_k, weight.device))
         self.register_buffer("bias_steps", torch.zeros(self.rank, dtype=torch.int32, device=weight.device))
         self.register_buffer("load", torch.zeros(self.rank, dtype=torch.int64, device=weight.device), persistent=False)
@@ -49,11 +67,20 @@ class FlyLora(LoraLinear):
             self.load += chosen.sum(0, dtype=torch.int64)  # a sum in half precision would round or overflow
         return hidden * chosen
 
+    @classmethod
+    def check_plain_start(cls, specific: str) -> None:
+        raise ValueError("flylora has a sparse, frozen A of its own: it cannot start from a PEFT adapter")
+
+    @classmethod
     @torch.no_grad()
-    def balance(self, load: Tensor) -> None:
-        """Move d by one step, against `load` (rank,): how often each rank was used in the global batch."""
-        load = load.double()
-        self.bias_steps += torch.sign(load.mean() - load).to(torch.int32)
+    def after_step(cls, layers: Sequence[FlyLora]) -> None:
+        """Move every layer's d by one step, by the load of all processes."""
+        loads = torch.stack([layer.load for layer in layers])
+        if distributed.is_initialized():
+            distributed.all_reduce(loads)
+        for layer, load in zip(layers, loads.double(), strict=True):
+            layer.bias_steps += torch.sign(load.mean() - load).to(torch.int32)
+            layer.load.zero_()
 
 
 def _sparse_normal(rank: int, d_in: int, top_k: int, device: torch.device) -> Tensor:

@@ -25,3 +25,12 @@ class Independent(LoraLinear):
 
     def up(self, banks: Tensor) -> Tensor:
         return self.b_specific[banks]
+
+    @classmethod
+    def check_plain_start(cls, specific: str) -> None:
+        if specific == "zero":
+            raise ValueError("independent has no shared bank: --specific zero would discard the whole adapter")
+
+    def start_from_plain(self, down: Tensor, up: Tensor, specific: str) -> None:
+        self.a_specific.copy_(down)
+        self.b_specific.copy_(up)

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from zipperasr.cli import nearest
 from zipperasr.device import to_device
 from zipperasr.lora import variant_class
-from zipperasr.lora.base import LanguageRows, LoraLinear
-from zipperasr.lora.flylora import FlyLora
+from zipperasr.lora.base import LanguageRows, LoraLinear, Options
 from zipperasr.lora.router import Router
 
 
@@ -64,18 +63,10 @@ class LanguageAdapters(nn.Module):
         self._rows.rows = tuple(count for _, count in spans)
         self._rows.specific_share = self.router() if self.router is not None else None
 
-    @torch.no_grad()
-    def balance(self) -> None:
-        """After an optimiser step: let FlyLoRA's layers even out their ranks by the load of all processes."""
-        layers = [layer for _, layer in self._layers if isinstance(layer, FlyLora)]
-        if not layers:
-            return
-        loads = torch.stack([layer.load for layer in layers])
-        if distributed.is_initialized():
-            distributed.all_reduce(loads)
-        for layer, load in zip(layers, loads, strict=True):
-            layer.balance(load)
-            layer.load.zero_()
+    def after_step(self) -> None:
+        """Run the variant's work after an optimiser step (`LoraLinear.after_step`)."""
+        layers = [layer for _, layer in self._layers]
+        type(layers[0]).after_step(layers)
 
     def describe_router(self) -> str:
         """p as JSON: {"languages": codes, "layers": names, "p": [layer][language][rank]}."""
@@ -96,20 +87,19 @@ def inject(
     lid_embeddings: Tensor | None = None,
     rank: int = 32,
     alpha: float = 64.0,
-    router_affine: bool = False,
-    **options: object,
+    options: Options | None = None,
 ) -> LanguageAdapters:
-    """Replace every nn.Linear of `module` whose dotted name matches a pattern; freeze what it wraps.
+    """Replace every nn.Linear of `module` whose dotted name matches a pattern, and freeze the wrapped layers.
 
     lid_embeddings: (languages, d_lid) in the order of language_codes; only routed variants need them.
-    router_affine: the router's LayerNorm has a gain and a bias.
-    options: attributes of the layers that the variant lets be set (`LoraLinear.options`).
-    Raises ValueError if nothing matches, if a routed variant gets no embeddings, or on an option that it has not.
+    options: the variant's own, an instance of its `options_class`; None: its defaults.
+    Raises ValueError if nothing matches, if a routed variant gets no embeddings, or if the options are another's.
     """
     layer_class = variant_class(variant)
-    for option in options:
-        if option not in layer_class.options:
-            raise ValueError(f"{variant} has no option {option!r}; {nearest(option, layer_class.options)}")
+    options = options or layer_class.options_class()
+    if not isinstance(options, layer_class.options_class):
+        raise ValueError(f"{variant}: got {type(options).__name__}, wanted {layer_class.options_class.__name__}")
+    options.check_rank(rank)
     targets = [
         name
         for name, child in module.named_modules()
@@ -120,14 +110,16 @@ def inject(
     router = None
     if layer_class.routed:
         if lid_embeddings is None or len(lid_embeddings) != len(language_codes):
-            raise ValueError(f"{variant} needs one LID embedding for each of {len(language_codes)} languages: stage 4")
-        router = Router(lid_embeddings, len(targets), rank, affine=router_affine)
+            raise ValueError(
+                f"{variant} needs one LID embedding for each of {len(language_codes)} languages; run stage 4"
+            )
+        router = Router(lid_embeddings, len(targets), rank, affine=options.router_affine)
     rows = LanguageRows()
     layers = {}
     for index, name in enumerate(targets):
         parent, _, child = name.rpartition(".")
         owner = module.get_submodule(parent)
         base = getattr(owner, child).requires_grad_(False)
-        layers[name] = layer_class(base, rank, alpha, len(language_codes), rows, index, **options)
+        layers[name] = layer_class(base, rank, alpha, len(language_codes), rows, index, options)
         setattr(owner, child, layers[name])
     return LanguageAdapters(layers, language_codes, router)

@@ -1,6 +1,6 @@
-"""One language's update inside the frozen weights, where it costs nothing, and back.
+"""Merge the update of one language, or of a mixture of languages, into the frozen weights, and undo it.
 
-In: the adapters, a language or probabilities of several. Out: nothing but W0 + (alpha / r) B A to compute, for a while.
+In: the adapters, a language or probabilities of several. Out: layers that compute only W0 + (alpha / r) B A.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 
 from zipperasr.device import to_device
-from zipperasr.lora.base import LoraLinear
+from zipperasr.lora.base import Mixture
 from zipperasr.lora.injection import LanguageAdapters
 
 
 @contextmanager
-def folded(adapters: LanguageAdapters, language: str | Mapping[str, float]) -> Iterator[bool]:
-    """While it is entered, every layer is its frozen weight plus one update; after it the weights are as before.
+def merged(adapters: LanguageAdapters, language: str | Mapping[str, float]) -> Iterator[bool]:
+    """Merge one update into every layer's weight inside the `with` block; restore the weights afterwards.
 
-    language: a code; or probabilities by code, which mix the LID embeddings and the specific banks.
-    Yields whether it is so: a variant that cannot be merged goes on as it is, for the likeliest language.
-    Raises ValueError for a language outside the model's set.
+    language: a code; or probabilities by code, which mix the LID embeddings and the language-specific banks.
+    Yields True, or False for a variant that cannot be merged: it then runs unmerged, in the most probable language.
+    Raises ValueError for a language without a bank.
     """
     probabilities = {language: 1.0} if isinstance(language, str) else language
     adapters.set_batch([max(probabilities, key=probabilities.get)], [1])
     layers = list(adapters.layers.values())
-    if not layers[0].mergeable:
+    if layers[0].unmergeable is not None:
         yield False
         return
     weights = torch.zeros(len(adapters.language_codes))
@@ -38,31 +38,25 @@ def folded(adapters: LanguageAdapters, language: str | Mapping[str, float]) -> I
         for layer, delta in zip(layers, _deltas(adapters, weights), strict=True):
             weight = layer.base.weight.data
             layer.base.weight.data = (weight.float() + delta.float()).to(weight.dtype)
-            layer.folded = True
+            layer.merged = True
         yield True
     finally:
         for layer, weight in zip(layers, kept, strict=True):
             layer.base.weight.data = weight
-            layer.folded = False
+            layer.merged = False
 
 
 @torch.no_grad()
 def _deltas(adapters: LanguageAdapters, weights: Tensor) -> Iterator[Tensor]:
-    """Each layer's update, (d_out, d_in). weights: (languages,) on the CPU, which sum to 1."""
+    """Yield each layer's update, (d_out, d_in). weights: (languages,) on the CPU, which sum to 1."""
     banks = weights.nonzero().flatten().tolist()
     if len(banks) == 1:
         yield from (layer.delta_weight(banks[0]) for layer in adapters.layers.values())
         return
     weights = to_device(weights, next(iter(adapters.layers.values())).base.weight.device)
-    if adapters.router is not None:
-        shares = _shares_of_mixture(adapters, weights)
-    for layer in adapters.layers.values():
-        if hasattr(layer, "a_specific"):  # A and B of a language belong together: their products are mixed
-            yield sum(weights[bank] * layer.delta_weight(bank) for bank in banks)
-        elif hasattr(layer, "b_specific"):
-            yield _delta_of_mixture(layer, weights, None if adapters.router is None else shares)
-        else:
-            yield layer.delta_weight(0)
+    shares = None if adapters.router is None else _shares_of_mixture(adapters, weights)
+    mixture = Mixture(weights, banks, shares)
+    yield from (layer.mixed_delta(mixture) for layer in adapters.layers.values())
 
 
 def _shares_of_mixture(adapters: LanguageAdapters, weights: Tensor) -> Tensor:
@@ -74,14 +68,3 @@ def _shares_of_mixture(adapters: LanguageAdapters, weights: Tensor) -> Tensor:
         return router()
     finally:
         router.embeddings = embeddings
-
-
-def _delta_of_mixture(layer: LoraLinear, weights: Tensor, shares: Tensor | None) -> Tensor:
-    """With the mixed bank as the only one."""
-    banks, before = layer.b_specific.data, layer.languages.specific_share
-    try:
-        layer.b_specific.data = torch.tensordot(weights, banks.to(weights.dtype), 1)[None]  # rounded only when folded
-        layer.languages.specific_share = shares
-        return layer.delta_weight(0)
-    finally:
-        layer.b_specific.data, layer.languages.specific_share = banks, before

@@ -1,28 +1,54 @@
-"""The language-aware router: Whisper's language embedding decides p(l), rank by rank (Eq. 16-18).
+"""The language-aware router: maps each language embedding to p(l), one value per rank and layer (Eq. 16-18).
 
-In: one embedding per language. Out: p for every adapted layer. One router per layer, a language's in one float32
-product, whatever precision the model trains in. Languages are computed apart: product and sigmoid round by shape
-and place, and a language that is added must not move a bit of the others' p.
+In: one embedding per language. Out: p for every adapted layer, always computed in float32. Each layer has its own
+router; all of them run in one product per language. Languages are computed separately because product and sigmoid
+round differently by shape: adding a language must leave the p of the others bit-identical.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zipperasr.lora.base import Options
+
+
+@dataclass(frozen=True)
+class RouterOptions(Options):
+    """Options of every variant with a router."""
+
+    router_affine: bool = field(
+        default=False, metadata={"meaning": "gain and bias in the LayerNorm of every layer's router"}
+    )  # the paper does not say
+
+    old_keys: ClassVar[dict[str, str]] = {"router_affine": "router_affine"}
+    share_hint: ClassVar[str] = ""  # how to make share_is_specific true
+
+    @property
+    def share_is_specific(self) -> bool:
+        """Whether p is the share of the language's own column; otherwise it is that of the shared one."""
+        return True
+
+    def specific_share(self, p: Tensor) -> Tensor:
+        """The share of the language's own column that follows from the router's p; same shape."""
+        return p
+
 
 class Router(nn.Module):
     """p(l) = sigmoid(W_r LayerNorm(e(l)) + b_r).
 
-    By default the LayerNorm has no gain and bias: they add no function that W_r and b_r cannot express. With
-    affine=True every layer has its own, as a LayerNorm module in front of each layer's W_r would.
+    By default the LayerNorm has no gain and bias, because W_r and b_r can express the same functions. With affine=True
+    every layer has its own, like a LayerNorm module in front of each layer's W_r.
 
     Args:
         embeddings: (languages, d_lid), fixed.
         num_layers: number of adapted layers. rank: r.
-        init_std: W_r starts small and random, b_r at zero (not in the paper): p starts near 0.5.
-        affine: train a gain and a bias of the LayerNorm, norm_weight and norm_bias: (layers, d_lid).
+        init_std: standard deviation of the initial W_r; b_r starts at zero (not in the paper), so p starts near 0.5.
+        affine: train a LayerNorm gain and bias per layer, norm_weight and norm_bias: (layers, d_lid).
     """
 
     def __init__(self, embeddings: Tensor, num_layers: int, rank: int, init_std: float = 0.02, affine: bool = False):
@@ -36,7 +62,7 @@ class Router(nn.Module):
             self.register_parameter(name, value)
 
     def forward(self) -> Tensor:
-        """Returns p: (layers, languages, rank) in float32, or as finely as the weights are."""
+        """Returns p: (layers, languages, rank), in float32 or, if the weights are float64, in float64."""
         with torch.autocast(self.embeddings.device.type, enabled=False):
             exact = torch.promote_types(self.weight.dtype, torch.float32)
             return torch.stack([self._share(language, exact) for language in self.embeddings.to(exact).split(1)], dim=1)

@@ -19,3 +19,7 @@ class Vanilla(LoraLinear):
 
     def up(self, banks: Tensor) -> Tensor:
         return self.b_shared[None]
+
+    def start_from_plain(self, down: Tensor, up: Tensor, specific: str) -> None:
+        self.a.copy_(down)
+        self.b_shared.copy_(up)

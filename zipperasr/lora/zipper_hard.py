@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import ClassVar
+
 from torch import Tensor
 
+from zipperasr.lora.router import RouterOptions
 from zipperasr.lora.zipper_soft import ZipperSoft
+from zipperasr.ranges import SHARE, check_ranges
+
+
+@dataclass(frozen=True)
+class ZipperHardOptions(RouterOptions):
+    """How the router's p selects columns."""
+
+    tau: float = field(default=0.5, metadata={"meaning": "threshold of the router's p"})  # not in the paper
+    p_selects_shared: bool = field(
+        default=True, metadata={"meaning": "columns with p >= tau are shared (Eq. 13); false: the language's own"}
+    )
+
+    old_keys: ClassVar[dict[str, str]] = {
+        **RouterOptions.old_keys,
+        "tau": "tau",
+        "p_selects_shared": "p_selects_shared",
+    }
+    share_hint: ClassVar[str] = "set encoder_lora.zipper_hard.p_selects_shared: false in model.yaml"
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"tau": SHARE})
+
+    @property
+    def share_is_specific(self) -> bool:
+        return not self.p_selects_shared
+
+    def specific_share(self, p: Tensor) -> Tensor:
+        """1 where the column is the language's own, else 0."""
+        return ((p >= self.tau) != self.p_selects_shared).float()
 
 
 class ZipperHard(ZipperSoft):
     """B(l) takes column i from B_shared where s_i = [p_i >= tau] is 1, else from B_spec(l).
 
-    The paper is of two minds about p: in Eq. 13 and its drawing a high p selects the *shared* column, in Eq. 14
-    (soft) p is the share of the *specific* one. We follow each equation. The option p_selects_shared = False reads p
-    as the specific share here too, which a warm start of the router from a soft run needs. Gradients pass the
-    threshold straight through: ds/dp = 1.
+    The paper is inconsistent about p: in Eq. 13 and its figure a high p selects the *shared* column, in Eq. 14 (soft) p
+    is the share of the *specific* one. Each variant follows its own equation. With p_selects_shared = False, p is the
+    specific share here too, as needed when the router is initialised from a soft model. The gradient passes straight
+    through the threshold: ds/dp = 1.
 
     a: (rank, d_in); b_shared: (d_out, rank); b_specific: (languages, d_out, rank); p: (rank,) from the router.
     """
 
-    options = ("tau", "p_selects_shared")
-    tau = 0.5  # not in the paper
-    p_selects_shared = True
+    options_class = ZipperHardOptions
+    options: ZipperHardOptions
 
     def specific_share(self, banks: Tensor) -> Tensor:
-        """1 where the column is the language's own, else 0: with it the mixture of Eq. 14 becomes Eq. 13's choice."""
+        """1 where the column is the language's own, else 0, which turns the mixture of Eq. 14 into Eq. 13's choice."""
         p = super().specific_share(banks)
-        s = (p >= self.tau).to(p.dtype) + (p - p.detach())  # in this order s is exactly 0 or 1
-        return 1 - s if self.p_selects_shared else s
+        s = (p >= self.options.tau).to(p.dtype) + (p - p.detach())  # in this order s is exactly 0 or 1
+        return 1 - s if self.options.p_selects_shared else s

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from zipperasr.lora.base import LoraLinear
+from zipperasr.lora.base import LoraLinear, Mixture
+from zipperasr.lora.router import RouterOptions
 
 
 class ZipperSoft(LoraLinear):
@@ -13,8 +15,10 @@ class ZipperSoft(LoraLinear):
     a: (rank, d_in); b_shared: (d_out, rank); b_specific: (languages, d_out, rank); p: (rank,) from the router.
     """
 
+    options_class = RouterOptions
     routed = True
     bank_starts = ("nearest", "shared", "zero")
+    initial_b_sources = ("zipper_soft",)
 
     def create_parameters(self) -> None:
         self.a = self.new_down()
@@ -27,3 +31,11 @@ class ZipperSoft(LoraLinear):
     def up(self, banks: Tensor) -> Tensor:
         p = self.specific_share(banks)
         return self.b_shared * (1 - p) + self.b_specific[banks] * p
+
+    def mixed_delta(self, mixture: Mixture) -> Tensor:
+        return self.delta_of_mixed_bank(mixture)
+
+    def start_from_plain(self, down: Tensor, up: Tensor, specific: str) -> None:
+        self.a.copy_(down)
+        self.b_shared.copy_(up)
+        self.b_specific.copy_(up if specific == "copy" else torch.zeros_like(up))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zipperasr.lora.base import LoraLinear
+from zipperasr.lora.base import LoraLinear, Mixture
 
 
 class ZipperStatic(LoraLinear):
@@ -27,3 +27,13 @@ class ZipperStatic(LoraLinear):
 
     def up(self, banks: Tensor) -> Tensor:
         return torch.cat([self.b_shared.expand(len(banks), -1, -1), self.b_specific[banks]], dim=-1)
+
+    def mixed_delta(self, mixture: Mixture) -> Tensor:
+        return self.delta_of_mixed_bank(mixture)
+
+    def start_from_plain(self, down: Tensor, up: Tensor, specific: str) -> None:
+        """The first columns of the adapter's B become the shared ones."""
+        self.a.copy_(down)
+        shared, own = up.split([self.b_shared.shape[1], self.b_specific.shape[2]], dim=1)
+        self.b_shared.copy_(shared)
+        self.b_specific.copy_(own if specific == "copy" else torch.zeros_like(own))

@@ -1,19 +1,29 @@
-"""What a backbone's directory may ask of transformers: weights and settings of its own, never code or files elsewhere.
+"""Check a backbone's directory and load its weights, strictly and in one precision.
 
-In: a local directory or hub id. Out: nothing, or one line. The JSON files are checked before transformers sees them: it
-would offer to run an author's Python (`auto_map`), load a GPU kernel from a hub, or follow paths out of the directory.
+In: a local directory or hub id. Out: a transformers model. The JSON files are checked before transformers reads them:
+it would offer to run the author's Python code (`auto_map`), load a GPU kernel from a hub, or follow paths out of the
+directory. transformers maps the weights into memory; weights of parts that a class omits are never read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import pickle
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
-from transformers.utils import cached_file
+import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+from transformers.utils import cached_file, logging
 
-from zipperasr.model.sizes import check_backbone_size
+from zipperasr.model.sizes import SizeRules, check_backbone_size
+from zipperasr.model.tensor_values import check_finite
+from zipperasr.model.weights_file import few, open_weights
+
+M = TypeVar("M", bound=PreTrainedModel)
 
 CONFIG, TOKENIZER, ADAPTER = "config.json", "tokenizer_config.json", "adapter_config.json"
 INDEX_SUFFIX = ".index.json"
@@ -22,17 +32,19 @@ MAX_JSON_BYTES = 16 << 20
 _KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 
 
-def check_backbone(path: str, model_type: str) -> dict[str, int]:
-    """The sizes in its config.json, once they and all that transformers will read there have been found sound.
+def check_backbone(path: str, known: Sequence[SizeRules]) -> tuple[SizeRules, dict[str, int]]:
+    """Check config.json and everything else that transformers will read; return the family's rules and the sizes.
 
-    model_type: whisper or qwen3. Raises FileNotFoundError, OSError or ValueError.
+    known: the families to choose from, by model_type. Raises FileNotFoundError, OSError or ValueError.
     """
     check_local(path)
     config_file = Path(cached_file(path, CONFIG))
     config = read_json(config_file)
     _refuse_code(config, config_file)
-    if config.get("model_type") != model_type:
-        raise ValueError(f"{config_file}: got model_type {config.get('model_type')!r:.80}, wanted {model_type!r}")
+    rules = next((rules for rules in known if rules.model_type == config.get("model_type")), None)
+    if rules is None:
+        wanted = " or ".join(repr(rules.model_type) for rules in known)
+        raise ValueError(f"{config_file}: got model_type {config.get('model_type')!r:.80}, wanted {wanted}")
     for key in (*_KERNELS, "quantization_config"):
         value = config.get(key)
         if value is not None and (key == "quantization_config" or not isinstance(value, str) or "/" in value):
@@ -44,17 +56,43 @@ def check_backbone(path: str, model_type: str) -> dict[str, int]:
         raise ValueError(f"{directory / ADAPTER}: this is a PEFT adapter; wanted a whole model: merge it and save that")
     for index in sorted(directory.glob(f"*{INDEX_SUFFIX}")):
         check_index(index)
-    return check_backbone_size(config, config_file, model_type)
+    return rules, check_backbone_size(config, config_file, rules)
+
+
+def load_backbone(model_class: type[M], path: str, dtype: torch.dtype, rules: SizeRules) -> M:
+    """Load a transformers model strictly. Raises FileNotFoundError or ValueError, naming what does not fit."""
+    check_backbone(path, [rules])
+    logging.disable_progress_bar()  # loading is too fast for a progress bar
+    safely = {"trust_remote_code": False, "weights_only": True}
+    with said_by_transformers(path):
+        try:
+            model, report = model_class.from_pretrained(
+                path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **safely
+            )  # mismatched tensors are reported below, all at once
+        except (SafetensorError, pickle.UnpicklingError, EOFError) as error:
+            _name_damage(path, error)
+    heads = {"lm_head.weight", "proj_out.weight"}  # tied to the embedding: optional in the files
+    wrong = {
+        "missing": set(report["missing_keys"]) - heads,
+        "unexpected": set(report["unexpected_keys"]) - heads,
+        "misshapen": {str(key[0]) for key in report["mismatched_keys"]},
+    }
+    if any(wrong.values()):
+        facts = "; ".join(f"{what} {few(sorted(names))}" for what, names in wrong.items())
+        raise ValueError(f"{path}: weights do not fit {model_class.__name__}: {facts}")
+    for name, parameter in model.named_parameters():  # tied ones once
+        check_finite(parameter.detach(), f"{path}: {name}")
+    return model
 
 
 @contextmanager
 def said_by_transformers(path: str) -> Iterator[None]:
-    """What transformers and tokenizers raise on settings that they do not expect becomes a ValueError with the path."""
+    """Turn whatever transformers and tokenizers raise on unexpected settings into a ValueError that names the path."""
     try:
         yield
     except OSError:
         raise
-    except Exception as error:  # they check little: any type of error can be the first to notice, tokenizers' is this
+    except Exception as error:  # any type: transformers validates little, and tokenizers raises plain Exception
         if isinstance(error, ValueError) and str(path) in str(error):
             raise
         raise ValueError(
@@ -63,18 +101,18 @@ def said_by_transformers(path: str) -> Iterator[None]:
 
 
 def check_local(path: str) -> None:
-    """A path that looks local must exist, or transformers would ask a hub for it."""
+    """Raises FileNotFoundError if a path that looks local does not exist; transformers would look for it on a hub."""
     looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
     if looks_local and not (Path(path) / CONFIG).is_file():
-        raise FileNotFoundError(f"{path}: no model here (config.json); run stage 0, or name a directory or hub id")
+        raise FileNotFoundError(f"{path}: no model here (no config.json); run stage 0, or name a directory or hub id")
 
 
 def check_index(index: Path) -> None:
-    """Shards must be files beside their index. Raises ValueError."""
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict):
+    """Raises ValueError if the shards of an index are not plain files beside it."""
+    shards = read_json(index).get("weight_map")
+    if not isinstance(shards, dict):
         raise ValueError(f"{index}: no readable weight_map; fetch it again")
-    for name in places.values():
+    for name in shards.values():
         if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:
             raise ValueError(f"{index}: names {name!r:.80}, which is not a plain name beside it")
         if not name.endswith(SHARD_SUFFIXES):
@@ -82,7 +120,7 @@ def check_index(index: Path) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object. Raises ValueError if the file holds anything else."""
+    """Read a JSON object. Raises ValueError if the file contains anything else."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ValueError(f"more than {MAX_JSON_BYTES:,} bytes")
@@ -97,6 +135,15 @@ def read_json(path: Path) -> dict:
 def _refuse_code(tree: dict, path: Path) -> None:
     if tree.get("auto_map"):
         raise ValueError(
-            f"{path}: auto_map asks for Python code that comes with the model; no such code is run: use a Whisper or "
-            "Qwen3 in transformers' own form"
+            f"{path}: auto_map asks for Python code that comes with the model; no such code is run; use a model "
+            "whose architecture is part of transformers"
         )
+
+
+def _name_damage(path: str, error: Exception) -> NoReturn:
+    """Raises ValueError naming the damaged file, which transformers' error does not."""
+    for file in sorted(Path(path).glob("*.safetensors")):
+        with open_weights(file):
+            pass
+    what = "damaged safetensors" if isinstance(error, SafetensorError) else "pickled files that hold more than tensors"
+    raise ValueError(f"{path}: {what}; fetch the model again as safetensors") from error

@@ -1,6 +1,6 @@
-"""A model from its configuration: load the backbones, put the adapters on, freeze what the phase freezes.
+"""Build a model from its configuration: load the backbones, add the adapters, freeze parameters by phase.
 
-In: ModelConfig, the phase, the languages. Out: SpeechLLM. Works on the meta device too, from configurations alone.
+In: ModelConfig, the phase, the languages. Out: SpeechLLM; on the meta device too, from configuration files alone.
 """
 
 from __future__ import annotations
@@ -11,60 +11,54 @@ import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, Qwen3ForCausalLM
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers import PreTrainedModel
 
 from zipperasr.cli import nearest
-from zipperasr.lora import variant_class
 from zipperasr.lora.injection import inject
-from zipperasr.model.backbone_files import check_backbone, said_by_transformers
-from zipperasr.model.backbones import WhisperEncoderOnly, load_backbone
-from zipperasr.model.encoder import LORA_TARGETS, SpeechEncoder
+from zipperasr.model.backbones import find_encoder, find_llm, llm_of
+from zipperasr.model.backbones.protocol import SpeechEncoder
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.packed_llm import use_ragged_attention
 from zipperasr.model.projector import GatedProjector
 from zipperasr.model.speech_llm import SpeechLLM
 
 PHASES = ("align", "sft")
-LLM_LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]  # all but lm_head
 
 
 def build_model(
     config: ModelConfig, dtype: torch.dtype = torch.float32, encoder_dtype: torch.dtype | None = None
 ) -> SpeechLLM:
-    """The model of Stage 1: backbones, a new projector, plain LoRA on the LLM, nothing on the encoder.
+    """Build the model of the alignment: backbones, a new projector, plain LoRA on the LLM, no adapters on the encoder.
 
     Projector and LoRA are float32. dtype: of the LLM. encoder_dtype: of the encoder; None: the same.
     Raises FileNotFoundError if a local backbone directory does not exist, ValueError if it does not fit.
     """
-    whisper = load_backbone(WhisperEncoderOnly, config.whisper, encoder_dtype or dtype)
-    if whisper.config.num_mel_bins != config.mel_bins:
+    encoder = find_encoder(config.whisper)[0].load(config.whisper, encoder_dtype or dtype)
+    if encoder.mel_bins != config.mel_bins:
         raise ValueError(
-            f"{config.whisper}: {whisper.config.num_mel_bins} mel bins, but model.yaml says mel_bins: {config.mel_bins}"
+            f"{config.whisper}: {encoder.mel_bins} mel bins, but model.yaml says mel_bins: {config.mel_bins}"
         )
-    return assemble(config, whisper.encoder, load_backbone(Qwen3ForCausalLM, config.llm, dtype))
+    return assemble(config, encoder, find_llm(config.llm)[0].load(config.llm, dtype))
 
 
 def build_empty_model(config: ModelConfig) -> SpeechLLM:
-    """The same on the meta device: shapes without weights, from the backbones' configurations alone."""
-    check_backbone(config.whisper, "whisper")
-    check_backbone(config.llm, "qwen3")
+    """Build the same model on the meta device: shapes without weights, from the backbones' configurations alone."""
+    (encoder, _), (llm, _) = find_encoder(config.whisper), find_llm(config.llm)
     with torch.device("meta"):
-        with said_by_transformers(config.whisper):
-            encoder = WhisperEncoder(AutoConfig.from_pretrained(config.whisper, trust_remote_code=False))
-        with said_by_transformers(config.llm):
-            llm = Qwen3ForCausalLM(AutoConfig.from_pretrained(config.llm, trust_remote_code=False))
-        return assemble(config, encoder, llm)
+        return assemble(config, encoder.empty(config.whisper), llm.empty(config.llm))
 
 
-def assemble(config: ModelConfig, whisper_encoder: WhisperEncoder, llm: Qwen3ForCausalLM) -> SpeechLLM:
-    """Put a new projector between backbones that are built already, and plain LoRA on the LLM."""
-    encoder = SpeechEncoder(whisper_encoder, config.checkpointing, config.pad_to_30s)
+def assemble(config: ModelConfig, encoder: SpeechEncoder, llm: PreTrainedModel) -> SpeechLLM:
+    """Join backbones with a new projector, and add plain LoRA to the LLM."""
+    encoder.checkpointing, encoder.pad_to_30s = config.checkpointing, config.pad_to_30s
     llm_width = llm.config.hidden_size
     if config.checkpointing:
         llm.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})  # no dropout
     lora = PeftLoraConfig(
-        r=config.llm_lora.rank, lora_alpha=config.llm_lora.alpha, target_modules=LLM_LORA_TARGETS, lora_dropout=0.0
+        r=config.llm_lora.rank,
+        lora_alpha=config.llm_lora.alpha,
+        target_modules=list(llm_of(llm).lora_targets),
+        lora_dropout=0.0,
     )
     projector = GatedProjector(encoder.width, config.projector_dim or llm_width, llm_width)
     use_ragged_attention(llm)
@@ -77,50 +71,35 @@ def assemble(config: ModelConfig, whisper_encoder: WhisperEncoder, llm: Qwen3For
 def add_adapters(
     model: SpeechLLM, config: ModelConfig, variant: str, language_codes: Sequence[str], lid_embeddings: Tensor | None
 ) -> None:
-    """Put the LoRA variant on every linear layer of the encoder (Stage 2)."""
+    """Add the LoRA variant to every linear layer of the encoder (adaptation)."""
     lora = config.encoder_lora
-    model.encoder.pad_to_30s = config.pad_to_30s  # the alignment may have been trained without
+    model.encoder.pad_to_30s = config.pad_to_30s  # may differ from the alignment's
     model.adapters = inject(
-        model.encoder.whisper,
+        model.encoder.pretrained,
         variant,
-        LORA_TARGETS,
+        model.encoder.lora_targets,
         language_codes,
         lid_embeddings,
         lora.rank,
         lora.alpha,
-        lora.router_affine,
-        **{option: getattr(lora, option) for option in variant_class(variant).options},
+        lora.of(variant),
     )
 
 
 def set_trainable(model: SpeechLLM, phase: str) -> None:
     """Freeze by phase. align: encoder, projector, LLM LoRA train. sft: encoder LoRA, router, projector, LLM LoRA train.
 
-    The LLM itself and Whisper's sinusoidal positions are frozen in both.
+    The LLM itself and the encoder's `never_trained` parameters are frozen in both.
     """
     if phase not in PHASES:
         raise ValueError(f"unknown phase {phase!r}; {nearest(phase, PHASES)}")
     for name, parameter in model.named_parameters():
         part = name.split(".")[0]
         if part == "encoder":
-            adapted = _is_adapter(model, name)
-            trains = adapted if phase == "sft" else not name.endswith("embed_positions.weight")
+            adapted = name.rpartition(".")[0] in model.adapted_layers
+            trains = adapted if phase == "sft" else not name.endswith(model.encoder.never_trained)
         elif part == "llm":
             trains = "lora_" in name
         else:
             trains = True
         parameter.requires_grad_(trains)
-
-
-def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """The LLM's tokenizer."""
-    check_backbone(config.llm, "qwen3")
-    with said_by_transformers(config.llm):
-        return AutoTokenizer.from_pretrained(config.llm, trust_remote_code=False)
-
-
-def _is_adapter(model: SpeechLLM, name: str) -> bool:
-    if model.adapters is None:
-        return False
-    layer = name.removeprefix("encoder.whisper.").rpartition(".")[0]
-    return layer in model.adapters.layers

@@ -15,13 +15,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zipperasr.atomic import atomic_path
+from zipperasr.lora import VARIANTS
 from zipperasr.lora.base import BANK_NAMES
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.model.tensor_values import check_values
-from zipperasr.model.weights_file import open_weights
+from zipperasr.model.weights_file import few, open_weights
 
 EMBEDDINGS = "adapters.router.embeddings"
-ADAPTED = ("encoder.whisper.", "adapters.")  # how names of the encoder's LoRA and its router begin, in Stage 2
+ADAPTED = ("encoder.", "adapters.")  # beginnings of names of the encoder's LoRA and its router, in an adaptation
 
 
 def save_trained(model: nn.Module, path: str | Path, state: dict[str, Tensor] | None = None) -> None:
@@ -39,8 +40,8 @@ def trained_state(model: SpeechLLM) -> dict[str, Tensor]:
     state = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if model.adapters is not None:
         kept = model.state_dict(keep_vars=True).keys()
-        places = ("adapters.", *(f"encoder.whisper.{name}." for name in model.adapters.layers))
-        state.update({name: b for name, b in model.named_buffers() if name.startswith(places) and name in kept})
+        saved = ("adapters.", *(f"{name}." for name in model.adapted_layers))
+        state.update({name: b for name, b in model.named_buffers() if name.startswith(saved) and name in kept})
         first = len(model.adapters.language_codes) - len(model.adapters.own_codes)
         if first:
             state = {name: tensor.detach()[first:] if _has_banks(name) else tensor for name, tensor in state.items()}
@@ -68,12 +69,15 @@ def load_parts(model: SpeechLLM, path: str | Path, endings: tuple[str, ...]) -> 
 
 
 def count_trained(path: Path) -> tuple[int, int]:
-    """(of the encoder's LoRA and router, of everything): trained parameters in a file of Stage 2, buffers left out."""
+    """Trained parameters in the file of an adaptation: (encoder LoRA and router, all). Buffers do not count."""
     with open_weights(path) as stream:
         sizes = {name: math.prod(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
-    steps = [name for name in sizes if name.endswith(".bias_steps")]
-    for buffer in (EMBEDDINGS, *steps, *(f"{name.removesuffix('bias_steps')}a" for name in steps)):  # FlyLoRA's A
-        sizes.pop(buffer, None)
+    for layer in {name.rpartition(".")[0] for name in sizes}:
+        for variant in VARIANTS.values():
+            buffers = {f"{layer}.{name}" for name in variant.saved_buffers}
+            if buffers <= sizes.keys():  # the layer is of this variant
+                sizes = {name: size for name, size in sizes.items() if name not in buffers}
+    sizes.pop(EMBEDDINGS, None)
     return sum(size for name, size in sizes.items() if name.startswith(ADAPTED)), sum(sizes.values())
 
 
@@ -123,12 +127,6 @@ def _in_model_order(tensor: Tensor, codes: list[str], wanted: tuple[str, ...], w
 
 def _has_banks(name: str) -> bool:
     return name.rpartition(".")[2] in BANK_NAMES or name == EMBEDDINGS
-
-
-def few(names: list[str], most: int = 4) -> str:
-    """At most `most` names, and how many more there are."""
-    shown = ", ".join(names[:most]) or "none"
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def _unwrap(model: nn.Module) -> SpeechLLM:

@@ -18,7 +18,7 @@ from torch.nn import Parameter
 from zipperasr.atomic import atomic_path, fingerprint
 from zipperasr.config import load_yaml, to_tree
 from zipperasr.languages import MOST_LANGUAGES
-from zipperasr.lora import variant_class
+from zipperasr.lora import VARIANTS, variant_class
 from zipperasr.model.build import PHASES, add_adapters, build_model, set_trainable
 from zipperasr.model.bundle_paths import bundle_root, check_links, check_name, find_inside
 from zipperasr.model.checkpoint import load_parts, load_trained
@@ -87,13 +87,11 @@ class Experiment:
         return load_yaml(cls, directory / CONFIG, bases=False)
 
     def to_tree(self) -> dict:
-        tree = to_tree(self)
-        del tree["lid"]
-        return tree
+        return to_tree(replace(self, lid=None))
 
     def to_yaml(self) -> str:
         """What config.yaml holds."""
-        return yaml.safe_dump(_plain(self.to_tree()), sort_keys=False)
+        return yaml.safe_dump(self.to_tree(), sort_keys=False)
 
     def save(self, directory: Path) -> None:
         with atomic_path(directory / CONFIG) as temporary:
@@ -143,16 +141,18 @@ def _start_from(model: SpeechLLM, experiment: Experiment) -> None:
     """
     source = Experiment.load(experiment.initial_b)
     check_ranks(source, Path(experiment.initial_b) / WEIGHTS, str(Path(experiment.initial_b) / CONFIG))
-    if source.lora != "zipper_soft" or experiment.lora not in ("zipper_soft", "zipper_hard"):
+    sources = variant_class(experiment.lora).initial_b_sources
+    if source.lora not in sources:
+        possible = [name for name, variant in VARIANTS.items() if variant.initial_b_sources]
+        wanted = ", ".join(f"{name} from {' or '.join(VARIANTS[name].initial_b_sources)}" for name in possible)
         raise ValueError(
-            f"{experiment.initial_b}: Initial-B starts zipper_soft or zipper_hard from zipper_soft; "
-            f"got {experiment.lora} from {source.lora}"
+            f"{experiment.initial_b}: Initial-B cannot start {experiment.lora} from {source.lora}; it starts {wanted}"
         )
-    reads_p_otherwise = experiment.lora == "zipper_hard" and experiment.model.encoder_lora.p_selects_shared
-    if reads_p_otherwise and "router" in experiment.initial_parts:
+    options, theirs = experiment.model.encoder_lora.of(experiment.lora), source.model.encoder_lora.of(source.lora)
+    if "router" in experiment.initial_parts and options.share_is_specific != theirs.share_is_specific:
         raise ValueError(
-            "Initial-B of zipper_hard with the router: soft's p is the share of the language's own column; "
-            "set encoder_lora.p_selects_shared: false in model.yaml"
+            f"Initial-B of {experiment.lora} with the router: in {source.lora}, p is the share of the language's own "
+            f"column; {options.share_hint}"
         )
     endings = tuple(ending for part in experiment.initial_parts for ending in INITIAL_PARTS[part])
     load_parts(model, Path(experiment.initial_b) / WEIGHTS, endings)
@@ -269,9 +269,3 @@ def _lid_width(directory: Path) -> int:
     if len(shape) != 2:
         raise ValueError(f"{directory / WEIGHTS}: adapters.router.embeddings: got shape {shape}, wanted two dimensions")
     return shape[1]
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

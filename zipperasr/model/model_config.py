@@ -1,11 +1,19 @@
-"""What a model is made of, as conf/*/model.yaml says it."""
+"""Configuration of a model: the keys of conf/*/model.yaml."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from zipperasr.audio.segments import EDGE_FRAMES, segment_frames
-from zipperasr.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_ranges
+from zipperasr.cli import nearest, shortened
+from zipperasr.config import build, from_tree
+from zipperasr.lora import default_options, variant_class
+from zipperasr.lora.base import Options
+from zipperasr.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Range, check_ranges
+from zipperasr.yaml_text import shown
 
 REGIMES = ("chunked", "full")
 LONGEST_CHUNK_S = 30.0  # Whisper has no positions beyond
@@ -29,18 +37,68 @@ class LoraConfig:
 
 @dataclass(frozen=True)
 class EncoderLoraConfig(LoraConfig):
-    """The encoder's LoRA: settings that some of the variants have besides."""
+    """The encoder's LoRA, with the options of each variant.
 
-    tau: float = 0.5  # zipper_hard: the router's threshold (not in the paper)
-    p_selects_shared: bool = True  # zipper_hard: a high p takes the shared column (Eq. 13); False: the language's own
-    router_affine: bool = False  # zipper_soft, zipper_hard: the router's LayerNorm has a gain and a bias, per layer
-    fly_top_k: int | None = None  # flylora: ranks that a frame uses; none: a quarter of them (the paper's 8 of 32)
+    In YAML the options are nested under the variant's name: `{rank: 32, alpha: 64, flylora: {top_k: 8}}`.
+    """
+
+    options: Mapping[str, Options] = field(default_factory=dict)  # by variant; completed with the defaults
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_ranges(self, {"tau": SHARE})
-        if self.fly_top_k is not None and not 1 <= self.fly_top_k <= self.rank:
-            raise ValueError(f"fly_top_k: got {self.fly_top_k}, wanted 1 to {self.rank} (the rank)")
+        for variant, options in self.options.items():
+            try:
+                options.check_rank(self.rank)
+            except ValueError as error:
+                raise ValueError(f"{variant}: {error}") from error
+        object.__setattr__(self, "options", {**default_options(), **self.options})
+
+    @classmethod
+    def read_tree(cls, tree: dict[str, Any], where: str) -> EncoderLoraConfig:
+        """Read the YAML form, also the one without variants' names (`fly_top_k: 8`) of earlier releases."""
+        plain = _with_nested_options(tree, where)
+        known = default_options()
+        options = {
+            variant: from_tree(type(known[variant]), plain.pop(variant), f"{where}: {variant}")
+            for variant in known
+            if variant in plain
+        }
+        if unknown := sorted(map(str, plain.keys() - {"rank", "alpha"})):
+            raise ValueError(
+                f"{where}: unknown key {shown(unknown[0])}; {nearest(shortened(unknown[0]), ['rank', 'alpha', *known])}"
+            )
+        return build(cls, {**plain, "options": {}}, where).with_options(options, where)
+
+    def write_tree(self) -> dict[str, Any]:
+        """The YAML form."""
+        options = {variant: dataclasses.asdict(options) for variant, options in self.options.items()}
+        return {"rank": self.rank, "alpha": self.alpha, **options}
+
+    def of(self, variant: str) -> Options:
+        """The options of one variant."""
+        return self.options.get(variant) or variant_class(variant).options_class()
+
+    def with_options(self, options: Mapping[str, Options], where: str = "encoder_lora") -> EncoderLoraConfig:
+        """The same with other options for the given variants. Raises ValueError if they do not fit the rank."""
+        try:
+            return dataclasses.replace(self, options={**self.options, **options})
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+
+
+def _with_nested_options(tree: dict[str, Any], where: str) -> dict[str, Any]:
+    """Move options of the earlier form, directly below encoder_lora, to their variants."""
+    nested = dict(tree)
+    for variant, defaults in default_options().items():
+        for old, name in defaults.old_keys.items():
+            if old not in tree:
+                continue
+            given = nested.setdefault(variant, {})
+            if not isinstance(given, dict) or name in given:
+                raise ValueError(f"{where}: {old} is the old name of {variant}.{name}; remove {old}")
+            nested[variant] = {**given, name: tree[old]}
+    old_keys = {old for defaults in default_options().values() for old in defaults.old_keys}
+    return {key: value for key, value in nested.items() if key not in old_keys}
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,28 @@
-"""The LLM over packed utterances: no padding, no mask, and no logits but of the labels.
+"""Attention and loss of an LLM over packed utterances: no padding, no mask, and logits of the labels only.
 
-In: Qwen3's weights and layers, as transformers has them, and utterances laid end to end. Out: hidden states; the
-summed cross-entropy. transformers calls our attention by name; with anything but a `Layout` for a mask (as in
-decoding) it is transformers' own.
+In: a transformers LLM, its hidden states. Out: the summed cross-entropy. transformers calls the attention registered
+here by name; given a mask that is no `Layout` (as in `generate`), it is transformers' own.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, Qwen3ForCausalLM
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from zipperasr.model import ragged
 
 RAGGED = "zipperasr_ragged"
-LABELS_AT_ONCE = 512  # whose logits are in memory together: 0.3 GB in float32 with Qwen3's vocabulary
+LABELS_AT_ONCE = 512  # labels whose logits are in memory together: 0.3 GB in float32 with 152,000 tokens
 
 
-def use_ragged_attention(llm: Qwen3ForCausalLM) -> None:
-    """Let every layer of `llm` accept a `ragged.Layout` for its attention mask."""
+def use_ragged_attention(llm: PreTrainedModel) -> None:
+    """Make every layer of `llm` accept a `ragged.Layout` as its attention mask."""
     AttentionInterface.register(RAGGED, _attention)
     AttentionMaskInterface.register(RAGGED, sdpa_mask)
     llm.set_attn_implementation(RAGGED)
-
-
-def hidden_states(llm: Qwen3ForCausalLM, embeddings: Tensor, position_ids: Tensor, layout: ragged.Layout) -> Tensor:
-    """The last layer's output, (positions, width), for embeddings of that shape; no utterance sees another."""
-    return llm.model(
-        inputs_embeds=embeddings[None],
-        attention_mask={"full_attention": layout},
-        position_ids=position_ids[None],
-        use_cache=False,
-    ).last_hidden_state[0]
 
 
 def label_loss(hidden: Tensor, lm_head: nn.Linear, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,7 +38,7 @@ def label_loss(hidden: Tensor, lm_head: nn.Linear, targets: Tensor) -> tuple[Ten
 
 
 class _LabelLoss(torch.autograd.Function):
-    """The loss is a plain sum, so its gradient is known in the forward pass, up to the factor that comes back."""
+    """The loss is a plain sum, so the forward pass can compute its gradient up to the upstream factor."""
 
     @staticmethod
     def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,7 +68,7 @@ class _LabelLoss(torch.autograd.Function):
 
 
 def _attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask, **options):
-    """transformers' calling form: query (1, heads, positions, head_dim) -> (1, positions, heads, head_dim), None."""
+    """transformers' attention interface: (1, heads, positions, head_dim) -> (1, positions, heads, head_dim), None."""
     if not isinstance(attention_mask, ragged.Layout):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     flat = (tensor[0].transpose(0, 1) for tensor in (query, key, value))

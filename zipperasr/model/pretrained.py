@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from zipperasr.languages import LanguageTable
-from zipperasr.model.build import load_tokenizer
+from zipperasr.model.backbones import load_tokenizer
 from zipperasr.model.experiment import LANGUAGES, Experiment, load_model, located
 from zipperasr.model.speech_llm import SpeechLLM
 
@@ -40,7 +40,7 @@ def load_pretrained(directory: str | Path, dtype: torch.dtype = torch.float32) -
         raise FileNotFoundError(f"{directory / LANGUAGES}: missing; copy the recipe's conf/languages.tsv there")
     return Pretrained(
         load_model(directory, dtype).eval(),
-        load_tokenizer(experiment.model),
+        load_tokenizer(experiment.model.llm),
         LanguageTable.load(directory / LANGUAGES).chosen(experiment.languages),
         experiment,
     )

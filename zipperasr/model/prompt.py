@@ -1,6 +1,6 @@
-"""The text around the speech: one function for training and decoding, so that the two cannot differ.
+"""Token ids of prompts and transcripts, the same in training and decoding.
 
-A sequence is prompt, speech, transcript, end token (Eq. 3, 4). No chat template, no thinking block.
+A sequence is prompt, speech, transcript, end token (Eq. 3, 4). There is no chat template and no thinking block.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from zipperasr.languages import Language
-
-END_TOKEN = "<|im_end|>"
+from zipperasr.model.backbones import LLMS
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, language: Language) -> list[int]:
@@ -20,25 +19,31 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, language: Language) -> list[i
 
 
 def transcript_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The transcript with its end token; every one of these positions is a label."""
+    """The transcript followed by the end token; all of these positions are labels."""
     return batch_transcript_ids(tokenizer, [text])[0]
 
 
 def batch_transcript_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """`transcript_ids` of each text. The name of a special token in a transcript is text, not that token."""
+    """`transcript_ids` of each text. The name of a special token inside a transcript is treated as text."""
     end = end_id(tokenizer)
     return [[*ids, end] for ids in tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]]
 
 
 def hypothesis_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """The text of decoded tokens, without added tokens: Qwen3's `<think>` and `<tool_call>` are not marked special."""
+    """The text of decoded tokens without added tokens, which include `<think>` and others not marked as special."""
     added = tokenizer.added_tokens_decoder
     return tokenizer.decode([token_id for token_id in ids if token_id not in added]).strip()
 
 
 def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Id of the end token. Raises ValueError if the tokenizer has none."""
-    token_id = tokenizer.convert_tokens_to_ids(END_TOKEN)
-    if token_id is None or token_id == tokenizer.unk_token_id:
-        raise ValueError(f"tokenizer {tokenizer.name_or_path}: no {END_TOKEN} token; wanted a Qwen3 tokenizer")
-    return token_id
+    return tokenizer.convert_tokens_to_ids(end_token(tokenizer))
+
+
+def end_token(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The first of the known LLMs' end tokens that the tokenizer has. Raises ValueError if there is none."""
+    known = list(dict.fromkeys(llm.end_token for llm in LLMS.values()))
+    for token in known:
+        if tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id):
+            return token
+    raise ValueError(f"tokenizer {tokenizer.name_or_path}: no {' or '.join(known)} token; wanted an LLM's tokenizer")

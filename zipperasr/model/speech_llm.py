@@ -1,31 +1,58 @@
-"""Encoder, projector and LLM as one model; its loss over packed utterances.
+"""Encoder, projector and LLM as one model, and its loss over packed utterances.
 
-Takes packed batches (zipperasr.batching.batch). Returns the summed cross-entropy, its statistics and its weight, as
-ESPnet's models do; the trainer divides by the number of labels over all ranks.
+In: packed batches (built by zipperasr.batching). Out: the summed cross-entropy, its statistics and its weight, as in
+ESPnet; the trainer divides by the number of labels on all ranks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from zipperasr.audio.segments import cut_all
-from zipperasr.batching.batch import PackedBatch, PackedText, Speech
 from zipperasr.lora.injection import LanguageAdapters
 from zipperasr.model import packed_llm, ragged
-from zipperasr.model.encoder import SpeechEncoder, pad_segments
+from zipperasr.model.backbones import llm_of
+from zipperasr.model.backbones.protocol import CausalLLM, SpeechEncoder
 from zipperasr.model.projector import GatedProjector
+
+
+class Speech(Protocol):
+    """Log-mel frames of all utterances of a batch, end to end."""
+
+    mel: Tensor  # (sum of lengths, mel bins); each utterance has edge_frames more
+    lengths: Sequence[int]  # mel frames of each utterance
+    languages: Sequence[str]  # of each utterance
+    edge_frames: int
+
+
+class PackedText(Protocol):
+    """Prompts, slots for speech, and transcripts of all utterances, end to end."""
+
+    input_ids: Tensor  # (positions,)
+    position_ids: Tensor  # (positions,), from 0 in each utterance
+    speech_places: Tensor  # positions that hold speech
+    label_places: Tensor  # positions of labels
+    lengths: Sequence[int]  # positions of each utterance
+
+
+class PackedBatch(Protocol):
+    """What a forward pass takes."""
+
+    speech: Speech
+    text: PackedText
 
 
 class SpeechLLM(nn.Module):
     """P(text | prompt, speech) (Eq. 1-5).
 
     Args:
-        encoder: Whisper's encoder. projector: encoder frames -> LLM embeddings.
-        llm: Qwen3ForCausalLM, with PEFT's LoRA around it.
-        adapters: the language adapters on the encoder; None in Stage 1.
+        encoder: a pretrained speech encoder. projector: maps encoder frames to LLM embeddings.
+        llm: a transformers LLM wrapped by PEFT's LoRA, or without LoRA.
+        adapters: the language adapters on the encoder; None in the alignment (stage 5).
     """
 
     def __init__(
@@ -43,15 +70,26 @@ class SpeechLLM(nn.Module):
 
     @property
     def causal_lm(self) -> nn.Module:
-        """The Qwen3ForCausalLM inside PEFT's wrapper."""
+        """The transformers LLM inside PEFT's wrapper."""
         return self.llm.get_base_model() if hasattr(self.llm, "get_base_model") else self.llm
 
-    def compile_layers(self, backend: str = "inductor") -> None:
-        """Let torch.compile fuse the LLM's layers, and the encoder's where they carry no adapters.
+    @property
+    def llm_family(self) -> type[CausalLLM]:
+        """How to use `causal_lm`."""
+        return llm_of(self.causal_lm)
 
-        Adapters would be compiled anew for every layer and every number of languages in a batch.
+    @property
+    def adapted_layers(self) -> dict[str, nn.Module]:
+        """Adapted layers of the encoder by their name in this module; {} in the alignment."""
+        layers = self.adapters.layers if self.adapters is not None else {}
+        return {f"encoder.{self.encoder.module_name}.{name}": layer for name, layer in layers.items()}
+
+    def compile_layers(self, backend: str = "inductor") -> None:
+        """Compile the LLM's layers with torch.compile, and the encoder's if they have no adapters.
+
+        Adapters would be recompiled for every layer and every number of languages in a batch.
         """
-        for layer in self.causal_lm.model.layers:
+        for layer in self.llm_family.layers(self.causal_lm):
             layer.compile(dynamic=True, backend=backend)
         if self.adapters is None:
             self.encoder.compile_layers(backend)
@@ -69,7 +107,7 @@ class SpeechLLM(nn.Module):
             mel = pad_segments(mel, speech.lengths, longest, speech.edge_frames, window)
             lengths = [window] * len(segments)
         if self.adapters is not None:
-            self.adapters.set_batch(speech.languages, _sum_groups([(s + 1) // 2 for s in lengths], per_utterance))
+            self.adapters.set_batch(speech.languages, _sum_groups(map(self.encoder.num_frames, lengths), per_utterance))
         hidden, frames = self.encoder(mel, lengths, segments if self.encoder.pad_to_30s else None)
         return self.projector(hidden, _sum_groups(frames, per_utterance))
 
@@ -87,7 +125,7 @@ class SpeechLLM(nn.Module):
         return self.causal_lm.lm_head(self._run_text(batch, chunk_frames))
 
     def embed_text(self, text: PackedText, speech: Tensor) -> Tensor:
-        """Token embeddings with the speech put in its places: (positions, LLM width)."""
+        """Token embeddings with speech inserted at its positions: (positions, LLM width)."""
         embeddings = self.causal_lm.get_input_embeddings()(text.input_ids)
         return embeddings.index_copy(0, text.speech_places, speech.to(embeddings.dtype))
 
@@ -96,9 +134,28 @@ class SpeechLLM(nn.Module):
         speech, _ = self.embed_speech(batch.speech, chunk_frames)
         text = batch.text
         layout = ragged.Layout(text.lengths, speech.device)
-        return packed_llm.hidden_states(self.causal_lm, self.embed_text(text, speech), text.position_ids, layout)
+        return self.llm_family.hidden_states(self.causal_lm, self.embed_text(text, speech), text.position_ids, layout)
 
 
-def _sum_groups(values: Sequence[int], sizes: Sequence[int]) -> list[int]:
+def _sum_groups(values: Iterable[int], sizes: Sequence[int]) -> list[int]:
     iterator = iter(values)
     return [sum(next(iterator) for _ in range(size)) for size in sizes]
+
+
+def pad_segments(mel: Tensor, lengths: Sequence[int], longest: int, edge_frames: int, padded: int) -> Tensor:
+    """Cut utterances into segments of at most `longest` mel frames and pad each with silence to `padded` frames.
+
+    The log-mel value of silence is the floor of Whisper's scaling: 8 below the utterance's maximum (before the division
+    by 4), or the value of a power of 1e-10.
+
+    mel: (sum of lengths, mel bins), each utterance followed by its edge_frames, which its last segment keeps.
+    Returns (segments * padded, mel bins).
+    """
+    rows = []
+    for utterance in mel.split([length + edge_frames for length in lengths]):
+        silence = (utterance.amax() - 8 / 4).clamp(min=(-10 + 4) / 4)
+        segments = list(utterance[: len(utterance) - edge_frames].split(longest))
+        segments[-1] = utterance[(len(segments) - 1) * longest :][:padded]
+        for segment in segments:
+            rows += [segment, silence.expand(padded - len(segment), mel.shape[1])]
+    return torch.cat(rows)

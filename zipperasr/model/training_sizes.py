@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zipperasr.lora import variant_class
-from zipperasr.lora.base import BANK_NAMES
-from zipperasr.model.backbone_files import check_backbone
+from zipperasr.lora.base import BANK_NAMES, DOWN_NAMES
+from zipperasr.model.backbones import find_encoder, find_llm
 from zipperasr.model.checkpoint import EMBEDDINGS
 from zipperasr.model.sizes import SLACK, TIMES
 from zipperasr.model.weights_file import shapes
@@ -32,12 +32,15 @@ def check_training_size(experiment: Experiment, backbones: ModelConfig, weights:
     if experiment.phase == "sft" and not (experiment.lora and experiment.source):
         raise ValueError(f"{where}: phase sft without lora, or without init: the training that it started from")
     check_ranks(experiment, weights, where)
-    whisper, llm = check_backbone(backbones.whisper, "whisper"), check_backbone(backbones.llm, "qwen3")
+    (encoder, encoder_sizes), (llm, llm_sizes) = find_encoder(backbones.whisper), find_llm(backbones.llm)
     if experiment.added:  # its configuration is that of init_from, which is checked by itself
         return
     found = shapes(weights)
-    aligned = experiment.phase == "align"
-    wanted = _aligned(experiment, whisper, llm) if aligned else _adapted(experiment, whisper, found)
+    if experiment.phase == "align":
+        wanted = _aligned(experiment, encoder.width_of(encoder_sizes), llm.shape(llm_sizes).width)
+        wanted += experiment.model.llm_lora.rank * llm.lora_widths(llm_sizes)
+    else:
+        wanted = _adapted(experiment, *encoder.lora_inputs(encoder_sizes), found)
     held = sum(size for _, size in found.values())
     if wanted > TIMES * held + SLACK:
         raise ValueError(
@@ -56,7 +59,7 @@ def check_ranks(experiment: Experiment, weights: Path, where: str) -> None:
         last = name.rpartition(".")[2]
         if name.endswith("lora_A.default.weight") and experiment.phase == "align":
             key, rank, got = "llm_lora.rank", model.llm_lora.rank, shape[:1]
-        elif last in ("a", "a_specific") and name.startswith("encoder.whisper.") and experiment.phase == "sft":
+        elif last in DOWN_NAMES and name.startswith("encoder.") and experiment.phase == "sft":
             key, rank, got = "encoder_lora.rank", model.encoder_lora.rank, shape[-2:-1]
         else:
             key, rank, got = "", 0, (0,)
@@ -72,20 +75,17 @@ def check_ranks(experiment: Experiment, weights: Path, where: str) -> None:
             )
 
 
-def _aligned(experiment: Experiment, whisper: Mapping[str, int], llm: Mapping[str, int]) -> int:
-    """Parameters of the LLM's LoRA and the projector."""
-    width, inside = llm["hidden_size"], experiment.model.projector_dim or llm["hidden_size"]
-    heads = 2 * llm["head_dim"] * (llm["num_attention_heads"] + llm["num_key_value_heads"])
-    lora = (
-        experiment.model.llm_lora.rank * llm["num_hidden_layers"] * (7 * width + heads + 3 * llm["intermediate_size"])
-    )
-    return lora + inside * (8 * whisper["d_model"] + inside + width)
+def _aligned(experiment: Experiment, encoder_width: int, llm_width: int) -> int:
+    """Parameters of the projector."""
+    inside = experiment.model.projector_dim or llm_width
+    return inside * (8 * encoder_width + inside + llm_width)
 
 
-def _adapted(experiment: Experiment, whisper: Mapping[str, int], found: Shapes) -> int:
-    """Parameters of the encoder's LoRA and its router, at the least: variants differ by a factor below 4."""
-    rank, layers = experiment.model.encoder_lora.rank, whisper["encoder_layers"]
-    widths = layers * (5 * whisper["d_model"] + whisper["encoder_ffn_dim"])
+def _adapted(experiment: Experiment, widths: int, layers: int, found: Shapes) -> int:
+    """A lower bound of the parameters of the encoder's LoRA and its router; variants differ by a factor below 4.
+
+    widths: sum of the adapted layers' input widths. layers: their number.
+    """
     banks = len(experiment.languages) // 2 if variant_class(experiment.lora).bank_starts else 0
     d_lid = found.get(EMBEDDINGS, ((0, 0), 0))[0][-1:] or (0,)
-    return rank * (widths * (1 + banks) + 6 * layers * d_lid[0])
+    return experiment.model.encoder_lora.rank * (widths * (1 + banks) + layers * d_lid[0])

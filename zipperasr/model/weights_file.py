@@ -55,3 +55,9 @@ def shapes(path: str | Path) -> dict[str, tuple[tuple[int, ...], int]]:
     with open_weights(path) as stream:
         found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
     return {name: (shape, math.prod(shape)) for name, shape in found.items()}
+
+
+def few(names: list[str], most: int = 4) -> str:
+    """At most `most` names, and how many more there are."""
+    shown = ", ".join(names[:most]) or "none"
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zipperasr.audio.segments import PROJECTOR_STRIDE
+from zipperasr.model.backbones.protocol import EncoderShape, LlmShape
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.packed_llm import LABELS_AT_ONCE
 from zipperasr.model.ragged import MOST_PADDING
@@ -71,47 +72,47 @@ def count_activations(
     Logits exist for `LABELS_AT_ONCE` labels at a time: three copies of the vocabulary each, as the last of them are
     computed. model: of either phase, on any device.
     """
-    whisper, llm = model.encoder.whisper.config, model.causal_lm.config
+    encoder, llm = model.encoder.shape, model.llm_family.shape(model.causal_lm.config)
     rank = config.encoder_lora.rank if phase == "sft" else 0
-    encoder_layer = batch.frames * encoder_layer_bytes(whisper, rank, batch.attention_padding, value_bytes)
+    encoder_layer = batch.frames * encoder_layer_bytes(encoder, rank, batch.attention_padding, value_bytes)
     llm_layer = batch.positions * llm_layer_bytes(llm, config.llm_lora.rank, batch.attention_padding, value_bytes)
     kept = _ends(model, phase, batch, value_bytes)
     if config.checkpointing:
-        kept += batch.frames * whisper.d_model * value_bytes * whisper.encoder_layers
-        kept += batch.positions * llm.hidden_size * value_bytes * llm.num_hidden_layers
+        kept += batch.frames * encoder.width * value_bytes * encoder.layers
+        kept += batch.positions * llm.width * value_bytes * llm.layers
         recomputed = (encoder_layer, llm_layer)
     else:
-        kept += encoder_layer * whisper.encoder_layers + llm_layer * llm.num_hidden_layers
+        kept += encoder_layer * encoder.layers + llm_layer * llm.layers
         recomputed = (0.0, 0.0)
     gradients = (  # of the widest tensors that exist side by side
-        batch.frames * 2 * whisper.encoder_ffn_dim * value_bytes,
-        batch.positions * 3 * llm.intermediate_size * value_bytes,
+        batch.frames * 2 * encoder.inner * value_bytes,
+        batch.positions * 3 * llm.inner * value_bytes,
     )
     return Activations(
         kept=kept,
-        logits=min(batch.labels, LABELS_AT_ONCE) * 3 * llm.vocab_size * FLOAT32,
+        logits=min(batch.labels, LABELS_AT_ONCE) * 3 * llm.vocabulary * FLOAT32,
         layer=max(sum(pair) for pair in zip(recomputed, gradients, strict=True)),
     )
 
 
-def encoder_layer_bytes(whisper, rank: int, attention_padding: float, value_bytes: int) -> float:
+def encoder_layer_bytes(encoder: EncoderShape, rank: int, attention_padding: float, value_bytes: int) -> float:
     """One frame in one encoder layer: b (4 d + d t + 2 f + 6 r).
 
     b bytes per value, d width, t tensors in attention, f feed-forward, r rank (0 without LoRA). Two norms keep input
     and output.
     """
-    width, inner = whisper.d_model, whisper.encoder_ffn_dim
+    width, inner = encoder.width, encoder.inner
     return value_bytes * (4 * width + width * _attention_tensors(attention_padding) + 2 * inner + 6 * rank)
 
 
-def llm_layer_bytes(llm, rank: int, attention_padding: float, value_bytes: int) -> float:
+def llm_layer_bytes(llm: LlmShape, rank: int, attention_padding: float, value_bytes: int) -> float:
     """One position in one LLM layer: b (2 d + q t + 4 f + 7 r) + 4 (2 d + q + k).
 
     b bytes per value, d width, f feed-forward, q and k widths of queries and keys, r rank, t as in the encoder. Keys
     and values are repeated to the queries' heads; the norms of layer, queries and keys keep float32.
     """
-    width, inner = llm.hidden_size, llm.intermediate_size
-    query, key = (heads * llm.head_dim for heads in (llm.num_attention_heads, llm.num_key_value_heads))
+    width, inner = llm.width, llm.inner
+    query, key = (heads * llm.head_dim for heads in (llm.heads, llm.key_heads))
     halves = 2 * width + query * _attention_tensors(attention_padding) + 4 * inner + 7 * rank
     return value_bytes * halves + FLOAT32 * (2 * width + query + key)
 
@@ -123,14 +124,14 @@ def _attention_tensors(padding: float) -> float:
 
 def _ends(model: SpeechLLM, phase: str, batch: MicroBatch, value_bytes: int) -> float:
     """What lies before, between and behind the layers: convolutions, projector, the LLM's last norm."""
-    whisper, llm = model.encoder.whisper.config, model.causal_lm.config
-    per_frame = 3 * whisper.d_model
+    encoder, llm = model.encoder.shape, model.llm_family.shape(model.causal_lm.config)
+    per_frame = 3 * encoder.width
     if phase == "align":  # the convolutions train: they see two mel frames for each frame
-        per_frame += 2 * whisper.num_mel_bins + 5 * whisper.d_model
-    per_speech_position = 6 * model.projector.linear.in_features + llm.hidden_size
-    per_position = FLOAT32 * llm.hidden_size
+        per_frame += 2 * encoder.mel_bins + 5 * encoder.width
+    per_speech_position = 6 * model.projector.linear.in_features + llm.width
+    per_position = FLOAT32 * llm.width
     return (
         value_bytes * (batch.frames * per_frame + batch.speech_positions * per_speech_position)
-        + value_bytes * batch.labels * llm.hidden_size  # the loss's gradient
+        + value_bytes * batch.labels * llm.width  # the loss's gradient
         + batch.positions * per_position
     )

@@ -61,26 +61,25 @@ class StepFlops:
 
 def step_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> StepFlops:
     """phase: align or sft."""
-    llm = model.causal_lm
-    heads = llm.config.num_attention_heads * llm.config.head_dim
+    shape = model.llm_family.shape(model.causal_lm.config)
+    heads = shape.heads * shape.head_dim
     passes = 3 if phase == "align" else 2
     attention = (
         3 * 4 * model.encoder.width * sum(frames**2 for frames in lengths.segments)
     )  # per layer; backward: twice
     causal = 3 * 2 * heads * sum(positions**2 for positions in lengths.positions)
-    convolutions = _convolutions(model, lengths.frames) * (3 if phase == "align" else 1)
-    layers = model.encoder.whisper.layers
+    convolutions = 2 * lengths.frames * model.encoder.weights_before_layers() * (3 if phase == "align" else 1)
+    layers = model.encoder.layers
     encoder = sum(_linear_layers(layer, lengths.frames, passes) for layer in layers) + attention * len(layers)
     if phase == "sft":  # nothing before the first adapters trains: its frozen weights pass no gradient on
-        first = layers[0].self_attn
-        encoder -= sum(2 * lengths.frames * _base(x).weight.numel() for x in (first.q_proj, first.k_proj, first.v_proj))
-    blocks = llm.model.layers
+        encoder -= sum(2 * lengths.frames * _base(x).weight.numel() for x in model.encoder.first_linears())
+    blocks = model.llm_family.layers(model.causal_lm)
     positions = sum(lengths.positions)
     return StepFlops(
         encoder=encoder + convolutions,
         projector=3 * 2 * _projector_weights(model) * lengths.frames / PROJECTOR_STRIDE,
         llm=sum(_linear_layers(block, positions, 2) for block in blocks) + causal * len(blocks),
-        lm_head=2 * 2 * lengths.labels * llm.lm_head.weight.numel(),
+        lm_head=2 * 2 * lengths.labels * model.causal_lm.lm_head.weight.numel(),
     )
 
 
@@ -89,15 +88,16 @@ def recomputed_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> float:
 
     torch ends a recomputation as soon as it has what the backward pass reads, which a layer's output is not.
     """
-    llm = model.causal_lm
-    heads = llm.config.num_attention_heads * llm.config.head_dim
-    layers, blocks = model.encoder.whisper.layers, llm.model.layers
+    encoder, family = model.encoder, model.llm_family
+    shape = family.shape(model.causal_lm.config)
+    heads = shape.heads * shape.head_dim
+    layers, blocks = encoder.layers, family.layers(model.causal_lm)
     positions = sum(lengths.positions)
     attention = 4 * model.encoder.width * sum(frames**2 for frames in lengths.segments) * len(layers)
     attention += 2 * heads * sum(n**2 for n in lengths.positions) * len(blocks)
-    encoder = sum(_forward(layer, phase) - _last(layer.fc2, phase) for layer in layers)
-    decoder = sum(_forward(block, phase) - _last(block.mlp.down_proj, phase) for block in blocks)
-    return attention + lengths.frames * encoder + positions * decoder
+    per_frame = sum(_forward(layer, phase) - _last(encoder.last_linear(layer), phase) for layer in layers)
+    per_position = sum(_forward(block, phase) - _last(family.last_linear(block), phase) for block in blocks)
+    return attention + lengths.frames * per_frame + positions * per_position
 
 
 def _forward(layer: nn.Module, phase: str) -> float:
@@ -131,12 +131,6 @@ def _linear_layers(layer: nn.Module, rows: int, passes: int) -> float:
             adapts = module.weight.requires_grad and passes == 2  # PEFT's factors are linear layers of their own
             total += (3 if adapts else passes) * 2 * rows * module.weight.numel()
     return total
-
-
-def _convolutions(model: SpeechLLM, frames: int) -> float:
-    """One forward pass: the first sees two mel frames for each encoder frame."""
-    whisper = model.encoder.whisper
-    return 2 * frames * (2 * whisper.conv1.weight.numel() + whisper.conv2.weight.numel())
 
 
 def _projector_weights(model: SpeechLLM) -> int:

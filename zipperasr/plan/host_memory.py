@@ -39,7 +39,7 @@ def host_memory(setup: TrainingSetUp) -> HostMemory:
     train, size, value_bytes = setup.train, setup.size, VALUE_BYTES[setup.train.precision]
     frozen = value_bytes * (size.total - size.trained)
     llm = size.parts["LLM"]
-    stored = setup.model.causal_lm.config.dtype or torch.bfloat16  # Qwen3's files
+    stored = setup.model.causal_lm.config.dtype or torch.bfloat16  # as LLMs are published
     shared = value_bytes * (llm.total - llm.trained) if stored == DTYPES[train.precision] else 0.0
     seconds = train.packs_per_batch * setup.speech.pack_s(setup.model_config.max_positions)
     batch = seconds * MEL_FRAMES_PER_S * setup.model_config.mel_bins * FLOAT32

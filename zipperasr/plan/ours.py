@@ -6,13 +6,13 @@ here; a new one of ours gets a line.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from zipperasr.lora import variant_class
 from zipperasr.lora.router import Router
-from zipperasr.lora.zipper_hard import ZipperHard
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.prepare.set_builder import HELD_OUT_SHARE
 
@@ -75,9 +75,10 @@ def _built_in(model: SpeechLLM, lora: str) -> list[tuple[str, ...]]:
     if variant_class(lora).routed:
         init_std = inspect.signature(Router).parameters["init_std"].default
         rows += [("router init", f"N(0, {init_std}^2)", "of the weights; the bias starts at 0")]
-    if issubclass(variant_class(lora), ZipperHard):
-        side = "shared" if ZipperHard.p_selects_shared else "specific"
-        rows += [("tau", _show(ZipperHard.tau), "threshold of the router's p"), ("p >= tau", side, "column it selects")]
+    options = next(iter(model.adapters.layers.values())).options
+    for option in dataclasses.fields(options):
+        name = f"encoder_lora.{lora}.{option.name} in model.yaml"
+        rows.append((name, _show(getattr(options, option.name)), option.metadata["meaning"]))
     return rows
 
 

@@ -6,7 +6,7 @@ computed from a formula.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -58,8 +58,8 @@ def build_phases(config: ModelConfig, lora: str, codes: Sequence[str]) -> tuple[
 
 def count_parameters(model: SpeechLLM) -> PhaseSize:
     """Count what is there now; a tied tensor counts once."""
-    adapted = {f"encoder.whisper.{name}" for name in model.adapters.layers} if model.adapters is not None else set()
     size = PhaseSize()
+    adapted = model.adapted_layers
     for name, parameter in model.named_parameters():
         count = size.parts[_part(name, adapted)]
         count.total += parameter.numel()
@@ -79,7 +79,7 @@ def parameter_rows(sizes: dict[str, PhaseSize]) -> list[tuple[str, ...]]:
     return [*rows, ("total", *sums)]
 
 
-def _part(name: str, adapted: set[str]) -> str:
+def _part(name: str, adapted: Container[str]) -> str:
     if name.startswith("adapters.router."):
         return "encoder router"
     if name.startswith("encoder."):

@@ -111,16 +111,15 @@ def specific_over_shared(training: Training) -> dict[str, float]:
     config = read_config(training.model.directory)
     if config.get("added"):
         return {}
-    if config.get("lora") == "zipper_hard":
-        model = config.get("model")
-        lora = model.get("encoder_lora", {}) if isinstance(model, dict) else {}
-        lora = from_tree(EncoderLoraConfig, lora, f"{training.model.directory / 'config.yaml'}: encoder_lora")
-        share = ((share >= lora.tau) != lora.p_selects_shared).float()
+    model = config.get("model")
+    lora = model.get("encoder_lora", {}) if isinstance(model, dict) else {}
+    lora = from_tree(EncoderLoraConfig, lora, f"{training.model.directory / 'config.yaml'}: encoder_lora")
+    share = lora.of(config.get("lora")).specific_share(share)
     own, common = ({code: 0.0 for code in final["languages"]} for _ in range(2))  # squared norms
     with open_weights(weights) as stream:
         for number, layer in enumerate(final["layers"]):
-            name = f"encoder.whisper.{layer}."
-            shared, specific = stream.get_tensor(f"{name}b_shared"), stream.get_tensor(f"{name}b_specific")
+            name = next((name for name in stream.keys() if name.endswith(f".{layer}.b_shared")), layer)  # noqa: SIM118
+            shared, specific = stream.get_tensor(name), stream.get_tensor(name.replace(".b_shared", ".b_specific"))
             for place, code in enumerate(final["languages"]):
                 p = share[number, place]
                 own[code] += (specific[place] * p).square().sum().item()

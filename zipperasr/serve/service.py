@@ -15,7 +15,6 @@ from functools import partial
 import numpy as np
 
 from zipperasr.lora.injection import LanguageAdapters
-from zipperasr.lora.zipper_hard import ZipperHard
 from zipperasr.serve.limits import Limits
 from zipperasr.serve.model_queue import ModelQueue, give_up_if
 from zipperasr.serve.upload import Uploads
@@ -106,6 +105,6 @@ def router_weights(adapters: LanguageAdapters | None) -> dict | None:
         }
         for layer, cells in sorted(rows.items())
     ]
-    layer = next(iter(adapters.layers.values()))
-    high = "shared" if isinstance(layer, ZipperHard) and layer.p_selects_shared else "own"
+    options = next(iter(adapters.layers.values())).options
+    high = "own" if options.share_is_specific else "shared"
     return {"high": high, "columns": columns, "rows": table}

@@ -13,7 +13,7 @@ from pathlib import Path
 from zipperasr.batching.build_manifests import build_manifests
 from zipperasr.cli import parser, run_step
 from zipperasr.config import load_yaml
-from zipperasr.model.build import load_tokenizer
+from zipperasr.model.backbones import load_tokenizer
 from zipperasr.model.model_config import ModelConfig
 
 
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
             given.out,
             languages=given.languages,
             llm=config.llm,
-            load_tokenizer=lambda: load_tokenizer(config),
+            load_tokenizer=lambda: load_tokenizer(config.llm),
             max_positions=config.max_positions,
         )
 

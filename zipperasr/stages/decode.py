@@ -29,7 +29,7 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.encoder_means import FILE, PER_SET, chosen, encoder_means, write_means
 from zipperasr.languages import LanguageTable
-from zipperasr.model.build import load_tokenizer
+from zipperasr.model.backbones import load_tokenizer
 from zipperasr.model.experiment import Experiment, load_model
 from zipperasr.model.model_config import REGIMES
 from zipperasr.sole_writer import sole_writer
@@ -109,7 +109,7 @@ def _test_sets(options: argparse.Namespace, experiment: Experiment) -> list[Mani
 def _decode_all(exp: Path, experiment: Experiment, config: DecodeConfig, table, chunk_frames, todo: dict) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(exp, _DTYPES[config.precision]).to(device).eval()
-    tokenizer = load_tokenizer(experiment.model)
+    tokenizer = load_tokenizer(experiment.model.llm)
     read = ExampleReader(tokenizer, table, experiment.model.mel_bins, edge_frames=experiment.model.edge_frames)
     decoder = Decoder(model, tokenizer, config, chunk_frames)
     adapted = len(model.adapters.layers) if model.adapters is not None else 0

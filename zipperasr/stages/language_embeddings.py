@@ -1,6 +1,6 @@
-"""Stage 4: language embeddings, the router's input, from Whisper's decoder.
+"""Stage 4: language embeddings for the router, from Whisper's decoder.
 
-Writes exp/lid/lid_{token,state}.{ark,scp} in Kaldi's form and their cosine similarities as tables.
+Writes exp/lid/lid_{token,state}.{ark,scp} in Kaldi's format and tables of their cosine similarities.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ import sys
 from pathlib import Path
 
 from zipperasr.cli import parser, run_step
-from zipperasr.lid.embeddings import MODES, write_embeddings
+from zipperasr.lid.embeddings import MODES, EmbeddingJob, write_embeddings
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--model", type=Path, required=True, help="model.yaml: names the Whisper model")
+    options.add_argument("--model", type=Path, required=True, help="model.yaml; names the Whisper model")
     options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
-    options.add_argument("--manifest", type=Path, default=Path("dump/manifest"), help="stage 3's manifests")
-    options.add_argument("--out", type=Path, default=Path("exp/lid"), help="where the embeddings go")
-    options.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="which embeddings to compute")
+    options.add_argument("--manifest", type=Path, default=Path("dump/manifest"), help="manifests of stage 3")
+    options.add_argument("--out", type=Path, default=Path("exp/lid"), help="output directory")
+    options.add_argument("--modes", nargs="+", choices=MODES, default=MODES, help="kinds of embeddings to compute")
     options.add_argument("--utterances", type=int, default=20, help="state: training utterances per language")
-    options.add_argument("--seed", type=int, default=1, help="state: draws them")
-    return run_step(write_embeddings, options.parse_args(argv), "zipperasr.stages.language_embeddings")
+    options.add_argument("--seed", type=int, default=1, help="state: random seed of their selection")
+    values = vars(options.parse_args(argv))
+    job = EmbeddingJob(**{**values, "modes": tuple(values["modes"])})
+    return run_step(write_embeddings, job, "zipperasr.stages.language_embeddings")
 
 
 if __name__ == "__main__":

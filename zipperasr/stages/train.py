@@ -28,7 +28,8 @@ from zipperasr.datadir.set_table import SetRow, read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.embeddings import load_embeddings
 from zipperasr.lora import VARIANTS, variant_class
-from zipperasr.model.build import PHASES, load_tokenizer
+from zipperasr.model.backbones import load_tokenizer
+from zipperasr.model.build import PHASES
 from zipperasr.model.checkpoint import save_trained, trained_state
 from zipperasr.model.experiment import CONFIG, INITIAL_PARTS, LANGUAGES, WEIGHTS, Experiment, build_for_training
 from zipperasr.model.model_config import REGIMES, ModelConfig
@@ -112,7 +113,7 @@ def _train(
     table = LanguageTable.load(options.languages)
     features = not config.features_on_device
     read = ExampleReader(
-        load_tokenizer(experiment.model), table, experiment.model.mel_bins, features, experiment.model.edge_frames
+        load_tokenizer(experiment.model.llm), table, experiment.model.mel_bins, features, experiment.model.edge_frames
     )
     max_positions = experiment.model.max_positions
     packs = config.packs_per_batch * config.accumulation * world_size

@@ -132,7 +132,7 @@ class Trainer:
             loss_sum = loss_sum.item()  # the host waits for the device here, and nowhere else but in the optimiser
         if self.guard.was_applied(step, seen, loss_sum / weight):
             if self.model.adapters is not None:
-                self.model.adapters.balance()
+                self.model.adapters.after_step()
             self.window["loss"] += loss_sum
             self.window["labels"] += weight
         return loss_sum / weight

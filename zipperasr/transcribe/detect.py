@@ -1,7 +1,7 @@
-"""Which language is spoken, by the original Whisper: the tuned encoder no longer fits its decoder.
+"""Language detection with the original pretrained encoder and decoder; the decoder does not fit a fine-tuned encoder.
 
-In: up to 30 s of speech. Out: a probability for each language of the model. It is a second encoder, and a decoder, in
-memory; what they cost is counted.
+In: up to 30 s of speech. Out: a probability for each language of the model. The second encoder and the decoder cost
+memory and time, which `Cost` records.
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import WhisperModel
 
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.log_mel import log_mel
 from zipperasr.device import to_device
 from zipperasr.lid.embeddings import language_token_ids
-from zipperasr.model.backbones import load_backbone
-from zipperasr.model.encoder import SpeechEncoder
+from zipperasr.model.backbones import find_languages
 from zipperasr.model.pretrained import Pretrained
 
 
 @dataclass
 class Cost:
-    """What detection has taken so far."""
+    """What detection has cost so far."""
 
     load_s: float = 0.0
     detect_s: float = 0.0
@@ -34,15 +32,15 @@ class Cost:
 
     def described(self) -> str:
         return (
-            f"language detection: Whisper takes {self.memory_gb:.2f} GB more; loaded in {self.load_s:.1f} s, "
-            f"{1000 * self.detect_s / max(1, self.recordings):.0f} ms a recording"
+            f"language detection: Whisper needs another {self.memory_gb:.2f} GB; loaded in {self.load_s:.1f} s, "
+            f"{1000 * self.detect_s / max(1, self.recordings):.0f} ms per recording"
         )
 
 
 class LanguageDetector:
     """Whisper's own language detection, among the languages that the model was trained with.
 
-    A language whose Whisper token is another's stand-in shares that one's probability.
+    Languages that use the same Whisper token share its probability equally.
     """
 
     def __init__(self, opened: Pretrained):
@@ -51,30 +49,25 @@ class LanguageDetector:
         settings = opened.experiment.model
         self.codes = opened.languages.codes
         self._ids = language_token_ids(settings.whisper, opened.languages)
-        whisper = load_backbone(WhisperModel, settings.whisper, model.dtype).to(model.device).eval()
-        self._encoder, self._decoder = SpeechEncoder(whisper.encoder), whisper.decoder
+        self._source = find_languages(settings.whisper).load(settings.whisper, model.dtype).to(model.device)
         self._mel_bins, self._padding = settings.mel_bins, int(settings.lid_window_s * SAMPLE_RATE)
-        # on the device once: a list as an index, or a tensor made there from one, makes the host wait each time
-        self._prefix = torch.tensor([[whisper.config.decoder_start_token_id]], device=model.device)
+        # copied to the device once: indexing with a list would block the host every time
+        self._rows = torch.tensor(self._ids, device=model.device)
         shared = torch.tensor([self._ids.count(token_id) for token_id in self._ids], device=model.device)
         self._log_shared = shared.log()
-        self._rows = torch.tensor(self._ids, device=model.device)
-        weights = sum(parameter.numel() * parameter.element_size() for parameter in whisper.parameters())
+        weights = sum(parameter.numel() * parameter.element_size() for parameter in self._source.parameters())
         self.cost = Cost(load_s=time.monotonic() - start, memory_gb=weights / 1e9)
 
     @torch.inference_mode()
     def __call__(self, samples: Tensor) -> dict[str, float]:
-        """samples: (num_samples,) of 16 kHz speech, of which the first 30 s count. Probabilities by code, sum 1."""
+        """samples: (num_samples,) of 16 kHz speech, first 30 s used. Returns probabilities by code; sum 1."""
         start = time.monotonic()
-        longest = self._encoder.max_mel_frames * SAMPLE_RATE // 100
+        longest = self._source.max_mel_frames * SAMPLE_RATE // 100
         samples = samples[:longest]
         padded = functional.pad(samples, (0, max(0, self._padding - len(samples))))
-        padded = to_device(padded, self._decoder.embed_tokens.weight.device)
-        mel = log_mel(padded, self._mel_bins)[: self._encoder.max_mel_frames]
-        hidden, _ = self._encoder(mel, [len(mel)])
-        decoded = self._decoder(input_ids=self._prefix, encoder_hidden_states=hidden[None], use_cache=False)
-        state = decoded.last_hidden_state[0, -1]
-        logits = (self._decoder.embed_tokens.weight[self._rows] @ state).float()
+        padded = to_device(padded, self._rows.device)
+        mel = log_mel(padded, self._mel_bins)[: self._source.max_mel_frames]
+        logits = self._source.language_logits(mel, self._rows)
         probabilities = (logits - self._log_shared).softmax(0).tolist()
         self.cost.detect_s += time.monotonic() - start
         self.cost.recordings += 1

@@ -41,7 +41,7 @@ from zipperasr.audio.segments import PROJECTOR_STRIDE, SAMPLES_PER_MEL_FRAME, se
 from zipperasr.batching.batch import Example, collate, collate_speech
 from zipperasr.cli import log, parser, run_step
 from zipperasr.languages import LanguageTable
-from zipperasr.model.build import load_tokenizer
+from zipperasr.model.backbones import load_tokenizer
 from zipperasr.model.experiment import Experiment, load_model
 from zipperasr.model.prompt import prompt_ids, transcript_ids
 from zipperasr.model.speech_llm import SpeechLLM
@@ -172,7 +172,7 @@ def _run(options: argparse.Namespace) -> None:
         codes = table.codes if experiment.phase == "align" else experiment.languages
         chunk_frames = segment_frames(experiment.model.decode_chunk_s) if experiment.regime == "chunked" else None
         known = [{code: spoken[code] for code in codes if code in spoken} for spoken in (test, fit)]
-        model, tokenizer = load_model(exp), load_tokenizer(experiment.model)
+        model, tokenizer = load_model(exp), load_tokenizer(experiment.model.llm)
         bottleneck = Bottleneck(model, tokenizer, table.chosen(list(known[0])), chunk_frames, *known)
         figures[str(exp)] = bottleneck.measure(options.steps)
         log(f"{exp}: {experiment.lora or experiment.phase}")

@@ -33,7 +33,7 @@ from local.mini.training_state import TrainingState, lr_factor
 from zipperasr.atomic import atomic_path
 from zipperasr.audio.segments import cut_all, segment_frames
 from zipperasr.cli import log
-from zipperasr.model.encoder import SpeechEncoder
+from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
 
 _WARMUP = 300  # steps
 
@@ -69,7 +69,7 @@ class PretrainingModel(nn.Module):
     def __init__(self, whisper: WhisperForConditionalGeneration, num_units: int):
         super().__init__()
         self.whisper = whisper
-        self.encoder = SpeechEncoder(whisper.model.encoder)
+        self.encoder = WhisperSpeechEncoder(whisper.model.encoder)
         self.ctc = nn.Linear(self.encoder.width, num_units + 1)
 
     def forward(self, batch: Batch, chunk_frames: int | None, with_decoder: bool) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
-"""Qwen3 for decoding alone: LoRA folded into the weights, like products fused, one static key-value cache.
+"""Qwen3 for decoding only: LoRA merged into the weights, fused projections, one static key-value cache.
 
-In: a Qwen3ForCausalLM, with or without PEFT's LoRA. Out: hidden states of new positions, whatever came before in each
-row of the cache. The weights are copied once, so the model it was made from may go on training.
+In: a Qwen3ForCausalLM, with or without PEFT's LoRA. Out: hidden states of new positions, given what each row of the
+cache holds. Merged weights are copies, so the original model can continue training.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers import Qwen3ForCausalLM
 from zipperasr.device import to_device
 from zipperasr.model import ragged
 
-ROOM = 128  # positions by which the cache grows
+CACHE_BLOCK = 128  # positions by which the cache grows
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class _Layer:
     key_norm: Tensor
 
 
-class FoldedLLM:
-    """The first `rows` of the cache hold one sequence each; `add` fills rows, `step` lengthens all that are in use."""
+class MergedQwen3:
+    """An `IncrementalLLM`. The first `rows` rows of the cache hold one sequence each; `step` extends all of them."""
 
     def __init__(self, llm: Qwen3ForCausalLM):
         config = llm.config
@@ -45,7 +45,7 @@ class FoldedLLM:
             config.head_dim,
         )
         self._eps = config.rms_norm_eps
-        self._layers = [_folded_layer(layer) for layer in llm.model.layers]
+        self._layers = [_merged_layer(layer) for layer in llm.model.layers]
         self._norm = llm.model.norm.weight.detach()
         self._head = llm.lm_head.weight.detach()
         self._embeddings = llm.model.embed_tokens.weight.detach()
@@ -60,7 +60,7 @@ class FoldedLLM:
 
     @property
     def rows(self) -> int:
-        """How many are in use."""
+        """Number of rows in use."""
         return len(self.lengths)
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -70,14 +70,14 @@ class FoldedLLM:
         """(rows, width) -> (rows, vocabulary), float32."""
         return (hidden @ self._head.T).float()
 
-    def add(self, embeddings: Tensor, lengths: Sequence[int], room: int) -> Tensor:
-        """Start a row for each sequence, after those in use.
+    def add(self, embeddings: Tensor, lengths: Sequence[int], capacity: int) -> Tensor:
+        """Append a row for each sequence.
 
-        embeddings: (sum of lengths, width), sequences end to end; room: positions that the longest row will need.
+        embeddings: (sum of lengths, width), sequences end to end; capacity: positions that the longest row will need.
         Returns the hidden state of each sequence's last position: (sequences, width).
         """
         first = self.rows
-        self._make_room(first + len(lengths), room)
+        self._grow_cache(first + len(lengths), capacity)
         layout = ragged.Layout(lengths, self.device)
         places = ragged.positions(lengths, self.device)
         row = torch.repeat_interleave(torch.arange(first, first + len(lengths)), torch.tensor(lengths))
@@ -114,7 +114,7 @@ class FoldedLLM:
         return functional.rms_norm(hidden, self._norm.shape, self._norm, self._eps)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone, in this order; each stays where it is or moves up to a place that is free."""
+        """Keep only these rows, in this order; each keeps its index or moves to a lower, free one."""
         for target, source in enumerate(rows):
             if target != source:
                 length = int(self.lengths[source])
@@ -143,15 +143,15 @@ class FoldedLLM:
     def _rotations(self, positions: int) -> tuple[Tensor, Tensor]:
         """cos and sin of every position: (positions, 1, head_dim) each."""
         if self._turns is None or len(self._turns[0]) < positions:
-            places = torch.arange(-(-positions // ROOM) * ROOM, device=self.device)[None]
+            places = torch.arange(-(-positions // CACHE_BLOCK) * CACHE_BLOCK, device=self.device)[None]
             self._turns = tuple(turn[0, :, None] for turn in self._rotary(self._head, places))
         return self._turns
 
-    def _make_room(self, rows: int, positions: int) -> None:
+    def _grow_cache(self, rows: int, positions: int) -> None:
         _, has_rows, _, has_positions, _ = self._keys.shape
         if rows <= has_rows and positions <= has_positions:
             return
-        rows, positions = max(rows, has_rows), max(-(-positions // ROOM) * ROOM, has_positions)
+        rows, positions = max(rows, has_rows), max(-(-positions // CACHE_BLOCK) * CACHE_BLOCK, has_positions)
         grown = []
         for old in (self._keys, self._values):
             new = old.new_zeros(len(self._layers), rows, self.key_heads, positions, self.head_dim)
@@ -174,18 +174,18 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) ->
 
 
 def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions (Su et al., 2021), in halves as Qwen3 has them. heads: (n, heads, head_dim)."""
+    """Rotary positions (Su et al., 2021), on halves of the head dimension. heads: (n, heads, head_dim)."""
     first, second = heads.chunk(2, -1)
     return heads * cos + torch.cat([-second, first], -1) * sin
 
 
-def _folded_layer(layer: nn.Module) -> _Layer:
+def _merged_layer(layer: nn.Module) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
-        torch.cat([_folded(part) for part in (attention.q_proj, attention.k_proj, attention.v_proj)]),
-        _folded(attention.o_proj),
-        torch.cat([_folded(mlp.gate_proj), _folded(mlp.up_proj)]),
-        _folded(mlp.down_proj),
+        torch.cat([_merged(part) for part in (attention.q_proj, attention.k_proj, attention.v_proj)]),
+        _merged(attention.o_proj),
+        torch.cat([_merged(mlp.gate_proj), _merged(mlp.up_proj)]),
+        _merged(mlp.down_proj),
         *(
             norm.weight.detach()
             for norm in (layer.input_layernorm, layer.post_attention_layernorm, attention.q_norm, attention.k_norm)
@@ -194,10 +194,10 @@ def _folded_layer(layer: nn.Module) -> _Layer:
 
 
 @torch.no_grad()
-def _folded(linear: nn.Module) -> Tensor:
-    """W0 + scaling B A of PEFT's LoRA layer, added in float32; the weight itself of any other linear layer."""
+def _merged(linear: nn.Module) -> Tensor:
+    """W0 + scaling B A of PEFT's LoRA layer, added in float32; the plain weight of any other linear layer."""
     if linear.bias is not None:
-        raise ValueError("a Qwen3 with biases in its linear layers cannot be folded here")
+        raise ValueError("Qwen3 with biases in its linear layers is not supported by greedy decoding")
     if not hasattr(linear, "get_delta_weight"):
         return linear.weight.detach()
     weight = linear.get_base_layer().weight

@@ -1,0 +1,166 @@
+"""An LLM and an encoder added at run time, as a plug-in would: one class each and one registry entry, nothing else."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM, WhisperConfig
+
+from tests.model import tiny
+from tests.model.test_experiment import finish
+from zipperasr.batching.batch import collate
+from zipperasr.decode.decode_config import DecodeConfig
+from zipperasr.decode.decoder import Decoder
+from zipperasr.lid.embeddings import language_token_ids
+from zipperasr.model.backbones import ENCODERS, LLMS, load_tokenizer
+from zipperasr.model.backbones.protocol import CausalLLM, decoder_parameters
+from zipperasr.model.backbones.whisper import WHISPER_SIZES, WhisperSpeechEncoder
+from zipperasr.model.build import build_empty_model, build_model, set_trainable
+from zipperasr.model.experiment import Experiment, build_for_training, load_model
+from zipperasr.model.prompt import end_id
+from zipperasr.model.sizes import SizeRules
+from zipperasr.plan.activations import MicroBatch, count_activations
+from zipperasr.plan.flops import Lengths, step_flops
+from zipperasr.plan.parameters import count_parameters
+
+END = "<|stop|>"
+
+
+class Qwen2(CausalLLM):
+    """Has biases in its attention and no norms of queries and keys; no fast decoding of ours fits it."""
+
+    size_rules = SizeRules(
+        Qwen2Config,
+        (
+            "hidden_size",
+            "num_hidden_layers",
+            "intermediate_size",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "vocab_size",
+        ),
+        lambda sizes: decoder_parameters(CausalLLM.shape(sizes)),
+    )
+    model_class = Qwen2ForCausalLM
+    end_token = END
+
+
+@pytest.fixture
+def config(backbones, tmp_path, monkeypatch):
+    """The tiny model's settings with a Qwen2 instead of a Qwen3."""
+    monkeypatch.setitem(LLMS, "qwen2", Qwen2)
+    tokenizer = tiny.byte_tokenizer(["<|endoftext|>", "<|start|>", END])
+    torch.manual_seed(3)
+    llm = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=1, initializer_range=0.2, eos_token_id=tokenizer.eos_token_id,
+            max_position_embeddings=4096,
+        )
+    )  # fmt: skip
+    tiny.shake_vectors(llm)
+    llm.save_pretrained(tmp_path / "qwen2")
+    tokenizer.save_pretrained(tmp_path / "qwen2")
+    return tiny.model_config(backbones, llm=str(tmp_path / "qwen2"))
+
+
+def test_its_loss_falls_and_its_model_reloads(config, tmp_path):
+    experiment = Experiment("align", "chunked", None, None, tiny.CODES, 1, config)
+    model, batch = build_for_training(experiment, torch.float32, seed=1), collate(tiny.two_packs())
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    losses = []
+    for _ in range(8):
+        loss, stats, weight = model(batch, 50)
+        (loss / weight).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(stats["loss"].item())
+    assert losses[-1] < losses[0] - 0.2
+    finish(experiment, model, tmp_path / "align")
+    with torch.no_grad():
+        assert torch.equal(load_model(tmp_path / "align").packed_logits(batch, 50), model.packed_logits(batch, 50))
+
+
+@torch.no_grad()
+def test_packed_utterances_do_not_see_each_other(config):
+    model, (german, _) = tiny.align_model(config), tiny.two_packs()
+    together = model.packed_logits(collate([german]), 50)
+    alone = torch.cat([model.packed_logits(collate([[example]]), 50) for example in german])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_it_decodes_with_generate(config, beam):
+    model, tokenizer = tiny.align_model(config), load_tokenizer(config.llm)
+    assert model.llm_family is Qwen2 and tokenizer.convert_ids_to_tokens(end_id(tokenizer)) == END
+    examples = [
+        tiny.example(name, "de", samples, "", seed) for name, samples, seed in (("a", 9000, 1), ("b", 21_111, 2))
+    ]
+    decoder = Decoder(model, tokenizer, DecodeConfig(beam=beam, tokens_floor=4, tokens_per_s=4.0), 50)
+    together = [found.text for found in decoder.run([examples])]
+    assert together == [next(decoder.run([[example]])).text for example in examples]
+    assert any(together)
+
+
+def test_its_sizes_are_checked_and_planned(config, tmp_path):
+    model = build_empty_model(config)
+    set_trainable(model, "align")
+    assert count_parameters(model).total == count_parameters(build_model(config)).total
+    batch = MicroBatch(packs=2, max_positions=64, speech_positions=40, labels=20, attention_padding=0.0)
+    assert count_activations(model, config, "align", batch, 4).peak > 0
+    assert step_flops(model, "align", Lengths([50, 50], [30, 34], 20)).llm > 0
+    shutil.copytree(tmp_path / "qwen2", tmp_path / "other")
+    text = (tmp_path / "other/config.json").read_text()
+    (tmp_path / "other/config.json").write_text(text.replace('"qwen2"', '"qwen4"'))
+    with pytest.raises(ValueError, match="got model_type 'qwen4', wanted 'qwen3' or 'qwen2'"):
+        load_tokenizer(str(tmp_path / "other"))
+
+
+class EarsConfig(WhisperConfig):
+    """Another name for the same shape."""
+
+    model_type = "ears"
+
+
+class Ears(WhisperSpeechEncoder):
+    """An encoder of its own family, which has no decoder to tell languages by."""
+
+    size_rules = SizeRules(EarsConfig, WHISPER_SIZES.keys, WHISPER_SIZES.num_parameters)
+    module_name = "ears"
+    lora_targets = ("layers.*.fc1",)
+
+    @property
+    def whisper(self):
+        return self.ears
+
+    @classmethod
+    def load(cls, path: str, dtype: torch.dtype) -> Ears:
+        from safetensors.torch import load_file
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+        encoder = WhisperEncoder(EarsConfig.from_pretrained(path))
+        tensors = load_file(f"{path}/model.safetensors").items()
+        start = "model.encoder."
+        encoder.load_state_dict({name.removeprefix(start): t for name, t in tensors if name.startswith(start)})
+        return cls(encoder.to(dtype))
+
+
+def test_an_encoder_of_another_family_gets_adapters_under_its_own_name(backbones, tmp_path, monkeypatch):
+    monkeypatch.setitem(ENCODERS, "ears", Ears)
+    shutil.copytree(backbones, tmp_path / "b")
+    path = tmp_path / "b/whisper/config.json"
+    path.write_text(path.read_text().replace('"model_type": "whisper"', '"model_type": "ears"'))
+    config = tiny.model_config(tmp_path / "b")
+    model, batch = tiny.sft_model(config, "independent"), collate(tiny.two_packs())
+    assert {name.split(".")[1] for name, _ in model.encoder.named_parameters(prefix="encoder")} == {"ears"}
+    assert set(model.adapted_layers) == {f"encoder.ears.layers.{number}.fc1" for number in range(3)}
+    assert {name for name, p in model.named_parameters() if name.startswith("encoder.") and p.requires_grad} == {
+        f"{layer}.{factor}_specific" for layer in model.adapted_layers for factor in "ab"
+    }
+    assert model(batch, 50)[0].isfinite()
+    with pytest.raises(
+        ValueError, match="whisper: its model_type, ears, has no language embeddings; use a LoRA variant"
+    ):
+        language_token_ids(config.whisper, tiny.table())

@@ -1,0 +1,57 @@
+"""Pretrained encoders and LLMs by the `model_type` in their config.json. A new family is one file and one entry here.
+
+Everything else in the package uses them through `SpeechEncoder` and `CausalLLM` in protocol.py.
+"""
+
+from __future__ import annotations
+
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from zipperasr.model.backbone_files import check_backbone, said_by_transformers
+from zipperasr.model.backbones.protocol import CausalLLM, LanguageSource, SpeechEncoder
+from zipperasr.model.backbones.qwen3 import Qwen3
+from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
+from zipperasr.model.backbones.whisper_languages import WhisperLanguages
+from zipperasr.model.sizes import Sizes
+
+ENCODERS: dict[str, type[SpeechEncoder]] = {"whisper": WhisperSpeechEncoder}
+LANGUAGE_SOURCES: dict[str, type[LanguageSource]] = {"whisper": WhisperLanguages}
+LLMS: dict[str, type[CausalLLM]] = {"qwen3": Qwen3}
+
+
+def find_encoder(path: str) -> tuple[type[SpeechEncoder], Sizes]:
+    """The family of the encoder at `path` and its sizes. path: local directory or hub id.
+
+    Raises FileNotFoundError, OSError or ValueError if it is no known encoder or its files are not sound.
+    """
+    rules, sizes = check_backbone(path, [encoder.size_rules for encoder in ENCODERS.values()])
+    return ENCODERS[rules.model_type], sizes
+
+
+def find_languages(path: str) -> type[LanguageSource]:
+    """Language embeddings and detection of the encoder at `path`. Raises ValueError if its family has none."""
+    model_type = find_encoder(path)[0].size_rules.model_type
+    if model_type not in LANGUAGE_SOURCES:
+        raise ValueError(
+            f"{path}: its model_type, {model_type}, has no language embeddings; use a LoRA variant without a router, "
+            "and name the language instead of detecting it"
+        )
+    return LANGUAGE_SOURCES[model_type]
+
+
+def find_llm(path: str) -> tuple[type[CausalLLM], Sizes]:
+    """The family of the LLM at `path` and its sizes; raises as `find_encoder` does."""
+    rules, sizes = check_backbone(path, [llm.size_rules for llm in LLMS.values()])
+    return LLMS[rules.model_type], sizes
+
+
+def llm_of(model: PreTrainedModel) -> type[CausalLLM]:
+    """The family of a transformers model that is already loaded."""
+    return LLMS[model.config.model_type]
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of an LLM. Raises as `find_encoder` does."""
+    find_llm(path)
+    with said_by_transformers(path):
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)

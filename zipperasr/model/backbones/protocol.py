@@ -1,0 +1,286 @@
+"""What the package needs to know about a pretrained encoder and a pretrained LLM.
+
+`SpeechEncoder` is a module that wraps transformers' weights; `CausalLLM` is a set of functions on a transformers model,
+because PEFT wraps that model itself. Both are registered in `zipperasr.model.backbones`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from zipperasr.model.backbone_files import load_backbone, said_by_transformers
+from zipperasr.model.ragged import Layout
+from zipperasr.model.sizes import SizeRules, Sizes
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """Dimensions of an encoder of pre-norm transformer layers, for estimates."""
+
+    layers: int
+    width: int
+    inner: int  # of the feed-forward network
+    mel_bins: int
+
+
+@dataclass(frozen=True)
+class LlmShape:
+    """Dimensions of a decoder-only LLM, for estimates."""
+
+    layers: int
+    width: int
+    inner: int  # of the feed-forward network
+    heads: int
+    key_heads: int
+    head_dim: int
+    vocabulary: int
+
+
+class LanguageSource(Protocol):
+    """Language embeddings, and language detection, by the decoder that the encoder was pretrained with.
+
+    Instances are modules with the weights of the whole pretrained model; the class methods read only what they need.
+    """
+
+    max_mel_frames: int  # speech beyond is not used
+
+    @classmethod
+    def load(cls, path: str, dtype: torch.dtype) -> LanguageSource: ...
+
+    @classmethod
+    def token_ids(cls, path: str, names: Sequence[str]) -> list[int | None]:
+        """Id of each language's token; None if the pretrained model has no such token."""
+
+    @classmethod
+    def token_embeddings(cls, path: str, ids: Sequence[int]) -> Tensor:
+        """Rows of the decoder's token embedding: (languages, d_lid)."""
+
+    def state_embedding(self, token_id: int, mels: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
+        """Mean of the decoder's state at the language token over utterances: (d_lid,), on the CPU."""
+
+    def language_logits(self, mel: Tensor, ids: Tensor) -> Tensor:
+        """Logits of the language tokens `ids` for one utterance, mel (frames, mel bins): (languages,), float32."""
+
+
+class SpeechEncoder(nn.Module, ABC):
+    """An encoder that encodes every segment of a ragged batch as if it were alone.
+
+    Args:
+        pretrained: the module with the weights. It becomes the attribute `module_name`, so that tensors are called
+            `encoder.<module_name>.*` in checkpoints.
+        checkpointing: recompute each layer in the backward pass instead of keeping its activations.
+        pad_to_30s: the caller pads every segment (`pad_segments`) before it is encoded.
+    """
+
+    size_rules: ClassVar[SizeRules]
+    module_name: ClassVar[str]
+    lora_targets: ClassVar[tuple[str, ...]]  # shell patterns of layer names inside `pretrained`
+    never_trained: ClassVar[tuple[str, ...]] = ()  # endings of parameter names that are frozen in every phase
+
+    def __init__(self, pretrained: nn.Module, checkpointing: bool = False, pad_to_30s: bool = False):
+        super().__init__()
+        setattr(self, self.module_name, pretrained)
+        self.checkpointing = checkpointing
+        self.pad_to_30s = pad_to_30s
+
+    @property
+    def pretrained(self) -> nn.Module:
+        """The module with the pretrained weights, which also gets the adapters."""
+        return getattr(self, self.module_name)
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: str, dtype: torch.dtype) -> SpeechEncoder:
+        """Load the weights strictly. Raises FileNotFoundError or ValueError."""
+
+    @classmethod
+    @abstractmethod
+    def empty(cls, path: str) -> SpeechEncoder:
+        """Build it from its configuration alone, on the default device."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> EncoderShape: ...
+
+    @property
+    @abstractmethod
+    def max_mel_frames(self) -> int:
+        """The longest segment."""
+
+    @abstractmethod
+    def num_frames(self, mel_frames: int) -> int:
+        """Output frames of a segment."""
+
+    @abstractmethod
+    def forward(
+        self, mel: Tensor, lengths: Sequence[int], kept: Sequence[int] | None = None
+    ) -> tuple[Tensor, list[int]]:
+        """mel: (sum of lengths, mel bins), lengths: mel frames of each segment.
+
+        kept: mel frames of each segment whose output is wanted, from its start; None: all.
+        Returns the output (sum of frames, width) and the frames of each segment.
+        Raises ValueError for an empty segment or one of more than max_mel_frames.
+        """
+
+    @abstractmethod
+    def compile_layers(self, backend: str) -> None:
+        """Compile what can be compiled outside attention."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> Sequence[nn.Module]:
+        """The transformer layers."""
+
+    @abstractmethod
+    def first_linears(self) -> Iterable[nn.Module]:
+        """Adapted linear layers whose input does not depend on any adapter, so that no gradient passes through them."""
+
+    @abstractmethod
+    def last_linear(self, layer: nn.Module) -> nn.Module:
+        """The last linear layer that a transformer layer computes."""
+
+    @abstractmethod
+    def weights_before_layers(self) -> int:
+        """Weights that one output frame is multiplied with before the first layer."""
+
+    @classmethod
+    @abstractmethod
+    def lora_inputs(cls, sizes: Sizes) -> tuple[int, int]:
+        """(sum of the input widths of all LoRA targets, their number)."""
+
+    @classmethod
+    @abstractmethod
+    def width_of(cls, sizes: Sizes) -> int:
+        """The output width, from the sizes in config.json."""
+
+    @property
+    def width(self) -> int:
+        return self.shape.width
+
+    @property
+    def mel_bins(self) -> int:
+        return self.shape.mel_bins
+
+
+class IncrementalLLM(Protocol):
+    """An LLM with merged LoRA and a key-value cache, one sequence per row, for greedy search."""
+
+    device: torch.device
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """(tokens,) -> (tokens, width)."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(rows, width) -> (rows, vocabulary), float32."""
+
+    def add(self, embeddings: Tensor, lengths: Sequence[int], capacity: int) -> Tensor:
+        """Add a row for each sequence; embeddings: (sum of lengths, width). Returns the last states (sequences, width).
+
+        capacity: positions that the longest row will need.
+        """
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Append one token to every row: (rows,) -> hidden states (rows, width)."""
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep only these rows, in this order."""
+
+
+class CausalLLM:
+    """A family of decoder-only transformers LLMs. The defaults suit models whose forward takes masks by layer type."""
+
+    size_rules: ClassVar[SizeRules]
+    model_class: ClassVar[type[PreTrainedModel]]
+    lora_targets: ClassVar[tuple[str, ...]] = (  # all linear layers but lm_head
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
+    end_token: ClassVar[str]  # that ends a transcript
+
+    @classmethod
+    def load(cls, path: str, dtype: torch.dtype) -> PreTrainedModel:
+        """Load the weights strictly. Raises FileNotFoundError or ValueError."""
+        return load_backbone(cls.model_class, path, dtype, cls.size_rules)
+
+    @classmethod
+    def empty(cls, path: str) -> PreTrainedModel:
+        """Build the model from its configuration alone, on the default device."""
+        with said_by_transformers(path):
+            return cls.model_class(AutoConfig.from_pretrained(path, trust_remote_code=False))
+
+    @staticmethod
+    def layers(model: PreTrainedModel) -> Sequence[nn.Module]:
+        """The transformer layers."""
+        return model.model.layers
+
+    @staticmethod
+    def last_linear(layer: nn.Module) -> nn.Module:
+        """The last linear layer that a transformer layer computes."""
+        return layer.mlp.down_proj
+
+    @staticmethod
+    def hidden_states(model: PreTrainedModel, embeddings: Tensor, position_ids: Tensor, layout: Layout) -> Tensor:
+        """The last layer's output, (positions, width), for embeddings of that shape.
+
+        No utterance of `layout` sees another: packed_llm.py's attention reads the layout in place of a mask.
+        """
+        return model.model(
+            inputs_embeds=embeddings[None],
+            attention_mask={"full_attention": layout},
+            position_ids=position_ids[None],
+            use_cache=False,
+        ).last_hidden_state[0]
+
+    @staticmethod
+    def end_ids(model: PreTrainedModel) -> list[int]:
+        """Tokens that end a text by the model's own generation settings."""
+        ends = model.generation_config.eos_token_id
+        return [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
+
+    @staticmethod
+    def incremental(model: PreTrainedModel) -> IncrementalLLM | None:
+        """Fast greedy decoding; None: transformers' generate is used."""
+        return None
+
+    @classmethod
+    def shape(cls, config: PreTrainedConfig | Sizes) -> LlmShape:
+        """From the configuration, or from the sizes that it gives."""
+
+        def size(key: str) -> int | None:
+            return config.get(key) if isinstance(config, dict) else getattr(config, key, None)
+
+        heads = size("num_attention_heads")
+        return LlmShape(
+            layers=size("num_hidden_layers"),
+            width=size("hidden_size"),
+            inner=size("intermediate_size"),
+            heads=heads,
+            key_heads=size("num_key_value_heads"),
+            head_dim=size("head_dim") or size("hidden_size") // heads,
+            vocabulary=size("vocab_size"),
+        )
+
+    @classmethod
+    def lora_widths(cls, sizes: Sizes) -> int:
+        """Sum of the input and output widths of all LoRA targets."""
+        shape = cls.shape(sizes)
+        heads = 2 * shape.head_dim * (shape.heads + shape.key_heads)
+        return shape.layers * (7 * shape.width + heads + 3 * shape.inner)
+
+
+def decoder_parameters(shape: LlmShape) -> int:
+    """Parameters of the matrices of a gated decoder with grouped-query attention and tied embeddings."""
+    heads = 2 * shape.head_dim * (shape.heads + shape.key_heads)
+    return shape.width * (shape.layers * (heads + 3 * shape.inner) + shape.vocabulary)

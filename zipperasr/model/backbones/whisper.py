@@ -1,0 +1,182 @@
+"""Whisper's encoder over ragged batches: segments of any length side by side, padded to 30 s only on request.
+
+In: log-mel frames of all segments, end to end. Out: encoder frames, two mel frames each. The weights and layers
+are transformers' WhisperEncoder; its forward is not used, because it requires 3000 mel frames and has no mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoConfig, WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
+
+from zipperasr.model import ragged
+from zipperasr.model.backbone_files import load_backbone, said_by_transformers
+from zipperasr.model.backbones.protocol import EncoderShape, SpeechEncoder
+from zipperasr.model.sizes import SizeRules, Sizes
+
+
+def _parameters(size: Sizes) -> int:
+    """The matrices of encoder and decoder."""
+    width, decoder = size["d_model"], size["decoder_layers"]
+    layers = size["encoder_layers"] * (4 * width + 2 * size["encoder_ffn_dim"])
+    layers += decoder * (8 * width + 2 * size["decoder_ffn_dim"])
+    convolutions = 3 * (size["num_mel_bins"] + width)
+    return width * (
+        layers + convolutions + size["max_source_positions"] + size["max_target_positions"] + size["vocab_size"]
+    )
+
+
+WHISPER_SIZES = SizeRules(
+    WhisperConfig,
+    (
+        "d_model",
+        "encoder_layers",
+        "encoder_ffn_dim",
+        "encoder_attention_heads",
+        "decoder_layers",
+        "decoder_ffn_dim",
+        "decoder_attention_heads",
+        "vocab_size",
+        "num_mel_bins",
+        "max_source_positions",
+        "max_target_positions",
+    ),
+    _parameters,
+)
+
+
+class WhisperEncoderOnly(WhisperPreTrainedModel):
+    """The encoder of a Whisper checkpoint: 637 of large-v3's 1,543 million parameters."""
+
+    _keys_to_ignore_on_load_unexpected = (r"^(model\.)?decoder\.", r"^proj_out\.")
+
+    def __init__(self, config: WhisperConfig):
+        super().__init__(config)
+        self.encoder = WhisperEncoder(config)
+        self.post_init()
+
+
+class WhisperSpeechEncoder(SpeechEncoder):
+    """Whisper's encoder. Tensors are called `encoder.whisper.*`."""
+
+    size_rules = WHISPER_SIZES
+    module_name = "whisper"
+    lora_targets = ("layers.*.self_attn.*_proj", "layers.*.fc1", "layers.*.fc2")  # all linear layers
+    never_trained = ("embed_positions.weight",)  # sinusoids
+
+    def __init__(self, pretrained: WhisperEncoder, checkpointing: bool = False, pad_to_30s: bool = False):
+        super().__init__(pretrained, checkpointing, pad_to_30s)
+        self._layer_forward = _layer_forward
+
+    @classmethod
+    def load(cls, path: str, dtype: torch.dtype) -> WhisperSpeechEncoder:
+        return cls(load_backbone(WhisperEncoderOnly, path, dtype, WHISPER_SIZES).encoder)
+
+    @classmethod
+    def empty(cls, path: str) -> WhisperSpeechEncoder:
+        with said_by_transformers(path):
+            return cls(WhisperEncoder(AutoConfig.from_pretrained(path, trust_remote_code=False)))
+
+    @classmethod
+    def width_of(cls, sizes: Sizes) -> int:
+        return sizes["d_model"]
+
+    @classmethod
+    def lora_inputs(cls, sizes: Sizes) -> tuple[int, int]:
+        layers = sizes["encoder_layers"]
+        return layers * (5 * sizes["d_model"] + sizes["encoder_ffn_dim"]), 6 * layers
+
+    def compile_layers(self, backend: str) -> None:
+        """Let torch.compile fuse the operations between the layers' attentions."""
+        self._layer_forward = torch.compile(_layer_forward, dynamic=True, backend=backend)
+
+    @property
+    def shape(self) -> EncoderShape:
+        config = self.whisper.config
+        return EncoderShape(config.encoder_layers, config.d_model, config.encoder_ffn_dim, config.num_mel_bins)
+
+    @property
+    def max_mel_frames(self) -> int:
+        """The longest segment that Whisper has positions for (30 s)."""
+        return 2 * self.whisper.config.max_source_positions
+
+    def num_frames(self, mel_frames: int) -> int:
+        return (mel_frames + 1) // 2
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        return self.whisper.layers
+
+    def first_linears(self) -> list[nn.Module]:
+        attention = self.whisper.layers[0].self_attn
+        return [attention.q_proj, attention.k_proj, attention.v_proj]
+
+    def last_linear(self, layer: nn.Module) -> nn.Module:
+        return layer.fc2
+
+    def weights_before_layers(self) -> int:
+        """Two convolutions; the first sees two mel frames for each encoder frame."""
+        return 2 * self.whisper.conv1.weight.numel() + self.whisper.conv2.weight.numel()
+
+    def forward(
+        self, mel: Tensor, lengths: Sequence[int], kept: Sequence[int] | None = None
+    ) -> tuple[Tensor, list[int]]:
+        """mel: (sum of lengths, mel bins), lengths: mel frames of each segment.
+
+        kept: mel frames of each segment whose output is wanted, from its start; None: all.
+        Returns the encoder's output (sum of frames, d_model) and the frames of each segment, ceil(length / 2).
+        Raises ValueError for an empty segment or one of more than 30 s.
+        """
+        if min(lengths) < 1 or max(lengths) > self.max_mel_frames:
+            raise ValueError(
+                f"segments of {min(lengths)} to {max(lengths)} mel frames; wanted 1 to {self.max_mel_frames}"
+            )
+        frames = [self.num_frames(length) for length in lengths]
+        mel = mel.to(self.whisper.conv1.weight.dtype)
+        hidden = self._convolve(mel, lengths, frames)
+        hidden = hidden + self.whisper.embed_positions.weight[ragged.positions(frames, mel.device)]
+        layout = ragged.Layout(frames, mel.device)
+        for layer in self.whisper.layers:
+            if self.checkpointing and self.training:
+                hidden = checkpoint(
+                    self._layer_forward, layer, hidden, layout, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                hidden = self._layer_forward(layer, hidden, layout)
+        if kept is not None:
+            spaces, frames = frames, [self.num_frames(length) for length in kept]
+            hidden = hidden[ragged.slots(frames, spaces, mel.device)]
+        return self.whisper.layer_norm(hidden), frames
+
+    def _convolve(self, mel: Tensor, lengths: Sequence[int], frames: Sequence[int]) -> Tensor:
+        """Both convolutions over all segments at once; a gap of zeros keeps neighbours apart.
+
+        Each segment gets an even number of slots, at least one of them empty, so the second convolution (stride 2)
+        starts every segment on its first frame and sees zeros beyond both ends, like those of Whisper's padding.
+        """
+        capacities = [2 * count + 2 for count in frames]
+        spaced = ragged.spread(mel, lengths, capacities)
+        inside = ragged.spread(mel.new_ones(len(mel), 1), lengths, capacities)
+        hidden = functional.gelu(self.whisper.conv1(spaced.T[None]))
+        hidden = functional.gelu(self.whisper.conv2(hidden * inside.T))[0].T
+        return hidden[ragged.slots(frames, [capacity // 2 for capacity in capacities], mel.device)]
+
+
+def _layer_forward(layer: nn.Module, hidden: Tensor, layout: ragged.Layout) -> Tensor:
+    """One pre-norm WhisperEncoderLayer on ragged frames (n, d_model)."""
+    attention = layer.self_attn
+    normed = layer.self_attn_layer_norm(hidden)
+    query, key, value = (
+        projection(normed).unflatten(-1, (attention.num_heads, -1))
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    mixed = ragged.self_attention(query, key, value, layout, attention.scaling)
+    hidden = hidden + attention.out_proj(mixed.flatten(1))
+    normed = layer.final_layer_norm(hidden)
+    return hidden + layer.fc2(layer.activation_fn(layer.fc1(normed)))
