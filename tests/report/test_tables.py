@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from zipperasr.markdown import percent, table
 from zipperasr.report.collect import find_decodings
 from zipperasr.report.groups import load_groups
-from zipperasr.report.markdown import percent, table
 from zipperasr.report.tables import counts_table, group_mean, group_table, marks_table, overview, rate_by_language
 
 

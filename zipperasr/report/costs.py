@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
+from zipperasr.markdown import table
 from zipperasr.model.checkpoint import count_trained
 from zipperasr.model.experiment import WEIGHTS
 from zipperasr.report.collect import Training
-from zipperasr.report.markdown import table
 
 
 def costs_table(trainings: Sequence[Training]) -> str:

@@ -12,11 +12,11 @@ import torch
 
 from zipperasr.config import from_tree
 from zipperasr.languages import LanguageTable
+from zipperasr.markdown import percent, table
 from zipperasr.model.model_config import EncoderLoraConfig
 from zipperasr.model.weights_file import open_weights
 from zipperasr.report.collect import Decoding, Training, by_system, read_config
 from zipperasr.report.groups import Groups
-from zipperasr.report.markdown import percent, table
 from zipperasr.report.tables import main_scores, over_seeds
 
 BASELINE = "vanilla"

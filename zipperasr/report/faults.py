@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zipperasr.languages import LanguageTable
+from zipperasr.markdown import table
 from zipperasr.report.collect import Decoding, by_system
 from zipperasr.report.groups import GROUPS, Groups
-from zipperasr.report.markdown import table
 from zipperasr.report.tables import LABELS, main_scores, over_seeds, system_labels
 from zipperasr.score.scores_table import SetScore
 

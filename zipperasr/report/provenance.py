@@ -12,9 +12,9 @@ from pathlib import Path
 from zipperasr.datadir.entry import read_table
 from zipperasr.datadir.set_table import read_sets
 from zipperasr.languages import LanguageTable
+from zipperasr.markdown import table
 from zipperasr.prepare.dataset_table import SETTINGS, load_corpora, load_datasets
 from zipperasr.report.collect import read_json, read_tsv
-from zipperasr.report.markdown import table
 
 
 def stages_table(path: Path) -> str:

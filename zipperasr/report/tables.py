@@ -13,9 +13,9 @@ from dataclasses import astuple, fields
 from statistics import fmean, stdev
 
 from zipperasr.languages import LanguageTable
+from zipperasr.markdown import percent, table
 from zipperasr.report.collect import Decoding, by_system
 from zipperasr.report.groups import GROUPS, Groups
-from zipperasr.report.markdown import percent, table
 from zipperasr.score.scores_table import SetScore
 
 LABELS = ["system", "encoder", "search"]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zipperasr.markdown import table
 from zipperasr.report.claims.controls import INTRODUCTION as CONTROLS
 from zipperasr.report.claims.verdict import NOT_TESTED, Claim, Comparison
-from zipperasr.report.markdown import table
 from zipperasr.stats.bootstrap import RESAMPLINGS
 
 INTRODUCTION = f"""\
