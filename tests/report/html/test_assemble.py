@@ -32,7 +32,7 @@ def with_value(name, value):
 def test_page_holds_scores_and_utterances_of_both_systems(run, build):
     assert build(run) == 0
     page = PageData(run / "report.html")
-    assert [system["name"] for system in page.index["systems"]] == ["Stage 1", "zipper_soft"]
+    assert [system["name"] for system in page.index["systems"]] == ["Alignment", "zipper_soft"]
     place = page.column("test_librispeech_en", "whisper_en")
     cells = [row[place] for row in page.index["scores"]]
     assert [cell["utts"] for cell in cells] == [len(ENGLISH)] * 2
@@ -163,7 +163,7 @@ def test_beyond_max_utts_only_scores_are_in_the_page_and_it_says_so(run, build):
     assert build(run, "--max_utts", str(len(ENGLISH) + 4)) == 0
     page = PageData(run / "report.html")
     assert [["blocks" in cell for cell in row] for row in page.index["scores"]] == [[True] * 3, [False] * 3]
-    assert any(note.startswith("Only scores of zipper_soft, test_") for note in page.index["notes"])
+    assert any(note.startswith("Scores only, from zipper_soft, test_") for note in page.index["notes"])
 
 
 def test_without_durations_the_page_says_so(run, build):
@@ -172,7 +172,7 @@ def test_without_durations_the_page_says_so(run, build):
     page = PageData(run / "report.html")
     blocks = page.index["scores"][0][page.column("test_librispeech_en", "whisper_en")]["blocks"]
     assert {row[2] for row in page.rows(blocks["shared"])} == {None}
-    assert any("No durations of test_librispeech_en: " in note for note in page.index["notes"])
+    assert any("No durations for test_librispeech_en: " in note for note in page.index["notes"])
 
 
 @pytest.mark.parametrize(

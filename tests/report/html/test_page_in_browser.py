@@ -58,7 +58,7 @@ def numbers(cells: list[str]) -> list[float]:
 
 
 def test_scores_show_rate_interval_and_the_best(page):
-    assert page.texts("#scores tbody th span") == ["Stage 1", "zipper_soft"]
+    assert page.texts("#scores tbody th span") == ["Alignment", "zipper_soft"]
     first = page.texts("#scores tbody tr:first-child td")[0]
     assert "20.5–41.3" in first and "95 % interval over speakers" in page.one("#scores td button").get_attribute(
         "title"

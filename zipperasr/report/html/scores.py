@@ -1,7 +1,7 @@
-"""The table of the page: systems, test sets with their way of scoring, error rates with intervals.
+"""The score table of the page: systems, test sets by unit and normaliser, error rates with intervals.
 
-In: decodings with their scores, score.json. Out: plain values for the page's index. An interval is taken from
-score.json where stage 8 left one, and never made up here.
+In: decodings with their scores, score.json. Out: plain values for the page's index. Intervals are those of score.json;
+a score of an older version may have none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from zipperasr.languages import LanguageTable
-from zipperasr.report.collect import Decoding, read_json
+from zipperasr.report.collect import Decoding
+from zipperasr.report.read_files import read_json
 from zipperasr.score.scores_table import SetScore
 
 Way = tuple[str, str, str]  # test set, unit, normaliser
@@ -23,13 +24,13 @@ def way(score: SetScore) -> Way:
 
 
 def score_dir(decoding: Decoding, score: SetScore) -> Path:
-    """Where stage 8 left this score."""
+    """The directory of this score."""
     marks = "_whisper_marks" if score.normaliser == "whisper_marks" else ""
     return decoding.directory / score.set / f"score_{score.unit}{marks}"
 
 
 def systems(decodings: Sequence[Decoding]) -> list[dict[str, str]]:
-    """What each row says of its decoding."""
+    """Row labels: one per decoding."""
     return [
         {
             "name": decoding.model.title,
@@ -41,7 +42,7 @@ def systems(decodings: Sequence[Decoding]) -> list[dict[str, str]]:
 
 
 def columns(decodings: Sequence[Decoding], languages: LanguageTable) -> dict[Way, dict[str, Any]]:
-    """Test sets by way of scoring, in the language table's order."""
+    """Columns: test sets by unit and normaliser, in the language table's order."""
     found = {way(score): score for decoding in decodings for score in decoding.scores}
     place = {code: number for number, code in enumerate(languages.codes)}
     ordered = sorted(found.values(), key=lambda s: (place.get(s.language, len(place)), s.set, s.unit, s.normaliser))
@@ -60,7 +61,7 @@ def _column(score: SetScore, languages: LanguageTable) -> dict[str, Any]:
 
 
 def cell(decoding: Decoding, score: SetScore) -> dict[str, Any]:
-    """One score. Raises FileNotFoundError if stage 8 left no score.json."""
+    """One score. Raises FileNotFoundError if it has no score.json."""
     path = score_dir(decoding, score) / "score.json"
     record = read_json(path)
     if record is None:
@@ -78,7 +79,7 @@ def cell(decoding: Decoding, score: SetScore) -> dict[str, Any]:
 
 
 def _number(value: Any, where: str) -> float | None:
-    """JSON has no nan, the rate of a set without reference units."""
+    """None instead of nan, which JSON lacks and which is the rate of a set without reference units."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
