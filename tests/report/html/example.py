@@ -27,7 +27,7 @@ ENGLISH = [
     ("stop", "stop stop stop stop stop stop", "stop"),
     ("we go home now", "we home now", "we go home now"),
 ]
-ARABIC = [("ثلاثة أيام", "ثلاثة ايام", "hello ايام"), ("نعم", "نعم", "لا")]
+ARABIC = [("ثلاثة أيام", "ثلاثة ايام", "hello ايام"), ("نَعم", "نعم", "لا")]  # a mark that is not heard
 SETS = {"test_librispeech_en": ("en", ENGLISH), "test_commonvoice_ar": ("ar", ARABIC)}
 SYSTEMS = ("align_chunked", "sft_zipper_soft_chunked")
 

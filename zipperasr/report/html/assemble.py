@@ -18,7 +18,7 @@ from zipperasr.languages import LanguageTable
 from zipperasr.report.collect import Decoding
 from zipperasr.report.html.compressed_rows import inline_json, new_block
 from zipperasr.report.html.recordings import SortedTable, copy_audio
-from zipperasr.report.html.scores import cell, columns, score_dir, systems, way
+from zipperasr.report.html.scores import cell, columns, repeated, score_dir, systems, way
 from zipperasr.report.html.template import write_end, write_start
 from zipperasr.report.html.utterances import read_audit
 from zipperasr.score.scores_table import SetScore
@@ -66,6 +66,8 @@ def write_page(
         page = _Page(stream, raw, settings)
         write_start(stream)
         ways = columns(decodings, languages)
+        for (name, unit, normaliser), (_, _, other) in repeated(decodings).items():
+            page.note(f"{name}: {unit.upper()} with {normaliser} is not shown; it is the same as with {other}")
         scores = [_row(page, decoding, list(ways)) for decoding in decodings]
         index = {"systems": systems(decodings), "columns": list(ways.values()), "scores": scores}
         index |= {"audio": _audio(page, out), "audio_dir": audio_dir(out).name, "notes": page.notes}
@@ -82,6 +84,8 @@ def _row(page: _Page, decoding: Decoding, ways: Sequence[Any]) -> list[dict[str,
     """Write a decoding's utterances; return its cells in the order of `ways`."""
     cells: list[dict[str, Any] | None] = [None] * len(ways)
     for score in decoding.scores:
+        if way(score) not in ways:
+            continue
         found = cell(decoding, score)
         if page.num_utts + score.utts <= page.settings.max_utts:
             found["blocks"] = _add_utterances(page, decoding, score)

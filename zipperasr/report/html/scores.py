@@ -42,11 +42,28 @@ def systems(decodings: Sequence[Decoding]) -> list[dict[str, str]]:
 
 
 def columns(decodings: Sequence[Decoding], languages: LanguageTable) -> dict[Way, dict[str, Any]]:
-    """Columns: test sets by unit and normaliser, in the language table's order."""
+    """Columns: test sets by unit and normaliser, in the language table's order, without those that `repeated` finds."""
     found = {way(score): score for decoding in decodings for score in decoding.scores}
+    found = {key: score for key, score in found.items() if key not in repeated(decodings)}
     place = {code: number for number, code in enumerate(languages.codes)}
     ordered = sorted(found.values(), key=lambda s: (place.get(s.language, len(place)), s.set, s.unit, s.normaliser))
     return {way(score): _column(score, languages) for score in ordered}
+
+
+def repeated(decodings: Sequence[Decoding]) -> dict[Way, Way]:
+    """{way: an earlier way that gives the same counts for the same test set in every decoding}."""
+    counts: dict[Way, dict[Path, tuple[int, ...]]] = {}
+    for decoding in decodings:
+        for s in decoding.scores:
+            of_score = (s.ref_units, s.substitutions, s.deletions, s.insertions)
+            counts.setdefault(way(s), {})[decoding.directory] = of_score
+    ways = sorted(counts)
+    return {
+        two: one
+        for place, one in enumerate(ways)
+        for two in ways[place + 1 :]
+        if one[:2] == two[:2] and counts[one] == counts[two]
+    }
 
 
 def _column(score: SetScore, languages: LanguageTable) -> dict[str, Any]:
