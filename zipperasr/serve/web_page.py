@@ -11,26 +11,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from zipperasr.report.html.template import page_head
-
 SHARED, OWN = "zipperasr.report.html", "zipperasr.serve"
 ASSETS = {
     "style.css": SHARED, "dom.js": SHARED, "demo.css": OWN, "audio.js": OWN, "microphone.js": OWN, "result.js": OWN,
     "main.js": OWN,
 }  # fmt: skip
-MEDIA_TYPES = {"css": "text/css", "js": "text/javascript"}
+MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
 
 
 def page_routes() -> list[Route]:
     """GET /, /assets/NAME and /model.json."""
-    style = "\n".join(f'<link rel="stylesheet" href="/assets/{name}">' for name in ("style.css", "demo.css"))
-    head = page_head("Transcribe a recording", main=("result", "text"), style=style)
-    page = f"{head}\n{_asset(OWN, 'page.html').decode()}".encode()
-    routes = [Route("/", _constant(page, "text/html")), Route("/model.json", described)]
-    for name, package in ASSETS.items():
-        content = _constant(_asset(package, name), MEDIA_TYPES[name.rpartition(".")[2]])
-        routes.append(Route(f"/assets/{name}", content))
-    return routes
+    routes = [Route("/", _file(OWN, "page.html")), Route("/model.json", described)]
+    return routes + [Route(f"/assets/{name}", _file(package, name)) for name, package in ASSETS.items()]
 
 
 async def described(request: Request) -> JSONResponse:
@@ -38,11 +30,10 @@ async def described(request: Request) -> JSONResponse:
     return JSONResponse(request.app.state.service.described())
 
 
-def _asset(package: str, name: str) -> bytes:
-    return (files(package) / "assets" / name).read_bytes()
+def _file(package: str, name: str):
+    content = (files(package) / "assets" / name).read_bytes()
+    media_type = MEDIA_TYPES[name.rpartition(".")[2]]
 
-
-def _constant(content: bytes, media_type: str):
     async def serve(request: Request) -> Response:
         return Response(content, media_type=media_type)
 
