@@ -24,7 +24,7 @@ from zipperasr.audio.convert import FLAC
 from zipperasr.audio.load import SAMPLE_RATE, load_audio
 from zipperasr.audio.log_mel import log_mel
 from zipperasr.cli import parser, run_step
-from zipperasr.report.markdown import table
+from zipperasr.markdown import table
 
 CODECS = {"flac": {}, "opus": {"format": "OGG", "subtype": "OPUS"}, "mp3": {"format": "MP3"}}
 MEL_BINS = 128

@@ -24,7 +24,7 @@ import pyarrow as pa
 from record import RESULTS, write_section
 
 from zipperasr.cli import parser, run_step
-from zipperasr.report.markdown import table
+from zipperasr.markdown import table
 
 RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "zipper12" / "asr1"
 MAX_POSITIONS = 2048

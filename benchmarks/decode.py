@@ -29,9 +29,9 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.decode.beam import left_padded, max_new_tokens
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
+from zipperasr.markdown import table
 from zipperasr.model.model_config import REGIMES
 from zipperasr.model.speech_llm import SpeechLLM
-from zipperasr.report.markdown import table
 
 STOP = 1  # of the backbones' configurations
 

@@ -21,8 +21,8 @@ from train_step import MAX_POSITIONS, SIZES, Step, contestant, needed_flops, pea
 
 from zipperasr.batching.batch import PackedBatch
 from zipperasr.cli import log, parser, run_step
+from zipperasr.markdown import table
 from zipperasr.model.model_config import REGIMES
-from zipperasr.report.markdown import table
 
 PACKS = {"chunked": 16, "full": 10}  # per GPU, as in the paper
 HEADER = ["regime", "packs", "s a step", "tokens per s", "audio s per s", "MFU", "peak GB"]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from zipperasr.cli import log, parser, run_step
 from zipperasr.lora import VARIANTS
 from zipperasr.lora.injection import inject
-from zipperasr.report.markdown import table
+from zipperasr.markdown import table
 
 CODES = ("en", "fr", "th", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt")
 RANK, ALPHA, LID_WIDTH = 32, 64.0, 1280  # the paper's; the width is Whisper large-v3's

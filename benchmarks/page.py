@@ -23,7 +23,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from zipperasr.cli import parser, run_step
 from zipperasr.datadir.entry import write_lines
 from zipperasr.datadir.set_table import SetRow, write_sets
-from zipperasr.report.markdown import table
+from zipperasr.markdown import table
 from zipperasr.stages.score import main as score
 
 SET, DECODING = "test_mls_de", "sft_vanilla_chunked/decode_greedy_chunked"

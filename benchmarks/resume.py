@@ -19,7 +19,7 @@ from record import write_section
 from zero_step import Training
 
 from zipperasr.cli import log, parser, run_step
-from zipperasr.report.markdown import table
+from zipperasr.markdown import table
 from zipperasr.train.checkpoints import Checkpoints
 
 LOSS_TOLERANCE = 1e-3  # relative: GPU kernels may sum in another order

@@ -22,7 +22,7 @@ from statistics import median
 from record import RESULTS, write_section
 
 from zipperasr.cli import parser, run_step
-from zipperasr.report.markdown import table
+from zipperasr.markdown import table
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = ("/usr/lib/sctk/bin/sclite", str(ROOT / "tools" / "sctk" / "bin" / "sclite"))

@@ -28,7 +28,7 @@ from hostile import ATTACKS, CLOSED, PATH, Attack, noise
 from record import RESULTS, write_section
 
 from zipperasr.cli import log, parser, run_step
-from zipperasr.report.markdown import table
+from zipperasr.markdown import table
 
 LIMITS = ["--max_mb", "5", "--max_s", "120", "--timeout_s", "60", "--read_timeout_s", "5"]
 BUSY = 503  # honest requests are repeated, as OpenAI's client does; hostile ones may get it, too

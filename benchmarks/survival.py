@@ -26,7 +26,7 @@ import yaml
 from record import RESULTS, write_section
 
 from zipperasr.cli import log, parser, run_step
-from zipperasr.report.markdown import table
+from zipperasr.markdown import table
 
 RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "zipper12" / "asr1"
 REDUCED = {"align_train": 44, "high_train": 40, "low_train_1h": 6, "low_train_30h": 8, "dev": 4, "test": 4}

@@ -27,12 +27,12 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from zipperasr.audio.segments import cut, mel_frames, num_positions
 from zipperasr.batching.batch import Example
 from zipperasr.cli import log, parser, run_step
+from zipperasr.markdown import table
 from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
 from zipperasr.model.build import PHASES, add_adapters, assemble, set_trainable
 from zipperasr.model.model_config import REGIMES, EncoderLoraConfig, LoraConfig, ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.plan.flops import Lengths, step_flops
-from zipperasr.report.markdown import table
 
 CODES = ("en", "fr", "th", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt")
 PROMPT_TOKENS, TOKENS_PER_S = 12, 4.5  # of a transcript in Qwen3's pieces

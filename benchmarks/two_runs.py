@@ -21,7 +21,7 @@ from record import RESULTS, write_section
 from survival import differences, make_recipe, run_to_the_end
 
 from zipperasr.cli import LONGEST_ERROR, log, parser, run_step
-from zipperasr.report.markdown import table
+from zipperasr.markdown import table
 
 OUTPUTS = {  # stage -> what it writes, as patterns below the recipe's directory
     0: ("downloads", "exp/backbones"),

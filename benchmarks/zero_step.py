@@ -21,7 +21,7 @@ from train_step import CHUNK_FRAMES, MAX_POSITIONS, SIZES, build, draw_packs, ne
 
 from zipperasr.batching.batch import PackedBatch, collate
 from zipperasr.cli import log, parser, run_step
-from zipperasr.report.markdown import table
+from zipperasr.markdown import table
 from zipperasr.train.engine import make_engine, start_ranks
 from zipperasr.train.optim import LanguageAdamW
 from zipperasr.train.train_config import TrainConfig

@@ -15,10 +15,10 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
-from zipperasr.decode.loops import LOOP_TIMES, longest_loop
 from zipperasr.lora import VARIANTS
 from zipperasr.lora.merging import merged
 from zipperasr.model.backbones.merged_qwen3 import MergedQwen3
+from zipperasr.output_faults import LOOP_TIMES, longest_loop
 
 CHUNK_FRAMES = 40  # 0.4 s
 GREEDY = DecodeConfig(tokens_per_s=20.0, tokens_floor=8)

@@ -1,4 +1,4 @@
-"""An example of what stages 1 to 8 leave: three systems scored by stage 8 itself, logs in the training loop's form."""
+"""An example of the output of stages 1 to 8: three systems scored by stage 8 itself, with training logs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from pathlib import Path
 
 from tests.score.example import write_example
 from zipperasr.prepare.utterance_lists import SetReport, write_report
+from zipperasr.run_record import DecodingRun, TrainingRun, save_run
 from zipperasr.stages.score import main as score
 
 CODES = ["en", "fr", "th", "zh", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt"]
+RUNS = {
+    "align_chunked": TrainingRun("align", None, "chunked", "1h", 1),
+    "sft_vanilla_chunked": TrainingRun("sft", "vanilla", "chunked", "1h", 1),
+    "sft_zipper_soft_chunked": TrainingRun("sft", "zipper_soft", "chunked", "1h", 1),
+}
 LAYERS = [f"layers.{block}.{name}" for block in range(4) for name in ("q", "k", "v", "out", "fc1", "fc2")]
 
 CORPORA = "roots: {mls: downloads/mls}\nutt_ids: UTT_IDS\n"
@@ -57,8 +63,10 @@ def write_run(root: Path, languages: Path) -> Path:
         argv = ["--decode_dir", str(directory), "--raw", str(raw), "--languages", str(languages)]
         assert score(argv) == 0
     rng = random.Random(1)
-    for place, model in enumerate(("align_chunked", "sft_vanilla_chunked", "sft_zipper_soft_chunked")):
+    for place, (model, run) in enumerate(RUNS.items()):
         _write_logs(root / "exp" / model, rng, floor=0.4 + 0.1 * place)
+        save_run(run, root / "exp" / model)
+        save_run(DecodingRun("greedy", "chunked"), root / "exp" / model / "decode_greedy_chunked")
     _write_router(root / "exp" / "sft_zipper_soft_chunked", rng)
     _write_cosines(root / "exp" / "lid", rng)
     (root / "conf").mkdir()

@@ -3,57 +3,123 @@ from __future__ import annotations
 import re
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-from zipperasr.report.collect import (
-    added_languages,
-    find_decodings,
-    find_trainings,
-    parse_model,
-    read_config,
-    read_json,
-    read_jsonl,
-    read_tsv,
-)
+from tests.report.example import RUNS
+from zipperasr.report.collect import added_languages, find_decodings, find_trainings, read_models
+from zipperasr.report.read_files import read_config, read_json, read_jsonl, read_tsv
+from zipperasr.run_record import DecodingRun, TrainingRun, save_run
+
+SOFT = {"phase": "sft", "lora": "zipper_soft", "regime": "chunked"}
 
 
-@pytest.mark.parametrize(
-    ("name", "phase", "title", "regime"),
-    [
-        ("align_chunked", "align", "Stage 1", "chunked"),
-        ("align_full_seed2", "align", "Stage 1 seed 2", "full"),
-        ("sft_zipper_soft_chunked", "sft", "zipper_soft", "chunked"),
-        ("sft_vanilla_full_seed3", "sft", "vanilla seed 3", "full"),
-        ("sft_zipper_soft_chunked_30h_initial_b_seed12", "sft", "zipper_soft initial_b (30 h) seed 12", "chunked"),
-        ("sft_flylora_full_30hours", "sft", "flylora 30hours", "full"),
-        ("my_model", "other", "my_model", ""),
-    ],
-)
-def test_model_names_are_taken_apart(name, phase, title, regime):
-    model = parse_model(Path("exp") / name)
-    assert (model.phase, model.title, model.regime) == (phase, title, regime)
-    assert model.system == title.split(" seed")[0]
+def write_trainings(exp, *runs: TrainingRun) -> list[str]:
+    """Directories a, b, ... with these records; their titles in the report."""
+    for name, run in zip("abcdef", runs, strict=False):
+        (exp / name).mkdir()
+        (exp / name / "train.jsonl").touch()
+        save_run(run, exp / name)
+    return [model.title for model in read_models(exp).values()]
+
+
+def test_labels_come_from_the_record(tmp_path):
+    titles = write_trainings(
+        tmp_path,
+        TrainingRun("align", None, "full", "30h", 1),
+        TrainingRun(**SOFT, setting="1h", seed=1),
+        TrainingRun(**SOFT, setting="30h", seed=2, tag="warm"),
+        TrainingRun(**SOFT, setting="1h", seed=1, parents={"initial_b": "exp/x"}, initial_parts=("b", "router")),
+        TrainingRun(**SOFT, setting="1h", seed=1, parents={"init_from": "exp/x"}, added=("sw", "pl")),
+    )
+    wanted = ["Alignment", "zipper_soft", "zipper_soft warm (30 h)", "zipper_soft initial_b_router"]
+    assert titles == [*wanted, "zipper_soft add_sw_pl"]
+
+
+def test_a_seed_is_named_among_several(tmp_path):
+    titles = write_trainings(tmp_path, *(TrainingRun(**SOFT, setting="1h", seed=seed) for seed in (1, 12)))
+    assert titles == ["zipper_soft seed 1", "zipper_soft seed 12"]
+
+
+def test_trainings_with_equal_records_are_told_apart_by_their_names(tmp_path):
+    assert write_trainings(tmp_path, *[TrainingRun(**SOFT, setting="1h", seed=1)] * 2) == ["a", "b"]
+
+
+def test_renaming_directories_changes_nothing_but_their_names(run_dir):
+    exp = run_dir / "exp"
+    before = find_decodings(exp), find_trainings(exp)
+    for number, name in enumerate(RUNS):
+        (exp / name / "decode_greedy_chunked").rename(exp / name / f"decode_{number}")
+        (exp / name).rename(exp / f"align_full_{number}_seed7")
+    after = find_decodings(exp), find_trainings(exp)
+    for old, new in zip(before, after, strict=True):
+        assert [renamed.model.directory for renamed in new] != [one.model.directory for one in old]
+        assert [without_names(renamed) for renamed in new] == [without_names(one) for one in old]
+
+
+def without_names(item) -> dict:
+    fields = {**vars(item), "model": {**vars(item.model), "directory": None}}
+    return fields | ({"directory": None} if "directory" in fields else {})
+
+
+def test_without_a_record_config_yaml_says_what_it_knows(tmp_path):
+    """Directories of versions that wrote no run.json: their names are labels where the configuration is not enough."""
+    configs = {
+        "old_align": "phase: align\nregime: full\nlora: null\nseed: 1\n",
+        "old_soft": "phase: sft\nregime: chunked\nlora: zipper_soft\nseed: 1\n",
+        "old_soft_2": "phase: sft\nregime: chunked\nlora: zipper_soft\nseed: 2\n",
+        "old_initial_b": "phase: sft\nregime: chunked\nlora: zipper_soft\nseed: 2\ninitial_b: exp/x\n",
+        "flylora_1h": "phase: sft\nregime: chunked\nlora: flylora\nseed: 1\n",
+        "flylora_30h": "phase: sft\nregime: chunked\nlora: flylora\nseed: 1\n",
+        "my_model": None,
+    }
+    for name, text in configs.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").touch()
+        if text:
+            (tmp_path / name / "config.yaml").write_text(text, encoding="utf-8")
+    models = {directory.name: model for directory, model in read_models(tmp_path).items()}
+    titles = {name: model.title for name, model in models.items()}
+    assert titles == {
+        "old_align": "Alignment",
+        "old_soft": "zipper_soft seed 1",
+        "old_soft_2": "zipper_soft seed 2",
+        "old_initial_b": "old_initial_b",
+        "flylora_1h": "flylora_1h",
+        "flylora_30h": "flylora_30h",
+        "my_model": "my_model",
+    }
+    assert (models["old_align"].phase, models["old_align"].regime) == ("align", "full")
+    assert (models["my_model"].phase, models["my_model"].regime) == ("other", "")
 
 
 def test_decodings_come_with_alignment_first(pristine_run):
     decodings = find_decodings(pristine_run / "exp")
-    assert [decoding.name for decoding in decodings] == ["Stage 1", "vanilla", "zipper_soft"]
+    assert [decoding.name for decoding in decodings] == ["Alignment", "vanilla", "zipper_soft"]
     assert all(len(decoding.scores) == 19 for decoding in decodings)
 
 
-def test_full_context_and_beam_search_show_in_the_name(run_dir):
-    (run_dir / "exp" / "align_chunked" / "decode_greedy_chunked").rename(
-        run_dir / "exp" / "align_chunked" / "decode_beam4_full"
-    )
+def test_full_context_beam_search_and_a_tag_show_in_the_name(run_dir):
+    save_run(DecodingRun("beam4", "full", "warm"), run_dir / "exp" / "align_chunked" / "decode_greedy_chunked")
     names = [decoding.name for decoding in find_decodings(run_dir / "exp")]
-    assert names == ["Stage 1 (full) (beam4)", "vanilla", "zipper_soft"]
+    assert names == ["Alignment (full) (beam4 warm)", "vanilla", "zipper_soft"]
+
+
+def test_a_decoding_without_a_record_is_shown_by_its_name(run_dir):
+    (run_dir / "exp" / "align_chunked" / "decode_greedy_chunked" / "run.json").unlink()
+    alignment = find_decodings(run_dir / "exp")[0]
+    assert (alignment.search, alignment.regime) == ("decode_greedy_chunked", "")
+
+
+def test_a_damaged_record_is_named(run_dir):
+    (run_dir / "exp" / "align_chunked" / "run.json").write_text('{"phase": "align"}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"align_chunked/run.json: missing lora, regime, setting, seed"):
+        find_decodings(run_dir / "exp")
 
 
 def test_trainings_bring_their_logs(pristine_run):
-    stage_1, vanilla, soft = find_trainings(pristine_run / "exp")
-    assert len(stage_1.train) == 400
+    alignment, vanilla, soft = find_trainings(pristine_run / "exp")
+    assert len(alignment.train) == 400
     assert len(vanilla.dev) == 3
     assert vanilla.router_final is None
     assert soft.router_final and soft.router

@@ -18,10 +18,10 @@ def groups(pristine_run, languages):
 
 
 def test_forgetting_is_after_less_before_on_the_source_sets(pristine_run, groups, languages):
-    stage_1, vanilla, _ = find_decodings(pristine_run / "exp")
-    before = {(score.set, score.normaliser): score.rate for score in stage_1.scores}
+    alignment, vanilla, _ = find_decodings(pristine_run / "exp")
+    before = {(score.set, score.normaliser): score.rate for score in alignment.scores}
     worse = replace(vanilla, scores=[replace(s, rate=before[s.set, s.normaliser] + 2.5) for s in vanilla.scores])
-    header, _, row = forgetting_table([stage_1, worse], groups, languages).splitlines()
+    header, _, row = forgetting_table([alignment, worse], groups, languages).splitlines()
     assert "| msr86k_en |" in header and "wenetspeech_zh" in header and "mls_de" not in header
     assert row.startswith("| `vanilla` | chunked | 2.50 |") and set(row.split(" | ")[2:]) <= {"2.50", "2.50 |"}
     assert forgetting_table([vanilla], groups, languages) == ""

@@ -4,15 +4,16 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from zipperasr.report.collect import find_decodings, find_trainings
-from zipperasr.report.draw import draw_all
+from zipperasr.report.claims.resampling import Estimate
+from zipperasr.report.collect import Run, find_trainings, read_run
+from zipperasr.report.figures import FIGURES, draw_all, systems
 from zipperasr.report.figures.bars import draw_bars
 from zipperasr.report.figures.change import draw_changes, relative_changes
 from zipperasr.report.figures.lid import draw_cosines, read_cosines
 from zipperasr.report.figures.loss import draw_loss
 from zipperasr.report.figures.radar import draw_radar
 from zipperasr.report.figures.router import draw_router
-from zipperasr.report.groups import load_groups
+from zipperasr.report.figures.style import figure
 
 
 def is_a_picture(path) -> bool:
@@ -21,11 +22,15 @@ def is_a_picture(path) -> bool:
     return pixels.shape[0] >= 400 and pixels.shape[1] >= 600 and pixels[..., :3].std() > 0.01
 
 
-def test_every_figure_is_drawn_from_a_run(run_dir, languages):
-    exp = run_dir / "exp"
-    groups = load_groups(run_dir / "conf" / "datasets.tsv", languages)
-    drawn = draw_all(exp, find_decodings(exp), find_trainings(exp), groups, languages)
+@pytest.fixture
+def run(pristine_run, languages) -> Run:
+    return read_run(pristine_run / "exp", pristine_run / "conf" / "datasets.tsv", languages)
+
+
+def test_every_figure_is_drawn_from_a_run(run, tmp_path):
+    drawn = draw_all(run, tmp_path)
     assert {path.name for path in drawn.values()} == {
+        "systems_chunked.png",
         "error_rates_chunked.png",
         "radar_chunked.png",
         "change.png",
@@ -35,6 +40,36 @@ def test_every_figure_is_drawn_from_a_run(run_dir, languages):
         "router_sft_zipper_soft_chunked.png",
     }
     assert all(is_a_picture(path) for path in drawn.values())
+
+
+def test_a_figure_is_added_by_one_module_and_one_registry_line(run, tmp_path, monkeypatch):
+    def draw(run: Run, directory) -> dict:
+        path = directory / "speed.png"
+        with figure(path, 4.0, 3.0) as (_, (axis,)):
+            axis.bar(*zip(*((decoding.name, decoding.audio_s_per_s) for decoding in run.decodings), strict=True))
+        return {"Decoding speed": path}
+
+    monkeypatch.setitem(FIGURES, "speed", draw)
+    drawn = draw_all(run, tmp_path)
+    assert list(drawn)[-1] == "Decoding speed" and is_a_picture(drawn["Decoding speed"])
+
+
+def test_systems_are_shown_with_the_interval_of_their_mean(run):
+    """One seed: the variance of the mean over four languages is a sixteenth of the sum of their variances."""
+    scores = [s for s in run.decodings[1].scores if run.groups.of(s) == "low-resource" and s.normaliser == "whisper"]
+    assert len(scores) == 4
+    half = np.sqrt(sum(((score.high - score.low) / 2) ** 2 for score in scores)) / 4
+    found = systems.estimates(run.decodings, "low-resource", run.groups, run.languages)["vanilla"]
+    assert found.value == pytest.approx(np.mean([score.rate for score in scores]))
+    assert found.high - found.value == pytest.approx(half, rel=1e-4)
+
+
+def test_one_system_is_nothing_to_compare(tmp_path):
+    one = {"soft": Estimate(10.0, 8.0, 12.0, 1)}
+    assert not systems.draw_systems(tmp_path / "a.png", {"low-resource": one})
+    both = one | {"vanilla": Estimate(20.0, 12.0, 28.0, 3)}
+    assert systems.draw_systems(tmp_path / "a.png", {"low-resource": both, "high-resource": one})
+    assert (tmp_path / "a.png").is_file()
 
 
 def test_nothing_to_draw_writes_nothing(run_dir, tmp_path):

@@ -11,8 +11,8 @@ def test_groups_follow_the_hours_of_table_1(table, recipe, pristine_run, languag
     conf = recipe if table == "recipe" else pristine_run
     groups = load_groups(conf / "conf" / "datasets.tsv", languages)
     assert groups.source == ["en", "fr", "th", "zh"]
-    assert groups.larger == ["en", "fr", "th", "de", "es", "ru", "vi", "it"]
-    assert groups.small == ["ar", "ja", "ko", "pt"]
+    assert groups.high == ["en", "fr", "th", "de", "es", "ru", "vi", "it"]
+    assert groups.low == ["ar", "ja", "ko", "pt"]
     assert groups.without_sft_data == ["zh"]
 
 
@@ -20,7 +20,7 @@ def test_a_language_that_came_to_a_trained_system_is_in_no_other_group(run_dir, 
     (run_dir / "exp" / "more").mkdir()
     (run_dir / "exp" / "more" / "config.yaml").write_text("phase: sft\nadded: [pt]\n", encoding="utf-8")
     groups = load_groups(run_dir / "conf" / "datasets.tsv", languages, added_languages(run_dir / "exp"))
-    assert (groups.small, groups.added) == (["ar", "ja", "ko"], ["pt"])
+    assert (groups.low, groups.added) == (["ar", "ja", "ko"], ["pt"])
     scores = {score.set: score for score in find_decodings(run_dir / "exp")[1].scores}
     assert groups.of(scores["test_commonvoice_pt"]) == "added"
 
@@ -29,6 +29,6 @@ def test_a_language_of_both_phases_is_told_apart_by_its_set(pristine_run, langua
     groups = load_groups(pristine_run / "conf" / "datasets.tsv", languages)
     scores = {score.set: score for score in find_decodings(pristine_run / "exp")[0].scores}
     assert groups.of(scores["test_msr86k_th"]) == "source"
-    assert groups.of(scores["test_commonvoice_th"]) == "larger"
-    assert groups.of(scores["test_msr86k_ru"]) == "larger"
-    assert groups.of(scores["test_commonvoice_ko"]) == "small"
+    assert groups.of(scores["test_commonvoice_th"]) == "high-resource"
+    assert groups.of(scores["test_msr86k_ru"]) == "high-resource"
+    assert groups.of(scores["test_commonvoice_ko"]) == "low-resource"

@@ -38,7 +38,7 @@ def test_lists_show_lines_unique_ids_and_checksum(pristine_run, languages):
     text = lists_table(pristine_run / "conf" / "datasets.tsv", pristine_run / "conf" / "corpora.yaml", languages)
     checksum = hashlib.sha256(b"a-1\na-1\na-2\n").hexdigest()[:16]
     assert f"| `train/de.txt` | 3 | 2 | {checksum} |" in text
-    assert "| `train/es.txt` | not at hand | – | – |" in text
+    assert "| `train/es.txt` | not found | – | – |" in text
 
 
 def test_audio_shows_hours_and_quarantine(run_dir):
@@ -59,5 +59,5 @@ def test_absent_files_give_nothing(tmp_path):
 
 def test_packing_of_another_form(tmp_path):
     (tmp_path / "packing.json").write_text('{"fill": 0.9}', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"packing.json: got .*, wanted facts by phase; rerun stage 3"):
+    with pytest.raises(ValueError, match=r"packing.json: got .*, wanted statistics by phase; rerun stage 3"):
         packing_table(tmp_path / "packing.json")

@@ -23,7 +23,7 @@ def test_page_holds_every_part_and_links_to_existing_figures(reported):
     ):
         assert re.search(f"^## {part}", page, re.MULTILINE), part
     links = re.findall(r"!\[.*?\]\((.*?)\)", page)
-    assert len(links) == 7
+    assert len(links) == 8
     assert all((reported / link).is_file() for link in links)
     assert "zh: no adaptation data" in page
     assert "./run.sh --lora zipper_soft" in page
@@ -45,7 +45,7 @@ def test_another_report_of_the_same_run_is_the_same(reported, report_argv, run_d
     assert (run_dir / "RESULTS.md").read_bytes() == (reported / "RESULTS.md").read_bytes()
 
 
-def test_absent_parts_name_their_stage(run_dir, report_argv):
+def test_absent_parts_are_left_out_and_logged(run_dir, report_argv, capsys):
     for path in (
         "exp/stages.tsv",
         "data/report.tsv",
@@ -56,11 +56,41 @@ def test_absent_parts_name_their_stage(run_dir, report_argv):
         (run_dir / path).unlink()
     assert main(report_argv) == 0
     page = (run_dir / "RESULTS.md").read_text(encoding="utf-8")
-    assert "(no exp/stages.tsv; asr.sh writes it)" in page
-    assert "(no data/report.tsv; stage 1 writes it)" in page
-    assert "(no packing.json; stage 3 writes it)" in page
-    assert "(stage 2 has not run)" in page
+    for heading in ("Time and memory", "Data", "Packing", "Audio", "Languages added", "Cost of training"):
+        assert f"## {heading}" not in page
+    logged = capsys.readouterr().err
+    assert "left out of the report: Time and memory (no exp/stages.tsv; asr.sh writes it)" in logged
+    assert "left out of the report: Data (no data/report.tsv; stage 1 writes it)" in logged
+    assert "left out of the report: Packing (no packing.json; stage 3 writes it)" in logged
+    assert "left out of the report: Audio (stage 2 has not run)" in logged
     assert "lid_token.png" not in page
+
+
+def test_no_section_of_the_page_is_empty(reported):
+    page = (reported / "RESULTS.md").read_text(encoding="utf-8")
+    sections = re.split(r"^## .*$", page, flags=re.MULTILINE)
+    assert all(section.strip() for section in sections)
+
+
+def test_one_system_has_no_claims(run_dir, report_argv):
+    (run_dir / "exp" / "sft_vanilla_chunked").rename(run_dir / "elsewhere")
+    assert main(report_argv) == 0
+    assert not (run_dir / "CLAIMS.md").exists()
+    page = (run_dir / "RESULTS.md").read_text(encoding="utf-8")
+    assert "claim" not in page and "not tested" not in page
+
+
+def test_two_systems_have_claims(reported):
+    assert "[CLAIMS.md](CLAIMS.md)" in (reported / "RESULTS.md").read_text(encoding="utf-8")
+    assert (reported / "CLAIMS.md").is_file()
+
+
+def test_pages_use_the_papers_words_for_groups_and_phases(reported):
+    for name in ("RESULTS.md", "CLAIMS.md"):
+        page = (reported / name).read_text(encoding="utf-8")
+        assert "low-resource" in page and "high-resource" in page
+        assert not re.search(r"\b(small|larger) languages|mean of the small", page)
+    assert "`Alignment`" in (reported / "RESULTS.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from zipperasr.markdown import percent, table
 from zipperasr.report.collect import find_decodings
 from zipperasr.report.groups import load_groups
-from zipperasr.report.markdown import percent, table
 from zipperasr.report.tables import counts_table, group_mean, group_table, marks_table, overview, rate_by_language
 
 
@@ -20,8 +20,8 @@ def groups(pristine_run, languages):
     return load_groups(pristine_run / "conf" / "datasets.tsv", languages)
 
 
-def test_small_table_has_a_column_per_language_and_the_mean(vanilla, groups, languages):
-    lines = group_table([vanilla], "small", groups, languages).splitlines()
+def test_a_table_has_a_column_per_language_and_the_mean(vanilla, groups, languages):
+    lines = group_table([vanilla], "low-resource", groups, languages).splitlines()
     assert lines[0] == "| system | encoder | search | ar | ja (CER) | ko (CER) | pt | mean of 4 |"
     assert lines[2] == "| `vanilla` | chunked | greedy | 11.11 | 6.25 | 6.67 | 11.11 | 8.78 |"
 
@@ -38,8 +38,8 @@ def test_two_test_sets_of_a_language_count_once_in_the_mean(vanilla, groups, lan
     ]
     rest = [score for score in vanilla.scores if score is not clean]
     both = replace(vanilla, scores=[*rest, *split])
-    assert rate_by_language(both, "larger", groups, languages)["en"] == 20
-    header = group_table([both], "larger", groups, languages).splitlines()[0]
+    assert rate_by_language(both, "high-resource", groups, languages)["en"] == 20
+    header = group_table([both], "high-resource", groups, languages).splitlines()[0]
     assert "| en clean | en other | en average | fr |" in header
     assert "mean of 8" in header
 
@@ -48,7 +48,7 @@ def test_two_corpora_of_a_language_are_told_apart(vanilla, groups, languages):
     """pt comes from Common Voice in the 1 h setting, from MLS in the 30 h setting."""
     usual = next(score for score in vanilla.scores if score.language == "pt")
     other = replace(vanilla, scores=[replace(usual, set="test_mls_pt", corpus="mls")])
-    header = group_table([vanilla, other], "small", groups, languages).splitlines()[0]
+    header = group_table([vanilla, other], "low-resource", groups, languages).splitlines()[0]
     assert "| ko (CER) | pt commonvoice | pt mls |" in header
 
 
@@ -61,23 +61,29 @@ def test_decoding_speed_is_audio_per_second(vanilla, groups, languages):
 def test_seeds_are_one_row_with_mean_and_standard_deviation(vanilla, groups, languages):
     runs = []
     for seed, rate in ((1, 10.0), (2, 14.0)):
-        model = replace(vanilla.model, seed=seed)
+        model = replace(vanilla.model, seed=seed, among_seeds=True)
         scores = [replace(score, rate=rate) for score in vanilla.scores]
         runs.append(replace(vanilla, model=model, scores=scores, directory=vanilla.directory / str(seed)))
-    small = group_table(runs, "small", groups, languages).splitlines()
-    assert len(small) == 3
-    assert small[2].startswith("| `vanilla`, 2 seeds | chunked | greedy | 12.00 ± 2.83 |")
+    low = group_table(runs, "low-resource", groups, languages).splitlines()
+    assert len(low) == 3
+    assert low[2].startswith("| `vanilla`, 2 seeds | chunked | greedy | 12.00 ± 2.83 |")
     assert "| 12.00 ± 2.83 | 9.00 ± 0.00 |" in overview(runs, groups, languages)
     assert "`vanilla seed 2`" in counts_table(runs, languages)
     gap = replace(runs[1], scores=[score for score in runs[1].scores if score.language != "ko"])
-    assert group_table([runs[0], gap], "small", groups, languages).splitlines()[2].count("–") == 2
+    assert group_table([runs[0], gap], "low-resource", groups, languages).splitlines()[2].count("–") == 2
 
 
 def test_a_group_that_is_not_complete_has_no_mean(vanilla, groups, languages):
     partly = replace(vanilla, scores=[score for score in vanilla.scores if score.language != "ko"])
-    assert group_mean(rate_by_language(partly, "small", groups, languages), groups.small) is None
+    assert group_mean(rate_by_language(partly, "low-resource", groups, languages), groups.low) is None
     assert overview([partly], groups, languages).splitlines()[2].endswith("| – | 9.00 |")
-    assert "| – | 11.11 | – |" in group_table([partly, vanilla], "small", groups, languages).splitlines()[2]
+    assert "| – | 11.11 | – |" in group_table([partly, vanilla], "low-resource", groups, languages).splitlines()[2]
+
+
+def test_a_group_that_nobody_decoded_has_no_column(vanilla, groups, languages):
+    target_only = replace(vanilla, scores=[score for score in vanilla.scores if groups.of(score) != "source"])
+    header = "| system | encoder | search | high-resource: mean of 8 | low-resource: mean of 4 | audio s per s |"
+    assert overview([target_only], groups, languages).splitlines()[0] == header
 
 
 def test_group_that_nobody_decoded_has_no_table(vanilla, groups, languages):

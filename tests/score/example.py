@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from zipperasr.datadir.entry import Entry, write_lines
 from zipperasr.datadir.set_table import SetRow, write_sets
 from zipperasr.datadir.write import write_data_dir
+from zipperasr.score.score_files import SIDES, trn_line
+from zipperasr.score.test_set import ScoredUtterance
 
 # Three sentences per language; the second is misrecognised, in ways that each script makes possible.
 SENTENCES = {
@@ -55,3 +58,10 @@ def write_example(root: Path) -> tuple[Path, Path]:
     pairs = [*CORPUS.items(), *((code, "msr86k") for code in ("en", "fr", "th"))]
     write_sets(raw / "sets.tsv", [write_test_set(raw, decode_dir, code, corpus) for code, corpus in pairs])
     return decode_dir, raw
+
+
+def write_trn(directory: Path, utterances: Iterable[ScoredUtterance]) -> None:
+    """ref.trn and hyp.trn, as stage 8 writes them."""
+    for name, side in SIDES.items():
+        lines = [trn_line(utterance, side) for utterance in utterances]
+        (directory / name).write_text("".join(lines), encoding="utf-8", newline="\n")

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tests.score.example import SENTENCES
-from zipperasr.score.align import align
 from zipperasr.score.diagnose import Diagnosis, scripts_of, surest_language
+from zipperasr.score.sclite.align import align
 
 CODES = sorted(SENTENCES)
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from rapidfuzz.distance import Levenshtein
 
-from tests.score.test_align import random_pairs
-from zipperasr.score.align import align, align_all
+from tests.score.sclite.test_align import random_pairs
 from zipperasr.score.jiwer_check import Excess, jiwer_errors
+from zipperasr.score.sclite.align import align, align_all
 from zipperasr.score.test_set import ScoredUtterance
 
 

@@ -65,7 +65,7 @@ def test_speakers_are_resampled_where_there_are_enough(decoded, score_argv, caps
 
 def test_scores_from_before_the_intervals_are_made_again(decoded, score_argv, monkeypatch):
     decode_dir, _ = decoded
-    monkeypatch.setattr("zipperasr.stages.score.SCORING", 1)
+    monkeypatch.setattr("zipperasr.score.score_decodings.SCORING", 1)
     main(score_argv)
     for path in decode_dir.glob("*/score_*/score.json"):
         old = {key: value for key, value in json.loads(path.read_text(encoding="utf-8")).items() if key != "low"}
@@ -214,7 +214,7 @@ def test_a_training_directory_stands_for_all_its_decodings(decoded, score_argv, 
     assert main(["--exp", str(tmp_path / "none"), *common]) == 1
     assert "decode_*: no decoding; run stage 7 first" in capsys.readouterr().err
     assert main(common) == 1
-    assert "name training directories by --exp" in capsys.readouterr().err
+    assert "pass training directories with --exp" in capsys.readouterr().err
 
 
 def test_a_second_scoring_stops_before_it_writes(decoded, score_argv, capsys, held_elsewhere):

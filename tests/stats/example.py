@@ -9,9 +9,9 @@ import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
-from zipperasr.score.align import align_all
+from tests.score.example import write_trn
+from zipperasr.score.sclite.align import align_all
 from zipperasr.score.test_set import ScoredUtterance
-from zipperasr.score.trn_files import write_trn
 from zipperasr.stats.utterance_errors import Audit, read_audit
 
 SCTK = Path("/usr/lib/sctk/bin")

@@ -15,7 +15,7 @@ from tests.report.example import write_run
 from tests.stats.example import draw_systems, write_audit
 from zipperasr.score.scores_table import read_scores
 from zipperasr.stats.compare import main
-from zipperasr.stats.holm import holm
+from zipperasr.stats.comparison import holm
 from zipperasr.stats.paired_tests import TESTS
 from zipperasr.stats.utterance_errors import read_audit
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zipperasr.stats.holm import holm
+from zipperasr.stats.comparison import holm
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.stats.example import one_audit
-from zipperasr.stats.segments import segment_errors
+from zipperasr.stats.paired_tests import segment_errors
 
 
 def segments(tmp_path, one: list[str], other: list[str]) -> list[tuple[int, int]]:

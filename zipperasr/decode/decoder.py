@@ -17,15 +17,14 @@ from transformers import PreTrainedTokenizerBase
 from zipperasr.audio.log_mel import SAMPLE_RATE
 from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.decode.beam import max_new_tokens, stop_ids, transcribe_batch
-from zipperasr.decode.chat import is_chat_like
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
-from zipperasr.decode.loops import COMPRESSION, LOOP_TIMES, compression_ratio, cut_loop, longest_loop
 from zipperasr.device import to_device
 from zipperasr.lora.merging import merged
 from zipperasr.model.prompt import hypothesis_text
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.output_faults import COMPRESSION, LOOP_TIMES, compression_ratio, cut_loop, is_chat_like, longest_loop
 
 BATCHES_AHEAD = 2
 ENCODED_AT_ONCE_S = 60.0  # on a CPU: 30 % faster than sixteen utterances of 15 s

@@ -1,6 +1,6 @@
-"""How well encoder outputs separate the languages: silhouettes of utterance means.
+"""Separation of languages in the encoder output: silhouettes of utterance means.
 
-In: the encoder means that decoding keeps. Out: silhouettes by utterance, resampled as the error rates are.
+In: the encoder means that stage 7 keeps. Out: the mean silhouette, measured and on resampled utterances.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FEWEST = 2  # languages
 
 
 def target_means(decoding: Decoding, languages: LanguageTable) -> dict[str, np.ndarray]:
-    """{language: (utterances, d_model)} of the target test sets; languages whose decoding kept none are left out."""
+    """{language: (utterances, d_model)} of the target test sets, for languages with kept means."""
     means: dict[str, list[np.ndarray]] = {}
     for score in main_scores(decoding, languages):
         if score.phase == "sft":
@@ -29,9 +29,9 @@ def target_means(decoding: Decoding, languages: LanguageTable) -> dict[str, np.n
 
 
 def silhouettes(decoding: Decoding, languages: LanguageTable) -> np.ndarray | None:
-    """Mean silhouette by language (cosine distance), measured and on resampled utterances; None without embeddings.
+    """Mean silhouette by language (cosine distance): (1 + resamplings,), measured first; None without means.
 
-    Each utterance keeps its own silhouette when utterances are drawn.
+    Utterances are resampled with the silhouette that they have in the whole set.
     """
     means = target_means(decoding, languages)
     if len(means) < FEWEST:

@@ -1,71 +1,74 @@
-"""Find what the stages left in exp/: decodings with their scores, trainings with their logs.
+"""Collect what the stages wrote below exp/: scored decodings, training logs.
 
-In: the experiment directory. Out: `Decoding` and `Training` objects in a fixed order (alignment first). Names are
-taken apart here and nowhere else; a directory of another name keeps its full name as label.
+In: the experiment directory. Out: a `Run` with `Decoding` and `Training` objects in a fixed order, alignments first.
+What a directory holds is read from its run.json, or from config.yaml if an earlier version wrote it; a directory's name
+is only its name.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zipperasr.config import read_tree
+from zipperasr.languages import LanguageTable
 from zipperasr.lora import VARIANTS
+from zipperasr.report.groups import Groups, load_groups
+from zipperasr.report.read_files import read_config, read_json, read_jsonl
+from zipperasr.run_record import DecodingRun, TrainingRun, load_run
 from zipperasr.score.scores_table import SetScore, read_scores
-from zipperasr.yaml_text import shown
 
-_MODEL = re.compile(r"(?P<phase>align|sft)_?(?P<label>.*?)_?(?P<regime>chunked|full)(?P<rest>_.*)?")
-_SEED = re.compile(r"_seed(?P<seed>\d+)$")
-_DECODING = re.compile(r"decode_(?P<search>[^_]+)_(?P<regime>chunked|full)")
+ALIGNMENT = "Alignment"  # label of every alignment
+MAIN_SETTING = "1h"  # the setting of the paper's tables
+OTHER = "other"  # phase of a directory that says nothing about itself
 
 
 @dataclass(frozen=True)
 class Model:
-    """What the name of a training directory says."""
+    """A training directory, and what it says about itself."""
 
     directory: Path
     phase: str  # align | sft | other
-    label: str  # variant and tag, or "Stage 1"
+    label: str  # ALIGNMENT, or variant and tag
     regime: str  # chunked | full | ""
-    setting: str = "1h"  # 1h | 30h
-    seed: int | None = None  # where the name has one
+    setting: str = MAIN_SETTING  # 1h | 30h
+    seed: int | None = None
+    among_seeds: bool = False  # the same system was trained with other seeds too
 
     @property
     def system(self) -> str:
-        """Label for tables: what all seeds share."""
-        return self.label if self.setting == "1h" else f"{self.label} (30 h)"
+        """Label in tables; all seeds of a system share it."""
+        return self.label if self.setting == MAIN_SETTING else f"{self.label} ({self.setting.removesuffix('h')} h)"
 
     @property
     def title(self) -> str:
-        """Label for this one run."""
-        return self.system if self.seed is None else f"{self.system} seed {self.seed}"
+        """Label of this training alone."""
+        return f"{self.system} seed {self.seed}" if self.among_seeds else self.system
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """One decoding of all test sets by one model."""
+    """One decoding of the test sets with one model."""
 
     model: Model
     directory: Path
-    search: str  # greedy | beamN
+    search: str  # greedy | beamN, and the tag
     regime: str
     scores: list[SetScore]
-    audio_s_per_s: float | None = None  # RTFx over all test sets, where the decoder left rtf.json
+    audio_s_per_s: float | None = None  # inverse real-time factor over all test sets; None if not measured
 
     @property
     def name(self) -> str:
-        """Label for figures: variant, and what is not chunked or greedy."""
+        """Label in figures: the system, and the regime and search unless they are the default."""
         odd = [word for word in (self.regime, self.search) if word not in ("chunked", "greedy")]
         return " ".join([self.model.system, *(f"({word})" for word in odd)])
 
 
 @dataclass(frozen=True)
 class Training:
-    """Logs of one training directory; each list holds one object per line of the file."""
+    """Logs of one training; each list has one object per line of the file."""
 
     model: Model
     train: list[dict[str, Any]]
@@ -74,48 +77,38 @@ class Training:
     router_final: dict[str, Any] | None
 
 
-def parse_model(directory: Path) -> Model:
-    """`align_chunked`, `sft_zipper_soft_full_30h_seed2`, ... A name of another form is its own label."""
-    match = _MODEL.fullmatch(directory.name)
-    if not match:
-        return Model(directory, "other", directory.name, "")
-    rest, seed = match["rest"] or "", None
-    if found := _SEED.search(rest):
-        rest, seed = rest[: found.start()] + rest[found.end() :], int(found["seed"])
-    setting = "30h" if f"{rest}_".startswith("_30h_") else "1h"
-    words = ["Stage 1" if match["phase"] == "align" else "", match["label"], rest[4:] if setting == "30h" else rest]
-    label = " ".join(word.strip("_") for word in words if word.strip("_"))
-    return Model(directory, match["phase"], label, match["regime"], setting, seed)
+@dataclass(frozen=True)
+class Run:
+    """Everything below one experiment directory, with the groups of languages."""
+
+    exp: Path
+    decodings: list[Decoding]
+    trainings: list[Training]
+    groups: Groups
+    languages: LanguageTable
 
 
-def by_system(decodings: Sequence[Decoding]) -> list[list[Decoding]]:
-    """Decodings that differ in nothing but the seed, together."""
-    systems: dict[tuple, list[Decoding]] = {}
-    for number, decoding in enumerate(decodings):
-        alone = number if decoding.model.seed is None else None
-        key = (decoding.model.system, decoding.model.regime, decoding.regime, decoding.search, alone)
-        systems.setdefault(key, []).append(decoding)
-    return list(systems.values())
+def read_run(exp: Path, datasets: Path, languages: LanguageTable) -> Run:
+    """Read `exp`. datasets: the data set table. Raises FileNotFoundError if nothing is scored yet."""
+    groups = load_groups(datasets, languages, added_languages(exp))
+    return Run(exp, find_decodings(exp), find_trainings(exp), groups, languages)
 
 
 def find_decodings(exp: Path) -> list[Decoding]:
     """Every scored decoding below `exp`. Raises FileNotFoundError if there is none."""
-    decodings = []
-    for path in exp.glob("*/decode_*/scores.tsv"):
-        match = _DECODING.fullmatch(path.parent.name)
-        search, regime = (match["search"], match["regime"]) if match else (path.parent.name, "")
-        model = parse_model(path.parent.parent)
-        decodings.append(Decoding(model, path.parent, search, regime, read_scores(path), _speed(path.parent)))
+    models = read_models(exp)
+    decodings = [_decoding(models[path.parents[1]], path) for path in exp.glob("*/*/scores.tsv")]
     if not decodings:
         raise FileNotFoundError(f"{exp}/*/decode_*/scores.tsv: nothing is scored yet; run stages 7 and 8 first")
     return sorted(decodings, key=lambda d: (*_order(d.model), d.regime, d.search))
 
 
 def find_trainings(exp: Path) -> list[Training]:
-    """Every directory below `exp` that holds a training log."""
+    """Every directory below `exp` with a training log."""
+    models = read_models(exp)
     trainings = [
         Training(
-            model=parse_model(path.parent),
+            model=models[path.parent],
             train=read_jsonl(path),
             dev=read_jsonl(path.with_name("dev.jsonl")),
             router=read_jsonl(path.with_name("router.jsonl")),
@@ -126,73 +119,90 @@ def find_trainings(exp: Path) -> list[Training]:
     return sorted(trainings, key=lambda training: _order(training.model))
 
 
+def read_models(exp: Path) -> dict[Path, Model]:
+    """The training directories below `exp`; those that say the same about themselves are labelled by their names."""
+    directories = {path.parent for path in exp.glob("*/train.jsonl")}
+    directories |= {path.parents[1] for path in exp.glob("*/*/scores.tsv")}
+    models = [_model(directory) for directory in sorted(directories)]
+    runs = Counter((_system(model), model.seed) for model in models)
+    models = [replace(m, label=m.directory.name) if runs[_system(m), m.seed] > 1 else m for m in models]
+    seeds = Counter(map(_system, models))
+    return {model.directory: replace(model, among_seeds=seeds[_system(model)] > 1) for model in models}
+
+
+def by_system(decodings: Sequence[Decoding]) -> list[list[Decoding]]:
+    """Group decodings that differ only in the seed."""
+    systems: dict[tuple, list[Decoding]] = {}
+    for decoding in decodings:
+        key = (decoding.model.system, decoding.model.regime, decoding.regime, decoding.search)
+        systems.setdefault(key, []).append(decoding)
+    grouped: list[list[Decoding]] = []
+    for runs in systems.values():
+        seeds = {run.model.seed for run in runs} - {None}
+        grouped += [runs] if len(seeds) == len(runs) else [[run] for run in runs]
+    return grouped
+
+
 def added_languages(exp: Path) -> list[str]:
-    """Languages that came to trained systems below `exp`, as their config.yaml says."""
+    """Languages that were added to trained systems below `exp`, from config.yaml."""
     added = (read_config(path.parent).get("added") for path in sorted(exp.glob("*/config.yaml")))
     return list(dict.fromkeys(str(code) for codes in added if isinstance(codes, list) for code in codes))
 
 
-def read_config(directory: Path) -> dict[str, Any]:
-    """The keys of a training's config.yaml. Raises ValueError if it is no YAML, too large or no keys at all."""
-    path = directory / "config.yaml"
-    tree = read_tree(path, bases=False)
-    if not isinstance(tree, dict):
-        raise ValueError(f"{path}: got {shown(tree)}, wanted the keys of a training; run stage 5 or 6 again")
-    return tree
+def _model(directory: Path) -> Model:
+    run = load_run(TrainingRun, directory)
+    if run is None:
+        return _model_of_config(directory)
+    if run.phase == "align":
+        return Model(directory, "align", _joined(ALIGNMENT, run.tag), run.regime, seed=run.seed)
+    tag = run.tag or "_".join(["initial", *run.initial_parts] if run.initial_parts else [])
+    added = "_".join(["add", *run.added] if run.added else [])
+    return Model(directory, run.phase, _joined(run.lora, tag, added), run.regime, run.setting, run.seed)
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """One object per line; an absent file has none. Raises ValueError with file and line."""
-    if not path.is_file():
-        return []
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}:{number}: not a JSON object ({error!s:.80}); rerun the training stage") from error
-    return rows
+def _model_of_config(directory: Path) -> Model:
+    """A directory of a version that wrote no run.json. config.yaml does not know the tag."""
+    if not (directory / "config.yaml").is_file():
+        return Model(directory, OTHER, directory.name, "")
+    config = read_config(directory)
+    phase, seed = str(config.get("phase", OTHER)), config.get("seed")
+    plain = not config.get("initial_b") and not config.get("added")
+    label = {"align": ALIGNMENT, "sft": config.get("lora")}.get(phase) if plain else None
+    regime = str(config.get("regime", ""))
+    return Model(directory, phase, str(label or directory.name), regime, seed=seed if isinstance(seed, int) else None)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """One object, or None where the file is absent."""
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg}); rerun the stage that writes it") from error
+def _decoding(model: Model, scores: Path) -> Decoding:
+    directory = scores.parent
+    run = load_run(DecodingRun, directory)
+    search, regime = (_joined(run.search, run.tag), run.regime) if run else (directory.name, "")
+    return Decoding(model, directory, search, regime, read_scores(scores), _speed(directory))
 
 
-def read_tsv(path: Path) -> tuple[list[str], list[list[str]]]:
-    """(header, rows); comment lines and blank lines are left out. Raises ValueError with file and line."""
-    header: list[str] = []
-    rows: list[list[str]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        cells = [cell.strip() for cell in line.split("\t")]
-        if not header:
-            header = cells
-        elif len(cells) != len(header):
-            raise ValueError(f"{path}:{number}: got {len(cells)} cells, wanted {len(header)} as in its header line")
-        else:
-            rows.append(cells)
-    if not header:
-        raise ValueError(f"{path}: no header line; rerun the stage that writes it")
-    return header, rows
+def _system(model: Model) -> tuple:
+    return model.phase, model.label, model.regime, model.setting
+
+
+def _joined(*words: str | None) -> str:
+    return " ".join(word for word in words if word)
 
 
 def _speed(decode_dir: Path) -> float | None:
-    """Seconds of audio decoded in a second."""
+    """Seconds of audio decoded per second."""
     records = [read_json(path) for path in sorted(decode_dir.glob("*/rtf.json"))]
     spent_s = sum(record["seconds"] for record in records if record)
     return sum(record["audio_s"] for record in records if record) / spent_s if spent_s else None
 
 
 def _order(model: Model) -> tuple:
-    """Alignments first; systems as the registry has them, each before those made from it by a tag."""
+    """Alignments first; variants in the registry's order, each followed by its tagged systems."""
     phases = {"align": 0, "sft": 1}
     variant, _, tag = model.label.partition(" ")
     place = list(VARIANTS).index(variant) if variant in VARIANTS else len(VARIANTS)
     return (phases.get(model.phase, 2), model.regime, model.setting, place, variant, tag, model.seed or 0)
+
+
+def main_setting(runs: Iterable[Any]) -> list[Any]:
+    """Decodings or trainings of the main setting; all if there are none."""
+    runs = list(runs)
+    return [run for run in runs if run.model.setting == MAIN_SETTING] or runs

@@ -1,6 +1,6 @@
-"""What a system costs: trained parameters, time of an optimiser step, peak memory.
+"""Cost of training: trained parameters, time per optimiser step, peak memory.
 
-In: trainings. Out: a Markdown table; numbers per system for the claims.
+In: trainings. Out: a Markdown table; parameter counts for the claims.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
+from zipperasr.markdown import table
 from zipperasr.model.checkpoint import count_trained
 from zipperasr.model.experiment import WEIGHTS
 from zipperasr.report.collect import Training
-from zipperasr.report.markdown import table
 
 
 def costs_table(trainings: Sequence[Training]) -> str:
-    """One line per adapted system and regime; empty where none has trained to its end."""
+    """One line per adapted system and regime; empty if no training has finished."""
     runs: dict[tuple[str, str], list[Training]] = {}
     for training in trainings:
         if training.model.phase == "sft" and (training.model.directory / WEIGHTS).is_file():
@@ -42,7 +42,7 @@ def encoder_parameters(trainings: Sequence[Training]) -> dict[str, int]:
 
 
 def step_seconds(training: Training) -> list[float]:
-    """Seconds per optimiser step of each line of train.jsonl; the first, which holds the start, is left out."""
+    """Seconds per optimiser step for each line of train.jsonl but the first, which includes start-up."""
     return [
         row["seconds"] / (row["step"] - before["step"]) for before, row in pairwise(training.train) if "seconds" in row
     ]

@@ -1,6 +1,6 @@
-"""What the paper argues with besides error rates: forgetting, convergence, what is shared and what is specific.
+"""What the paper discusses besides error rates: forgetting, convergence, router weights; and faulty output.
 
-In: decodings and trainings. Out: Markdown tables, empty where there is nothing to compare.
+In: decodings and trainings. Out: Markdown tables, empty if there is nothing to compare.
 """
 
 from __future__ import annotations
@@ -12,20 +12,29 @@ import torch
 
 from zipperasr.config import from_tree
 from zipperasr.languages import LanguageTable
+from zipperasr.markdown import percent, table
 from zipperasr.model.model_config import EncoderLoraConfig
 from zipperasr.model.weights_file import open_weights
-from zipperasr.report.collect import Decoding, Training, by_system, read_config
-from zipperasr.report.groups import Groups
-from zipperasr.report.markdown import percent, table
-from zipperasr.report.tables import main_scores, over_seeds
+from zipperasr.report.collect import Decoding, Training, by_system
+from zipperasr.report.groups import GROUPS, SOURCE, Groups
+from zipperasr.report.read_files import read_config
+from zipperasr.report.tables import LABELS, main_scores, over_seeds, system_labels
+from zipperasr.score.scores_table import SetScore
 
 BASELINE = "vanilla"
+FAULTS = {  # counts of SetScore, explained in zipperasr/score/diagnose.py: column title
+    "empty": "empty",
+    "loops": "loop",
+    "bursts": "burst of insertions",
+    "language_errors": "other language",
+    "chat_replies": "chat reply",
+}
 
 
 def forgetting_table(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> str:
-    """By how much each source test set gets worse from Stage 1 to the adapted model, in points of error rate."""
+    """Increase of the error rate on each source test set from alignment to adaptation, in percentage points."""
     before = {
-        decoding.regime: {s.set: s.rate for s in main_scores(decoding, languages) if groups.of(s) == "source"}
+        decoding.regime: {s.set: s.rate for s in main_scores(decoding, languages) if groups.of(s) == SOURCE}
         for decoding in decodings
         if decoding.model.phase == "align" and decoding.model.regime == decoding.regime
     }
@@ -43,12 +52,12 @@ def forgetting_table(decodings: Sequence[Decoding], groups: Groups, languages: L
 
 
 def convergence_table(trainings: Sequence[Training]) -> str:
-    """Steps until the dev loss is vanilla's last one, of the same regime, setting, seed and dev languages."""
-    lasts = {_place(t): t.dev[-1]["loss"] for t in trainings if t.model.label == BASELINE and t.dev}
+    """Steps until the dev loss reaches vanilla's last one, for the same regime, setting, seed and dev languages."""
+    lasts = {_comparable(t): t.dev[-1]["loss"] for t in trainings if t.model.label == BASELINE and t.dev}
     reached: dict[tuple[str, str], list[int | None]] = {}
     for training in trainings:
-        if training.model.phase == "sft" and training.dev and _place(training) in lasts:
-            steps = steps_to_loss(training, lasts[_place(training)])
+        if training.model.phase == "sft" and training.dev and _comparable(training) in lasts:
+            steps = steps_to_loss(training, lasts[_comparable(training)])
             reached.setdefault((training.model.system, training.model.regime), []).append(steps)
     rows = [
         [f"`{system}`", regime, ", ".join("never" if step is None else f"{step:.0f}" for step in steps)]
@@ -59,9 +68,9 @@ def convergence_table(trainings: Sequence[Training]) -> str:
 
 
 def steps_to_loss(training: Training, wanted: float) -> float | None:
-    """Steps until the dev loss is `wanted`, on a straight line between two evaluations; None if it never is.
+    """Steps until the dev loss is at most `wanted`, interpolated linearly; None if it never is.
 
-    What is reached before the first evaluation counts as reached there.
+    A loss reached before the first evaluation counts as reached at that evaluation.
     """
     before = None
     for row in training.dev:
@@ -75,7 +84,7 @@ def steps_to_loss(training: Training, wanted: float) -> float | None:
 
 
 def router_table(trainings: Sequence[Training]) -> str:
-    """How far routers have come from 0.5, where they start: p of a layer and language is the mean over its ranks."""
+    """Distance of router weights from their initial 0.5; p of a layer and language is the mean over its ranks."""
     rows = []
     for training in trainings:
         if training.router_final:
@@ -88,7 +97,7 @@ def router_table(trainings: Sequence[Training]) -> str:
 
 
 def norms_table(trainings: Sequence[Training]) -> str:
-    """Routed variants: how large what B takes from the language's own bank is, over what it takes from the shared."""
+    """Routed variants: norm of the language-specific part of B divided by that of the shared part, by language."""
     rows, codes = [], []
     for training in trainings:
         shares = specific_over_shared(training)
@@ -100,9 +109,9 @@ def norms_table(trainings: Sequence[Training]) -> str:
 
 
 def specific_over_shared(training: Training) -> dict[str, float]:
-    """{language: Frobenius norm of B_spec diag(p) over that of B_shared diag(1 - p), of all layers together}.
+    """{language: ||B_spec diag(p)|| / ||B_shared diag(1 - p)||}, Frobenius norms over all layers.
 
-    Nothing of a system that languages were added to: the other banks are those of the system they came to.
+    Empty for a system to which languages were added: the other banks belong to the system it started from.
     """
     final, weights = training.router_final, training.model.directory / "model.safetensors"
     if not final or not weights.is_file():
@@ -127,6 +136,24 @@ def specific_over_shared(training: Training) -> dict[str, float]:
     return {code: math.sqrt(own[code] / common[code]) if common[code] else math.inf for code in own}
 
 
-def _place(training: Training) -> tuple[str, str, int | None, frozenset[str]]:
-    """Trainings of one place have dev losses that can be compared."""
+def faults_table(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> str:
+    """Share of utterances with faulty output, by system and group of languages, in per cent."""
+    rows = []
+    for runs in by_system(decodings):
+        for group in GROUPS:
+            of_group = [[s for s in main_scores(run, languages) if groups.of(s) == group] for run in runs]
+            if all(of_group):
+                utts = sum(score.utts for score in of_group[0])
+                shares = [over_seeds([_share(scores, count) for scores in of_group]) for count in FAULTS]
+                rows.append([*system_labels(runs), group, str(utts), *shares])
+    header = [*LABELS, "languages", "utts", *(f"{title}, %" for title in FAULTS.values())]
+    return table(header, rows, len(LABELS) + 1) if rows else ""
+
+
+def _share(scores: Sequence[SetScore], count: str) -> float:
+    return 100 * sum(getattr(score, count) for score in scores) / sum(score.utts for score in scores)
+
+
+def _comparable(training: Training) -> tuple[str, str, int | None, frozenset[str]]:
+    """Key of trainings whose dev losses are comparable."""
     return training.model.regime, training.model.setting, training.model.seed, frozenset(training.dev[-1])

@@ -1,8 +1,8 @@
-"""Which test sets are source, larger target and small target.
+"""Group test sets: source domain, high-resource and low-resource target languages.
 
-In: conf/datasets.tsv. Out: `Groups`. A language is small by Table I's hours in the 1 h setting, also in the 30 h
-setting and at mini scale, where the table names the roles and not the amounts. One that came to a trained system is in
-neither group, or no other system would have a mean any more.
+In: conf/datasets.tsv. Out: `Groups`. A language is low-resource by the hours of the paper's Table I in the 1 h setting,
+also in the 30 h setting and at mini scale, where the table gives roles instead of amounts. A language that was added to
+a trained system has a group of its own: with it, the other systems would have no mean.
 """
 
 from __future__ import annotations
@@ -15,39 +15,41 @@ from zipperasr.languages import LanguageTable
 from zipperasr.prepare.dataset_table import load_datasets
 from zipperasr.score.scores_table import SetScore
 
-GROUPS = ("source", "larger", "small")
+SOURCE, HIGH, LOW = "source", "high-resource", "low-resource"
+GROUPS = (SOURCE, HIGH, LOW)
+TARGETS = (HIGH, LOW)
 ADDED = "added"
-SMALL_HOURS = 1.0  # at most
+LOW_RESOURCE_HOURS = 1.0  # at most
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Codes in the language table's order."""
+    """Language codes in the language table's order."""
 
     source: list[str]
-    larger: list[str]
-    small: list[str]
-    added: list[str] = field(default_factory=list)  # came to trained systems
+    high: list[str]
+    low: list[str]
+    added: list[str] = field(default_factory=list)  # to trained systems
 
     @property
     def without_sft_data(self) -> list[str]:
-        """Source languages that stage 2 never trains."""
-        return [code for code in self.source if code not in [*self.larger, *self.small]]
+        """Source languages that have no adaptation data."""
+        return [code for code in self.source if code not in [*self.high, *self.low]]
 
     def codes(self, group: str) -> list[str]:
-        return {"source": self.source, "larger": self.larger, "small": self.small, ADDED: self.added}[group]
+        return {SOURCE: self.source, HIGH: self.high, LOW: self.low, ADDED: self.added}[group]
 
     def of(self, score: SetScore) -> str:
-        """source | larger | small | added: en, fr and th are both source and larger, by test set."""
+        """The group of a test set: en, fr and th are source or high-resource languages, depending on the set."""
         if score.phase == "align":
-            return "source"
+            return SOURCE
         if score.language in self.added:
             return ADDED
-        return "small" if score.language in self.small else "larger"
+        return LOW if score.language in self.low else HIGH
 
 
 def load_groups(datasets: Path, languages: LanguageTable, added: Sequence[str] = ()) -> Groups:
-    """Read the data set table. added: languages that came to trained systems."""
+    """Read the data set table. added: languages that were added to trained systems."""
     rows = load_datasets(datasets, "1h", languages)
     source = {row.language for row in rows if row.phase == "align"}
     hours: dict[str, float] = {}
@@ -57,7 +59,7 @@ def load_groups(datasets: Path, languages: LanguageTable, added: Sequence[str] =
     targets = [code for code in languages.codes if hours.get(code, 0.0) > 0 and code not in added]
     return Groups(
         source=[code for code in languages.codes if code in source],
-        larger=[code for code in targets if hours[code] > SMALL_HOURS],
-        small=[code for code in targets if hours[code] <= SMALL_HOURS],
+        high=[code for code in targets if hours[code] > LOW_RESOURCE_HOURS],
+        low=[code for code in targets if hours[code] <= LOW_RESOURCE_HOURS],
         added=[code for code in languages.codes if code in added],
     )

@@ -10,7 +10,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from zipperasr.report.markdown import table
+from zipperasr.markdown import table
 
 PACKAGES = ("torch", "deepspeed", "transformers", "peft", "espnet", "kaldiio", "sentencepiece", "soundfile")
 PACKAGES += ("numpy", "pyarrow", "jiwer", "whisper-normalizer", "matplotlib")

@@ -1,6 +1,6 @@
-"""The paper's systems and its Tables II to VI: what each table holds, and the few figures that the text gives.
+"""The paper's systems and its Tables II to VI: the rows and columns of each table, and the rates its text gives.
 
-In: decodings. Out: Markdown tables laid out alike, empty where nothing of them is decoded.
+In: decodings. Out: Markdown tables with the paper's layout, empty if nothing of them is decoded.
 """
 
 from __future__ import annotations
@@ -10,19 +10,17 @@ from dataclasses import dataclass
 
 from zipperasr.languages import LanguageTable
 from zipperasr.lora import VARIANTS
-from zipperasr.report.collect import Decoding
-from zipperasr.report.groups import Groups
+from zipperasr.report.collect import ALIGNMENT, Decoding
+from zipperasr.report.groups import HIGH, LOW, SOURCE, Groups
 from zipperasr.report.tables import group_table
 
-RESOURCES = {"larger": "high-resource", "small": "low-resource"}  # the paper's words for groups of target languages
-STAGE_1 = "Stage 1"
 ZIPPERS = ("zipper_static", "zipper_hard", "zipper_soft")
 SOFT, INITIAL_B = "zipper_soft", "zipper_soft initial_b"
-SYSTEMS = (*VARIANTS, INITIAL_B)  # rows of its tables, as labels of ours
+SYSTEMS = (*VARIANTS, INITIAL_B)  # rows of the paper's tables, by our labels
 
 # Section VI-A, chunked encoder; keys: label, encoder regime, test set.
-FIGURES = {
-    (STAGE_1, "chunked", "test_msr86k_th"): 4.20,
+PUBLISHED = {
+    (ALIGNMENT, "chunked", "test_msr86k_th"): 4.20,
     ("vanilla", "chunked", "test_msr86k_th"): 13.58,
     ("zipper_hard", "chunked", "test_msr86k_en"): 4.79,
     ("zipper_hard", "chunked", "test_msr86k_th"): 7.59,
@@ -32,15 +30,19 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of the paper; `holds` picks its rows, `group` its test sets."""
+    """A table of the paper; `holds` selects its rows, `group` its test sets."""
 
     heading: str
-    group: str  # source | larger | small
+    group: str  # of zipperasr.report.groups
     holds: Callable[[Decoding], bool]
 
     def markdown(self, decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> str:
-        """The table, empty without a row or column."""
-        return group_table(list(filter(self.holds, decodings)), self.group, groups, languages, FIGURES)
+        """The table; empty if it has no row or no column."""
+        return group_table(list(filter(self.holds, decodings)), self.group, groups, languages, PUBLISHED)
+
+
+def _aligned(decoding: Decoding) -> bool:
+    return decoding.model.phase == "align"
 
 
 def _adapted(setting: str, *regimes: str) -> Callable[[Decoding], bool]:
@@ -52,14 +54,14 @@ def _adapted(setting: str, *regimes: str) -> Callable[[Decoding], bool]:
 
 
 TABLES = (
-    PaperTable("Table II: Stage 1 on the source domain", "source", lambda decoding: decoding.model.phase == "align"),
-    PaperTable("Table III: the source domain after SFT", "source", _adapted("1h")),
-    PaperTable("Table IV: high-resource target languages, chunked encoder", "larger", _adapted("1h", "chunked")),
-    PaperTable("Table V: high-resource target languages, full-context encoder", "larger", _adapted("1h", "full")),
-    PaperTable("Table VI: low-resource target languages", "small", _adapted("1h")),
-    PaperTable("The low-resource target languages with 30 h (behind Fig. 6)", "small", _adapted("30h")),
+    PaperTable("Table II: the source domain after alignment (the paper's Stage 1)", SOURCE, _aligned),
+    PaperTable("Table III: the source domain after adaptation (the paper's Stage 2)", SOURCE, _adapted("1h")),
+    PaperTable("Table IV: high-resource target languages, chunked encoder", HIGH, _adapted("1h", "chunked")),
+    PaperTable("Table V: high-resource target languages, full-context encoder", HIGH, _adapted("1h", "full")),
+    PaperTable("Table VI: low-resource target languages", LOW, _adapted("1h")),
+    PaperTable("The low-resource target languages with 30 h (behind Fig. 6)", LOW, _adapted("30h")),
 )
 MORE_WITH_30H = (
-    PaperTable("source domain after SFT", "source", _adapted("30h")),
-    PaperTable("High-resource target languages", "larger", _adapted("30h")),
+    PaperTable("source domain after adaptation", SOURCE, _adapted("30h")),
+    PaperTable("high-resource target languages", HIGH, _adapted("30h")),
 )

@@ -1,7 +1,6 @@
-"""Where the figures come from: stage times, utterance lists, data sets.
+"""Provenance of the results: stage times, utterance lists, data sets, packing.
 
-In: the machine and files the stages left. Out: Markdown tables. Nothing is guessed: what a stage did not record is
-left out with a line that says so.
+In: files that the stages wrote. Out: Markdown tables, empty if a stage recorded nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from pathlib import Path
 from zipperasr.datadir.entry import read_table
 from zipperasr.datadir.set_table import read_sets
 from zipperasr.languages import LanguageTable
+from zipperasr.markdown import table
 from zipperasr.prepare.dataset_table import SETTINGS, load_corpora, load_datasets
-from zipperasr.report.collect import read_json, read_tsv
-from zipperasr.report.markdown import table
+from zipperasr.report.read_files import read_json, read_tsv
 
 
 def stages_table(path: Path) -> str:
-    """The longest recorded run of each stage and description: a later one may only have found it done.
+    """The longest recorded run of each stage and description, since later runs may have found it finished.
 
     Empty if no stage was recorded.
     """
@@ -42,7 +41,7 @@ def stages_table(path: Path) -> str:
 
 
 def lists_table(datasets: Path, corpora: Path, languages: LanguageTable) -> str:
-    """Every utterance list that datasets.tsv names: lines, unique ids, SHA-256; absent ones are named too."""
+    """Every utterance list in datasets.tsv, absent ones included: lines, unique ids, SHA-256."""
     utt_ids = Path(load_corpora(corpora).utt_ids)
     rows = [row for setting in SETTINGS for row in load_datasets(datasets, setting, languages)]
     lines = []
@@ -53,12 +52,12 @@ def lists_table(datasets: Path, corpora: Path, languages: LanguageTable) -> str:
             ids = content.split()
             lines.append([f"`{name}`", str(len(ids)), str(len(set(ids))), hashlib.sha256(content).hexdigest()[:16]])
         else:
-            lines.append([f"`{name}`", "not at hand", "–", "–"])
+            lines.append([f"`{name}`", "not found", "–", "–"])
     return table(["list", "lines", "unique ids", "SHA-256 (first 16)"], lines) if lines else ""
 
 
 def audio_table(raw: Path) -> str:
-    """Every set after stage 2: utterances, hours, quarantined recordings; empty if stage 2 has not run."""
+    """Every set after stage 2: utterances, hours, quarantined recordings; empty before stage 2."""
     if not (raw / "sets.tsv").is_file():
         return ""
     lines = []
@@ -72,7 +71,7 @@ def audio_table(raw: Path) -> str:
 
 
 def tsv_table(path: Path) -> str:
-    """A tab-separated file as it is; empty if it is absent."""
+    """A tab-separated file as a table; empty if there is no file."""
     if not path.is_file():
         return ""
     header, rows = read_tsv(path)
@@ -80,12 +79,12 @@ def tsv_table(path: Path) -> str:
 
 
 def packing_table(path: Path) -> str:
-    """Stage 3's facts per phase ({phase: {fact: value}}); empty if the file is absent."""
+    """Stage 3's packing statistics ({phase: {name: value}}); empty if there is no file."""
     phases = read_json(path)
     if not phases:
         return ""
     if not all(isinstance(values, dict) for values in phases.values()):
-        raise ValueError(f"{path}: got {phases}, wanted facts by phase; rerun stage 3")
+        raise ValueError(f"{path}: got {phases}, wanted statistics by phase; rerun stage 3")
     facts = list(dict.fromkeys(fact for values in phases.values() for fact in values))
     rows = [[phase, *(str(values.get(fact, "–")) for fact in facts)] for phase, values in phases.items()]
     return table(["phase", *(fact.replace("_", " ") for fact in facts)], rows)

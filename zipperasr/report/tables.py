@@ -1,8 +1,8 @@
 """The result tables of RESULTS.md.
 
-In: decodings and language groups. Out: Markdown. A language with several test sets (LibriSpeech clean and other) counts
-in a group's mean once, by the mean of its sets; a mean is shown only where every language of the group is there. Seeds
-of one system are one row: their mean and standard deviation.
+In: decodings and language groups. Out: Markdown. A language with several test sets (LibriSpeech clean and other) enters
+a group's mean once, with the mean of its sets; a mean is shown only if every language of the group has a score. Seeds
+of one system share a row: mean and standard deviation.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import astuple, fields
 from statistics import fmean, stdev
 
 from zipperasr.languages import LanguageTable
+from zipperasr.markdown import percent, table
 from zipperasr.report.collect import Decoding, by_system
-from zipperasr.report.groups import GROUPS, Groups
-from zipperasr.report.markdown import percent, table
+from zipperasr.report.groups import GROUPS, SOURCE, Groups
 from zipperasr.score.scores_table import SetScore
 
 LABELS = ["system", "encoder", "search"]
-NO_SFT_DATA = "\\*"  # mark of source languages that stage 2 never trains
+NO_SFT_DATA = "\\*"  # marks source languages without adaptation data
 
 
 def main_scores(decoding: Decoding, languages: LanguageTable) -> list[SetScore]:
@@ -28,7 +28,7 @@ def main_scores(decoding: Decoding, languages: LanguageTable) -> list[SetScore]:
 
 
 def rate_by_language(decoding: Decoding, group: str, groups: Groups, languages: LanguageTable) -> dict[str, float]:
-    """Error rate per language of `group` (source, larger or small), the mean over a language's test sets."""
+    """Error rate per language of `group`, the mean over a language's test sets."""
     rates: dict[str, list[float]] = {}
     for score in main_scores(decoding, languages):
         if groups.of(score) == group:
@@ -37,7 +37,7 @@ def rate_by_language(decoding: Decoding, group: str, groups: Groups, languages: 
 
 
 def group_mean(rates: dict[str, float], codes: Sequence[str]) -> float | None:
-    """The mean over the group's languages, or None if one of them has no score."""
+    """Mean over the group's languages; None if one of them has no score."""
     return fmean(rates[code] for code in codes) if codes and all(code in rates for code in codes) else None
 
 
@@ -47,18 +47,20 @@ def mean_rate(decoding: Decoding, group: str, groups: Groups, languages: Languag
 
 
 def over_seeds(values: Sequence[float | None]) -> str:
-    """One value; or the mean of several and their standard deviation; a dash where one is missing."""
+    """One value, or the mean of several with their standard deviation; a dash if one is missing."""
     if len(values) == 1 or None in values:
         return percent(values[0] if len(values) == 1 else None)
     return f"{percent(fmean(values))} ± {stdev(values):.2f}"
 
 
 def overview(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> str:
-    """One line per system: the mean of each group, and the decoding speed."""
-    header = [*LABELS, *(f"{group}: mean of {len(groups.codes(group))}" for group in GROUPS), "audio s per s"]
+    """One line per system: the mean of each group that was decoded, and the decoding speed."""
+    decoded = {groups.of(score) for decoding in decodings for score in decoding.scores}
+    shown = [group for group in GROUPS if group in decoded]
+    header = [*LABELS, *(f"{group}: mean of {len(groups.codes(group))}" for group in shown), "audio s per s"]
     rows = []
     for runs in by_system(decodings):
-        means = [over_seeds([mean_rate(run, group, groups, languages) for run in runs]) for group in GROUPS]
+        means = [over_seeds([mean_rate(run, group, groups, languages) for run in runs]) for group in shown]
         rows.append([*system_labels(runs), *means, over_seeds([run.audio_s_per_s for run in runs])])
     return table(header, rows, len(LABELS))
 
@@ -70,9 +72,9 @@ def group_table(
     languages: LanguageTable,
     published: Mapping[tuple[str, str, str], float] | None = None,
 ) -> str:
-    """Systems by test sets of one group, the mean over its languages last; empty if none of it was decoded.
+    """Systems by test sets of one group, with the mean over its languages; empty if no set of it was decoded.
 
-    published: figures to show in brackets, by label, encoder regime and test set.
+    published: rates to show in brackets, by label, encoder regime and test set.
     """
     codes = groups.codes(group)
     scores_of = functools.partial(_group_scores, group=group, groups=groups, languages=languages)
@@ -81,7 +83,7 @@ def group_table(
     if not columns:
         return ""
     header = [*LABELS, *(_set_label(score, groups, columns) for score in columns), f"mean of {len(codes)}"]
-    averages = {} if group == "source" else _averages(columns)
+    averages = {} if group == SOURCE else _averages(columns)
     for language, last in reversed(averages.items()):
         header.insert(len(LABELS) + last + 1, f"{language} average")
     rows = []
@@ -101,7 +103,7 @@ def group_table(
 
 
 def _averages(columns: Sequence[SetScore]) -> dict[str, int]:
-    """{language with several test sets: place of its last column}."""
+    """{language with several test sets: index of its last column}."""
     places: dict[str, list[int]] = {}
     for place, column in enumerate(columns):
         places.setdefault(column.language, []).append(place)
@@ -113,7 +115,7 @@ def _group_scores(decoding: Decoding, group: str, groups: Groups, languages: Lan
 
 
 def marks_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
-    """Test sets scored both with and without combining marks; empty if there is none."""
+    """Test sets that are scored with and without combining marks; empty if there is none."""
     rows = []
     for runs in by_system(decodings):
         usual = [{score.set: score for score in main_scores(run, languages)} for run in runs]
@@ -135,7 +137,7 @@ def _find(decoding: Decoding, name: str, normaliser: str) -> SetScore | None:
 
 
 def counts_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
-    """Every main score with its counts: unique and as listed, ours and jiwer's."""
+    """Every main score with its counts, of unique utterances and as listed, ours and jiwer's."""
     header = [*LABELS, "test set", "unit", "normaliser", "utts", "ref units", "sub", "del", "ins", "errors"]
     header += ["jiwer", "rate %", "utts listed", "rate listed %", "empty hyp", "empty ref"]
     rows = []
@@ -149,7 +151,7 @@ def counts_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str
 
 
 def all_scores(decodings: Sequence[Decoding]) -> str:
-    """Every score of every decoding, tab separated: what the tables are made of."""
+    """Every score of every decoding as tab-separated values: the data of all tables."""
     names = [field.name for field in fields(SetScore)]
     lines = ["\t".join(["model", "decoding", *names])]
     for decoding in decodings:
@@ -163,14 +165,14 @@ def _labels(decoding: Decoding) -> list[str]:
 
 
 def system_labels(runs: Sequence[Decoding]) -> list[str]:
-    """As for one run where there is one."""
+    """Cells of LABELS for the runs of one system."""
     if len(runs) == 1:
         return _labels(runs[0])
     return [f"`{runs[0].model.system}`, {len(runs)} seeds", runs[0].regime, runs[0].search]
 
 
 def _set_label(score: SetScore, groups: Groups, others: Sequence[SetScore]) -> str:
-    """Language code, corpus and subset where there are several, unit if not words, mark of "no adaptation data"."""
+    """Language code; corpus and subset if there are several; the unit unless words; NO_SFT_DATA if it applies."""
     subset = score.set.removeprefix(f"test_{score.corpus}_{score.language}").strip("_")
     corpora = {other.corpus for other in others if other.language == score.language}
     corpus = score.corpus if len(corpora) > 1 else ""

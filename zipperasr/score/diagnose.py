@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 
 import regex
 
-from zipperasr.decode.chat import is_chat_like
-from zipperasr.decode.loops import LOOP_TIMES, longest_loop
+from zipperasr.output_faults import LOOP_TIMES, is_chat_like, longest_loop
 
 FLAGS = ("empty", "loop", "burst", "script", "language", "chat")
 BURST = 5  # insertions in a row

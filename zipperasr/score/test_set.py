@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from zipperasr.score.align import align_all
 from zipperasr.score.diagnose import Diagnosis
 from zipperasr.score.normalise import normaliser, split_units
+from zipperasr.score.sclite.align import align_all
 from zipperasr.score.transcripts import TestSet
 
 BLOCK = 2000  # utterances scored together
@@ -26,7 +26,7 @@ class ScoredUtterance:
     raw_hypothesis: str
     reference: list[str]  # units: words or graphemes
     hypothesis: list[str]
-    operations: str  # C S D I, see zipperasr.score.align
+    operations: str  # C S D I, see zipperasr.score.sclite.align
     flags: list[str] = field(default_factory=list)  # of zipperasr.score.diagnose
 
     @property

@@ -1,149 +1,35 @@
 """Stage 8: score every test set of one or more decodings.
 
 In: <decode_dir>/<test set>/text and dump/raw. Out: <decode_dir>/<test set>/score_{wer,cer}/{ref.trn,hyp.trn,result.txt,
-audit.jsonl} and <decode_dir>/scores.tsv. Unit and normaliser come from the language table; languages whose
-transcripts hold combining marks are scored a second time with `whisper_marks`, into score_{wer,cer}_whisper_marks.
+audit.jsonl} and <decode_dir>/scores.tsv. Unit and normaliser come from the language table. Languages whose transcripts
+contain combining marks are scored a second time with `whisper_marks`, into score_{wer,cer}_whisper_marks.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
-from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
-from zipperasr.cli import log, parser, run_step
-from zipperasr.datadir.set_table import SetRow, read_sets
-from zipperasr.languages import LanguageTable
-from zipperasr.score.diagnose import Diagnosis
-from zipperasr.score.normalise import has_marks, normaliser
-from zipperasr.score.score_files import ScoreFiles
-from zipperasr.score.scores_table import SetScore, write_scores
-from zipperasr.score.tally import Tally
-from zipperasr.score.test_set import score_utterances
-from zipperasr.score.transcripts import TestSet, load_hypotheses, load_test_set
-from zipperasr.sole_writer import sole_writer
-
-SCORING = 3  # raise it when the same transcripts would give other files
-
-
-def score(options: argparse.Namespace) -> None:
-    """Score each test set that has hypotheses; print and write a table per decoding."""
-    table = LanguageTable.load(options.languages)
-    for language in table:
-        normaliser(language.normaliser)  # an unknown name fails before any work
-    if not options.exp and not options.decode_dir:
-        raise ValueError("nothing to score; name training directories by --exp or decodings by --decode_dir")
-    sets = {row.set: row for row in read_sets(options.raw / "sets.tsv")}
-    for decode_dir in [*options.decode_dir, *(path for exp in options.exp for path in _decodings(exp))]:
-        _score_decoding(decode_dir, options.raw, sets, table)
-
-
-def _decodings(exp: Path) -> list[Path]:
-    found = sorted(exp.glob("decode_*/"))
-    if not found:
-        raise FileNotFoundError(f"{exp}/decode_*: no decoding; run stage 7 first")
-    return found
-
-
-def _score_decoding(decode_dir: Path, raw: Path, sets: dict[str, SetRow], table: LanguageTable) -> None:
-    texts = sorted(decode_dir.glob("*/text"))
-    if not texts:
-        raise FileNotFoundError(f"{decode_dir}/*/text: no hypotheses; run stage 7 (decoding) first")
-    rows = []
-    for text in tqdm(texts, desc="scoring", unit="set"):
-        name = text.parent.name
-        if name not in sets:
-            raise ValueError(f"{text}: {name!r} is not in {raw / 'sets.tsv'}; rerun stages 1, 2 and 7")
-        test_set = load_test_set(raw, sets[name])
-        diagnosis = Diagnosis(test_set.language, table.codes)
-        speed = _rtf(text.parent / "rtf.json")
-        for unit, norm in _ways(test_set, table, raw):
-            rows.append(replace(_score_once(raw, text, test_set, unit, norm, diagnosis), rtf=speed))
-    write_scores(decode_dir / "scores.tsv", rows)
-    print(f"{decode_dir}\n{summary(rows)}")
-    log(f"{len(texts)} test sets scored: {decode_dir / 'scores.tsv'}")
-
-
-def _ways(test_set: TestSet, table: LanguageTable, raw: Path) -> list[tuple[str, str]]:
-    """(unit, normaliser) pairs to score a test set by; the language table's comes first."""
-    if test_set.language not in table:
-        path = raw / test_set.name / "utt2lang"
-        raise ValueError(f"{path}: language {test_set.language!r} has no line in {table.path}; add it there")
-    language = table[test_set.language]
-    ways = [(language.unit, language.normaliser)]
-    marked = language.marks == "keep" or any(map(has_marks, test_set.references.values()))
-    if language.normaliser == "whisper" and marked:
-        ways.append((language.unit, "whisper_marks"))
-    return ways
-
-
-def _rtf(path: Path) -> float:
-    """Real-time factor of the decoding; nan where it has not been measured."""
-    return json.loads(path.read_text(encoding="utf-8"))["rtf"] if path.is_file() else math.nan
-
-
-def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, diagnosis: Diagnosis) -> SetScore:
-    """One score directory and its row; both are taken as they are if their inputs have not changed."""
-    directory = text.parent / (f"score_{unit}" if norm != "whisper_marks" else f"score_{unit}_{norm}")
-    kaldi = {name: raw / test_set.name / name for name in ("text", "utt2spk", "utt2lang", "utt2repeat")}
-    way = {"unit": unit, "normaliser": norm, "corpus": test_set.corpus, "phase": test_set.phase, "scoring": SCORING}
-    inputs = fingerprint(hypotheses=text, **way, **kaldi)
-    hypotheses = load_hypotheses(text, test_set)
-    if is_current(directory, inputs):
-        log(f"{directory}: up to date")
-        return SetScore(**json.loads((directory / "score.json").read_text(encoding="utf-8")))
-    tally = Tally(test_set, unit, norm)
-    with sole_writer(directory), atomic_path(directory) as temporary:
-        temporary.mkdir()
-        with ScoreFiles(temporary) as files:
-            for block in score_utterances(test_set, hypotheses, unit, norm, diagnosis):
-                tally.add(block)
-                files.add(block)
-        row, notes = tally.row(), tally.notes()
-        (temporary / "score.json").write_text(json.dumps(asdict(row), indent=1), encoding="utf-8")
-        (temporary / "notes.txt").write_text("".join(f"{note}\n" for note in notes), encoding="utf-8")
-        mark_current(temporary, inputs)
-    log(f"{directory}: {row.utts} utterances, {row.ref_units} units, {unit.upper()} {row.rate:.2f} % ({norm})")
-    for note in notes:
-        log(f"{directory}: {note}")
-    return row
-
-
-def summary(rows: Sequence[SetScore]) -> str:
-    """The table for the terminal."""
-    lines = [
-        f"{'test set':<34} {'unit':<4} {'normaliser':<13} {'utts':>6} {'units':>7} {'rate %':>7} "
-        f"{'95 % interval over':>32} {'listed %':>8} "
-        f"{'empty':>5} {'loops':>5} {'bursts':>6} {'other lang.':>11} {'chat':>4} {'RTF':>7}"
-    ]
-    for row in rows:
-        lines.append(
-            f"{row.set:<34} {row.unit:<4} {row.normaliser:<13} {row.utts:>6} {row.ref_units:>7} {row.rate:>7.2f} "
-            f"{_interval(row):>32} {row.listed_rate:>8.2f} {row.empty:>5} {row.loops:>5} {row.bursts:>6} "
-            f"{row.language_errors:>11} {row.chat_replies:>4} {row.rtf:>7.4f}"
-        )
-    return "\n".join(lines)
-
-
-def _interval(row: SetScore) -> str:
-    over = f"{row.speakers} speakers" if row.resampled_by == "speaker" else f"{row.utts} utts"
-    return f"{row.low:.2f} to {row.high:.2f}, {over}"
+from zipperasr.cli import parser, run_step
+from zipperasr.score.score_decodings import decodings_of, score_decodings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--exp", type=Path, nargs="*", default=[], help="training directories: all their decodings")
+    options.add_argument("--exp", type=Path, nargs="*", default=[], help="training directories: score all decodings")
     options.add_argument("--decode_dir", type=Path, nargs="*", default=[], help="single decodings, <exp>/decode_*")
-    options.add_argument("--raw", type=Path, default=Path("dump/raw"), help="stage 2's output")
-    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="the language table")
-    return run_step(score, options.parse_args(argv), "score")
+    options.add_argument("--raw", type=Path, default=Path("dump/raw"), help="output of stage 2")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
+    return run_step(_run, options.parse_args(argv), "score")
+
+
+def _run(options: argparse.Namespace) -> None:
+    if not options.exp and not options.decode_dir:
+        raise ValueError("nothing to score; pass training directories with --exp or decodings with --decode_dir")
+    decode_dirs = [*options.decode_dir, *(path for exp in options.exp for path in decodings_of(exp))]
+    score_decodings(decode_dirs, raw=options.raw, languages=options.languages)
 
 
 if __name__ == "__main__":

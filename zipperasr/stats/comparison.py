@@ -17,7 +17,6 @@ import numpy as np
 
 from zipperasr.cli import log
 from zipperasr.stats.bootstrap import Resampled, resample
-from zipperasr.stats.holm import holm
 from zipperasr.stats.paired_tests import FIRST, SAME, SECOND, TESTS, PairedTest
 from zipperasr.stats.utterance_errors import check_same_references, read_audit
 
@@ -85,6 +84,18 @@ def compare(decode_dirs: Sequence[Path]) -> list[Comparison]:
     for comparison in found:
         families.setdefault((comparison.first, comparison.second, comparison.way.family), []).append(comparison)
     return [adjusted for family in families.values() for adjusted in _adjusted(family)]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values in the order given, each to be compared with the level itself (Holm, 1979).
+
+    The k-th smallest of m is multiplied by m - k + 1; results never decrease with k and are at most 1.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return adjusted.tolist()
 
 
 def common_ways(decode_dirs: Sequence[Path]) -> list[Way]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import ascii_uppercase as LETTERS
 
-from zipperasr.report.markdown import table
+from zipperasr.markdown import table
 from zipperasr.stats.comparison import DECISIVE, Comparison
 from zipperasr.stats.paired_tests import FIRST, SAME, SECOND, TESTS
 

@@ -11,25 +11,27 @@ import numpy as np
 
 from tests.report.example import CODES
 from zipperasr.decode.encoder_means import FILE, write_means
+from zipperasr.run_record import DecodingRun, TrainingRun, save_run
 from zipperasr.score.scores_table import SetScore, write_scores
 
 UTTS, UNITS = 60, 10  # of a test set, of an utterance
 SOURCE = {"en": "msr86k", "fr": "msr86k", "th": "msr86k", "zh": "wenetspeech"}
-SMALL = ("ar", "ja", "ko", "pt")
+LOW = ("ar", "ja", "ko", "pt")
 SEEDS = (1, 2, 3)
 
 
-def write_model(exp: Path, name: str, rate: float, regime: str, small: float | None = None, separation: float = 1.0):
-    """exp/name: decodings with errors drawn at `rate` (small languages at `small`), embeddings, a dev loss.
+def write_model(exp: Path, run: TrainingRun, rate: float, low: float | None = None, separation: float = 1.0) -> Path:
+    """A directory below `exp`: decodings with errors drawn at `rate` (low-resource languages at `low`), embeddings.
 
-    An utterance is as hard in every system, as in life: its number of errors comes from its own uniform draw.
+    An utterance is equally hard in every system: its number of errors has a part of its own.
     """
+    name = "_".join(filter(None, [run.phase, run.lora, run.regime, run.setting, run.tag, f"seed{run.seed}"]))
     directory = exp / name
-    decoded = directory / f"decode_greedy_{regime}"
+    decoded = directory / f"decode_greedy_{run.regime}"
     scores = []
-    for corpus, phase, code in _sets(name):
+    for corpus, phase, code in _sets(run):
         test_set = f"test_{corpus}_{code}"
-        of_set = rate if code not in SMALL or small is None else small
+        of_set = rate if code not in LOW or low is None else low
         errors = _errors(test_set, name, of_set)
         place = decoded / test_set / "score_wer"
         place.mkdir(parents=True)
@@ -47,18 +49,21 @@ def write_model(exp: Path, name: str, rate: float, regime: str, small: float | N
         scores.append(SetScore(**what, normaliser=normaliser, **counts, **listed, **zeros, **rates, **interval))
         write_means(place.parent / FILE, _means(test_set, code, separation))
     write_scores(decoded / "scores.tsv", scores)
+    save_run(DecodingRun("greedy", run.regime), decoded)
+    save_run(run, directory)
+    return directory
 
 
-def write_losses(exp: Path, name: str, losses: Mapping[int, float]):
-    """exp/name/{train,dev}.jsonl."""
+def write_losses(directory: Path, losses: Mapping[int, float]) -> None:
+    """{train,dev}.jsonl of a training."""
     dev = "".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in losses.items())
-    (exp / name / "dev.jsonl").write_text(dev, encoding="utf-8")
-    (exp / name / "train.jsonl").write_text(dev, encoding="utf-8")
+    (directory / "dev.jsonl").write_text(dev, encoding="utf-8")
+    (directory / "train.jsonl").write_text(dev, encoding="utf-8")
 
 
-def _sets(name: str):
+def _sets(run: TrainingRun):
     yield from ((corpus, "align", code) for code, corpus in SOURCE.items())
-    if not name.startswith("align"):
+    if run.phase != "align":
         yield from (("mls", "sft", code) for code in CODES if code != "zh")
 
 

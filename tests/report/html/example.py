@@ -8,10 +8,12 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 
+from tests.report.example import RUNS
 from zipperasr.audio.convert import FLAC
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.datadir.entry import write_lines
 from zipperasr.datadir.set_table import SetRow, write_sets
+from zipperasr.run_record import DecodingRun, save_run
 from zipperasr.stages.score import main as score
 
 EVIL = "<script>alert(1)</script> <img src=x onerror=alert(2)> </script> <!-- \u2028"
@@ -25,7 +27,7 @@ ENGLISH = [
     ("stop", "stop stop stop stop stop stop", "stop"),
     ("we go home now", "we home now", "we go home now"),
 ]
-ARABIC = [("ثلاثة أيام", "ثلاثة ايام", "hello ايام"), ("نعم", "نعم", "لا")]
+ARABIC = [("ثلاثة أيام", "ثلاثة ايام", "hello ايام"), ("نَعم", "نعم", "لا")]  # a mark that is not heard
 SETS = {"test_librispeech_en": ("en", ENGLISH), "test_commonvoice_ar": ("ar", ARABIC)}
 SYSTEMS = ("align_chunked", "sft_zipper_soft_chunked")
 
@@ -40,6 +42,9 @@ def write_page_run(root: Path, languages: Path, more_english: int = 0) -> Path:
         rows.append(SetRow(name, "test", "sft", name.split("_")[1], code))
     write_sets(raw / "sets.tsv", rows)
     decodings = [str(root / "exp" / system / "decode_greedy_chunked") for system in SYSTEMS]
+    for system, decode_dir in zip(SYSTEMS, decodings, strict=True):
+        save_run(RUNS[system], root / "exp" / system)
+        save_run(DecodingRun("greedy", "chunked"), Path(decode_dir))
     assert score(["--decode_dir", *decodings, "--raw", str(raw), "--languages", str(languages)]) == 0
     return root
 

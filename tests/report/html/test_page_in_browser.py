@@ -17,8 +17,10 @@ from tests.report.html.example import (
     set_flags,
     write_page_run,
 )
+from zipperasr.report.html import template
 from zipperasr.report.html.__main__ import main
 
+ASSETS = Path(template.__file__).parent / "assets"
 MORE = 60  # utterances: two pages of the table
 ENGLISH_SET = "English, librispeech"
 
@@ -58,7 +60,7 @@ def numbers(cells: list[str]) -> list[float]:
 
 
 def test_scores_show_rate_interval_and_the_best(page):
-    assert page.texts("#scores tbody th span") == ["Stage 1", "zipper_soft"]
+    assert page.texts("#scores tbody th span") == ["Alignment", "zipper_soft"]
     first = page.texts("#scores tbody tr:first-child td")[0]
     assert "20.5–41.3" in first and "95 % interval over speakers" in page.one("#scores td button").get_attribute(
         "title"
@@ -89,9 +91,42 @@ def test_every_column_sorts_both_ways(page, key):
     assert len(page.all("#table th[aria-sort=ascending], #table th[aria-sort=descending]")) == 1
 
 
+def test_the_worst_utterances_come_first(page):
+    assert page.one("#table th.col-errors").get_attribute("aria-sort") == "descending"
+    assert page.column("errors")[0] == "5" and page.column("reference")[0] == "stop"
+
+
 def test_sorting_covers_all_pages(page):
     page.one("#table th.col-errors button").click()
-    assert page.column("errors")[0] == "5" and page.column("reference")[0] == "stop"
+    assert page.column("errors")[0] == "0"
+    page.one("#next").click()
+    assert page.column("errors")[-1] == "5" and page.column("reference")[-1] == "stop"
+
+
+def test_a_score_table_that_continues_says_so(page):
+    """The example's three columns fit into a wide window, not into that of a phone."""
+    sign = "return getComputedStyle(document.querySelector('.frame'), '::after').content"
+    assert page.js(sign) == "none"
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.until("return document.querySelector('.frame.continues') !== null")
+        assert page.js(sign) == '"more →"'
+        page.js("document.querySelector('.scroll').scrollLeft = 10000")
+        page.until("return document.querySelector('.frame.continues') === null")
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_speakers_that_repeat_the_ids_have_no_column(page):
+    script = "".join((ASSETS / name).read_text(encoding="utf-8") for name in ("utterances.js", "table.js"))
+    shown = """
+        const named = [{id: "a", speaker: "a", place: 0}, {id: "s-b", speaker: "s-b", place: 1}];
+        const others = [...named, {id: "s-c", speaker: "s", place: 2}];
+        return [named, others].map((rows) => shownColumns(rows).some(({ key }) => key === "speaker"));
+    """
+    assert page.js(script + shown) == [False, True]
+    assert page.all("#table th.col-speaker"), "the example's speakers have several utterances"
 
 
 def test_text_and_rate_filter(page):

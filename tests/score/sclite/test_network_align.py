@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from tests.score.test_align import random_pairs
-from zipperasr.score.align import align_all
+from tests.score.sclite.test_align import random_pairs
+from zipperasr.score.sclite.align import align_all
 from zipperasr.score.sclite.alternation import Alternation, parse
 from zipperasr.score.sclite.network import arcs_of
 from zipperasr.score.sclite.network_align import align_networks

@@ -1,8 +1,8 @@
 """Error rates of a decoding on resampled utterances, and 95 % intervals over seeds and utterances.
 
-In: the audit files that stage 8 leaves. Out: arrays whose first element is the measured value and whose others are the
-same on resampled test sets (Bisani and Ney, ICASSP 2004). A test set is resampled alike for all systems and seeds, so a
-difference of two arrays is a paired difference, and any statistic of arrays can be given an interval.
+In: stage 8's audit files. Out: arrays with the measured value first, followed by the value on each resampled test set
+(Bisani and Ney, ICASSP 2004). A test set is resampled alike for all systems and seeds, so differences of arrays are
+paired, and any statistic of arrays has an interval.
 """
 
 from __future__ import annotations
@@ -38,17 +38,23 @@ def replicated_rates(audit: Path) -> np.ndarray:
 
 
 def estimate(by_seed: Sequence[np.ndarray]) -> Estimate:
-    """Mean over seeds; Student's interval with Welch and Satterthwaite's degrees of freedom.
+    """Mean over seeds with its interval over seeds and utterances.
 
-    by_seed: for each seed the statistic, measured and on each resampling; of length 1 where no utterance is behind it.
-    The variance is that of the mean over seeds, plus that of this mean over resampled utterances.
+    by_seed: the statistic of each seed, measured and on each resampling; of length 1 if it has no utterances.
     """
     table = np.stack(by_seed)
-    num_seeds = len(table)
-    of_seeds = table[:, 0].var(ddof=1) / num_seeds if num_seeds > 1 else 0.0
-    of_utterances = table[:, 1:].mean(0).var(ddof=1) if table.shape[1] > 2 else 0.0
+    return interval(table[:, 0], table[:, 1:].mean(0).var(ddof=1) if table.shape[1] > 2 else 0.0)
+
+
+def interval(by_seed: np.ndarray, of_utterances: float) -> Estimate:
+    """Mean over seeds and its 95 % interval: Student's t with Welch and Satterthwaite's degrees of freedom.
+
+    of_utterances: variance of the mean over resampled utterances, added to its variance over seeds.
+    """
+    num_seeds = len(by_seed)
+    of_seeds = by_seed.var(ddof=1) / num_seeds if num_seeds > 1 else 0.0
     variance = of_seeds + of_utterances
     freedom = variance**2 * (num_seeds - 1) / of_seeds**2 if of_seeds > 0 else np.inf
     reach = float(stats.t.ppf(0.975, freedom) * np.sqrt(variance))
-    value = float(table[:, 0].mean())
+    value = float(by_seed.mean())
     return Estimate(value, value - reach, value + reach, num_seeds)

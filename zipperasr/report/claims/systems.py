@@ -1,20 +1,18 @@
-"""Every scored system of the matrix, found by variant, encoder regime, data setting and seed.
+"""Look up scored systems by label, encoder regime, data setting and seed.
 
-In: decodings, trainings. Out: resampled mean error rates over groups of languages, and what a training left.
+In: a `Run`. Out: resampled mean error rates over groups of languages, and trainings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 
-from zipperasr.languages import LanguageTable
 from zipperasr.report.claims.resampling import replicated_rates
-from zipperasr.report.collect import Decoding, Model, Training
-from zipperasr.report.groups import Groups
-from zipperasr.report.paper import STAGE_1
+from zipperasr.report.collect import ALIGNMENT, Decoding, Model, Run, Training
+from zipperasr.report.groups import GROUPS, SOURCE, TARGETS
 from zipperasr.report.tables import main_scores
 from zipperasr.score.scores_table import SetScore
 
@@ -30,29 +28,28 @@ class Cell(NamedTuple):
 
 
 class Scored:
-    """Greedy decodings in the regime of training, and trainings."""
+    """Untagged greedy decodings in the regime of training, and trainings."""
 
-    def __init__(
-        self,
-        decodings: Sequence[Decoding],
-        trainings: Sequence[Training],
-        groups: Groups,
-        languages: LanguageTable,
-    ):
-        self.groups, self.languages = groups, languages
+    def __init__(self, run: Run):
+        self.groups, self.languages = run.groups, run.languages
         self._decodings: dict[Cell, dict[int | None, Decoding]] = {}
         self._trainings: dict[Cell, dict[int | None, Training]] = {}
-        for decoding in decodings:
+        for decoding in run.decodings:
             if decoding.regime == decoding.model.regime and decoding.search == "greedy":
                 self._decodings.setdefault(_cell(decoding.model), {})[decoding.model.seed] = decoding
-        for training in trainings:
+        for training in run.trainings:
             self._trainings.setdefault(_cell(training.model), {})[training.model.seed] = training
         self._rates: dict[tuple, np.ndarray] = {}
 
+    def can_compare(self) -> bool:
+        """True if there are two adapted systems of the same regime and setting."""
+        cells = Counter((cell.regime, cell.setting) for cell in self._decodings if cell.label != ALIGNMENT)
+        return max(cells.values(), default=0) > 1
+
     def seeds(self, *cells: Cell) -> list[int | None]:
-        """Seeds that all cells have been decoded with; Stage 1, which has but one run, stands in for any."""
-        found = [set(self._decodings.get(cell, {})) for cell in cells if cell.label != STAGE_1]
-        if any(cell.label == STAGE_1 and cell not in self._decodings for cell in cells):
+        """Seeds with which all cells were decoded; the alignment, trained once, is paired with any seed."""
+        found = [set(self._decodings.get(cell, {})) for cell in cells if cell.label != ALIGNMENT]
+        if any(cell.label == ALIGNMENT and cell not in self._decodings for cell in cells):
             return []
         if not found:
             return [None]
@@ -60,7 +57,7 @@ class Scored:
 
     def decoding(self, cell: Cell, seed: int | None) -> Decoding:
         runs = self._decodings[cell]
-        return next(iter(runs.values())) if cell.label == STAGE_1 else runs[seed]
+        return next(iter(runs.values())) if cell.label == ALIGNMENT else runs[seed]
 
     def trainings(self, cell: Cell) -> dict[int | None, Training]:
         """By seed."""
@@ -69,7 +66,7 @@ class Scored:
     def mean(self, cell: Cell, seed: int | None, scope: str) -> np.ndarray | None:
         """Mean error rate over the languages of `scope`, measured and resampled; None unless all are scored.
 
-        scope: source, larger, small, target, or a corpus of the source domain.
+        scope: a group, TARGET, or a corpus of the source domain.
         """
         by_language: dict[str, list[np.ndarray]] = {}
         decoding = self.decoding(cell, seed)
@@ -83,13 +80,13 @@ class Scored:
     def _within(self, score: SetScore, scope: str) -> bool:
         group = self.groups.of(score)
         if scope == TARGET:
-            return group != "source"
-        return group == scope or (group == "source" and score.corpus == scope)
+            return group in TARGETS
+        return group == scope or (group == SOURCE and score.corpus == scope)
 
     def _wanted(self, scope: str) -> list[str]:
         if scope == TARGET:
-            return [*self.groups.larger, *self.groups.small]
-        return self.groups.codes(scope) if scope in ("source", "larger", "small") else []
+            return [*self.groups.high, *self.groups.low]
+        return self.groups.codes(scope) if scope in GROUPS else []
 
     def _rate(self, decoding: Decoding, score: SetScore) -> np.ndarray:
         key = (decoding.directory, score.set)
@@ -100,4 +97,4 @@ class Scored:
 
 
 def _cell(model: Model) -> Cell:
-    return Cell(STAGE_1 if model.phase == "align" else model.label, model.regime, model.setting)
+    return Cell(ALIGNMENT if model.phase == "align" else model.label, model.regime, model.setting)

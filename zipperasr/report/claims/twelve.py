@@ -1,7 +1,7 @@
 """The paper's twelve claims as comparisons.
 
-In: `Scored` systems, LID cosines, parameter counts. Out: `Claim`s in the paper's order. Differences are in points of
-error rate unless said otherwise, and signed so that what supports the claim is positive.
+In: `Scored` systems, LID cosines, parameter counts. Out: `Claim`s in the paper's order. Differences are in percentage
+points unless stated otherwise; positive values support the claim.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from zipperasr.report.claims.resampling import Estimate, estimate
 from zipperasr.report.claims.systems import TARGET, Cell, Scored
 from zipperasr.report.claims.verdict import Claim, Comparison
 from zipperasr.report.cluster_statistics import silhouettes
+from zipperasr.report.collect import ALIGNMENT
 from zipperasr.report.evidence import steps_to_loss
-from zipperasr.report.paper import INITIAL_B, SOFT, STAGE_1, SYSTEMS, ZIPPERS
+from zipperasr.report.groups import HIGH, LOW, SOURCE
+from zipperasr.report.paper import INITIAL_B, SOFT, SYSTEMS, ZIPPERS
 
-MARGIN = 0.05  # of the error rate: what counts as on par
+MARGIN = 0.05  # relative difference in error rate that counts as on par
 RELATED = (("ja", "ko"), ("th", "vi"))  # the paper's examples for Fig. 7
 RELABELLINGS = 10_000
 
@@ -28,41 +30,43 @@ Statistic = Callable[[int | None], np.ndarray | None]  # of a seed
 
 
 def better(scored: Scored, one: Cell, other: Cell, scope: str) -> Comparison:
-    """Is `one` lower than `other`? Seeds are paired."""
+    """Is the error rate of `one` lower than that of `other`? Seeds are paired."""
     found = _over_seeds(scored, (one, other), lambda *rates: rates[1] - rates[0], scope)
     if one.label == other.label:
         return Comparison(f"{one.label}: {one.regime} against {other.regime}", found)
     return Comparison(f"{one.label} against {other.label}, {one.regime}", found)
 
 
-def small_zippers_win(scored: Scored) -> Claim:
+def zippers_win_on_low_resource(scored: Scored) -> Claim:
     cells = product(REGIMES, ZIPPERS, ("vanilla", "independent"))
-    rows = [better(scored, Cell(zipper, regime), Cell(other, regime), "small") for regime, zipper, other in cells]
+    rows = [better(scored, Cell(zipper, regime), Cell(other, regime), LOW) for regime, zipper, other in cells]
     text = "All Zipper variants beat vanilla and independent on the four languages with 1 h."
-    return Claim(1, text, "points better, mean of the small languages", rows)
+    return Claim(1, text, "percentage points better, mean of the low-resource languages", rows)
 
 
 def zippers_beat_flylora(scored: Scored) -> Claim:
     cells = product(REGIMES, ZIPPERS)
     rows = [better(scored, Cell(zipper, regime), Cell("flylora", regime), TARGET) for regime, zipper in cells]
-    return Claim(2, "Zipper also beats FlyLoRA.", "points better, mean of the twelve target languages", rows)
+    return Claim(2, "Zipper also beats FlyLoRA.", "percentage points better, mean of the twelve target languages", rows)
 
 
 def soft_matches_independent(scored: Scored) -> Claim:
     rows = []
     for regime in REGIMES:
         one, other = Cell(SOFT, regime), Cell("independent", regime)
-        found = _over_seeds(scored, (one, other), lambda soft, own: 100 * (own - soft) / own[0], "larger")
+        found = _over_seeds(scored, (one, other), lambda soft, own: 100 * (own - soft) / own[0], HIGH)
         rows.append(Comparison(f"{SOFT} against independent, {regime}", found, floor=-100 * MARGIN))
-    measure = "per cent of independent's error rate better, mean of the larger languages; "
+    measure = "per cent of independent's error rate better, mean of the high-resource languages; "
     measure += f"above −{100 * MARGIN:.0f} % is a match"
-    return Claim(3, "Soft matches or beats independent on the larger languages.", measure, rows)
+    return Claim(3, "Soft matches or beats independent on the high-resource languages.", measure, rows)
 
 
 def initial_b_is_best(scored: Scored) -> Claim:
     cells = product(REGIMES, VARIANTS)
     rows = [better(scored, Cell(INITIAL_B, regime), Cell(other, regime), TARGET) for regime, other in cells]
-    return Claim(4, "Soft with Initial-B is best overall.", "points better, mean of the twelve target languages", rows)
+    return Claim(
+        4, "Soft with Initial-B is best overall.", "percentage points better, mean of the twelve target languages", rows
+    )
 
 
 def initial_b_converges_faster(scored: Scored) -> Claim:
@@ -72,9 +76,7 @@ def initial_b_converges_faster(scored: Scored) -> Claim:
         shared = sorted(steps[SOFT].keys() & steps[INITIAL_B].keys(), key=lambda seed: seed or 0)
         saved = [np.array([100 * (1 - steps[INITIAL_B][seed] / steps[SOFT][seed])]) for seed in shared]
         rows.append(Comparison(f"{INITIAL_B} against {SOFT}, {regime}", estimate(saved) if saved else None))
-    measure = (
-        "per cent fewer steps until the dev loss is vanilla's last one, all steps where it never is; over seeds only"
-    )
+    measure = "per cent fewer steps until vanilla's last dev loss is reached, all steps if it never is; over seeds only"
     return Claim(5, "Initial-B speeds up convergence.", measure, rows)
 
 
@@ -92,14 +94,14 @@ def context_helps_targets(scored: Scored) -> Claim:
     for label in SYSTEMS:
         pair = [Cell(label, regime) for regime in REGIMES]
         rows.append(better(scored, pair[full], pair[chunked], TARGET))
-    stage_1 = [Cell(STAGE_1, regime) for regime in REGIMES]
-    wenet = better(scored, stage_1[chunked], stage_1[full], "wenetspeech")
+    alignment = [Cell(ALIGNMENT, regime) for regime in REGIMES]
+    wenet = better(scored, alignment[chunked], alignment[full], "wenetspeech")
     rows.append(Comparison(f"WenetSpeech: {wenet.what}", wenet.estimate))
-    msr = better(scored, stage_1[chunked], stage_1[full], "msr86k")
-    margin = MARGIN * scored.mean(stage_1[full], None, "msr86k")[0] if msr.estimate else 0.0
+    msr = better(scored, alignment[chunked], alignment[full], "msr86k")
+    margin = MARGIN * scored.mean(alignment[full], None, "msr86k")[0] if msr.estimate else 0.0
     rows.append(Comparison(f"MSR-86K, on par: {msr.what}", msr.estimate, -margin, margin))
     text = "Full context has lower error on target languages; chunked is better on WenetSpeech, on par on MSR-86K."
-    measure = "points better: mean of twelve target languages; Stage 1 on its test sets; "
+    measure = "percentage points better: mean of twelve target languages; the alignment on its test sets; "
     measure += f"on par is within {100 * MARGIN:.0f} %"
     return Claim(7, text, measure, rows)
 
@@ -108,11 +110,11 @@ def gain_shrinks_but_stays(scored: Scored) -> Claim:
     rows = []
     for regime, label in product(REGIMES, (*ZIPPERS, INITIAL_B)):
         cells = [Cell(name, regime, setting) for setting in ("1h", "30h") for name in ("vanilla", label)]
-        stays = _over_seeds(scored, cells[2:], _gain, "small")
-        shrinks = _over_seeds(scored, cells, lambda v_1, z_1, v_30, z_30: _gain(v_1, z_1) - _gain(v_30, z_30), "small")
+        stays = _over_seeds(scored, cells[2:], _gain, LOW)
+        shrinks = _over_seeds(scored, cells, lambda v_1, z_1, v_30, z_30: _gain(v_1, z_1) - _gain(v_30, z_30), LOW)
         rows.append(Comparison(f"{label}, {regime}: gain with 30 h", stays))
         rows.append(Comparison(f"{label}, {regime}: gain with 1 h less gain with 30 h", shrinks))
-    measure = "gain: per cent of vanilla's error rate, mean of the small languages"
+    measure = "gain: per cent of vanilla's error rate, mean of the low-resource languages"
     return Claim(8, "The gain shrinks from 1 h to 30 h, but stays.", measure, rows)
 
 
@@ -120,15 +122,15 @@ def source_is_forgotten(scored: Scored) -> Claim:
     rows = []
     for regime in REGIMES:
         cells = {label: Cell(label, regime) for label in SYSTEMS}
-        before = Cell(STAGE_1, regime)
-        rows += [better(scored, before, cell, "source") for cell in cells.values()]
+        before = Cell(ALIGNMENT, regime)
+        rows += [better(scored, before, cell, SOURCE) for cell in cells.values()]
         vanilla, hard = cells.pop("vanilla"), cells.pop("zipper_hard")
-        rows += [better(scored, other, vanilla, "source") for other in (hard, *cells.values())]
-        rows += [better(scored, hard, other, "source") for other in cells.values()]
+        rows += [better(scored, other, vanilla, SOURCE) for other in (hard, *cells.values())]
+        rows += [better(scored, hard, other, SOURCE) for other in cells.values()]
         wenet = better(scored, cells["independent"], vanilla, "wenetspeech")
         rows.append(Comparison(f"WenetSpeech: {wenet.what}", wenet.estimate))
     text = "SFT forgets the source domain: vanilla most, hard least, independent stable on WenetSpeech."
-    return Claim(9, text, "points better, mean of the source languages", rows)
+    return Claim(9, text, "percentage points better, mean of the source languages", rows)
 
 
 def related_languages_are_close(codes: list[str], cosines: np.ndarray) -> Claim:
@@ -144,7 +146,7 @@ def related_languages_are_close(codes: list[str], cosines: np.ndarray) -> Claim:
     orders = generator.permuted(np.tile(np.arange(len(codes)), (RELABELLINGS, 1)), axis=1)
     drawn = cosines[orders[:, rows], orders[:, columns]].mean(1) - everyone
     value, low, high = cosines[rows, columns].mean() - everyone, *np.quantile(drawn, (0.025, 0.975))
-    # the interval of chance, laid around the estimate: above zero where the estimate is above that of chance
+    # the interval of random pairs around the estimate: above zero if the estimate is above chance
     found = Estimate(float(value), float(value - high), float(value - low), 1)
     return Claim(10, text, measure, [Comparison("token embeddings", found)])
 
@@ -178,7 +180,7 @@ def zipper_is_smaller(parameters: dict[str, int]) -> Claim:
 def all_claims(scored: Scored, codes: list[str], cosines: np.ndarray, parameters: dict[str, int]) -> Iterator[Claim]:
     """The twelve, in order."""
     for claim in (
-        small_zippers_win,
+        zippers_win_on_low_resource,
         zippers_beat_flylora,
         soft_matches_independent,
         initial_b_is_best,
@@ -195,7 +197,7 @@ def all_claims(scored: Scored, codes: list[str], cosines: np.ndarray, parameters
 
 
 def _over_seeds(scored: Scored, cells, statistic: Callable[..., np.ndarray], scope: str) -> Estimate | None:
-    """`statistic` of the cells' error rates, over the seeds that all cells have."""
+    """`statistic` of the cells' error rates over their common seeds; None if a rate is missing."""
     by_seed = []
     for seed in scored.seeds(*cells):
         rates = [scored.mean(cell, seed, scope) for cell in cells]
@@ -217,7 +219,7 @@ def _kendall(one, other) -> np.ndarray:
 
 
 def _steps(scored: Scored, cell: Cell) -> dict[int | None, float]:
-    """By seed: steps to vanilla's last dev loss; all steps where it is never reached."""
+    """By seed: steps to vanilla's last dev loss; all steps if it is never reached."""
     found = {}
     vanilla = scored.trainings(cell._replace(label="vanilla"))
     for seed, training in scored.trainings(cell).items():

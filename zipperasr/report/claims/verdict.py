@@ -1,4 +1,4 @@
-"""A claim, the comparisons it stands on, and what they say together."""
+"""A claim, its comparisons, and the verdict that follows from their intervals."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ CONFIRMED, NOT_CONFIRMED, CONTRARY, NOT_TESTED = "confirmed", "not confirmed", "
 
 @dataclass(frozen=True)
 class Comparison:
-    """An estimate that supports its claim where it lies above `floor`, and below `ceiling` where there is one."""
+    """An estimate that supports its claim if it is above `floor` and, if there is one, below `ceiling`."""
 
     what: str
-    estimate: Estimate | None  # None: a run that it needs is missing
+    estimate: Estimate | None  # None: a run is missing
     floor: float = 0.0
     ceiling: float | None = None
 
     @property
     def verdict(self) -> str:
-        """By the whole interval: inside the bounds, outside of them, or neither."""
+        """Confirmed if the whole interval is inside the bounds, contrary if it is outside, else not confirmed."""
         if self.estimate is None:
             return NOT_TESTED
         low, high = self.estimate.low, self.estimate.high
@@ -42,7 +42,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """Confirmed: by every comparison. Contrary: by at least one. Not tested: one is missing, none is contrary."""
+        """Contrary by any comparison; else not tested if one is missing; else confirmed if all are."""
         verdicts = [comparison.verdict for comparison in self.comparisons]
         if CONTRARY in verdicts:
             return CONTRARY

@@ -1,24 +1,42 @@
-"""Error rate bars: languages by systems, one panel per group (source, larger, small).
+"""Error rate bars: languages by systems, one panel per group of languages.
 
-In: error rates by system and language. Out: one PNG. Bars are cut at 100 % and written out, lest a runaway language
-flatten all others.
+In: decodings. Out: one PNG per encoder regime. Bars are cut at 100 %, with the value as a label, so that one very high
+error rate does not flatten all other bars.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
+from zipperasr.languages import LanguageTable
+from zipperasr.model.model_config import REGIMES
+from zipperasr.report.collect import Decoding, Run, by_system
+from zipperasr.report.figures.selection import of_regime
 from zipperasr.report.figures.style import colour, figure
+from zipperasr.report.groups import GROUPS, SOURCE, Groups
+from zipperasr.report.tables import rate_by_language
 
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "--", "oo")
 LIMIT = 100.0
+Panels = Mapping[str, tuple[Sequence[str], Mapping[str, Mapping[str, float]]]]
 
 
-def draw_bars(path: Path, panels: Mapping[str, tuple[Sequence[str], Mapping[str, Mapping[str, float]]]]) -> bool:
-    """`panels`: title -> (language labels, {system: {language label: rate in per cent}}). False if all are empty."""
+def draw(run: Run, directory: Path) -> dict[str, Path]:
+    """One figure per regime."""
+    drawn = {}
+    for regime in REGIMES:
+        panels = _panels(of_regime(run, regime), run.groups, run.languages)
+        if draw_bars(path := directory / f"error_rates_{regime}.png", panels):
+            drawn[f"Error rates by language, {regime} encoder"] = path
+    return drawn
+
+
+def draw_bars(path: Path, panels: Panels) -> bool:
+    """panels: {title: (language labels, {system: {language label: rate in per cent}})}. False if all are empty."""
     panels = {title: panel for title, panel in panels.items() if any(panel[1].values())}
     if not panels:
         return False
@@ -53,6 +71,33 @@ def _draw_panel(axis, labels: Sequence[str], rates: Mapping[str, Mapping[str, fl
     axis.grid(False, axis="x")
 
 
-def _top(panels: Mapping[str, tuple[Sequence[str], Mapping[str, Mapping[str, float]]]]) -> float:
+def _top(panels: Panels) -> float:
     highest = max(rate for _, rates in panels.values() for by_label in rates.values() for rate in by_label.values())
     return min(highest, LIMIT) * 1.1 or 1.0
+
+
+def _panels(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> Panels:
+    panels = {}
+    for group in GROUPS:
+        labels = {code: _label(code, groups, languages) for code in groups.codes(group)}
+        rates = {}
+        for runs in by_system(decodings):
+            by_code = [rate_by_language(run, group, groups, languages) for run in runs]
+            shared = set.intersection(*map(set, by_code))
+            rates[runs[0].name] = {
+                labels[code]: fmean(rate[code] for rate in by_code) for code in labels if code in shared
+            }
+        panels[_title(group, groups)] = (list(labels.values()), rates)
+    return panels
+
+
+def _label(code: str, groups: Groups, languages: LanguageTable) -> str:
+    """The code, the unit unless words, and a mark for languages without adaptation data."""
+    unit = "\nCER" if languages[code].unit == "cer" else ""
+    return code + ("*" if code in groups.without_sft_data else "") + unit
+
+
+def _title(group: str, groups: Groups) -> str:
+    if group == SOURCE:
+        return "source domain" + (" (* no adaptation data)" if groups.without_sft_data else "")
+    return f"{group} target languages"

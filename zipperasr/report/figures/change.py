@@ -1,7 +1,6 @@
-"""Error rates relative to vanilla LoRA on the small languages, in both data settings (the paper's Fig. 6).
+"""Error rates relative to vanilla LoRA on the low-resource languages, in both data settings (the paper's Fig. 6).
 
-In: mean error rates by setting and system. Out: one PNG. A bar above zero is an improvement; the whisker is the
-standard deviation over seeds.
+In: decodings. Out: one PNG. Bars above zero are improvements; whiskers are standard deviations over seeds.
 """
 
 from __future__ import annotations
@@ -12,13 +11,30 @@ from statistics import fmean, stdev
 
 import numpy as np
 
+from zipperasr.report.collect import Run, by_system
+from zipperasr.report.figures.selection import legible
 from zipperasr.report.figures.style import figure, system_colour
+from zipperasr.report.groups import LOW
+from zipperasr.report.tables import mean_rate
 
 BASELINE = "vanilla"
 
 
+def draw(run: Run, directory: Path) -> dict[str, Path]:
+    """One figure with a panel per setting and regime."""
+    panels: dict[str, dict[str, list[float]]] = {}
+    for runs in by_system([decoding for decoding in legible(run.decodings) if decoding.model.phase == "sft"]):
+        rates = [mean_rate(decoding, LOW, run.groups, run.languages) for decoding in runs]
+        if None not in rates:
+            title = f"{runs[0].model.setting.removesuffix('h')} h, {runs[0].regime} encoder"
+            panels.setdefault(title, {})[runs[0].model.label] = rates
+    path = directory / "change.png"
+    drawn = draw_changes(path, panels)
+    return {"Low-resource languages relative to vanilla (the paper's Fig. 6)": path} if drawn else {}
+
+
 def relative_changes(rates: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """rates: {system: a rate for each seed}. Per cent of vanilla's mean that a system is better by, for each seed."""
+    """Improvement over vanilla's mean in per cent of it, per system and seed. rates: {system: one rate per seed}."""
     baseline = fmean(rates[BASELINE])
     return {
         system: [100 * (baseline - rate) / baseline for rate in by_seed]
@@ -28,7 +44,7 @@ def relative_changes(rates: Mapping[str, Sequence[float]]) -> dict[str, list[flo
 
 
 def draw_changes(path: Path, settings: Mapping[str, Mapping[str, Sequence[float]]]) -> bool:
-    """settings: {title: {system: a rate for each seed}}. False, and nothing drawn, where vanilla or all others lack."""
+    """settings: {title: {system: one rate per seed}}. False, and nothing drawn, without vanilla and another system."""
     panels = {
         title: relative_changes(rates) for title, rates in settings.items() if BASELINE in rates and len(rates) > 1
     }

@@ -1,6 +1,6 @@
-"""t-SNE of encoder outputs, a point for each utterance of the target test sets (the paper's Fig. 8).
+"""t-SNE of encoder outputs, one point per utterance of the target test sets (the paper's Fig. 8).
 
-In: utterance means by language, of a few systems. Out: one PNG, a panel for each system, its silhouette beside it.
+In: utterance means of two systems. Out: one PNG per encoder regime, with a panel and the silhouette of each system.
 """
 
 from __future__ import annotations
@@ -11,14 +11,35 @@ from pathlib import Path
 import numpy as np
 from sklearn.manifold import TSNE
 
+from zipperasr.model.model_config import REGIMES
+from zipperasr.report.cluster_statistics import silhouettes, target_means
+from zipperasr.report.collect import Run
+from zipperasr.report.figures.selection import of_regime
 from zipperasr.report.figures.style import colour, figure
 
-MARKERS = ("o", "^")  # colours are repeated with another marker
+SYSTEMS = ("vanilla", "zipper_soft")  # panels of the paper's Fig. 8
+MARKERS = ("o", "^")  # colours repeat with another marker
 PERPLEXITY = 30.0
 
 
+def draw(run: Run, directory: Path) -> dict[str, Path]:
+    """One figure per regime, with the first seed of each system."""
+    drawn = {}
+    for regime in REGIMES:
+        means, silhouette = {}, {}
+        for decoding in of_regime(run, regime):
+            label, trained = decoding.model.label, decoding.model.regime
+            if label not in SYSTEMS or label in means or trained != regime:
+                continue
+            if (found := silhouettes(decoding, run.languages)) is not None:
+                means[label], silhouette[label] = target_means(decoding, run.languages), float(found[0])
+        if draw_clusters(path := directory / f"clusters_{regime}.png", means, silhouette):
+            drawn[f"Encoder outputs of the target test sets by t-SNE, {regime} encoder (the paper's Fig. 8)"] = path
+    return drawn
+
+
 def draw_clusters(path: Path, systems: Mapping[str, Mapping[str, np.ndarray]], silhouette: Mapping[str, float]) -> bool:
-    """systems: {title: {language: (utterances, d_model)}}. False, and nothing drawn, with no system."""
+    """systems: {title: {language: (utterances, d_model)}}. False, and nothing drawn, without systems."""
     if not systems:
         return False
     with figure(path, 5.2 * len(systems) + 0.8, 5.2, columns=len(systems)) as (drawing, axes):
@@ -35,7 +56,7 @@ def draw_clusters(path: Path, systems: Mapping[str, Mapping[str, np.ndarray]], s
 
 
 def _projected(means: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(utterances, 2), on vectors of length one, the same in every call."""
+    """(utterances, 2), of vectors normalised to unit length; deterministic."""
     vectors = np.concatenate(list(means.values()))
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)

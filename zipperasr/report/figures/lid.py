@@ -1,6 +1,6 @@
-"""Heat map of cosines between languages' LID embeddings (the paper's Fig. 7).
+"""Heat map of cosines between the language embeddings (the paper's Fig. 7).
 
-In: exp/lid/cosine_{token,state}.tsv, whose header row holds the codes. Out: one PNG per file.
+In: exp/lid/cosine_{token,state}.tsv, with language codes in the header row. Out: one PNG per file.
 """
 
 from __future__ import annotations
@@ -9,8 +9,28 @@ from pathlib import Path
 
 import numpy as np
 
-from zipperasr.report.collect import read_tsv
+from zipperasr.cli import log
+from zipperasr.report.collect import Run
 from zipperasr.report.figures.style import figure
+from zipperasr.report.read_files import read_tsv
+
+TITLES = {
+    "token": "Cosine of Whisper's language token embeddings",
+    "state": "Cosine of decoder states at the language token",
+}
+
+
+def draw(run: Run, directory: Path) -> dict[str, Path]:
+    """One figure per kind of embedding."""
+    drawn = {}
+    for mode, title in TITLES.items():
+        cosines = run.exp / "lid" / f"cosine_{mode}.tsv"
+        if cosines.is_file():
+            drawn[title] = directory / f"lid_{mode}.png"
+            draw_cosines(drawn[title], *read_cosines(cosines), title)
+        else:
+            log(f"no heat map: {cosines} not found; stage 4 writes it")
+    return drawn
 
 
 def read_cosines(path: Path) -> tuple[list[str], np.ndarray]:
@@ -28,7 +48,7 @@ def read_cosines(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def draw_cosines(path: Path, codes: list[str], cosines: np.ndarray, title: str) -> None:
-    """Off-diagonal values set the colour range; every cell is written out."""
+    """Colours cover the range of the off-diagonal values; every cell shows its value."""
     others = cosines[~np.eye(len(codes), dtype=bool)]
     size_in = 1.6 + 0.42 * len(codes)
     with figure(path, size_in + 0.9, size_in) as (drawing, (axis,)):
@@ -47,6 +67,6 @@ def draw_cosines(path: Path, codes: list[str], cosines: np.ndarray, title: str) 
 
 
 def _short(value: float) -> str:
-    """`.41`, `−.05`, `1.00`: two decimals in little room."""
+    """Two decimals without a leading zero: `.41`, `−.05`, `1.00`."""
     text = f"{abs(value):.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{abs(value):.2f}"
     return "−" + text if value < -0.005 else text

@@ -1,7 +1,7 @@
-"""Loss curves: training loss (smoothed) and dev loss per step, alignment beside SFT.
+"""Loss curves: training loss (smoothed) and dev loss per step, with a panel for each phase.
 
-In: trainings. Out: one PNG; a system has one colour, full context is dashed. The training loss is a running mean over
-2 % of the steps, else noise hides the systems.
+In: trainings. Out: one PNG per encoder regime; each system has one colour, full context is dashed. The training loss is
+a running mean over 2 % of the steps.
 """
 
 from __future__ import annotations
@@ -11,22 +11,33 @@ from pathlib import Path
 
 import numpy as np
 
-from zipperasr.report.collect import Training
+from zipperasr.model.model_config import REGIMES
+from zipperasr.report.collect import Run, Training
+from zipperasr.report.figures.selection import trainings
 from zipperasr.report.figures.style import figure, system_colour
 
-MOST_WITH_TRAIN = 3  # trainings of a panel: of more, only the dev losses can be told apart
+MOST_WITH_TRAIN = 3  # trainings per panel; with more, only dev losses are drawn
 PANELS = {"align": "Alignment", "sft": "Adaptation", "other": "Other runs"}
 
 
-def draw_loss(path: Path, trainings: Sequence[Training]) -> bool:
-    """Returns False, and draws nothing, if there is no training log."""
-    phases = [phase for phase in PANELS if any(t.model.phase == phase and t.train for t in trainings)]
+def draw(run: Run, directory: Path) -> dict[str, Path]:
+    """One figure per regime, with the first seed of each system."""
+    drawn = {}
+    for regime in REGIMES:
+        if draw_loss(path := directory / f"loss_{regime}.png", trainings(run, regime)):
+            drawn[f"Loss curves, {regime} encoder"] = path
+    return drawn
+
+
+def draw_loss(path: Path, shown: Sequence[Training]) -> bool:
+    """False, and nothing drawn, without a training log."""
+    phases = [phase for phase in PANELS if any(t.model.phase == phase and t.train for t in shown)]
     if not phases:
         return False
-    labels = list(dict.fromkeys(training.model.label for training in trainings))
+    labels = list(dict.fromkeys(training.model.label for training in shown))
     with figure(path, 5.2 * len(phases), 3.8, columns=len(phases)) as (_, axes):
         for axis, phase in zip(axes, phases, strict=True):
-            members = [training for training in trainings if training.model.phase == phase and training.train]
+            members = [training for training in shown if training.model.phase == phase and training.train]
             for training in members:
                 _draw_one(
                     axis,

@@ -1,19 +1,35 @@
 """Radar of 100 minus the error rate over the target languages (the paper's Fig. 5).
 
-In: error rates by system and language, of one encoder regime. Out: one PNG. Rates above 100 % count as 100, where the
-axis ends.
+In: decodings of adapted models. Out: one PNG per encoder regime. Rates above 100 % are drawn as 100 %.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
+from zipperasr.model.model_config import REGIMES
+from zipperasr.report.collect import Decoding, Run, by_system
+from zipperasr.report.figures.selection import of_regime
 from zipperasr.report.figures.style import figure, system_colour
+from zipperasr.report.groups import TARGETS
+from zipperasr.report.tables import rate_by_language
 
-FEWEST = 3  # languages of a polygon; systems to compare are at least two
+FEWEST = 3  # languages; systems: at least two
+
+
+def draw(run: Run, directory: Path) -> dict[str, Path]:
+    """One figure per regime."""
+    drawn = {}
+    codes = [*run.groups.high, *run.groups.low]
+    for regime in REGIMES:
+        rates = _mean_rates(run, of_regime(run, regime))
+        if draw_radar(path := directory / f"radar_{regime}.png", codes, rates, f"{regime} encoder"):
+            drawn[f"Target languages, {regime} encoder (the paper's Fig. 5)"] = path
+    return drawn
 
 
 def draw_radar(path: Path, codes: Sequence[str], rates: Mapping[str, Mapping[str, float]], title: str) -> bool:
@@ -33,3 +49,20 @@ def draw_radar(path: Path, codes: Sequence[str], rates: Mapping[str, Mapping[str
         axis.set_title(f"{title}: 100 - error rate, %")
         drawing.legend(loc="outside lower center", ncols=3, fontsize=9)
     return True
+
+
+def _mean_rates(run: Run, decodings: Sequence[Decoding]) -> dict[str, dict[str, float]]:
+    """{system: {target language: mean over seeds}} of adapted models."""
+    rates: dict[str, dict[str, float]] = {}
+    for runs in by_system([decoding for decoding in decodings if decoding.model.phase == "sft"]):
+        by_seed = [
+            {
+                code: rate
+                for group in TARGETS
+                for code, rate in rate_by_language(decoding, group, run.groups, run.languages).items()
+            }
+            for decoding in runs
+        ]
+        shared = set.intersection(*map(set, by_seed))
+        rates[runs[0].model.label] = {code: fmean(rate[code] for rate in by_seed) for code in shared}
+    return rates

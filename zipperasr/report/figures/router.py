@@ -1,7 +1,7 @@
-"""Router weights: p(l) by layer and language after training, and its way there.
+"""Router weights: p(l) by layer and language after training, and its course during training.
 
 In: router_final.json ({"languages", "layers", "p": [layer][language][rank]}) and router.jsonl (step, p: {language:
-[mean per layer]}). Out: one PNG per training. A router that never left 0.5 shows as a pale map and flat lines.
+[mean per layer]}). Out: one PNG per training. A router that stays at 0.5 gives a pale map and flat lines.
 """
 
 from __future__ import annotations
@@ -10,12 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
-from zipperasr.report.collect import Training
+from zipperasr.report.collect import Run, Training
+from zipperasr.report.figures.selection import trainings
 from zipperasr.report.figures.style import colour, figure
 
 
+def draw(run: Run, directory: Path) -> dict[str, Path]:
+    """One figure per routed training of the main setting, with the first seed of each system."""
+    drawn = {}
+    for training in trainings(run):
+        name = training.model.directory.name
+        if draw_router(path := directory / f"router_{name}.png", training):
+            drawn[f"Router of {name}"] = path
+    return drawn
+
+
 def draw_router(path: Path, training: Training) -> bool:
-    """Returns False, and draws nothing, if the training has no router."""
+    """False, and nothing drawn, if the training has no router."""
     final = training.router_final
     if not final:
         return False
@@ -32,7 +43,7 @@ def draw_router(path: Path, training: Training) -> bool:
 
 
 def _draw_map(drawing, axis, share: np.ndarray, languages: list[str], layers: list[str]) -> None:
-    reach = max(0.02, float(np.abs(share - 0.5).max()))  # symmetrical, so that white is an untouched router
+    reach = max(0.02, float(np.abs(share - 0.5).max()))  # symmetric: white is an unchanged router
     image = axis.imshow(share, aspect="auto", cmap="PuOr", vmin=0.5 - reach, vmax=0.5 + reach, interpolation="nearest")
     axis.set_xticks(range(len(languages)), languages)
     step = max(1, -(-len(layers) // 48))
@@ -41,7 +52,7 @@ def _draw_map(drawing, axis, share: np.ndarray, languages: list[str], layers: li
     axis.set_ylabel("adapted layer")
     axis.grid(False)
     axis.set_title("p(l) after training, mean over ranks")
-    drawing.colorbar(image, ax=axis, label="p(l); it starts near 0.5")
+    drawing.colorbar(image, ax=axis, label="p(l), initially near 0.5")
 
 
 def _draw_path(axis, router: list[dict], languages: list[str]) -> None:
@@ -54,5 +65,5 @@ def _draw_path(axis, router: list[dict], languages: list[str]) -> None:
     axis.axhline(0.5, color="#777777", linewidth=0.8)
     axis.set_xlabel("optimiser step")
     axis.set_ylabel("p(l), mean over layers and ranks")
-    axis.set_title("p(l) while training")
+    axis.set_title("p(l) during training")
     axis.legend(fontsize=8, ncols=2)

@@ -1,6 +1,6 @@
-"""How every figure looks: size, type, colours that colour-blind readers can tell apart.
+"""Style of all figures: sizes, fonts, colours that colour-blind readers can tell apart.
 
-Matplotlib draws off screen (Agg) with its own font; figures use codes and English names only, so no CJK font is needed.
+Matplotlib draws off screen (Agg) with its own font; figures use codes and English names, so no CJK font is needed.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def colour(index: int) -> str:
 
 
 def system_colour(label: str, place: int) -> str:
-    """A system of the paper has one colour in all figures; others take theirs by their place."""
+    """The colour of a system: the same in all figures for the paper's systems, else by place."""
     return colour(SYSTEMS.index(label) if label in SYSTEMS else place)
 
 
 @contextmanager
 def figure(path: Path, width_in: float, height_in: float, columns: int = 1, **options) -> Iterator[tuple[Figure, list]]:
-    """Yield a figure and its row of axes; save it as PNG to `path`."""
+    """Yield a figure and its row of axes, then save it as PNG."""
     with plt.rc_context(SETTINGS):
         drawing, axes = plt.subplots(1, columns, figsize=(width_in, height_in), squeeze=False, **options)
         yield drawing, list(axes[0])

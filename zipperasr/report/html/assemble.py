@@ -1,7 +1,7 @@
-"""Put report.html together.
+"""Assemble report.html.
 
-In: scored decodings, dump/raw. Out: the page, and audio beside it. Test sets stream into the page one after the other,
-compressed: memory holds one line of each file at hand, and the ids of those utterances whose audio is copied.
+In: scored decodings, dump/raw. Out: the page, and audio beside it. Test sets are streamed into the page compressed, one
+line of each file at a time; only the ids of utterances whose audio is copied are kept in memory.
 """
 
 from __future__ import annotations
@@ -17,42 +17,57 @@ from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
 from zipperasr.report.collect import Decoding
 from zipperasr.report.html.compressed_rows import inline_json, new_block
-from zipperasr.report.html.ordered import Ordered
-from zipperasr.report.html.page_settings import Settings
-from zipperasr.report.html.playback import copy_audio
-from zipperasr.report.html.scores import cell, columns, score_dir, systems, way
+from zipperasr.report.html.recordings import SortedTable, copy_audio
+from zipperasr.report.html.scores import cell, columns, repeated, score_dir, systems, way
 from zipperasr.report.html.template import write_end, write_start
 from zipperasr.report.html.utterances import read_audit
 from zipperasr.score.scores_table import SetScore
 
 
+@dataclass(frozen=True)
+class PageSettings:
+    """What the page contains.
+
+    Attributes:
+        audio: "copy" or "none".
+        audio_utts: utterances per test set whose audio is copied: those with the most errors.
+        max_utts: largest number of utterances in the page, counted once per system.
+    """
+
+    audio: str = "copy"
+    audio_utts: int = 100
+    max_utts: int = 1_000_000
+
+
 @dataclass
 class _Page:
-    """The page while it is written."""
+    """The page being written."""
 
     stream: TextIO
     raw: Path
-    settings: Settings
-    written: set[str] = field(default_factory=set)  # names of blocks
+    settings: PageSettings
+    written: set[str] = field(default_factory=set)  # names of data blocks
     num_utts: int = 0
     worst: dict[str, dict[str, int]] = field(default_factory=dict)  # test set -> {id: errors}, for the audio
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        """Say it in the page and in the log."""
+        """Add a note to the page and to the log."""
         if text not in self.notes:
             self.notes.append(text)
             log(text)
 
 
 def write_page(
-    decodings: Sequence[Decoding], languages: LanguageTable, raw: Path, out: Path, settings: Settings
+    decodings: Sequence[Decoding], languages: LanguageTable, raw: Path, out: Path, settings: PageSettings
 ) -> int:
-    """Write `out`; returns how many utterances are in it. Raises OSError or ValueError if a score lacks its files."""
+    """Write `out` and return its number of utterances. Raises OSError or ValueError if files of a score are missing."""
     with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8") as stream:
         page = _Page(stream, raw, settings)
         write_start(stream)
         ways = columns(decodings, languages)
+        for (name, unit, normaliser), (_, _, other) in repeated(decodings).items():
+            page.note(f"{name}: {unit.upper()} with {normaliser} is not shown; it is the same as with {other}")
         scores = [_row(page, decoding, list(ways)) for decoding in decodings]
         index = {"systems": systems(decodings), "columns": list(ways.values()), "scores": scores}
         index |= {"audio": _audio(page, out), "audio_dir": audio_dir(out).name, "notes": page.notes}
@@ -61,28 +76,30 @@ def write_page(
 
 
 def audio_dir(out: Path) -> Path:
-    """Beside the page, so that both can be moved together."""
+    """Directory of the audio, beside the page."""
     return out.with_name(f"{out.stem}_audio")
 
 
 def _row(page: _Page, decoding: Decoding, ways: Sequence[Any]) -> list[dict[str, Any] | None]:
-    """A decoding's cells in the order of `ways`; its utterances go into the page."""
+    """Write a decoding's utterances; return its cells in the order of `ways`."""
     cells: list[dict[str, Any] | None] = [None] * len(ways)
     for score in decoding.scores:
+        if way(score) not in ways:
+            continue
         found = cell(decoding, score)
         if page.num_utts + score.utts <= page.settings.max_utts:
             found["blocks"] = _add_utterances(page, decoding, score)
         else:
             page.note(
-                f"Only scores of {decoding.model.title}, {score.set}, and of other test sets with more than "
-                f"{page.settings.max_utts:,} utterances before them; --max_utts or --decoding chooses"
+                f"Scores only, from {decoding.model.title}, {score.set}: the page is limited to "
+                f"{page.settings.max_utts:,} utterances; change --max_utts or select with --decoding"
             )
         cells[ways.index(way(score))] = found
     return cells
 
 
 def _add_utterances(page: _Page, decoding: Decoding, score: SetScore) -> dict[str, Any]:
-    """Two blocks: what all systems share (references), and this system's part."""
+    """Write two blocks: what all systems share (references), and this system's hypotheses."""
     durations = _durations(page, score.set)
     worst: list[tuple[int, str]] = []
     flagged = False
@@ -112,31 +129,29 @@ def _keep_worst(heap: list[tuple[int, str]], item: tuple[int, str], most: int) -
         heapq.heapreplace(heap, item)
 
 
-def _durations(page: _Page, name: str) -> Ordered | None:
+def _durations(page: _Page, name: str) -> SortedTable | None:
     path = page.raw / name / "utt2dur"
     if path.is_file():
-        return Ordered(path)
-    page.note(f"No durations of {name}: {path} is not there; stage 2 writes it")
+        return SortedTable(path)
+    page.note(f"No durations for {name}: {path} not found; stage 2 writes it")
     return None
 
 
 def _audio(page: _Page, out: Path) -> dict[str, list[str]]:
-    """{test set: ids whose audio lies beside the page}."""
+    """{test set: ids whose audio is beside the page}."""
     copied: dict[str, list[str]] = {}
     if page.settings.audio == "none":
-        page.note("No audio: the report was made with --audio none")
+        page.note("No audio: the report was written with --audio none")
         return copied
     for name, errors in page.worst.items():
         wav_scp = page.raw / name / "wav.scp"
         if not wav_scp.is_file():
-            page.note(f"No audio of {name}: {wav_scp} is not there; stage 2 writes it")
+            page.note(f"No audio for {name}: {wav_scp} not found; stage 2 writes it")
             continue
         ids = heapq.nlargest(page.settings.audio_utts, errors, key=lambda utt: (errors[utt], utt))
         try:
             copy_audio(wav_scp, ids, audio_dir(out) / name)
             copied[name] = sorted(ids)
-        except (
-            FileNotFoundError
-        ) as error:  # arks may be cleared away once a model is decoded; a damaged one is an error
-            page.note(f"No audio of {name}: {error}")
+        except FileNotFoundError as error:  # arks may be deleted after decoding; a damaged one is an error
+            page.note(f"No audio for {name}: {error}")
     return copied

@@ -1,7 +1,7 @@
 """Rows of the page: JSON lines, gzipped, base64, named by their content.
 
-In: rows. Out: `<script type="application/gzip">` elements, which the browser does not run and the page decompresses
-when they are asked for. A block waits in a temporary file, so memory does not grow with the test set.
+In: rows. Out: `<script type="application/gzip">` elements, which browsers do not run and the page decompresses on
+demand. A block is kept in a temporary file until it is written, so memory does not grow with the test set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BASE64_BYTES = 3 << 16  # a multiple of 3: no padding but at the end
 
 
 class Block:
-    """Rows on their way into the page: `add` them, `close`, then `name` and `write_to`."""
+    """Rows for the page: `add` them, `close`, then use `name` and `write_to`."""
 
     def __init__(self, file: IO[bytes]):
         self._file = file
@@ -29,19 +29,19 @@ class Block:
         self.num_rows = 0
 
     def add(self, row: list[Any]) -> None:
-        """Append one row. Raises ValueError for a number that JSON has not."""
+        """Append one row. Raises ValueError for nan and infinity, which JSON lacks."""
         data = (_json(row) + "\n").encode()
         self._digest.update(data)
         self._gzip.write(data)
         self.num_rows += 1
 
     def close(self) -> None:
-        """No more rows."""
+        """End the block."""
         self._gzip.close()
 
     @property
     def name(self) -> str:
-        """The same for the same rows."""
+        """Digest of the rows."""
         return "b" + self._digest.hexdigest()[:16]
 
     def write_to(self, page: TextIO) -> None:
@@ -55,13 +55,13 @@ class Block:
 
 @contextmanager
 def new_block() -> Iterator[Block]:
-    """A block whose temporary file goes with the context."""
+    """A block whose temporary file is deleted on exit."""
     with tempfile.TemporaryFile() as file:
         yield Block(file)
 
 
 def inline_json(value: object) -> str:
-    """JSON that may stand inside a script element: no `<`, so that no text of it ends the element."""
+    """JSON for a script element: without `<`, so that no text in it can end the element."""
     return _json(value).replace("<", "\\u003c")
 
 

@@ -1,7 +1,7 @@
-"""The table of the page: systems, test sets with their way of scoring, error rates with intervals.
+"""The score table of the page: systems, test sets by unit and normaliser, error rates with intervals.
 
-In: decodings with their scores, score.json. Out: plain values for the page's index. An interval is taken from
-score.json where stage 8 left one, and never made up here.
+In: decodings with their scores, score.json. Out: plain values for the page's index. Intervals are those of score.json;
+a score of an older version may have none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from zipperasr.languages import LanguageTable
-from zipperasr.report.collect import Decoding, read_json
+from zipperasr.report.collect import Decoding
+from zipperasr.report.read_files import read_json
 from zipperasr.score.scores_table import SetScore
 
 Way = tuple[str, str, str]  # test set, unit, normaliser
@@ -23,13 +24,13 @@ def way(score: SetScore) -> Way:
 
 
 def score_dir(decoding: Decoding, score: SetScore) -> Path:
-    """Where stage 8 left this score."""
+    """The directory of this score."""
     marks = "_whisper_marks" if score.normaliser == "whisper_marks" else ""
     return decoding.directory / score.set / f"score_{score.unit}{marks}"
 
 
 def systems(decodings: Sequence[Decoding]) -> list[dict[str, str]]:
-    """What each row says of its decoding."""
+    """Row labels: one per decoding."""
     return [
         {
             "name": decoding.model.title,
@@ -41,11 +42,28 @@ def systems(decodings: Sequence[Decoding]) -> list[dict[str, str]]:
 
 
 def columns(decodings: Sequence[Decoding], languages: LanguageTable) -> dict[Way, dict[str, Any]]:
-    """Test sets by way of scoring, in the language table's order."""
+    """Columns: test sets by unit and normaliser, in the language table's order, without those that `repeated` finds."""
     found = {way(score): score for decoding in decodings for score in decoding.scores}
+    found = {key: score for key, score in found.items() if key not in repeated(decodings)}
     place = {code: number for number, code in enumerate(languages.codes)}
     ordered = sorted(found.values(), key=lambda s: (place.get(s.language, len(place)), s.set, s.unit, s.normaliser))
     return {way(score): _column(score, languages) for score in ordered}
+
+
+def repeated(decodings: Sequence[Decoding]) -> dict[Way, Way]:
+    """{way: an earlier way that gives the same counts for the same test set in every decoding}."""
+    counts: dict[Way, dict[Path, tuple[int, ...]]] = {}
+    for decoding in decodings:
+        for s in decoding.scores:
+            of_score = (s.ref_units, s.substitutions, s.deletions, s.insertions)
+            counts.setdefault(way(s), {})[decoding.directory] = of_score
+    ways = sorted(counts)
+    return {
+        two: one
+        for place, one in enumerate(ways)
+        for two in ways[place + 1 :]
+        if one[:2] == two[:2] and counts[one] == counts[two]
+    }
 
 
 def _column(score: SetScore, languages: LanguageTable) -> dict[str, Any]:
@@ -60,7 +78,7 @@ def _column(score: SetScore, languages: LanguageTable) -> dict[str, Any]:
 
 
 def cell(decoding: Decoding, score: SetScore) -> dict[str, Any]:
-    """One score. Raises FileNotFoundError if stage 8 left no score.json."""
+    """One score. Raises FileNotFoundError if it has no score.json."""
     path = score_dir(decoding, score) / "score.json"
     record = read_json(path)
     if record is None:
@@ -78,7 +96,7 @@ def cell(decoding: Decoding, score: SetScore) -> dict[str, Any]:
 
 
 def _number(value: Any, where: str) -> float | None:
-    """JSON has no nan, the rate of a set without reference units."""
+    """None instead of nan, which JSON lacks and which is the rate of a set without reference units."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -1,7 +1,7 @@
-"""Stage 8's audit.jsonl, an utterance at a time.
+"""Read stage 8's audit.jsonl one utterance at a time.
 
-In: audit.jsonl. Out: `Audited` rows whose counts and units agree; units are joined by a blank, at which the page splits
-them again. Nothing but the line at hand is held.
+In: audit.jsonl. Out: `Audited` rows with consistent counts; units are joined with spaces, at which the page splits them
+again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Audited(NamedTuple):
     reference: str  # units, joined
     hypothesis: str
     operations: str  # C S D I
-    flags: list[str] | None  # names from zipperasr.score.diagnose; None where stage 8 did not look
+    flags: list[str] | None  # names from zipperasr.score.diagnose; None if an older stage 8 wrote none
 
     @property
     def num_errors(self) -> int:
@@ -37,7 +37,7 @@ class Audited(NamedTuple):
 
 
 def read_audit(path: Path) -> Iterator[Audited]:
-    """Rows in the file's order. Raises FileNotFoundError, or ValueError with file and line."""
+    """Yield rows in the file's order. Raises FileNotFoundError, or ValueError with file and line."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; {REMEDY}")
     for number, line in numbered_lines(path):
@@ -74,7 +74,7 @@ def _check_kinds(record: Any, where: str) -> None:
 
 
 def _joined(units: list, wanted: int, where: str) -> str:
-    """Units as one string that splits into the same units."""
+    """Units as one string that splits into the same units again."""
     if len(units) != wanted:
         raise ValueError(f"{where}: got {len(units)} units, wanted {wanted} as the operations say; {REMEDY}")
     try:

@@ -7,14 +7,12 @@ a word wider than -l stands alone (sclite does not end); -c DH drops a word of h
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from zipperasr.atomic import atomic_path
 from zipperasr.cli import run_step
 from zipperasr.score.sclite.ids import ID_TYPES
 from zipperasr.score.sclite.options import Options, read_options, sclite_parser
@@ -32,9 +30,8 @@ _WRITING = {
 }
 
 
-def score(given: argparse.Namespace) -> None:
+def score(options: Options) -> None:
     """Score every hypothesis file and write its reports."""
-    options = read_options(given)
     _tell(options, b"sclite: 2.10 TK Version 1.3\n")
     for hypotheses, title in options.systems:
         files = os.fsencode(options.reference), os.fsencode(hypotheses)
@@ -85,8 +82,19 @@ def _emit(path: str, report: str, told: str, options: Options, write: Callable[[
     if options.to_stdout:
         write(sys.stdout.buffer)
     else:
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        _write_file(Path(path), write)
+
+
+def _write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write to a temporary file and rename it, so that `path` is complete or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
             write(stream)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _root(hypotheses: str, options: Options) -> str:
@@ -104,7 +112,8 @@ def _tell(options: Options, text: bytes) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_step(score, sclite_parser(__doc__).parse_args(argv), "sclite")
+    given = sclite_parser(__doc__).parse_args(argv)
+    return run_step(lambda _: score(read_options(given)), given, "sclite")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Align two networks as sclite does.
 
 In: the arcs of reference and hypothesis. Out: the words of the cheapest path and its operations. One cell per pair of
-arcs, in Python: for the few utterances that hold alternations and the like; `zipperasr.score.align` does the rest.
+arcs, in Python: for the few utterances that contain alternations and the like; `align` handles all others.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from math import inf
 
-from zipperasr.score.align import GAP_COST, SUBSTITUTION_COST
+from zipperasr.score.sclite.align import GAP_COST, SUBSTITUTION_COST
 from zipperasr.score.sclite.network import Arcs, Word
 
 OPTIONAL_COST = 2.0  # an optional word that is left out

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path as FilePath
 
-from zipperasr.score.align import align_all
+from zipperasr.score.sclite.align import align_all
 from zipperasr.score.sclite.network import arcs_of
 from zipperasr.score.sclite.network_align import align_networks
 from zipperasr.score.sclite.path import Path

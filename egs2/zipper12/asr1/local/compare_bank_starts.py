@@ -21,10 +21,10 @@ import jiwer
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import parser, run_step
 from zipperasr.lora import variant_class
+from zipperasr.markdown import table
 from zipperasr.model.experiment import Experiment
-from zipperasr.report.collect import read_jsonl
 from zipperasr.report.machine import machine_table
-from zipperasr.report.markdown import table
+from zipperasr.report.read_files import read_jsonl
 from zipperasr.score.scores_table import read_scores
 from zipperasr.stages.decode import main as decode
 from zipperasr.stages.score import main as score

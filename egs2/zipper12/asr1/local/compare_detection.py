@@ -19,8 +19,8 @@ from zipperasr.atomic import atomic_path
 from zipperasr.cli import log, parser, run_step
 from zipperasr.datadir.set_table import read_sets
 from zipperasr.languages import LanguageTable
+from zipperasr.markdown import percent, table
 from zipperasr.report.machine import machine_table
-from zipperasr.report.markdown import percent, table
 from zipperasr.score.diagnose import Diagnosis
 from zipperasr.score.test_set import Counts, score_utterances
 from zipperasr.score.transcripts import TestSet, load_test_set

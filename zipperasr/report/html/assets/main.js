@@ -1,17 +1,18 @@
-// What is chosen, and the page redrawn as that changes.
+// State of the page, and redrawing when it changes.
 
 const index = JSON.parse(byId("index").textContent);
 const form = byId("filters");
 const table = byId("table");
 const panel = byId("detail");
-const FLAG_KINDS = ["burst", "loop", "script", "language", "chat"]; // stage 8 names them; empty output shows by itself
+const FLAG_KINDS = ["burst", "loop", "script", "language", "chat"]; // need flags of stage 8; empty output does not
+const WORST_FIRST = { key: "errors", descending: true };
 
 const state = {
   system: 0,
   column: 0,
   beside: null,
   scoreSort: null,
-  sort: { key: "id", descending: false },
+  sort: WORST_FIRST,
   filter: { text: "", rate: 0, kinds: [], step: null },
   utterances: [],
   rows: [],
@@ -71,10 +72,10 @@ async function unpackChosen() {
   const wanted = [blocks.shared, blocks.own];
   if (state.beside !== null) wanted.push(blocksOf(state.beside, state.column).own);
   const [shared, own, beside] = await Promise.all(wanted.map((id) => loadBlock(id, onProgress)));
-  if (load !== latestLoad) return; // something else was chosen meanwhile
+  if (load !== latestLoad) return; // another test set was chosen in the meantime
   state.utterances = joined(shared, own, beside ?? null, index.columns[state.column].unit);
   offerFlags(blocks.flagged);
-  if (state.beside === null && COLUMNS.find(({ key }) => key === state.sort.key).second) state.sort = { key: "id" };
+  if (state.beside === null && COLUMNS.find(({ key }) => key === state.sort.key).second) state.sort = WORST_FIRST;
   const kept = state.chosen && state.utterances[state.chosen.place];
   state.chosen = kept?.id === state.chosen?.id ? kept : null;
   refilter();
@@ -87,7 +88,7 @@ function offerFlags(flagged) {
     if (!flagged) box.checked = false;
   }
   byId("unflagged").hidden = flagged;
-  byId("unflagged").textContent = "The last three: these scores have no such flags; rerun stage 8.";
+  byId("unflagged").textContent = "Not available for bursts, loops, scripts, languages and chat replies: these scores have no flags; rerun stage 8.";
   state.filter.kinds = [...form.querySelectorAll("[name=kind]:checked")].map((box) => box.value);
 }
 
@@ -181,7 +182,7 @@ function turn(pages) {
   table.scrollIntoView({ block: "start" });
 }
 
-/** A figure of the table of scores was chosen. */
+/** A rate in the score table was chosen. */
 function open(system, column) {
   Object.assign(state, { system, column, chosen: null });
   state.filter.step = null;
@@ -254,6 +255,7 @@ function start() {
   state.system = Math.max(0, index.scores.findIndex((row) => row.some((cell) => cell?.blocks)));
   state.column = Math.max(0, index.scores[state.system].findIndex((cell) => cell?.blocks));
   redrawScores();
+  showOverflow(byId("scores").parentElement);
   load();
 }
 

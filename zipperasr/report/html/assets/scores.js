@@ -1,4 +1,4 @@
-// The table of error rates: systems by test sets, each cell a way to its utterances.
+// The score table: systems by test sets; a rate opens its utterances.
 
 const UNITS = { wer: "WER", cer: "CER" };
 
@@ -17,16 +17,16 @@ function scoresNote(index) {
   const cells = index.scores.flat().filter(Boolean);
   const ways = new Set(cells.filter((cell) => cell.interval).map(({ resampled_by: by }) => `${by ?? "utterance"}s`));
   const interval = ways.size
-    ? `Below a rate: its 95 % interval, by resampling ${[...ways].sort().join(" or ")}. `
-    : "Stage 8 left no intervals with these scores. ";
+    ? `Below each rate: its 95 % interval, by resampling ${[...ways].sort().join(" or ")}. `
+    : "These scores have no intervals; rerun stage 8. ";
   return (
-    "WER counts words, CER graphemes without spaces, after the normaliser named at the column; each utterance " +
-    `counts once. ${interval}Bold on a bar: the lowest of its column, which may be chance. ` +
-    "A figure opens its utterances."
+    "WER counts words, CER graphemes without spaces, after the normaliser named in the heading; each utterance " +
+    `counts once. ${interval}Bold with a bar: the lowest rate of its column, which may be due to chance. ` +
+    "Choose a rate to see its utterances."
   );
 }
 
-/** onOpen(system, column) is called when a figure is chosen, onSort(column) when a heading is. */
+/** onOpen(system, column) is called when a rate is chosen, onSort(column) when a heading is. */
 function drawScores(table, index, sort, onOpen, onSort) {
   const best = lowest(index);
   const languages = [];
@@ -62,6 +62,17 @@ function drawScores(table, index, sort, onOpen, onSort) {
   const corner = element("th", { rowspan: 2, scope: "col" }, "System");
   const head = element("thead", {}, element("tr", {}, corner, ...groups), element("tr", {}, ...headings));
   table.replaceChildren(head, element("tbody", {}, ...rows));
+}
+
+/** Mark the frame of a scrolling box as long as columns to the right are out of view. */
+function showOverflow(box) {
+  const update = () => {
+    const hidden = box.scrollWidth - box.clientWidth - box.scrollLeft;
+    box.parentElement.classList.toggle("continues", hidden > 1);
+  };
+  box.addEventListener("scroll", update, { passive: true });
+  new ResizeObserver(update).observe(box);
+  update();
 }
 
 function startsLanguage(index, place) {

@@ -1,9 +1,11 @@
-// The table of utterances, a page at a time: headings sort, rows are reached by the arrow keys.
+// The table of utterances, one page at a time: headings sort, arrow keys move between rows.
 
 const PAGE_ROWS = 50;
 
+/** Columns of the second system only beside it; no speakers if each is named like its utterance. */
 function shownColumns(utterances) {
-  return COLUMNS.filter((column) => !column.second || utterances[0]?.second);
+  const repeats = utterances.every((utterance) => [utterance.id, shortId(utterance)].includes(utterance.speaker));
+  return COLUMNS.filter(({ key, second }) => (second ? utterances[0]?.second : key !== "speaker" || !repeats));
 }
 
 function drawHead(table, columns, sort, onSort) {
@@ -18,7 +20,7 @@ function drawHead(table, columns, sort, onSort) {
   table.replaceChildren(element("thead", { role: "rowgroup" }, row), element("tbody", { role: "rowgroup" }));
 }
 
-/** Kaldi's ids start with the speaker, who has a column. */
+/** Kaldi's ids start with the speaker, which has a column of its own. */
 function shortId({ id, speaker }) {
   return id.startsWith(`${speaker}-`) ? id.slice(speaker.length + 1) : id;
 }
@@ -74,7 +76,7 @@ function markChosen(table, chosen) {
   return current;
 }
 
-/** Where a key leads from the row at `place` of `rows`; null if it is no key of the table. */
+/** The row that a key moves to from the row at `place` of `rows`; null for other keys. */
 function nextPlace(key, place, rows) {
   const target = { ArrowDown: place + 1, ArrowUp: place - 1, PageDown: place + PAGE_ROWS, PageUp: place - PAGE_ROWS };
   Object.assign(target, { Home: 0, End: rows - 1 });

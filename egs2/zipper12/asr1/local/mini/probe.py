@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zipperasr.score.align import align_all
+from zipperasr.score.sclite.align import align_all
 
 _EPOCHS, _LR = 12, 1e-2
 _SEED = 98

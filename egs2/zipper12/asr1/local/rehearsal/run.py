@@ -24,8 +24,8 @@ import yaml
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log, parser, run_step
 from zipperasr.lora import VARIANTS
+from zipperasr.markdown import table
 from zipperasr.report.machine import machine_table
-from zipperasr.report.markdown import table
 from zipperasr.stages.clock import run_timed
 
 SIZES = {"align_train": 4, "high_train": 4, "low_train_1h": 2, "low_train_30h": 2, "dev": 4, "test": 2}

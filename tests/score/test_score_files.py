@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.score.example import write_trn
 from tests.score.sclite.real import needs_sclite, run_ours, run_real
-from zipperasr.score.align import align_all
-from zipperasr.score.result import Result
+from zipperasr.score.sclite.align import align_all
+from zipperasr.score.score_files import Result
 from zipperasr.score.test_set import ScoredUtterance
-from zipperasr.score.trn_files import write_trn
 
 # What sclite 2.4.10 prints for the utterances of `six_utterances`.
 EXPECTED = Path(__file__).parent / "result.txt"

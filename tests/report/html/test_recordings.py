@@ -7,7 +7,7 @@ import soundfile
 from tests.report.html.conftest import PageData
 from zipperasr.audio.load import SAMPLE_RATE, load_audio
 from zipperasr.datadir.entry import write_lines
-from zipperasr.report.html.playback import copy_audio, flac_bytes
+from zipperasr.report.html.recordings import copy_audio, flac_bytes
 
 EN = "test_librispeech_en"
 
@@ -53,7 +53,7 @@ def test_audio_that_was_cleared_away_is_a_note(run, build, gone):
     assert build(run) == 0
     page = PageData(run / "report.html")
     assert EN not in page.index["audio"]
-    assert any(note.startswith(f"No audio of {EN}: ") and gone in note for note in page.index["notes"])
+    assert any(note.startswith(f"No audio for {EN}: ") and gone in note for note in page.index["notes"])
 
 
 def test_a_plain_flac_file_is_copied(tmp_path):

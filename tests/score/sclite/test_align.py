@@ -5,8 +5,8 @@ from functools import cache
 
 import pytest
 
-from zipperasr.score import align as module
-from zipperasr.score.align import align, align_all
+from zipperasr.score.sclite import align as module
+from zipperasr.score.sclite.align import align, align_all
 
 
 def random_pairs(count: int, seed: int, longest: int = 14) -> list[tuple[list[str], list[str]]]:
