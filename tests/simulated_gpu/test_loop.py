@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.train.tiny_recipe import MODEL
 from zipperasr.batching.loader import ExampleReader, MicroBatches, TrainingPlan, prefetched
 from zipperasr.batching.manifest import open_kind
 from zipperasr.languages import LanguageTable
+from zipperasr.plan.flops import batch_flops
 from zipperasr.train.checkpoints import Checkpoints
 from zipperasr.train.loop import Trainer, TrainingData
 from zipperasr.train.schedule import Schedule
@@ -92,7 +94,9 @@ def trainer(base: Path, out: Path, device: str, features_on_device: bool) -> Tra
             dev_languages=("de", "es"),
         ),
         schedule=Schedule(len(plan), config, model_config, "chunked", seed=1),
-        meter=ThroughputMeter(model_config.max_positions),
+        meter=ThroughputMeter(
+            model_config.max_positions, flops_of_batch=functools.partial(batch_flops, model, "sft"), peak_tflops=1e-6
+        ),
         checkpoints=Checkpoints(out / "checkpoints", engine),
         out=out,
     )
@@ -116,6 +120,8 @@ def test_a_training_has_the_cpus_losses_and_waits_once_a_step(
         wanted = curve(tmp_path / "cpu", name)
         assert len(wanted) >= 2
         assert curve(tmp_path / "gpu", name) == pytest.approx(wanted, rel=1e-4)
+    mfu = [json.loads(line)["mfu"] for line in (tmp_path / "gpu" / "train.jsonl").read_text().splitlines()]
+    assert len(mfu) >= 2 and all(share > 0 for share in mfu)
     once = ("of", "_bands")  # where the languages' elements lie; the filters of the mel scale
     apart = ("of_all_ranks", "dev_losses", "_evaluate")  # for a line of train.jsonl, dev.jsonl or router.jsonl
     places = [wait.place.split()[-1] for wait in gpu.waits]

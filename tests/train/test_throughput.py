@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from torch import distributed
 
 from tests.model import tiny
 from zipperasr.batching.batch import collate
-from zipperasr.train.throughput import ThroughputMeter, Window, peak_memory_gb
+from zipperasr.train.throughput import ThroughputMeter, Window, peak_memory_gb, peak_tflops
 
 CPU = torch.device("cpu")
 
@@ -32,13 +32,13 @@ def test_a_window_sums_batches_and_losses(batch):
     meter = ThroughputMeter(max_positions=100)
     meter.start()
     for loss in (6.0, 2.0):
-        meter.add_batch(batch)
+        meter.add_batch(batch, None)
         meter.add_loss(loss, 4.0)
     window = meter.of_all_ranks(CPU)
     assert window.loss_per_label == 1.0
     assert (window.samples, window.filled, window.positions) == (48_000, 2 * batch.num_positions, 400)
     meter.reset()
-    assert astuple(meter.of_all_ranks(CPU))[:-1] == (0.0,) * 5
+    assert astuple(replace(meter.of_all_ranks(CPU), seconds=0.0)) == (0.0,) * 7
 
 
 def test_throughput_is_per_second():
@@ -49,7 +49,7 @@ def test_throughput_is_per_second():
 def test_a_window_of_skipped_steps_has_no_loss(batch):
     meter = ThroughputMeter(max_positions=100)
     meter.start()
-    meter.add_batch(batch)
+    meter.add_batch(batch, None)
     assert meter.of_all_ranks(CPU).loss_per_label is None
 
 
@@ -75,6 +75,41 @@ def test_a_resumed_window_continues_the_saved_one(batch):
 def test_a_window_of_another_version_is_refused():
     with pytest.raises(ValueError, match="its log window has loss, places, wanted loss, labels, samples, filled"):
         Window.restore({"loss": 1.0, "places": 2.0})
+
+
+def test_a_window_of_a_checkpoint_without_flops_is_read():
+    saved = asdict(Window(loss=1.0, labels=2.0))
+    del saved["flops"]
+    assert Window.restore(saved) == Window(loss=1.0, labels=2.0)
+
+
+def test_mfu_is_the_share_of_the_devices_peak(batch):
+    meter = ThroughputMeter(100, flops_of_batch=lambda batch, chunk_frames: 1e12 * chunk_frames, peak_tflops=8.0)
+    meter.start()
+    for _ in range(2):
+        meter.add_batch(batch, 40)
+    assert meter.mfu(replace(meter.of_all_ranks(CPU), seconds=20.0)) == pytest.approx(80 / 20 / 8)
+
+
+def test_without_a_known_peak_there_is_no_mfu(batch):
+    assert ThroughputMeter(100).mfu(Window(seconds=1.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "tflops"),
+    [
+        ("NVIDIA A800-SXM4-80GB", "bf16", 312.0),
+        ("NVIDIA H100 80GB HBM3", "bf16", 989.0),
+        ("NVIDIA H100 PCIe", "bf16", 756.0),
+        ("NVIDIA H200", "bf16", 989.0),
+        ("NVIDIA H200", "fp32", None),
+        ("NVIDIA GeForce RTX 4090", "bf16", None),
+    ],
+)
+def test_the_peak_is_found_by_the_devices_name(monkeypatch, device, precision, tflops):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: device)
+    assert peak_tflops(precision) == tflops
 
 
 def test_memory_is_measured():

@@ -17,6 +17,7 @@ from zipperasr.model.build import PHASES
 from zipperasr.model.experiment import INITIAL_PARTS
 from zipperasr.model.model_config import REGIMES
 from zipperasr.model.new_language import BANK, PARTS
+from zipperasr.plan.flops import batch_flops
 from zipperasr.train.new_language import NewLanguages
 from zipperasr.train.request import TrainingRequest
 from zipperasr.train.run_training import run_training
@@ -48,7 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings that override --config")
     options.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # set by DeepSpeed's launcher
     chosen = options.parse_args(argv)
-    return run_step(lambda chosen: run_training(_request(chosen)), chosen, f"zipperasr.train {chosen.phase}")
+    request = _request(chosen)
+    return run_step(lambda _: run_training(request, batch_flops), chosen, f"zipperasr.train {request.phase}")
 
 
 def add_new_language_options(options: argparse.ArgumentParser) -> None:

@@ -126,7 +126,7 @@ class Trainer:
                 self.engine.step()
                 loss_sum += loss.detach()
                 num_labels += labels.item()  # a tensor on the CPU, unlike the loss
-                self.meter.add_batch(batch)
+                self.meter.add_batch(batch, chunk_frames)
             loss_sum = loss_sum.item()  # the host waits for the device only here and in the optimiser
         if self.guard.was_applied(step, seen, loss_sum / num_labels):
             if self.model.adapters is not None:
@@ -180,6 +180,8 @@ class Trainer:
             "fill": round(throughput["fill"], 4),
             "peak_gb": round(peak_memory_gb(), 3),  # of rank 0
         }
+        if (mfu := self.meter.mfu(window)) is not None:
+            values["mfu"] = round(mfu, 4)
         records.write("train", done, values)
         self.meter.reset()
 

@@ -7,14 +7,17 @@ curves. A finished training is skipped; an interrupted one resumes from its newe
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, distributed
 
 from zipperasr.atomic import atomic_path, is_current, mark_current
+from zipperasr.batching.batch import PackedBatch
 from zipperasr.batching.loader import ExampleReader, MicroBatches, TrainingPlan
 from zipperasr.batching.packing import pack_epoch
 from zipperasr.cli import log
@@ -32,14 +35,20 @@ from zipperasr.train.interruption import TRY_AGAIN, Interrupted
 from zipperasr.train.loop import Trainer, TrainingData
 from zipperasr.train.request import TrainingRequest, TrainingSetup
 from zipperasr.train.schedule import Schedule
-from zipperasr.train.throughput import ThroughputMeter, Window
+from zipperasr.train.throughput import ThroughputMeter, Window, peak_tflops
 
 CHECKPOINTS = "checkpoints"
+# model, phase, batch, mel frames of a chunk -> FLOPs
+BatchFlops = Callable[[SpeechLLM, str, PackedBatch, int | None], float]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def run_training(request: TrainingRequest) -> None:
-    """Raises ValueError or OSError on rank 0 if the request cannot be met; other ranks then exit with status 1.
+def run_training(request: TrainingRequest, flops_of_batch: BatchFlops) -> None:
+    """Train as requested.
+
+    flops_of_batch: counts the FLOPs of a training step on a batch, for the MFU.
+
+    Raises ValueError or OSError on rank 0 if the request cannot be met; other ranks then exit with status 1.
 
     Exits with status `TRY_AGAIN` if the training was interrupted by SIGTERM.
     """
@@ -55,10 +64,10 @@ def run_training(request: TrainingRequest) -> None:
         return
     # Only rank 0 takes the lock: if it fails, the launcher ends the others.
     with sole_writer(request.out) if is_first else contextlib.nullcontext():
-        _train(setup)
+        _train(setup, flops_of_batch)
 
 
-def _train(setup: TrainingSetup) -> None:
+def _train(setup: TrainingSetup, flops_of_batch: BatchFlops) -> None:
     config, experiment, out = setup.config, setup.experiment, setup.request.out
     rank, world_size = start_ranks()
     torch.manual_seed(experiment.seed)
@@ -82,7 +91,13 @@ def _train(setup: TrainingSetup) -> None:
         optimiser=optimiser,
         data=data,
         schedule=Schedule(len(data.plan), config, experiment.model, experiment.regime, experiment.seed),
-        meter=ThroughputMeter(experiment.model.max_positions, window),
+        meter=ThroughputMeter(
+            experiment.model.max_positions,
+            window,
+            flops_of_batch=functools.partial(flops_of_batch, model, experiment.phase),
+            # With added languages, fewer parts are trained than the count assumes.
+            peak_tflops=None if experiment.added else peak_tflops(config.precision),
+        ),
         checkpoints=checkpoints,
         out=out,
         start_step=start_step,

@@ -1,10 +1,10 @@
-"""Loss and throughput of the steps since the last line of train.jsonl."""
+"""Loss, throughput and MFU (model FLOP/s utilisation) of the steps since the last line of train.jsonl."""
 
 from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 
@@ -13,6 +13,16 @@ from torch import distributed
 
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.batching.batch import PackedBatch
+
+# Dense bf16 peak by a part of CUDA's device name, from the manufacturers' data sheets; the first match counts.
+PEAK_BF16_TFLOPS = {
+    "A800": 312.0,
+    "A100": 312.0,
+    "H100 PCIe": 756.0,
+    "H100 NVL": 835.0,
+    "H100": 989.0,
+    "H200": 989.0,
+}
 
 
 @dataclass
@@ -25,12 +35,13 @@ class Window:
     filled: float = 0.0  # LLM positions that hold a token or a speech embedding
     positions: float = 0.0  # LLM positions that the packs could have held
     seconds: float = 0.0  # without evaluations
+    flops: float = 0.0  # that the steps needed; 0 if the peak of the device is not known
 
     @classmethod
     def restore(cls, saved: Mapping[str, float]) -> Window:
-        """Raises ValueError if `saved` has other fields than a window of this version."""
+        """Raises ValueError for unknown or missing fields, except that older checkpoints have no `flops`."""
         wanted = [field.name for field in fields(cls)]
-        if set(saved) != set(wanted):
+        if {*saved, "flops"} != set(wanted):
             raise ValueError(f"its log window has {', '.join(saved) or 'no fields'}, wanted {', '.join(wanted)}")
         return cls(**saved)
 
@@ -55,10 +66,20 @@ class ThroughputMeter:
     Args:
         max_positions: LLM positions of a full pack.
         saved: window of the checkpoint that the training resumes from.
+        flops_of_batch: (batch, mel frames of a chunk) -> FLOPs of a training step on it.
+        peak_tflops: of this rank's device; None leaves out MFU.
     """
 
-    def __init__(self, max_positions: int, saved: Window | None = None):
+    def __init__(
+        self,
+        max_positions: int,
+        saved: Window | None = None,
+        *,
+        flops_of_batch: Callable[[PackedBatch, int | None], float] = lambda batch, chunk_frames: 0.0,
+        peak_tflops: float | None = None,
+    ):
         self._max_positions, self._saved = max_positions, saved or Window()
+        self._flops_of_batch, self._peak_tflops = flops_of_batch, peak_tflops
 
     def start(self) -> None:
         """Start the clock, with the saved window."""
@@ -71,10 +92,12 @@ class ThroughputMeter:
         """Begin a new window."""
         self._window, self._since = Window(), time.monotonic()
 
-    def add_batch(self, batch: PackedBatch) -> None:
+    def add_batch(self, batch: PackedBatch, chunk_frames: int | None) -> None:
         self._window.samples += batch.num_samples
         self._window.filled += batch.num_positions
         self._window.positions += batch.num_packs * self._max_positions
+        if self._peak_tflops is not None:
+            self._window.flops += self._flops_of_batch(batch, chunk_frames)
 
     def add_loss(self, loss: float, labels: float) -> None:
         """loss: sum over the labels of a step that was applied."""
@@ -97,6 +120,20 @@ class ThroughputMeter:
         sums = torch.tensor(astuple(self._window), dtype=torch.float64, device=device)
         distributed.all_reduce(sums)
         return replace(Window(*sums.tolist()), seconds=seconds)
+
+    def mfu(self, window: Window) -> float | None:
+        """FLOPs that the steps needed, as a share of the peak of all ranks' devices; None if it is not known."""
+        if self._peak_tflops is None:
+            return None
+        return window.flops / max(window.seconds, 1e-9) / (self._peak_tflops * 1e12 * distributed.get_world_size())
+
+
+def peak_tflops(precision: str) -> float | None:
+    """Peak of the current GPU; None if it is not in the table or the precision is not bf16."""
+    if precision != "bf16" or not torch.cuda.is_available():
+        return None
+    device = torch.cuda.get_device_name()
+    return next((tflops for name, tflops in PEAK_BF16_TFLOPS.items() if name in device), None)
 
 
 def peak_memory_gb() -> float:
