@@ -21,6 +21,7 @@ from zero_step import Training
 from zipperasr.cli import log, parser, run_step
 from zipperasr.markdown import table
 from zipperasr.train.checkpoints import Checkpoints
+from zipperasr.train.throughput import Window
 
 LOSS_TOLERANCE = 1e-3  # relative: GPU kernels may sum in another order
 UPDATE_TOLERANCE = 0.1  # distance of the weights, as a share of the length of the step's own update
@@ -33,7 +34,7 @@ def unbroken(options: argparse.Namespace, work: Path) -> None:
     training.step()
     before = training.master_weights()
     start = time.perf_counter()
-    Checkpoints(work / "checkpoints", training.engine).save(1, {})
+    Checkpoints(work / "checkpoints", training.engine).save(1, Window())
     seconds = time.perf_counter() - start
     loss = training.step()
     after = training.master_weights()

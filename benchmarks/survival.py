@@ -36,7 +36,7 @@ PASSED_OVER = re.compile(
     r"/(tensorboard|logs|figures|images|backbones)/|\.log$"
     r"|/(stages\.tsv|versions\.json|rtf\.json|\.outputs\.json|events\..*)$"
 )
-CLOCKS = ("seconds", "audio_s_per_s", "peak_gb")  # keys of train.jsonl
+CLOCKS = ("seconds", "audio_s_per_s", "tokens_per_s", "peak_gb", "mfu")  # keys of train.jsonl
 TIMED_SECTIONS = ("Time and memory", "Cost", "Command", "Machine and versions")
 TIMED_COLUMN = "audio s per s"
 

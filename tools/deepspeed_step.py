@@ -19,7 +19,7 @@ def step(rank: int, meeting_point: str) -> None:
     """What one rank does; they meet at a file, so that no port has to be free."""
     import deepspeed
 
-    from zipperasr.train.deepspeed_start import join_ranks
+    from zipperasr.train.engine import join_ranks
 
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(NUM_RANKS))
     join_ranks("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=NUM_RANKS)

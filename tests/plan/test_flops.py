@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.plan.test_activations import small_model
 from zipperasr.batching.batch import Example, collate
-from zipperasr.plan.flops import Lengths, recomputed_flops, step_flops
+from zipperasr.plan.flops import Lengths, batch_flops, recomputed_flops, step_flops
 
 MEL_BINS, FRAMES, PACKS = 16, 320, 6  # of equal utterances: nothing is padded inside attention
 
@@ -19,6 +19,7 @@ def test_the_count_is_that_of_torch(tmp_path, phase, chunk_frames):
     model, counter, batch = counted_step(tmp_path, phase, chunk_frames, checkpointing=False)
     segments = [(chunk_frames or FRAMES) // 2] * (PACKS * FRAMES // (chunk_frames or FRAMES))
     flops = step_flops(model, phase, Lengths(segments, batch.text.lengths, len(batch.text.label_places)))
+    assert batch_flops(model, phase, batch, chunk_frames) == flops.total
     attention = _attention_flops(model, segments, batch.text.lengths)
     counted = counter.get_total_flops() - _fused_attention(counter) + attention
     assert flops.total == pytest.approx(counted, rel=0.02)

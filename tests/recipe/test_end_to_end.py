@@ -78,7 +78,7 @@ def test_training_falls_and_leaves_its_records(recipe_dir, finished):
     exp = recipe_dir / "exp" / "align_chunked"
     losses = [json.loads(line)["loss"] for line in (exp / "train.jsonl").read_text(encoding="utf-8").splitlines()]
     assert losses[-1] < losses[0]
-    versions = json.loads((exp / "versions.json").read_text(encoding="utf-8"))
+    versions = json.loads((exp / "run.json").read_text(encoding="utf-8"))["versions"]
     assert versions["torch"] and versions["deepspeed"]
     assert list((exp / "tensorboard").iterdir())
     assert not (exp / "checkpoints").exists()

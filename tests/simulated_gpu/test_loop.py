@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -16,7 +17,11 @@ from tests.train.tiny_recipe import MODEL
 from zipperasr.batching.loader import ExampleReader, MicroBatches, TrainingPlan, prefetched
 from zipperasr.batching.manifest import open_kind
 from zipperasr.languages import LanguageTable
-from zipperasr.train.loop import Trainer
+from zipperasr.plan.flops import batch_flops
+from zipperasr.train.checkpoints import Checkpoints
+from zipperasr.train.loop import Trainer, TrainingData
+from zipperasr.train.schedule import Schedule
+from zipperasr.train.throughput import ThroughputMeter
 from zipperasr.train.train_config import TrainConfig
 
 __all__ = ["tiny_recipe"]
@@ -77,19 +82,23 @@ def trainer(base: Path, out: Path, device: str, features_on_device: bool) -> Tra
     train, dev = (open_kind(base / "dump" / "manifest", kind, "sft") for kind in ("train", "dev"))
     plan = TrainingPlan.make(train, model_config.max_positions, 2, 1, seed=1)
     dev_plan = TrainingPlan.make(dev, model_config.max_positions, 1, 1, seed=0)
+    engine = PlainEngine(model, optimiser, config.accumulation)
     return Trainer(
-        PlainEngine(model, optimiser, config.accumulation),
-        optimiser,
-        plan,
-        MicroBatches(train, plan.batches, read, accumulation=config.accumulation),
-        MicroBatches(dev, dev_plan.batches, read),
-        ["de", "es"],
         config,
-        model_config,
-        "chunked",
-        seed=1,
+        engine,
+        optimiser=optimiser,
+        data=TrainingData(
+            plan=plan,
+            train=MicroBatches(train, plan.batches, read, accumulation=config.accumulation),
+            dev=MicroBatches(dev, dev_plan.batches, read),
+            dev_languages=("de", "es"),
+        ),
+        schedule=Schedule(len(plan), config, model_config, "chunked", seed=1),
+        meter=ThroughputMeter(
+            model_config.max_positions, flops_of_batch=functools.partial(batch_flops, model, "sft"), peak_tflops=1e-6
+        ),
+        checkpoints=Checkpoints(out / "checkpoints", engine),
         out=out,
-        checkpoints=None,
     )
 
 
@@ -111,17 +120,19 @@ def test_a_training_has_the_cpus_losses_and_waits_once_a_step(
         wanted = curve(tmp_path / "cpu", name)
         assert len(wanted) >= 2
         assert curve(tmp_path / "gpu", name) == pytest.approx(wanted, rel=1e-4)
+    mfu = [json.loads(line)["mfu"] for line in (tmp_path / "gpu" / "train.jsonl").read_text().splitlines()]
+    assert len(mfu) >= 2 and all(share > 0 for share in mfu)
     once = ("of", "_bands")  # where the languages' elements lie; the filters of the mel scale
-    apart = ("_window_of_all_ranks", "dev_losses", "_evaluate")  # for a line of train.jsonl, dev.jsonl or router.jsonl
+    apart = ("of_all_ranks", "dev_losses", "_evaluate")  # for a line of train.jsonl, dev.jsonl or router.jsonl
     places = [wait.place.split()[-1] for wait in gpu.waits]
-    assert [place for place in places if place not in (*once, *apart)] == ["_step"] * len(on_gpu.plan)
+    assert [place for place in places if place not in (*once, *apart)] == ["_step"] * on_gpu.schedule.num_steps
     assert places.count("dev_losses") == 2  # evaluations, of several packs each
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_the_loader_pins_every_tensor_of_a_batch(gpu, tiny_recipe, process_group, tmp_path, num_workers):
     for features_on_device in (False, True):
-        data = trainer(tiny_recipe, tmp_path, "cpu", features_on_device).train_data
+        data = trainer(tiny_recipe, tmp_path, "cpu", features_on_device).data.train
         batch = next(iter(prefetched(data, 0, num_workers)))
         tensors = [*vars(batch.text).values(), batch.speech.mel, *batch.speech.audio]
         tensors = [tensor for tensor in tensors if isinstance(tensor, torch.Tensor)]

@@ -38,7 +38,7 @@ def test_without_espnet_it_is_said_once_and_training_goes_on(out, monkeypatch, c
     monkeypatch.setattr(images, "find_spec", lambda name: None)
     drawing = images.Images(out)
     assert [drawing.draw(), drawing.draw()] == [False, False]
-    assert capsys.readouterr().err.count("images: not drawn, espnet is not installed; run tools/install_espnet.sh") == 1
+    assert capsys.readouterr().err.count("no plots, since espnet is not installed; run tools/install_espnet.sh") == 1
 
 
 def test_drawing_does_not_eat_the_training(out, monkeypatch):

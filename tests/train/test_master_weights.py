@@ -14,8 +14,7 @@ from deepspeed.utils import safe_get_full_fp32_param
 from tests.model import tiny
 from zipperasr.model.experiment import Experiment, build_for_training
 from zipperasr.train.train_config import TrainConfig
-from zipperasr.train.engine import make_engine, start_ranks
-from zipperasr.train.master_weights import float32_weights, restore_master_weights
+from zipperasr.train.engine import float32_weights, make_engine, restore_master_weights, start_ranks
 
 start_ranks()
 config = tiny.model_config(Path(sys.argv[1]))
@@ -41,5 +40,5 @@ def test_master_weights_are_those_that_were_loaded(tiny_recipe):
     assert [result[1:3] for result in results] == [["bf16", "1"], ["bf16", "2"]]
     for *_, facts in results:
         several, rounded_by_deepspeed, wrong, cast = facts.split()
-        assert rounded_by_deepspeed == "True"  # once it is not, master_weights.py can go
+        assert rounded_by_deepspeed == "True"  # once it is not, float32_weights can go
         assert (several, wrong, cast) == ("True", "0", "True")

@@ -96,7 +96,7 @@ def test_two_ranks_equal_one_process(one_process, two_ranks):
 
 def test_an_interrupted_addition_goes_on_in_the_same_bits(one_process):
     assert_equal_weights(one_process / "added_resumed", one_process / "added", atol=0)
-    assert "added_resumed: going on from step 4" in (one_process / "rank0.log").read_text()
+    assert "added_resumed: resuming from step 4" in (one_process / "rank0.log").read_text()
 
 
 def test_in_bfloat16_the_others_keep_their_float32_bits(one_process):
@@ -114,8 +114,8 @@ def test_shared_parts_train_where_asked_for_and_the_log_says_what_that_means(one
     assert all(found[part] > 0 for part in found if part.startswith("projector.") and part.endswith("weight"))
     assert not torch.equal(logits(one_process / name, "de"), logits(one_process / source, "de"))
     log = (one_process / "rank0.log").read_text()
-    assert "shared, projector, llm train too: the outputs of the other languages will change" in log
-    assert "it: all but the new bank is frozen: the outputs of the other languages stay as they are" in log
+    assert "also training shared, projector, llm; the outputs of the other languages will change" in log
+    assert "it: training only the new bank; the outputs of the other languages stay bit-identical" in log
 
 
 def test_the_start_and_its_cosine_are_in_the_log(one_process):
@@ -136,7 +136,7 @@ def refused(one_process, tiny_recipe, tmp_path, capsys):
 
 
 def test_a_language_that_the_system_has_is_refused(refused):
-    assert "sft: es is a language of it already (de, es, ja)" in refused("sft", "--add_lang", "es")
+    assert "sft: already supports es (it has de, es, ja); choose another language" in refused("sft", "--add_lang", "es")
 
 
 def test_a_language_without_a_line_in_the_table_is_refused(refused):
@@ -146,21 +146,20 @@ def test_a_language_without_a_line_in_the_table_is_refused(refused):
 
 def test_a_language_without_data_is_refused(refused):
     line = refused("sft", "--add_lang", "fr")
-    assert (
-        "sets.tsv: no train set of phase sft in fr; write its line in conf/datasets.tsv, then run stages 1 to 3" in line
-    )
+    assert "sets.tsv: no train set of phase sft in fr; add fr to conf/datasets.tsv and run stages 1 to 3" in line
 
 
 def test_a_language_named_twice_is_refused(refused):
-    assert "--add_lang: it stands there twice" in refused("sft", "--add_lang", "it", "it")
+    assert "--add_lang: it is listed twice" in refused("sft", "--add_lang", "it", "it")
 
 
 def test_the_two_options_belong_together(refused):
-    assert "--add_lang CODE and --init_from DIRECTORY of a trained system belong together" in refused("sft")
+    assert "--add_lang CODE and --init_from DIRECTORY of a trained model must be given" in refused("sft")
 
 
 def test_an_alignment_is_refused(refused):
-    assert "align: an alignment, wanted a system that stage 6 has adapted" in refused("align", "--add_lang", "it")
+    line = refused("align", "--add_lang", "it")
+    assert "align: got an alignment, wanted the output directory of an adaptation (stage 6)" in line
 
 
 def test_an_unfinished_system_is_refused(refused):
@@ -193,17 +192,19 @@ def test_a_shared_start_needs_a_shared_bank_of_that_form(refused, lora):
 
 def test_dense_updates_are_refused(refused):
     line = refused("sft", "--add_lang", "it", "--set", "absent_language=dense")
-    assert "absent_language: dense would move the banks of all other languages; set it to hold" in line
+    assert "absent_language: dense would update the banks of all other languages; set it to hold" in line
 
 
 @pytest.mark.parametrize("option", ["--lora=vanilla", "--regime=full", "--init=x", "--initial_b=x", "--model=x"])
 def test_what_the_trained_system_has_cannot_be_chosen_anew(refused, option):
     line = refused("sft", "--add_lang", "it", option)
-    assert f"{option.split('=')[0]}: the system of --init_from has its own; leave it out" in line
+    assert f"{option.split('=')[0]}: the model of --init_from has its own; omit this option" in line
 
 
 def test_a_language_is_added_by_the_phase_of_adaptation(refused):
-    assert "--phase align: a language is added by --phase sft" in refused("sft", "--add_lang", "it", "--phase", "align")
+    assert "--phase align: languages are added with --phase sft" in refused(
+        "sft", "--add_lang", "it", "--phase", "align"
+    )
 
 
 def test_a_system_trained_anew_says_that_the_addition_is_stale(one_process, tmp_path):

@@ -65,7 +65,7 @@ def test_skipped_steps_are_counted_in_a_row(tmp_path, batch):
     assert watch.was_applied(5, [batch], 1.0)
     watch._engine.was_step_applied = lambda: False
     assert not watch.was_applied(6, [batch], float("inf"))
-    with pytest.raises(ValueError, match=r"skipped.jsonl: the last 2 steps \(to step 8\) .*; look at the utterances"):
+    with pytest.raises(ValueError, match=r"skipped.jsonl: the last 2 steps \(up to step 8\) .*; check their"):
         watch.was_applied(7, [batch], 1.0)
     records = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == [5, 7, 8]

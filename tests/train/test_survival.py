@@ -76,8 +76,8 @@ def test_killed_again_and_again_it_ends_in_the_same_bits(training, one_process, 
 
     assert training(one_process, sys.executable).wait(TIMEOUT_S) == 0, log.read_text()[-3000:]
 
-    assert f"{newest}: {damaged.name} is damaged: passed over" in log.read_text()
-    assert f"going on from step {int(newest.name[5:]) - 1}" in log.read_text()
+    assert f"{newest}: {damaged.name} is damaged; skipped" in log.read_text()
+    assert f"resuming from step {int(newest.name[5:]) - 1}" in log.read_text()
     assert_equal(out, one_process / "sft")
     assert (out / "dev.jsonl").read_text() == (one_process / "sft" / "dev.jsonl").read_text()
 
@@ -92,7 +92,7 @@ def test_asked_to_stop_it_saves_exits_with_75_and_goes_on(training, request, tmp
     process.send_signal(signal.SIGTERM)
 
     assert process.wait(TIMEOUT_S) == 75, log.read_text()[-3000:]
-    assert "stopped as asked after step" in log.read_text()
+    assert "interrupted after step" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert training(others, *launcher, packs=2 // ranks).wait(TIMEOUT_S) == 0, log.read_text()[-3000:]
     assert_equal(out, others / "sft")
@@ -108,7 +108,7 @@ def test_a_stage_whose_every_process_is_asked_to_stop_ends_with_75(training, two
     os.killpg(process.pid, signal.SIGTERM)
 
     assert process.wait(TIMEOUT_S) == 75, log.read_text()[-3000:]
-    assert "stopped as asked after step" in log.read_text()
+    assert "interrupted after step" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert "# Ended (code 75)" in (tmp_path / "stage.log").read_text()
 
@@ -138,7 +138,7 @@ def test_another_number_of_processes_is_refused_with_the_reason(training, one_pr
 
     assert training(one_process, "bash", "utils/launch.sh", "--nproc", "2", packs=2).wait(TIMEOUT_S) == 1
 
-    assert "made by 1 processes, now there are 2: the global batch" in (tmp_path / "log").read_text()
+    assert "saved by 1 processes, got 2, which would change the global batch" in (tmp_path / "log").read_text()
 
 
 def test_a_full_disk_is_one_line_and_room_lets_it_go_on(training, one_process, tmp_path):
@@ -160,7 +160,7 @@ def test_a_full_disk_is_one_line_and_room_lets_it_go_on(training, one_process, t
         assert training(one_process, sys.executable).wait(TIMEOUT_S) == 1
 
         lines = [line for line in log.read_text().splitlines() if "error:" in line]
-        assert len(lines) == 1 and "cannot be written" in lines[0] and "make room there" in lines[0], lines
+        assert len(lines) == 1 and "cannot write" in lines[0] and "free disk space and rerun" in lines[0], lines
         assert "Traceback" not in log.read_text()
         assert not list(out.glob("checkpoints/.step-*"))
         (out / "filler").unlink()

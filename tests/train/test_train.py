@@ -73,7 +73,7 @@ def test_compiling_without_a_compiler_is_refused(train, monkeypatch):
     monkeypatch.setenv("CXX", "g++-99")
     status, line = train("align", "--set", "compile=true")
     assert status == 1
-    assert "compile: torch.compile needs a C++ compiler, and g++-99 is not there; set compile=false" in line
+    assert "compile: torch.compile needs a C++ compiler, and g++-99 is missing; set compile=false" in line
 
 
 def test_a_finished_training_is_not_run_again(one_process, tiny_recipe, sft, capsys):

@@ -34,7 +34,10 @@ from zipperasr.train.train_config import PacksPerBatch, TrainConfig
         ({"save_every": -1}, "save_every: got -1, wanted at least 0"),
         ({"eval_every": 10**30}, "eval_every: got 10{30}, wanted at most"),
         ({"language_sampling": 1.5}, "language_sampling: got 1.5, wanted 0 to 1"),
-        ({"zero_stage": 3}, "zero_stage: got 3, wanted 0, 1 or 2; 3 shards what the banks must keep whole"),
+        (
+            {"zero_stage": 3},
+            "zero_stage: got 3, wanted 0, 1 or 2; ZeRO-3 is not supported: it shards the per-language weights",
+        ),
     ],
 )
 def test_a_wrong_value_is_an_error(settings, message):

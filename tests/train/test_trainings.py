@@ -15,6 +15,7 @@ from zipperasr.batching.loader import TrainingPlan
 from zipperasr.batching.manifest import open_kind
 from zipperasr.lora import VARIANTS
 from zipperasr.model.pretrained import load_pretrained
+from zipperasr.run_record import TrainingRun, load_run
 
 
 def weights(directory):
@@ -113,12 +114,12 @@ def test_the_packs_of_a_step_are_those_of_the_regime(one_process):
 @pytest.mark.parametrize("ranks", ["one_process", "two_ranks"])
 def test_a_resumed_training_equals_an_unbroken_one(request, ranks):
     out = request.getfixturevalue(ranks)
-    assert "going on from step 4" in (out / "rank0.log").read_text()
+    assert "resuming from step 4" in (out / "rank0.log").read_text()
     assert_equal_weights(out / "resumed", out / "sft", atol=0)
     for name in ("train", "dev", "router"):
         resumed, unbroken = (lines(out / which / f"{name}.jsonl") for which in ("resumed", "sft"))
         for line in (*resumed, *unbroken):
-            for clock in ("seconds", "audio_s_per_s", "peak_gb"):
+            for clock in ("seconds", "audio_s_per_s", "tokens_per_s", "peak_gb"):
                 line.pop(clock, None)
         assert resumed == unbroken
 
@@ -128,7 +129,7 @@ def test_a_resumed_training_equals_an_unbroken_one(request, ranks):
 def test_every_variant_resumes_in_the_same_bits(one_process, lora, precision):
     name = f"{lora}_{precision}"
     assert_equal_weights(one_process / f"{name}_resumed", one_process / name, atol=0)
-    assert f"{name}_resumed: going on from step 4" in (one_process / "rank0.log").read_text()
+    assert f"{name}_resumed: resuming from step 4" in (one_process / "rank0.log").read_text()
 
 
 def test_curves_of_two_ranks_are_those_of_one_process(one_process, two_ranks):
@@ -150,9 +151,8 @@ def test_the_loss_falls(one_process):
 def test_a_training_leaves_its_files_and_no_checkpoints(one_process):
     found = {path.name for path in (one_process / "sft").iterdir()}
     files = {"config.yaml", "train.jsonl", "dev.jsonl", "router.jsonl", "router_final.json", "model.safetensors"}
-    assert files | {"versions.json", "languages.tsv", "tensorboard", ".inputs.json", ".outputs.json"} == found
+    assert files | {"run.json", "languages.tsv", "tensorboard", ".inputs.json", ".outputs.json"} == found
     assert not (one_process / "align" / "router.jsonl").exists()
-    assert json.loads((one_process / "sft" / "versions.json").read_text())["torch"] == torch.__version__
     router = json.loads((one_process / "sft" / "router_final.json").read_text())
     assert router["languages"] == ["de", "es", "ja"]
     assert (len(router["p"]), len(router["p"][0]), len(router["p"][0][0])) == (len(router["layers"]), 3, 4)
@@ -193,7 +193,7 @@ def test_a_loss_that_is_not_a_number_is_left_out_on_all_ranks_and_its_utterances
     assert skipped["loss"].count("nan") == 1
     plan = TrainingPlan.make(open_kind(tiny_recipe / "dump" / "manifest", "train", "sft"), 72, 2, 2, seed=1)
     assert len(skipped["utt_ids"]) == sum(len(pack.rows) for pack in plan.batches[BAD_STEP])
-    assert "step 3: loss or gradient is not finite: skipped" in (out / "rank0.log").read_text()
+    assert "step 3: skipped, non-finite loss or gradient" in (out / "rank0.log").read_text()
     assert all(tensor.isfinite().all() for tensor in weights(out / "skipped").values())
     for key in ("loss", "grad_norm"):
         without = [line["step"] for line in lines(out / "skipped" / "train.jsonl") if line[key] is None]
@@ -223,3 +223,20 @@ def test_training_ends_when_the_dev_loss_no_longer_falls(one_process):
     """With a learning rate of 0 the second evaluation is no better than the first."""
     assert [line["step"] for line in lines(one_process / "stopped" / "dev.jsonl")] == [2, 4]
     assert "no better dev loss in 1 evaluations" in (one_process / "rank0.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "lora", "regime", "parents", "added"),
+    [
+        ("align", None, "chunked", {}, ()),
+        ("sft", "zipper_soft", "chunked", {"alignment": "align"}, ()),
+        ("full", "zipper_soft", "full", {"alignment": "align"}, ()),
+        ("added", "zipper_soft", "chunked", {"init_from": "sft"}, ("it",)),
+    ],
+)
+def test_run_json_says_what_was_trained_from_what(one_process, name, lora, regime, parents, added):
+    run = load_run(TrainingRun, one_process / name)
+    assert (run.phase, run.lora, run.regime) == ("align" if lora is None else "sft", lora, regime)
+    assert run.parents == {role: str(one_process / parent) for role, parent in parents.items()}
+    assert (run.setting, run.seed, run.tag, run.added) == ("1h", 1, "", added)
+    assert run.versions["torch"] == torch.__version__

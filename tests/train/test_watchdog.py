@@ -12,7 +12,7 @@ def test_a_step_that_does_not_finish_is_told_with_its_place(capsys):
         watchdog.beat(12)
         threading.Event().wait(0.35)
     (line,) = capsys.readouterr().err.splitlines()
-    assert "watchdog: rank 3: no step finished for 0 s, since step 12; it is outside of zipperasr" in line
+    assert "watchdog: rank 3: no step finished for 0 s since step 12; stuck outside zipperasr" in line
 
 
 def test_it_repeats_itself_at_each_interval_only(capsys):
@@ -40,7 +40,7 @@ def test_the_place_is_the_innermost_line_of_the_package(capsys, tmp_path):
     with Watchdog(0.2, rank=0):
         threading.Timer(0.5, lambda: pipe.open("w").close()).start()
         list(numbered_lines(pipe))
-    assert "it is at zipperasr/corpora/utterance.py:" in capsys.readouterr().err
+    assert "stuck at zipperasr/corpora/utterance.py:" in capsys.readouterr().err
 
 
 def test_it_can_be_switched_off(capsys):

@@ -187,8 +187,8 @@ def run_in_float64(run, name: str, *sft: str, packs: str) -> None:
     Adam's usual step would make the noise of a small gradient as large as a weight's move, and Qwen3's norms round to
     float32 whatever the weights are.
     """
-    from zipperasr.stages import train as training
     from zipperasr.train import engine
+    from zipperasr.train import run_training as training
 
     build, optimiser = training.build_for_training, engine.LanguageAdamW
     training.build_for_training = lambda *inputs, **more: build(*inputs, **more).double()

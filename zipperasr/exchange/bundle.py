@@ -28,7 +28,7 @@ from zipperasr.model.weights_file import check_weights
 
 FORM = "zipperasr bundle 1"
 BACKBONES = ("whisper", "llm")
-KEPT = ("versions.json", "router_final.json")  # of a training, where it has them
+KEPT = ("run.json", "router_final.json")  # of a training, where it has them
 
 
 @dataclass(frozen=True)

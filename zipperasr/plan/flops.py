@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from zipperasr.audio.segments import MEL_FRAMES_PER_S, PROJECTOR_STRIDE, cut
+from zipperasr.batching.batch import PackedBatch
 from zipperasr.lora.base import LoraLinear
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.plan.steps import AssumedSpeech
@@ -81,6 +82,13 @@ def step_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> StepFlops:
         llm=sum(_linear_layers(block, positions, 2) for block in blocks) + causal * len(blocks),
         lm_head=2 * 2 * lengths.labels * model.causal_lm.lm_head.weight.numel(),
     )
+
+
+def batch_flops(model: SpeechLLM, phase: str, batch: PackedBatch, chunk_frames: int | None) -> float:
+    """Operations of one batch. chunk_frames: mel frames of a chunk; None in full context."""
+    longest = chunk_frames or model.encoder.max_mel_frames
+    segments = [(piece + 1) // 2 for length in batch.speech.lengths for piece in cut(length, longest)]
+    return step_flops(model, phase, Lengths(segments, batch.text.lengths, len(batch.text.label_places))).total
 
 
 def recomputed_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zipperasr.train.throughput import PEAK_BF16_TFLOPS
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -15,8 +17,8 @@ class Gpu:
 
 
 GPUS = {
-    "a800": Gpu("A800", 312.0, 80.0),  # the paper's
-    "a100": Gpu("A100", 312.0, 80.0),
-    "h100": Gpu("H100 SXM", 989.0, 80.0),
-    "h200": Gpu("H200", 989.0, 141.0),
+    "a800": Gpu("A800", PEAK_BF16_TFLOPS["A800"], 80.0),  # the paper's
+    "a100": Gpu("A100", PEAK_BF16_TFLOPS["A100"], 80.0),
+    "h100": Gpu("H100 SXM", PEAK_BF16_TFLOPS["H100"], 80.0),
+    "h200": Gpu("H200", PEAK_BF16_TFLOPS["H200"], 141.0),
 }

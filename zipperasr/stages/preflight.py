@@ -23,6 +23,7 @@ def check(options: argparse.Namespace) -> None:
     from zipperasr.model.experiment import INITIAL_PARTS
     from zipperasr.model.model_config import REGIMES, ModelConfig
     from zipperasr.prepare.dataset_table import SETTINGS, load_corpora, load_datasets
+    from zipperasr.stages.train import new_languages
     from zipperasr.train.new_language import check_request
     from zipperasr.train.train_config import TrainConfig
 
@@ -36,7 +37,7 @@ def check(options: argparse.Namespace) -> None:
     for part in options.initial_parts:
         _choose("part for --initial_parts", part, list(INITIAL_PARTS))
     table = LanguageTable.load(options.languages)
-    check_request(options, table)
+    check_request(new_languages(options), table)
     load_datasets(options.datasets, options.setting, table)
     load_corpora(conf / "corpora.yaml")
     load_yaml(ModelConfig, conf / "model.yaml")
@@ -56,7 +57,7 @@ def _choose(what: str, got: str, known: list[str] | tuple[str, ...]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    from zipperasr.train.new_language import add_options
+    from zipperasr.stages.train import add_new_language_options
 
     options = parser(__doc__)
     options.add_argument("--conf", type=Path, default=Path("conf/mini"), help="the scale's configuration")
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--lora", default="zipper_soft", help="encoder-side LoRA")
     options.add_argument("--regime", default="chunked", help="how the encoder sees an utterance")
     options.add_argument("--initial_parts", nargs="*", default=["b"], help="what Initial-B takes")
-    add_options(options)
+    add_new_language_options(options)
     for name, least in LEAST.items():
         options.add_argument(f"--{name}", default=str(least), metavar="N", help=f"a whole number, at least {least}")
     options.add_argument(

@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or are not there.
+"""Checkpoints that are either complete or absent.
 
-In: the engine and the number of steps done. Out: checkpoints/step-N with DeepSpeed's files (what trains, its optimiser,
-the loss scale; no frozen weights) and checksums.json, written aside, checked and renamed. Loading takes the newest one
-that is whole. Data, chunk lengths and learning rates follow from (seed, step) and need no place here.
+In: the engine and the number of finished steps. Out: checkpoints/step-N with DeepSpeed's files (trainable weights,
+optimiser states, loss scale; no frozen weights) and checksums.json, written to a temporary directory and renamed. Data,
+chunk lengths and learning rates are functions of the seed and the step, and are not saved.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,22 +20,23 @@ from torch import distributed
 
 from zipperasr.cli import log
 from zipperasr.model.checkpoint import few
+from zipperasr.train.throughput import Window
 
 KEPT = 2
 CHECKSUMS = "checksums.json"
 
 
 class Checkpoints:
-    """The checkpoints of one training; every method is called by all ranks, which see the same directory."""
+    """The checkpoints of one training. All ranks call every method, on the same directory."""
 
     def __init__(self, directory: Path, engine):
         self.directory, self._engine = directory, engine
         self._rank, self._world_size = distributed.get_rank(), distributed.get_world_size()
 
-    def save(self, step: int, window: dict[str, float]) -> None:
-        """Write step-N unless it is there, and drop all but the newest two. Raises OSError if it cannot be written.
+    def save(self, step: int, window: Window) -> None:
+        """Write step-N unless it exists, and delete all but the newest two. Raises OSError if it cannot be written.
 
-        window: what the next line of train.jsonl has gathered so far, of all ranks.
+        window: sums of all ranks since the last line of train.jsonl.
         """
         target = self.directory / f"step-{step}"
         if target.is_dir():
@@ -43,7 +45,7 @@ class Checkpoints:
         self._on_rank_0(lambda: shutil.rmtree(aside, ignore_errors=True))
         try:
             self._engine.save_checkpoint(
-                str(self.directory), tag=aside.name, client_state={"step": step, "window": window},
+                str(self.directory), tag=aside.name, client_state={"step": step, "window": asdict(window)},
                 save_latest=False, exclude_frozen_parameters=True,
             )  # fmt: skip
             distributed.barrier()
@@ -52,35 +54,41 @@ class Checkpoints:
             shutil.rmtree(aside, ignore_errors=True)
             reason = str(error).strip().splitlines()[0]
             raise OSError(
-                f"{target}: the checkpoint cannot be written ({reason}); make room there and start again: training "
-                f"goes on from the checkpoint before"
+                f"{target}: cannot write the checkpoint ({reason}); free disk space and rerun: training resumes from "
+                "the previous checkpoint"
             ) from error
 
-    def load_newest(self) -> tuple[int, dict[str, float]]:
-        """Load the newest whole checkpoint; returns its step and window, 0 and {} if there is none.
+    def load_newest(self) -> tuple[int, Window]:
+        """Load the newest complete checkpoint. Returns its step and window; 0 and an empty window if there is none.
 
-        A damaged one is named and passed over.
+        Damaged checkpoints are reported and skipped. Raises ValueError if the checkpoint does not fit this training.
         """
         for step in sorted(self._steps(), reverse=True):
             path = self.directory / f"step-{step}"
             if (problem := self._on_rank_0(lambda path=path: _damage(path))) is not None:
                 if self._rank == 0:
-                    log(f"{path}: {problem}: passed over")
+                    log(f"{path}: {problem}; skipped")
                 continue
             facts = json.loads((path / CHECKSUMS).read_text(encoding="utf-8"))
             if facts["world_size"] != self._world_size:
                 raise ValueError(
-                    f"{path}: made by {facts['world_size']} processes, now there are {self._world_size}: the global "
-                    f"batch, and so the training, would be another; use as many, or remove {self.directory}"
+                    f"{path}: saved by {facts['world_size']} processes, got {self._world_size}, which would change the "
+                    f"global batch; use {facts['world_size']} processes, or remove {self.directory} to start over"
                 )
             missing = sorted(self._trained_names() ^ set(facts["trained"]))
             if missing:
-                raise ValueError(f"{path}: other parameters train now: {few(missing)}; remove {self.directory}")
-            # Not strict: what is frozen is not in it. That all which trains is, has just been checked.
+                raise ValueError(
+                    f"{path}: saved with a different set of trainable parameters ({few(missing)}); "
+                    f"remove {self.directory} to start over"
+                )
+            # Not strict, since frozen weights are not saved. The trainable ones have just been checked.
             self._engine.checkpoint_engine.load = load_tensors
             _, state = self._engine.load_checkpoint(str(self.directory), tag=path.name, load_module_strict=False)
-            return step, state["window"]
-        return 0, {}
+            try:
+                return step, Window.restore(state["window"])
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}; remove {self.directory} to start over") from error
+        return 0, Window()
 
     def _steps(self) -> list[int]:
         names = (path.name.removeprefix("step-") for path in self.directory.glob("step-*"))
@@ -90,7 +98,7 @@ class Checkpoints:
         return {name for name, parameter in self._engine.module.named_parameters() if parameter.requires_grad}
 
     def _finish(self, aside: Path, target: Path, step: int) -> None:
-        """Checksums of what has reached the disk, the final name, and room for the next."""
+        """Write checksums, sync everything to disk, rename, and delete old checkpoints."""
         files = sorted(path for path in aside.rglob("*") if path.is_file())
         facts = {
             "step": step,
@@ -107,7 +115,7 @@ class Checkpoints:
             shutil.rmtree(self.directory / f"step-{old}")
 
     def _on_rank_0(self, act):
-        """Rank 0 acts, all get what came of it, and fail with it if it fails."""
+        """Call `act` on rank 0 and return its result on all ranks; an OSError is raised on all of them too."""
         outcome = [None, None]
         if self._rank == 0:
             try:
@@ -122,7 +130,7 @@ class Checkpoints:
 
 
 def load_tensors(path: str, map_location: object = None) -> dict:
-    """DeepSpeed's own reader of checkpoints unpickles anything; this one, tensors and the four classes that it writes.
+    """Replacement for DeepSpeed's `load`, which unpickles any object. Loads tensors and the four classes it writes.
 
     Raises ValueError if the file holds anything else.
     """
@@ -135,13 +143,13 @@ def load_tensors(path: str, map_location: object = None) -> dict:
             return torch.load(path, map_location=map_location, weights_only=True)  # noqa: TID251  # runs nothing
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path}: holds more than a checkpoint does, and loading it could run code; remove it to train from the "
-            "checkpoint before"
+            f"{path}: contains objects that a checkpoint does not need, and loading them could run code; remove this "
+            "checkpoint to resume from the previous one"
         ) from error
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint; None if it is whole."""
+    """What is wrong with a checkpoint; None if it is complete."""
     try:
         files = json.loads((path / CHECKSUMS).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):

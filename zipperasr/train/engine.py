@@ -1,27 +1,32 @@
-"""The DeepSpeed engine: parameter groups, ZeRO, and which flat element belongs to which language.
+"""The DeepSpeed engine: process group, parameter groups, ZeRO, and the language of each element of a flat partition.
 
-In: the model with its trainable parameters, TrainConfig. Out: an engine for one process or many, CPU (gloo) or GPU.
+In: the model with its trainable parameters, TrainConfig. Out: an engine for one or several processes, on CPUs (gloo) or
+GPUs (nccl).
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zipperasr.lora.base import BANK_NAMES
 from zipperasr.model.speech_llm import SpeechLLM
-from zipperasr.train.deepspeed_start import join_ranks
 from zipperasr.train.optim import LanguageAdamW
 from zipperasr.train.train_config import TrainConfig
 
-REDUCE_BUCKET = 25_000_000  # elements: above the largest parameter, and an eighth of what stage 6 trains at full scale
+# Elements. More than the largest parameter has, and an eighth of the trainable parameters of stage 6 at full scale.
+REDUCE_BUCKET = 25_000_000
+# On a CPU, DeepSpeed 0.19 compiles this operator whenever ranks join. Training never calls it, and it needs a C++
+# compiler and 85 s on two cores.
+_UNUSED_OP = "deepspeed_shm_comm"
 
 
 def start_ranks() -> tuple[int, int]:
-    """Join the process group that a launcher described, or make one of a single process. Returns rank, world size."""
+    """Join the launcher's process group, or create one of a single process. Returns rank and world size."""
     if "RANK" not in os.environ:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -32,8 +37,17 @@ def start_ranks() -> tuple[int, int]:
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
+def join_ranks(backend: str, **settings: Any) -> None:
+    """`deepspeed.init_distributed` without a compiler; `settings` (init_method, rank, timeout ...) are passed on."""
+    import deepspeed
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__[_UNUSED_OP] = False
+    deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False, **settings)
+
+
 def make_engine(model: SpeechLLM, config: TrainConfig):
-    """Returns the engine and its optimiser (the LanguageAdamW inside ZeRO's)."""
+    """Returns the engine and its optimiser (the `LanguageAdamW` inside ZeRO's)."""
     import deepspeed
 
     num_languages = len(model.adapters.language_codes) if model.adapters is not None else 1
@@ -43,7 +57,7 @@ def make_engine(model: SpeechLLM, config: TrainConfig):
     for group in optimiser.param_groups:
         group["lr"] = 0.0
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimiser, config=deepspeed_config(config))
-    # In half precision without ZeRO, DeepSpeed steps once on zero gradients, to allocate the state: undo that step.
+    # In half precision without ZeRO, DeepSpeed allocates the state by a step on zero gradients. Undo that step.
     optimiser.state.clear()
     for group in optimiser.param_groups:
         group["lr"] = config.lr
@@ -52,18 +66,37 @@ def make_engine(model: SpeechLLM, config: TrainConfig):
     else:
         banks = _banks_of_partitions(engine.optimizer, optimiser)
     optimiser.bank_of_element = banks
-    optimiser.checks_gradients = config.zero_stage == 0  # ZeRO checks those of all ranks
+    optimiser.checks_gradients = config.zero_stage == 0  # ZeRO checks the gradients of all ranks itself
     return engine, optimiser
 
 
+def float32_weights(model: nn.Module) -> dict[nn.Parameter, Tensor]:
+    """The trainable float32 weights, to be called before `make_engine` and passed to `restore_master_weights` after it.
+
+    DeepSpeed 0.19 casts the model to bf16 or fp16 before it copies its float32 master weights from it. This would round
+    Whisper's encoder, which the alignment trains, by up to 0.4 %: bf16 has 8 significant bits, and the published
+    float16 weights have 11.
+    """
+    return {p: p.data for p in model.parameters() if p.requires_grad and p.dtype == torch.float32}
+
+
+def restore_master_weights(exact: dict[nn.Parameter, Tensor]) -> None:
+    """Write `exact` into the master copy of each parameter that ZeRO-1 or ZeRO-2 has cast."""
+    from deepspeed.utils import safe_set_full_fp32_param
+
+    for parameter, value in exact.items():
+        if parameter.dtype != value.dtype:
+            safe_set_full_fp32_param(parameter, value)
+
+
 def parameter_groups(model: SpeechLLM, config: TrainConfig) -> list[dict]:
-    """Trainable parameters by weight decay, by router and by whether they are stacked banks."""
+    """Trainable parameters, grouped by weight decay, by router or not, and by stacked per-language bank or not."""
     groups: dict[tuple, dict] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         router, kind = name.startswith("adapters.router."), name.rpartition(".")[2]
-        # biases and gains of the router are vectors, stacked over the layers
+        # Biases and gains of the router are vectors, stacked over the layers.
         decays, banks = parameter.ndim > 1 and not (router and kind != "weight"), kind in BANK_NAMES
         group = groups.setdefault(
             (decays, router, banks),
@@ -79,29 +112,30 @@ def parameter_groups(model: SpeechLLM, config: TrainConfig) -> list[dict]:
 
 
 def deepspeed_config(config: TrainConfig) -> dict:
-    """DeepSpeed's own configuration. The loss is scaled by us; batches are counted in packs, not in samples."""
+    """DeepSpeed's own configuration. Batch sizes are in packs; the training loop scales the loss."""
     settings = {
         "train_micro_batch_size_per_gpu": config.packs_per_batch,
         "gradient_accumulation_steps": config.accumulation,
         "gradient_clipping": config.gradient_clipping,
         "zero_optimization": {
             "stage": config.zero_stage,
-            # Buckets are reduced during the backward pass, on a stream of their own; by default, ZeRO-1 and 2 wait.
+            # Reduce buckets during the backward pass, on a separate stream. By default, ZeRO-1 and 2 wait.
             "overlap_comm": True,
-            # DeepSpeed's 5e8 is more than stage 6 trains: one bucket, reduced after the backward pass.
+            # DeepSpeed's default of 5e8 exceeds the trainable parameters of stage 6, whose single bucket would be
+            # reduced after the backward pass.
             "reduce_bucket_size": REDUCE_BUCKET,
         },
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": config.precision == "bf16"},
         "fp16": {"enabled": config.precision == "fp16"},
-        # Gradients of the ranks are summed in float32: their sum is often smaller than they are, and bfloat16 keeps
-        # 8 bits of it. In ZeRO-2 this takes effect only together with grad_accum_dtype below.
+        # Sum the ranks' gradients in float32: they often cancel, and bfloat16 has only 8 significant bits. In ZeRO-2
+        # this takes effect only together with grad_accum_dtype below.
         "communication_data_type": "fp32",
         "steps_per_print": 10**9,
     }
     if config.zero_stage == 2 and config.precision != "fp32":
-        # Reduced gradients are added up over micro-steps in float32. Not in ZeRO-1, where DeepSpeed would replace the
-        # optimiser by one that does not leave out steps that are not finite; nor in stage 0, which does not have it.
+        # Accumulate reduced gradients over micro-steps in float32. Not in ZeRO-1, where DeepSpeed would replace the
+        # optimiser by one that does not skip non-finite steps; ZeRO-0 does not support it.
         settings["data_types"] = {"grad_accum_dtype": "fp32"}
     return settings
 
@@ -109,7 +143,7 @@ def deepspeed_config(config: TrainConfig) -> dict:
 def _banks_of_partitions(zero, optimiser: LanguageAdamW) -> dict[Tensor, Tensor]:
     """The language of each element of this rank's flat partitions.
 
-    ZeRO lays a group's parameters end to end in its own order, pads the end and gives each rank an equal slice.
+    ZeRO concatenates a group's parameters in its own order, pads the end and gives each rank an equal slice.
     """
     rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     banks = {}
@@ -121,7 +155,8 @@ def _banks_of_partitions(zero, optimiser: LanguageAdamW) -> dict[Tensor, Tensor]
         padding = partition.numel() * world_size - len(languages)
         if padding < 0:
             raise RuntimeError(
-                f"ZeRO's group {number} holds {len(languages)} elements in {world_size} x {partition.numel()}"
+                f"ZeRO group {number}: got {world_size} partitions of {partition.numel()} elements for "
+                f"{len(languages)} elements"
             )
         languages = torch.cat([languages, languages.new_zeros(padding)])
         banks[partition] = languages.view(world_size, -1)[rank].clone()
@@ -129,7 +164,7 @@ def _banks_of_partitions(zero, optimiser: LanguageAdamW) -> dict[Tensor, Tensor]
 
 
 def _languages_of(parameter: Tensor) -> Tensor:
-    """Bank of each element of a stacked parameter (languages, ...), flattened."""
+    """Language index of each element of a stacked parameter (languages, ...), flattened."""
     per_language = parameter.numel() // parameter.shape[0]
     codes = torch.arange(parameter.shape[0], dtype=torch.int16, device=parameter.device)
     return codes.repeat_interleave(per_language)

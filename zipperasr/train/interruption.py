@@ -1,7 +1,8 @@
-"""Being asked to stop: Slurm's preemption, a time limit, `kill`.
+"""Stop a training on SIGTERM (Slurm preemption, a time limit, `kill`) without losing work.
 
-In: SIGTERM to any rank or launcher. Out: all ranks learn of it between two steps, save a checkpoint and exit with
-`TRY_AGAIN`, on which utils/slurm.sh requeues the job. Loader processes do not listen: batches must come until then.
+In: SIGTERM to any rank or launcher. Out: all ranks stop after the same step, save a checkpoint and exit with status
+`TRY_AGAIN`, upon which utils/slurm.sh requeues the job. Loader processes ignore the signal, since the current step
+still needs their batches.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from types import FrameType
 import torch
 from torch import distributed
 
-TRY_AGAIN = 75  # sysexits.h: EX_TEMPFAIL, the user is invited to retry
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: temporary failure, retry later
 SIGNALS = (signal.SIGTERM,)
 
 
 class Interrupted(Exception):
-    """A training was asked to stop, and has saved `step` steps."""
+    """Training was interrupted after `step` steps, which are saved."""
 
     def __init__(self, step: int):
-        super().__init__(f"stopped as asked after step {step}; the same command goes on from there")
+        super().__init__(f"interrupted after step {step}; run the same command to resume")
         self.step = step
 
 
 class Interruption:
-    """Listens while it is entered; all ranks enter it together."""
+    """Context manager that records SIGTERM. All ranks enter it together."""
 
     def __init__(self):
         self._asked = False
@@ -34,7 +35,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if distributed.get_world_size() > 1:
-            self._group = distributed.new_group(backend="gloo")  # over NCCL the answer would wait for the GPU
+            self._group = distributed.new_group(backend="gloo")  # with NCCL, the host would wait for the GPU
         self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
         return self
 
@@ -45,9 +46,9 @@ class Interruption:
             distributed.destroy_process_group(self._group)
 
     def wanted(self) -> bool:
-        """True on all ranks if any was asked; all must call it as often.
+        """True on all ranks if any rank received the signal. A collective operation: all ranks must call it.
 
-        A signal that comes while the ranks agree counts next time: a rank must not act on what it alone knows.
+        A signal that arrives during this call counts at the next call, so that no rank acts alone.
         """
         asked = torch.tensor([self._asked], dtype=torch.uint8)
         if self._group is not None:
@@ -59,6 +60,6 @@ class Interruption:
 
 
 def ignore_in_worker(_: int) -> None:
-    """For a DataLoader's worker_init_fn: the signal goes to all processes of a job, and the main one decides."""
+    """worker_init_fn of a DataLoader: Slurm sends the signal to all processes, but only the main process acts on it."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

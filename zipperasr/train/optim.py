@@ -1,10 +1,9 @@
-"""AdamW that lets the banks of absent languages hold still.
+"""AdamW that does not update the banks of languages absent from the batch.
 
-A stacked bank (languages, ...) always has a gradient; where a language had no utterance in the global batch it is
-zero, and plain AdamW would still move the bank by its momentum and decay. Here each language of a bank has its own
-step count, and only the languages of the batch are updated. The reference is torch's AdamW with one parameter per
-language and no gradient where the language is absent. Works on whole parameters and on the flat partitions that
-ZeRO puts in their place.
+A stacked bank (languages, ...) always has a gradient. For a language without utterances in the global batch it is zero,
+but plain AdamW would still change its bank through momentum and weight decay. Here each language has its own step
+count, and only languages in the batch are updated, as by torch's AdamW with one parameter per language and no gradient
+for absent ones. Works on whole parameters and on ZeRO's flat partitions.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch.optim import Optimizer
 
 from zipperasr.device import to_device
 
-BLOCK = 1 << 24  # elements updated at once: temporary tensors take 128 MB, whatever the size of a flat partition
+BLOCK = 1 << 24  # elements updated at once, which limits temporary tensors to 128 MB
 
 
 class LanguageAdamW(Optimizer):
@@ -26,14 +25,14 @@ class LanguageAdamW(Optimizer):
 
     Args:
         num_languages: banks per stacked parameter.
-        hold: False treats every language as present in every step ("dense").
+        hold: whether absent languages are left unchanged; False ("dense") updates all languages in every step.
 
     Attributes:
-        bank_of_element: parameter -> integer tensor of its size that names the language of each element.
-            Parameters without an entry are updated as plain AdamW does.
-        checks_gradients: whether `step` looks for gradients that are not finite. False under ZeRO, which has checked
-            those of all ranks before and does not call `step` then (the engine's `was_step_applied` says so).
-        overflow: the last step was skipped, since a gradient was not finite.
+        bank_of_element: parameter -> integer tensor of its size with the language index of each element.
+            Parameters without an entry are updated as by plain AdamW.
+        checks_gradients: whether `step` checks that gradients are finite. False under ZeRO, which checks those of all
+            ranks and does not call `step` if one is not finite (see the engine's `was_step_applied`).
+        overflow: whether the last step was skipped because a gradient was not finite.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class LanguageAdamW(Optimizer):
         self.present = torch.ones(num_languages, dtype=torch.bool)
 
     def set_present(self, languages: Iterable[int]) -> None:
-        """Say which languages the global batch of the next step holds."""
+        """Set the languages in the global batch of the next step."""
         self.present.fill_(not self.hold)
         if self.hold:
             self.present[list(languages)] = True
@@ -71,7 +70,7 @@ class LanguageAdamW(Optimizer):
                     self._update(parameter, group, self.bank_of_element.get(parameter))
 
     def _blocks(self, parameter: Tensor, bank: Tensor | None) -> Iterable[slice | Tensor]:
-        """The elements to update, `BLOCK` at a time: all of them, or those of the languages that are present."""
+        """The elements to update, in blocks of `BLOCK`: all, or those of the languages that are present."""
         if bank is None or self.present.all():
             return (slice(start, start + BLOCK) for start in range(0, parameter.numel(), BLOCK))
         if bank not in self._runs:
@@ -82,10 +81,10 @@ class LanguageAdamW(Optimizer):
         state = self.state[parameter]
         if not state:
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-            # one count for each language; of this name torch keeps the precision when a checkpoint is loaded
+            # One count per language. torch keeps the precision of a state of this name when it loads a checkpoint.
             count = 1 if bank is None else len(self.present)
             state["step"] = torch.zeros(count, dtype=torch.float64, device=parameter.device)
-        # torch leaves a loaded `step` on the device that the checkpoint was loaded to
+        # torch leaves `step` on the device that the checkpoint was loaded to.
         steps = state["step"] = state["step"].to(parameter.device)
         beta1, beta2 = group["betas"]
         steps += 1 if bank is None else to_device(self.present, steps.device)
@@ -106,15 +105,15 @@ class LanguageAdamW(Optimizer):
 
 @dataclass(frozen=True)
 class _Runs:
-    """Neighbouring elements of one language, in order; all on the CPU.
+    """Runs of consecutive elements of one language, in order; all tensors are on the CPU.
 
-    `nonzero` of a mask on a GPU would give the same elements, but the host would wait to learn how many there are.
+    `nonzero` on a GPU would find the same elements, but the host would have to wait for their number.
     """
 
     languages: Tensor  # (runs,)
-    starts: Tensor  # (runs,) first element of each
+    starts: Tensor  # (runs,) index of the first element
     sizes: Tensor  # (runs,)
-    device: torch.device  # where the elements' indices are wanted
+    device: torch.device  # of the indices that `blocks` yields
 
     @classmethod
     def of(cls, bank_of_element: Tensor) -> _Runs:
@@ -123,7 +122,7 @@ class _Runs:
         return cls(languages, sizes.cumsum(0) - sizes, sizes, bank_of_element.device)
 
     def blocks(self, present: Tensor) -> Iterator[Tensor]:
-        """The elements of the languages in `present` (languages,), in order; about `BLOCK` at a time, in whole runs."""
+        """Indices of the elements of the languages in `present` (languages,), in blocks of whole runs."""
         chosen = present[self.languages]
         starts, sizes = self.starts[chosen], self.sizes[chosen]
         _, runs = torch.unique_consecutive((sizes.cumsum(0) - 1) // BLOCK, return_counts=True)
@@ -131,13 +130,13 @@ class _Runs:
             yield self._elements(*block)
 
     def _elements(self, starts: Tensor, sizes: Tensor) -> Tensor:
-        skipped = starts - (sizes.cumsum(0) - sizes)  # elements before each run that are not chosen
+        skipped = starts - (sizes.cumsum(0) - sizes)  # elements of other languages before each run
         skipped, repeats = to_device(skipped, self.device), to_device(sizes, self.device)
         count = int(sizes.sum())
-        places = torch.arange(count, device=self.device)
-        return places.add_(skipped.repeat_interleave(repeats, output_size=count))
+        indices = torch.arange(count, device=self.device)
+        return indices.add_(skipped.repeat_interleave(repeats, output_size=count))
 
 
 def _are_finite(gradients: Sequence[Tensor]) -> bool:
-    """Whether all elements are. The host waits for the device once."""
+    """Whether all elements are finite. The host waits for the device once."""
     return not gradients or bool(torch.stack([gradient.isfinite().all() for gradient in gradients]).all())

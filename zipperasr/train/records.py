@@ -1,15 +1,13 @@
-"""What a training leaves to be looked at: train.jsonl, dev.jsonl, router.jsonl, TensorBoard, images, a progress bar.
+"""Training records: train.jsonl, dev.jsonl, router.jsonl, TensorBoard, plots and a progress bar.
 
-Only rank 0 writes. Lines of a step that a resumed run repeats are dropped first, so curves have no doubled points.
+Only rank 0 writes. Lines of steps that a resumed training repeats are removed first, so curves have no duplicates.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 from pathlib import Path
 
-import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -17,7 +15,7 @@ from zipperasr.train.images import Images
 
 
 class Records:
-    """Writers of one training directory; silent on other ranks."""
+    """Writers of one training directory; they do nothing unless `active`."""
 
     def __init__(self, out: Path, total_steps: int, start_step: int, active: bool, title: str):
         self.out = out
@@ -26,19 +24,19 @@ class Records:
             return
         out.mkdir(parents=True, exist_ok=True)
         for path in out.glob("*.jsonl"):  # train, dev, router, skipped
-            _drop_after(path, start_step or -1)  # what stands at step 0 comes again with it
+            _drop_after(path, start_step or -1)  # a training that starts over writes step 0 again
         self.images = Images(out)
         self.board = SummaryWriter(out / "tensorboard", purge_step=start_step)
         self.bar = tqdm(total=total_steps, initial=start_step, desc=title, unit="step", mininterval=5)
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        """Move the bar on by one step and show `values`."""
+        """Advance the progress bar to `step` and show `values`."""
         if self.active:
             self.bar.update(step - self.bar.n)
             self.bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
 
     def write(self, name: str, step: int, values: dict) -> None:
-        """Append {step, **values} to <name>.jsonl; numbers go to TensorBoard too."""
+        """Append {step, **values} to <name>.jsonl, and add numbers to TensorBoard."""
         if not self.active:
             return
         path = self.out / f"{name}.jsonl"
@@ -46,19 +44,19 @@ class Records:
             with path.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps({"step": step, **values}) + "\n")
         except OSError as error:
-            remedy = "mend that and start again: training goes on from its last checkpoint"
-            raise OSError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
+            remedy = "fix this and rerun: training resumes from its last checkpoint"
+            raise OSError(f"{path}: cannot write ({error.strerror}); {remedy}") from error
         for key, value in values.items():
             if isinstance(value, int | float):
                 self.board.add_scalar(f"{name}/{key}", value, step)
 
     def draw(self) -> None:
-        """Bring the images up to date, if they are not quite new."""
+        """Update the plots, unless they are recent."""
         if self.active:
             self.images.draw()
 
     def say(self, message: str) -> None:
-        """A line above the bar."""
+        """Print a line above the progress bar."""
         if self.active:
             self.bar.write(message)
 
@@ -69,13 +67,6 @@ class Records:
         if self.active:
             self.bar.close()
             self.board.close()
-
-
-def peak_memory_gb() -> float:
-    """Peak GPU memory where there is a GPU, else this process's peak resident memory, in GB."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def _drop_after(path: Path, step: int) -> None:

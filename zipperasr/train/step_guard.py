@@ -1,7 +1,7 @@
-"""Steps that go wrong: a loss or gradient that is not finite, and memory that is not enough.
+"""Handle failing steps: non-finite losses or gradients, and running out of memory.
 
-In: the engine after each step, and the batches of the step. Out: skipped.jsonl with the utterances of every step whose
-update was left out, an error after too many in a row, and memory errors that name the batch and the remedy.
+In: the engine after each step, and the batches of the step. Out: skipped.jsonl with the utterances of every skipped
+step, an error after too many skipped steps in a row, and out-of-memory errors that give the batch shape and a remedy.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class StepGuard:
-    """Looks after the steps of one training. The optimiser leaves an update out on all ranks if one rank's is not
-    finite; here it is counted and said."""
+    """Reports and counts skipped steps. The optimiser skips a step on all ranks if any rank's gradient is not finite.
+
+    Args:
+        max_skipped: skipped steps in a row that end the training.
+    """
 
     def __init__(self, engine, out: Path, max_skipped: int):
         self._engine, self._path, self._max_skipped = engine, out / "skipped.jsonl", max_skipped
@@ -29,7 +32,10 @@ class StepGuard:
 
     @contextlib.contextmanager
     def watching(self, step: int) -> Iterator[list[PackedBatch]]:
-        """Around a step: the batches go into the list. Raises ValueError with the last one's shape if memory ends."""
+        """Context of one step, whose batches are appended to the list.
+
+        Raises ValueError with the shape of the last batch if memory runs out.
+        """
         seen: list[PackedBatch] = []
         try:
             yield seen
@@ -39,7 +45,7 @@ class StepGuard:
             raise ValueError(f"step {step + 1}: {_memory_advice(seen, error)}") from error
 
     def was_applied(self, step: int, seen: Sequence[PackedBatch], loss: float) -> bool:
-        """Whether the step moved the weights. Raises ValueError after `max_skipped` in a row that did not."""
+        """Whether the step updated the weights. Raises ValueError after `max_skipped` steps in a row that did not."""
         if self._engine.was_step_applied():
             self._in_a_row = 0
             return True
@@ -50,11 +56,11 @@ class StepGuard:
             with self._path.open("a", encoding="utf-8") as lines:
                 record = {"step": step + 1, "loss": [rank["loss"] for rank in of_ranks], "utt_ids": ids}
                 lines.write(json.dumps(record) + "\n")
-            log(f"step {step + 1}: loss or gradient is not finite: skipped, {len(ids)} utterances in {self._path}")
+            log(f"step {step + 1}: skipped, non-finite loss or gradient; {self._path} lists its {len(ids)} utterances")
         if self._in_a_row >= self._max_skipped:
             raise ValueError(
-                f"{self._path}: the last {self._in_a_row} steps (to step {step + 1}) had a loss or gradient that is "
-                f"not finite, wanted fewer than {self._max_skipped}; look at the utterances there, or lower lr"
+                f"{self._path}: the last {self._in_a_row} steps (up to step {step + 1}) were skipped because loss or "
+                f"gradient was not finite (max_skipped: {self._max_skipped}); check their utterances, or lower lr"
             )
         return False
 

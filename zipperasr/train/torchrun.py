@@ -1,8 +1,8 @@
-"""torchrun, without its own traceback after a rank has said in one line what is wrong.
+"""torchrun without its traceback, which would bury the one-line error of the rank that failed.
 
-In: torchrun's options and a module. Out: the exit status of the first rank that failed, or 0; a rank killed by a signal
-is named and counts as the first, because its peers fail only since it is gone. SIGTERM is handed on to the ranks,
-which save a checkpoint; their status, `TRY_AGAIN`, becomes the exit status.
+In: torchrun's options and a module. Out: the exit status of the first rank that failed, or 0. A rank killed by a signal
+is reported and counts as the first, since the others fail as a consequence. SIGTERM is forwarded to the ranks, which
+save a checkpoint; their exit status, `TRY_AGAIN`, is returned.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 from zipperasr.cli import log
 
-# On SIGTERM torchrun would kill ranks that still save after 30 s, and at once if the signal comes twice: see _hand_on.
+# Without SIGTERM, see _forward: torchrun would kill ranks that take over 30 s to save, and all on a second signal.
 OWN_SIGNALS = ("--signals-to-handle", "SIGINT,SIGHUP,SIGQUIT")
-END_AFTER_S = 30  # torchrun's patience with ranks that it has asked to stop
+END_AFTER_S = 30  # from torchrun's SIGTERM to the other ranks until its SIGKILL
 
 
 def main(argv: list[str] | None = None) -> int:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    signal.signal(signal.SIGTERM, _hand_on)
+    signal.signal(signal.SIGTERM, _forward)
     try:
         run.main([*OWN_SIGNALS, *(sys.argv[1:] if argv is None else argv)])
     except ChildFailedError as error:
@@ -41,14 +41,14 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _hand_on(number: int, frame: FrameType | None) -> None:
+def _forward(number: int, frame: FrameType | None) -> None:
     for rank in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):
             rank.send_signal(number)
 
 
 def _cause(error: ChildFailedError) -> tuple[int, ProcessFailure]:
-    """The rank that failed first, and how. torchrun ends the others itself: by SIGTERM, 30 s later by SIGKILL."""
+    """The rank that failed first, and its failure. torchrun ends the others by SIGTERM, and by SIGKILL 30 s later."""
     first = error.get_first_failure()
     for rank, failure in error.failures.items():
         killed = failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM

@@ -1,4 +1,4 @@
-"""How a phase is trained, as conf/*/{align,sft}.yaml says it."""
+"""Training configuration of a phase, read from conf/*/{align,sft}.yaml."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RANGES = {
 
 @dataclass(frozen=True)
 class PacksPerBatch:
-    """Packs of each regime (see REGIMES in zipperasr.model.model_config)."""
+    """Packs per batch for each regime (see REGIMES in zipperasr/model/model_config.py)."""
 
     chunked: int
     full: int
@@ -28,33 +28,31 @@ class PacksPerBatch:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One phase. Values without a remark are the paper's."""
+    """Configuration of one phase. Defaults are the paper's unless a comment says otherwise."""
 
-    epochs: int  # not in the paper; ours: 1 for align, 3 for sft
+    epochs: int  # not in the paper; the recipe uses 1 for align and 3 for sft
     packs_per_batch: int | PacksPerBatch = 16  # per GPU and micro-step; paper: 16 chunked, 10 full context
-    language_sampling: float = 1.0  # an epoch draws a language by its share ** this: 1 as the data are, 0 all alike
+    language_sampling: float = 1.0  # languages are sampled with probability share ** this: 1 is proportional, 0 uniform
     accumulation: int = 1  # micro-steps per optimiser step; not in the paper
     lr: float = 2e-5
-    router_lr_factor: float = 1.0  # the router's learning rate is lr times this
+    router_lr_factor: float = 1.0  # the router's learning rate is this times lr
     warmup_ratio: float = 0.1
     betas: tuple[float, ...] = (0.9, 0.95)  # not in the paper
-    weight_decay: float = 0.01  # on matrices; not in the paper
-    gradient_clipping: float = 1.0  # not in the paper; DeepSpeed clips to 1.0 if nothing is said
-    absent_language: str = "hold"  # hold | dense: what happens to the bank of a language that the batch lacks
+    weight_decay: float = 0.01  # of matrices only; not in the paper
+    gradient_clipping: float = 1.0  # maximum gradient norm; not in the paper (1.0 is DeepSpeed's default)
+    absent_language: str = "hold"  # banks of languages absent from the batch: hold (unchanged) | dense (updated)
     zero_stage: int = 2
     precision: str = "bf16"  # fp32 | bf16 | fp16; not in the paper
-    compile: bool = False  # torch.compile of the layers; needs a C++ compiler; not in the paper
-    eval_every: int = 500  # optimiser steps between dev losses; 0: only at the end
-    eval_first: bool = False  # a dev loss before the first step too; not in the paper
+    compile: bool = False  # torch.compile the layers (needs a C++ compiler); not in the paper
+    eval_every: int = 500  # optimiser steps between evaluations on the dev set; 0: only after the last step
+    eval_first: bool = False  # also evaluate before the first step; not in the paper
     save_every: int = 500  # optimiser steps between checkpoints; 0: none
     log_every: int = 10  # optimiser steps between lines of train.jsonl
-    early_stop: int = 0  # evaluations without a better dev loss that end the training; 0: never, as in the paper
-    average_best: int = (
-        0  # of so many evaluations the weights are averaged at the end; 0: the last weights, as they are
-    )
-    max_skipped: int = 20  # steps in a row whose loss or gradient is not finite, at which the training gives up
-    watchdog_s: float = 600.0  # seconds without a finished step after which a line says where it hangs; 0: never
-    features_on_device: bool = False  # log-mel on the GPU instead of in the loader; not in the paper
+    early_stop: int = 0  # evaluations without improvement that end the training; 0: never, as in the paper
+    average_best: int = 0  # number of best evaluations whose weights are averaged; 0: use the last weights
+    max_skipped: int = 20  # steps in a row with a non-finite loss or gradient that end the training
+    watchdog_s: float = 600.0  # seconds without a finished step until the watchdog logs where training is stuck; 0: off
+    features_on_device: bool = False  # compute log-mel on the GPU instead of in the loader; not in the paper
     num_workers: int = 1  # loader processes per rank
 
     def __post_init__(self) -> None:
@@ -75,10 +73,11 @@ class TrainConfig:
             raise ValueError(f"betas: got {shown(self.betas)}, wanted two numbers from 0 to below 1")
         if self.zero_stage not in (0, 1, 2):
             raise ValueError(
-                f"zero_stage: got {self.zero_stage}, wanted 0, 1 or 2; 3 shards what the banks must keep whole"
+                f"zero_stage: got {self.zero_stage}, wanted 0, 1 or 2; ZeRO-3 is not supported: it shards the "
+                "per-language weights"
             )
 
     def for_regime(self, regime: str) -> TrainConfig:
-        """The same configuration with the number of packs that it gives for one regime."""
+        """This configuration with `packs_per_batch` of one regime."""
         packs = self.packs_per_batch
         return replace(self, packs_per_batch=getattr(packs, regime)) if isinstance(packs, PacksPerBatch) else self

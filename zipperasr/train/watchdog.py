@@ -1,7 +1,7 @@
-"""Says where a training hangs: a line whenever no step has finished for some time.
+"""Log where a training is stuck.
 
-In: a beat for each step. Out: one line on stderr for each interval without, with the place in our code where this rank
-is. It judges nothing and stops nothing.
+In: a call of `beat` after each step. Out: a log line for each interval without one, with the line of this package that
+the rank is executing. The watchdog never stops a training.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
 class Watchdog:
-    """Watches the thread that makes it, while it is entered. `interval_s` 0: not at all."""
+    """Context manager that watches the thread that created it. `interval_s: 0` turns it off."""
 
     def __init__(self, interval_s: float, rank: int):
         self._interval_s, self._rank = interval_s, rank
@@ -37,29 +37,29 @@ class Watchdog:
         self._over.set()
 
     def beat(self, step: int) -> None:
-        """Step `step` is done."""
+        """Report that step `step` is finished."""
         self._last, self._step = time.monotonic(), step
 
     def _watch(self) -> None:
-        said = 0.0
+        reported_s = 0.0
         while not self._over.wait(self._interval_s / 10):
             silent_s = time.monotonic() - self._last
             if silent_s < self._interval_s:
-                said = 0.0
-            elif silent_s - said >= self._interval_s:
-                said = silent_s
-                since = "the start" if self._step is None else f"step {self._step}"
+                reported_s = 0.0
+            elif silent_s - reported_s >= self._interval_s:
+                reported_s = silent_s
+                last = "the start" if self._step is None else f"step {self._step}"
                 place = _place(sys._current_frames().get(self._watched))
-                log(f"watchdog: rank {self._rank}: no step finished for {silent_s:.0f} s, since {since}; it is {place}")
+                log(f"watchdog: rank {self._rank}: no step finished for {silent_s:.0f} s since {last}; stuck {place}")
 
 
 def _place(frame: FrameType | None) -> str:
-    """The innermost line of this package, and what it called."""
+    """The innermost line of this package in the call stack, and the outside function that it called."""
     inner = frame
     while frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
     if frame is None:
-        return "outside of zipperasr"
+        return "outside zipperasr"
     name = Path(frame.f_code.co_filename).relative_to(PACKAGE)
     called = "" if inner is frame else f", in {inner.f_code.co_name} of {Path(inner.f_code.co_filename).name}"
     return f"at zipperasr/{name}:{frame.f_lineno} {frame.f_code.co_name}{called}"

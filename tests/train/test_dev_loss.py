@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from zipperasr.train.best import BestWeights
+from zipperasr.train.dev_loss import BestWeights
 
 
 class Model(nn.Module):

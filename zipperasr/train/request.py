@@ -1,0 +1,207 @@
+"""What a training was asked for, and the experiment, configuration and data that follow from it.
+
+In: `TrainingRequest`. Out: `TrainingSetup`. Everything a user can get wrong is read and checked here, before the
+processes join and before anything is written.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from zipperasr.atomic import fingerprint
+from zipperasr.batching.manifest import Manifest
+from zipperasr.config import load_yaml, parse_overrides
+from zipperasr.datadir.set_table import SetRow, read_sets
+from zipperasr.languages import LanguageTable
+from zipperasr.lid.embeddings import load_embeddings
+from zipperasr.lora import variant_class
+from zipperasr.model.experiment import WEIGHTS, Experiment
+from zipperasr.model.model_config import REGIMES, ModelConfig
+from zipperasr.run_record import TrainingRun, versions
+from zipperasr.train.new_language import NewLanguages, check_request, extended_experiment
+from zipperasr.train.train_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """One call of stage 5 or 6.
+
+    Attributes:
+        phase: "align" (stage 5) or "sft" (stage 6).
+        config: align.yaml or sft.yaml.
+        overrides: KEY=VALUE settings that take precedence over `config`.
+        languages: language table.
+        manifest: directory of stage 3.
+        out: training directory.
+        seed: random seed.
+        model: model.yaml; None when languages are added to a trained model, which has its own.
+        regime: "chunked" or "full"; None for the default, or for that of the trained model.
+        lora: variant of the encoder's LoRA; adaptation only.
+        lid: directory of stage 4.
+        lid_mode: which of its embeddings: "token" or "state".
+        init: training directory of the alignment; adaptation only.
+        initial_b: zipper_soft training whose B the weights start from.
+        initial_parts: what is taken from `initial_b`.
+        new: languages to add to a trained model.
+        setting, tag: recorded in run.json only.
+    """
+
+    phase: str
+    config: Path
+    languages: Path
+    manifest: Path
+    out: Path
+    seed: int = 1
+    overrides: tuple[str, ...] = ()
+    model: Path | None = None
+    regime: str | None = None
+    lora: str | None = None
+    lid: Path = Path("exp/lid")
+    lid_mode: str = "token"
+    init: Path | None = None
+    initial_b: Path | None = None
+    initial_parts: tuple[str, ...] = ("b",)
+    new: NewLanguages = field(default_factory=NewLanguages)
+    setting: str = "1h"
+    tag: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """A checked request.
+
+    Attributes:
+        config: for the experiment's regime.
+        train, dev: manifests of the phase; dev may be empty.
+        inputs: fingerprint of everything the weights depend on.
+    """
+
+    request: TrainingRequest
+    experiment: Experiment
+    config: TrainConfig
+    languages: LanguageTable
+    train: list[Manifest]
+    dev: list[Manifest]
+    inputs: dict[str, str]
+
+    @classmethod
+    def read(cls, request: TrainingRequest) -> TrainingSetup:
+        """Raises ValueError or OSError for the first thing that is wrong."""
+        config = load_yaml(TrainConfig, request.config, parse_overrides(list(request.overrides)))
+        table = LanguageTable.load(request.languages)
+        source = check_request(request.new, table)
+        experiment = _new_experiment(request, table) if source is None else _extended(source, request, config)
+        config = config.for_regime(experiment.regime)
+        sets = _own_sets(request)
+        inputs = _fingerprint(request, experiment, config, table, sets)
+        _check_compiler(config)
+        train, dev = (
+            [Manifest.open(request.manifest, row.set) for row in sets if row.kind == kind] for kind in ("train", "dev")
+        )
+        if not train:
+            raise ValueError(f"{request.manifest}/sets.tsv: no train set of phase {request.phase}; run stages 1 to 3")
+        return cls(request, experiment, config, table, train, dev, inputs)
+
+    def run_record(self) -> TrainingRun:
+        """What run.json holds."""
+        experiment, request = self.experiment, self.request
+        sources = {"alignment": experiment.init, "initial_b": experiment.initial_b, "init_from": experiment.init_from}
+        return TrainingRun(
+            phase=experiment.phase,
+            lora=experiment.lora,
+            regime=experiment.regime,
+            setting=request.setting,
+            seed=experiment.seed,
+            tag=request.tag.removesuffix(f"_seed{request.seed}").removeprefix("_"),
+            parents={role: directory for role, directory in sources.items() if directory},
+            initial_parts=experiment.initial_parts,
+            added=experiment.added,
+            versions=versions(),
+        )
+
+
+def _extended(source: Experiment, request: TrainingRequest, config: TrainConfig) -> Experiment:
+    """The trained model `source` with more languages."""
+    for name in ("model", "regime", "lora", "init", "initial_b"):
+        if getattr(request, name) is not None:
+            raise ValueError(f"--{name}: the model of --init_from has its own; omit this option")
+    if request.phase != source.phase:
+        raise ValueError(f"--phase {request.phase}: languages are added with --phase {source.phase}")
+    if config.absent_language != "hold":
+        raise ValueError(
+            f"absent_language: {config.absent_language} would update the banks of all other languages; set it to hold"
+        )
+    return extended_experiment(source, request.new, lid=request.lid, lid_mode=request.lid_mode, seed=request.seed)
+
+
+def _new_experiment(request: TrainingRequest, table: LanguageTable) -> Experiment:
+    """An alignment, or the adaptation of one."""
+    if request.model is None:
+        raise ValueError(f"--phase {request.phase} needs --model model.yaml")
+    model_config = load_yaml(ModelConfig, request.model)
+    adapts, lid = request.phase == "sft", None
+    if adapts:
+        if request.lora is None or request.init is None:
+            raise ValueError("--phase sft needs --lora VARIANT and --init DIRECTORY of the alignment (stage 5)")
+        if variant_class(request.lora).routed:
+            lid = load_embeddings(request.lid, request.lid_mode, table.codes)
+        Experiment.load(request.init)
+        if request.initial_b is not None:
+            Experiment.load(request.initial_b)
+    return Experiment(
+        phase=request.phase,
+        regime=request.regime or REGIMES[0],
+        lora=request.lora if adapts else None,
+        init=str(request.init) if adapts else None,
+        languages=tuple(table.codes),
+        seed=request.seed,
+        model=model_config,
+        initial_b=str(request.initial_b) if request.initial_b else None,
+        initial_parts=request.initial_parts if request.initial_b else (),
+        lid=lid,
+    )
+
+
+def _own_sets(request: TrainingRequest) -> list[SetRow]:
+    """The train and dev sets of this phase, so that changes to other sets do not retrain it.
+
+    If languages are added, only their sets. Raises ValueError if one of them has no train set.
+    """
+    table, added = request.manifest / "sets.tsv", request.new.add_lang
+    rows = [row for row in read_sets(table) if row.phase == request.phase and row.kind != "test"]
+    for code in added:
+        if not any(row.language == code and row.kind == "train" for row in rows):
+            raise ValueError(
+                f"{table}: no train set of phase sft in {code}; add {code} to conf/datasets.tsv and run stages 1 to 3"
+            )
+    return [row for row in rows if not added or row.language in added]
+
+
+def _fingerprint(
+    request: TrainingRequest,
+    experiment: Experiment,
+    config: TrainConfig,
+    table: LanguageTable,
+    sets: Sequence[SetRow],
+) -> dict[str, str]:
+    # Another line in the language table must not retrain a model that does not have that language.
+    languages = [asdict(language) for language in table.chosen(experiment.languages)] if experiment.added else None
+    return fingerprint(
+        experiment=experiment.to_tree(),
+        train=config,
+        **{row.set: request.manifest / f"{row.set}.arrow" for row in sets},
+        languages=languages or request.languages,
+        init=request.init / WEIGHTS if request.init else None,
+        initial_b=request.initial_b / WEIGHTS if request.initial_b else None,
+        lid=None if experiment.lid is None else experiment.lid.tolist(),
+    )
+
+
+def _check_compiler(config: TrainConfig) -> None:
+    compiler = os.environ.get("CXX", "g++")
+    if config.compile and not shutil.which(compiler):
+        raise ValueError(f"compile: torch.compile needs a C++ compiler, and {compiler} is missing; set compile=false")

@@ -1,0 +1,190 @@
+"""Run one training of stage 5 or 6, alone or as one of several ranks.
+
+In: `TrainingRequest`. Out: a training directory with config.yaml, run.json, model.safetensors (trained weights) and the
+curves. A finished training is skipped; an interrupted one resumes from its newest complete checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, distributed
+
+from zipperasr.atomic import atomic_path, is_current, mark_current
+from zipperasr.batching.batch import PackedBatch
+from zipperasr.batching.loader import ExampleReader, MicroBatches, TrainingPlan
+from zipperasr.batching.packing import pack_epoch
+from zipperasr.cli import log
+from zipperasr.model.backbones import load_tokenizer
+from zipperasr.model.checkpoint import save_trained, trained_state
+from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, build_for_training
+from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.run_record import save_run
+from zipperasr.sole_writer import sole_writer
+from zipperasr.train import new_language
+from zipperasr.train.checkpoints import Checkpoints
+from zipperasr.train.dev_loss import BEST
+from zipperasr.train.engine import float32_weights, make_engine, restore_master_weights, start_ranks
+from zipperasr.train.interruption import TRY_AGAIN, Interrupted
+from zipperasr.train.loop import Trainer, TrainingData
+from zipperasr.train.request import TrainingRequest, TrainingSetup
+from zipperasr.train.schedule import Schedule
+from zipperasr.train.throughput import ThroughputMeter, Window, peak_tflops
+
+CHECKPOINTS = "checkpoints"
+# model, phase, batch, mel frames of a chunk -> FLOPs
+BatchFlops = Callable[[SpeechLLM, str, PackedBatch, int | None], float]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def run_training(request: TrainingRequest, flops_of_batch: BatchFlops) -> None:
+    """Train as requested.
+
+    flops_of_batch: counts the FLOPs of a training step on a batch, for the MFU.
+
+    Raises ValueError or OSError on rank 0 if the request cannot be met; other ranks then exit with status 1.
+
+    Exits with status `TRY_AGAIN` if the training was interrupted by SIGTERM.
+    """
+    is_first = _is_first_rank()
+    try:
+        setup = TrainingSetup.read(request)
+    except (ValueError, OSError):
+        if not is_first:
+            raise SystemExit(1) from None  # all ranks read the same; rank 0 reports the error
+        raise
+    if is_current(request.out, setup.inputs, _log_once) and (request.out / CONFIG).is_file():
+        log(f"{request.out} is up to date")
+        return
+    # Only rank 0 takes the lock: if it fails, the launcher ends the others.
+    with sole_writer(request.out) if is_first else contextlib.nullcontext():
+        _train(setup, flops_of_batch)
+
+
+def _train(setup: TrainingSetup, flops_of_batch: BatchFlops) -> None:
+    config, experiment, out = setup.config, setup.experiment, setup.request.out
+    rank, world_size = start_ranks()
+    torch.manual_seed(experiment.seed)
+    if experiment.added and rank == 0:
+        new_language.announce(experiment)
+    model = build_for_training(experiment, DTYPES[config.precision], seed=experiment.seed)
+    if config.compile:
+        model.compile_layers()
+    exact = float32_weights(model)
+    engine, optimiser = make_engine(model, config)
+    restore_master_weights(exact)
+    del exact
+    data = _training_data(setup, rank, world_size)
+    if rank == 0:
+        _announce(model, data.plan, setup)
+    checkpoints = Checkpoints(out / CHECKPOINTS, engine)
+    start_step, window = _resume(checkpoints, out, setup.inputs, rank)
+    trainer = Trainer(
+        config,
+        engine,
+        optimiser=optimiser,
+        data=data,
+        schedule=Schedule(len(data.plan), config, experiment.model, experiment.regime, experiment.seed),
+        meter=ThroughputMeter(
+            experiment.model.max_positions,
+            window,
+            flops_of_batch=functools.partial(flops_of_batch, model, experiment.phase),
+            # With added languages, fewer parts are trained than the count assumes.
+            peak_tflops=None if experiment.added else peak_tflops(config.precision),
+        ),
+        checkpoints=checkpoints,
+        out=out,
+        start_step=start_step,
+    )
+    try:
+        state = trainer.run() or trained_state(model)
+    except Interrupted as interrupted:
+        if rank == 0:
+            log(f"{out}: {interrupted}")
+        raise SystemExit(TRY_AGAIN) from None
+    if rank == 0:
+        _finish(model, state, setup)
+    distributed.barrier()
+
+
+def _training_data(setup: TrainingSetup, rank: int, world_size: int) -> TrainingData:
+    config, model_config = setup.config, setup.experiment.model
+    read = ExampleReader(
+        load_tokenizer(model_config.llm),
+        setup.languages,
+        model_config.mel_bins,
+        not config.features_on_device,
+        model_config.edge_frames,
+    )
+    plan = TrainingPlan.make(
+        setup.train,
+        model_config.max_positions,
+        config.packs_per_batch * config.accumulation * world_size,
+        config.epochs,
+        setup.experiment.seed,
+        config.language_sampling,
+    )
+    dev_packs = pack_epoch(setup.dev, model_config.max_positions, seed=0, epoch=0)
+    return TrainingData(
+        plan=plan,
+        train=MicroBatches(setup.train, plan.batches, read, rank, world_size, config.accumulation),
+        dev=MicroBatches(setup.dev, [[dev_packs[i]] for i in range(rank, len(dev_packs), world_size)], read),
+        dev_languages=tuple(sorted({pack.language for pack in dev_packs})),
+    )
+
+
+def _announce(model: SpeechLLM, plan: TrainingPlan, setup: TrainingSetup) -> None:
+    phase = setup.experiment.phase
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    num_trainable = sum(tensor.numel() for name, tensor in trained_state(model).items() if name in trainable)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    adapted = f"; encoder LoRA on {len(model.adapters.layers)} linear layers" if model.adapters is not None else ""
+    log(f"{phase}: training {num_trainable:,} of {total:,} parameters{adapted}")
+    log(f"{phase}: {len(plan)} steps (per epoch: {list(plan.steps_per_epoch)}) -> {setup.request.out}")
+
+
+def _resume(checkpoints: Checkpoints, out: Path, inputs: dict[str, str], rank: int) -> tuple[int, Window]:
+    """Step and window of the newest complete checkpoint; files of a training with other inputs are removed."""
+    if is_current(checkpoints.directory, inputs, _log_once):
+        step, window = checkpoints.load_newest()
+        if rank == 0 and step:
+            log(f"{out}: resuming from step {step}")
+        return step, window
+    distributed.barrier()  # no rank still reads what rank 0 removes
+    if rank == 0:
+        shutil.rmtree(out, ignore_errors=True)
+        checkpoints.directory.mkdir(parents=True)
+        mark_current(checkpoints.directory, inputs)
+    distributed.barrier()
+    return 0, Window()
+
+
+def _finish(model: SpeechLLM, state: dict[str, Tensor], setup: TrainingSetup) -> None:
+    """Write the results, the weights last, and remove the checkpoints."""
+    out = setup.request.out
+    setup.experiment.save(out)
+    setup.languages.chosen(setup.experiment.languages).save(out / LANGUAGES)
+    save_run(setup.run_record(), out)
+    if model.adapters is not None and model.adapters.router is not None:
+        with atomic_path(out / "router_final.json") as temporary:
+            temporary.write_text(model.adapters.describe_router(), encoding="utf-8")
+    save_trained(model, out / WEIGHTS, state)
+    mark_current(out, setup.inputs, [WEIGHTS])
+    for directory in (CHECKPOINTS, BEST):
+        shutil.rmtree(out / directory, ignore_errors=True)
+
+
+def _is_first_rank() -> bool:
+    """Whether this process is rank 0, before the ranks have joined."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _log_once(line: str) -> None:
+    if _is_first_rank():
+        log(line)
