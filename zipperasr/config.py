@@ -92,7 +92,7 @@ def from_tree(cls: type[T], tree: dict[str, Any], where: str = "configuration") 
     """Build the dataclass `cls` from nested dictionaries. Raises ValueError on an unknown or ill-typed key."""
     if not isinstance(tree, dict):
         raise ValueError(f"{where}: got {shown(tree)}, wanted keys of {cls.__name__}")
-    known = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    known = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     values = {}
     for key, value in tree.items():
@@ -149,7 +149,7 @@ def _set(tree: dict[str, Any], dotted: str, value: Any, where: str) -> None:
 
 def _coerce(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
-        return from_tree(hint, value, where)  # type: ignore[arg-type]
+        return from_tree(hint, value, where)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:

@@ -6,7 +6,7 @@ unit, normaliser, prompt) is looked up here, so that a new language is one new l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -91,7 +91,7 @@ class LanguageTable:
     def __contains__(self, code: str) -> bool:
         return code in self._by_code
 
-    def __iter__(self) -> Iterator[Language]:
+    def __iter__(self):
         return iter(self._by_code.values())
 
     def __len__(self) -> int:

@@ -237,10 +237,10 @@ def test_other_paths_and_methods_name_those_that_are_served(live: Live):
     assert response.headers["allow"] == "POST"
 
 
-def test_a_mistake_of_ours_is_told_without_its_inside(live: Live, monkeypatch):
+def test_an_unexpected_exception_is_reported_without_details(live: Live, monkeypatch):
     def broken(*_):
         raise RuntimeError("a secret")
 
     monkeypatch.setattr(live.service, "_transcribe", broken)
     error = refusal(live.post(SPEECH), 500)
-    assert error["message"] == "internal error (RuntimeError); the server's log says where"
+    assert error["message"] == "internal error (RuntimeError); see the server's log"

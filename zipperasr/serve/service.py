@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from zipperasr.lora.injection import LanguageAdapters
+from zipperasr.lora.zipper_hard import ZipperHard
 from zipperasr.serve.limits import Limits
 from zipperasr.serve.model_queue import ModelQueue, give_up_if
 from zipperasr.serve.upload import Uploads
@@ -92,10 +93,10 @@ def router_weights(adapters: LanguageAdapters | None) -> dict | None:
     columns: list[str] = []
     for name, by_language in zip(adapters.layers, shares.float().mean(-1).tolist(), strict=True):
         found = _LAYER.fullmatch(name)
-        layer, column = (int(found[1]), found[2]) if found else (-1, name)
+        number, column = (int(found[1]), found[2]) if found else (-1, name)
         if column not in columns:
             columns.append(column)
-        rows.setdefault(layer, {})[column] = by_language
+        rows.setdefault(number, {})[column] = by_language
     table = [
         {
             "layer": layer,
@@ -106,6 +107,6 @@ def router_weights(adapters: LanguageAdapters | None) -> dict | None:
         }
         for layer, cells in sorted(rows.items())
     ]
-    first = next(iter(adapters.layers.values()))
-    high = "shared" if getattr(first, "p_selects_shared", False) else "own"
+    layer = next(iter(adapters.layers.values()))
+    high = "shared" if isinstance(layer, ZipperHard) and layer.p_selects_shared else "own"
     return {"high": high, "columns": columns, "rows": table}
