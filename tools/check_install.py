@@ -208,8 +208,8 @@ def check_vocabularies() -> str:
     return f"{len(read_ranks(WHISPER_RANKS)):,} tokens of Whisper, {len(read_ranks(QWEN_RANKS)):,} of Qwen3"
 
 
-def check_demo() -> str:
-    """A form with a file goes through the demo's stack, without a socket."""
+def check_serve() -> str:
+    """A form with a file goes through the server's stack, without a socket."""
     import httpx
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -257,7 +257,7 @@ CHECKS = [
     Check("matplotlib", "matplotlib", check_matplotlib),
     Check("tensorboard", "tensorboard", check_tensorboard),
     Check("espeak-ng", "espeakng-loader", check_espeak),
-    Check("demo", "starlette", check_demo, required=False),
+    Check("serve", "starlette", check_serve, required=False),
     Check("vocabularies", "", check_vocabularies, required=False),
     Check("sclite", "", check_sclite, required=False),
 ]

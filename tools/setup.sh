@@ -17,7 +17,7 @@ if [ ! -x .venv/bin/pip ]; then
 fi
 tools/install_torch.sh .venv/bin/python
 log "set-up: the toolkit and what it needs, at the pinned versions"
-.venv/bin/python -m pip install -qq --editable '.[espnet,demo,dev]'
+.venv/bin/python -m pip install -qq --editable '.[espnet,serve,dev]'
 tools/install_espnet.sh .venv/bin/python
 tools/install_vocabularies.sh .venv/bin/python
 log "set-up: check that every component works"

@@ -1,13 +1,18 @@
 # shellcheck shell=bash
-# Sourced by a script: sets its variables from the command line, as Kaldi's does, but without eval.
+# Sourced by a script to set its variables from the command line. Works like Kaldi's parse_options.sh, without eval.
 #
 # A script's options are its lines `name=default  # meaning` above the line that sources this file. `--a-b 1`,
-# `--a_b 1` and `--a-b=1` are alike. Numbers and true/false must stay such. An unknown option or a missing value exits
-# with 2; `--help` prints the script's head comment and its options. What follows the options stays in "$@".
+# `--a_b 1` and `--a-b=1` are equivalent. A number stays a number, and true/false a boolean. An unknown option or a
+# missing value exits with status 2; `--help` prints the script's head comment and its options. Arguments after the
+# options stay in "$@".
+#
+# A script may define two associative arrays before it sources this file: `option_alias` (other name -> option) and
+# `option_hint` (name of an option that the script does not have -> what to use instead).
 
 _options_script=${BASH_SOURCE[1]}
 declare -A _option_default=() _option_meaning=()
 _option_names=()
+declare -A option_alias option_hint # keeps what the script has set
 
 _read_options() {
     local line
@@ -29,48 +34,22 @@ _print_help() {
         line=${line#\#}
         echo "${line# }"
     done <"${_options_script}"
-    printf '\nOptions:\n'
+    printf '\nOptions [default]:\n'
     for name in "${_option_names[@]}"; do
-        printf '  --%-18s %s [%s]\n' "${name}" "${_option_meaning[${name}]}" "${_option_default[${name}]}"
+        printf '  --%-18s %s%s\n' "${name}" "${_option_meaning[${name}]}" "${_option_default[${name}]:+ [${_option_default[${name}]}]}"
     done
-}
-
-# Levenshtein's distance of two words
-_distance() {
-    local a=$1 b=$2 i j cost above
-    local -a row=()
-    for ((j = 0; j <= ${#b}; j++)); do row[j]=$j; done
-    for ((i = 1; i <= ${#a}; i++)); do
-        local diagonal=${row[0]}
-        row[0]=$i
-        for ((j = 1; j <= ${#b}; j++)); do
-            above=${row[j]}
-            cost=$((diagonal + 1))
-            [[ ${a:i-1:1} == "${b:j-1:1}" ]] && cost=${diagonal}
-            ((above + 1 < cost)) && cost=$((above + 1))
-            ((row[j - 1] + 1 < cost)) && cost=$((row[j - 1] + 1))
-            row[j]=${cost}
-            diagonal=${above}
-        done
-    done
-    echo "${row[${#b}]}"
-}
-
-_nearest_option() {
-    local name best='' least=99 distance
-    for name in "${_option_names[@]}"; do
-        distance=$(_distance "$1" "${name}")
-        if ((distance < least)); then
-            least=${distance}
-            best=${name}
-        fi
-    done
-    echo "${best}"
 }
 
 options_error() {
     echo "${0##*/}: error: $*; ${0##*/} --help lists the options" >&2
     exit 2
+}
+
+_unknown_option() {
+    local hint=''
+    [[ ! $1 =~ ^[a-z_]+$ ]] || hint=${option_hint[$1]-}
+    [[ -z ${hint} ]] || options_error "there is no --$1: ${hint}"
+    options_error "unknown option --$1"
 }
 
 _is_option() { [[ $1 =~ ^[a-z][a-z0-9_]*$ && -v _option_default[$1] ]]; }
@@ -82,7 +61,7 @@ _set_option() {
             [[ ${value} == true || ${value} == false ]] || options_error "--${name}: got '${value}', wanted true or false"
             ;;
         *[!0-9]* | '') ;;
-        *) [[ ${value} =~ ^-?[0-9]+$ ]] || options_error "--${name}: got '${value}', wanted a whole number" ;;
+        *) [[ ${value} =~ ^-?[0-9]+$ ]] || options_error "--${name}: got '${value}', wanted an integer" ;;
     esac
     printf -v "${name}" %s "${value}"
 }
@@ -97,7 +76,8 @@ while [[ $# -gt 0 && $1 == --* ]]; do
         exit 0
     fi
     [[ -n ${_option} ]] || { shift && break; }
-    _is_option "${_option}" || options_error "unknown option --${_option}, did you mean --$(_nearest_option "${_option}")?"
+    [[ ! ${_option} =~ ^[a-z_]+$ ]] || _option=${option_alias[${_option}]-${_option}}
+    _is_option "${_option}" || _unknown_option "${_option}"
     if [[ $1 == *=* ]]; then
         _set_option "${_option}" "${1#*=}"
         shift

@@ -1,6 +1,6 @@
-"""`zipperasr COMMAND ...` or `python -m zipperasr COMMAND ...`: a trained model for those who only use it.
+"""The command line: `zipperasr COMMAND ...` or `python -m zipperasr COMMAND ...`.
 
-Each command is a step with a `main(argv)` of its own; its module is imported when the command is called.
+Each command is a module with its own `main(argv)`, imported when it is called.
 """
 
 from __future__ import annotations
@@ -8,25 +8,27 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from zipperasr.cli import nearest
+from zipperasr.cli import log, nearest
 
-COMMANDS = {  # name: (module, what --help says)
-    "transcribe": ("zipperasr.transcribe.__main__", "turn recordings into text, JSON, subtitles or trn"),
-    "demo": ("zipperasr.serve.__main__", "serve a web page and OpenAI's transcription endpoint on this machine"),
-    "export": ("zipperasr.exchange.export", "write a trained model in PEFT's, transformers' or a packed form"),
-    "import": (
-        "zipperasr.exchange.importer",
-        "take in a PEFT adapter, a bundle, or a foreign checkpoint by a key table",
-    ),
+COMMANDS = {  # name: (module, line of --help)
+    "transcribe": ("zipperasr.transcribe.__main__", "transcribe recordings to text, JSON, subtitles or trn"),
+    "serve": ("zipperasr.serve.__main__", "serve a model as a web page and an OpenAI-compatible endpoint"),
+    "export": ("zipperasr.exchange.export", "export a model for PEFT or transformers, or as a single file"),
+    "import": ("zipperasr.exchange.importer", "import a PEFT adapter, a bundle or a checkpoint of another tool"),
+    "plan": ("zipperasr.plan.__main__", "estimate parameters, memory and training steps of an experiment"),
+    "compare": ("zipperasr.stats.compare", "test scored decodings for significant differences"),
+    "sclite": ("zipperasr.score.sclite.__main__", "score trn files like NIST's sclite"),
+    "report-html": ("zipperasr.report.html.__main__", "write report.html for chosen decodings"),
 }
+RENAMED = {"demo": "serve"}  # old name -> new name, for one release
 
 
 def usage() -> str:
-    """All commands, a line each."""
+    """One line per command."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items()]
     return "\n".join(
-        ["usage: zipperasr COMMAND [options]", "", *lines, "", "zipperasr COMMAND --help has its options."]
+        ["usage: zipperasr COMMAND [options]", "", *lines, "", "`zipperasr COMMAND --help` lists the options."]
     )
 
 
@@ -36,10 +38,17 @@ def main(argv: list[str] | None = None) -> int:
         print(usage(), file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
     name, *rest = argv
+    if name in RENAMED:
+        log(f"warning: `zipperasr {name}` is now `zipperasr {RENAMED[name]}`; the old name will be removed")
+        name = RENAMED[name]
     if name not in COMMANDS:
         print(f"zipperasr: error: unknown command {name!r}; {nearest(name, list(COMMANDS))}", file=sys.stderr)
         return 2
-    return import_module(COMMANDS[name][0]).main(rest)
+    program, sys.argv[0] = sys.argv[0], f"zipperasr {name}"  # the name in argparse's usage line
+    try:
+        return import_module(COMMANDS[name][0]).main(rest)
+    finally:
+        sys.argv[0] = program
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def test_help_lists_stages_and_options(run):
 def test_unknown_option_exits_with_2(run):
     done = run("--lorra", "vanilla")
     assert done.returncode == 2
-    assert "unknown option --lorra, did you mean --lora?" in done.stderr
+    assert "unknown option --lorra; asr.sh --help lists the options" in done.stderr
 
 
 def test_a_stray_word_is_refused(run):
@@ -83,11 +83,11 @@ def test_unknown_backend_is_named(run):
     assert "unknown CMD_BACKEND 'slrum'; choose from local, slurm" in done.stderr
 
 
-@pytest.mark.parametrize(("stage", "remedy"), [("1", "downloads/"), ("5", "run stage 3"), ("9", "run stages 7 and 8")])
+@pytest.mark.parametrize(("stage", "remedy"), [("1", "downloads/"), ("5", "run stage 0"), ("9", "run stages 7 and 8")])
 def test_a_stage_alone_says_what_is_missing(run, stage, remedy):
     done = run("--stage", stage, "--stop_stage", stage)
     assert done.returncode == 1
-    (line,) = [line for line in done.stdout.splitlines() if "error" in line]
+    (line,) = [line for line in (done.stdout + done.stderr).splitlines() if "error" in line]
     assert remedy in line
     assert "Traceback" not in done.stdout + done.stderr
 
@@ -95,6 +95,7 @@ def test_a_stage_alone_says_what_is_missing(run, stage, remedy):
 IN_STAGE = """
 set -euo pipefail
 . {root}/utils/log.sh
+options_error() {{ die "$@"; }}
 skip_data_prep=false skip_train=true skip_eval=false alignment_only=false
 init_from= ngpu=0 scale=mini node_rank=0 expdir=exp sft=exp/sft
 stage=$1 stop_stage=$2
@@ -105,12 +106,59 @@ done
 """
 
 
-@pytest.mark.parametrize(("first", "last", "wanted"), [("0", "9", "0123789"), ("3", "7", "37"), ("8", "100", "89")])
+@pytest.mark.parametrize(("first", "last", "wanted"), [("0", "9", "0123789"), ("3", "7", "37"), ("8", "9", "89")])
 def test_stages_are_chosen_by_range_and_skips(root, first, last, wanted):
     command = ["bash", "-c", IN_STAGE.format(root=root), "asr.sh", first, last]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "".join(done.stdout.split()) == wanted
     assert len(done.stderr.splitlines()) == len(wanted)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--stage 5 --stop-stage 3", "--stage 5 --stop_stage 3: no stage in this range"),
+        ("--stop-stage 10", "--stop_stage 10: the last stage is 9"),
+        ("--stage 10 --stop_stage 12", "--stage 10: stages are numbered from 0 to 9"),
+        ("--stage -1", "--stage -1: stages are numbered from 0 to 9"),
+        ("--stage 4 --stop_stage 6 --skip_train true", "the options skip every stage from 4 to 6"),
+    ],
+)
+def test_a_range_without_stages_is_refused(run, project, options, message):
+    done = run(*options.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert left_behind(project) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--asr_args lr=x", "--train_args lr=x: lr: got 'x', wanted a number"),
+        ("--inference_args beam=0", "--decode_args beam=0: beam: got 0, wanted at least 1"),
+        ("--asr_config a.yaml", "a.yaml: no such configuration file"),
+        ("--inference-config b.yaml", "b.yaml: no such configuration file"),
+        ("--inference_nj 4", 'in batches: --inference_args "batch_size=64"'),
+        ("--gpu_inference true", "there is no --gpu_inference: stage 7 uses a GPU if --ngpu is at least 1"),
+        ("--num_nodes 2", "--num_nodes 2 needs --master"),
+        ("--eval_lang de", "--eval_lang de: no test set in conf/datasets.tsv (phase align)"),
+        ("--stage 6 --eval_lang dd", "--eval_lang dd: no test set in conf/datasets.tsv (phase sft); choose"),
+        ("--lid_mode tok", "unknown lid_mode 'tok'"),
+        ("--initial_b nowhere", "nowhere/config.yaml: no finished training here"),
+    ],
+)
+def test_names_of_espnet_are_known_and_settings_are_checked_first(run, project, options, message):
+    done = run(*options.split())
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert left_behind(project) == []
+
+
+@pytest.mark.parametrize("tag", ["_b", "b"])
+def test_a_tag_is_separated_by_one_underscore(run, tag):
+    done = run("--stage", "6", "--stop_stage", "6", "--scale", "full", "--asr_tag", tag, "--lora", "vanilla")
+    assert "-> exp_full/sft_vanilla_chunked_b\n" in done.stderr
 
 
 def test_a_new_recipe_shares_the_stages_by_link(project):

@@ -20,7 +20,7 @@ from zipperasr.transcribe import Transcriber
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory) -> Path:
     """A finished training of the tiny model, with a router."""
-    here = tmp_path_factory.mktemp("demo")
+    here = tmp_path_factory.mktemp("serve")
     tiny.write_backbones(here)
     config = tiny.model_config(here)
     align = align_experiment(config)

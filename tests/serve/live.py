@@ -13,9 +13,8 @@ import numpy as np
 import soundfile
 
 from tests.model import tiny
-from zipperasr.serve.__main__ import bound
 from zipperasr.serve.app import build_app
-from zipperasr.serve.connections import http_server
+from zipperasr.serve.connections import http_server, listen
 from zipperasr.serve.service import Service
 
 NAME = "sft_tiny"
@@ -37,7 +36,7 @@ class Live:
 @contextmanager
 def running(service: Service, loopback: bool = True) -> Iterator[Live]:
     """Until the context ends."""
-    with bound("127.0.0.1", 0) as listening:
+    with listen("127.0.0.1", 0) as listening:
         server = http_server(build_app(service, loopback), service.limits.read_timeout_s, log_level="critical")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

@@ -19,14 +19,19 @@ def test_names_of_this_machine_may_ask(live: Live, host):
 def test_a_name_rebound_to_this_machine_may_not(live: Live, host):
     response = live.client.get("/model.json", headers={"Host": host})
     assert response.status_code == 403
-    assert response.json()["error"]["message"] == f"host {host!r} is foreign; this server answers to localhost alone"
+    assert (
+        response.json()["error"]["message"]
+        == f"host {host!r} is not allowed; this server only accepts requests to localhost"
+    )
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1"])
 def test_a_foreign_page_may_not_post(live: Live, origin):
     response = live.client.post("/v1/audio/transcriptions", headers={"Origin": origin}, files={"file": b""})
     assert response.status_code == 403
-    assert response.json()["error"]["message"] == f"origin {origin!r} is foreign; this server's is {live.url}"
+    assert (
+        response.json()["error"]["message"] == f"origin {origin!r} is not allowed; this server's origin is {live.url}"
+    )
     assert "access-control-allow-origin" not in response.headers
 
 

@@ -123,15 +123,15 @@ def test_what_the_model_has_not_is_refused_with_what_it_has(live: Live, fields, 
 def test_another_model_is_not_found(live: Live):
     error = refusal(live.post(SPEECH, model="whisper-1"), 404)
     assert error["code"] == "model_not_found"
-    assert error["message"] == f"model 'whisper-1' is not here; the loaded one is '{NAME}'"
+    assert error["message"] == f"model 'whisper-1' is not loaded; the loaded model is '{NAME}'"
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"", "speech.wav: cannot be decoded"),
-        (b"no audio at all", "speech.wav: cannot be decoded (Format not recognised.); read are .aif"),
-        (as_file(np.zeros(0, dtype=np.float32)), "speech.wav: no samples in it"),
+        (b"no audio at all", "speech.wav: cannot be decoded (Format not recognised.); supported: .aif"),
+        (as_file(np.zeros(0, dtype=np.float32)), "speech.wav: contains no samples"),
         (
             as_file(np.zeros((800, 8), dtype=np.int16), "FLAC", 655_350),
             "speech.wav: sampling rate 655350 Hz, wanted 1000 to 192000 Hz; resample it to 16000 Hz",
@@ -140,7 +140,7 @@ def test_another_model_is_not_found(live: Live):
             as_file(np.zeros((800, 9), dtype=np.float32)),
             "speech.wav: 9 channels, at most 8 are read; mix it down to mono",
         ),
-        (as_file(np.full(800, np.nan, dtype=np.float32), subtype="FLOAT"), "some of its samples are not finite"),
+        (as_file(np.full(800, np.nan, dtype=np.float32), subtype="FLOAT"), "some samples are not finite"),
     ],
 )
 def test_audio_that_cannot_be_used_is_named(live: Live, data, message):
@@ -151,20 +151,20 @@ def test_audio_that_cannot_be_used_is_named(live: Live, data, message):
 
 def test_a_recording_that_is_too_long_is_refused(live: Live):
     error = refusal(live.post(recording(21, "OGG"), "long.ogg"), 413)
-    assert error["message"] == "long.ogg: longer than 20 s; send it in parts"
+    assert error["message"] == "long.ogg: longer than 20 s; split the recording"
 
 
 def test_a_recording_whose_header_says_that_it_is_too_long_is_not_decoded(live: Live, monkeypatch):
     monkeypatch.setattr(upload, "decoded_blocks", lambda *_: pytest.fail("it was decoded"))
     silence = as_file(np.zeros(22 * 8000, dtype=np.int16), "FLAC", 8000)
-    assert refusal(live.post(silence), 413)["message"] == "speech.wav: longer than 20 s; send it in parts"
+    assert refusal(live.post(silence), 413)["message"] == "speech.wav: longer than 20 s; split the recording"
 
 
 @pytest.mark.parametrize("size", [2**20 + 1, 5 * 2**20])
 def test_a_file_that_is_too_large_is_refused(live: Live, size):
     error = refusal(live.post(bytes(size)), 413)
     assert error["code"] == "file_too_large"
-    assert error["message"] == "file: larger than 1 MB; send flac, mp3 or a part of it"
+    assert error["message"] == "file: larger than 1 MB; send flac or mp3, or split the recording"
 
 
 def test_a_file_of_the_largest_size_is_read(live: Live):
@@ -231,16 +231,16 @@ def test_models_and_health(live: Live):
 
 
 def test_other_paths_and_methods_name_those_that_are_served(live: Live):
-    assert "not found; POST /v1/audio/transcriptions" in refusal(live.client.get("/v1/chat"), 404)["message"]
+    assert "not found; served are POST /v1/audio/transcriptions" in refusal(live.client.get("/v1/chat"), 404)["message"]
     response = live.client.get("/v1/audio/transcriptions")
     assert refusal(response, 405)["message"].startswith("GET /v1/audio/transcriptions: method not allowed")
     assert response.headers["allow"] == "POST"
 
 
-def test_a_mistake_of_ours_is_told_without_its_inside(live: Live, monkeypatch):
+def test_an_unexpected_exception_is_reported_without_details(live: Live, monkeypatch):
     def broken(*_):
         raise RuntimeError("a secret")
 
     monkeypatch.setattr(live.service, "_transcribe", broken)
     error = refusal(live.post(SPEECH), 500)
-    assert error["message"] == "internal error (RuntimeError); the server's log says where"
+    assert error["message"] == "internal error (RuntimeError); see the server's log"

@@ -79,7 +79,7 @@ def test_when_all_places_are_taken_it_says_when_to_come_again(transcriber):
         response = live.post(SPEECH)
         assert response.status_code == 503
         assert response.headers["retry-after"] == "5"
-        assert response.json()["error"]["message"] == "busy: 2 requests are at work or waiting; try again later"
+        assert response.json()["error"]["message"] == "busy: 2 requests are being processed or waiting; try again later"
         service.gate.set()
         assert [future.result().status_code for future in asked] == [200, 200]
         assert live.post(SPEECH).status_code == 200

@@ -167,8 +167,8 @@ def test_what_the_browser_decodes_keeps_its_samples(page):
         ("notes.wav", b"no audio", "notes.wav: cannot be decoded (Format not recognised.)"),
         ("notes.txt", b"no audio", "notes.txt: neither the server nor this browser can decode it"),
         ("none.wav", b"", "none.wav: empty"),
-        ("big.wav", bytes(2**20 + 1), "big.wav: larger than 1 MB; send flac, mp3 or a part of it"),
-        ("long.ogg", recording(21, "OGG"), "long.ogg: longer than 20 s; send it in parts"),
+        ("big.wav", bytes(2**20 + 1), "big.wav: larger than 1 MB; send flac or mp3, or split the recording"),
+        ("long.ogg", recording(21, "OGG"), "long.ogg: longer than 20 s; split the recording"),
     ],
 )
 def test_errors_are_told_and_the_next_recording_clears_them(page, name, data, message):

@@ -15,8 +15,8 @@ from zipperasr.serve import __main__ as run
 def failed(capsys, *options: str) -> str:
     assert run.main([str(option) for option in options]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    assert line.startswith("zipperasr demo: error: ")
-    return line.removeprefix("zipperasr demo: error: ")
+    assert line.startswith("zipperasr serve: error: ")
+    return line.removeprefix("zipperasr serve: error: ")
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def never_serves(monkeypatch):
 @pytest.mark.parametrize("name", run.EXTRA)
 def test_without_the_extra_it_says_how_to_get_it(model_dir, capsys, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
-    assert failed(capsys, "--model", model_dir) == f"no {name} here; pip install 'zipperasr[demo]' brings it"
+    assert failed(capsys, "--model", model_dir) == f"{name} is not installed; run pip install 'zipperasr[serve]'"
 
 
 def test_a_port_in_use_is_named(model_dir, capsys):
@@ -43,10 +43,10 @@ def test_a_port_in_use_is_named(model_dir, capsys):
     [
         (["--host", "198.51.100.7"], "--host 198.51.100.7 --port 8000: Cannot assign requested address"),
         (["--port", "70000"], "--port: got 70000, wanted 0 to 65535"),
-        (["--port", "0", "--max_mb", "0"], "--max_mb: got 0.0, wanted more than 0"),
-        (["--port", "0", "--max_s", "nan"], "--max_s: got nan, wanted more than 0"),
-        (["--port", "0", "--max_mb", "inf"], "--max_mb: got inf, wanted more than 0, and not infinite"),
-        (["--port", "0", "--read_timeout_s", "0"], "--read_timeout_s: got 0.0, wanted more than 0"),
+        (["--port", "0", "--max_mb", "0"], "--max_mb: got 0.0, wanted a finite number above 0"),
+        (["--port", "0", "--max_s", "nan"], "--max_s: got nan, wanted a finite number above 0"),
+        (["--port", "0", "--max_mb", "inf"], "--max_mb: got inf, wanted a finite number above 0"),
+        (["--port", "0", "--read_timeout_s", "0"], "--read_timeout_s: got 0.0, wanted a finite number above 0"),
         (["--port", "0", "--max_waiting", "-1"], "--max_waiting: got -1, wanted 0 or more"),
     ],
 )

@@ -76,7 +76,7 @@ def test_the_start_example_serves_until_interrupted(model_dir: Path, tmp_path):
         try:
             for line in server.stderr:
                 seen.append(line)
-                if found := re.search(r"open (http://127\.0\.0\.1:\d+); Ctrl-C ends it", line):
+                if found := re.search(r"open (http://127\.0\.0\.1:\d+); Ctrl-C stops the server", line):
                     break
             assert found, seen
             assert httpx.get(f"{found[1]}/health", timeout=WAIT_S).json()["model"] == MODEL

@@ -1,4 +1,4 @@
-"""What the server tells of the model."""
+"""How the server describes its model."""
 
 from __future__ import annotations
 

@@ -1,10 +1,13 @@
-"""Slips in settings are named before the first stage."""
+"""Mistakes in the settings are reported before the first stage."""
 
 from __future__ import annotations
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
+import torch
 
 from zipperasr.stages.preflight import main
 
@@ -19,7 +22,7 @@ def conf(recipe, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("scale", ["mini", "full"])
 @pytest.mark.parametrize("setting", ["1h", "30h"])
-def test_the_recipe_as_it_stands_passes(conf, scale, setting):
+def test_the_recipe_passes(conf, scale, setting):
     assert main(["--conf", f"conf/{scale}", "--setting", setting]) == 0
 
 
@@ -41,17 +44,103 @@ def test_the_recipe_as_it_stands_passes(conf, scale, setting):
         (["--train_args", "lr.x=1"], "--train_args lr.x=1: lr is a single value"),
         (["--decode_args", "beam=0"], "--decode_args beam=0: beam: got 0, wanted at least 1"),
         (["--decode_args", "precision=fp8"], "--decode_args precision=fp8: precision: unknown value 'fp8'"),
-        (["--nproc", "0"], "--nproc 0: wanted a whole number, at least 1"),
-        (["--nj", "two"], "--nj two: wanted a whole number, at least 1"),
-        (["--ngpu", "-1"], "--ngpu -1: wanted a whole number, at least 0"),
-        (["--seed", "9" * 400], "wanted a whole number, at least 0"),
+        (["--train_args", "lrr=1"], "preflight: error: --train_args lrr=1: unknown key 'lrr'"),
+        (["--train_args", "packs_per_batch={full: 1}"], "packs_per_batch"),
+        (["--sft_config", "conf/mini/none.yaml"], "conf/mini/none.yaml: no such configuration file"),
+        (["--decode_config", "conf/mini/none.yaml"], "conf/mini/none.yaml: no such configuration file"),
+        (["--lid_mode", "tokens"], "unknown lid_mode 'tokens'; did you mean 'token'?"),
+        (["--initial_b", "exp/none"], "exp/none/config.yaml: no finished training here"),
+        (["--nproc", "0"], "--nproc 0: wanted an integer, at least 1"),
+        (["--nj", "two"], "--nj two: wanted an integer, at least 1"),
+        (["--ngpu", "-1"], "--ngpu -1: wanted an integer, at least 0"),
+        (["--seed", "9" * 400], "wanted an integer, at least 0"),
+        (
+            ["--eval_lang", "de", "xx"],
+            "--eval_lang xx: no test set in conf/datasets.tsv (phase sft); choose from ar, de, ",
+        ),
+        (
+            ["--eval_lang", "de", "--eval_phases", "align", "sft"],
+            "--eval_lang de: no test set in conf/datasets.tsv (phase align); choose from en, fr, th, zh",
+        ),
+        (
+            ["--num_nodes", "2"],
+            "--num_nodes 2 needs --master HOST:PORT of machine 0, or --hostfile, or CMD_BACKEND=slurm",
+        ),
+        (["--num_nodes", "2", "--master", "node1"], "--master node1: wanted HOST:PORT, such as node1:29500"),
+        (["--num_nodes", "2", "--master", "node1:99999"], "--master node1:99999: wanted HOST:PORT"),
+        (
+            ["--num_nodes", "2", "--node_rank", "2", "--master", "node1:29500"],
+            "--node_rank 2: wanted 0 to 1 with --num_nodes 2",
+        ),
+        (
+            ["--stages", "5"],
+            "conf/mini/model.yaml: whisper: exp/backbones/whisper/config.json does not exist; run stage 0",
+        ),
     ],
 )
-def test_a_slip_is_one_line(conf, capsys, arguments, message):
+def test_a_mistake_is_one_line(conf, capsys, monkeypatch, arguments, message):
+    monkeypatch.delenv("SLURM_JOB_NODELIST", raising=False)
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--num_nodes", "2", "--master", "node1:29500", "--node_rank", "1"],
+        ["--num_nodes", "2", "--hostfile", "hosts"],
+        ["--num_nodes", "2", "--cuda_cmd", "utils/slurm.sh --num_threads 8"],
+        ["--eval_lang", "th", "zh", "--eval_phases", "align"],
+        ["--stages", "1", "2"],
+        ["--stages", "8", "9"],
+        ["--conf", "conf/full", "--stages", "5"],
+    ],
+)
+def test_what_a_stage_can_do_passes(conf, arguments):
+    assert main(arguments) == 0
+
+
+def test_machines_are_known_under_slurm(conf, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "node[1-2]")
+    assert main(["--num_nodes", "2"]) == 0
+
+
+def test_more_gpus_than_the_machine_has_are_refused(conf, capsys):
+    found = torch.cuda.device_count()
+    assert main(["--ngpu", str(found)]) == 0
+    assert main(["--ngpu", str(found + 1)]) == 1
+    assert f"--ngpu {found + 1}: torch finds {found} GPUs on this machine" in capsys.readouterr().err
+    assert main(["--ngpu", str(found + 1), "--cuda_cmd", "utils/slurm.sh --num_threads 8"]) == 0
+
+
+def write_backbones(mel_bins: int) -> None:
+    for name in ("whisper", "llm"):
+        Path("exp/backbones", name).mkdir(parents=True, exist_ok=True)
+        Path("exp/backbones", name, "config.json").write_text("{}")
+    Path("exp/backbones/whisper/config.json").write_text(json.dumps({"num_mel_bins": mel_bins}))
+
+
+def test_a_whisper_with_other_mel_bins_is_refused_unless_stage_0_makes_it(conf, capsys):
+    write_backbones(80)
+    assert main(["--stages", "5"]) == 0
+    write_backbones(128)
+    assert main(["--stages", "0", "5"]) == 0
+    assert main(["--stages", "5"]) == 1
+    message = "conf/mini/model.yaml: mel_bins: got 80, but exp/backbones/whisper/config.json has 128; set mel_bins: 128"
+    assert message in capsys.readouterr().err
+    model = conf / "full" / "model.yaml"
+    model.write_text(f"base: {conf / 'mini' / 'model.yaml'}\n", encoding="utf-8")
+    assert main(["--conf", "conf/full"]) == 1  # stage 0 makes no backbones at full scale
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[]", "got a JSON list, wanted an object")])
+def test_a_damaged_backbone_configuration_is_named(conf, capsys, text, message):
+    write_backbones(80)
+    Path("exp/backbones/whisper/config.json").write_text(text)
+    assert main(["--stages", "5"]) == 1
+    assert f"exp/backbones/whisper/config.json: {message}" in capsys.readouterr().err
 
 
 def test_an_unknown_language_in_the_data_set_table_is_named(conf, capsys):

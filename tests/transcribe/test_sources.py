@@ -127,7 +127,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"b\.wav: no such file"):
         read(Recording("b", tmp_path / "b.wav"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no audio file in this folder; read are .*flac"):
+    with pytest.raises(FileNotFoundError, match=r"no audio file in this folder; supported: .*flac"):
         list(find_recordings([str(tmp_path / "empty")]))
     (tmp_path / "wav.scp").write_text("u1 a.wav\nu2 sox a.mp3 -t wav - |\n")
     with pytest.raises(

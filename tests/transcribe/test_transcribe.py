@@ -55,7 +55,7 @@ def test_raw_samples_in_a_folder_are_named_and_the_others_are_written(trained, f
 def test_two_recordings_of_one_name_are_refused_before_any_work(trained, folder, tmp_path, capsys):
     soundfile.write(folder / "a.flac", noise(0.6), RATE)
     assert main([str(folder), "--model", str(trained), "--out", str(tmp_path / "out")]) == 1
-    assert "another recording's transcript is a.txt; rename one" in capsys.readouterr().err
+    assert "the transcript of another recording is a.txt; rename one of them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ stage=0        # first stage
 stop_stage=9   # last stage
 dry_run=false  # plan only
 train_args=    # settings
+declare -A option_alias=([settings]=train_args) option_hint=([nbpe]='the LLM has a tokenizer')
 hidden_after=x
 . {options}
 below=1
@@ -45,6 +46,8 @@ def say(tmp_path: Path, root: Path):
         (["--train-args", "--set lr=1 epochs=2"], "0|9|false|--set lr=1 epochs=2|"),
         (["--train_args", "a b; touch harm $(touch harm)"], "0|9|false|a b; touch harm $(touch harm)|"),
         (["--train_args", ""], "0|9|false||"),
+        (["--settings", "lr=1"], "0|9|false|lr=1|"),
+        (["--settings=lr=1"], "0|9|false|lr=1|"),
         (["--stage", "1", "word", "--stage"], "1|9|false||word --stage"),
         (["--stage", "1", "--", "--word"], "1|9|false||--word"),
     ],
@@ -58,14 +61,15 @@ def test_options_become_variables(say, tmp_path, arguments, wanted):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--stag", "3"], "unknown option --stag, did you mean --stage?"),
-        (["--stop-stages", "3"], "unknown option --stop_stages, did you mean --stop_stage?"),
+        (["--stag", "3"], "unknown option --stag; say.sh --help lists the options"),
+        (["--stop-stages", "3"], "unknown option --stop_stages; "),
         (["--below", "3"], "unknown option --below"),
+        (["--nbpe", "500"], "there is no --nbpe: the LLM has a tokenizer; say.sh --help lists the options"),
         (["--a[$(touch harm)]", "3"], "unknown option"),
         (["--stage"], "--stage needs a value"),
         (["--stage", "--dry-run", "true"], "--stage needs a value"),
-        (["--stage", "three"], "--stage: got 'three', wanted a whole number"),
-        (["--stage", ""], "--stage: got '', wanted a whole number"),
+        (["--stage", "three"], "--stage: got 'three', wanted an integer"),
+        (["--stage", ""], "--stage: got '', wanted an integer"),
         (["--dry_run", "maybe"], "--dry_run: got 'maybe', wanted true or false"),
     ],
 )
@@ -82,5 +86,6 @@ def test_help_prints_the_head_comment_and_every_option_with_its_default(say):
     done = say("--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Say what was asked for.\n\nUsage: say.sh")
-    assert "--stop_stage         last stage [9]" in done.stdout
+    assert "--stop_stage         last stage [9]\n" in done.stdout
+    assert "--train_args         settings\n" in done.stdout
     assert "below" not in done.stdout

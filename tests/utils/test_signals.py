@@ -15,7 +15,8 @@ SAVES = "trap 'echo saved; exit 75' TERM; touch ready; while :; do sleep 0.05; d
 INSISTS = "trap 'touch asked' TERM; touch ready; until [[ -e asked ]]; do sleep 0.05; done"
 STAGES = """
 set -euo pipefail
-skip_data_prep=false alignment_only=false init_from= skip_train=false skip_eval=false scale=full ngpu=1
+stage=0 stop_stage=9 scale=full ngpu=1
+skip_data_prep=false alignment_only=false init_from= skip_train=false skip_eval=false
 . "$1/utils/stage.sh"
 "$1/utils/run.sh" a.log bash -c "$2"
 touch next_stage

@@ -1,7 +1,7 @@
-"""Who may ask: on a loopback address nobody but this machine, and no foreign page through its browser.
+"""Access check: on a loopback address, only this machine and the server's own page may send requests.
 
-In: requests. Out: the app's answer with headers that keep the page to its own origin, or 403. A page whose name was
-rebound to 127.0.0.1 is told by its Host, one that merely posts here by its Origin.
+Other requests get 403. The Host header reveals DNS rebinding to 127.0.0.1, the Origin header a request from another
+site's page. All responses carry headers that restrict the page to its own origin.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware. loopback: whether the server is bound to a loopback address; else any Host may ask."""
+    """ASGI middleware that refuses requests from elsewhere.
+
+    loopback: whether the server is bound to a loopback address; otherwise any Host is accepted.
+    """
 
     def __init__(self, app: ASGIApp, loopback: bool):
         self.app, self.loopback = app, loopback
@@ -54,15 +57,19 @@ class Guard:
         host, origin = headers.get("host", ""), headers.get("origin")
         if self.loopback and not is_loopback(_hostname(f"http://{host}")):
             return ApiError(
-                403, f"host {host!r} is foreign; this server answers to localhost alone", code="foreign_host"
+                403,
+                f"host {host!r} is not allowed; this server only accepts requests to localhost",
+                code="foreign_host",
             )
         if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
-            return ApiError(403, f"origin {origin!r} is foreign; this server's is http://{host}", code="foreign_origin")
+            return ApiError(
+                403, f"origin {origin!r} is not allowed; this server's origin is http://{host}", code="foreign_origin"
+            )
         return None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address means this machine alone."""
+    """Whether a host name or address refers to this machine only."""
     if host == "localhost":
         return True
     try:
@@ -74,5 +81,5 @@ def is_loopback(host: str) -> bool:
 def _hostname(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""
-    except ValueError:  # an address in brackets that is none
+    except ValueError:  # malformed IPv6 address
         return ""

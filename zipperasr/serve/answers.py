@@ -1,7 +1,6 @@
-"""A transcript as OpenAI's API answers: json, text, srt, verbose_json, vtt.
+"""Response formats of OpenAI's transcription API: json, text, srt, verbose_json, vtt.
 
-In: `Recognised`. Out: a response. What OpenAI's model measures and ours does not (avg_logprob, no_speech_prob, tokens
-of a segment) is absent rather than invented.
+Fields that this model does not compute (avg_logprob, no_speech_prob, the tokens of a segment) are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from zipperasr.transcribe.transcript import Transcript
 
 
 def answer(found: Recognised, response_format: str, languages: LanguageTable) -> Response:
-    """In one of `RESPONSE_FORMATS`."""
+    """Return the response in one of `RESPONSE_FORMATS`."""
     return RESPONSE_FORMATS[response_format](found, languages)
 
 
@@ -26,7 +25,7 @@ def _json(found: Recognised, languages: LanguageTable) -> Response:
 
 
 def _verbose_json(found: Recognised, languages: LanguageTable) -> Response:
-    """`zipperasr` is our own: OpenAI's form has no place for it, and its clients pass it through."""
+    """OpenAI's fields, and `zipperasr` for what they do not cover; OpenAI's clients pass it through."""
     transcript = found.transcript
     segments = [
         {"id": number, "start": one.start_s, "end": one.end_s, "text": one.text, "note": one.note}

@@ -1,12 +1,14 @@
-"""OpenAI's transcription endpoint over one model.
+"""OpenAI's transcription endpoint for one model.
 
-In: multipart requests. Out: text in OpenAI's forms. `prompt` and `temperature` are taken and do nothing: the model has
-one prompt a language and decodes greedily; what would change the answer's form (stream, words) is refused.
+`prompt` and `temperature` are accepted and ignored: the prompt is fixed per language and the search is greedy. Options
+that would change the form of the response (`stream`, word timestamps) are refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
@@ -28,7 +30,7 @@ async def transcriptions(request: Request) -> Response:
     """POST /v1/audio/transcriptions. Raises ApiError."""
     service: Service = request.app.state.service
     limit_s = service.limits.timeout_s
-    service.queue.check_free()  # before an upload that would be in vain
+    service.queue.check_free()  # before the upload
     try:
         with anyio.fail_after(limit_s):
             return await _transcribed(request, service)
@@ -36,12 +38,12 @@ async def transcriptions(request: Request) -> Response:
         message = f"no answer within {limit_s:g} s; send a shorter recording, or start with a longer --timeout_s"
         raise ApiError(504, message, code="timeout") from error
     except ClientDisconnect:
-        log("given up: the client has gone")
-        return Response(status_code=499)  # nobody reads it
+        log("request cancelled: the client disconnected")
+        return Response(status_code=499)  # the client has disconnected
 
 
 async def models(request: Request) -> JSONResponse:
-    """GET /v1/models: the one that is loaded."""
+    """GET /v1/models: the loaded model."""
     return JSONResponse({"object": "list", "data": [_model(request.app.state.service)]})
 
 
@@ -61,7 +63,7 @@ async def health(request: Request) -> JSONResponse:
 async def _transcribed(request: Request, service: Service) -> Response:
     async with service.uploads.received(request, FIELDS) as upload:
         lang, response_format = _wanted(upload, service)
-        with service.queue.place():
+        with service.queue.slot():
             found = await _unless_gone(request, _recognised(upload, lang, service))
     transcript = found.transcript
     log(f"{transcript.duration_s:.1f} s of {transcript.lang or 'silence'} in {found.transcribed_s:.2f} s")
@@ -74,10 +76,10 @@ async def _recognised(upload: Upload, lang: str, service: Service) -> Recognised
     return await service.recognise(samples, lang)
 
 
-async def _unless_gone(request: Request, recognition) -> Recognised:
-    """The recognition's result. Raises ClientDisconnect, and stops it, if the client closes the connection."""
+async def _unless_gone(request: Request, recognition: Coroutine[Any, Any, Recognised]) -> Recognised:
+    """Await the recognition. If the client disconnects, stops it and raises ClientDisconnect."""
     work = asyncio.ensure_future(recognition)
-    gone = asyncio.ensure_future(request.receive())  # the body has been read: nothing but the end can come
+    gone = asyncio.ensure_future(request.receive())  # the body has been read; only a disconnect can follow
     try:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
@@ -87,13 +89,13 @@ async def _unless_gone(request: Request, recognition) -> Recognised:
         work.cancel()
         gone.cancel()
         with anyio.CancelScope(shield=True):
-            await asyncio.wait({work})  # it ends with the block that is being decoded
+            await asyncio.wait({work})  # returns after the current block
         if not work.cancelled():
             work.exception()  # retrieved, or asyncio would log it
 
 
 def _wanted(upload: Upload, service: Service) -> tuple[str, str]:
-    """Language and form of the answer. Raises ApiError for what the model has not."""
+    """Language and response format. Raises ApiError for a model, language or format that does not exist."""
     fields = upload.fields
     if fields.get("model"):
         _check_model(fields["model"], service)
@@ -117,7 +119,7 @@ def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
 
 def _check_model(name: str, service: Service) -> None:
     if name != service.name:
-        message = f"model {name!r} is not here; the loaded one is {service.name!r}"
+        message = f"model {name!r} is not loaded; the loaded model is {service.name!r}"
         raise ApiError(404, message, "model", "model_not_found")
 
 

@@ -1,28 +1,43 @@
-"""The server's app: routes, errors, and the guard in front of them."""
+"""The ASGI application: API routes, the web page and error handlers, behind the access check.
+
+The page's files are read once at the start, by name; no path of a request reaches the file system.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from zipperasr.serve import api
 from zipperasr.serve.access import Guard
 from zipperasr.serve.errors import ApiError, internal, no_such_route, told
 from zipperasr.serve.service import Service
-from zipperasr.serve.web_page import page_routes
+
+SHARED, OWN = "zipperasr.report.html", "zipperasr.serve"  # packages with assets; report.html has the same style
+ASSETS = {
+    "style.css": SHARED, "dom.js": SHARED, "page.css": OWN, "audio.js": OWN, "microphone.js": OWN, "result.js": OWN,
+    "main.js": OWN,
+}  # fmt: skip
+MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
 
 
 def build_app(service: Service, loopback: bool) -> Starlette:
-    """loopback: whether none but this machine may ask."""
-
+    """Build the application. loopback: whether only this machine may send requests."""
     routes = [
         Route("/v1/audio/transcriptions", api.transcriptions, methods=["POST"]),
         Route("/v1/models", api.models),
         Route("/v1/models/{name:path}", api.model),
         Route("/health", api.health),
-        *page_routes(),
+        Route("/", _file(OWN, "page.html")),
+        Route("/model.json", described),
+        *(Route(f"/assets/{name}", _file(package, name)) for name, package in ASSETS.items()),
     ]
     app = Starlette(
         routes=routes,
@@ -31,3 +46,18 @@ def build_app(service: Service, loopback: bool) -> Starlette:
     )
     app.state.service = service
     return app
+
+
+async def described(request: Request) -> JSONResponse:
+    """GET /model.json."""
+    return JSONResponse(request.app.state.service.described())
+
+
+def _file(package: str, name: str) -> Callable[[Request], Awaitable[Response]]:
+    content = (files(package) / "assets" / name).read_bytes()
+    media_type = MEDIA_TYPES[name.rpartition(".")[2]]
+
+    async def serve(request: Request) -> Response:
+        return Response(content, media_type=media_type)
+
+    return serve

@@ -1,12 +1,12 @@
-"""The HTTP server: uvicorn, with a time limit on headers and a quiet end for requests that a shutdown interrupts.
+"""The HTTP server: uvicorn with a time limit for headers and a 503 for requests that a shutdown interrupts.
 
-In: the app and its limits. Out: a uvicorn server. uvicorn itself waits for headers without limit, and logs a traceback
-for every request that it cancels.
+uvicorn itself waits for headers indefinitely, and logs a traceback for every request that it cancels.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 
 import uvicorn
@@ -15,16 +15,20 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from zipperasr.serve.errors import ApiError
 
-GRACE_S = 2  # for requests at work when the server is asked to end
-MAX_SILENT = 256  # connections that owe a request; with one more, the oldest is closed
+GRACE_S = 2  # seconds for running requests on shutdown
+MAX_SILENT = 256  # open connections without a request; beyond it, the oldest is closed
 
 
 def http_server(app: ASGIApp, read_timeout_s: float, log_level: str = "warning") -> uvicorn.Server:
-    """read_timeout_s: from a connection, or from the first byte of its next request, to the end of the headers."""
-    silent: dict[H11Protocol, asyncio.TimerHandle] = {}  # the oldest first
+    """Create the server.
+
+    read_timeout_s: maximum time from the connection, or from the first byte of its next request, to the end of the
+    headers.
+    """
+    silent: dict[H11Protocol, asyncio.TimerHandle] = {}  # oldest first
 
     class TimedHeaders(H11Protocol):
-        def connection_made(self, transport) -> None:
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self._time_headers()
 
@@ -49,7 +53,7 @@ def http_server(app: ASGIApp, read_timeout_s: float, log_level: str = "warning")
                 silent.pop(self).cancel()
 
     config = uvicorn.Config(
-        EndedQuietly(app),
+        AnsweredOnShutdown(app),
         http=TimedHeaders,
         ws="none",
         lifespan="off",
@@ -60,8 +64,28 @@ def http_server(app: ASGIApp, read_timeout_s: float, log_level: str = "warning")
     return Server(config)
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Bind and listen, so that connections made before the server starts wait. Raises OSError, ValueError."""
+    if not 0 <= port < 2**16:  # getaddrinfo would take the remainder
+        raise ValueError(f"--port: got {port}, wanted 0 to 65535")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise OSError(f"--host {host} --port {port}: {error}") from error
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        remedy = "in use; choose another --port" if error.errno == errno.EADDRINUSE else error.strerror
+        raise OSError(f"--host {host} --port {port}: {remedy}") from error
+    return listening
+
+
 class Server(uvicorn.Server):
-    """uvicorn's, which leaves requests that it has cancelled the time to send their answer."""
+    """uvicorn's server, which waits until cancelled requests have sent their responses."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
@@ -70,8 +94,8 @@ class Server(uvicorn.Server):
             await asyncio.wait(tasks, timeout=GRACE_S)
 
 
-class EndedQuietly:
-    """ASGI middleware: a request that is cancelled by the end of the server is answered with 503."""
+class AnsweredOnShutdown:
+    """ASGI middleware that answers a request with 503 if the shutdown cancels it."""
 
     def __init__(self, app: ASGIApp):
         self.app = app

@@ -1,6 +1,6 @@
-"""Errors in OpenAI's JSON form, so that its clients raise their own exceptions with our sentence.
+"""Errors in the JSON format of OpenAI's API, which its clients turn into exceptions.
 
-In: what is raised. Out: {"error": {"message", "type", "param", "code"}} with a status.
+{"error": {"message", "type", "param", "code"}} with an HTTP status.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ RETRY_AFTER_S = 5
 
 
 class ApiError(Exception):
-    """What a client is told, in one line of at most `LONGEST_ERROR` characters whatever it quotes.
+    """An error response: one line of at most `LONGEST_ERROR` characters.
 
-    param: the form field at fault. code: for programs. retry_after_s: when it may be worth trying again.
+    param: the form field with the error. code: for programs. retry_after_s: value of the Retry-After header.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class ApiError(Exception):
         message = shortened(" ".join(message.split()), LONGEST_ERROR)
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
-        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        self.headers: dict[str, str] = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
     def response(self) -> JSONResponse:
         kind = "invalid_request_error" if self.status < 500 else "server_error"
@@ -40,7 +40,7 @@ class ApiError(Exception):
 
 
 def busy(why: str) -> ApiError:
-    """503: worth trying again."""
+    """503 with Retry-After."""
     return ApiError(503, f"busy: {why}; try again later", code="server_busy", retry_after_s=RETRY_AFTER_S)
 
 
@@ -51,9 +51,9 @@ async def told(request: Request, error: Exception) -> JSONResponse:
 
 
 async def no_such_route(request: Request, error: Exception) -> JSONResponse:
-    """Starlette's handler for its own errors: a path or method that is not served."""
+    """Starlette's handler for unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    remedy = "POST /v1/audio/transcriptions, GET /v1/models, GET /health and the page at / are"
+    remedy = "served are POST /v1/audio/transcriptions, GET /v1/models, GET /health and the page at /"
     message = f"{request.method} {request.url.path}: {error.detail.lower()}; {remedy}"
     response = ApiError(error.status_code, message).response()
     response.headers.update(error.headers or {})
@@ -61,5 +61,5 @@ async def no_such_route(request: Request, error: Exception) -> JSONResponse:
 
 
 async def internal(request: Request, error: Exception) -> JSONResponse:
-    """Starlette's handler for a mistake of ours; the traceback goes to the log."""
-    return ApiError(500, f"internal error ({type(error).__name__}); the server's log says where").response()
+    """Starlette's handler for unexpected exceptions; the traceback goes to the log."""
+    return ApiError(500, f"internal error ({type(error).__name__}); see the server's log").response()

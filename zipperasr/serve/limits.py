@@ -1,4 +1,4 @@
-"""What one request may take, and how many may wait."""
+"""Limits for a request and for the queue."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of the service."""
+    """Limits of the service; each field is an option of `zipperasr serve`."""
 
-    max_mb: float = 25.0  # of an upload, in 2^20 bytes; OpenAI's bound
+    max_mb: float = 25.0  # of an upload, in 2^20 bytes; OpenAI's limit
     max_s: float = 600.0  # of a recording; decoded, a second takes 64 kB of memory
     timeout_s: float = 600.0  # from the request's start to its answer
-    read_timeout_s: float = 20.0  # for the headers, and for every `MIN_BYTES_PER_S` times as many bytes of the body
-    max_waiting: int = 8  # requests beside the one at work
+    read_timeout_s: float = 20.0  # for the headers, and for each `read_timeout_s * MIN_BYTES_PER_S` bytes of the body
+    max_waiting: int = 8  # requests in the queue, in addition to the one being processed
 
     def __post_init__(self) -> None:
         for name in ("max_mb", "max_s", "timeout_s", "read_timeout_s"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"--{name}: got {getattr(self, name)}, wanted more than 0, and not infinite")
+                raise ValueError(f"--{name}: got {getattr(self, name)}, wanted a finite number above 0")
         if self.max_waiting < 0:
             raise ValueError(f"--max_waiting: got {self.max_waiting}, wanted 0 or more")
 

@@ -1,7 +1,7 @@
-"""One request at a time on the model; the others wait in their order, in bounds.
+"""A bounded first-in, first-out queue: one request at a time uses the model.
 
-In: functions that block. Out: their results, while the event loop goes on. Who gives up waiting has its work stopped:
-before it starts, or where the work itself looks.
+Blocking functions run in a thread, so the event loop stays responsive. If a request is cancelled, its work does not
+start, or stops where it checks its `stop` event.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ Result = TypeVar("Result")
 
 
 class GivenUp(Exception):
-    """Nobody waits for this transcript."""
+    """The request was cancelled; its transcript is not needed."""
 
 
 def give_up_if(stop: threading.Event) -> None:
-    """Raises GivenUp once `stop` is set."""
+    """Raise GivenUp if `stop` is set."""
     if stop.is_set():
         raise GivenUp
 
 
 class ModelQueue:
-    """Places for one request at work and `max_waiting` more."""
+    """One request that is processed and up to `max_waiting` that wait."""
 
     def __init__(self, max_waiting: int):
         self.max_waiting, self.num_held = max_waiting, 0
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Held from the end of an upload to its answer. Raises ApiError if none is free."""
+    def slot(self) -> Iterator[None]:
+        """Hold a slot from the end of an upload to its response. Raises ApiError if none is free."""
         self.check_free()
         self.num_held += 1
         try:
@@ -46,19 +46,19 @@ class ModelQueue:
             self.num_held -= 1
 
     def check_free(self) -> None:
-        """Raises ApiError if no place is free."""
+        """Raise ApiError if no slot is free."""
         if self.num_held > self.max_waiting:
-            raise busy(f"{self.num_held} requests are at work or waiting")
+            raise busy(f"{self.num_held} requests are being processed or waiting")
 
     async def run(self, work: Callable[[threading.Event], Result]) -> Result:
-        """`work(stop)` in the model's thread; `stop` is set if nobody waits for it any more."""
+        """Run `work(stop)` in the model's thread; `stop` is set if the request is cancelled."""
         stop = threading.Event()
         future = self._pool.submit(work, stop)
         try:
-            return await asyncio.wrap_future(future)  # cancelled with this coroutine: it then never starts
+            return await asyncio.wrap_future(future)  # if this coroutine is cancelled first, it never starts
         finally:
             stop.set()
 
     def close(self) -> None:
-        """No more work; what is running ends where it looks."""
+        """Accept no more work; running work stops where it checks its event."""
         self._pool.shutdown(wait=False, cancel_futures=True)

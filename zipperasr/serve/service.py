@@ -1,7 +1,6 @@
-"""The model as the server uses it: samples to a transcript in the model's thread, and what there is to know of it.
+"""The model behind the server: transcribes samples in the model's thread and describes itself to the page.
 
-In: a `Transcriber`. Out: `Recognised`. Whisper, which detects the language, is in memory from the start, so that the
-first request takes no longer than the others.
+Whisper, which detects the language, is loaded at the start, so the first request is not slower than the others.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ _LAYER = re.compile(r"layers\.(\d+)\.(?:self_attn\.)?(.+)")
 
 @dataclass(frozen=True)
 class Recognised:
-    """A transcript and what it took."""
+    """A transcript and the time it took."""
 
     transcript: Transcript
-    waited_s: float  # for the model
+    waited_s: float  # in the queue
     transcribed_s: float
 
 
@@ -44,7 +43,7 @@ class Service:
         _ = transcriber.detector
 
     async def recognise(self, samples: np.ndarray, lang: str) -> Recognised:
-        """samples: (num_samples,), 16 kHz. lang: a code of the model's, or `auto`."""
+        """Transcribe one recording. samples: (num_samples,), 16 kHz. lang: a language code of the model, or `auto`."""
         asked = time.monotonic()
 
         def work(stop: threading.Event) -> Recognised:
@@ -55,7 +54,7 @@ class Service:
         return await self.queue.run(work)
 
     def _transcribe(self, samples: np.ndarray, lang: str, stop: threading.Event) -> Transcript:
-        """Raises GivenUp before the next token, or after the encoder's batch, once `stop` is set."""
+        """Raises GivenUp once `stop` is set: before the next token or after the current batch of the encoder."""
         check = partial(give_up_if, stop)
         ((_, found),) = self.transcriber.transcribe([Recording("upload", samples)], lang, check)
         if isinstance(found, Exception):
@@ -63,38 +62,40 @@ class Service:
         return found
 
     def close(self) -> None:
-        """No more work; what is running ends at its next token or block."""
+        """Accept no more work; running work stops at its next token or block."""
         self.queue.close()
         self.uploads.close()
 
     def described(self) -> dict:
-        """What the page has to know before it is used."""
+        """The model's name, languages, limits and router weights, for the page."""
         return {
             "model": self.name,
             "languages": [{"code": one.code, "name": one.name} for one in self.transcriber.languages],
             "limits": {"max_mb": self.limits.max_mb, "max_s": self.limits.max_s, "timeout_s": self.limits.timeout_s},
-            "endings": ENDINGS,  # of files that the server reads
+            "endings": ENDINGS,  # file extensions that the server reads
             "router": router_weights(self.transcriber.opened.model.adapters),
         }
 
 
 def router_weights(adapters: LanguageAdapters | None) -> dict | None:
-    """p(l) of every adapted layer, the mean over its ranks, as a table; None where the model has no router.
+    """Table of p(l) per adapted layer, averaged over ranks; None if the model has no router.
 
     {"high": which columns of B a high p selects, "columns": projections,
      "rows": [{"layer": number, "p": {code: [a value or None for each column]}}]}
     """
-    shares = None if adapters is None else adapters.specific_shares()  # (layers, languages, rank)
+    if adapters is None:
+        return None
+    shares = adapters.specific_shares()  # (layers, languages, rank)
     if shares is None:
         return None
     rows: dict[int, dict[str, list[float]]] = {}
     columns: list[str] = []
     for name, by_language in zip(adapters.layers, shares.float().mean(-1).tolist(), strict=True):
         found = _LAYER.fullmatch(name)
-        layer, column = (int(found[1]), found[2]) if found else (-1, name)
+        number, column = (int(found[1]), found[2]) if found else (-1, name)
         if column not in columns:
             columns.append(column)
-        rows.setdefault(layer, {})[column] = by_language
+        rows.setdefault(number, {})[column] = by_language
     table = [
         {
             "layer": layer,

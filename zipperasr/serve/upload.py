@@ -1,8 +1,7 @@
-"""A multipart request becomes form fields and samples.
+"""Read multipart requests: form fields and 16 kHz mono samples.
 
-In: a request. Out: what it asks for, 16 kHz mono. The upload goes to a nameless temporary file while it is read, and
-is refused as soon as it is too large or too slow. All of it is decoded before it waits for the model: a broken one
-need not wait.
+An upload is written to an unnamed temporary file while it is read, and refused as soon as it is too large or too slow.
+It is decoded before it enters the queue, so a corrupt file is refused at once.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import BinaryIO, NamedTuple
@@ -30,36 +29,37 @@ from zipperasr.serve.limits import Limits
 from zipperasr.serve.model_queue import give_up_if
 from zipperasr.transcribe.sources import ENDINGS, decoded_blocks
 
-FIELDS_BYTES = 64 * 1024  # what may come beside the file: fields and multipart's own lines
+FIELDS_BYTES = 64 * 1024  # maximum size of the fields and of multipart's own lines
 MAX_FIELDS = 32
-MAX_UPLOADS = 256  # at once
-MIN_BYTES_PER_S = 4096  # of an upload
+MAX_UPLOADS = 256  # simultaneous
+MIN_BYTES_PER_S = 4096  # minimum speed of an upload
 HIGHEST_RATE, MAX_CHANNELS = 192_000, 8
-CHARSETS = ("utf-8", "ascii", "iso8859-1")  # as Python names them; others can fail in ways of their own
+CHARSETS = ("utf-8", "ascii", "iso8859-1")  # normalised names; other codecs may raise errors of their own
 
 
 class Upload(NamedTuple):
-    """A form with its file."""
+    """Fields and file of a form."""
 
-    fields: dict[str, str]  # the last one of a name counts
-    name: str  # of the file
+    fields: dict[str, str]  # the last value of each name
+    name: str  # file name
     file: BinaryIO
 
 
 class Uploads:
-    """Requests on their way in: each has to keep a minimum speed, and all of them together are bounded."""
+    """Uploads in progress. Each must keep a minimum speed; their number and total size are limited."""
 
     def __init__(self, limits: Limits):
         self.limits, self.held_bytes, self.num_held = limits, 0, 0
-        places = limits.max_waiting + 1
-        self.most_bytes = 2 * places * limits.max_bytes  # of those that wait for the model, and as many more
-        self._pool = ThreadPoolExecutor(places, thread_name_prefix="decoding")
+        slots = limits.max_waiting + 1
+        self.most_bytes = 2 * slots * limits.max_bytes  # those in the queue, and as many that are being received
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="decoding")
 
     @asynccontextmanager
     async def received(self, request: Request, known: Sequence[str]) -> AsyncIterator[Upload]:
-        """Read the whole request; its file is gone with the context. known: names of fields.
+        """Read the whole request; its file is deleted with the context. known: field names.
 
-        Raises ApiError: not a form, too large, too slow, too many at once, unknown field, no file.
+        Raises ApiError if it is not a form, too large or too slow, has an unknown field or no file, or if there are too
+        many uploads.
         """
         _check_type(request.headers.get("content-type", ""))
         with self._counted() as add:
@@ -72,7 +72,7 @@ class Uploads:
                         value.file.close()
 
     async def decoded(self, upload: Upload) -> np.ndarray:
-        """`samples_of` in a thread. If cancelled, it ends with the block that the thread is decoding."""
+        """Run `samples_of` in a thread. If cancelled, returns after the block that the thread is decoding."""
         stop = threading.Event()
         work = asyncio.wrap_future(self._pool.submit(samples_of, upload, self.limits, stop))
         try:
@@ -80,28 +80,31 @@ class Uploads:
             return work.result()
         finally:
             stop.set()
-            with anyio.CancelScope(shield=True):  # the caller closes the file that the thread reads
+            with anyio.CancelScope(shield=True):  # the caller will close the file that the thread reads
                 await asyncio.wait({work})
             work.exception()  # retrieved, or asyncio would log it
 
     def close(self) -> None:
-        """Decode no more."""
+        """Cancel all decoding that has not started."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
     def _counted(self) -> Iterator[Callable[[int], int]]:
-        """Counts one upload and its bytes, which it returns. Raises ApiError if all of them are too many."""
+        """Count an upload and its bytes; yields a function that adds bytes and returns their sum.
+
+        Raises ApiError if there are too many uploads, or too many bytes in all of them.
+        """
         size = 0
 
         def add(count: int) -> int:
             nonlocal size
             size, self.held_bytes = size + count, self.held_bytes + count
             if self.held_bytes > self.most_bytes:
-                raise busy(f"{self.num_held} uploads take {self.held_bytes / 2**20:.0f} MB")
+                raise busy(f"{self.num_held} uploads occupy {self.held_bytes / 2**20:.0f} MB")
             return size
 
         if self.num_held >= MAX_UPLOADS:
-            raise busy(f"{self.num_held} uploads are under way")
+            raise busy(f"{self.num_held} uploads are in progress")
         self.num_held += 1
         try:
             yield add
@@ -116,8 +119,8 @@ class Uploads:
         except MultiPartException as error:
             raise ApiError(400, f"the form cannot be read: {error.message}") from error
 
-    async def _chunks(self, request: Request, add: Callable[[int], int]) -> AsyncIterator[bytes]:
-        """The body. Each `read_timeout_s` must bring that many seconds of `MIN_BYTES_PER_S`, or the end."""
+    async def _chunks(self, request: Request, add: Callable[[int], int]) -> AsyncGenerator[bytes, None]:
+        """The body in chunks. Every `read_timeout_s` seconds must bring `read_timeout_s * MIN_BYTES_PER_S` bytes."""
         most, limit_s = self.limits.max_bytes + FIELDS_BYTES, self.limits.read_timeout_s
         if int(request.headers.get("content-length", 0)) > most:
             raise _too_large(self.limits)
@@ -157,13 +160,16 @@ def _too_slow(size: int, limit_s: float) -> ApiError:
         f"{limit_s:g} s; send it again, or start with a longer --read_timeout_s"
     )
     error = ApiError(408, message, "file", "upload_timeout")
-    error.headers["Connection"] = "close"  # its rest will not be read
+    error.headers["Connection"] = "close"  # the rest will not be read
     return error
 
 
 def _too_large(limits: Limits) -> ApiError:
     return ApiError(
-        413, f"file: larger than {limits.max_mb:g} MB; send flac, mp3 or a part of it", "file", "file_too_large"
+        413,
+        f"file: larger than {limits.max_mb:g} MB; send flac or mp3, or split the recording",
+        "file",
+        "file_too_large",
     )
 
 
@@ -174,19 +180,19 @@ def _checked(form: FormData, limits: Limits, known: Sequence[str]) -> Upload:
             raise ApiError(400, f"unknown field {name!r}; {nearest(name, known)}", name, "unknown_parameter")
     file = form.get("file")
     if not isinstance(file, UploadFile):
-        raise ApiError(400, "file: missing; send the recording as a file, with a file name", "file", "missing_file")
-    if file.size > limits.max_bytes:
+        raise ApiError(400, "file: missing; send the recording as a file with a file name", "file", "missing_file")
+    if (file.size or 0) > limits.max_bytes:
         raise _too_large(limits)
     return Upload(fields, file.filename or "file", file.file)
 
 
 def samples_of(upload: Upload, limits: Limits, stop: threading.Event) -> np.ndarray:
-    """(num_samples,) float32, 16 kHz.
+    """Decode an upload: (num_samples,) float32, 16 kHz.
 
-    Raises ApiError if it cannot be decoded, is empty or too long; GivenUp after the block in which `stop` was set.
+    Raises ApiError if it cannot be decoded, is empty or too long; GivenUp after a block if `stop` is set.
     """
     blocks, num_samples = [], 0
-    if _header_duration_s(upload.file) > limits.max_s + 1:  # some formats round
+    if _header_duration_s(upload.file) > limits.max_s + 1:  # some formats round the length
         raise _too_long(upload.name, limits)
     try:
         for block in decoded_blocks(upload.file, upload.name, HIGHEST_RATE, MAX_CHANNELS):
@@ -198,29 +204,29 @@ def samples_of(upload: Upload, limits: Limits, stop: threading.Event) -> np.ndar
     except OutOfBounds as error:
         raise _undecodable(str(error)) from error
     except ValueError as error:
-        raise _undecodable(f"{error}; read are {' '.join(ENDINGS)}") from error
+        raise _undecodable(f"{error}; supported: {' '.join(ENDINGS)}") from error
     if not num_samples:
-        raise _undecodable(f"{upload.name}: no samples in it")
+        raise _undecodable(f"{upload.name}: contains no samples")
     samples = np.concatenate(blocks)
     if not np.isfinite(samples).all():
-        raise _undecodable(f"{upload.name}: some of its samples are not finite numbers")
+        raise _undecodable(f"{upload.name}: some samples are not finite numbers")
     return samples
 
 
 def _header_duration_s(file: BinaryIO) -> float:
-    """0 where the header does not tell. Hours of silence take kilobytes to send, and minutes to decode."""
+    """Duration in the header, 0 if unknown. Hours of silence take kilobytes to send but minutes to decode."""
     try:
         with soundfile.SoundFile(file) as recording:
-            known = recording.frames < 2**62  # a FLAC stream has no length
+            known = recording.frames < 2**62  # not the marker for an unknown length
             return recording.frames / recording.samplerate if known else 0.0
-    except soundfile.LibsndfileError:  # decoding says why
+    except soundfile.LibsndfileError:  # decoding reports the reason
         return 0.0
     finally:
         file.seek(0)
 
 
 def _too_long(name: str, limits: Limits) -> ApiError:
-    return ApiError(413, f"{name}: longer than {limits.max_s:g} s; send it in parts", "file", "recording_too_long")
+    return ApiError(413, f"{name}: longer than {limits.max_s:g} s; split the recording", "file", "recording_too_long")
 
 
 def _undecodable(message: str) -> ApiError:

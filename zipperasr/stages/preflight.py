@@ -1,80 +1,188 @@
-"""Before the first stage: read every setting that a later stage will read, so that a slip costs seconds.
+"""Check all settings before the first stage, so that a mistake is reported within seconds.
 
-In: the recipe's tables and conf/SCALE. Out: nothing, or one line that names the first slip.
+Reads the recipe's tables and conf/SCALE. Prints nothing if they are valid, and otherwise the first error.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from zipperasr.cli import nearest, parser, run_step, shortened
 from zipperasr.config import load_yaml, parse_overrides
 
 LEAST = {"nj": 1, "nproc": 1, "ngpu": 0, "num_nodes": 1, "node_rank": 0, "seed": 0}
-
-
-def check(options: argparse.Namespace) -> None:
-    """Raises ValueError or FileNotFoundError for an unknown scale, setting, variant, key or language."""
-    from zipperasr.decode.decode_config import DecodeConfig
-    from zipperasr.languages import LanguageTable
-    from zipperasr.lora import variant_class
-    from zipperasr.model.experiment import INITIAL_PARTS
-    from zipperasr.model.model_config import REGIMES, ModelConfig
-    from zipperasr.prepare.dataset_table import SETTINGS, load_corpora, load_datasets
-    from zipperasr.stages.train import new_languages
-    from zipperasr.train.new_language import check_request
-    from zipperasr.train.train_config import TrainConfig
-
-    for name, least in LEAST.items():
-        _check_integer(f"--{name}", getattr(options, name), least)
-    conf: Path = options.conf
-    _choose("scale", conf.name, sorted(path.name for path in conf.parent.iterdir() if path.is_dir()))
-    _choose("setting", options.setting, SETTINGS)
-    _choose("regime", options.regime, REGIMES)
-    variant_class(options.lora)
-    for part in options.initial_parts:
-        _choose("part for --initial_parts", part, list(INITIAL_PARTS))
-    table = LanguageTable.load(options.languages)
-    check_request(new_languages(options), table)
-    load_datasets(options.datasets, options.setting, table)
-    load_corpora(conf / "corpora.yaml")
-    load_yaml(ModelConfig, conf / "model.yaml")
-    for phase in ("align", "sft"):
-        load_yaml(TrainConfig, conf / f"{phase}.yaml", parse_overrides(options.train_args, "--train_args"))
-    load_yaml(DecodeConfig, conf / "decode.yaml", parse_overrides(options.decode_args, "--decode_args"))
-
-
-def _check_integer(name: str, text: str, least: int) -> None:
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
-        raise ValueError(f"{name} {shortened(text)}: wanted a whole number, at least {least}")
-
-
-def _choose(what: str, got: str, known: list[str] | tuple[str, ...]) -> None:
-    if got not in known:
-        raise ValueError(f"unknown {what} {got!r}; {nearest(got, list(known))}")
+USES_BACKBONES = range(3, 8)  # stages that load Whisper or the LLM, or at least their tokenizers
+MADE_BY_STAGE_0 = ("backbones.yaml", "random_backbones.yaml")  # configurations of the backbones that it makes
+LID_MODES = ("token", "state")
+LOCAL_RUNNER = "utils/run.sh"
 
 
 def main(argv: list[str] | None = None) -> int:
     from zipperasr.stages.train import add_new_language_options
 
     options = parser(__doc__)
-    options.add_argument("--conf", type=Path, default=Path("conf/mini"), help="the scale's configuration")
-    options.add_argument("--datasets", type=Path, default=Path("conf/datasets.tsv"), help="the data set table")
-    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="the language table")
-    options.add_argument("--setting", default="1h", help="size of the four small languages")
-    options.add_argument("--lora", default="zipper_soft", help="encoder-side LoRA")
-    options.add_argument("--regime", default="chunked", help="how the encoder sees an utterance")
-    options.add_argument("--initial_parts", nargs="*", default=["b"], help="what Initial-B takes")
+    options.add_argument("--stages", type=int, nargs="*", default=list(range(10)), metavar="N", help="stages to run")
+    options.add_argument("--conf", type=Path, default=Path("conf/mini"), help="configuration of the scale")
+    options.add_argument("--sft_config", type=Path, help="configuration of stage 6 [sft.yaml in --conf]")
+    options.add_argument("--decode_config", type=Path, help="configuration of stage 7 [decode.yaml in --conf]")
+    options.add_argument("--datasets", type=Path, default=Path("conf/datasets.tsv"), help="data set table")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
+    options.add_argument("--setting", default="1h", help="training hours per low-resource language")
+    options.add_argument("--lora", default="zipper_soft", help="LoRA of the encoder")
+    options.add_argument("--regime", default="chunked", help="encoder attention")
+    options.add_argument("--lid_mode", default="token", help="language embedding of the router")
+    options.add_argument("--initial_b", type=Path, help="trained model to initialise B from")
+    options.add_argument("--initial_parts", nargs="*", default=["b"], help="parameters that Initial-B copies")
     add_new_language_options(options)
+    options.add_argument("--eval_lang", nargs="*", default=[], metavar="CODE", help="languages to decode and score")
+    options.add_argument("--eval_phases", nargs="*", default=["sft"], help="phases of the models to decode")
     for name, least in LEAST.items():
-        options.add_argument(f"--{name}", default=str(least), metavar="N", help=f"a whole number, at least {least}")
+        options.add_argument(f"--{name}", default=str(least), metavar="N", help=f"an integer, at least {least}")
+    options.add_argument("--master", default="", metavar="HOST:PORT", help="address of machine 0")
+    options.add_argument("--hostfile", default="", help="DeepSpeed host file")
+    options.add_argument("--cuda_cmd", default=LOCAL_RUNNER, help="command that runs the training and decoding jobs")
     options.add_argument(
-        "--train_args", nargs="*", default=[], metavar="KEY=VALUE", help="over align.yaml and sft.yaml"
+        "--train_args", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of align.yaml and sft.yaml"
     )
-    options.add_argument("--decode_args", nargs="*", default=[], metavar="KEY=VALUE", help="over decode.yaml")
-    return run_step(check, options.parse_args(argv), "preflight")
+    options.add_argument("--decode_args", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of decode.yaml")
+    return run_step(_check, options.parse_args(argv), "preflight")
+
+
+def _check(options: argparse.Namespace) -> None:
+    from zipperasr.decode.decode_config import DecodeConfig
+    from zipperasr.languages import LanguageTable
+    from zipperasr.model.experiment import Experiment
+    from zipperasr.prepare.dataset_table import load_corpora, load_datasets
+    from zipperasr.stages.train import new_languages
+    from zipperasr.train.new_language import check_request
+
+    counts = {name: check_integer(f"--{name}", getattr(options, name), least) for name, least in LEAST.items()}
+    check_names(options.conf, options.setting, options.regime, options.lora, options.lid_mode, options.initial_parts)
+    if options.initial_b is not None:
+        Experiment.load(options.initial_b)
+    table = LanguageTable.load(options.languages)
+    check_request(new_languages(options), table)
+    rows = load_datasets(options.datasets, options.setting, table)
+    for phase in options.eval_phases:
+        tested = sorted({row.language for row in rows if row.phase == phase})
+        check_test_languages(options.eval_lang, tested, f"{options.datasets} (phase {phase})")
+    load_corpora(options.conf / "corpora.yaml")
+    sft = options.sft_config or options.conf / "sft.yaml"
+    decode = options.decode_config or options.conf / "decode.yaml"
+    check_training((options.conf / "align.yaml", sft), options.train_args, options.regime)
+    load_yaml(DecodeConfig, decode, parse_overrides(options.decode_args, "--decode_args"))
+    check_backbones(options.conf / "model.yaml", options.stages)
+    local = options.cuda_cmd.split()[0] == LOCAL_RUNNER and not options.hostfile
+    if local and counts["num_nodes"] > 1 and "SLURM_JOB_NODELIST" not in os.environ:
+        check_machines(counts["num_nodes"], counts["node_rank"], options.master)
+    if local:
+        check_gpus(counts["ngpu"])
+
+
+def check_integer(name: str, text: str, least: int) -> int:
+    """Parse an option's value. Raises ValueError unless it is an integer of at least `least`."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
+        raise ValueError(f"{name} {shortened(text)}: wanted an integer, at least {least}")
+    return int(text)
+
+
+def check_names(conf: Path, setting: str, regime: str, lora: str, lid_mode: str, initial_parts: Sequence[str]) -> None:
+    """Raise ValueError for a name that is not one of the known ones."""
+    from zipperasr.lora import variant_class
+    from zipperasr.model.experiment import INITIAL_PARTS
+    from zipperasr.model.model_config import REGIMES
+    from zipperasr.prepare.dataset_table import SETTINGS
+
+    _choose("scale", conf.name, sorted(path.name for path in conf.parent.iterdir() if path.is_dir()))
+    _choose("setting", setting, SETTINGS)
+    _choose("regime", regime, REGIMES)
+    variant_class(lora)
+    _choose("lid_mode", lid_mode, LID_MODES)
+    for part in initial_parts:
+        _choose("part for --initial_parts", part, list(INITIAL_PARTS))
+
+
+def check_test_languages(codes: Sequence[str], tested: Sequence[str], where: str) -> None:
+    """Raise ValueError if a language of --eval_lang is not one of those with a test set."""
+    for code in codes:
+        if code not in tested:
+            raise ValueError(f"--eval_lang {shortened(code)}: no test set in {where}; {nearest(code, tested)}")
+
+
+def check_training(files: Sequence[Path], train_args: list[str], regime: str) -> None:
+    """Read the training configurations with their overrides. Raises ValueError or FileNotFoundError."""
+    from zipperasr.train.train_config import TrainConfig
+
+    for path in files:
+        load_yaml(TrainConfig, path, parse_overrides(train_args, "--train_args")).for_regime(regime)
+
+
+def check_backbones(model_yaml: Path, stages: Sequence[int]) -> None:
+    """Check that local backbones exist and that Whisper has the configured number of mel bins.
+
+    Hub ids are left to transformers. Directories that stage 0 is going to make are not checked.
+    """
+    from zipperasr.model.model_config import ModelConfig
+
+    config = load_yaml(ModelConfig, model_yaml)
+    made = 0 in stages and any((model_yaml.parent / name).is_file() for name in MADE_BY_STAGE_0)
+    for key, name in (("whisper", config.whisper), ("llm", config.llm)):
+        is_local = Path(name).is_dir() or name.count("/") != 1  # a hub id is OWNER/NAME
+        if not is_local:
+            continue
+        file = Path(name) / "config.json"
+        if not file.is_file():
+            if 0 not in stages and set(stages) & set(USES_BACKBONES):
+                raise FileNotFoundError(f"{model_yaml}: {key}: {file} does not exist; run stage 0, or correct the path")
+            continue
+        mel_bins = _read_json(file).get("num_mel_bins", config.mel_bins)
+        if key == "whisper" and mel_bins != config.mel_bins and not made:
+            raise ValueError(
+                f"{model_yaml}: mel_bins: got {config.mel_bins}, but {file} has {mel_bins}; set mel_bins: {mel_bins}"
+            )
+
+
+def check_machines(num_nodes: int, node_rank: int, master: str) -> None:
+    """Raise ValueError if the machines of a distributed training cannot find each other."""
+    if node_rank >= num_nodes:
+        raise ValueError(f"--node_rank {node_rank}: wanted 0 to {num_nodes - 1} with --num_nodes {num_nodes}")
+    host, _, port = master.rpartition(":")
+    if not master:
+        raise ValueError(
+            f"--num_nodes {num_nodes} needs --master HOST:PORT of machine 0, or --hostfile, or CMD_BACKEND=slurm"
+        )
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise ValueError(f"--master {shortened(master)}: wanted HOST:PORT, such as node1:29500")
+
+
+def check_gpus(ngpu: int) -> None:
+    """Raise ValueError if this machine has fewer GPUs than `ngpu`."""
+    if ngpu:
+        import torch
+
+        found = torch.cuda.device_count()
+        if ngpu > found:
+            raise ValueError(f"--ngpu {ngpu}: torch finds {found} GPUs on this machine; run tools/check_install.py")
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}); restore the file, or rerun stage 0") from error
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: got a JSON {type(tree).__name__}, wanted an object; rerun stage 0")
+    return tree
+
+
+def _choose(what: str, got: str, known: Sequence[str]) -> None:
+    if got not in known:
+        raise ValueError(f"unknown {what} {got!r}; {nearest(got, list(known))}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A trained model in use: any audio to text, in a known language or an unknown one.
+"""Transcribe recordings with a trained model.
 
 from zipperasr.transcribe import Transcriber
 
@@ -14,8 +14,8 @@ _WHERE = {"Transcriber": "transcriber", "Transcript": "transcript", "Segment": "
 __all__ = list(_WHERE)
 
 
-def __getattr__(name: str):
-    """torch is imported with the first name that needs it."""
+def __getattr__(name: str) -> type:
+    """Import torch only when a name is used."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)

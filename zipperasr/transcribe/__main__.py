@@ -1,16 +1,17 @@
 """Transcribe audio files with a trained model.
 
-In: files, folders, wav.scp, or `-` for standard input; any codec that libsndfile reads, 1 to 384 kHz, up to 64
-channels. Out: text on stdout, or a file each in --out; in the order of the input, each as soon as it is ready. A file
-that cannot be decoded is named, the others are transcribed, and the exit status is 1.
+Reads files, folders, wav.scp, or `-` for standard input; any codec that libsndfile supports, 1 to 384 kHz, up to 64
+channels. Writes to stdout, or one file per recording to --out, in the order of the input and as soon as each is ready.
+Files that cannot be decoded are reported and skipped; the exit status is then 1.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,7 +24,7 @@ from zipperasr.transcribe.sources import Recording, find_recordings
 from zipperasr.transcribe.transcriber import AUTO, DEFAULTS, DTYPES, Transcriber
 from zipperasr.transcribe.transcript import Transcript
 
-PLAIN = ("txt",)  # formats that need the name in front where there are several recordings
+PLAIN = ("txt",)  # formats that start with the name if there are several recordings
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,35 +36,52 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument(
         "--model", type=Path, required=True, help="training directory, or a bundle of `zipperasr export`"
     )
-    options.add_argument("--lang", default=AUTO, help="language code, or auto: Whisper detects it, per recording")
-    options.add_argument("--format", choices=tuple(FORMATS), default="txt", help="of the output")
-    options.add_argument("--out", type=Path, default=None, help="folder for a file per recording; default: stdout")
-    options.add_argument("--regime", choices=REGIMES, default=None, help="default: the one the model was trained in")
-    options.add_argument("--soft", action="store_true", help="auto: mix the languages' adapters by their probabilities")
-    options.add_argument("--device", default=None, help="cpu or cuda; default: cuda where there is one")
-    options.add_argument("--precision", choices=tuple(DTYPES), default="fp32", help="of weights and activations")
-    options.add_argument("--batch_size", type=int, default=DEFAULTS.batch_size, help="pieces decoded together, at most")
+    options.add_argument("--lang", default=AUTO, help="language code, or auto to detect it for each recording")
+    options.add_argument("--format", choices=tuple(FORMATS), default="txt", help="output format")
     options.add_argument(
-        "--batch_positions", type=int, default=DEFAULTS.batch_positions, help="of these pieces together, at most"
+        "--out", type=Path, default=None, help="output folder, one file per recording; default: stdout"
     )
-    options.add_argument("--tokens_per_s", type=float, default=DEFAULTS.tokens_per_s, help="most tokens per second")
-    return run_step(transcribe, options.parse_args(argv), "zipperasr transcribe")
+    options.add_argument("--regime", choices=REGIMES, default=None, help="encoder attention; default: as in training")
+    options.add_argument(
+        "--soft", action="store_true", help="with auto: average the adapters by the language probabilities"
+    )
+    options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
+    options.add_argument("--precision", choices=tuple(DTYPES), default="fp32", help="of weights and activations")
+    options.add_argument(
+        "--batch_size", type=int, default=DEFAULTS.batch_size, help="maximum number of segments in a batch"
+    )
+    options.add_argument(
+        "--batch_positions", type=int, default=DEFAULTS.batch_positions, help="maximum number of positions in a batch"
+    )
+    options.add_argument("--tokens_per_s", type=float, default=DEFAULTS.tokens_per_s, help="maximum tokens per second")
+    chosen = options.parse_args(argv)
+
+    def step(_: object) -> None:
+        config = replace(
+            DEFAULTS,
+            batch_size=chosen.batch_size,
+            batch_positions=chosen.batch_positions,
+            tokens_per_s=chosen.tokens_per_s,
+            precision=chosen.precision,
+        )
+        load = partial(Transcriber.from_pretrained, chosen.model, chosen.device, config, chosen.regime, chosen.soft)
+        transcribe(chosen.audio, load, lang=chosen.lang, form=chosen.format, out=chosen.out)
+
+    return run_step(step, chosen, "zipperasr transcribe")
 
 
-def transcribe(options: argparse.Namespace) -> None:
-    """Raises ValueError at the end if some recordings could not be transcribed."""
-    recordings = list(find_recordings(options.audio))
-    outputs = _outputs(recordings, options)
-    config = replace(
-        DEFAULTS,
-        batch_size=options.batch_size,
-        batch_positions=options.batch_positions,
-        tokens_per_s=options.tokens_per_s,
-        precision=options.precision,
-    )
-    transcriber = Transcriber.from_pretrained(options.model, options.device, config, options.regime, options.soft)
+def transcribe(
+    names: Sequence[str], load: Callable[[], Transcriber], *, lang: str = AUTO, form: str = "txt", out: Path | None
+) -> None:
+    """Transcribe files and folders to stdout or to `out`. Raises ValueError at the end if some recordings failed.
+
+    load: opens the model; called once the names have been checked. form: one of `FORMATS`.
+    """
+    recordings = list(find_recordings(names))
+    outputs = _outputs(recordings, out, form)
+    transcriber = load()
     failed = 0
-    found = transcriber.transcribe(recordings, options.lang)
+    found = transcriber.transcribe(recordings, lang)
     for recording, transcript in tqdm(found, total=len(recordings), unit="file", disable=len(recordings) < 2):
         if isinstance(transcript, Exception):
             failed += 1
@@ -71,25 +89,27 @@ def transcribe(options: argparse.Namespace) -> None:
             continue
         for note in transcript.notes:
             tqdm.write(f"{recording.id}: {note}", file=sys.stderr)
-        _write(recording, transcript, outputs[recording.id], options.format, alone=len(recordings) == 1)
-    if options.lang == AUTO and transcriber.has_detected:
+        _write(recording, transcript, outputs[recording.id], form, alone=len(recordings) == 1)
+    if lang == AUTO and transcriber.has_detected:
         log(transcriber.detector.cost.described())
     if failed:
-        raise ValueError(f"{failed} of {len(recordings)} recordings could not be transcribed; they are named above")
+        raise ValueError(f"{failed} of {len(recordings)} recordings could not be transcribed; see the errors above")
 
 
-def _outputs(recordings: list[Recording], options: argparse.Namespace) -> dict[str, Path | None]:
-    """Where each recording's transcript goes. Raises ValueError if two would go to one file."""
-    if options.out is None:
+def _outputs(recordings: Sequence[Recording], out: Path | None, form: str) -> dict[str, Path | None]:
+    """Output file of each recording. Raises ValueError if two recordings have the same one."""
+    if out is None:
         return {recording.id: None for recording in recordings}
-    options.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     names: dict[str, str] = {}
     for recording in recordings:
         stem = "stdin" if recording.id == "-" else Path(recording.id).stem
         if stem in names.values():
-            raise ValueError(f"{recording.id}: another recording's transcript is {stem}.{options.format}; rename one")
+            raise ValueError(
+                f"{recording.id}: the transcript of another recording is {stem}.{form}; rename one of them"
+            )
         names[recording.id] = stem
-    return {name: options.out / f"{stem}.{options.format}" for name, stem in names.items()}
+    return {name: out / f"{stem}.{form}" for name, stem in names.items()}
 
 
 def _write(recording: Recording, transcript: Transcript, path: Path | None, name: str, alone: bool) -> None:

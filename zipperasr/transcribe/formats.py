@@ -1,6 +1,6 @@
-"""A transcript as text: plain, JSON, subtitles (SubRip, WebVTT), NIST's trn.
+"""Output formats: plain text, JSON, subtitles (SubRip, WebVTT) and NIST's trn.
 
-In: an id and its `Transcript`. Out: text that ends in a newline.
+Each formats an id and its `Transcript` as text that ends in a newline.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def as_json(name: str, transcript: Transcript) -> str:
 
 
 def srt(name: str, transcript: Transcript) -> str:
-    """SubRip: numbered, comma before the milliseconds."""
+    """SubRip: numbered blocks, a comma before the milliseconds."""
     blocks = [
         f"{number}\n{_time(segment.start_s, ',')} --> {_time(segment.end_s, ',')}\n{segment.text}\n"
         for number, segment in enumerate(_spoken(transcript), 1)
@@ -31,7 +31,7 @@ def srt(name: str, transcript: Transcript) -> str:
 
 
 def vtt(name: str, transcript: Transcript) -> str:
-    """WebVTT; `&`, `<` and `>` are its markup, and escaped."""
+    """WebVTT, with `&`, `<` and `>` escaped."""
     escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
     cues = [
         f"\n{_time(segment.start_s, '.')} --> {_time(segment.end_s, '.')}\n{segment.text.translate(escapes)}\n"
@@ -41,7 +41,7 @@ def vtt(name: str, transcript: Transcript) -> str:
 
 
 def trn(name: str, transcript: Transcript) -> str:
-    """sclite's form: text, then the id in brackets, in which sclite allows neither blanks nor brackets."""
+    """sclite's trn: the text, then the id in parentheses; the id must not contain spaces or parentheses."""
     plain = re.sub(r"[()\s]", "_", name)
     return f"{transcript.text} ({plain})\n"
 

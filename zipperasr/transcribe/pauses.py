@@ -1,7 +1,7 @@
-"""Cut a recording of any length at its pauses.
+"""Cut a recording of any length into segments at its pauses.
 
-In: blocks of 16 kHz audio. Out: pieces of at most 30 s, with their start; what is silent throughout says so. A piece
-ends where the recording is quietest, by its energy in frames of 20 ms; no model is needed for that.
+Takes blocks of 16 kHz audio and yields pieces of at most 30 s with their start times; silent pieces are marked. A piece
+ends at the quietest point, by the energy of 20 ms frames; no model is used.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from zipperasr.audio.load import SAMPLE_RATE
 
 FRAME = SAMPLE_RATE // 50  # samples of 20 ms
 LONGEST_S = 30.0
-SHORTEST_CUT_S = 15.0  # a piece is not cut before, if there is more to come
-PAUSE = 10  # frames: the window whose loudness decides where to cut
-SILENT_DB = -60.0  # of full scale: nothing was recorded
-SHORTEST_S = 0.1  # a piece below holds no speech
+SHORTEST_CUT_S = 15.0  # earliest point of a cut, unless the recording ends
+PAUSE = 10  # frames in the window whose loudness determines the cut
+SILENT_DB = -60.0  # of full scale; below it, a piece counts as silent
+SHORTEST_S = 0.1  # a shorter piece contains no speech
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Samples of a recording that are transcribed together."""
+    """A part of a recording that is transcribed as one utterance."""
 
     start_s: float
     samples: np.ndarray  # (num_samples,) float32, 16 kHz
-    reason: str = ""  # why it is not worth transcribing
+    reason: str = ""  # why it is not transcribed; empty if it is
 
     @property
     def end_s(self) -> float:
@@ -35,7 +35,7 @@ class Piece:
 
 
 def cut_at_pauses(blocks: Iterable[np.ndarray], longest_s: float = LONGEST_S) -> Iterator[Piece]:
-    """Consecutive pieces that together are the whole recording; at most one piece and one block are in memory."""
+    """Yield consecutive pieces that cover the recording; at most one piece and one block are in memory."""
     longest, earliest = int(longest_s * SAMPLE_RATE), int(min(SHORTEST_CUT_S, longest_s / 2) * SAMPLE_RATE)
     held, start = np.zeros(0, dtype=np.float32), 0
     for block in blocks:
@@ -49,7 +49,7 @@ def cut_at_pauses(blocks: Iterable[np.ndarray], longest_s: float = LONGEST_S) ->
 
 
 def _quietest(samples: np.ndarray) -> int:
-    """The middle of the last of the quietest windows, in samples."""
+    """Center of the last of the quietest windows, in samples."""
     energy = loudness(samples)
     if len(energy) <= PAUSE:
         return len(samples)

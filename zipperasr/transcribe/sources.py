@@ -1,7 +1,4 @@
-"""What a user names becomes recordings: files, folders, Kaldi's wav.scp, `-` for standard input.
-
-In: names. Out: (id, stream of 16 kHz mono blocks). A recording of any length is read a block at a time.
-"""
+"""Find recordings: files, folders, Kaldi's wav.scp, or `-` for standard input. Read them in 16 kHz mono blocks."""
 
 from __future__ import annotations
 
@@ -35,17 +32,17 @@ ENDINGS = tuple(sorted({f".{name.lower()}" for name in (*soundfile.available_for
 
 @dataclass(frozen=True)
 class Recording:
-    """Something to transcribe; nothing of it is read yet."""
+    """A recording to transcribe; nothing has been read yet."""
 
-    id: str  # as the user named it
+    id: str  # name given by the user
     audio: str | Path | np.ndarray  # a file, an entry of wav.scp, `-`, or samples
     rate: int = SAMPLE_RATE  # of samples
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """16 kHz mono float32, a block at a time. Raises ValueError or OSError if it cannot be decoded."""
+        """Yield 16 kHz mono float32 in blocks. Raises ValueError or OSError if it cannot be decoded."""
         if isinstance(self.audio, np.ndarray):
             yield to_16k_mono(self.audio, self.rate)
-        elif self.audio == STDIN:  # libsndfile must be able to go back
+        elif self.audio == STDIN:  # libsndfile needs a seekable stream
             yield from decoded_blocks(io.BytesIO(sys.stdin.buffer.read()), "standard input")
         elif not Path(self.audio).exists() and ":" in str(self.audio):
             yield load_audio(self.audio)
@@ -54,16 +51,16 @@ class Recording:
 
 
 def find_recordings(names: Iterable[str]) -> Iterator[Recording]:
-    """Recordings of every name, in order; those of a folder by name. Raises FileNotFoundError, ValueError."""
+    """Yield the recordings of all names in order; those of a folder sorted. Raises FileNotFoundError, ValueError."""
     for name in names:
         path = Path(name)
         if name == STDIN:
             yield Recording(STDIN, STDIN)
         elif path.is_dir():
-            endings = {*ENDINGS, RAW}  # what cannot be read is named, not passed over in silence
+            endings = {*ENDINGS, RAW}  # raw files are reported, not ignored
             inside = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in endings)
             if not inside:
-                raise FileNotFoundError(f"{path}: no audio file in this folder; read are {' '.join(ENDINGS)}")
+                raise FileNotFoundError(f"{path}: no audio file in this folder; supported: {' '.join(ENDINGS)}")
             yield from (Recording(str(file), file) for file in inside)
         elif path.suffix == ".scp":
             yield from _entries(path)
@@ -75,14 +72,14 @@ def _entries(scp: Path) -> Iterator[Recording]:
     for number, line in numbered_lines(scp):
         utt, _, entry = line.strip().partition(" ")
         if not entry:
-            raise ValueError(f"{scp}:{number}: got {line!r}, wanted an id and a file or an ark's entry")
+            raise ValueError(f"{scp}:{number}: got {line!r}, wanted an id, then a file or an ark entry")
         yield Recording(utt, refuse_pipe(entry.strip(), f"{scp}:{number}"))
 
 
 def decoded_blocks(
     source: str | Path | BinaryIO, name: str, highest_rate: int = HIGHEST_RATE, max_channels: int = MAX_CHANNELS
 ) -> Iterator[np.ndarray]:
-    """16 kHz mono float32, up to 10 s a block; the last may be empty.
+    """Yield 16 kHz mono float32 in blocks of up to 10 s; the last may be empty.
 
     Raises ValueError, OSError if it cannot be decoded; OutOfBounds before any sample is read if its rate or its number
     of channels is out of bounds.

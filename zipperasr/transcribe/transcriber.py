@@ -1,7 +1,6 @@
-"""Recordings to transcripts with a trained model: cut, detect the language, decode, join.
+"""Transcribe recordings of any length with a trained model: cut, detect the language, decode, join.
 
-In: recordings of any length. Out: one `Transcript` each, in their order. Pieces of several recordings are decoded
-together; an hour of audio needs no more memory than a few batches.
+Pieces of several recordings are decoded in one batch. Memory does not grow with the length of a recording.
 """
 
 from __future__ import annotations
@@ -34,12 +33,14 @@ DEFAULTS = DecodeConfig(retry_loops=True)
 
 
 class Transcriber:
-    """A model ready to use.
+    """A trained model that transcribes recordings.
 
     Args:
-        opened: a trained model. config: how it decodes. regime: how its encoder sees speech; None: as in training.
-        soft: where the language is detected, mix LID embeddings and specific banks by its probabilities instead of
-            taking the likeliest; the prompt is the likeliest one's.
+        opened: the model with its tokenizer and language table.
+        config: decoding configuration.
+        regime: encoder attention, chunked or full; None: as in training.
+        soft: if the language is detected, average LID embeddings and language-specific weights by the language
+            probabilities instead of using those of the most likely language. The prompt is always the latter's.
     """
 
     def __init__(
@@ -67,9 +68,9 @@ class Transcriber:
         regime: str | None = None,
         soft: bool = False,
     ) -> Transcriber:
-        """Open a training directory or a bundle. device: by default cuda where there is one, else cpu.
+        """Open a training directory or a bundle. device: cuda if available by default, otherwise cpu.
 
-        Raises FileNotFoundError or ValueError that says what is missing.
+        Raises FileNotFoundError or ValueError if it is incomplete or damaged.
         """
         opened = load_pretrained(path, DTYPES[config.precision])
         opened.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -77,14 +78,14 @@ class Transcriber:
 
     @property
     def detector(self) -> LanguageDetector:
-        """The original Whisper, loaded when it is first needed."""
+        """The original Whisper, loaded on first use."""
         if self._detector is None:
             self._detector = LanguageDetector(self.opened)
         return self._detector
 
     @property
     def has_detected(self) -> bool:
-        """Whether the original Whisper is in memory."""
+        """Whether the original Whisper has been loaded."""
         return self._detector is not None
 
     def __call__(self, audio: str | Path | np.ndarray, lang: str = AUTO, rate: int = SAMPLE_RATE) -> Transcript:
@@ -104,9 +105,9 @@ class Transcriber:
         lang: str = AUTO,
         check: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[Recording, Transcript | Exception]]:
-        """Each recording with its transcript, or with what made it impossible; in their order, as soon as may be.
+        """Yield each recording with its transcript or an exception, in order and as soon as possible.
 
-        check: called between the encoder's batches and before each token; an exception from it ends the transcription.
+        check: called between batches of the encoder and before each token; its exceptions end the transcription.
         Raises ValueError for a language outside the model's set.
         """
         if lang != AUTO and lang not in self.languages:
@@ -119,7 +120,7 @@ class Transcriber:
         batches = self._batches(recordings, lang, jobs, pending)
         for decoded in self._decoder.run(batches, lambda _: check(), check):
             piece = pending.pop(decoded.example.utt_id)
-            piece.job.segments[piece.place] = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
+            piece.job.segments[piece.number] = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
             while jobs and jobs[0].done:
                 yield jobs[0].recording, jobs.popleft().result()
         yield from ((job.recording, job.result()) for job in jobs)
@@ -127,9 +128,9 @@ class Transcriber:
     def _batches(
         self, recordings: Iterable[Recording], lang: str, jobs: deque[Job], pending: dict[str, Pending]
     ) -> Iterator[list[Example]]:
-        """What is worth decoding, within the bounds on utterances and positions, one language after another.
+        """Batches of pieces to decode, within the limits on utterances and positions, sorted by language.
 
-        It runs ahead of the search, in a thread of its own: `jobs` and `pending` tell what to make of each example.
+        Runs ahead of the search in its own thread; `jobs` and `pending` map each example to its recording.
         """
         batch: list[Example] = []
         for recording in recordings:
@@ -139,7 +140,7 @@ class Transcriber:
                     yield sorted(batch, key=lambda one: one.language)
                     batch = []
                 batch.append(example)
-            if batch and self.soft and jobs[-1].lang_probs:  # a mixture is one recording's
+            if batch and self.soft and jobs[-1].lang_probs:  # a batch has one mixture, that of a recording
                 yield batch
                 batch = []
         if batch:
@@ -150,7 +151,7 @@ class Transcriber:
         return len(batch) <= self.config.batch_size and len(batch) * longest <= self.config.batch_positions
 
     def _examples(self, job: Job, pending: dict[str, Pending]) -> Iterator[Example]:
-        """The pieces of a recording that hold speech; what it says of the others goes into the job at once."""
+        """Pieces of a recording to decode; silent ones go directly into the job."""
         number = 0
         try:
             for number, piece in enumerate(cut_at_pauses(job.recording.blocks()), 1):
@@ -160,7 +161,7 @@ class Transcriber:
                 samples = torch.from_numpy(piece.samples)
                 if not job.lang:
                     job.lang_probs = self.detector(samples)
-                    job.lang = max(job.lang_probs, key=job.lang_probs.get)
+                    job.lang = max(job.lang_probs, key=job.lang_probs.__getitem__)
                 key = str(next(self._keys))
                 pending[key] = Pending(job, number - 1, piece.start_s, piece.end_s)
                 yield self._read.of_audio(key, job.lang, samples)

@@ -1,7 +1,4 @@
-"""What was recognised of a recording, and what of it is still under way.
-
-In: texts of its pieces, in any order. Out: one `Transcript`, once all are there.
-"""
+"""Transcripts, and the bookkeeping while the pieces of a recording are decoded in any order."""
 
 from __future__ import annotations
 
@@ -13,21 +10,21 @@ from zipperasr.transcribe.sources import Recording
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a recording, from pause to pause."""
+    """A piece of a recording between two pauses."""
 
     start_s: float
     end_s: float
     text: str
-    note: str = ""  # why there is no text, or what to know of it
+    note: str = ""  # why there is no text, or how it was shortened
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was recognised of one recording."""
+    """The text of one recording."""
 
     text: str
-    lang: str  # code of the language table; empty where nothing was said and nothing asked for
-    lang_probs: dict[str, float] = field(default_factory=dict)  # by code, where the language was detected
+    lang: str  # language code; empty if the recording is silent and no language was given
+    lang_probs: dict[str, float] = field(default_factory=dict)  # by code, if the language was detected
     segments: tuple[Segment, ...] = ()
 
     @property
@@ -36,19 +33,19 @@ class Transcript:
 
     @property
     def notes(self) -> list[str]:
-        """What to know, with times."""
+        """Notes of the segments with their times."""
         return [f"{part.start_s:.1f} to {part.end_s:.1f} s: {part.note}" for part in self.segments if part.note]
 
 
 @dataclass
 class Job:
-    """A recording while its pieces are decoded."""
+    """A recording whose pieces are being decoded."""
 
     recording: Recording
-    lang: str  # empty until it is detected
+    lang: str  # empty until detected
     lang_probs: dict[str, float] = field(default_factory=dict)
-    segments: dict[int, Segment] = field(default_factory=dict)  # those that are ready
-    num_pieces: int | None = None  # None: it has not been read to its end
+    segments: dict[int, Segment] = field(default_factory=dict)  # decoded pieces by number
+    num_pieces: int | None = None  # None until the recording has been read to its end
     failure: Exception | None = None
 
     @property
@@ -58,15 +55,15 @@ class Job:
     def result(self) -> Transcript | Exception:
         if self.failure is not None:
             return self.failure
-        segments = tuple(self.segments[number] for number in range(self.num_pieces))
+        segments = tuple(self.segments[number] for number in range(self.num_pieces or 0))
         text = " ".join(segment.text for segment in segments if segment.text)
         return Transcript(text, self.lang, self.lang_probs, segments)
 
 
 class Pending(NamedTuple):
-    """Where an example's text belongs."""
+    """The recording and piece of an example."""
 
     job: Job
-    place: int  # among the job's pieces
+    number: int  # of the piece in the recording
     start_s: float
     end_s: float

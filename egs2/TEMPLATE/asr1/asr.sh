@@ -1,56 +1,72 @@
 #!/usr/bin/env bash
-# Zipper-LoRA multilingual speech recognition, from corpora to a scored report.
+# Train and evaluate a multilingual speech recogniser with Zipper-LoRA.
 #
 # Usage: ./asr.sh [--stage N] [--stop-stage N] [--scale mini|rehearsal|full] [options]
 #
-#   0  corpora and backbones (full: checked, else made here)    5  alignment: encoder, projector, LLM LoRA
-#   1  data directories in Kaldi's form                         6  adaptation to the target languages: --lora
-#   2  audio at 16 kHz, one utterance each                      7  decoding
-#   3  manifest and same-language packs                         8  scoring
-#   4  language embeddings from Whisper's decoder               9  RESULTS.md, figures, report.html
+# Stages:
+#   0  corpora and backbones: made here, or checked at full scale
+#   1  Kaldi data directories
+#   2  16 kHz audio, cut into utterances
+#   3  manifest, and packs of utterances in one language
+#   4  language embeddings from Whisper's decoder
+#   5  alignment: train the encoder, the projector and the LLM's LoRA
+#   6  adaptation: train the encoder's LoRA (--lora), the projector and the LLM's LoRA
+#   7  decoding
+#   8  scoring
+#   9  report: RESULTS.md, figures, report.html
 #
-# A finished stage does nothing twice, an interrupted one goes on. Every step's own options: python3 -m MODULE --help.
+# Finished stages are skipped; interrupted ones resume. docs/training.md lists the Python module of each stage, and
+# docs/espnet.md maps ESPnet's and Kaldi's options to these.
 set -euo pipefail
 
 stage=0               # first stage to run
 stop_stage=9          # last stage to run
-scale=mini            # mini: synthetic speech, small models; rehearsal: conf/full, random backbones; full: the paper's
-dry_run=false         # print sizes, memory, steps and what is missing, then stop
-setting=1h            # 1h or 30h: how much the four small languages have
-lora=zipper_soft      # encoder-side LoRA: vanilla, independent, flylora, zipper_static, zipper_hard, zipper_soft
-regime=chunked        # chunked or full: how much of an utterance the encoder sees at once
-initial_b=            # Initial-B: the adapted model (zipper_soft) whose B the adaptation starts from
-initial_parts=b       # what it takes from there: b, a, router, as in "b router"
-init_from=            # the trained system that --add_lang comes to; stage 5 is passed over, its variant and regime stay
-add_lang=             # the new languages, as in "sw" or "sw pl": lines of conf/languages.tsv and conf/datasets.tsv
-bank_from=nearest     # where a new bank starts: nearest (the LID-nearest language's bank), shared or zero
-train_parts=bank      # what trains then: bank, router, shared, projector, llm, as in "bank router"; all
-eval_lang=            # languages to decode and score, or all   [all, with --add_lang the new ones]
-lid_mode=token        # token or state: which language embedding the router reads
-seed=1                # of initialisation, packs and chunk lengths
-tag=                  # added to the name of the adapted model, such as _seed2
-train_args=           # settings over conf/SCALE/align.yaml and sft.yaml, such as "lr=1e-3 epochs=2"
-decode_args=          # settings over conf/SCALE/decode.yaml, such as "beam=4 batch_size=8"
-strict_lists=false    # make every flaw of the utterance lists an error
-train_backbones=false # mini: train the backbones anew instead of taking those that come with the project
-alignment_only=false  # pass over stage 6: train, decode and score the alignment alone
+scale=mini            # mini (synthetic speech, small models), rehearsal (full configuration, random backbones) or full
+dry_run=false         # print model sizes, memory, training steps and missing files, then exit
+setting=1h            # training hours per low-resource language: 1h or 30h
+lora=zipper_soft      # LoRA of the encoder: vanilla, independent, flylora, zipper_static, zipper_hard, zipper_soft
+regime=chunked        # encoder attention: chunked, or full for the whole utterance
+initial_b=            # trained zipper_soft model to initialise B from (the paper's Initial-B)
+initial_parts=b       # parameters to copy from --initial_b: b, a, router, such as "b router"
+init_from=            # trained model to extend (skips stage 5); needs --add_lang
+add_lang=             # codes of the languages to add, such as "sw" or "sw pl"; needs --init_from
+bank_from=nearest     # initial weights of an added language: nearest (the most similar language's), shared or zero
+train_parts=bank      # parameters to train for an added language: bank, router, shared, projector, llm, or all
+eval_lang=            # codes of the languages to decode and score, or all   [all, or the added languages]
+lid_mode=token        # language embedding that the router uses: token or state
+seed=1                # random seed
+tag=                  # suffix of the adapted model's directory, such as seed2
+asr_config=           # training configuration of stage 6   [conf/SCALE/sft.yaml]
+inference_config=     # decoding configuration   [conf/SCALE/decode.yaml]
+train_args=           # overrides of the training configurations, such as "lr=1e-3 epochs=2"
+decode_args=          # overrides of the decoding configuration, such as "beam=4 batch_size=8"
+strict_lists=false    # treat every defect of the utterance lists as an error
+train_backbones=false # mini scale: pretrain the backbones instead of using those that ship with the project
+alignment_only=false  # skip stage 6; decode and score the model of stage 5
 skip_data_prep=false  # skip stages 0 to 3
 skip_train=false      # skip stages 4 to 6
 skip_eval=false       # skip stages 7 to 9
-nj=$(nproc)            # processes for data preparation
-gpu=a800              # GPU model that --dry_run estimates hours and memory for: a800, a100, h100, h200
-ngpu=0                # GPUs on this machine; 0 computes on the CPU
-nproc=2               # training processes where there is no GPU; they share each batch
-num_nodes=1           # machines that train together
-node_rank=0           # this machine's number among them; known under Slurm
-master=localhost:29500 # host and port of machine 0
-hostfile=             # DeepSpeed's list of machines (needs pdsh and ssh), instead of the three above
+nj=$(nproc)            # parallel jobs for data preparation
+gpu=a800              # GPU model that --dry_run assumes: a800, a100, h100, h200
+ngpu=0                # GPUs per machine; 0 uses the CPU
+nproc=2               # training processes if --ngpu is 0
+num_nodes=1           # number of machines for training
+node_rank=0           # rank of this machine, from 0; set automatically under Slurm
+master=               # host:port of machine 0   [localhost:29500]
+hostfile=             # DeepSpeed host file; replaces --num_nodes and --node_rank (needs pdsh and ssh)
 datadir=              # data directories   [data, data_full, with _30h]
-dumpdir=              # audio and manifest [dump, dump_full, with _30h]
-expdir=               # models and results [exp, exp_full]
-benchmark=            # also write the stages' times and memory to this file
+dumpdir=              # audio and manifest   [dump, dump_full, with _30h]
+expdir=               # models and results   [exp, exp_full]
+benchmark=            # file to which stage 9 also writes the time and memory of each stage
 
-INVOCATION=${INVOCATION:-"./${0##*/} $*"} # what the report names as its command
+# ESPnet's names for the same options
+declare -A option_alias=([asr_tag]=tag [asr_args]=train_args [inference_args]=decode_args)
+declare -A option_hint=(
+    [inference_nj]='stage 7 decodes in one process, in batches: --inference_args "batch_size=64"'
+    [gpu_inference]='stage 7 uses a GPU if --ngpu is at least 1'
+)
+
+INVOCATION=${INVOCATION:-"./${0##*/} $*"} # the command that the report shows
 . ./path.sh
 . ./cmd.sh
 . utils/log.sh
@@ -60,9 +76,11 @@ INVOCATION=${INVOCATION:-"./${0##*/} $*"} # what the report names as its command
 
 suffix=$([[ ${scale} == mini ]] || echo "_${scale}")
 small=$([[ ${setting} == 1h ]] || echo "_${setting}")
+[[ -z ${tag} || ${tag} == _* ]] || tag=_${tag}
 : "${datadir:=data${suffix}${small}}" "${dumpdir:=dump${suffix}${small}}" "${expdir:=exp${suffix}}"
 conf=conf/${scale}
-results=$([[ ${scale} == mini ]] && echo . || echo "${expdir}") # each scale has a report of its own
+: "${asr_config:=${conf}/sft.yaml}" "${inference_config:=${conf}/decode.yaml}"
+results=$([[ ${scale} == mini ]] && echo . || echo "${expdir}") # each scale has its own report
 raw=${dumpdir}/raw
 manifest=${dumpdir}/manifest
 lid=${expdir}/lid${small}
@@ -76,31 +94,38 @@ addition=()
 how="with ${lora}"
 sft=${expdir}/sft_${lora}_${regime}${small}${tag}
 scored=("${align}" "${sft}")
-((stage != 6)) || scored=("${sft}") # one more system from an alignment that has its scores
+scored_phases=(align sft)
+((stage != 6)) || scored=("${sft}") scored_phases=(sft) # the alignment already has its scores
 if [[ -n ${add_lang}${init_from} ]]; then
     addition=(--init_from "${init_from%/}" --add_lang "${added[@]}" --bank_from "${bank_from}")
     addition+=(--train_parts "${trained[@]}")
     start=("${addition[@]}")
     how="to ${add_lang}"
     sft=${expdir}/$(basename "${init_from}")_add_${add_lang// /_}${tag}
-    scored=("${sft}")
+    scored=("${sft}") scored_phases=(sft)
     : "${eval_lang:=${add_lang}}"
 fi
 [[ ${eval_lang} != all ]] || eval_lang=
 read -ra evaluated <<<"${eval_lang}"
-[[ ${alignment_only} == false ]] || scored=("${align}")
+[[ ${alignment_only} == false ]] || scored=("${align}") scored_phases=(align)
 read -ra train_set <<<"${train_args}"
 read -ra decode_set <<<"${decode_args}"
 
 if [[ ${dry_run} == true ]]; then
     exec python3 -m zipperasr.plan --scale "${scale}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
-        --gpu "${gpu}" --ngpu "${ngpu}" --num_nodes "${num_nodes}" --set "${train_set[@]}" --decode_set "${decode_set[@]}"
+        --sft "${asr_config}" --decode "${inference_config}" --gpu "${gpu}" --ngpu "${ngpu}" \
+        --num_nodes "${num_nodes}" --set "${train_set[@]}" --decode_set "${decode_set[@]}"
 fi
 
-python3 -m zipperasr.stages.preflight --conf "${conf}" --setting "${setting}" --lora "${lora}" --regime "${regime}" \
-    --initial_parts "${parts[@]}" "${addition[@]}" --nj "${nj}" --nproc "${nproc}" --ngpu "${ngpu}" \
-    --num_nodes "${num_nodes}" --node_rank "${node_rank}" --seed "${seed}" \
-    --train_args "${train_set[@]}" --decode_args "${decode_set[@]}"
+python3 -m zipperasr.stages.preflight --stages "${stages[@]}" --conf "${conf}" --setting "${setting}" \
+    --lora "${lora}" --regime "${regime}" --lid_mode "${lid_mode}" ${initial_b:+--initial_b "${initial_b}"} \
+    --initial_parts "${parts[@]}" "${addition[@]}" \
+    --eval_lang "${evaluated[@]}" --eval_phases "${scored_phases[@]}" --seed "${seed}" \
+    --sft_config "${asr_config}" --train_args "${train_set[@]}" \
+    --decode_config "${inference_config}" --decode_args "${decode_set[@]}" \
+    --nj "${nj}" --nproc "${nproc}" --ngpu "${ngpu}" --num_nodes "${num_nodes}" --node_rank "${node_rank}" \
+    --master "${master}" --hostfile "${hostfile}" --cuda_cmd "${cuda_cmd}"
+: "${master:=localhost:29500}"
 
 if in_stage 0 "corpora and backbones -> downloads, exp/backbones"; then
     on_cpu local.prepare --conf "${conf}" --setting "${setting}" --train_backbones "${train_backbones}" --nj "${nj}"
@@ -129,12 +154,12 @@ if in_stage 5 "alignment: ${manifest} -> ${align}"; then
 fi
 
 if in_stage 6 "adaptation ${how}: ${init_from:-${align}} -> ${sft}"; then
-    on_all_gpus zipperasr.stages.train --phase sft "${start[@]}" --config "${conf}/sft.yaml" --lid "${lid}" \
+    on_all_gpus zipperasr.stages.train --phase sft "${start[@]}" --config "${asr_config}" --lid "${lid}" \
         --lid_mode "${lid_mode}" --manifest "${manifest}" --out "${sft}" --seed "${seed}" --set "${train_set[@]}"
 fi
 
 if in_stage 7 "decoding: ${scored[*]}"; then
-    on_gpu zipperasr.stages.decode --exp "${scored[@]}" --config "${conf}/decode.yaml" --manifest "${manifest}" \
+    on_gpu zipperasr.stages.decode --exp "${scored[@]}" --config "${inference_config}" --manifest "${manifest}" \
         --lang "${evaluated[@]}" --set "${decode_set[@]}"
 fi
 

@@ -1,0 +1,1 @@
+"""Decoding of test sets: greedy and beam search."""

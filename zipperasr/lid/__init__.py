@@ -1,0 +1,1 @@
+"""Language embeddings of Whisper, the input of the router."""

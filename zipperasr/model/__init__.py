@@ -1,0 +1,1 @@
+"""The speech LLM: Whisper encoder, projector and LLM, with checkpoints and configuration."""
