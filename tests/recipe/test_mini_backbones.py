@@ -21,7 +21,8 @@ from local.mini.pretraining_data import PretrainingUtterance, Pronounced, plain,
 from local.mini.reading import INPUTS, Reader
 from local.mini.texts import make_sentences
 from zipperasr.languages import LanguageTable
-from zipperasr.lid.embeddings import language_token_ids, token_embeddings
+from zipperasr.lid.embeddings import language_token_ids
+from zipperasr.model.backbones.whisper_languages import WhisperLanguages
 from zipperasr.model.checkpoint import save_trained
 from zipperasr.model.experiment import Experiment, build_for_training
 from zipperasr.model.model_config import EncoderLoraConfig, LoraConfig, ModelConfig
@@ -39,7 +40,7 @@ def test_shipped_backbones_are_small_and_load_as_a_hubs_would(tmp_path: Path):
 def test_shipped_whisper_knows_every_language_of_the_table(recipe: Path):
     table = LanguageTable.load(recipe / "conf" / "languages.tsv")
     whisper = str(backbones.SHIPPED / "whisper")
-    embeddings = token_embeddings(whisper, language_token_ids(whisper, table))
+    embeddings = WhisperLanguages.token_embeddings(whisper, language_token_ids(whisper, table))
     assert embeddings.shape == (len(table), AutoConfig.from_pretrained(whisper).d_model)
 
 
