@@ -69,4 +69,4 @@ def test_only_the_example_reader_and_the_manifest_build_prompts():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "prompt_ids"
     }
-    assert users == {"batching/loader.py", "batching/manifest.py"}
+    assert users == {"batching/loader.py", "batching/build_manifests.py"}
