@@ -1,4 +1,4 @@
-"""Trainings that are killed, asked to stop, or find a damaged checkpoint end as an unbroken one does."""
+"""Trainings that are killed, interrupted, or find a damaged checkpoint end bit-identical to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ TIMEOUT_S = 120
 
 @pytest.fixture
 def training(tiny_recipe, tmp_path):
-    """Starts the training `sft` of the other tests again, in processes of its own that save every step."""
+    """Start the training `sft` of the session fixtures in separate processes, with a checkpoint after every step."""
     running = []
 
     def start(others: Path, *launcher: str, packs: int = 2) -> subprocess.Popen:
-        """others: the trainings of as many processes."""
+        """others: directory of the session fixture with the same number of processes."""
         paths = options(tiny_recipe, config="conf/sft.yaml", manifest="dump/manifest", lid="exp/lid")
         command = [
             *launcher, "-m", "zipperasr.stages.train", "--phase", "sft", "--out", str(tmp_path / "sft"), *paths,
@@ -61,7 +61,7 @@ def assert_equal(one: Path, other: Path) -> None:
     assert [name for name, tensor in one.items() if not torch.equal(tensor, other[name])] == []
 
 
-def test_killed_again_and_again_it_ends_in_the_same_bits(training, one_process, tmp_path):
+def test_a_training_killed_repeatedly_ends_bit_identical(training, one_process, tmp_path):
     out, log = tmp_path / "sft", tmp_path / "log"
     for step in (1, 5):
         process = training(one_process, sys.executable)
@@ -83,7 +83,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bits(training, one_process, 
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_asked_to_stop_it_saves_exits_with_75_and_goes_on(training, request, tmp_path, ranks):
+def test_sigterm_saves_and_exits_with_75_and_the_training_resumes(training, request, tmp_path, ranks):
     out, log = tmp_path / "sft", tmp_path / "log"
     others = request.getfixturevalue("one_process" if ranks == 1 else "two_ranks")
     launcher = (sys.executable,) if ranks == 1 else ("bash", "utils/launch.sh", "--nproc", "2")
@@ -98,7 +98,7 @@ def test_asked_to_stop_it_saves_exits_with_75_and_goes_on(training, request, tmp
     assert_equal(out, others / "sft")
 
 
-def test_a_stage_whose_every_process_is_asked_to_stop_ends_with_75(training, two_ranks, tmp_path):
+def test_sigterm_to_every_process_of_a_stage_exits_with_75(training, two_ranks, tmp_path):
     """The runner, the stage clock, the launcher, torchrun and the ranks get the signal, some of them twice."""
     out, log = tmp_path / "sft", tmp_path / "log"
     clock = [sys.executable, "-m", "zipperasr.stages.clock", "--table", str(tmp_path / "stages.tsv"), "--stage", "6"]
@@ -113,8 +113,8 @@ def test_a_stage_whose_every_process_is_asked_to_stop_ends_with_75(training, two
     assert "# Ended (code 75)" in (tmp_path / "stage.log").read_text()
 
 
-def test_two_machines_stop_together_and_train_as_two_processes_of_one(training, two_ranks, tmp_path):
-    """Two launchers, as on two machines with a shared directory; only one of them is asked to stop."""
+def test_two_machines_stop_together_and_train_like_two_processes_on_one(training, two_ranks, tmp_path):
+    """Two launchers, as on two machines with a shared directory; only one of them receives SIGTERM."""
     out, log = tmp_path / "sft", tmp_path / "log"
 
     def start() -> list[subprocess.Popen]:
@@ -130,7 +130,7 @@ def test_two_machines_stop_together_and_train_as_two_processes_of_one(training, 
     assert_equal(out, two_ranks / "sft")
 
 
-def test_another_number_of_processes_is_refused_with_the_reason(training, one_process, tmp_path):
+def test_resuming_with_another_number_of_processes_is_refused(training, one_process, tmp_path):
     process = training(one_process, sys.executable)
     wait_for_step(process, tmp_path / "sft", 1)
     process.kill()
@@ -141,8 +141,8 @@ def test_another_number_of_processes_is_refused_with_the_reason(training, one_pr
     assert "saved by 1 processes, got 2, which would change the global batch" in (tmp_path / "log").read_text()
 
 
-def test_a_full_disk_is_one_line_and_room_lets_it_go_on(training, one_process, tmp_path):
-    """A small tmpfs that a file fills up but for what the curves need."""
+def test_a_full_disk_is_one_error_line_and_training_resumes_once_space_is_freed(training, one_process, tmp_path):
+    """On a small tmpfs, filled by a file except for the space that the curves need."""
     out, log = tmp_path / "sft", tmp_path / "log"
     out.mkdir()
     mounted = subprocess.run(
