@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from safetensors.torch import load_file
 
 from tests.train.tiny_recipe import options
 from tests.train.worker import free_port
+from zipperasr.train.checkpoints import CHECKSUMS, load_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 120
@@ -139,6 +142,45 @@ def test_resuming_with_another_number_of_processes_is_refused(training, one_proc
     assert training(one_process, "bash", "utils/launch.sh", "--nproc", "2", packs=2).wait(TIMEOUT_S) == 1
 
     assert "saved by 1 processes, got 2, which would change the global batch" in (tmp_path / "log").read_text()
+
+
+def another_version(checkpoint: Path) -> None:
+    """Rename a field of the log window, as another version may have saved it."""
+    (path,) = checkpoint.glob("*model_states.pt")
+    content = load_tensors(str(path))
+    content["window"]["places"] = content["window"].pop("positions")
+    torch.save(content, path)
+    facts = json.loads((checkpoint / CHECKSUMS).read_text())
+    facts["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (checkpoint / CHECKSUMS).write_text(json.dumps(facts))
+
+
+def other_parameters(checkpoint: Path) -> None:
+    facts = json.loads((checkpoint / CHECKSUMS).read_text())
+    (checkpoint / CHECKSUMS).write_text(json.dumps({**facts, "trained": [*facts["trained"], "another.weight"]}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (another_version, "its log window has loss, labels, samples, filled, seconds, flops, places, wanted loss, "),
+        (other_parameters, "saved with a different set of trainable parameters (another.weight); remove "),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(training, one_process, tmp_path, change, message):
+    out, log = tmp_path / "sft", tmp_path / "log"
+    process = training(one_process, sys.executable)
+    wait_for_step(process, out, 1)
+    process.kill()
+    process.wait()
+    newest = max((out / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
+    change(newest)
+
+    assert training(one_process, sys.executable).wait(TIMEOUT_S) == 1
+
+    (line,) = (line for line in log.read_text().splitlines() if "error:" in line)
+    assert f"{newest}: {message}" in line and line.endswith(f"remove {out / 'checkpoints'} to start over")
+    assert "Traceback" not in log.read_text()
 
 
 def test_a_full_disk_is_one_error_line_and_training_resumes_once_space_is_freed(training, one_process, tmp_path):
