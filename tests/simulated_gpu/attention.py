@@ -1,6 +1,6 @@
-"""torch's attention over sequences of unequal length (varlen_attn), computed densely, forward and backward.
+"""torch's attention over sequences of different lengths (varlen_attn), computed densely, forward and backward.
 
-In: the arguments of torch's operators, all on the CPU. Out: what FlashAttention computes, from float32 products.
+In: the arguments of torch's operators, all on the CPU. Out: FlashAttention's results, from float32 products.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 def forward(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, starts_k: Tensor, *settings):
     """query, key, value: (rows, heads, head_dim); starts: (sequences + 1,) offsets of the sequences.
 
-    Returns the output, the scores' log-sum-exp (heads, rows) and the state of the random numbers, which are not used.
+    Returns the output, the scores' log-sum-exp (heads, rows) and the random number state, which is unused.
     """
     longest, _, is_causal, scale, window, *_ = settings
     _check(query, starts, starts_k, longest)
@@ -39,7 +39,7 @@ def backward(upstream: Tensor, query: Tensor, key: Tensor, value: Tensor, output
 
 
 def _scores(query: Tensor, key: Tensor, starts: Tensor, scale: float, is_causal: bool) -> Tensor:
-    """All rows against all rows, (heads, rows, rows) in float32; -inf keeps the sequences apart."""
+    """Scores of all pairs of rows, (heads, rows, rows) in float32; -inf between different sequences."""
     rows = torch.arange(len(query))
     sequence = torch.bucketize(rows, starts[1:].long(), right=True)
     sees = sequence[:, None] == sequence
@@ -54,7 +54,7 @@ def _by_head(rows: Tensor) -> Tensor:
 
 
 def _check(query: Tensor, starts: Tensor, starts_k: Tensor, longest: int) -> None:
-    """What FlashAttention demands. Raises RuntimeError."""
+    """Check FlashAttention's requirements. Raises RuntimeError."""
     if torch.cuda.get_device_capability() < (8, 0):
         raise RuntimeError("FlashAttention only supports Ampere GPUs or newer.")
     if query.dtype not in (torch.bfloat16, torch.float16):

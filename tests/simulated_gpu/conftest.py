@@ -16,7 +16,7 @@ __all__ = ["backbones"]
 
 @pytest.fixture
 def gpu() -> Iterator[SimulatedDevice]:
-    """The device; skips where it cannot be simulated."""
+    """The simulated device; skips the test if it cannot be simulated."""
     if reason := guard.why_unavailable():
         pytest.skip(reason)
     with simulated_gpu() as device:

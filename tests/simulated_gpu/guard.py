@@ -1,7 +1,7 @@
-"""What autograd asks of a CUDA device, for a torch build that has none.
+"""A CUDA device guard for autograd, for torch builds without CUDA.
 
-In: torch's C++ headers and a compiler. Out: the backward pass runs over tensors that say they are on cuda:0. The
-library is compiled once, in 4 s, and kept in a temporary directory.
+In: torch's C++ headers and a compiler. Out: the backward pass works on tensors that claim to be on cuda:0. The
+library is compiled once, in 4 s, and cached in a temporary directory.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch.utils.cpp_extension import include_paths, library_paths
 
-# Autograd asks the guard for the stream of every output, and the hooks whether there is an accelerator at all. A CPU
-# build has made its hooks by the time that this is loaded: ours, of the same size, takes their place.
+# Autograd asks the guard for the stream of every output, and the hooks whether there is an accelerator. A CPU build
+# has already created its hooks when this library is loaded; ours, of the same size, replace them.
 SOURCE = """
 #include <new>
 #include <ATen/detail/CUDAHooksInterface.h>
@@ -61,7 +61,7 @@ extern "C" void set_present(bool value) {
 
 
 def why_unavailable() -> str | None:
-    """Why no guard can be registered here; None if it can."""
+    """Why no guard can be registered on this machine; None if it can."""
     if torch.version.cuda or torch.version.hip:
         return "the simulated GPU needs a CPU build of torch: this one has a GPU backend of its own"
     compiler = os.environ.get("CXX", "g++")
@@ -71,7 +71,7 @@ def why_unavailable() -> str | None:
 
 
 def set_present(present: bool) -> None:
-    """Let autograd see a CUDA device, or none. Raises RuntimeError with the compiler's message if the build fails."""
+    """Show autograd a CUDA device, or hide it. Raises RuntimeError with the compiler's message if the build fails."""
     _loaded().set_present(present)
 
 
@@ -83,7 +83,7 @@ def _loaded() -> ctypes.CDLL:
 
 
 def _library() -> Path:
-    """The compiled guard for this torch; built where it is missing."""
+    """The compiled guard for this version of torch; built if it is missing."""
     build = f"{torch.__version__} {torch.__file__} {Path(__file__).read_text(encoding='utf-8')}"
     version = hashlib.sha256(build.encode()).hexdigest()[:16]
     directory = Path(tempfile.gettempdir()) / f"zipperasr-cuda-guard-{os.getuid()}"
@@ -102,5 +102,5 @@ def _library() -> Path:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{compiler} cannot build the device guard: {done.stderr[-2000:]}")
-        built.rename(library)  # two test processes may build it at the same time
+        built.rename(library)  # atomic, since two test processes may build it at the same time
     return library

@@ -1,7 +1,7 @@
-"""Puts the simulated GPU in place of the one that is not there.
+"""Install the simulated GPU as torch's CUDA device.
 
-In: a `with` statement. Out: inside it `device="cuda"`, `.to("cuda")`, streams and pinned memory work, in new threads
-too, and `SimulatedDevice.waits` lists what the host waited for.
+Inside the context manager, `device="cuda"`, `.to("cuda")`, streams and pinned memory work, in new threads too, and
+`SimulatedDevice.waits` lists when the host waited for the device.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.simulated_gpu.tensor import SimulatedDevice
 
 
 class Stream:
-    """Work is done at once, so a stream has nothing to order; who waits for one is recorded."""
+    """Work is done immediately, so a stream has nothing to order; waits for it are recorded."""
 
     def __init__(self, simulated: SimulatedDevice, device: torch.device | None = None):
         self.device, self._simulated = device, simulated
@@ -52,9 +52,9 @@ def simulated_gpu() -> Iterator[SimulatedDevice]:
         run = _also_computing_on(device, threading.Thread.run)
         stack.enter_context(mock.patch.object(threading.Thread, "run", run))
         stack.enter_context(_inference_mode_as_no_grad())
-        # in this thread, as all else: the threads of autograd exist only if there was a GPU when it was first used
+        # in this thread: autograd starts its threads only if there is a GPU when it is first used
         stack.enter_context(torch.autograd.set_multithreading_enabled(False))
-        # Module.to then swaps parameters for those on the device, and tied ones stay tied
+        # so that Module.to replaces parameters, and tied ones stay tied
         swaps = torch.__future__.get_swap_module_params_on_conversion()
         stack.callback(torch.__future__.set_swap_module_params_on_conversion, swaps)
         torch.__future__.set_swap_module_params_on_conversion(True)
@@ -64,9 +64,9 @@ def simulated_gpu() -> Iterator[SimulatedDevice]:
 
 @contextlib.contextmanager
 def _computing_on(device: SimulatedDevice) -> Iterator[None]:
-    """In this thread alone: both settings are a thread's own."""
+    """Both settings are per thread."""
     before = torch._C._only_lift_cpu_tensors()
-    # torch.tensor(..., device="cuda") then makes a CPU tensor and copies it, which the simulation sees
+    # so that torch.tensor(..., device="cuda") copies a CPU tensor, which the simulation sees
     torch._C._set_only_lift_cpu_tensors(True)
     try:
         with device:
@@ -85,7 +85,7 @@ def _also_computing_on(device: SimulatedDevice, run: Callable[[threading.Thread]
 
 @contextlib.contextmanager
 def _inference_mode_as_no_grad() -> Iterator[None]:
-    """In inference mode the simulation would see `to` and `reshape` whole, not the operations that they consist of."""
+    """In inference mode the simulation would see `to` and `reshape` as one operation each, not their parts."""
 
     def enter(mode: torch.inference_mode) -> None:
         mode.no_grad = torch.set_grad_enabled(torch.is_grad_enabled() and not mode.mode)

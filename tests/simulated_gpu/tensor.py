@@ -1,7 +1,8 @@
-"""A tensor that says it is on cuda:0, holds its data on the CPU and computes there.
+"""A tensor that claims to be on cuda:0, but stores its data and computes on the CPU.
 
-In: any torch operation. Out: what a CUDA device computes or refuses. Tensors of the two devices must not meet; what
-would make the host wait for the device is recorded in `waits`, with the line of this package that asks for it.
+In: any torch operation. Out: the result or error of a CUDA device. Mixing devices in an operation is an error;
+operations that would make the host wait for the device are recorded in `waits`, with the line of the package that
+called them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ aten = torch.ops.aten
 DEVICE = torch.device("cuda", 0)
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
 COPIES = {aten._to_copy.default, aten.copy_.default}
-# operations whose result has a size, or is a value, that only the device knows
+# operations whose result or its size is known only to the device
 WAITING = {
     aten._local_scalar_dense.default, aten.equal.default, aten.masked_select.default, aten.nonzero.default,
     aten._unique2.default, aten.unique_consecutive.default, aten.unique_dim.default, aten.bincount.default,
@@ -32,7 +33,7 @@ WAITING = {
 
 
 class SimulatedTensor(torch.Tensor):
-    """`on_cpu` holds the data; a view's is a view of the data of what it views."""
+    """`on_cpu` holds the data; a view shares the data of its base."""
 
     on_cpu: Tensor
 
@@ -74,7 +75,7 @@ class SimulatedTensor(torch.Tensor):
 
 @dataclass(frozen=True)
 class Wait:
-    """One moment in which the host waits for all that the device has to do."""
+    """A point at which the host waits for all queued work of the device."""
 
     what: str
     place: str  # file:line function, the innermost of our package
@@ -82,11 +83,11 @@ class Wait:
 
 @dataclass(repr=False)
 class SimulatedDevice(TorchDispatchMode):
-    """While it is entered, CUDA tensors can be made and used in this thread."""
+    """Context manager within which CUDA tensors can be created and used in this thread."""
 
     waits: list[Wait] = field(default_factory=list)
     streams: list = field(default_factory=list)
-    pinned: dict[int, object] = field(default_factory=dict)  # storages, kept: an address must not be used again
+    pinned: dict[int, object] = field(default_factory=dict)  # storages, kept alive so that no address is reused
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -143,7 +144,7 @@ class SimulatedDevice(TorchDispatchMode):
         return None
 
     def _why_a_copy_waits(self, func, args, kwargs) -> str | None:
-        """Between the devices: only from pinned memory, or to memory that torch pins, and only if it is asked for."""
+        """A copy between devices is asynchronous only if requested, and from or to pinned memory."""
         source = args[1] if func is aten.copy_.default else args[0]
         if func is aten.copy_.default:
             to_device = isinstance(args[0], SimulatedTensor)
@@ -170,14 +171,14 @@ PINNING = {
 
 
 def _check_devices(func, args, tensors) -> None:
-    """CUDA's rules. Raises RuntimeError where a CPU tensor meets one of the device that it must not meet."""
+    """CUDA's rules for mixing devices. Raises RuntimeError if an operation must not mix a CPU and a CUDA tensor."""
     here = [tensor for tensor in tensors if isinstance(tensor, SimulatedTensor)]
     if not here or len(here) == len(tensors) or func in COPIES:
         return
     strangers = [tensor for tensor in tensors if not isinstance(tensor, SimulatedTensor)]
-    if isinstance(args[0], SimulatedTensor) and func in INDEXING:  # copied by torch, if they are indices or a scalar
+    if isinstance(args[0], SimulatedTensor) and func in INDEXING:  # torch copies indices and scalars
         strangers = [one for one in strangers if one.ndim and not any(one is index for index in _tensors(args[1]))]
-    elif torch.Tag.pointwise in func.tags or func is aten.fill_.Tensor:  # a scalar's value goes into the kernel's call
+    elif torch.Tag.pointwise in func.tags or func is aten.fill_.Tensor:  # a scalar is passed to the kernel by value
         in_place = func._schema.is_mutable
         if isinstance(args[0], SimulatedTensor) or (not in_place and any(tensor.ndim for tensor in here)):
             strangers = [one for one in strangers if one.ndim]
@@ -218,12 +219,12 @@ def _is_on_device(func, args, kwargs, tensors) -> bool:
 
 @functools.cache
 def _aliases(func) -> bool:
-    """Whether results are views of arguments, or arguments themselves."""
+    """Whether results are views of arguments, or the arguments themselves."""
     return any(result.alias_info is not None for result in func._schema.returns)
 
 
 def _place() -> str:
-    """The innermost line of the package that is on the stack."""
+    """The innermost line of the package in the call stack."""
     frame = sys._getframe()
     while frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back

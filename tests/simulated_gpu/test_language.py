@@ -1,4 +1,4 @@
-"""Language embeddings, language detection and transcription on the simulated GPU are the CPU's."""
+"""Language embeddings, detection and transcripts on the simulated GPU equal the CPU's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zipperasr.transcribe.sources import Recording
 __all__ = ["trained"]
 
 
-def test_state_embeddings_are_the_cpus(gpu, backbones):
+def test_state_embeddings_equal_the_cpus(gpu, backbones):
     whisper = str(backbones / "whisper")
     ids = language_token_ids(whisper, tiny.table())
     mels = [tiny.random_mel(frames, seed=frames) for frames in (30, 71, 100)]
@@ -29,13 +29,13 @@ def test_state_embeddings_are_the_cpus(gpu, backbones):
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_transcripts_with_detected_languages_are_the_cpus(gpu, trained, soft):
-    """Detection waits twice a recording: for the probabilities, and where transformers looks at the decoder's mask."""
+def test_transcripts_with_detected_languages_equal_the_cpus(gpu, trained, soft):
+    """Detection waits twice per recording: for the probabilities, and when transformers reads the decoder's mask."""
     recordings = [Recording(f"r{number}", noise(0.5 + 0.3 * number, number)) for number in range(3)]
     on_cpu, on_gpu = (Transcriber.from_pretrained(trained, device, SHORT, soft=soft) for device in ("cpu", None))
     assert on_gpu.opened.model.causal_lm.device.type == "cuda"
-    assert on_gpu.detector.codes == on_cpu.detector.codes  # loads it
-    next(on_gpu.transcribe(recordings[:1]))  # the filters of the mel scale are copied once
+    assert on_gpu.detector.codes == on_cpu.detector.codes  # loads the model
+    next(on_gpu.transcribe(recordings[:1]))  # copies the mel filters once
     gpu.waits.clear()
     for (_, found), (_, wanted) in zip(on_gpu.transcribe(recordings), on_cpu.transcribe(recordings), strict=True):
         assert (found.text, found.lang) == (wanted.text, wanted.lang)

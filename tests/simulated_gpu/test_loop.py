@@ -1,4 +1,4 @@
-"""The training loop on the simulated GPU, with a plain engine in DeepSpeed's place: it computes on the CPU here."""
+"""The training loop on the simulated GPU, with a plain engine, since DeepSpeed runs on the CPU here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["tiny_recipe"]
 
 
 class PlainEngine:
-    """What the loop calls of DeepSpeed's engine, for one process without ZeRO."""
+    """The methods of DeepSpeed's engine that the loop calls, for one process without ZeRO."""
 
     def __init__(self, module: torch.nn.Module, optimiser: torch.optim.Optimizer, accumulation: int):
         self.module, self.optimiser, self.accumulation = module, optimiser, accumulation
@@ -107,10 +107,10 @@ def curve(out: Path, name: str) -> list[float]:
 
 
 @pytest.mark.parametrize("features_on_device", [False, True])
-def test_a_training_has_the_cpus_losses_and_waits_once_a_step(
+def test_a_training_has_the_cpus_losses_and_waits_once_per_step(
     gpu, tiny_recipe, process_group, tmp_path, features_on_device
 ):
-    """Once, for the loss, though a step has two micro-steps; logging and evaluation wait for their own numbers."""
+    """Once, for the loss, although a step has two micro-steps; logging and evaluation have waits of their own."""
     trainer(tiny_recipe, tmp_path / "cpu", "cpu", False).run()
     on_gpu = trainer(tiny_recipe, tmp_path / "gpu", "cuda", features_on_device)
     gpu.waits.clear()
@@ -122,7 +122,7 @@ def test_a_training_has_the_cpus_losses_and_waits_once_a_step(
         assert curve(tmp_path / "gpu", name) == pytest.approx(wanted, rel=1e-4)
     mfu = [json.loads(line)["mfu"] for line in (tmp_path / "gpu" / "train.jsonl").read_text().splitlines()]
     assert len(mfu) >= 2 and all(share > 0 for share in mfu)
-    once = ("of", "_bands")  # where the languages' elements lie; the filters of the mel scale
+    once = ("of", "_bands")  # the optimiser's runs of elements; the mel filters
     apart = ("of_all_ranks", "dev_losses", "_evaluate")  # for a line of train.jsonl, dev.jsonl or router.jsonl
     places = [wait.place.split()[-1] for wait in gpu.waits]
     assert [place for place in places if place not in (*once, *apart)] == ["_step"] * on_gpu.schedule.num_steps

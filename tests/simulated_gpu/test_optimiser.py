@@ -1,4 +1,4 @@
-"""The optimiser on the simulated GPU: the CPU's steps, no wait, and a resume from state that was loaded to the CPU."""
+"""The optimiser on the simulated GPU: the CPU's steps, no waits, and resuming from state loaded to the CPU."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def weights(model) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("variant", ["zipper_soft", "independent", "flylora"])
-def test_a_resume_from_state_on_the_cpu_ends_where_an_unbroken_training_does(gpu, backbones, variant):
-    """DeepSpeed loads with map_location cpu, and torch then leaves the state called `step` on the CPU."""
+def test_resuming_from_state_on_the_cpu_equals_an_uninterrupted_training(gpu, backbones, variant):
+    """DeepSpeed loads with map_location="cpu", and torch then leaves the state `step` on the CPU."""
     model = new_model(backbones, variant, torch.float32).to("cuda")
     optimiser = new_optimiser(model)
     for number in range(2):
@@ -71,7 +71,7 @@ def test_a_resume_from_state_on_the_cpu_ends_where_an_unbroken_training_does(gpu
 
 
 def on_cpu(value):
-    """torch.save of a simulated tensor would need its class: the values are saved, as of any GPU's."""
+    """Copy to the CPU, since torch.save of a simulated tensor would need its class."""
     if isinstance(value, torch.Tensor):
         return value.cpu()
     if isinstance(value, dict):
@@ -80,8 +80,8 @@ def on_cpu(value):
 
 
 @pytest.mark.parametrize("variant", ["align", *sorted(VARIANTS)])
-def test_steps_are_the_cpus_and_the_host_waits_only_for_the_check_of_gradients(gpu, backbones, variant):
-    """Equal bits from equal gradients. Under ZeRO, which has checked them, no wait; without ZeRO one for them all."""
+def test_steps_equal_the_cpus_and_the_host_waits_only_to_check_gradients(gpu, backbones, variant):
+    """Bit-identical for equal gradients. No wait with ZeRO, which has checked them; otherwise one for all of them."""
     trained = {}
     for device in ("cpu", "cuda"):
         model = new_model(backbones, variant, torch.float32).to(device)
@@ -92,7 +92,7 @@ def test_steps_are_the_cpus_and_the_host_waits_only_for_the_check_of_gradients(g
             optimiser.checks_gradients = number == 1
             gpu.waits.clear()
             optimiser.step()
-            if device == "cuda" and number:  # the first step looks up which elements are which language's
+            if device == "cuda" and number:  # the first step builds the runs of each language
                 assert len(gpu.waits) == optimiser.checks_gradients, gpu.waits
         trained[device] = weights(model)
     assert [name for name, value in trained["cpu"].items() if not torch.equal(value, trained["cuda"][name])] == []
@@ -105,7 +105,7 @@ def draw_gradients(model, seed: int) -> None:
             parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter.device)
 
 
-def test_a_gradient_that_is_not_finite_skips_the_step(gpu):
+def test_a_non_finite_gradient_skips_the_step(gpu):
     parameters = [torch.nn.Parameter(torch.ones(3, device="cuda")) for _ in range(2)]
     optimiser = LanguageAdamW([{"params": parameters}], 1e-2, (0.9, 0.95))
     for bad in (0, 1):

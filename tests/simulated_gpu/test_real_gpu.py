@@ -1,4 +1,4 @@
-"""On a real GPU: torch's own check for synchronising calls agrees with the simulation's count of waits."""
+"""On a real GPU, torch's check for synchronising calls agrees with the simulation's count of waits."""
 
 from __future__ import annotations
 

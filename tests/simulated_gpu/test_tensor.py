@@ -1,4 +1,4 @@
-"""The simulated GPU itself: what it refuses, what it counts, and its attention."""
+"""The simulated GPU itself: the errors it raises, the waits it records, and its attention."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MIXED = {
 
 
 @pytest.mark.parametrize("mixed", MIXED.values(), ids=MIXED)
-def test_it_refuses_to_meet_a_cpu_tensor(ones, mixed):
+def test_mixing_devices_is_an_error(ones, mixed):
     with pytest.raises(RuntimeError, match=r"same device|indices should be"):
         mixed(ones)
 
@@ -51,7 +51,7 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize("allowed", ALLOWED.values(), ids=ALLOWED)
-def test_what_cuda_computes_without_the_host(gpu, ones, allowed):
+def test_operations_for_which_the_host_does_not_wait(gpu, ones, allowed):
     gpu.waits.clear()
     result = allowed(ones)
     assert gpu.waits == []
@@ -81,13 +81,13 @@ WAITING = {
 
 
 @pytest.mark.parametrize("waiting", WAITING.values(), ids=WAITING)
-def test_what_the_host_waits_for_is_recorded(gpu, ones, waiting):
+def test_operations_for_which_the_host_waits_are_recorded(gpu, ones, waiting):
     gpu.waits.clear()
     waiting(ones)
     assert gpu.waits
 
 
-def test_a_wait_names_the_line_that_asked_for_it(gpu, ones):
+def test_a_wait_records_the_line_that_caused_it(gpu, ones):
     gpu.waits.clear()
     assert _are_finite([ones, ones])
     assert [wait.place.split()[-1] for wait in gpu.waits] == ["_are_finite"]
@@ -101,7 +101,7 @@ def test_tied_parameters_stay_tied(gpu):
     assert both[0].weight.is_cuda and both[0].weight is both[1].weight
 
 
-def test_nothing_of_it_is_left_behind():
+def test_leaving_the_context_restores_torch():
     if reason := guard.why_unavailable():
         pytest.skip(reason)
     before = {name: getattr(torch.cuda, name) for name in ("_lazy_init", "is_available", "Stream")}
@@ -119,8 +119,8 @@ def test_nothing_of_it_is_left_behind():
 
 
 @pytest.mark.parametrize("window", [(-1, -1), (-1, 0)], ids=["full", "causal"])
-def test_attention_over_unequal_lengths_is_each_sequences_own(gpu, window):
-    """Forward and backward against torch's attention on each sequence alone, in float32."""
+def test_attention_over_different_lengths_equals_attention_per_sequence(gpu, window):
+    """Forward and backward, against torch's attention on each sequence in float32."""
     lengths = [3, 1, 5]
     inputs = [torch.randn(9, 2, 8).bfloat16() for _ in range(3)]
     upstream = torch.randn(9, 2, 8).bfloat16()
@@ -150,7 +150,7 @@ def test_attention_over_unequal_lengths_is_each_sequences_own(gpu, window):
         (torch.bfloat16, [0, 3], "do not describe 4 rows"),
     ],
 )
-def test_attention_refuses_what_flash_attention_refuses(gpu, dtype, starts, reason):
+def test_attention_has_flash_attentions_requirements(gpu, dtype, starts, reason):
     query = torch.ones(4, 2, 8, dtype=dtype, device="cuda")
     offsets = torch.tensor(starts, dtype=torch.int32, device="cuda")
     with pytest.raises(RuntimeError, match=reason):

@@ -1,4 +1,4 @@
-"""A training step on the simulated GPU: the CPU's losses and gradients, and a host that never waits for them."""
+"""A training step on the simulated GPU: the CPU's losses and gradients, without waits of the host."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def new_model(backbones, variant: str, dtype: torch.dtype, checkpointing: bool =
 
 
 def loss_and_gradient(model: SpeechLLM, regime: str, packs: list[list[Example]]):
-    """Loss per label, and the gradient of each parameter that trains; on the model's device."""
+    """Loss per label and the gradient of each trainable parameter, on the model's device."""
     batch = collate(packs)
     if model.causal_lm.device.type == "cuda":
         batch = batch.pin_memory().to("cuda")
@@ -36,7 +36,7 @@ def loss_and_gradient(model: SpeechLLM, regime: str, packs: list[list[Example]])
 
 
 def steps_on_gpu(gpu, backbones, variant: str, dtype: torch.dtype, regime: str) -> Iterator[tuple]:
-    """(loss, gradient) with and without recomputed activations; the host must not wait."""
+    """(loss, gradient) with and without activation checkpointing; the host must not wait."""
     for checkpointing in (False, True):
         model = new_model(backbones, variant, dtype, checkpointing).to("cuda")
         packs = tiny.two_packs()
@@ -47,7 +47,7 @@ def steps_on_gpu(gpu, backbones, variant: str, dtype: torch.dtype, regime: str) 
 
 
 def error(gradient: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> float:
-    """Norm of the difference of all parameters' gradients, relative to their norm."""
+    """Norm of the difference of all gradients, relative to their norm."""
     assert gradient.keys() == wanted.keys()
     pairs = [(gradient[name].cpu().double(), w.double()) for name, w in wanted.items()]
     difference = torch.stack([(found - w).norm() for found, w in pairs]).norm()
@@ -56,7 +56,7 @@ def error(gradient: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) ->
 
 @in_all_phases
 @in_both_regimes
-def test_a_step_in_float32_is_the_cpus_and_the_host_waits_for_nothing(gpu, backbones, variant, regime):
+def test_a_step_in_float32_equals_the_cpus_without_waits(gpu, backbones, variant, regime):
     wanted_loss, wanted = loss_and_gradient(new_model(backbones, variant, torch.float32), regime, tiny.two_packs())
     for loss, gradient in steps_on_gpu(gpu, backbones, variant, torch.float32, regime):
         assert loss.item() == pytest.approx(wanted_loss.item(), rel=1e-6)
@@ -65,8 +65,8 @@ def test_a_step_in_float32_is_the_cpus_and_the_host_waits_for_nothing(gpu, backb
 
 @in_all_phases
 @in_both_regimes
-def test_a_step_in_bfloat16_is_near_float32_and_the_host_waits_for_nothing(gpu, backbones, variant, regime):
-    """Near the float32 step with the same weights: the CPU rounds in other places, and is no nearer (0.01 to 0.13)."""
+def test_a_step_in_bfloat16_is_close_to_float32_without_waits(gpu, backbones, variant, regime):
+    """Compared with a float32 step of the same weights. The CPU rounds elsewhere and is no closer (0.01 to 0.13)."""
     exact = new_model(backbones, variant, torch.bfloat16).float()
     wanted_loss, wanted = loss_and_gradient(exact, regime, tiny.two_packs())
     for loss, gradient in steps_on_gpu(gpu, backbones, variant, torch.bfloat16, regime):
@@ -75,7 +75,7 @@ def test_a_step_in_bfloat16_is_near_float32_and_the_host_waits_for_nothing(gpu, 
 
 
 def without_features(example: Example) -> Example:
-    """One of `two_packs`, a to e, with the audio that its features were made of."""
+    """An example of `two_packs` with its audio instead of its features."""
     audio = tiny.noise(example.num_samples, seed="-abcde".index(example.utt_id))
     return dataclasses.replace(example, mel=None, audio=audio)
 
@@ -86,7 +86,7 @@ def test_features_on_the_device_give_the_same_step(gpu, backbones):
     wanted_loss, wanted = loss_and_gradient(new_model(backbones, "zipper_soft", torch.float32), "chunked", packs)
     model = new_model(backbones, "zipper_soft", torch.float32).to("cuda")
     batch = collate(of_audio, tiny.MEL_BINS).pin_memory()
-    batch.to("cuda")  # the filters of the mel scale are copied to a device once
+    batch.to("cuda")  # copies the mel filters once
     gpu.waits.clear()
     loss, _, num_labels = model(batch.to("cuda"), CHUNK_FRAMES["chunked"])
     (loss / num_labels).backward()
@@ -97,7 +97,7 @@ def test_features_on_the_device_give_the_same_step(gpu, backbones):
 
 
 def test_half_precision_on_a_gpu_without_flash_attention_is_padded(gpu, backbones, monkeypatch):
-    """Turing (7.5) has fp16 and no FlashAttention, whose operator raises there."""
+    """Turing (7.5) has fp16 but no FlashAttention: its operator raises an error."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
     ragged.has_flash_attention.cache_clear()
     try:
@@ -109,8 +109,8 @@ def test_half_precision_on_a_gpu_without_flash_attention_is_padded(gpu, backbone
     assert loss.item() == pytest.approx(wanted.item(), rel=2e-3)
 
 
-def test_recomputation_keeps_no_state_of_random_numbers(backbones, monkeypatch):
-    """There is no dropout; on a GPU each layer would read and set the generator's state."""
+def test_recomputation_does_not_save_the_random_number_state(backbones, monkeypatch):
+    """There is no dropout. On a GPU, each layer would read and set the generator's state."""
 
     def unwanted():
         raise AssertionError("the state of the random numbers was read")

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
-from zipperasr.stages.clock import HEADER, append_row, main, memory_limit_mb, signal_of
+from zipperasr.stages.clock import main
+from zipperasr.timed_command import HEADER, append_row, memory_limit_mb, signal_of
 
 HOLD_60_MB = "import time; block = bytearray(60 * 2**20); time.sleep(1)"
 
@@ -40,15 +41,16 @@ def test_wall_time_and_memory_of_children_are_recorded(tmp_path):
 def test_exit_status_is_passed_on_and_a_failed_stage_is_not_recorded(tmp_path, capfd):
     assert clock(tmp_path / "stages.tsv", "bash", "-c", "exit 3") == 3
     assert not (tmp_path / "stages.tsv").exists()
-    assert "stage 5: FAILED after 0 s and at most " in capfd.readouterr().err
+    assert "stage 5: FAILED after 0 s, peak memory " in capfd.readouterr().err
 
 
 KILLED = (
-    r"stage 5: FAILED after \d+ s: killed by SIGKILL, probably out of memory: peak (\d+\.\d) GB of (\d+\.\d); lower "
+    r"stage 5: FAILED after \d+ s: killed by SIGKILL, probably out of memory: "
+    r"peak memory (\d+\.\d) of (\d+\.\d) GB; reduce "
 )
 
 
-def test_a_stage_killed_with_sigkill_says_memory_and_what_to_lower(tmp_path, capfd):
+def test_a_stage_killed_with_sigkill_says_memory_and_what_to_reduce(tmp_path, capfd):
     program = "import os, time; block = bytearray(300 * 2**20); time.sleep(1.5); os.kill(os.getpid(), 9)"
     assert clock(tmp_path / "stages.tsv", sys.executable, "-c", program) == 137
     peak, limit = map(float, re.search(KILLED + "packs_per_batch", capfd.readouterr().err).groups())
@@ -59,7 +61,7 @@ def test_a_stage_killed_with_sigkill_says_memory_and_what_to_lower(tmp_path, cap
 
 def test_any_other_signal_is_named_too(tmp_path, capfd):
     assert clock(tmp_path / "stages.tsv", "bash", "-c", "kill -SEGV $$") == 139
-    assert re.search(r"stage 5: FAILED after \d+ s: killed by SIGSEGV; peak ", capfd.readouterr().err)
+    assert re.search(r"stage 5: FAILED after \d+ s: killed by SIGSEGV; peak memory ", capfd.readouterr().err)
 
 
 RANKS = """
@@ -103,7 +105,7 @@ def test_exit_statuses_of_shells_and_of_python_launchers_name_the_signal(status,
 
 def test_a_container_limits_the_memory_below_the_machines(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr("zipperasr.stages.clock._CGROUP_LIMITS", (str(limit).replace("{", "{{"),))
+    monkeypatch.setattr("zipperasr.timed_command._CGROUP_LIMITS", (str(limit).replace("{", "{{"),))
     limit.write_text("max\n")
     assert memory_limit_mb() == pytest.approx(psutil.virtual_memory().total / 2**20)
     limit.write_text(f"{512 * 2**20}\n")

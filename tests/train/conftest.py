@@ -1,4 +1,4 @@
-"""The tiny recipe, and the trainings of one and of two processes over it; made once per run."""
+"""Session fixtures: the tiny recipe, and its trainings by one process and by two."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What each rank of the tests of a single step does: gradients and weights of DeepSpeed beside those of plain torch.
+"""Program of each rank in test_step.py: compare gradients and weights of DeepSpeed with those of plain torch.
 
-In: a directory with backbones, an output directory with cases.json, {name: settings of TrainConfig, of DeepSpeed under
-"deepspeed"}; launched with torch.distributed's variables set. Out: <name>.json by rank 0; errors are relative to the
-norm of the exact value.
+In: backbones, and an output directory with cases.json: {name: settings of TrainConfig, and of DeepSpeed under
+"deepspeed"}; torch.distributed's environment variables must be set. Out: <name>.json by rank 0; errors are relative to
+the norm of the exact value.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from zipperasr.train.train_config import TrainConfig
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LANGUAGES = (("de", "es"), ("es", "de"), ("ja", "de"))  # of the two packs of each step; es is absent from the last
-LOSS_SCALE = 256.0  # fp16: static, so that no step is lost to finding one
+LOSS_SCALE = 256.0  # of fp16; static, since a dynamic scale skips the first steps
 
 
 def launch(backbones: Path, out: Path, cases: Mapping[str, Mapping], world_size: int) -> dict[str, dict]:
-    """Run all cases with `world_size` ranks; returns what rank 0 found. Raises RuntimeError with the ranks' output."""
+    """Run all cases with `world_size` ranks. Returns rank 0's results; raises RuntimeError with the ranks' output."""
     (out / "cases.json").write_text(json.dumps(cases))
     settings = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     settings |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
@@ -60,7 +60,7 @@ def main(backbones: Path, out: Path) -> None:
 
 
 def run(backbones: Path, settings: dict) -> dict:
-    """One case: three steps by DeepSpeed and by plain torch from equal weights."""
+    """One case: three steps by DeepSpeed and by plain torch, from the same weights."""
     variant, more = settings.pop("variant", "zipper_soft"), settings.pop("deepspeed", {})
     config = TrainConfig(epochs=1, packs_per_batch=1, lr=1e-2, gradient_clipping=0.0, **settings)
     lora = EncoderLoraConfig(rank=4, alpha=8.0)
@@ -88,7 +88,7 @@ def run(backbones: Path, settings: dict) -> dict:
             engine.step()
         exact = plain.step(batches, present)
         flat = [flat_slice(group, config.zero_stage) for group in exact]
-        errors.append(relative(torch.cat(gradients), torch.cat(flat)))  # ZeRO steps once for each group
+        errors.append(relative(torch.cat(gradients), torch.cat(flat)))  # ZeRO calls `step` once per group
         gradients.clear()
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     expected = dict(plain.model.named_parameters())
@@ -109,7 +109,7 @@ def run(backbones: Path, settings: dict) -> dict:
 
 
 def with_settings(more: Mapping):
-    """deepspeed_config with some values replaced; None removes one."""
+    """`deepspeed_config` with some values replaced; None removes a key."""
     ours = engine_module.deepspeed_config
 
     def config(*inputs):
@@ -123,7 +123,7 @@ def with_settings(more: Mapping):
 
 
 def batch_of(step: int, micro: int, languages: tuple[str, str]):
-    """One pack for each of two ranks, of its own language; a single rank gets both."""
+    """One pack per rank, each of its own language; a single rank gets both packs."""
     packs = []
     for place, code in enumerate(languages):
         seed = 100 * step + 10 * micro + place
@@ -133,7 +133,7 @@ def batch_of(step: int, micro: int, languages: tuple[str, str]):
 
 
 class PlainTraining:
-    """The same steps by torch alone: gradients summed in float64, one torch.optim.AdamW for each language of a bank.
+    """The same steps by plain torch: gradients summed in float64, and one AdamW parameter for each language of a bank.
 
     Weights are kept in float32; the model computes in the precision of the case.
     """
@@ -180,7 +180,7 @@ class PlainTraining:
 
 
 def flat_slice(gradients: list[Tensor], zero_stage: int) -> Tensor:
-    """What a rank's optimiser gets of a group: all of it, or under ZeRO this rank's slice of the padded whole."""
+    """What a rank's optimiser sees of a group: everything, or with ZeRO this rank's slice of the padded group."""
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     world_size = distributed.get_world_size()
     if zero_stage == 0:

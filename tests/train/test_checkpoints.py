@@ -1,4 +1,4 @@
-"""A checkpoint that somebody else has left in a training's directory runs nothing when the training resumes."""
+"""Loading an untrusted checkpoint never runs code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zipperasr.train.checkpoints import load_tensors
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_checkpoint_runs_nothing(tmp_path, zipped):
+def test_a_checkpoint_with_code_is_refused_and_not_run(tmp_path, zipped):
     path = tmp_path / "mp_rank_00_model_states.pt"
     content = {"module": {"w": torch.ones(2)}, "client_state": Touch(tmp_path / "run")}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
@@ -27,8 +27,8 @@ def test_a_checkpoint_runs_nothing(tmp_path, zipped):
     assert not (tmp_path / "run").exists()
 
 
-def test_deepspeed_s_reader_would_run_it(tmp_path):
-    """The reason for a reader of our own; when this fails, DeepSpeed's will do."""
+def test_deepspeeds_own_reader_would_run_it(tmp_path):
+    """The reason for `load_tensors`, which can be removed once this fails."""
     from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
 
     torch.save(Touch(tmp_path / "run"), tmp_path / "x.pt")
@@ -37,7 +37,7 @@ def test_deepspeed_s_reader_would_run_it(tmp_path):
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
-def test_what_deepspeed_writes_is_read(tmp_path, dynamic):
+def test_checkpoints_that_deepspeed_writes_can_be_read(tmp_path, dynamic):
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address

@@ -1,4 +1,4 @@
-"""Which evaluations are the best, and what becomes of their weights."""
+"""Selecting the best evaluations, averaging their weights, and early stopping."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zipperasr.train.dev_loss import BestWeights
 
 
 class Model(nn.Module):
-    """What `save_trained` asks of a model."""
+    """The part of a model that `save_trained` needs."""
 
     adapters = None
 
@@ -24,14 +24,14 @@ class Model(nn.Module):
 
 
 def evaluated(out: Path, losses: list[float], average: int = 0, patience: int = 0) -> BestWeights:
-    """After an evaluation at step 10, 20, ...; the weights are the step."""
+    """Evaluate at steps 10, 20, ...; all weights equal the step."""
     best = BestWeights(out, average, patience, start_step=0)
     for number, loss in enumerate(losses, 1):
         best.add(10 * number, loss, Model(10.0 * number), active=True)
     return best
 
 
-def test_the_best_are_kept_and_averaged_in_their_precision(tmp_path):
+def test_the_best_weights_are_averaged_in_their_precision(tmp_path):
     best = evaluated(tmp_path, [3.0, 1.0, 2.0, 1.0, 5.0], average=3)
     assert best.steps() == [20, 40, 30]
     assert {path.name for path in (tmp_path / "best").iterdir()} == {f"step-{n}.safetensors" for n in (20, 30, 40)}
@@ -54,11 +54,11 @@ def test_without_averaging_nothing_is_kept(tmp_path):
         ([1, 2, 3], 0, False),
     ],
 )
-def test_training_ends_after_so_many_evaluations_without_a_better_one(tmp_path, losses, patience, stops):
+def test_training_stops_after_patience_evaluations_without_improvement(tmp_path, losses, patience, stops):
     assert evaluated(tmp_path, losses, patience=patience).wants_to_stop() == stops
 
 
-def test_a_resumed_training_knows_the_evaluations_before_it_and_no_others(tmp_path):
+def test_a_resumed_training_considers_only_evaluations_before_its_checkpoint(tmp_path):
     rows = [{"step": step, "loss": loss} for step, loss in ((10, 2.0), (20, 1.0), (30, 0.5))]
     (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 40, "lo')
     for step in (10, 20, 30):

@@ -58,7 +58,7 @@ def test_the_router_has_its_own_learning_rate(model, names):
         assert routed == {group["lr_factor"] == 10.0}
 
 
-def test_banks_are_told_from_other_parameters(model, names):
+def test_banks_are_in_groups_of_their_own(model, names):
     found = 0
     for group in parameter_groups(model, TrainConfig(epochs=1)):
         banks = {names[parameter].endswith(BANK_NAMES) for parameter in group["params"]}
@@ -72,7 +72,7 @@ def test_elements_of_a_stacked_bank_belong_to_its_languages():
 
 
 @pytest.mark.parametrize("clipping", [1.0, 5.0, 0.0])
-def test_gradient_clipping_is_always_said(clipping):
+def test_gradient_clipping_is_always_set(clipping):
     assert deepspeed_config(TrainConfig(epochs=1, gradient_clipping=clipping))["gradient_clipping"] == clipping
 
 
@@ -85,7 +85,7 @@ def test_precision_and_zero_stage_reach_deepspeed(precision):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("stage", [0, 1, 2])
-def test_gradients_are_reduced_in_float32_while_the_backward_pass_runs(precision, stage):
+def test_gradients_are_reduced_in_float32_during_the_backward_pass(precision, stage):
     settings = deepspeed_config(TrainConfig(epochs=1, precision=precision, zero_stage=stage))
     assert settings["communication_data_type"] == "fp32"
     assert settings["zero_optimization"]["overlap_comm"] is True
@@ -93,7 +93,7 @@ def test_gradients_are_reduced_in_float32_while_the_backward_pass_runs(precision
     assert settings.get("data_types") == summed
 
 
-def test_stage_6_is_reduced_in_several_buckets_each_of_whole_parameters(recipe):
+def test_stage_6_reduces_several_buckets_of_whole_parameters(recipe):
     model_yaml = recipe / "conf" / "full" / "model.yaml"
     config = with_local_backbones(load_yaml(ModelConfig, model_yaml), model_yaml)
     model, sizes = build_phases(config, "zipper_soft", tiny.table().codes)

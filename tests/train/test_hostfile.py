@@ -1,4 +1,4 @@
-"""DeepSpeed's own launcher with a host file of two machines: real pdsh, ssh and sshd, both names being this machine."""
+"""DeepSpeed's launcher with a host file of two machines: real pdsh, ssh and sshd; both names are this machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def ssh_directory(tmp_path):
-    """A directory with an `ssh` that reaches this machine by any name, through a server on a free port."""
+    """A directory with an `ssh` that connects to this machine for any host name, via a server on a free port."""
     directory, port = tmp_path / "ssh", free_port()
     directory.mkdir(mode=0o700)
     for name in ("host", "user"):
@@ -59,7 +59,7 @@ def ssh_directory(tmp_path):
     server.wait()
 
 
-def test_two_machines_of_a_host_file_train_as_two_processes_of_one(ssh_directory, tiny_recipe, two_ranks, tmp_path):
+def test_two_machines_of_a_host_file_train_like_two_processes_on_one(ssh_directory, tiny_recipe, two_ranks, tmp_path):
     (tmp_path / "hosts").write_text("localhost slots=1\n127.0.0.1 slots=1\n")
     paths = options(tiny_recipe, config="conf/sft.yaml", manifest="dump/manifest", lid="exp/lid")
     command = [

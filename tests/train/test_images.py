@@ -1,4 +1,4 @@
-"""ESPnet's Reporter draws what the training has recorded."""
+"""ESPnet's Reporter plots the training curves."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def out(tmp_path):
     return tmp_path
 
 
-def test_there_is_a_picture_for_each_quantity(out):
+def test_there_is_one_plot_per_quantity(out):
     images.draw_images(out)
     found = {path.name for path in (out / "images").iterdir()}
     assert found == {"loss.png", "loss_de.png", "lr.png", "grad_norm.png", "fill.png"}
     assert imread(out / "images" / "loss.png").std() > 0.05
 
 
-def test_nothing_is_drawn_before_the_first_evaluation(out):
+def test_nothing_is_plotted_before_the_first_evaluation(out):
     (out / "dev.jsonl").unlink()
     images.draw_images(out)
     assert not (out / "images").exists()
 
 
-def test_without_espnet_it_is_said_once_and_training_goes_on(out, monkeypatch, capsys):
+def test_without_espnet_one_line_is_logged_and_training_continues(out, monkeypatch, capsys):
     monkeypatch.setattr(images, "SECONDS_BETWEEN", -1.0)
     monkeypatch.setattr(images, "find_spec", lambda name: None)
     drawing = images.Images(out)
@@ -41,9 +41,9 @@ def test_without_espnet_it_is_said_once_and_training_goes_on(out, monkeypatch, c
     assert capsys.readouterr().err.count("no plots, since espnet is not installed; run tools/install_espnet.sh") == 1
 
 
-def test_drawing_does_not_eat_the_training(out, monkeypatch):
+def test_plots_are_drawn_at_most_every_30_s(out, monkeypatch):
     clock = iter([0.0, 10.0, 31.0, 31.0, 40.0])
-    monkeypatch.setattr(images, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # this room's clock alone
+    monkeypatch.setattr(images, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # only this module's clock
     drawing = images.Images(out)
     assert [drawing.draw(), drawing.draw(), drawing.draw()] == [False, True, False]
     assert (out / "images" / "loss.png").exists()

@@ -1,4 +1,4 @@
-"""A signal that comes at any moment stops all ranks at the same step."""
+"""SIGTERM stops all ranks after the same step, whenever it arrives."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ def rank(number: int, store: str, answers) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=number, world_size=2)
     reduce = distributed.all_reduce
 
-    def asked_to_stop_while_the_ranks_agree(*args, **kwargs):
+    def send_sigterm_during_the_reduction(*args, **kwargs):
         reduce(*args, **kwargs)
         if number == 0:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with Interruption() as interruption:
         before = interruption.wanted()
-        distributed.all_reduce = asked_to_stop_while_the_ranks_agree
+        distributed.all_reduce = send_sigterm_during_the_reduction
         during = interruption.wanted()
         distributed.all_reduce = reduce
         answers.put((number, before, during, interruption.wanted()))
     distributed.destroy_process_group()
 
 
-def test_a_signal_between_the_ranks_agreement_and_its_use_counts_at_the_next_step(tmp_path):
+def test_a_signal_during_the_reduction_counts_at_the_next_step(tmp_path):
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
     ranks = [context.Process(target=rank, args=(number, str(tmp_path / "store"), answers)) for number in range(2)]

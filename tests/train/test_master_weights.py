@@ -1,4 +1,4 @@
-"""DeepSpeed's float32 master weights start from the weights as loaded, not from their rounding."""
+"""DeepSpeed's float32 master weights start from the loaded weights, not from their bf16 rounding."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ for precision, dtype, zero_stage in (("bf16", torch.bfloat16, 1), ("bf16", torch
 """
 
 
-def test_master_weights_are_those_that_were_loaded(tiny_recipe):
+def test_master_weights_equal_the_loaded_weights(tiny_recipe):
     command = [sys.executable, "-c", PROGRAM, str(tiny_recipe / "exp" / "backbones")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -40,5 +40,5 @@ def test_master_weights_are_those_that_were_loaded(tiny_recipe):
     assert [result[1:3] for result in results] == [["bf16", "1"], ["bf16", "2"]]
     for *_, facts in results:
         several, rounded_by_deepspeed, wrong, cast = facts.split()
-        assert rounded_by_deepspeed == "True"  # once it is not, float32_weights can go
+        assert rounded_by_deepspeed == "True"  # if this fails, float32_weights is no longer needed
         assert (several, wrong, cast) == ("True", "0", "True")

@@ -1,4 +1,4 @@
-"""A language added to a trained system: real trainings of every variant, by one process and by two under ZeRO-2."""
+"""Adding a language to a trained model: real trainings of every variant, by one process and by two with ZeRO-2."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def logits(directory, code: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("code", OLD)
 @pytest.mark.parametrize("lora", BANKED)
-def test_the_outputs_of_every_other_language_keep_their_bits(one_process, lora, code):
+def test_the_outputs_of_all_other_languages_stay_bit_identical(one_process, lora, code):
     assert torch.equal(logits(one_process / f"{lora}_added", code), logits(one_process / f"{lora}_fp32", code))
 
 
 @pytest.mark.parametrize("ranks", ["one_process", "two_ranks"])
-def test_the_outputs_keep_their_bits_under_zero_2(request, ranks):
+def test_the_outputs_stay_bit_identical_with_zero_2(request, ranks):
     out = request.getfixturevalue(ranks)
     for code in OLD:
         assert torch.equal(logits(out / "added", code), logits(out / "sft", code))
 
 
 @pytest.mark.parametrize("lora", BANKED)
-def test_in_training_nothing_but_the_new_bank_moves_and_no_other_has_moments(one_process, lora):
+def test_only_the_new_bank_is_updated_and_has_moments(one_process, lora):
     found = moves(one_process / f"{lora}_added")
     *others, new = found.pop("moments")
     assert others == [0.0] * 3 and new > 0
@@ -56,7 +56,7 @@ def test_in_training_nothing_but_the_new_bank_moves_and_no_other_has_moments(one
         assert new is None or new > 0, name
 
 
-def test_nothing_but_the_new_bank_moves_on_either_of_two_ranks(two_ranks):
+def test_two_ranks_update_only_the_new_bank(two_ranks):
     found = moves(two_ranks / "added")
     assert all(
         set(value[:-1] if isinstance(value, list) else [value]) == {0.0}
@@ -73,7 +73,7 @@ def test_the_new_languages_loss_falls(one_process, lora):
 
 
 @pytest.mark.parametrize("lora", BANKED)
-def test_the_file_holds_the_new_bank_alone(one_process, lora):
+def test_the_weights_file_has_only_the_new_bank(one_process, lora):
     path = one_process / f"{lora}_added" / "model.safetensors"
     with safe_open(path, framework="pt") as stream:
         assert json.loads(stream.metadata()["language_codes"]) == ["it"]
@@ -81,7 +81,7 @@ def test_the_file_holds_the_new_bank_alone(one_process, lora):
         assert name.endswith(("_specific", "router.embeddings")) and len(tensor) == 1, name
 
 
-def test_what_was_trained_on_what_is_recorded(one_process):
+def test_the_experiment_records_the_extended_model(one_process):
     opened = load_pretrained(one_process / "zipper_soft_added")
     assert opened.languages.codes == [*OLD, "it"]
     experiment = Experiment.load(one_process / "zipper_soft_added")
@@ -94,12 +94,12 @@ def test_two_ranks_equal_one_process(one_process, two_ranks):
     assert_equal_weights(two_ranks / "added", one_process / "added", atol=2e-4)
 
 
-def test_an_interrupted_addition_goes_on_in_the_same_bits(one_process):
+def test_an_interrupted_training_resumes_bit_identically(one_process):
     assert_equal_weights(one_process / "added_resumed", one_process / "added", atol=0)
     assert "added_resumed: resuming from step 4" in (one_process / "rank0.log").read_text()
 
 
-def test_in_bfloat16_the_others_keep_their_float32_bits(one_process):
+def test_in_bfloat16_the_other_languages_stay_bit_identical_in_float32(one_process):
     assert torch.equal(logits(one_process / "added_bf16", "de"), logits(one_process / "sft", "de"))
 
 
@@ -109,7 +109,7 @@ def test_the_best_banks_can_be_averaged(one_process):
 
 
 @pytest.mark.parametrize(("name", "source"), [("added_all", "sft"), ("vanilla_added", "vanilla_fp32")])
-def test_shared_parts_train_where_asked_for_and_the_log_says_what_that_means(one_process, name, source):
+def test_shared_parts_are_trained_on_request_with_a_warning_in_the_log(one_process, name, source):
     found = moves(one_process / name)
     assert all(found[part] > 0 for part in found if part.startswith("projector.") and part.endswith("weight"))
     assert not torch.equal(logits(one_process / name, "de"), logits(one_process / source, "de"))
@@ -118,13 +118,13 @@ def test_shared_parts_train_where_asked_for_and_the_log_says_what_that_means(one
     assert "it: training only the new bank; the outputs of the other languages stay bit-identical" in log
 
 
-def test_the_start_and_its_cosine_are_in_the_log(one_process):
+def test_the_log_names_the_bank_that_the_new_one_starts_from(one_process):
     assert "it: its bank starts from that of " in (one_process / "rank0.log").read_text()
 
 
 @pytest.fixture
 def refused(one_process, tiny_recipe, tmp_path, capsys):
-    """The error line of an addition that must be refused before anything is written."""
+    """Run a request that must be refused before anything is written; returns the error line."""
 
     def run(source: str, *more: str, **paths: str) -> str:
         how = ["--init_from", str(one_process / source), "--out", str(tmp_path / "out")]
@@ -135,11 +135,11 @@ def refused(one_process, tiny_recipe, tmp_path, capsys):
     return run
 
 
-def test_a_language_that_the_system_has_is_refused(refused):
+def test_a_language_of_the_trained_model_is_refused(refused):
     assert "sft: already supports es (it has de, es, ja); choose another language" in refused("sft", "--add_lang", "es")
 
 
-def test_a_language_without_a_line_in_the_table_is_refused(refused):
+def test_a_language_missing_from_the_table_is_refused(refused):
     line = refused("sft", "--add_lang", "sw")
     assert "unknown language 'sw'" in line and "add it to" in line
 
@@ -149,11 +149,11 @@ def test_a_language_without_data_is_refused(refused):
     assert "sets.tsv: no train set of phase sft in fr; add fr to conf/datasets.tsv and run stages 1 to 3" in line
 
 
-def test_a_language_named_twice_is_refused(refused):
+def test_a_language_listed_twice_is_refused(refused):
     assert "--add_lang: it is listed twice" in refused("sft", "--add_lang", "it", "it")
 
 
-def test_the_two_options_belong_together(refused):
+def test_add_lang_and_init_from_require_each_other(refused):
     assert "--add_lang CODE and --init_from DIRECTORY of a trained model must be given" in refused("sft")
 
 
@@ -162,22 +162,22 @@ def test_an_alignment_is_refused(refused):
     assert "align: got an alignment, wanted the output directory of an adaptation (stage 6)" in line
 
 
-def test_an_unfinished_system_is_refused(refused):
+def test_an_unfinished_model_is_refused(refused):
     assert "no finished training here" in refused("none", "--add_lang", "it")
 
 
 @pytest.mark.parametrize("lora", ["vanilla", "flylora"])
-def test_a_variant_without_banks_says_what_can_train(refused, lora):
+def test_a_variant_without_banks_lists_the_parts_that_can_be_trained(refused, lora):
     line = refused(f"{lora}_fp32", "--add_lang", "it")
     assert f"{lora} has no bank: there a new language trains what all share; choose from shared, projector, llm" in line
 
 
-def test_a_new_bank_that_would_not_train_is_refused(refused):
+def test_a_new_bank_must_be_trained(refused):
     line = refused("sft", "--add_lang", "it", "--train_parts", "router")
     assert "--train_parts router: zipper_soft gets a new bank, which must train; add bank" in line
 
 
-def test_unknown_parts_and_starts_name_the_nearest(refused):
+def test_unknown_parts_and_initial_values_suggest_the_nearest(refused):
     line = refused("sft", "--add_lang", "it", "--train_parts", "bnak")
     assert "--train_parts 'bnak'; did you mean 'bank'?" in line
     line = refused("sft", "--add_lang", "it", "--bank_from", "nearst")
@@ -185,7 +185,7 @@ def test_unknown_parts_and_starts_name_the_nearest(refused):
 
 
 @pytest.mark.parametrize("lora", ["independent", "zipper_static"])
-def test_a_shared_start_needs_a_shared_bank_of_that_form(refused, lora):
+def test_a_shared_initial_value_needs_a_shared_bank_of_the_same_shape(refused, lora):
     line = refused(f"{lora}_fp32", "--add_lang", "it", "--bank_from", "shared")
     assert f"{lora} has no shared bank of a language bank's form; choose --bank_from nearest or zero" in line
 
@@ -196,18 +196,18 @@ def test_dense_updates_are_refused(refused):
 
 
 @pytest.mark.parametrize("option", ["--lora=vanilla", "--regime=full", "--init=x", "--initial_b=x", "--model=x"])
-def test_what_the_trained_system_has_cannot_be_chosen_anew(refused, option):
+def test_options_that_the_trained_model_determines_are_refused(refused, option):
     line = refused("sft", "--add_lang", "it", option)
     assert f"{option.split('=')[0]}: the model of --init_from has its own; omit this option" in line
 
 
-def test_a_language_is_added_by_the_phase_of_adaptation(refused):
+def test_languages_are_added_in_the_adaptation_only(refused):
     assert "--phase align: languages are added with --phase sft" in refused(
         "sft", "--add_lang", "it", "--phase", "align"
     )
 
 
-def test_a_system_trained_anew_says_that_the_addition_is_stale(one_process, tmp_path):
+def test_retraining_the_extended_model_invalidates_the_new_language(one_process, tmp_path):
     for name in ("sft", "added"):
         shutil.copytree(one_process / name, tmp_path / name)
     config = tmp_path / "added" / "config.yaml"

@@ -14,7 +14,7 @@ LANGUAGES, SHAPE, STEPS, BETAS = 3, (4, 5), 25, (0.9, 0.95)
 
 
 def presences() -> list[list[int]]:
-    """Languages of each step's global batch: one is rare, one comes late, none is always there."""
+    """Languages of each step's global batch: one is rare, one appears late, none is in every batch."""
     generator = torch.Generator().manual_seed(3)
     drawn = [[0, 1]] + [torch.nonzero(torch.rand(3, generator=generator) < 0.5).flatten().tolist() for _ in range(24)]
     return [[language for language in step if language != 2 or number > 10] for number, step in enumerate(drawn)]
@@ -35,7 +35,7 @@ def learning_rate(step: int) -> float:
 
 
 def ours(hold: bool, pieces: int = 1, reload_at: int | None = None) -> torch.Tensor:
-    """The bank after all steps. pieces: as flat partitions of equal size with padding, as ZeRO makes them."""
+    """The bank after all steps. pieces: number of flat, padded partitions, as in ZeRO."""
     flat = start().flatten()
     size = -(-len(flat) // pieces) + (1 if pieces > 1 else 0)
     padding = size * pieces - len(flat)
@@ -65,7 +65,7 @@ def new_optimiser(parts, hold, languages, size) -> LanguageAdamW:
 
 
 def torchs_adamw(hold: bool) -> torch.Tensor:
-    """hold: one parameter per language, grad None where absent; else the stacked parameter."""
+    """hold: one parameter per language, whose grad is None if it is absent; otherwise the stacked parameter."""
     banks = [torch.nn.Parameter(bank.clone()) for bank in start()] if hold else [torch.nn.Parameter(start())]
     optimiser = torch.optim.AdamW(banks, lr=1e-2, betas=BETAS, weight_decay=0.1)
     for step, present in enumerate(presences()):
@@ -91,11 +91,11 @@ def test_hold_and_dense_differ():
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_goes_on_from_its_saved_state(pieces):
+def test_resumes_from_its_saved_state(pieces):
     torch.testing.assert_close(ours(True, pieces, reload_at=12), ours(True, pieces), rtol=0, atol=1e-12)
 
 
-def test_an_absent_languages_bank_moments_and_steps_hold_still():
+def test_bank_moments_and_steps_of_an_absent_language_are_not_updated():
     bank = torch.nn.Parameter(start())
     optimiser = LanguageAdamW([{"params": [bank], "weight_decay": 0.1}], 1e-2, BETAS, LANGUAGES)
     optimiser.bank_of_element = {bank: torch.arange(LANGUAGES).repeat_interleave(20)}
@@ -112,7 +112,7 @@ def test_an_absent_languages_bank_moments_and_steps_hold_still():
     assert optimiser.state[bank]["step"].tolist() == [2, 1, 1]
 
 
-def test_plain_parameters_are_updated_as_adamw_does_whatever_is_present():
+def test_other_parameters_are_updated_as_by_adamw_in_every_step():
     parameters = [torch.nn.Parameter(start()) for _ in range(2)]
     mine = LanguageAdamW([{"params": parameters[:1], "weight_decay": 0.1}], 1e-2, BETAS, LANGUAGES)
     theirs = torch.optim.AdamW(parameters[1:], lr=1e-2, betas=BETAS, weight_decay=0.1)
@@ -124,7 +124,7 @@ def test_plain_parameters_are_updated_as_adamw_does_whatever_is_present():
     torch.testing.assert_close(parameters[0], parameters[1], rtol=0, atol=1e-12)
 
 
-def test_a_parameter_without_gradient_is_left_alone():
+def test_a_parameter_without_gradient_is_not_updated():
     bank = torch.nn.Parameter(start())
     optimiser = LanguageAdamW([{"params": [bank], "weight_decay": 0.1}], 1e-2, BETAS, LANGUAGES)
     optimiser.step()
@@ -132,7 +132,7 @@ def test_a_parameter_without_gradient_is_left_alone():
 
 
 @pytest.mark.parametrize("hold", [True, False])
-def test_updating_in_blocks_changes_no_bit(monkeypatch, hold):
+def test_updating_in_blocks_is_bit_identical(monkeypatch, hold):
     at_once = ours(hold)
     monkeypatch.setattr(optim, "BLOCK", 7)
     assert torch.equal(ours(hold), at_once)

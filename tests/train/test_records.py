@@ -1,4 +1,4 @@
-"""Curves of a training: appended, cut back to the checkpoint when it resumes, silent on other ranks."""
+"""Training curves: appended to, cut back to the checkpoint on resuming, written by rank 0 only."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from zipperasr.train.records import Records
 
 
-def test_lines_after_the_checkpoint_are_dropped_before_a_resumed_run_repeats_them(tmp_path):
+def test_a_resumed_training_replaces_the_lines_after_its_checkpoint(tmp_path):
     with Records(tmp_path, 10, 0, active=True, title="t") as records:
         for step in (1, 2, 3):
             records.step(step, {"loss": 1.0})
             records.write("train", step, {"loss": 1.0 / step})
     with (tmp_path / "train.jsonl").open("a") as lines:
-        lines.write('{"step": 4, "lo')  # the killed run was writing this line
+        lines.write('{"step": 4, "lo')  # a line that the killed training was writing
     with Records(tmp_path, 10, 2, active=True, title="t") as records:
         records.write("train", 3, {"loss": 9.0})
     written = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
@@ -29,7 +29,7 @@ def test_a_training_that_starts_over_replaces_the_lines_of_step_0(tmp_path):
     assert (tmp_path / "dev.jsonl").read_text() == '{"step": 0, "loss": 1.0}\n'
 
 
-def test_numbers_go_to_tensorboard_too(tmp_path):
+def test_numbers_are_added_to_tensorboard(tmp_path):
     with Records(tmp_path, 1, 0, active=True, title="t") as records:
         records.write("dev", 1, {"loss": 0.25, "p": {"de": [0.5]}})
     assert any(path.stat().st_size > 0 for path in (tmp_path / "tensorboard").iterdir())
@@ -43,7 +43,7 @@ def test_other_ranks_write_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_curve_that_cannot_be_written_is_named(tmp_path):
+def test_a_file_that_cannot_be_written_is_an_error_with_its_path(tmp_path):
     with (
         Records(tmp_path, 1, 0, active=True, title="t") as records,
         pytest.raises(OSError, match=r"train.jsonl: cannot write \(Is a directory\); fix this and rerun"),

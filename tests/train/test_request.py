@@ -1,4 +1,4 @@
-"""What a training records of the request that it was made from."""
+"""The setup that follows from a request: run.json and the fingerprint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few steps by DeepSpeed against plain torch: every ZeRO stage, precision, one rank and two, with accumulation."""
+"""Three DeepSpeed steps against plain torch: all ZeRO stages and precisions, one and two ranks, with accumulation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from tests.train.step_worker import launch
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-HAS_FP16 = torch.ops.mkldnn._is_mkldnn_fp16_supported()  # what DeepSpeed asks of a CPU
+HAS_FP16 = torch.ops.mkldnn._is_mkldnn_fp16_supported()  # DeepSpeed's requirement on a CPU
 ONE_RANK = {
     f"{precision}_{stage}": {"precision": precision, "zero_stage": stage}
     for precision in PRECISIONS
@@ -39,23 +39,23 @@ def of_two_ranks(tiny_recipe, tmp_path_factory) -> dict[str, dict]:
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_every_zero_stage_and_precision_steps_as_torch_does(of_one_rank, precision, stage):
+def test_every_zero_stage_and_precision_equals_torch(of_one_rank, precision, stage):
     if precision == "fp16" and not HAS_FP16:
         pytest.skip("DeepSpeed trains in fp16 on no CPU without AVX512-FP16")
     check(of_one_rank[f"{precision}_{stage}"], precision)
 
 
 @pytest.mark.parametrize("stage", [0, 2])
-def test_banks_of_a_and_b_step_as_torch_does(of_one_rank, stage):
+def test_banks_of_a_and_b_equal_torch(of_one_rank, stage):
     check(of_one_rank[f"independent_{stage}"], "bf16")
 
 
 def check(found: dict, precision: str) -> None:
     assert found["dtype"] == {"fp32": "torch.float32", "bf16": "torch.bfloat16", "fp16": "torch.float16"}[precision]
-    assert found["gradient"] <= 1e-5  # of the float32 gradients that the optimiser gets
+    assert found["gradient"] <= 1e-5  # of the float32 gradients that the optimiser sees
     assert found["weights"] <= 1e-6
     assert found["moved"] > 0.01
-    assert found["steps_by_language"] == [[3.0, 2.0, 1.0]]  # de, es, ja: a language that is absent keeps its count
+    assert found["steps_by_language"] == [[3.0, 2.0, 1.0]]  # of de, es, ja: an absent language keeps its count
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
@@ -64,8 +64,8 @@ def test_two_ranks_sum_bfloat16_gradients_exactly(of_two_ranks, accumulation):
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
-def test_deepspeeds_defaults_would_not(of_two_ranks, accumulation):
-    """Otherwise the settings would have no reason."""
+def test_deepspeeds_defaults_would_sum_inexactly(of_two_ranks, accumulation):
+    """The reason for our settings."""
     assert of_two_ranks[f"defaults_{accumulation}"]["gradient"] > 1e-3
 
 

@@ -1,4 +1,4 @@
-"""Steps that go wrong say what went wrong and what to do."""
+"""Failing steps are reported with cause and remedy."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def alone(monkeypatch):
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"),
     ],
 )
-def test_out_of_memory_names_the_batch_and_what_to_lower(tmp_path, batch, error):
+def test_out_of_memory_names_the_batch_and_what_to_reduce(tmp_path, batch, error):
     with (
         pytest.raises(
-            ValueError, match=rf"step 8: out of memory with 2 packs, {batch.num_positions} positions, 2 s"
+            ValueError, match=rf"step 8: out of memory with 2 packs, {batch.num_positions} LLM positions, 2 s"
         ) as raised,
         guard(tmp_path).watching(7) as seen,
     ):
         seen.append(batch)
         raise error
-    assert "lower packs_per_batch" in str(raised.value) and "checkpointing: true in model.yaml" in str(raised.value)
+    assert "reduce packs_per_batch" in str(raised.value) and "checkpointing: true in model.yaml" in str(raised.value)
 
 
-def test_real_memory_that_is_not_there_is_recognised(tmp_path, batch):
+def test_a_real_allocation_failure_is_recognised(tmp_path, batch):
     with pytest.raises(ValueError, match="out of memory"), guard(tmp_path).watching(7) as seen:
         seen.append(batch)
         torch.empty(1 << 60, dtype=torch.uint8)
 
 
-def test_other_errors_stay_what_they_are(tmp_path):
+def test_other_errors_are_raised_unchanged(tmp_path):
     with pytest.raises(RuntimeError, match="shapes differ"), guard(tmp_path).watching(0):
         raise RuntimeError("shapes differ")
 

@@ -1,7 +1,9 @@
-"""Trainings that are killed, asked to stop, or find a damaged checkpoint end as an unbroken one does."""
+"""Trainings that are killed, interrupted, or find a damaged checkpoint end bit-identical to an uninterrupted one."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from safetensors.torch import load_file
 
 from tests.train.tiny_recipe import options
 from tests.train.worker import free_port
+from zipperasr.train.checkpoints import CHECKSUMS, load_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 120
@@ -22,11 +25,11 @@ TIMEOUT_S = 120
 
 @pytest.fixture
 def training(tiny_recipe, tmp_path):
-    """Starts the training `sft` of the other tests again, in processes of its own that save every step."""
+    """Start the training `sft` of the session fixtures in separate processes, with a checkpoint after every step."""
     running = []
 
     def start(others: Path, *launcher: str, packs: int = 2) -> subprocess.Popen:
-        """others: the trainings of as many processes."""
+        """others: directory of the session fixture with the same number of processes."""
         paths = options(tiny_recipe, config="conf/sft.yaml", manifest="dump/manifest", lid="exp/lid")
         command = [
             *launcher, "-m", "zipperasr.stages.train", "--phase", "sft", "--out", str(tmp_path / "sft"), *paths,
@@ -61,7 +64,7 @@ def assert_equal(one: Path, other: Path) -> None:
     assert [name for name, tensor in one.items() if not torch.equal(tensor, other[name])] == []
 
 
-def test_killed_again_and_again_it_ends_in_the_same_bits(training, one_process, tmp_path):
+def test_a_training_killed_repeatedly_ends_bit_identical(training, one_process, tmp_path):
     out, log = tmp_path / "sft", tmp_path / "log"
     for step in (1, 5):
         process = training(one_process, sys.executable)
@@ -83,7 +86,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bits(training, one_process, 
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_asked_to_stop_it_saves_exits_with_75_and_goes_on(training, request, tmp_path, ranks):
+def test_sigterm_saves_and_exits_with_75_and_the_training_resumes(training, request, tmp_path, ranks):
     out, log = tmp_path / "sft", tmp_path / "log"
     others = request.getfixturevalue("one_process" if ranks == 1 else "two_ranks")
     launcher = (sys.executable,) if ranks == 1 else ("bash", "utils/launch.sh", "--nproc", "2")
@@ -98,7 +101,7 @@ def test_asked_to_stop_it_saves_exits_with_75_and_goes_on(training, request, tmp
     assert_equal(out, others / "sft")
 
 
-def test_a_stage_whose_every_process_is_asked_to_stop_ends_with_75(training, two_ranks, tmp_path):
+def test_sigterm_to_every_process_of_a_stage_exits_with_75(training, two_ranks, tmp_path):
     """The runner, the stage clock, the launcher, torchrun and the ranks get the signal, some of them twice."""
     out, log = tmp_path / "sft", tmp_path / "log"
     clock = [sys.executable, "-m", "zipperasr.stages.clock", "--table", str(tmp_path / "stages.tsv"), "--stage", "6"]
@@ -113,8 +116,8 @@ def test_a_stage_whose_every_process_is_asked_to_stop_ends_with_75(training, two
     assert "# Ended (code 75)" in (tmp_path / "stage.log").read_text()
 
 
-def test_two_machines_stop_together_and_train_as_two_processes_of_one(training, two_ranks, tmp_path):
-    """Two launchers, as on two machines with a shared directory; only one of them is asked to stop."""
+def test_two_machines_stop_together_and_train_like_two_processes_on_one(training, two_ranks, tmp_path):
+    """Two launchers, as on two machines with a shared directory; only one of them receives SIGTERM."""
     out, log = tmp_path / "sft", tmp_path / "log"
 
     def start() -> list[subprocess.Popen]:
@@ -130,7 +133,7 @@ def test_two_machines_stop_together_and_train_as_two_processes_of_one(training, 
     assert_equal(out, two_ranks / "sft")
 
 
-def test_another_number_of_processes_is_refused_with_the_reason(training, one_process, tmp_path):
+def test_resuming_with_another_number_of_processes_is_refused(training, one_process, tmp_path):
     process = training(one_process, sys.executable)
     wait_for_step(process, tmp_path / "sft", 1)
     process.kill()
@@ -141,8 +144,47 @@ def test_another_number_of_processes_is_refused_with_the_reason(training, one_pr
     assert "saved by 1 processes, got 2, which would change the global batch" in (tmp_path / "log").read_text()
 
 
-def test_a_full_disk_is_one_line_and_room_lets_it_go_on(training, one_process, tmp_path):
-    """A small tmpfs that a file fills up but for what the curves need."""
+def another_version(checkpoint: Path) -> None:
+    """Rename a field of the log window, as another version may have saved it."""
+    (path,) = checkpoint.glob("*model_states.pt")
+    content = load_tensors(str(path))
+    content["window"]["places"] = content["window"].pop("positions")
+    torch.save(content, path)
+    facts = json.loads((checkpoint / CHECKSUMS).read_text())
+    facts["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (checkpoint / CHECKSUMS).write_text(json.dumps(facts))
+
+
+def other_parameters(checkpoint: Path) -> None:
+    facts = json.loads((checkpoint / CHECKSUMS).read_text())
+    (checkpoint / CHECKSUMS).write_text(json.dumps({**facts, "trained": [*facts["trained"], "another.weight"]}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (another_version, "its log window has loss, labels, samples, filled, seconds, flops, places, wanted loss, "),
+        (other_parameters, "saved with a different set of trainable parameters (another.weight); remove "),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(training, one_process, tmp_path, change, message):
+    out, log = tmp_path / "sft", tmp_path / "log"
+    process = training(one_process, sys.executable)
+    wait_for_step(process, out, 1)
+    process.kill()
+    process.wait()
+    newest = max((out / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
+    change(newest)
+
+    assert training(one_process, sys.executable).wait(TIMEOUT_S) == 1
+
+    (line,) = (line for line in log.read_text().splitlines() if "error:" in line)
+    assert f"{newest}: {message}" in line and line.endswith(f"remove {out / 'checkpoints'} to start over")
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_full_disk_is_one_error_line_and_training_resumes_once_space_is_freed(training, one_process, tmp_path):
+    """On a small tmpfs, filled by a file except for the space that the curves need."""
     out, log = tmp_path / "sft", tmp_path / "log"
     out.mkdir()
     mounted = subprocess.run(

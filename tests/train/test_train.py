@@ -1,4 +1,4 @@
-"""Stages 5 and 6 at the command line: what is said when something is missing or wrong. Nothing is trained here."""
+"""Errors of stages 5 and 6 on the command line, and trainings that are up to date."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zipperasr.stages.train import main
 
 @pytest.fixture
 def train(tiny_recipe, tmp_path, capsys):
-    """Run a phase with changed options; returns the exit status and the error line."""
+    """Run a phase with changed options. Returns the exit status and the error line."""
 
     def run(phase: str, *more: str, **paths: str) -> tuple[int, str]:
         usual = {"config": f"conf/{phase}.yaml", "manifest": "dump/manifest", "lid": "exp/lid", **paths}
@@ -51,7 +51,7 @@ def test_an_unfinished_alignment_names_the_stage(train, sft, tmp_path):
     assert "no finished training here; run stage 5 (align) or 6 (sft)" in line
 
 
-def test_unknown_variant_names_the_nearest(train, sft):
+def test_unknown_variant_suggests_the_nearest(train, sft):
     status, line = train("sft", *sft[:2], "--lora", "zipper_sof")
     assert status == 1
     assert "unknown lora 'zipper_sof'; did you mean 'zipper_soft'?" in line
@@ -63,7 +63,7 @@ def test_missing_embeddings_name_the_stage(train, sft):
     assert "no LID embeddings; run stage 4" in line
 
 
-def test_unknown_setting_names_the_nearest(train):
+def test_unknown_setting_suggests_the_nearest(train):
     status, line = train("align", "--set", "weight_deca=0")
     assert status == 1
     assert "unknown key 'weight_deca'; did you mean 'weight_decay'?" in line
@@ -85,7 +85,7 @@ def test_a_finished_training_is_not_run_again(one_process, tiny_recipe, sft, cap
     assert (one_process / "sft" / "model.safetensors").stat().st_mtime_ns == written
 
 
-def test_a_cut_model_is_named_and_trained_again(one_process, tiny_recipe, tmp_path, root):
+def test_a_truncated_weights_file_is_reported_and_retrained(one_process, tiny_recipe, tmp_path, root):
     out = tmp_path / "align"
     shutil.copytree(one_process / "align", out)
     whole = (out / "model.safetensors").read_bytes()
@@ -105,14 +105,14 @@ def test_a_cut_model_is_named_and_trained_again(one_process, tiny_recipe, tmp_pa
     assert (out / "model.safetensors").read_bytes() == whole
 
 
-def test_a_second_training_stops_before_it_writes(train, tmp_path, held_elsewhere):
+def test_a_second_training_in_the_same_directory_is_refused(train, tmp_path, held_elsewhere):
     message = held_elsewhere(tmp_path / "out")
     status, line = train("align")
     assert status == 1
     assert message in line
 
 
-def test_a_second_training_of_two_ranks_ends_in_one_line(tiny_recipe, tmp_path, root, held_elsewhere):
+def test_a_second_training_of_two_ranks_is_refused_without_a_traceback(tiny_recipe, tmp_path, root, held_elsewhere):
     message = held_elsewhere(tmp_path / "out")
     paths = options(tiny_recipe, config="conf/align.yaml", manifest="dump/manifest")
     launch = [

@@ -1,4 +1,4 @@
-"""TrainConfig refuses what cannot be trained with; every shipped configuration loads."""
+"""TrainConfig refuses invalid values; every shipped configuration loads."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_wrong_value_is_an_error(settings, message):
         TrainConfig(**{"epochs": 1, **settings})
 
 
-def test_unknown_key_names_the_nearest(tmp_path):
+def test_unknown_key_suggests_the_nearest(tmp_path):
     (tmp_path / "sft.yaml").write_text("epochs: 1\nlearning_rates: 1\nwarmup_ration: 0.2\n")
     with pytest.raises(ValueError, match=r"sft\.yaml: unknown key 'learning_rates'"):
         load_yaml(TrainConfig, tmp_path / "sft.yaml")
@@ -69,7 +69,7 @@ def test_the_full_scale_is_the_papers(recipe):
 
 @pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("scale", ["mini", "full"])
-def test_a_plain_number_of_packs_is_for_both_regimes(recipe, scale, regime):
+def test_a_single_number_of_packs_applies_to_both_regimes(recipe, scale, regime):
     path = recipe / "conf" / scale / "sft.yaml"
     assert load_yaml(TrainConfig, path, parse_overrides(["packs_per_batch=8"])).for_regime(regime).packs_per_batch == 8
 
@@ -89,7 +89,7 @@ def test_one_regime_can_be_overridden_alone(recipe):
         ("[16, 10]", r"packs_per_batch: got \[16, 10\], wanted int"),
     ],
 )
-def test_packs_must_be_a_number_or_one_for_each_regime(tmp_path, packs, message):
+def test_packs_must_be_one_number_or_one_per_regime(tmp_path, packs, message):
     (tmp_path / "sft.yaml").write_text(f"epochs: 1\npacks_per_batch: {packs}\n")
     with pytest.raises(ValueError, match=message):
         load_yaml(TrainConfig, tmp_path / "sft.yaml")

@@ -1,4 +1,4 @@
-"""The same trainings by one process and by two gloo ranks under ZeRO-2: equal weights, equal curves; and resuming."""
+"""The same trainings by one process and by two gloo ranks with ZeRO-2: equal weights and curves; and resuming."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def moved(one, other) -> float:
     return max((one[name] - other[name]).abs().max().item() for name in one.keys() & other.keys())
 
 
-def test_the_ranks_of_these_trainings_see_different_languages_and_numbers_of_labels(tiny_recipe):
-    """Otherwise the comparison below would show nothing."""
+def test_the_ranks_see_different_languages_and_numbers_of_labels(tiny_recipe):
+    """Otherwise the comparisons below would be vacuous."""
     plan = TrainingPlan.make(open_kind(tiny_recipe / "dump" / "manifest", "train", "sft"), 72, 2, epochs=2, seed=1)
     mixed = [batch for batch in plan.batches if len({pack.language for pack in batch}) == 2]
     alone = [batch for batch in plan.batches if len({pack.language for pack in batch}) == 1]
@@ -77,8 +77,8 @@ def test_zero_stage_0_equals_stage_2(one_process):
     assert_equal_weights(one_process / "zero0", one_process / "sft", atol=2e-4)
 
 
-def test_zero_stage_0_in_bfloat16_is_near_stage_2_and_resumes_in_the_same_bits(one_process):
-    plain, zero = one_process / "zero0_bf16", one_process / "bf16"  # whose master weights are not rounded at the start
+def test_zero_stage_0_in_bfloat16_is_close_to_stage_2_and_resumes_bit_identically(one_process):
+    plain, zero = one_process / "zero0_bf16", one_process / "bf16"  # its master weights are not rounded at the start
     assert distance(plain, zero) < 0.05 * distance(one_process / "align", zero)
     assert_equal_weights(one_process / "zero0_bf16_resumed", one_process / "zero0_bf16", atol=0)
 
@@ -90,15 +90,15 @@ def distance(one, other) -> float:
 
 
 def test_two_ranks_in_bfloat16_agree_with_one_process(one_process, two_ranks):
-    """Each rank rounds the gradient of its own packs: 2 % of the way the weights go, measured."""
+    """Each rank rounds the gradient of its own packs: measured, 2 % of the distance that the weights move."""
     one, two = one_process / "bf16", two_ranks / "bf16"
     assert distance(two, one) < 0.05 * distance(one_process / "align", one)
     for mine, theirs in zip(lines(two / "dev.jsonl"), lines(one / "dev.jsonl"), strict=True):
         assert mine["loss"] == pytest.approx(theirs["loss"], rel=2e-3)
 
 
-def test_a_training_on_padded_segments_learns_and_records_it(one_process):
-    """The alignment that it starts from has not been padded."""
+def test_a_training_on_padded_segments_learns_and_is_recorded_as_padded(one_process):
+    """The alignment that it starts from was trained without padding."""
     losses = [line["loss"] for line in lines(one_process / "padded" / "dev.jsonl")]
     assert losses[-1] < losses[0]
     assert load_pretrained(one_process / "padded").model.encoder.pad_to_30s
@@ -106,33 +106,33 @@ def test_a_training_on_padded_segments_learns_and_records_it(one_process):
 
 
 def test_the_packs_of_a_step_are_those_of_the_regime(one_process):
-    """{chunked: 1, full: 2} in full context is the 2 of the chunked training beside it."""
+    """{chunked: 1, full: 2} gives as many steps in full context as packs_per_batch=2 gives in chunks."""
     steps = [lines(one_process / name / "train.jsonl")[-1]["step"] for name in ("full", "sft")]
     assert steps[0] == steps[1] == 8
 
 
 @pytest.mark.parametrize("ranks", ["one_process", "two_ranks"])
-def test_a_resumed_training_equals_an_unbroken_one(request, ranks):
+def test_a_resumed_training_equals_an_uninterrupted_one(request, ranks):
     out = request.getfixturevalue(ranks)
     assert "resuming from step 4" in (out / "rank0.log").read_text()
     assert_equal_weights(out / "resumed", out / "sft", atol=0)
     for name in ("train", "dev", "router"):
-        resumed, unbroken = (lines(out / which / f"{name}.jsonl") for which in ("resumed", "sft"))
-        for line in (*resumed, *unbroken):
+        resumed, uninterrupted = (lines(out / which / f"{name}.jsonl") for which in ("resumed", "sft"))
+        for line in (*resumed, *uninterrupted):
             for clock in ("seconds", "audio_s_per_s", "tokens_per_s", "peak_gb"):
                 line.pop(clock, None)
-        assert resumed == unbroken
+        assert resumed == uninterrupted
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("lora", VARIANTS)
-def test_every_variant_resumes_in_the_same_bits(one_process, lora, precision):
+def test_every_variant_resumes_bit_identically(one_process, lora, precision):
     name = f"{lora}_{precision}"
     assert_equal_weights(one_process / f"{name}_resumed", one_process / name, atol=0)
     assert f"{name}_resumed: resuming from step 4" in (one_process / "rank0.log").read_text()
 
 
-def test_curves_of_two_ranks_are_those_of_one_process(one_process, two_ranks):
+def test_curves_of_two_ranks_equal_those_of_one_process(one_process, two_ranks):
     for one, two in zip(*(lines(out / "sft" / "train.jsonl") for out in (one_process, two_ranks)), strict=True):
         assert one["step"] == two["step"]
         for key in ("loss", "lr", "grad_norm", "fill"):
@@ -173,7 +173,7 @@ def test_bfloat16_learns_too(one_process):
     assert {tensor.dtype for name, tensor in weights(one_process / "bf16").items() if "embeddings" not in name} == {
         torch.bfloat16
     }
-    # the router's input keeps its precision, and with it p
+    # the router's input stays float32, and with it p
     assert weights(one_process / "bf16")["adapters.router.embeddings"].dtype == torch.float32
 
 
@@ -186,7 +186,7 @@ def test_the_written_model_loads_and_computes(one_process, name):
 
 
 @pytest.mark.parametrize("ranks", ["one_process", "two_ranks"])
-def test_a_loss_that_is_not_a_number_is_left_out_on_all_ranks_and_its_utterances_named(request, tiny_recipe, ranks):
+def test_a_nan_loss_skips_the_step_on_all_ranks_and_its_utterances_are_listed(request, tiny_recipe, ranks):
     out = request.getfixturevalue(ranks)
     (skipped,) = lines(out / "skipped" / "skipped.jsonl")
     assert skipped["step"] == BAD_STEP + 1
@@ -200,26 +200,26 @@ def test_a_loss_that_is_not_a_number_is_left_out_on_all_ranks_and_its_utterances
         assert without == [BAD_STEP + 1]
 
 
-def test_what_is_left_out_does_not_depend_on_the_ranks(one_process, two_ranks):
+def test_skipping_a_step_does_not_depend_on_the_number_of_ranks(one_process, two_ranks):
     assert_equal_weights(two_ranks / "skipped", one_process / "skipped", atol=2e-4)
     assert moved(one_process / "skipped", one_process / "sft") > 1e-3
 
 
-def test_a_diverged_training_gives_up_in_one_line(one_process):
+def test_a_diverged_training_ends_with_one_error_line(one_process):
     log = (one_process / "rank0.log").read_text()
     assert "skipped.jsonl: the last 2 steps" in log and "or lower lr" in log
     assert not (one_process / "diverged" / "model.safetensors").exists()
 
 
 def test_the_best_weights_are_averaged(one_process):
-    """lr is high enough that the last two evaluations are the best: the mean lies between them."""
+    """With this lr the last two evaluations are the best, and the mean is between them."""
     losses = {line["step"]: line["loss"] for line in lines(one_process / "best" / "dev.jsonl")}
     assert losses == {line["step"]: line["loss"] for line in lines(one_process / "sft" / "dev.jsonl")}
     assert 0 < moved(one_process / "best", one_process / "sft") < moved(one_process / "sft", one_process / "align")
     assert not (one_process / "best" / "best").exists()
 
 
-def test_training_ends_when_the_dev_loss_no_longer_falls(one_process):
+def test_training_stops_early_when_the_dev_loss_no_longer_falls(one_process):
     """With a learning rate of 0 the second evaluation is no better than the first."""
     assert [line["step"] for line in lines(one_process / "stopped" / "dev.jsonl")] == [2, 4]
     assert "no better dev loss in 1 evaluations" in (one_process / "rank0.log").read_text()
@@ -234,7 +234,7 @@ def test_training_ends_when_the_dev_loss_no_longer_falls(one_process):
         ("added", "zipper_soft", "chunked", {"init_from": "sft"}, ("it",)),
     ],
 )
-def test_run_json_says_what_was_trained_from_what(one_process, name, lora, regime, parents, added):
+def test_run_json_records_the_training_and_its_parents(one_process, name, lora, regime, parents, added):
     run = load_run(TrainingRun, one_process / name)
     assert (run.phase, run.lora, run.regime) == ("align" if lora is None else "sft", lora, regime)
     assert run.parents == {role: str(one_process / parent) for role, parent in parents.items()}

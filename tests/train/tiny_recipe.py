@@ -1,6 +1,6 @@
-"""A recipe directory of three languages of noise, up to stage 4: everything a training reads.
+"""A recipe directory after stage 4, with three languages of noise: everything a training reads.
 
-In: an empty directory. Out: exp/backbones, conf, dump/raw, dump/manifest, exp/lid, as stages 0 to 4 leave them.
+In: an empty directory. Out: exp/backbones, conf, dump/raw, dump/manifest, exp/lid, as stages 0 to 4 write them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MODEL = {
     "max_positions": 72,
 }
 TRAIN = {"packs_per_batch": 1, "lr": 1e-3, "precision": "fp32", "log_every": 1, "eval_every": 2, "num_workers": 0}
-# set -> kind, phase, language, utterances; ja is heard in the alignment only
+# set -> kind, phase, language, utterances; ja is in the alignment only
 SETS = {
     "train_x_es": ("train", "align", "es", 7),
     "train_x_ja": ("train", "align", "ja", 6),
@@ -56,7 +56,7 @@ def write_recipe(base: Path) -> Path:
 
 
 def write_new_language(base: Path) -> None:
-    """What stages 0 to 4 leave where Italian is to be added and no other language has data: conf/more.tsv, more/."""
+    """Write conf/more.tsv and more/: what stages 0 to 4 write for adding Italian, the only language with data there."""
     table = (base / "conf" / "languages.tsv").read_text(encoding="utf-8")
     write_lines(
         base / "conf" / "more.tsv", f"{table}it\tit\tit\twer\twhisper\tTesto:\nfr\tfr\tfr\twer\twhisper\tTexte:"
@@ -72,7 +72,7 @@ def write_new_language(base: Path) -> None:
 
 
 def write_conf(base: Path) -> None:
-    """The language table, model.yaml, align.yaml and sft.yaml."""
+    """Write the language table, model.yaml, align.yaml and sft.yaml."""
     header = "code\twhisper_token\tname\tunit\tnormaliser\tprompt"
     prompts = {"de": "Text", "es": "Texto", "ja": "文"}
     rows = [f"{code}\t{code}\t{code}\twer\twhisper\t{prompt}:" for code, prompt in prompts.items()]
@@ -85,7 +85,7 @@ def write_conf(base: Path) -> None:
 
 
 def write_set(directory: Path, language: str, count: int, seed: int) -> None:
-    """A data directory of stage 2 with `count` utterances of 0.4 to 1.5 s."""
+    """Write a data directory of stage 2 with `count` utterances of 0.4 to 1.5 s."""
     entries = []
     for number in range(count):
         utt_id, num_samples = f"s-{language}{seed}-{number:02d}", 6_400 + (number * 7_919 + seed) % 17_000
@@ -103,12 +103,12 @@ def write_lines(path: Path, *lines: str) -> None:
 
 
 def options(base: Path, **more: str) -> list[str]:
-    """Command-line options: the recipe's model and languages, and paths below it."""
+    """Command-line options for the recipe's model and languages; `more` are paths below `base`."""
     return below(base, **{"model": "conf/model.yaml", "languages": "conf/languages.tsv", **more})
 
 
 def options_of_new_language(base: Path, **more: str) -> list[str]:
-    """The same for what `write_new_language` left; the model is that of --init_from."""
+    """Options for the files of `write_new_language`; the model is that of --init_from."""
     paths = {"languages": "conf/more.tsv", "config": "conf/sft.yaml", "manifest": "more/manifest", "lid": "more/lid"}
     return ["--phase", "sft", *below(base, **{**paths, **more})]
 
@@ -118,6 +118,6 @@ def below(base: Path, **paths: str) -> list[str]:
 
 
 def run_main(main, base: Path, **paths: str) -> None:
-    """A stage that must succeed."""
+    """Run a stage that must succeed."""
     if main(options(base, **paths)) != 0:
-        raise RuntimeError(f"{main.__module__} failed; its error stands above")
+        raise RuntimeError(f"{main.__module__} failed; see the error above")

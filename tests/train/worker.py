@@ -1,7 +1,8 @@
-"""What each rank of the training tests does: the same trainings, whatever the number of ranks.
+"""Program of each rank in the training tests: the same trainings for any number of ranks.
 
-In: a tiny recipe, an output directory, launched with torch.distributed's variables set. Out: training directories. Two
-ranks take one pack a step each, one process takes both: the global batches, and so the weights, must be the same.
+In: a tiny recipe and an output directory; torch.distributed's environment variables must be set. Out: training
+directories. Of two ranks, each takes one pack per step; a single process takes both. The global batches, and so the
+weights, must be equal.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from tests.train.tiny_recipe import options, options_of_new_language
 from zipperasr.lora import VARIANTS
 
 TIMEOUT_S = 600
-BAD_STEP = 2  # of the training that meets a loss that is not a number
-STOP_AFTER = 5  # steps of the training that is cut off; checkpoints stand after 2 and 4
+BAD_STEP = 2  # of the training with a NaN loss
+STOP_AFTER = 5  # steps of the interrupted training, which has checkpoints after 2 and 4
 
 
 def launch(base: Path, out: Path, world_size: int) -> None:
-    """Run this file with `world_size` ranks; raises with the end of each failed rank's output."""
+    """Run this file with `world_size` ranks. Raises RuntimeError with the end of each failed rank's output."""
     settings = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     settings |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "tests.train.worker", str(base), str(out)]
@@ -40,7 +41,7 @@ def launch(base: Path, out: Path, world_size: int) -> None:
 
 
 def wait(ranks: list[subprocess.Popen]) -> None:
-    """Until all ranks are done, one has failed or time is up; what still runs then is ended: it would wait for ever."""
+    """Wait until all ranks finish, one fails or the time is up; then kill the others, which would wait forever."""
     deadline = time.monotonic() + TIMEOUT_S
     while any(process.poll() is None for process in ranks) and time.monotonic() < deadline:
         if any(process.poll() for process in ranks):
@@ -118,7 +119,7 @@ def main(base: Path, out: Path) -> None:
 
 
 def add_italian(base: Path, out: Path, packs: str, name: str, source: str, parts="bank", setting="eval_first=true"):
-    """Add a language to the training `source`; <name>/moved.json says how far each weight went."""
+    """Add Italian to the training `source`, and write to <name>/moved.json how far each weight moved."""
     from zipperasr.stages.train import main as train
     from zipperasr.train.loop import Trainer
 
@@ -142,7 +143,7 @@ def add_italian(base: Path, out: Path, packs: str, name: str, source: str, parts
 
 
 def moved(trainer, before: dict) -> dict[str, list[float] | float]:
-    """The largest move of each parameter, and the largest moment; of banks, by language."""
+    """The largest change of each parameter and the largest moment; per language for banks."""
     result = {}
     for name, parameter in trainer.model.named_parameters():
         distance = (parameter.detach() - before[name]).abs()
@@ -158,11 +159,11 @@ def moved(trainer, before: dict) -> dict[str, list[float] | float]:
 
 
 class CutOff(BaseException):
-    """Stands for the power failure."""
+    """Simulates a power failure."""
 
 
 def run_and_cut_off(run, name: str, *sft: str, **more: object) -> None:
-    """Train into `name` and stop in the middle of a step, as a killed job does."""
+    """Train into `name` and stop within a step, as if killed."""
     from zipperasr.train.loop import Trainer
 
     whole_step = Trainer._step
@@ -182,10 +183,10 @@ def run_and_cut_off(run, name: str, *sft: str, **more: object) -> None:
 
 
 def run_in_float64(run, name: str, *sft: str, packs: str) -> None:
-    """Train into `name` in float64, with an eps so large that a step goes in proportion to the gradient.
+    """Train into `name` in float64, with an eps so large that a step is proportional to the gradient.
 
-    Adam's usual step would make the noise of a small gradient as large as a weight's move, and Qwen3's norms round to
-    float32 whatever the weights are.
+    With the usual eps, rounding noise in a small gradient would change a weight by as much as a whole step, and
+    Qwen3's norms round to float32 in any precision.
     """
     from zipperasr.train import engine
     from zipperasr.train import run_training as training
@@ -200,7 +201,7 @@ def run_in_float64(run, name: str, *sft: str, packs: str) -> None:
 
 
 def run_with_a_bad_loss(run, sft: tuple[str, ...]) -> None:
-    """Train into `skipped`, where one rank's loss is not a number in one step, as a faulty machine may have it."""
+    """Train into `skipped` with a NaN loss on one rank in one step, as a faulty machine may produce."""
     from zipperasr.model.speech_llm import SpeechLLM
     from zipperasr.train.loop import Trainer
 

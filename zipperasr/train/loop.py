@@ -50,7 +50,7 @@ class Trainer:
         engine: DeepSpeed's engine around the model.
         optimiser: the `LanguageAdamW` inside it.
         out: training directory.
-        start_step: steps that the loaded checkpoint has behind it.
+        start_step: number of steps finished by the loaded checkpoint.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Trainer:
         return ends
 
     def _progress(self) -> dict[str, float]:
-        """What the progress bar shows, estimated from this rank."""
+        """Values for the progress bar, estimated from this rank."""
         throughput = self.meter.of_this_rank().throughput()
         audio_s_per_s = throughput["audio_s_per_s"] * distributed.get_world_size()
         return {"audio_s/s": audio_s_per_s, "fill": throughput["fill"], "GB": peak_memory_gb()}

@@ -1,7 +1,6 @@
-"""What a training was asked for, and the experiment, configuration and data that follow from it.
+"""Read and check what a training was asked for, before the processes join and before anything is written.
 
-In: `TrainingRequest`. Out: `TrainingSetup`. Everything a user can get wrong is read and checked here, before the
-processes join and before anything is written.
+In: `TrainingRequest`. Out: `TrainingSetup`, with the experiment, its configuration and its data.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from zipperasr.train.train_config import TrainConfig
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """One call of stage 5 or 6.
+    """The arguments of stage 5 or 6.
 
     Attributes:
         phase: "align" (stage 5) or "sft" (stage 6).
@@ -72,7 +71,7 @@ class TrainingRequest:
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """A checked request.
+    """A checked request and what follows from it.
 
     Attributes:
         config: for the experiment's regime.
@@ -90,7 +89,7 @@ class TrainingSetup:
 
     @classmethod
     def read(cls, request: TrainingRequest) -> TrainingSetup:
-        """Raises ValueError or OSError for the first thing that is wrong."""
+        """Raises ValueError or OSError for the first error found."""
         config = load_yaml(TrainConfig, request.config, parse_overrides(list(request.overrides)))
         table = LanguageTable.load(request.languages)
         source = check_request(request.new, table)
@@ -107,7 +106,7 @@ class TrainingSetup:
         return cls(request, experiment, config, table, train, dev, inputs)
 
     def run_record(self) -> TrainingRun:
-        """What run.json holds."""
+        """The content of run.json."""
         experiment, request = self.experiment, self.request
         sources = {"alignment": experiment.init, "initial_b": experiment.initial_b, "init_from": experiment.init_from}
         return TrainingRun(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from zipperasr.atomic import atomic_path, is_current, mark_current
 from zipperasr.batching.batch import PackedBatch
@@ -33,6 +33,7 @@ from zipperasr.train.dev_loss import BEST
 from zipperasr.train.engine import float32_weights, make_engine, restore_master_weights, start_ranks
 from zipperasr.train.interruption import TRY_AGAIN, Interrupted
 from zipperasr.train.loop import Trainer, TrainingData
+from zipperasr.train.optim import LanguageAdamW
 from zipperasr.train.request import TrainingRequest, TrainingSetup
 from zipperasr.train.schedule import Schedule
 from zipperasr.train.throughput import ThroughputMeter, Window, peak_tflops
@@ -44,13 +45,12 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def run_training(request: TrainingRequest, flops_of_batch: BatchFlops) -> None:
-    """Train as requested.
+    """Train as requested, unless the training directory is up to date.
 
-    flops_of_batch: counts the FLOPs of a training step on a batch, for the MFU.
+    flops_of_batch: counts the FLOPs of a training step on one batch, for MFU.
 
-    Raises ValueError or OSError on rank 0 if the request cannot be met; other ranks then exit with status 1.
-
-    Exits with status `TRY_AGAIN` if the training was interrupted by SIGTERM.
+    Raises ValueError or OSError on rank 0 if the request is invalid; the other ranks exit with status 1. All ranks exit
+    with status `TRY_AGAIN` if SIGTERM interrupts the training.
     """
     is_first = _is_first_rank()
     try:
@@ -68,49 +68,67 @@ def run_training(request: TrainingRequest, flops_of_batch: BatchFlops) -> None:
 
 
 def _train(setup: TrainingSetup, flops_of_batch: BatchFlops) -> None:
-    config, experiment, out = setup.config, setup.experiment, setup.request.out
     rank, world_size = start_ranks()
-    torch.manual_seed(experiment.seed)
-    if experiment.added and rank == 0:
-        new_language.announce(experiment)
+    torch.manual_seed(setup.experiment.seed)
+    if setup.experiment.added and rank == 0:
+        new_language.announce(setup.experiment)
+    engine, optimiser = _build(setup)
+    data = _training_data(setup, rank, world_size)
+    if rank == 0:
+        _announce(engine.module, data.plan, setup)
+    trainer = _trainer(setup, engine, optimiser, data, flops_of_batch)
+    try:
+        state = trainer.run() or trained_state(engine.module)
+    except Interrupted as interrupted:
+        if rank == 0:
+            log(f"{setup.request.out}: {interrupted}")
+        raise SystemExit(TRY_AGAIN) from None
+    if rank == 0:
+        _finish(engine.module, state, setup)
+    distributed.barrier()
+
+
+def _build(setup: TrainingSetup) -> tuple[nn.Module, LanguageAdamW]:
+    """The engine around the model to train, and its optimiser."""
+    config, experiment = setup.config, setup.experiment
     model = build_for_training(experiment, DTYPES[config.precision], seed=experiment.seed)
     if config.compile:
         model.compile_layers()
     exact = float32_weights(model)
     engine, optimiser = make_engine(model, config)
     restore_master_weights(exact)
-    del exact
-    data = _training_data(setup, rank, world_size)
-    if rank == 0:
-        _announce(model, data.plan, setup)
+    return engine, optimiser
+
+
+def _trainer(
+    setup: TrainingSetup,
+    engine: nn.Module,
+    optimiser: LanguageAdamW,
+    data: TrainingData,
+    flops_of_batch: BatchFlops,
+) -> Trainer:
+    """A trainer that resumes from the newest checkpoint, if there is one."""
+    config, experiment, out = setup.config, setup.experiment, setup.request.out
     checkpoints = Checkpoints(out / CHECKPOINTS, engine)
-    start_step, window = _resume(checkpoints, out, setup.inputs, rank)
-    trainer = Trainer(
+    start_step, window = _resume(checkpoints, out, setup.inputs)
+    meter = ThroughputMeter(
+        experiment.model.max_positions,
+        window,
+        flops_of_batch=functools.partial(flops_of_batch, engine.module, experiment.phase),
+        # If languages are added, fewer parts are trained than the count assumes.
+        peak_tflops=None if experiment.added else peak_tflops(config.precision),
+    )
+    return Trainer(
         config,
         engine,
         optimiser=optimiser,
         data=data,
         schedule=Schedule(len(data.plan), config, experiment.model, experiment.regime, experiment.seed),
-        meter=ThroughputMeter(
-            experiment.model.max_positions,
-            window,
-            flops_of_batch=functools.partial(flops_of_batch, model, experiment.phase),
-            # With added languages, fewer parts are trained than the count assumes.
-            peak_tflops=None if experiment.added else peak_tflops(config.precision),
-        ),
+        meter=meter,
         checkpoints=checkpoints,
         out=out,
         start_step=start_step,
     )
-    try:
-        state = trainer.run() or trained_state(model)
-    except Interrupted as interrupted:
-        if rank == 0:
-            log(f"{out}: {interrupted}")
-        raise SystemExit(TRY_AGAIN) from None
-    if rank == 0:
-        _finish(model, state, setup)
-    distributed.barrier()
 
 
 def _training_data(setup: TrainingSetup, rank: int, world_size: int) -> TrainingData:
@@ -149,15 +167,15 @@ def _announce(model: SpeechLLM, plan: TrainingPlan, setup: TrainingSetup) -> Non
     log(f"{phase}: {len(plan)} steps (per epoch: {list(plan.steps_per_epoch)}) -> {setup.request.out}")
 
 
-def _resume(checkpoints: Checkpoints, out: Path, inputs: dict[str, str], rank: int) -> tuple[int, Window]:
+def _resume(checkpoints: Checkpoints, out: Path, inputs: dict[str, str]) -> tuple[int, Window]:
     """Step and window of the newest complete checkpoint; files of a training with other inputs are removed."""
     if is_current(checkpoints.directory, inputs, _log_once):
         step, window = checkpoints.load_newest()
-        if rank == 0 and step:
+        if step and distributed.get_rank() == 0:
             log(f"{out}: resuming from step {step}")
         return step, window
     distributed.barrier()  # no rank still reads what rank 0 removes
-    if rank == 0:
+    if distributed.get_rank() == 0:
         shutil.rmtree(out, ignore_errors=True)
         checkpoints.directory.mkdir(parents=True)
         mark_current(checkpoints.directory, inputs)

@@ -75,11 +75,11 @@ class StepGuard:
 def _memory_advice(seen: Sequence[PackedBatch], error: RuntimeError) -> str:
     reason = str(error).strip().splitlines()[0][:200]
     if not seen:
-        return f"{reason}; lower packs_per_batch"
+        return f"{reason}; reduce packs_per_batch"
     batch = seen[-1]
     seconds = batch.num_samples / 16_000
     return (
-        f"out of memory with {batch.num_packs} packs, {batch.num_positions} positions, {seconds:.0f} s of speech "
-        f"({reason}); lower packs_per_batch (raising accumulation as much keeps the global batch), or set "
+        f"out of memory with {batch.num_packs} packs, {batch.num_positions} LLM positions, {seconds:.0f} s of speech "
+        f"({reason}); reduce packs_per_batch (and raise accumulation, to keep the global batch), or set "
         f"checkpointing: true in model.yaml"
     )

@@ -20,7 +20,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 from zipperasr.cli import log
 
-# Without SIGTERM, see _forward: torchrun would kill ranks that take over 30 s to save, and all on a second signal.
+# No SIGTERM, which _forward handles: torchrun would kill ranks that take more than 30 s to save, and on a second signal
+# all ranks at once.
 OWN_SIGNALS = ("--signals-to-handle", "SIGINT,SIGHUP,SIGQUIT")
 END_AFTER_S = 30  # from torchrun's SIGTERM to the other ranks until its SIGKILL
 

@@ -26,7 +26,7 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.lora import VARIANTS
 from zipperasr.markdown import table
 from zipperasr.report.machine import machine_table
-from zipperasr.stages.clock import run_timed
+from zipperasr.timed_command import run_timed
 
 SIZES = {"align_train": 4, "high_train": 4, "low_train_1h": 2, "low_train_30h": 2, "dev": 4, "test": 2}
 ONE_STEP = {"align": 4, "sft": 12}  # packs of the only global batch: one for each language of the phase
