@@ -1,7 +1,7 @@
 """Percentile intervals of error rates by resampling a test set (Bisani and Ney, ICASSP 2004).
 
-In: errors and reference units per utterance. Out: measured and resampled rates, 95 % intervals. Draws depend only on the
-name and size of the test set, so all systems are resampled alike and differences are paired. They are generated in
+In: errors and reference units per utterance. Out: measured and resampled rates, 95 % intervals. Draws depend only on
+the name and size of the test set, so all systems are resampled alike and differences are paired. They are generated in
 blocks; those of small sets are cached for the next system.
 """
 
