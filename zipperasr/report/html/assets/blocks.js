@@ -3,7 +3,7 @@
 const KEPT_BLOCKS = 6; // unpacked at a time
 const unpacked = new Map(); // id -> promise of rows, the latest used last
 
-/** Rows of a block; onProgress is told how many are there. */
+/** Rows of a block; onProgress is called with the number of rows so far. */
 function loadBlock(id, onProgress) {
   const known = unpacked.get(id) ?? unpack(id, onProgress);
   unpacked.delete(id);
