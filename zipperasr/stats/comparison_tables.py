@@ -46,7 +46,7 @@ def markdown(comparisons: Sequence[Comparison], decode_dirs: Sequence[Path]) -> 
 
 def values(comparisons: Sequence[Comparison], decode_dirs: Sequence[Path]) -> str:
     """A header line, then one line per pair and test set."""
-    lines = []
+    lines: list[str] = []
     for comparison in comparisons:
         cells = _values(comparison, decode_dirs)
         lines = lines or ["\t".join(cells)]
