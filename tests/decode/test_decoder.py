@@ -59,7 +59,7 @@ def test_only_a_loop_is_cut_out_of_text_that_compresses_well(model):
     assert decoder._without_loop(found) == (list(tokens), "a loop, decoded again without repetition")
     found.tokens += tiny.llm_tokenizer()("ja ja ja ja ")["input_ids"]
     kept, note = decoder._without_loop(found)
-    assert note == "a loop, cut after its first round" and len(tokens) < len(kept) < len(found.tokens)
+    assert note == "a loop, cut after its first repetition" and len(tokens) < len(kept) < len(found.tokens)
 
 
 def test_forced_lengths_are_kept_to_the_token(model, utterances):
@@ -79,7 +79,7 @@ def test_a_text_that_is_cut_off_says_so(model, utterances):
     for decoded in Decoder(model, tiny.llm_tokenizer(), config, CHUNK_FRAMES).run([utterances]):
         bound = max_new_tokens(decoded.example.num_samples, config)
         assert len(decoded.tokens) <= bound
-        cut_off = f"cut off at {bound} tokens, the most that its audio may have"
+        cut_off = f"cut off at {bound} tokens, the limit for its audio"
         assert decoded.note == (cut_off if len(decoded.tokens) == bound else "")
 
 

@@ -224,12 +224,12 @@ def _arguments_target(base: Path) -> Target:
 
 def _trn_target(base: Path) -> Target:
     from zipperasr.score.sclite import __main__ as sclite
-    from zipperasr.score.sclite.options import sclite_parser
+    from zipperasr.score.sclite.options import read_options, sclite_parser
 
     lines = [f"guten {{ tag / abend / @ }} (%hesi) wel- welt (s{n % 2}-{n})" for n in range(4)]
     ref, hyp = (example.write_text(base / f"{side}.trn", *lines) for side in ("ref", "hyp"))
     options = sclite_parser(None).parse_args(["-r", str(ref), "-h", str(hyp), "-i", "rm", "-o", "all", "-O", str(base)])
-    return Target("sclite: trn", (ref, hyp), lambda: sclite.score(options))
+    return Target("sclite: trn", (ref, hyp), lambda: sclite.score(read_options(options)))
 
 
 def _test_set_target(base: Path) -> Target:

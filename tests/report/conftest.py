@@ -1,4 +1,4 @@
-"""Fixtures of the report's room: a whole run, written once and copied per test that changes it."""
+"""Fixtures of the report: a complete run, written once and copied for tests that change it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of the scoring room."""
+"""Fixtures of scoring."""
 
 from __future__ import annotations
 

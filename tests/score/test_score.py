@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tests.score.example import SENTENCES
+from zipperasr.score.normalise import NORMALISERS
 from zipperasr.score.scores_table import read_scores
 from zipperasr.stages.score import main
 
@@ -135,6 +136,23 @@ def test_emptied_reference_is_counted_and_told(decoded, score_argv, capsys):
     assert "1 references are empty after normalisation" in capsys.readouterr().err
 
 
+def test_lower_counts_of_jiwer_are_one_sum_in_the_log(decoded, score_argv, capsys):
+    """Two deletions and two insertions cost sclite as much as three substitutions, and jiwer less."""
+    decode_dir, raw = decoded
+    for name in ("test_mls_de", "test_mls_es"):
+        for path, texts in ((raw / name / "text", "c d d b a"), (decode_dir / name / "text", "b a a b")):
+            ids = [line.split(" ")[0] for line in path.read_text(encoding="utf-8").splitlines()]
+            path.write_text("".join(f"{utt} {texts}\n" for utt in ids), encoding="utf-8")
+    assert main(score_argv) == 0
+    logged = capsys.readouterr().err
+    assert "16 test sets scored; 6 errors more than jiwer's minimum edit count (score_*/notes.txt)" in logged
+    assert logged.count("jiwer's") == 1
+    notes = (decode_dir / "test_mls_de" / "score_wer" / "notes.txt").read_text(encoding="utf-8")
+    assert notes.startswith("3 errors above jiwer's least-edit count, in 3 utterances")
+    assert main(score_argv) == 0
+    assert "6 errors more than jiwer's" in capsys.readouterr().err, "also of scores that are up to date"
+
+
 def test_second_run_does_nothing_and_changed_hypotheses_are_scored_again(decoded, score_argv, capsys):
     decode_dir, _ = decoded
     main(score_argv)
@@ -197,6 +215,20 @@ def test_unknown_normaliser_in_the_table_fails_before_any_work(decoded, score_ar
     assert main([*score_argv[:-1], str(wrong)]) == 1
     assert "unknown normaliser 'whisper_eng'; did you mean 'whisper_en'" in capsys.readouterr().err
     assert not list(decoded[0].glob("*/score_*"))
+
+
+def test_a_normaliser_is_added_by_one_function_and_one_registry_line(
+    decoded, score_argv, tmp_path, recipe, monkeypatch
+):
+    def without_vowels(text: str) -> str:
+        return "".join(letter for letter in text.lower() if letter not in "aeiouäöü.")
+
+    monkeypatch.setitem(NORMALISERS, "without_vowels", without_vowels)
+    table = (recipe / "conf" / "languages.tsv").read_text(encoding="utf-8").splitlines()
+    changed = [line.replace("\twhisper\t", "\twithout_vowels\t") if line.startswith("de\t") else line for line in table]
+    (tmp_path / "languages.tsv").write_text("\n".join(changed) + "\n", encoding="utf-8")
+    assert main([*score_argv[:-1], str(tmp_path / "languages.tsv")]) == 0
+    assert scores(decoded[0])["test_mls_de", "without_vowels"].errors == 0, "heuser and häuser are the same now"
 
 
 def test_several_decodings_in_one_call(decoded, score_argv):

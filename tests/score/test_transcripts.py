@@ -46,7 +46,7 @@ def test_missing_and_unknown_ids_are_one_line_with_count_and_first_id(german):
 def test_second_hypothesis_of_an_id(german):
     _, path, test_set = german
     rewrite(path, "spk1-de1", "spk0-de0")
-    with pytest.raises(ValueError, match=r"text:3: id 'spk0-de0' stands in the file twice; rerun stage 7"):
+    with pytest.raises(ValueError, match=r"text:3: id 'spk0-de0' is listed twice; rerun stage 7"):
         load_hypotheses(path, test_set)
 
 

@@ -130,7 +130,7 @@ def test_what_only_some_are_scored_on_is_left_out_and_told(decodings, capsys):
     shutil.rmtree(decodings[1] / "test_mls_fr")
     assert main(argv(decodings)) == 0
     captured = capsys.readouterr()
-    assert "left out, as not every decoding has scores for it: test_mls_fr/score_wer" in captured.err
+    assert "left out, since not every decoding has scores for it: test_mls_fr/score_wer" in captured.err
     assert "test_mls_fr" not in captured.out
 
 

@@ -35,7 +35,7 @@ def test_errors_and_units_of_each_utterance(tmp_path):
         ([["u1"]], r"audit\.jsonl:1: not an utterance of stage 8"),
         ([{**LINE, "operations": "CX"}], r"audit\.jsonl:1: id 'u1' has operations 'CX' for 2 reference units"),
         ([{**LINE, "operations": "C"}], r"audit\.jsonl:1: id 'u1' has operations 'C' for 2 reference units"),
-        ([LINE, LINE], r"audit\.jsonl:2: id 'u1' after 'u1', wanted rising ids; rerun stage 8"),
+        ([LINE, LINE], r"audit\.jsonl:2: id 'u1' after 'u1', wanted ascending ids; rerun stage 8"),
         ([], r"audit\.jsonl: no utterance; rerun stage 8"),
     ],
 )

@@ -1,4 +1,4 @@
-"""How hypotheses are found, as conf/*/decode.yaml says it. All of it is ours: the paper names no decoding settings."""
+"""Decoding settings (conf/*/decode.yaml). The paper does not give any."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ RANGES = {
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    """One decoding."""
+    """Settings of one decoding."""
 
     beam: int = 1  # 1: greedy
-    batch_positions: int = 2048  # prompt and speech positions per batch, padding included
-    batch_size: int = 16  # utterances per batch at most
-    tokens_per_s: float = 12.0  # longest transcript, by the audio: tokens per second ...
-    tokens_floor: int = 16  # ... and this many more
+    batch_positions: int = 2048  # prompt and speech positions per batch, including padding
+    batch_size: int = 16  # largest number of utterances per batch
+    tokens_per_s: float = 12.0  # longest transcript: tokens per second of audio ...
+    tokens_floor: int = 16  # ... plus this many
     length_penalty: float = 1.0  # beam search only
-    retry_loops: bool = False  # greedy: decode again, without repetition, what ran in circles to its bound
+    retry_loops: bool = False  # greedy: decode utterances that end in a loop again, without repetition
     precision: str = "fp32"  # fp32 | bf16
 
     def __post_init__(self) -> None:

@@ -28,21 +28,21 @@ from zipperasr.output_faults import COMPRESSION, LOOP_TIMES, compression_ratio, 
 
 BATCHES_AHEAD = 2
 ENCODED_AT_ONCE_S = 60.0  # on a CPU: 30 % faster than sixteen utterances of 15 s
-SHORTEST_REPEAT = 4  # tokens: shorter n-grams may come twice even in what is decoded again
+SHORTEST_REPEAT = 4  # tokens; shorter n-grams may repeat even when an utterance is decoded again
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What was recognised of one utterance."""
+    """The result for one utterance."""
 
     example: Example
     text: str
     tokens: tuple[int, ...]  # of greedy search
-    note: str = ""  # what to know of it: cut off, or a loop
+    note: str = ""  # remark on the result: cut off, a loop, ...
 
 
 class Decoder:
-    """One model, ready to decode any number of streams, one at a time.
+    """A model ready to decode any number of streams, one after the other.
 
     Args:
         chunk_frames: mel frames per chunk of the encoder; None: full context.
@@ -52,7 +52,7 @@ class Decoder:
         self, model: SpeechLLM, tokenizer: PreTrainedTokenizerBase, config: DecodeConfig, chunk_frames: int | None
     ):
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
-        self.stops: Sequence[int] = stop_ids(model, tokenizer)  # none: every utterance gets its most tokens
+        self.stops: Sequence[int] = stop_ids(model, tokenizer)  # empty: every utterance gets its maximum length
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
         self._llm = model.llm_family.incremental(model.causal_lm) if config.beam == 1 else None
 
@@ -62,9 +62,9 @@ class Decoder:
         encoded: Callable[[Sequence[Example]], None] = lambda _: None,
         check: Callable[[], None] = lambda: None,
     ) -> Iterator[Decoded]:
-        """Decode every example of every batch; greedy search yields them as they end, not in order.
+        """Decode every example of every batch; greedy search yields results as they end, not in order.
 
-        encoded: called with the examples that the encoder has just seen, some of a batch.
+        encoded: called with the examples that the encoder has just processed, part of a batch.
         check: called before each token of greedy search; an exception from it ends the decoding.
         """
         if self._llm is None:
@@ -79,12 +79,14 @@ class Decoder:
         for found in search.run(stream, check):
             tokens, note = self._without_loop(found)
             text = self._text(tokens)
-            if not note and (is_chat_like(text) or is_chat_like(self.tokenizer.decode(tokens))):  # may begin: <think>
+            if not note and (
+                is_chat_like(text) or is_chat_like(self.tokenizer.decode(tokens))
+            ):  # may begin with <think>
                 note = "reads like a chat reply, not like a transcript"
             yield Decoded(found.key, text, tuple(tokens), note)
 
     def _again(self, found: Encoded) -> bool:
-        """Once: what ran in circles to its bound, now without repeating what it repeated."""
+        """Prepare an utterance that ended in a loop for a second decoding without repetition; True if it needs one."""
         if not self.config.retry_loops or found.no_repeat or not self._runs_in_circles(found):
             return False
         found.no_repeat = max(SHORTEST_REPEAT, longest_loop(found.tokens).size + 1)
@@ -92,7 +94,7 @@ class Decoder:
         return True
 
     def _runs_in_circles(self, found: Encoded) -> bool:
-        """A loop that did not end by itself: someone may well say `no` four times, and then nothing more."""
+        """True for a loop up to the length limit; a shorter one may be speech, such as four times `no`."""
         if found.ended:
             return compression_ratio(self._text(found.tokens)) > COMPRESSION
         return longest_loop(found.tokens).times >= LOOP_TIMES
@@ -100,11 +102,11 @@ class Decoder:
     def _without_loop(self, found: Encoded) -> tuple[Sequence[int], str]:
         loop = longest_loop(found.tokens)
         if self.config.retry_loops and loop.times >= LOOP_TIMES and self._runs_in_circles(found):
-            return cut_loop(found.tokens, loop), "a loop, cut after its first round"
+            return cut_loop(found.tokens, loop), "a loop, cut after its first repetition"
         if found.no_repeat:
             return found.tokens, "a loop, decoded again without repetition"
         if not found.ended:
-            return found.tokens, f"cut off at {found.max_tokens} tokens, the most that its audio may have"
+            return found.tokens, f"cut off at {found.max_tokens} tokens, the limit for its audio"
         return found.tokens, ""
 
     def _text(self, tokens: Sequence[int]) -> str:
@@ -127,7 +129,7 @@ class Decoder:
                     yield from rows
 
     def _parts(self, batch: Sequence[Example]) -> Iterator[Sequence[Example]]:
-        """A batch as the encoder takes it: on a CPU little at a time, whose activations stay in its caches."""
+        """Split a batch for the encoder: on a CPU into small parts, whose activations fit into its caches."""
         if self.model.causal_lm.device.type != "cpu":
             yield batch
             return
@@ -168,7 +170,7 @@ def _only_language(examples: Sequence[Example]) -> str | None:
 
 
 def _on_own_stream(items: Iterator[Encoded], device: torch.device) -> Iterator[Encoded]:
-    """Run the iterator's kernels beside those of the reader; each item is complete when it is handed over."""
+    """Run the iterator's kernels on a stream of their own; each item is complete when it is yielded."""
     stream = torch.cuda.Stream(device)
     while True:
         with torch.cuda.stream(stream):

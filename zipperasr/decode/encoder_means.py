@@ -1,4 +1,4 @@
-"""Utterance embeddings of a decoded test set: the mean over an utterance's encoder frames (the paper's Fig. 8).
+"""Utterance embeddings of a decoded test set: means over the encoder frames (the paper's Fig. 8).
 
 In: a model while it decodes. Out: <decode_dir>/<test set>/encoder_means.ark, Kaldi vectors (d_model,) by utterance id.
 """
@@ -18,18 +18,18 @@ from zipperasr.audio.ark import read_vectors
 from zipperasr.model.speech_llm import SpeechLLM
 
 FILE = "encoder_means.ark"
-PER_SET = 100  # utterances of a test set, at most: the figure is no clearer for more
+PER_SET = 100  # largest number of utterances per test set; more do not make the figure clearer
 
 
 @contextmanager
 def encoder_means(model: SpeechLLM) -> Iterator[list[np.ndarray]]:
-    """Yields a list that grows by one float32 vector for each utterance that the model encodes."""
+    """Yield a list to which one float32 vector is appended for each utterance that the model encodes."""
     means: list[np.ndarray] = []
 
     def keep(_projector, inputs: tuple[Tensor, Sequence[int]]) -> None:
         hidden, frames = inputs
         of_each = [part.float().mean(0) for part in hidden.split(list(frames))]
-        means.extend(torch.stack(of_each).cpu().numpy())  # one copy for all: each waits for the device
+        means.extend(torch.stack(of_each).cpu().numpy())  # one copy, since each waits for the device
 
     handle = model.projector.register_forward_pre_hook(keep)
     try:
@@ -39,15 +39,15 @@ def encoder_means(model: SpeechLLM) -> Iterator[list[np.ndarray]]:
 
 
 def chosen(utt_ids: Sequence[str]) -> set[str]:
-    """At most PER_SET of them, evenly spread."""
+    """At most PER_SET ids, evenly spaced."""
     return set(utt_ids[:: max(1, -(-len(utt_ids) // PER_SET))])
 
 
 def write_means(path: Path, means: Mapping[str, np.ndarray]) -> None:
-    """In the order of the ids."""
+    """Write means in the order of the ids."""
     kaldiio.save_ark(str(path), dict(sorted(means.items())))
 
 
 def read_means(path: Path) -> dict[str, np.ndarray]:
-    """{utterance id: vector}; an absent file has none."""
+    """{utterance id: vector}; {} if there is no file."""
     return dict(read_vectors(path)) if path.is_file() else {}

@@ -1,7 +1,7 @@
-"""Greedy search with rows that come and go: an utterance that ends gives its row to the next.
+"""Greedy search with continuous batching: when an utterance ends, the next one takes its row.
 
-In: utterances as embeddings of prompt and speech, in any order. Out: tokens, as each ends. No utterance waits for the
-longest of a batch; where nothing is left to come, the batch shrinks.
+In: utterances as embeddings of prompt and speech, in any order. Out: tokens, as each utterance ends. No utterance waits
+for the longest of its batch; when no more arrive, the batch shrinks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from zipperasr.device import to_device
 from zipperasr.model.backbones.protocol import IncrementalLLM
 
-REFILL = 0.25  # of the rows, empty: new ones are then started together, which costs less than one by one
+REFILL = 0.25  # share of empty rows at which new utterances start, together, which is cheaper than one by one
 
 
 @dataclass
@@ -25,23 +25,26 @@ class Encoded:
 
     key: object  # the caller's
     embeddings: Tensor  # (positions, LLM width): prompt, then speech
-    max_tokens: int  # as many as its audio allows
-    tokens: list[int] = field(default_factory=list)  # found so far
-    ended: bool = False  # by itself, not by max_tokens
-    no_repeat: int = 0  # no n-gram of this size may stand twice; 0: all may
+    max_tokens: int  # limit derived from the audio
+    tokens: list[int] = field(default_factory=list)  # so far
+    ended: bool = False  # with an end token, not by max_tokens
+    no_repeat: int = 0  # no n-gram of this size may occur twice; 0: no limit
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
+        """Positions the utterance needs in the cache."""
         return len(self.embeddings) + self.max_tokens
 
 
 class GreedySearch:
-    """Takes the most probable token each time.
+    """Takes the most probable token in each step.
 
     Args:
-        llm: the weights. stops: ids that end an utterance; none of them: every utterance gets max_tokens.
-        rows: utterances at a time, at most. positions: rows times the longest of them, at most, or one utterance.
-        again: told of each utterance that is done; returns whether it is to be decoded anew, as it has left it.
+        llm: the language model.
+        stops: ids that end an utterance; if empty, every utterance gets max_tokens.
+        rows: largest number of utterances at the same time.
+        positions: limit of rows times the longest utterance; a single utterance may exceed it.
+        again: called with each finished utterance; returns True to decode it again as modified.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class GreedySearch:
 
     @torch.inference_mode()
     def run(self, utterances: Iterable[Encoded], check: Callable[[], None] = lambda: None) -> Iterator[Encoded]:
-        """Yields every utterance with its tokens, in the order in which they end.
+        """Yield utterances with their tokens, in the order in which they end.
 
         check: called before each token; an exception from it ends the search.
         """
@@ -65,7 +68,7 @@ class GreedySearch:
         ahead: Encoded | None = next(arriving, None)
         active: list[Encoded] = []
         hidden = None
-        self._llm.keep([])  # rows of a search that was broken off
+        self._llm.keep([])  # drop the rows of an aborted search
         while active or ahead is not None:
             check()
             new: list[Encoded] = []
@@ -94,14 +97,14 @@ class GreedySearch:
             hidden = self._llm.step(tokens) if active else None
 
     def _allowed(self, utterances: list[Encoded]) -> int:
-        """How many rows there may be if they are as long as the longest of these."""
-        longest = max((utterance.room for utterance in utterances), default=1)
+        """Number of rows allowed if all are as long as the longest of these utterances."""
+        longest = max((utterance.capacity for utterance in utterances), default=1)
         return max(1, min(self._max_rows, self._max_positions // longest))
 
     def _start(self, new: list[Encoded], together: list[Encoded]) -> Tensor:
         lengths = [len(utterance.embeddings) for utterance in new]
-        room = max(utterance.room for utterance in together)
-        return self._llm.add(torch.cat([utterance.embeddings for utterance in new]), lengths, room)
+        capacity = max(utterance.capacity for utterance in together)
+        return self._llm.add(torch.cat([utterance.embeddings for utterance in new]), lengths, capacity)
 
     def _choose(self, active: list[Encoded], hidden: Tensor) -> Tensor:
         logits = self._llm.logits(hidden)
@@ -122,14 +125,14 @@ class GreedySearch:
 
 
 def _repeating(tokens: list[int], size: int) -> list[int]:
-    """Tokens that would complete an n-gram of this size that is there already."""
+    """Tokens that would repeat an n-gram of this size."""
     last = tokens[len(tokens) - size + 1 :] if len(tokens) >= size else None
     starts = range(len(tokens) - size + 1)
     return [tokens[start + size - 1] for start in starts if tokens[start : start + size - 1] == last]
 
 
 def _filled_up(count: int, done: set[int]) -> list[int]:
-    """Rows that stay, with the last ones in the places that became free, so that few must move."""
+    """Rows to keep, with the last ones moved into free places, so that few rows move."""
     stay = count - len(done)
     last = (row for row in range(count - 1, stay - 1, -1) if row not in done)
     return [next(last) if row in done else row for row in range(stay)]

@@ -1,6 +1,7 @@
-"""Do the work of an iterator in a thread, a few items ahead of who reads it.
+"""Run an iterator in a thread, a few items ahead of its reader.
 
-In: an iterator. Out: the same items. What leaves Python's lock (reading, features, encoding) goes on beside the search.
+In: an iterator. Out: the same items. Work that releases Python's lock (reading, features, encoding) overlaps with the
+search.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _END = object()
 
 
 def ahead(items: Iterable[Item], most: int) -> Iterator[Item]:
-    """Items of `items`, at most `most` of them waiting; what it raises is raised here."""
+    """Yield the items of `items`, at most `most` in advance; its exceptions are raised here."""
     ready: queue.Queue = queue.Queue(most)
     stop = threading.Event()
     failure: list[BaseException] = []
@@ -35,7 +36,7 @@ def ahead(items: Iterable[Item], most: int) -> Iterator[Item]:
             for item in iterator:
                 if not put(item):
                     break
-        except BaseException as error:  # it belongs to the reader's thread
+        except BaseException as error:  # raised again in the reader's thread
             failure.append(error)
         finally:
             if hasattr(iterator, "close"):

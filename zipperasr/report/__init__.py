@@ -1,1 +1,1 @@
-"""From scores and logs to RESULTS.md and figures."""
+"""Reports: RESULTS.md, CLAIMS.md, figures and report.html from scores and logs."""

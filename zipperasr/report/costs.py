@@ -28,7 +28,7 @@ def costs_table(trainings: Sequence[Training]) -> str:
         peaks = [row["peak_gb"] for training in of_system for row in training.train if "peak_gb" in row]
         step = f"{1000 * median(times):.0f}" if times else "–"
         rows.append([f"`{system}`", regime, f"{adapters:,}", f"{everything:,}", step, _gigabytes(peaks)])
-    header = ["system", "encoder", "trained: encoder's LoRA and router", "trained in all", "ms per step", "peak GB"]
+    header = ["system", "encoder", "trained: encoder's LoRA and router", "trained in total", "ms per step", "peak GB"]
     return table(header, rows, 2) if rows else ""
 
 

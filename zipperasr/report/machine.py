@@ -1,6 +1,6 @@
-"""The machine and the package versions that a figure was measured with.
+"""The machine and the package versions of a measurement.
 
-Imports nothing but the standard library and the tables' Markdown: the benchmarks use it where little else is installed.
+Imports only the standard library and `zipperasr.markdown`, since benchmarks use it where little else is installed.
 """
 
 from __future__ import annotations

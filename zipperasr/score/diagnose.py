@@ -1,7 +1,7 @@
-"""What went wrong in a hypothesis beyond its error rate: nothing, a loop, a burst, another script or language.
+"""Flag faulty hypotheses: empty output, loops, bursts of insertions, another script or language, chat replies.
 
-In: one scored utterance and its language. Out: the names of what was found, a subset of `FLAGS`. Each is counted only
-where the reference does not show the same, so that a text that repeats or mixes scripts by itself is not blamed.
+In: one scored utterance and its language. Out: a subset of `FLAGS`. A fault counts only if the reference does not have
+it too, so that utterances which themselves repeat words or mix scripts are not flagged.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import regex
 from zipperasr.output_faults import LOOP_TIMES, is_chat_like, longest_loop
 
 FLAGS = ("empty", "loop", "burst", "script", "language", "chat")
-BURST = 5  # insertions in a row
-SURE = 0.9  # probability from which a language counts as recognised
+BURST = 5  # consecutive insertions
+SURE = 0.9  # probability from which a language counts as identified
 OF_COMPOUND = {"Jpan": ("Hani", "Hira", "Kana"), "Kore": ("Hang",), "Hans": ("Hani",), "Hant": ("Hani", "Bopo")}
 
 
 class Diagnosis:
-    """Looks at hypotheses of one language, among those that a system may confuse it with."""
+    """Flags hypotheses of one language, given the languages it may be confused with."""
 
     def __init__(self, code: str, others: Sequence[str]):
-        """code: of the language table. others: its languages' codes; those that share a script are told apart."""
+        """code: the language. others: codes of all languages; those that share a script with it are distinguished."""
         self.code = code
         self._scripts = scripts_of(code)
         self._rivals = tuple(sorted({code, *(other for other in others if self._scripts & scripts_of(other))}))
@@ -31,9 +31,10 @@ class Diagnosis:
     def flags(
         self, reference: Sequence[str], hypothesis: Sequence[str], operations: str, raw: tuple[str, str]
     ) -> list[str]:
-        """Names of FLAGS in their order.
+        """The names that apply, in the order of FLAGS.
 
-        reference, hypothesis: units after normalisation; operations: C S D I of each; raw: both texts before it.
+        reference, hypothesis: units after normalisation; operations: a string of C, S, D, I; raw: reference and
+        hypothesis before normalisation.
         """
         raw_reference, raw_hypothesis = raw
         checks: dict[str, Callable[[], bool]] = {
@@ -47,13 +48,13 @@ class Diagnosis:
         return [name for name in FLAGS if checks[name]()]
 
     def _is_foreign(self, text: str) -> bool:
-        """More than half of the letters belong to scripts that the language is not written in."""
+        """True if more than half of the letters belong to scripts in which the language is not written."""
         letters = regex.findall(r"\p{L}", text)
         own = sum(len(regex.findall(rf"[\p{{L}}&&\p{{Script={script}}}]", text, regex.V1)) for script in self._scripts)
         return bool(self._scripts) and 2 * own < len(letters)
 
     def _is_confused(self, reference: str, hypothesis: str) -> bool:
-        """The hypothesis is surely of another language in this script, the reference surely of this one."""
+        """True if the hypothesis is surely in another language of this script, the reference surely in this one."""
         if not hypothesis or surest_language(hypothesis, self._rivals) in (None, self.code):
             return False
         return surest_language(reference, self._rivals) == self.code
@@ -61,7 +62,7 @@ class Diagnosis:
 
 @functools.cache
 def scripts_of(code: str) -> frozenset[str]:
-    """ISO 15924 codes of the scripts a language is written in (CLDR's likely subtags); none if it is not known."""
+    """ISO 15924 codes of a language's scripts (CLDR's likely subtags); empty for an unknown language."""
     from babel.core import get_global
 
     subtags = get_global("likely_subtags").get(code.replace("-", "_"))
@@ -70,7 +71,10 @@ def scripts_of(code: str) -> frozenset[str]:
 
 
 def surest_language(text: str, among: tuple[str, ...]) -> str | None:
-    """The language of a text by langid.py's model (Lui and Baldwin, ACL 2012); None where it is not SURE, or alone."""
+    """The language of a text by langid.py's model (Lui and Baldwin, ACL 2012).
+
+    None if its probability is below SURE, or if `among` has fewer than two languages that the model knows.
+    """
     identifier = _identifier(among)
     if identifier is None:
         return None

@@ -1,7 +1,7 @@
-"""jiwer's error counts beside ours, and why they differ where they do.
+"""Check the error counts against jiwer's.
 
-In: scored utterances. Out: jiwer's errors per utterance. jiwer takes the least number of edits; sclite's costs
-(4, 3, 3) may take more for the same or a lower cost, never fewer.
+In: scored utterances. Out: jiwer's errors per utterance. jiwer counts the minimum number of edits; with sclite's costs
+(4, 3, 3) the cheapest alignment may have more errors, never fewer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from zipperasr.score.test_set import ScoredUtterance
 
 
 def jiwer_errors(utterances: Sequence[ScoredUtterance]) -> list[int]:
-    """Edits per utterance by jiwer. Raises RuntimeError if ours are fewer, which no alignment can be."""
+    """Minimum edits per utterance. Raises RuntimeError if we count fewer, which is impossible."""
     import jiwer
 
     output = jiwer.process_words(
@@ -27,14 +27,14 @@ def jiwer_errors(utterances: Sequence[ScoredUtterance]) -> list[int]:
 
 
 class Excess:
-    """Errors that sclite's costs count above the least number, and the first utterance that has some."""
+    """Sum of the errors beyond jiwer's minimum, with the first utterance that has any."""
 
     def __init__(self):
         self._errors = self._utterances = 0
         self._first = ""
 
     def add(self, utterances: Sequence[ScoredUtterance], edits: Sequence[int]) -> None:
-        """edits: jiwer's of each."""
+        """edits: jiwer's count per utterance."""
         for utterance, least in zip(utterances, edits, strict=True):
             if utterance.num_errors != least:
                 self._first = self._first or f"{utterance.id}, {utterance.num_errors} errors against {least}"
@@ -42,7 +42,7 @@ class Excess:
                 self._errors += utterance.num_errors - least
 
     def explained(self) -> str:
-        """One line; empty if there are none."""
+        """One line for notes.txt; "" if there are none."""
         if not self._utterances:
             return ""
         return (
@@ -53,7 +53,7 @@ class Excess:
 
 
 def _edits(chunk) -> int:
-    """Edits in one jiwer AlignmentChunk."""
+    """Number of edits in one AlignmentChunk of jiwer."""
     if chunk.type == "equal":
         return 0
     return max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)

@@ -1,7 +1,7 @@
-"""What is counted: text normalisation by name, and the split into words or graphemes.
+"""Text normalisation by name, and the split into the units that are counted: words or graphemes.
 
-In: a transcript. Out: normalised text, or its units. The normalisers come from the whisper-normalizer package;
-`whisper` deletes combining marks (Thai vowels, Arabic points) as the paper's scoring does, `whisper_marks` keeps them.
+In: a transcript. Out: normalised text, or its units. The normalisers come from the whisper-normalizer package.
+`whisper` deletes combining marks (Thai vowels, Arabic points) as the paper's scoring does; `whisper_marks` keeps them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zipperasr.cli import nearest
 
 @cache
 def _whisper(english: bool = False, keep_marks: bool = False) -> Callable[[str], str]:
-    # Imported at first use: the English one reads its spelling table from disk.
+    # Imported on first use: the English normaliser reads its spelling table from disk.
     from whisper_normalizer.basic import BasicTextNormalizer
     from whisper_normalizer.english import EnglishTextNormalizer
 
@@ -35,7 +35,7 @@ def whisper(text: str) -> str:
 
 
 def whisper_marks(text: str) -> str:
-    """`whisper`, but combining marks (category M) stay."""
+    """`whisper` without deleting combining marks (category M)."""
     return _whisper(keep_marks=True)(text).strip()
 
 
@@ -47,16 +47,16 @@ NORMALISERS: dict[str, Callable[[str], str]] = {
 
 
 def normaliser(name: str) -> Callable[[str], str]:
-    """The normaliser of that name. Raises ValueError that names the nearest known."""
+    """Look up a normaliser. Raises ValueError with the most similar known name."""
     if name not in NORMALISERS:
         raise ValueError(f"unknown normaliser {name!r}; {nearest(name, list(NORMALISERS))}")
     return NORMALISERS[name]
 
 
 def split_units(text: str, unit: str) -> list[str]:
-    """Words for `wer`; for `cer` extended grapheme clusters (UAX 29), spaces dropped.
+    """Words for `wer`; extended grapheme clusters (UAX 29) without spaces for `cer`.
 
-    After `whisper` a cluster is one code point, as in the paper; `whisper_marks` leaves clusters of letter and marks.
+    After `whisper` a cluster is one code point, as in the paper; after `whisper_marks` it may be a letter with marks.
     """
     words = text.split()
     return words if unit == "wer" else regex.findall(r"\X", "".join(words))

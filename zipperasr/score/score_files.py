@@ -92,8 +92,8 @@ def _trn_id(utterance: ScoredUtterance) -> str:
 
 
 def _alignment(utterance: ScoredUtterance) -> Alignment:
-    words = ([_lower(word) for word in side] for side in (utterance.reference, utterance.hypothesis))
-    return Alignment(_lower(_trn_id(utterance)), *words, utterance.operations)
+    reference, hypothesis = ([_lower(word) for word in side] for side in (utterance.reference, utterance.hypothesis))
+    return Alignment(_lower(_trn_id(utterance)), reference, hypothesis, utterance.operations)
 
 
 def _lower(text: str) -> bytes:

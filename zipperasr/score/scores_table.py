@@ -1,7 +1,7 @@
 """scores.tsv: one row per test set, unit and normaliser of a decoding.
 
-In/out: `SetScore` rows. Rates are in per cent, to six digits; `listed_` columns count an utterance as often as the
-authors' list names it. The file is the only door between scoring and the report.
+In/out: `SetScore` rows. Rates are in per cent with six digits; `listed_` columns count an utterance as often as the
+authors' list contains it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The sums of a test set: its row of scores.tsv, and what should be said of it.
+"""Sum up a test set: its row of scores.tsv, and notes.
 
-In: scored utterances, a block at a time. Out: `SetScore`, notes. A few numbers of each utterance are kept, no text.
+In: blocks of scored utterances. Out: `SetScore`, notes. A few numbers per utterance are kept, but no text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LANGUAGE_FLAGS = {"script", "language"}
 
 
 class Tally:
-    """Adds up one test set, scored in one way."""
+    """Sums of one test set, scored with one unit and normaliser."""
 
     def __init__(self, test_set: TestSet, unit: str, norm: str):
         self._test_set, self._unit, self._norm = test_set, unit, norm
@@ -34,7 +34,7 @@ class Tally:
         self._emptied: ScoredUtterance | None = None  # the first one
 
     def add(self, utterances: Sequence[ScoredUtterance]) -> None:
-        """Raises RuntimeError if jiwer finds fewer errors than no alignment can have."""
+        """Add a block. Raises RuntimeError if we count fewer errors than jiwer's minimum."""
         edits = jiwer_errors(utterances)
         self._jiwer += sum(edits)
         self._excess.add(utterances, edits)
@@ -52,6 +52,7 @@ class Tally:
                 self._emptied = self._emptied or utterance
 
     def row(self) -> SetScore:
+        """The row of scores.tsv, without the real-time factor."""
         test_set, unique, listed = self._test_set, self._unique, self._listed
         resampled = resample(test_set.name, *map(np.array, (self._errors, self._units, self._speakers)))
         low, high = resampled.interval()
@@ -87,7 +88,7 @@ class Tally:
         )
 
     def notes(self) -> list[str]:
-        """Where jiwer counts less, and why; emptied references, which stay in: their output counts as insertions."""
+        """Errors beyond jiwer's minimum; references that are empty after normalisation but still scored."""
         notes = [self._excess.explained()]
         if self._emptied is not None:
             notes.append(

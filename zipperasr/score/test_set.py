@@ -1,7 +1,7 @@
 """Score one test set: normalise both sides, align, count.
 
-In: a `TestSet`, its hypotheses, a unit and a normaliser. Out: one `ScoredUtterance` per utterance, a block of them at a
-time: of a large set, only the transcripts themselves are in memory.
+In: a `TestSet`, its hypotheses, a unit and a normaliser. Out: blocks of `ScoredUtterance`, so that only the transcripts
+of a large set are kept in memory.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ BLOCK = 2000  # utterances scored together
 
 @dataclass(frozen=True)
 class ScoredUtterance:
+    """One utterance with its alignment."""
+
     id: str
     speaker: str
-    repeat: int  # how often the authors' list names it
+    repeat: int  # how often the authors' list contains it
     raw_reference: str  # before normalisation
     raw_hypothesis: str
     reference: list[str]  # units: words or graphemes
     hypothesis: list[str]
     operations: str  # C S D I, see zipperasr.score.sclite.align
-    flags: list[str] = field(default_factory=list)  # of zipperasr.score.diagnose
+    flags: list[str] = field(default_factory=list)  # see zipperasr.score.diagnose
 
     @property
     def num_errors(self) -> int:
@@ -45,7 +47,7 @@ class Counts:
     insertions: int = 0
 
     def add(self, utterance: ScoredUtterance, times: int = 1) -> None:
-        """times: how often it counts."""
+        """Count an utterance `times` times."""
         operations = utterance.operations
         self.utterances += times
         self.correct += times * operations.count("C")
@@ -63,14 +65,14 @@ class Counts:
 
     @property
     def rate(self) -> float:
-        """100 * errors / reference units; nan where there is no reference unit."""
+        """100 * errors / reference units; nan without reference units."""
         return 100.0 * self.errors / self.ref_units if self.ref_units else float("nan")
 
 
 def score_utterances(
     test_set: TestSet, hypotheses: dict[str, str], unit: str, name: str, diagnosis: Diagnosis
 ) -> Iterator[list[ScoredUtterance]]:
-    """Normalise with the normaliser called `name`, align in `unit`s; blocks of utterances in the order of their ids."""
+    """Yield blocks of utterances in the order of their ids. name: the normaliser's; unit: "wer" or "cer"."""
     clean = normaliser(name)
     for ids in batched(sorted(test_set.references), BLOCK):
         pairs = [

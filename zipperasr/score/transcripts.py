@@ -1,7 +1,7 @@
 """Read a test set and its hypotheses.
 
-In: dump/raw/<set>/{text,utt2lang,utt2spk,utt2repeat} and <decode dir>/<set>/text, in Kaldi's form. Out: `TestSet` and a
-hypothesis per utterance. Ids must agree exactly: a missing hypothesis is never scored as an empty one.
+In: dump/raw/<set>/{text,utt2lang,utt2spk,utt2repeat} and <decode dir>/<set>/text, in Kaldi's format. Out: `TestSet` and
+one hypothesis per utterance. Ids must agree exactly: a missing hypothesis is an error, not an empty one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zipperasr.text_lines import numbered_lines
 class TestSet:
     """A test set of one language; the dictionaries share their keys, the utterance ids."""
 
-    __test__ = False  # not a test class, whatever pytest thinks of the name
+    __test__ = False  # pytest would collect the class by its name
 
     name: str
     phase: str  # align | sft
@@ -26,11 +26,11 @@ class TestSet:
     language: str
     references: dict[str, str]
     speakers: dict[str, str]
-    repeats: dict[str, int]  # how often the authors' list names the utterance
+    repeats: dict[str, int]  # how often the authors' list contains the utterance
 
 
 def load_test_set(raw: Path, row: SetRow) -> TestSet:
-    """Read one test set from dump/raw. Raises ValueError where files disagree or languages mix."""
+    """Read one test set from dump/raw. Raises ValueError if files disagree or the set has several languages."""
     directory = raw / row.set
     for needed in ("text", "utt2lang", "utt2spk"):
         if not (directory / needed).is_file():
@@ -55,12 +55,12 @@ def load_test_set(raw: Path, row: SetRow) -> TestSet:
 
 
 def load_hypotheses(path: Path, test_set: TestSet) -> dict[str, str]:
-    """Hypotheses by utterance id, an id alone is an empty one. Raises ValueError if ids are missing or unknown."""
+    """Hypotheses by id; a line with only an id is an empty one. Raises ValueError for missing and unknown ids."""
     hypotheses: dict[str, str] = {}
     for number, line in numbered_lines(path):
         utt, _, text = line.partition(" ")
         if utt in hypotheses:
-            raise ValueError(f"{path}:{number}: id {utt!r} stands in the file twice; rerun stage 7")
+            raise ValueError(f"{path}:{number}: id {utt!r} is listed twice; rerun stage 7")
         hypotheses[utt] = text.strip()
     missing = sorted(test_set.references.keys() - hypotheses.keys())
     extra = sorted(hypotheses.keys() - test_set.references.keys())

@@ -1,1 +1,1 @@
-"""How sure a score is: intervals of error rates, and tests between systems."""
+"""Significance: intervals of error rates, and tests between systems."""

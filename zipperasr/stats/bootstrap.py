@@ -1,8 +1,8 @@
 """Percentile intervals of error rates by resampling a test set (Bisani and Ney, ICASSP 2004).
 
-In: errors and reference units per utterance. Out: rates measured and resampled, 95 % intervals. The draws follow from
-the test set's name and size alone, so all systems are resampled alike and differences are paired; they are made and
-used a block at a time; those of small sets are kept for the next system.
+In: errors and reference units per utterance. Out: measured and resampled rates, 95 % intervals. Draws depend only on
+the name and size of the test set, so all systems are resampled alike and differences are paired. They are generated in
+blocks; those of small sets are cached for the next system.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLINGS = 1000
-# With 10 speakers 88 of 100 intervals held the truth, with 5 only 81 (docs/significance.md).
+# With 10 speakers 88 of 100 intervals contained the true rate, with 5 only 81 (docs/significance.md).
 FEWEST_SPEAKERS = 10
 BLOCK_CELLS = 1 << 22  # 32 MiB of draws
 MOST_KEPT = 10_000  # rows: 10 MB of draws
@@ -27,23 +27,23 @@ class Resampled:
 
     rates: np.ndarray  # (1 + RESAMPLINGS, systems)
     by: str  # utterance | speaker
-    num: int  # utterances or speakers there are
+    num: int  # number of utterances or speakers
 
     def interval(self, system: int = 0) -> tuple[float, float]:
         """95 % interval of a system's error rate."""
         return percentiles(self.rates[1:, system])
 
     def difference(self, one: int, other: int) -> tuple[float, float, float]:
-        """Rate of `other` less that of `one`, and its paired 95 % interval."""
+        """Rate of `other` minus that of `one`, and its paired 95 % interval."""
         difference = self.rates[:, other] - self.rates[:, one]
         return float(difference[0]), *percentiles(difference[1:])
 
 
 def resample(name: str, errors: np.ndarray, units: np.ndarray, speakers: np.ndarray) -> Resampled:
-    """Resample test set `name`: whole speakers where FEWEST_SPEAKERS are known, else utterances.
+    """Resample test set `name`: whole speakers if at least FEWEST_SPEAKERS are known, else utterances.
 
-    errors: (utts, systems); units, speakers: (utts,). A speaker per utterance is a corpus that names none. All rates
-    are nan where there is no reference unit.
+    errors: (utts, systems); units, speakers: (utts,). If every utterance has its own speaker, the corpus names no
+    speakers. All rates are nan without reference units.
     """
     table = np.column_stack([errors, units])
     _, member, sizes = np.unique(speakers, return_inverse=True, return_counts=True)
@@ -71,7 +71,7 @@ def resampled_sums(name: str, table: np.ndarray) -> np.ndarray:
 
 
 def times_drawn(name: str, num: int) -> Iterator[np.ndarray]:
-    """How often each of `num` is drawn, in blocks of resamplings: (some, num) float, RESAMPLINGS rows in all."""
+    """How often each of `num` items is drawn: blocks of (resamplings, num) float, RESAMPLINGS rows in total."""
     for times in [_kept_draws(name, num)] if num <= MOST_KEPT else _draws(name, num):
         for rows in np.array_split(times, -(-times.size // BLOCK_CELLS)):
             yield rows.astype(np.float64)
@@ -79,7 +79,7 @@ def times_drawn(name: str, num: int) -> Iterator[np.ndarray]:
 
 @functools.lru_cache(maxsize=32)
 def _kept_draws(name: str, num: int) -> np.ndarray:
-    # A byte will do: to be drawn 256 times of as many or more has a probability below 1e-500.
+    # A byte is enough: the probability of drawing one item 256 times is below 1e-500.
     return np.concatenate([times.astype(np.uint8) for times in _draws(name, num)])
 
 

@@ -1,7 +1,8 @@
 """Compare decodings on the test sets that all of them have scores for.
 
-In: decoding directories after stage 8. Out: a `Comparison` per pair of decodings, test set and way of scoring. One test
-set's audits are held at a time. All systems are resampled alike; p-values are adjusted by Holm over the test sets.
+In: decoding directories after stage 8. Out: one `Comparison` per pair of decodings, test set and way of scoring. The
+audits of one test set at a time are in memory. All systems are resampled alike; p-values are adjusted by Holm's method
+over the test sets.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from zipperasr.stats.paired_tests import FIRST, SAME, SECOND, TESTS, PairedTest
 from zipperasr.stats.utterance_errors import check_same_references, read_audit
 
 LEVEL = 0.05
-DECISIVE = "mapsswe"  # the verdict is this test's
+DECISIVE = "mapsswe"  # the test that gives the verdict
 
 
 class Value(NamedTuple):
-    """In per cent, with its 95 % interval."""
+    """A rate or difference in per cent, with its 95 % interval."""
 
     value: float
     low: float
@@ -33,19 +34,19 @@ class Value(NamedTuple):
 
 
 class Way(NamedTuple):
-    """How a test set was scored, and where below a decoding it lies."""
+    """A test set and the directory of one of its scores, below a decoding."""
 
     test_set: str
     directory: str  # score_wer, score_cer_whisper_marks, ...
 
     @property
     def family(self) -> str:
-        """A second scoring of the same hypotheses, with marks, is corrected apart."""
+        """Scores with marks are a second scoring of the same hypotheses: a separate family for Holm's method."""
         return "marks" if self.directory.endswith("_marks") else "main"
 
 
 class Scoring(NamedTuple):
-    """What a test set's score.json says of it."""
+    """How a test set was scored, from its score.json."""
 
     language: str
     unit: str
@@ -56,7 +57,7 @@ class Scoring(NamedTuple):
 class Comparison:
     """Two decodings on one test set; all four tests compare `first` with `second`."""
 
-    first: int  # place among the decodings
+    first: int  # index among the decodings
     second: int
     way: Way
     scoring: Scoring
@@ -64,20 +65,20 @@ class Comparison:
     resampled_by: str  # utterance | speaker
     num_resampled: int
     rates: tuple[Value, Value]
-    difference: Value  # of `second` less `first`
+    difference: Value  # of `second` minus `first`
     tests: dict[str, PairedTest]
     p_holm: dict[str, float]  # by test; adjusted over the test sets of the same pair and family
 
     @property
     def verdict(self) -> int:
-        """FIRST | SAME | SECOND: by the matched-pairs test after Holm's correction."""
+        """FIRST | SAME | SECOND, by the matched-pairs test after Holm's correction."""
         if self.p_holm[DECISIVE] >= LEVEL:
             return SAME
         return SECOND if self.tests[DECISIVE].statistic > 0 else FIRST
 
 
 def compare(decode_dirs: Sequence[Path]) -> list[Comparison]:
-    """Every pair on every common test set, pair by pair. Raises ValueError, FileNotFoundError."""
+    """Compare every pair on every common test set. Raises ValueError or FileNotFoundError."""
     found = [comparison for way in common_ways(decode_dirs) for comparison in _compare_on(decode_dirs, way)]
     found.sort(key=lambda comparison: (comparison.first, comparison.second))
     families: dict[tuple[int, int, str], list[Comparison]] = {}
@@ -99,7 +100,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def common_ways(decode_dirs: Sequence[Path]) -> list[Way]:
-    """What every decoding has scores for; what only some have is told and left out."""
+    """What all decodings have scores for; the rest is logged and left out."""
     by_decoding = [_ways(decode_dir) for decode_dir in decode_dirs]
     common = set.intersection(*by_decoding)
     left_out = sorted("/".join(way) for way in set.union(*by_decoding) - common)
@@ -109,7 +110,7 @@ def common_ways(decode_dirs: Sequence[Path]) -> list[Way]:
             "decode and score the same test sets (stages 7 and 8)"
         )
     if left_out:
-        log(f"left out, as not every decoding has scores for it: {', '.join(left_out)}")
+        log(f"left out, since not every decoding has scores for it: {', '.join(left_out)}")
     return sorted(common)
 
 

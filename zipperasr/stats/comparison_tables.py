@@ -1,7 +1,7 @@
 """Comparisons as text for the terminal, as Markdown and as tab-separated values.
 
-In: comparisons, and the decodings' directories; in text they are called A, B, C. Out: text. Terminal and Markdown show
-p-values after Holm's correction; the values have all there is.
+In: comparisons, and the decodings' directories, which are called A, B, C in the text. Out: text. Terminal and Markdown
+show p-values after Holm's correction; the tab-separated values contain everything.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from zipperasr.stats.comparison import DECISIVE, Comparison
 from zipperasr.stats.paired_tests import FIRST, SAME, SECOND, TESTS
 
 TERMINAL_WIDTH = 110
-ENOUGH_SEGMENTS = 50  # fewer, and the matched-pairs test's normal approximation is doubtful
+ENOUGH_SEGMENTS = 50  # with fewer, the normal approximation of the matched-pairs test is doubtful
 NOTE = (
-    "Error rates in per cent with 95 % intervals, resampled over what `over` says. Tests: two-tailed p after Holm's "
-    "correction over the test sets, then the better system by NIST's sc_stats, which corrects nothing (~: the same). "
-    "The verdict is that of the matched-pairs test (mapsswe) after the correction, at 0.05."
+    "Error rates in per cent with 95 % intervals, resampled over the items named in `over`. Tests: two-tailed p-value "
+    "after Holm's correction over the test sets, then the better system by NIST's sc_stats without correction (~: no "
+    "difference). The verdict is that of the matched-pairs test (mapsswe) after the correction, at the 0.05 level."
 )
 
 
 def terminal_text(comparisons: Sequence[Comparison], decode_dirs: Sequence[Path]) -> str:
-    """Per pair a table of rates and one of tests, whose lines end in the verdict."""
+    """For each pair a table of rates and a table of tests, which ends with the verdict."""
     parts = ["\n".join(_legend(decode_dirs)), textwrap.fill(NOTE, TERMINAL_WIDTH)]
     for pair in _pairs(comparisons):
         for header, row in ((_rates_header, _rates_row), (_tests_header, _tests_row)):

@@ -28,38 +28,40 @@ _Z_TABLE = np.arange(515) / 100  # the values of z in its table of the normal di
 
 @dataclass(frozen=True)
 class PairedTest:
+    """The result of one test."""
+
     statistic: float
-    num: int  # segments, discordant sentences, or speakers behind it
+    num: int  # number of segments, discordant sentences or speakers
     p_value: float
     sc_stats_p: float  # as sc_stats computes it
     sc_stats_verdict: int  # FIRST | SAME | SECOND
 
 
 def mapsswe(one: Audit, other: Audit) -> PairedTest:
-    """Matched pairs: the mean over segments of the difference in errors, as a Z statistic.
+    """Matched pairs: Z statistic of the mean difference in errors per segment.
 
-    Differences without variance (one segment, or all alike) have Z = 0.
+    Z = 0 if the differences have no variance: one segment, or all alike.
     """
     segments = segment_errors(one, other)
     difference = segments[:, 0] - segments[:, 1]
     num, z = len(difference), 0.0
     if num > 1 and np.ptp(difference):
-        z = float(difference.mean() / (difference.std(ddof=1) / math.sqrt(num)))  # in sc_stats' order of rounding
+        z = float(difference.mean() / (difference.std(ddof=1) / math.sqrt(num)))  # same order of rounding as sc_stats
     verdict = int(np.sign(z)) if abs(z) > CRITICAL_Z else SAME
     return PairedTest(z, num, 2 * float(stats.norm.sf(abs(z))), _table_p(z), verdict)
 
 
 def mcnemar(one: Audit, other: Audit) -> PairedTest:
-    """Sentences that only one system has right, against a fair coin. The statistic is the smaller of the two counts."""
+    """Sentences that only one system has right, tested against a fair coin; the statistic is the smaller count."""
     wrong, other_wrong = one.errors > 0, other.errors > 0
     only_one, only_other = int((wrong & ~other_wrong).sum()), int((other_wrong & ~wrong).sum())
     return _coin(only_one, only_other, better=SECOND if only_one > only_other else FIRST)
 
 
 def sign(one: Audit, other: Audit) -> PairedTest:
-    """Speakers for whom the one or the other system has the lower error rate, against a fair coin; ties are shared.
+    """Speakers for whom one system has the lower error rate, tested against a fair coin; ties are split equally.
 
-    sc_stats names the system with the lower mean rate over speakers, even where most speakers fare better with the
+    sc_stats names the system with the lower mean rate over speakers, even if most speakers have lower rates with the
     other.
     """
     difference, better = _by_speaker(one, other)
@@ -69,9 +71,9 @@ def sign(one: Audit, other: Audit) -> PairedTest:
 
 
 def wilcoxon(one: Audit, other: Audit) -> PairedTest:
-    """Wilcoxon's signed ranks over speakers, as a Z statistic: no correction for ties, ties of rates shared in turn.
+    """Wilcoxon's signed ranks over speakers as a Z statistic, without correction for ties; equal rates alternate.
 
-    The p-value is scipy's, exact where it can be.
+    The p-value is scipy's, exact if the ranks allow it.
     """
     difference, better = _by_speaker(one, other)
     num, rank, equal = len(difference), stats.rankdata(np.abs(difference)), np.abs(difference) <= EQUAL_RATES
@@ -101,17 +103,17 @@ def _coin(heads: int, tails: int, better: int) -> PairedTest:
 
 
 def _by_speaker(one: Audit, other: Audit) -> tuple[np.ndarray, int]:
-    """Rate of the system with the higher mean over speakers less that of the other, (speakers,); which one is better.
+    """Difference of rates per speaker, higher mean minus lower mean: (speakers,); and which system is better.
 
-    Of equal means the second system's counts as the higher, and speakers without reference words as free of error.
+    With equal means the second system's counts as the higher. Speakers without reference words have a rate of 0.
     """
     rates = [_speaker_rates(audit) for audit in (one, other)]
-    total, other_total = (np.cumsum(rate)[-1] for rate in rates)  # plain sums: sc_stats' rounding decides ties
+    total, other_total = (np.cumsum(rate)[-1] for rate in rates)  # plain sums, since sc_stats' rounding decides ties
     return (rates[0] - rates[1], SECOND) if total > other_total else (rates[1] - rates[0], FIRST)
 
 
 def _speaker_rates(audit: Audit) -> np.ndarray:
-    """Per cent: (speakers,), in the order of their first utterances."""
+    """Error rates in per cent: (speakers,), in the order of their first utterances."""
     errors, units = (np.bincount(audit.speakers, counts) for counts in (audit.errors, audit.units))
     return np.divide(errors, units, out=np.zeros_like(errors), where=units > 0) * 100.0
 

@@ -1,7 +1,7 @@
-"""What stage 8 found in each utterance of a test set, as arrays.
+"""The errors of each utterance of a test set, as arrays.
 
-In: <decode_dir>/<test set>/score_*/audit.jsonl, read a line at a time. Out: an `Audit`. Texts are dropped; of each
-reference a digest stays, enough to tell whether two systems were scored against the same text.
+In: <decode_dir>/<test set>/score_*/audit.jsonl. Out: an `Audit`. Instead of texts it keeps a digest of each reference,
+which shows whether two systems were scored against the same text.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class Audit:
 
     path: Path
     ids: list[str]
-    speakers: np.ndarray  # (utts,) int; speakers are numbered as they appear
+    speakers: np.ndarray  # (utts,) int; numbered in order of appearance
     references: np.ndarray  # (utts,) uint64; digests
-    operations: np.ndarray  # (sum of lengths,) uint8; C S D I of all utterances, one after another
+    operations: np.ndarray  # (sum of lengths,) uint8; C S D I of all utterances, concatenated
     lengths: np.ndarray  # (utts,) int
 
     @cached_property
     def utterances(self) -> np.ndarray:
-        """Which utterance each operation belongs to: (sum of lengths,)."""
+        """Index of the utterance of each operation: (sum of lengths,)."""
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
     @cached_property
     def errors(self) -> np.ndarray:
-        """(utts,)."""
+        """Errors: (utts,)."""
         return self._count(self.operations != ord("C"))
 
     @cached_property
@@ -48,7 +48,7 @@ class Audit:
 
 
 def read_audit(path: Path) -> Audit:
-    """Raises ValueError with file and line, FileNotFoundError."""
+    """Read audit.jsonl. Raises FileNotFoundError, or ValueError with file and line."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; run stage 8 first")
     ids: list[str] = []
@@ -58,7 +58,7 @@ def read_audit(path: Path) -> Audit:
         for number, line in enumerate(stream, 1):
             utt, speaker, reference, ops = _fields(line, f"{path}:{number}")
             if ids and utt <= ids[-1]:
-                raise ValueError(f"{path}:{number}: id {utt!r} after {ids[-1]!r}, wanted rising ids; rerun stage 8")
+                raise ValueError(f"{path}:{number}: id {utt!r} after {ids[-1]!r}, wanted ascending ids; rerun stage 8")
             ids.append(utt)
             speakers.append(numbers.setdefault(speaker, len(numbers)))
             references.append(_digest(reference))
@@ -77,7 +77,7 @@ def read_audit(path: Path) -> Audit:
 
 
 def check_same_references(one: Audit, other: Audit) -> None:
-    """Raises ValueError, naming the first difference, unless both scored the same utterances against the same text."""
+    """Raise ValueError with the first difference unless both have the same utterances, references and speakers."""
     odd = sorted(set(one.ids) ^ set(other.ids))
     if odd:
         has, lacks = (one, other) if odd[0] in set(one.ids) else (other, one)
@@ -126,4 +126,4 @@ def _reference(path: Path, row: int) -> list[str]:
         for number, line in enumerate(stream):
             if number == row:
                 return json.loads(line)["reference"]
-    raise ValueError(f"{path}: ends before line {row + 1}; it changed while it was read, start again")
+    raise ValueError(f"{path}: ends before line {row + 1}; it changed while it was read; run again")

@@ -37,13 +37,13 @@ def fails(tmp_path, monkeypatch, capsys):
         (b"a ()\n", "the id in brackets is empty; wanted: words (speaker-utterance)"),
         (b"a (s-9) b\n", "got '(s-9) b' for the id; wanted one pair of brackets, and nothing after it"),
         (b"a ((s-9))\n", "got '(s-9))' for the id; wanted one pair of brackets"),
-        (b"a (s-9)\r\n", "got a DOS line end (CR LF), wanted LF; convert the file, for example by dos2unix"),
+        (b"a (s-9)\r\n", "got a DOS line end (CR LF), wanted LF; convert the file, for example with dos2unix"),
         (b"a\0b (s-9)\n", "got a zero byte, wanted text; is this a trn file?"),
         (b"{ a / b (s-9)\n", "no closing brace for '{ a / b '; write alternations as { a / b }"),
         (b"a / b } (s-9)\n", "a brace within the word '}'; write alternations as { a / b }"),
         (b"a{b / c} (s-9)\n", "a brace within the word 'a{b'; write alternations as { a / b }"),
         (b"{ a / { / } } (s-9)\n", "an alternation without words; write @ for nothing, as in { a / @ }"),
-        (b"a (s-9)", "the last line does not end; add a newline (sclite leaves such an utterance out)"),
+        (b"a (s-9)", "the last line has no newline; add one (sclite ignores such an utterance)"),
     ],
 )
 def test_malformed_line_is_named(line, message, fails):
@@ -64,9 +64,7 @@ def test_bytes_that_are_not_utf8(fails):
 
 
 def test_id_twice(fails):
-    message = (
-        "id '(s-1)' stands in the file twice; give each utterance one line (without -s, upper and lower case are one)"
-    )
+    message = "id '(s-1)' is listed twice; keep one line per utterance (without -s, ids are not case-sensitive)"
     assert fails(ref=REF + b"a b (S-1)\n") == f"ref.trn:3: {message}"
     assert fails(hyp=HYP + b"a (S-1)\n") == f"hyp.trn:3: {message}"
 
@@ -119,9 +117,9 @@ def test_formats_that_only_the_real_one_has(form, fails):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "wanted a reference and a hypothesis; give -r ref.trn trn -h hyp.trn trn"),
+        ([], "wanted a reference and a hypothesis; pass -r ref.trn trn -h hyp.trn trn"),
         (["-r", "ref.trn", "-i", "rm"], "wanted a reference and a hypothesis"),
-        (FILES, "no type of utterance ids; give -i with one of rm, wsj, swb, spu_id, sp"),
+        (FILES, "no type of utterance ids; pass -i with one of rm, wsj, swb, spu_id, sp"),
         ([*FILES, "-i", "sub"], "-i: unknown type 'sub'; did you mean 'swb'? choose from rm, wsj, swb, spu_id, sp"),
         ([*FILES, "-i", "rm", "-l", "9"], "-l: got 9, wanted at least 10"),
         ([*FILES, "-i", "rm", "-c", "ASCII"], "-c: unknown value 'ASCII'; did you mean 'NOASCII'?"),
@@ -145,7 +143,7 @@ def test_wrong_options(argv, message, fails):
 def test_speaker_that_cannot_name_a_file(report, fails):
     """The real one prints to stdout instead."""
     line = b"a (s/t-1)\n"
-    wanted = f"-o {report}: speaker 's/t' cannot name a file, for its slash; give -o stdout too"
+    wanted = f"-o {report}: speaker 's/t' cannot be part of a file name because of its slash; add -o stdout"
     assert fails(ref=line, hyp=line, argv=[*FILES, "-i", "rm", "-o", report]) == wanted
 
 

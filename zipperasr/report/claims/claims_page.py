@@ -50,7 +50,8 @@ def claims_page(claims: Sequence[Claim], controls: Sequence[Comparison] = ()) ->
             f"## {claim.number}. {claim.text}",
             f"**{claim.verdict}** ({claim.tally}). Estimate: {claim.measure}.",
         ]
-        parts.append(table(["comparison", "estimate", "95 % interval", "seeds", "verdict"], _rows(claim), 1))
+        if any(comparison.estimate for comparison in claim.comparisons):
+            parts.append(table(["comparison", "estimate", "95 % interval", "seeds", "verdict"], _rows(claim), 1))
     if controls:
         rows = [[comparison.what, *_figures(comparison)] for comparison in controls]
         header = ["comparison", "estimate", "95 % interval", "seeds"]

@@ -1,8 +1,9 @@
-"""NIST's sclite 2.10 (SCTK 1.3) for the trn form: same options, same output; -h is the hypothesis, --help is help.
+"""NIST's sclite 2.10 (SCTK 1.3) for trn files: same options, same output; -h is the hypothesis, --help is help.
 
-Files hold `words (speaker-utterance)` per line; a hypothesis without reference, an id twice or a malformed line is an
-error. Where sclite is undefined, this is not: next to a word of over 40 bytes a gap has as many asterisks as the word;
-a word wider than -l stands alone (sclite does not end); -c DH drops a word of hyphens alone (sclite crashes).
+Files contain `words (speaker-utterance)` per line; a hypothesis without reference, a repeated id or a malformed line is
+an error. Cases that are undefined in sclite are defined here: beside a word of more than 40 bytes, a gap has as many
+asterisks as the word; a word wider than -l has a line of its own (sclite loops forever); -c DH deletes a word that
+consists of hyphens (sclite crashes).
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ _WRITING = {
 
 def score(options: Options) -> None:
     """Score every hypothesis file and write its reports."""
-    _tell(options, b"sclite: 2.10 TK Version 1.3\n")
+    _say(options, b"sclite: 2.10 TK Version 1.3\n")
     for hypotheses, title in options.systems:
         files = os.fsencode(options.reference), os.fsencode(hypotheses)
-        _tell(options, b"Begin alignment of Ref File: '%b' and Hyp File: '%b'\n" % files)
+        _say(options, b"Begin alignment of Ref File: '%b' and Hyp File: '%b'\n" % files)
         system = System(os.fsencode(title), frozenset(options.reports), options.layout)
         try:
             _fill(system, hypotheses, options)
@@ -43,7 +44,7 @@ def score(options: Options) -> None:
                 _write(system, report, _root(hypotheses, options), options)
         finally:
             system.close()
-    _tell(options, b"\nSuccessful Completion\n")
+    _say(options, b"\nSuccessful Completion\n")
     sys.stdout.buffer.flush()
 
 
@@ -54,11 +55,11 @@ def _fill(system: System, hypotheses: str, options: Options) -> None:
         system.add(speaker, path)
         if options.feedback:
             if last not in (None, speaker):
-                _tell(options, b"\n")
+                _say(options, b"\n")
             last = speaker
             progress = system.counts[speaker].sentences, speaker
-            _tell(options, b"\r    Alignment# %d for speaker %b          " % progress)
-    _tell(options, b"\n\n")
+            _say(options, b"\r    Alignment# %d for speaker %b          " % progress)
+    _say(options, b"\n\n")
 
 
 def _write(system: System, report: str, root: str, options: Options) -> None:
@@ -66,19 +67,21 @@ def _write(system: System, report: str, root: str, options: Options) -> None:
         for speaker in system.by_speaker():
             name = os.fsdecode(speaker.name)
             if "/" in name and not options.to_stdout:
-                raise ValueError(f"-o {report}: speaker {name!r} cannot name a file, for its slash; give -o stdout too")
+                raise ValueError(
+                    f"-o {report}: speaker {name!r} cannot be part of a file name because of its slash; add -o stdout"
+                )
             path = f"{root}.{report}.{name}"
-            told = f"'{name}' to '{path}'"
-            _emit(path, report, told, options, lambda stream, s=speaker: system.write_speaker(report, s, stream))
+            destination = f"'{name}' to '{path}'"
+            _emit(path, report, destination, options, lambda stream, s=speaker: system.write_speaker(report, s, stream))
     else:
         path = f"{root}.{SUFFIXES[report]}"
-        told = "'stdout'" if options.to_stdout else f"'{path}'"
-        _emit(path, report, told, options, lambda stream: system.write(report, stream))
+        destination = "'stdout'" if options.to_stdout else f"'{path}'"
+        _emit(path, report, destination, options, lambda stream: system.write(report, stream))
 
 
-def _emit(path: str, report: str, told: str, options: Options, write: Callable[[BinaryIO], None]) -> None:
-    if not options.to_stdout or report == "pralign":  # sclite tells of this one in either case
-        _tell(options, os.fsencode(f"    Writing {_WRITING[report]}{told}\n"))
+def _emit(path: str, report: str, destination: str, options: Options, write: Callable[[BinaryIO], None]) -> None:
+    if not options.to_stdout or report == "pralign":  # sclite announces this one in either case
+        _say(options, os.fsencode(f"    Writing {_WRITING[report]}{destination}\n"))
     if options.to_stdout:
         write(sys.stdout.buffer)
     else:
@@ -98,7 +101,7 @@ def _write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 
 def _root(hypotheses: str, options: Options) -> str:
-    """The output files' path before their suffix."""
+    """The path of the output files without suffix."""
     folder, slash, name = hypotheses.rpartition("/")
     name = options.out_name or name
     if options.out_dir is not None:
@@ -106,7 +109,7 @@ def _root(hypotheses: str, options: Options) -> str:
     return f"{folder}/{name}" if slash and folder != "." else name
 
 
-def _tell(options: Options, text: bytes) -> None:
+def _say(options: Options, text: bytes) -> None:
     if options.feedback:
         sys.stdout.buffer.write(text)
 

@@ -1,8 +1,8 @@
 """Align hypothesis to reference as sclite does.
 
 In: pairs of token lists. Out: one string of operations per pair, C(orrect) S(ubstitution) D(eletion) I(nsertion).
-sclite's costs (4, 3, 3) may choose one error more than the least count (two deletions and two insertions cost as much
-as three substitutions). Pairs of like length share one numpy table: fast, at 2 bytes per cell for the way back.
+With sclite's costs (4, 3, 3) the result may have one error more than the minimum: two deletions and two insertions cost
+as much as three substitutions. Pairs of similar length share one numpy table, with 2 bytes per cell to trace back.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 SUBSTITUTION_COST, GAP_COST = 4, 3  # a gap is an insertion or a deletion
 CELLS_AT_ONCE = 1 << 21  # upper bound of one batch's tables, in cells
 
-# With GAP_COST taken off per token of either side, a gap is free and a diagonal step gains one of these.
+# After subtracting GAP_COST per token of either side, a gap is free and a diagonal step gains one of these.
 _MATCH_GAIN, _SUBSTITUTION_GAIN = 2 * GAP_COST, 2 * GAP_COST - SUBSTITUTION_COST
 
 Pair = tuple[Sequence[Hashable], Sequence[Hashable]]
@@ -28,7 +28,7 @@ def align(reference: Sequence[Hashable], hypothesis: Sequence[Hashable]) -> str:
 
 
 def align_all(pairs: Sequence[Pair]) -> list[str]:
-    """Align every (reference, hypothesis) pair; the result keeps the order of `pairs`."""
+    """Align every (reference, hypothesis) pair; operations in the order of `pairs`."""
     operations = ["C" * len(reference) if reference == hypothesis else "" for reference, hypothesis in pairs]
     unequal = [index for index, (reference, hypothesis) in enumerate(pairs) if reference != hypothesis]
     for batch in _batches(pairs, unequal):
@@ -38,13 +38,13 @@ def align_all(pairs: Sequence[Pair]) -> list[str]:
 
 
 def _batches(pairs: Sequence[Pair], indices: Sequence[int]) -> list[list[int]]:
-    """Indices of pairs of like length, each group's padded table within CELLS_AT_ONCE (or a single pair)."""
+    """Indices of pairs of similar length, in groups whose padded table has at most CELLS_AT_ONCE cells, or one pair."""
     batches: list[list[int]] = []
     widest_hyp = shortest_ref = 0
     for num_ref, num_hyp, index in sorted((len(pairs[index][0]), len(pairs[index][1]), index) for index in indices):
         wide_hyp = max(widest_hyp, num_hyp)
         fits = batches and (len(batches[-1]) + 1) * (num_ref + 1) * (wide_hyp + 1) <= CELLS_AT_ONCE
-        # Sorted by reference length: a new group starts where padding would double the work.
+        # Sorted by reference length: start a new group before padding doubles the work.
         if fits and num_ref <= 1.5 * shortest_ref + 4:
             batches[-1].append(index)
             widest_hyp = wide_hyp
@@ -66,7 +66,7 @@ def _align_batch(pairs: Sequence[Pair]) -> list[str]:
 
 
 def _as_numbers(side: Sequence[Sequence[Hashable]], numbers: dict[Hashable, int], padding: int) -> np.ndarray:
-    """Tokens as integers, right-padded: (pairs, longest of the side)."""
+    """Tokens as integers, right-padded: (pairs, longest sequence)."""
     lengths = np.array([len(tokens) for tokens in side])
     table = np.full((len(side), lengths.max()), padding, dtype=np.int32)
     flat = np.fromiter(map(numbers.__getitem__, chain.from_iterable(side)), dtype=np.int32, count=lengths.sum())
@@ -75,9 +75,9 @@ def _as_numbers(side: Sequence[Sequence[Hashable]], numbers: dict[Hashable, int]
 
 
 def _back_pointers(references: np.ndarray, hypotheses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each cell's cheapest path may come from: two tables (pairs, longest ref + 1, longest hyp + 1) of bool.
+    """Predecessors of each cell on a cheapest path: two bool tables, (pairs, longest ref + 1, longest hyp + 1).
 
-    sclite's choice among equals is the diagonal first, then the insertion, then the deletion (neither).
+    Like sclite, prefer the diagonal, then the insertion, then the deletion (in neither table).
     """
     num_pairs, num_ref = references.shape
     num_hyp = hypotheses.shape[1]

@@ -1,7 +1,8 @@
 """sclite's dump of alignments (`-o pralign`): REF, HYP and Eval lines per utterance, by speaker.
 
-In: paths, one at a time. Out: their text. Errors are upper-cased in ASCII only and columns are padded by bytes, with
-`-e utf-8` too. Beside a word of more than 40 bytes sclite prints stray memory for the gap; here it is asterisks.
+In: paths, one at a time. Out: their text. Errors are upper-cased in ASCII only and columns are padded by bytes, also
+with `-e utf-8`. Beside a word of more than 40 bytes sclite prints uninitialised memory for the gap; here it is
+asterisks.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from collections.abc import Iterator, Sequence
 
 from zipperasr.score.sclite.path import Path
 
-LINE_WIDTH = 1000  # sclite's default; longer alignments are folded
-LEAST_LINE_WIDTH = 10  # with less, sclite does not end
+LINE_WIDTH = 1000  # sclite's default; longer alignments are wrapped
+LEAST_LINE_WIDTH = 10  # with less, sclite loops forever
 _LABELS = (b"REF:  ", b"HYP:  ", b"Eval: ")
-_FOLDED = b">> "
+_CONTINUED = b">> "
 _RUNS = re.compile("C+|[SDI]")
 
 Column = tuple[bytes, bytes, bytes]  # reference, hypothesis, mark; of one width
@@ -40,7 +41,7 @@ def utterance_text(path: Path, line_width: int, fold_case: bool, attributes: byt
     columns = list(_columns_by_run(path, fold_case) if path.identical else _columns(path, fold_case))
     lines = [label + b" ".join(cells) for label, cells in zip(_LABELS, zip(*columns, strict=True), strict=True)]
     if len(lines[0]) >= line_width:
-        return head + _folded_text(list(_columns(path, fold_case)), line_width)
+        return head + _wrapped_text(list(_columns(path, fold_case)), line_width)
     return head + b" \n".join(lines) + b" \n"
 
 
@@ -73,7 +74,7 @@ def _columns(path: Path, fold_case: bool) -> Iterator[Column]:
 
 
 def _error(operation: str, ref: bytes, hyp: bytes, fold_case: bool) -> Column:
-    """A gap is as many asterisks as the other side has bytes."""
+    """A gap has as many asterisks as the other side has bytes."""
     if fold_case:
         ref, hyp = ref.upper(), hyp.upper()
     if operation == "I":
@@ -84,25 +85,25 @@ def _error(operation: str, ref: bytes, hyp: bytes, fold_case: bool) -> Column:
     return ref.ljust(width), hyp.ljust(width), operation.encode().ljust(width)
 
 
-def _folded_text(columns: Sequence[Column], line_width: int) -> bytes:
+def _wrapped_text(columns: Sequence[Column], line_width: int) -> bytes:
     blocks = []
-    for start, end in _folds([len(ref) for ref, _, _ in columns], line_width):
-        prefix = _FOLDED if start else b""
+    for start, end in _line_ranges([len(ref) for ref, _, _ in columns], line_width):
+        prefix = _CONTINUED if start else b""
         for label, cells in zip(_LABELS, zip(*columns[start:end], strict=True), strict=True):
             blocks.append(prefix + label + b"".join(cell + b" " for cell in cells) + b"\n")
         blocks.append(b"\n")
     return b"".join(blocks[:-1])
 
 
-def _folds(widths: Sequence[int], line_width: int) -> Iterator[tuple[int, int]]:
-    """Ranges of columns of one line. Where a word alone is too wide, sclite does not end; here it stands alone."""
+def _line_ranges(widths: Sequence[int], line_width: int) -> Iterator[tuple[int, int]]:
+    """Ranges of columns per line. A word that is wider than a line has one of its own; sclite loops forever."""
     start = 0
     while start < len(widths):
-        used, end = len(_LABELS[0]) + (len(_FOLDED) if start else 0), start
+        used, end = len(_LABELS[0]) + (len(_CONTINUED) if start else 0), start
         while used < line_width and end < len(widths):
             used += 1 + widths[end]
             end += 1
         if end < len(widths):
-            end = max(end - 1, start + 1)  # the last one crossed the margin
+            end = max(end - 1, start + 1)  # the last column does not fit
         yield start, end
         start = end

@@ -1,7 +1,7 @@
-"""Alternations in a transcript: `{ a / b c / @ }`, nested as deep as one likes.
+"""Alternations in a transcript: `{ a / b c / @ }`, nested to any depth.
 
-In: a transcript. Out: words and alternations in order. Braces must balance and stand apart from the word before them:
-where sclite crashes or loses words over them, this is an error.
+In: a transcript. Out: words and alternations in order. Braces must balance and be separated from the word before them;
+otherwise sclite crashes or loses words, and this raises an error.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Alternation:
-    """Each alternative is a row of words and further alternations."""
+    """Each alternative is a list of words and nested alternations."""
 
     alternatives: list[list[bytes | Alternation]]
 
 
 def parse(text: bytes) -> list[bytes | Alternation]:
-    """The transcript's words and alternations. Raises ValueError if braces are wrong."""
+    """The transcript's words and alternations. Raises ValueError for malformed braces."""
     parts: list[bytes | Alternation] = []
     position = 0
     while (position := _skip(text, position, b" \t\n\r\v\f")) < len(text):
@@ -39,7 +39,7 @@ def _alternation(content: bytes) -> Alternation:
     for position, byte in enumerate(content + b"/"):
         depth += (byte == ord("{")) - (byte == ord("}"))
         if byte == ord("/") and depth == 0:
-            if parts := parse(content[start:position]):  # sclite passes over an empty one
+            if parts := parse(content[start:position]):  # sclite ignores an empty one
                 alternatives.append(parts)
             start = position + 1
     if not alternatives:

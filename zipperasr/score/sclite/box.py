@@ -1,7 +1,7 @@
 """Draw a table as sclite does: a titled box of nine columns, centred on a page of 80.
 
 In: a title and rows of cells, as bytes. Out: bytes. sclite counts widths in bytes, so a title or speaker outside ASCII
-gives the same (slightly crooked) box; `//` in either breaks its line.
+gives the same misaligned box; `//` in either is a line break.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BARS_AFTER = (0, 2)  # columns followed by a vertical bar
 
 @dataclass(frozen=True)
 class Row:
-    """`separator`: the character of the line above, or nothing. The first cell is flush left or centred."""
+    """`separator`: the character of the line above, or b"". The first cell is left-aligned or centred."""
 
     separator: bytes
     cells: Sequence[bytes]
@@ -24,7 +24,7 @@ class Row:
 
 
 def draw(title: bytes, rows: Sequence[Row]) -> bytes:
-    """The box; sizes come from the longest cell of each column, or from a title that is longer than all."""
+    """Draw the box; columns are as wide as their longest cell, or share the width of a longer title."""
     sizes = [max(_width(row.cells[column]) for row in rows) for column in range(len(rows[0].cells))]
     inner = sum(sizes) + len(sizes) - 1
     spare = max(0, _width(title) - inner)
@@ -65,7 +65,7 @@ def _title_lines(title: bytes, inner: int) -> list[bytes]:
 
 
 def _shares(spare: int, num_columns: int) -> list[int]:
-    """Spread `spare` characters over the columns; sclite rounds the running sum, the last takes what is left."""
+    """Spread `spare` characters over the columns; sclite rounds the running sum, the last column takes the rest."""
     sums = [int(spare / num_columns * (column + 1) + 0.5) for column in range(num_columns - 1)]
     return [share - before for share, before in zip([*sums, spare], [0, *sums], strict=True)]
 

@@ -1,7 +1,7 @@
 """sclite's detailed reports: over all speakers (`-o dtl`) and of each (`-o spk`).
 
-In: paths, one at a time. Out: text. Kept are counts by word and by pair of words, not the utterances. sclite's spelling
-of `substitions` is its own.
+In: paths, one at a time. Out: text. Only counts by word and pair of words are kept. The spelling `substitions` is
+sclite's.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _rate(name: str, number: int, num_words: int) -> str:
 
 
 def _listed(title: str, counter: Counter[bytes]) -> bytes:
-    """Words by falling count, then by their bytes."""
+    """Words by descending count, then by their bytes."""
     lines = [f"{title:<30}   Total                 ({len(counter)})"]
     lines += [f"{'':<30}   With >=  1 occurrences ({len(counter)})", ""]
     ranked = sorted(counter.items(), key=lambda item: (-item[1], item[0]))

@@ -1,4 +1,4 @@
-"""The speaker in an utterance id, by sclite's types of id (`-i`).
+"""The speaker of an utterance id, for sclite's types of id (`-i`).
 
 In: an id with its brackets, e.g. `(spk1-0001)`. Out: the speaker, e.g. `spk1`.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 def before_hyphen(utt_id: bytes) -> bytes:
-    """rm, swb, spu_id: what stands before the first hyphen, or else before the first underscore."""
+    """rm, swb, spu_id: the part before the first hyphen, else before the first underscore."""
     end = utt_id.find(b"-")
     end = utt_id.find(b"_") if end < 0 else end
     if end < 0:
@@ -21,12 +21,12 @@ def before_hyphen(utt_id: bytes) -> bytes:
 
 
 def first_three(utt_id: bytes) -> bytes:
-    """wsj: the first three bytes; a shorter id gives its closing bracket, as in sclite."""
+    """wsj: the first three bytes; of a shorter id also the closing bracket, as in sclite."""
     return utt_id[1:4]
 
 
 def whole(utt_id: bytes) -> bytes:
-    """sp: every utterance is a speaker of its own, in brackets."""
+    """sp: the whole id, with brackets; every utterance is a speaker."""
     return utt_id
 
 

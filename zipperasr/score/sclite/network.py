@@ -1,7 +1,7 @@
 """A transcript as a network of arcs, for alternations, optional words (-D), fragments (-F) and the empty word `@`.
 
 In: a transcript and the rules for words. Out: its arcs in the order in which sclite aligns them, each with the arcs
-that lead to it. That order decides among paths of equal cost, so nodes keep their arcs as sclite's do.
+that lead to it. The order decides between paths of equal cost, so nodes order their arcs as sclite does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EMPTY = b"@"
 
 @dataclass(eq=False)
 class Word:
-    """`inner`: what an optional word `(x)` is compared by; `fragment`: it may be a part of its counterpart."""
+    """`inner`: the x of an optional word `(x)`, which is compared; `fragment`: it may match a part of a word."""
 
     value: bytes
     inner: bytes
@@ -44,7 +44,7 @@ class _Arc:
 
 @dataclass(frozen=True)
 class Arcs:
-    """`words[0]` is None; `before[k]` are the arcs that end where arc k starts; `last` those that end the network."""
+    """`words[0]` is None; `before[k]`: the arcs that end where arc k starts; `last`: the arcs that end the network."""
 
     words: list[Word | None]
     before: list[list[int]]
@@ -52,7 +52,7 @@ class Arcs:
 
 
 def arcs_of(text: bytes, rules: WordRules) -> Arcs:
-    """The network of a transcript. Raises ValueError if braces are wrong."""
+    """The network of a transcript. Raises ValueError for malformed braces."""
     start, head, stop = _Node(), _Node(), _Node()
     parts = parse(text)
     if parts:
@@ -72,7 +72,7 @@ def _connect(source: _Node, target: _Node, word: Word | None) -> None:
 
 
 def _join(source: _Node, target: _Node, parts: list[bytes | Alternation], rules: WordRules) -> None:
-    """Lead from `source` to `target` through all `parts`."""
+    """Connect `source` to `target` through all `parts`."""
     for number, part in enumerate(parts):
         following = target if number == len(parts) - 1 else _Node()
         if isinstance(part, Alternation):
@@ -90,7 +90,7 @@ def _word(value: bytes, rules: WordRules, fragments: bool) -> Word:
 
 
 def _split_into_characters(head: _Node, rules: WordRules) -> None:
-    """Depth first; a word that is split moves behind its node's other arcs, at both of its ends."""
+    """Split words depth first; a split word moves behind the other arcs of its nodes, at both ends."""
     reached, fringe = {id(head)}, [head]
     while fringe:
         node = fringe.pop()
@@ -107,7 +107,7 @@ def _split(arc: _Arc, rules: WordRules) -> None:
     pieces = rules.pieces_of(word.inner)
     if len(word.value) <= 1 or pieces == [word.value]:
         return
-    # sclite crashes where -c DH leaves nothing of a word; here that is the empty word.
+    # sclite crashes if -c DH leaves nothing of a word; here the result is the empty word.
     words = [_word(b"(%b)" % piece if word.optional else piece, rules, fragments=False) for piece in pieces]
     words = words or [Word(EMPTY, EMPTY)]
     nodes = [arc.source, *(_Node() for _ in words[1:]), arc.target]
@@ -118,7 +118,7 @@ def _split(arc: _Arc, rules: WordRules) -> None:
 
 
 def _in_order(start: _Node, stop: _Node) -> Arcs:
-    """First the nodes all of whose arrivals are numbered, first come first served."""
+    """Topological order: a node follows when all of its arrivals are numbered, first in first out."""
     numbers: dict[int, int] = {}
     words: list[Word | None] = []
     before: list[list[int]] = []

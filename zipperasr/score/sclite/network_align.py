@@ -12,25 +12,25 @@ from math import inf
 from zipperasr.score.sclite.align import GAP_COST, SUBSTITUTION_COST
 from zipperasr.score.sclite.network import Arcs, Word
 
-OPTIONAL_COST = 2.0  # an optional word that is left out
+OPTIONAL_COST = 2.0  # omitting an optional word
 EMPTY_PAIR_COST = 1.0
 
 
 class _Single(dict[float, float]):
-    """Sums rounded to C's float, in which sclite adds up costs: it decides ties once `@` costs 0.001."""
+    """Sums rounded to C's float, in which sclite adds costs; the rounding decides ties because `@` costs 0.001."""
 
     def __missing__(self, value: float) -> float:
         self[value] = struct.unpack("f", struct.pack("f", value))[0]
         return self[value]
 
 
-EMPTY_COST = _Single()[0.001]  # leaving out the empty word `@`
+EMPTY_COST = _Single()[0.001]  # omitting the empty word `@`
 
 
 def align_networks(reference: Arcs, hypothesis: Arcs) -> tuple[list[bytes], list[bytes], str]:
     """Reference words, hypothesis words and operations (C S D I) of the cheapest path.
 
-    An optional word that is left out is correct and faces an empty word.
+    An omitted optional word is correct and paired with an empty word.
     """
     table = _Table(hypothesis)
     for ref, before in zip(reference.words, reference.before, strict=True):
@@ -53,7 +53,7 @@ def align_networks(reference: Arcs, hypothesis: Arcs) -> tuple[list[bytes], list
 
 
 def _step(ref: Word | None, hyp: Word | None) -> list[tuple[str, bytes | None, bytes | None]]:
-    """What one step of the path adds: nothing for empty words."""
+    """The operations of one step of the path; none for empty words."""
     if (ref is None or ref.is_empty) and (hyp is None or hyp.is_empty):
         return []
     if ref is not None and hyp is not None:
@@ -64,9 +64,9 @@ def _step(ref: Word | None, hyp: Word | None) -> list[tuple[str, bytes | None, b
 
 
 class _Table:
-    """Least costs, one row per reference arc and one column per hypothesis arc, and the cell before each.
+    """Least costs by reference arc (row) and hypothesis arc (column), with the preceding cell of each.
 
-    Among equals the first wins: both arcs, then the hypothesis' alone, then the reference's; earlier arcs first.
+    Ties: both arcs before the hypothesis arc before the reference arc; earlier arcs first.
     """
 
     def __init__(self, hypothesis: Arcs):
@@ -82,7 +82,7 @@ class _Table:
         return self._back_rows[row][column], self._back_columns[row][column]
 
     def add_row(self, ref: Word | None, before: list[int]) -> None:
-        """The cells of one reference arc; `before` are the rows of the arcs that lead to it."""
+        """Add the row of one reference arc. before: rows of the arcs that lead to it."""
         row, single = len(self.cost), self._single
         above, origins = self._least_above(before)
         gap, pair_costs = _gap_cost(ref), self._costs_with(ref)
@@ -111,7 +111,7 @@ class _Table:
         self._back_columns.append(back_columns)
 
     def _least_above(self, before: list[int]) -> tuple[list[float], list[int]]:
-        """Per column, the least cost among the rows `before` and the first row that has it."""
+        """For each column the least cost among the rows `before`, and the first row that has it."""
         width = len(self._gaps)
         if not before:  # the first row
             return [0.0] + [inf] * (width - 1), [0] * width
@@ -121,7 +121,7 @@ class _Table:
         return [self.cost[row][column] for column, row in enumerate(origins)], origins
 
     def _costs_with(self, ref: Word | None) -> list[float]:
-        """The costs of `ref` facing each hypothesis arc."""
+        """The costs of pairing `ref` with each hypothesis arc."""
         if ref is None:
             return [inf] * len(self._gaps)
         key = (ref.value, ref.inner, ref.fragment)
@@ -143,7 +143,7 @@ def _pair_cost(ref: Word, hyp: Word) -> float:
 
 
 def matches(ref: Word, hyp: Word) -> bool:
-    """Equal words; with a fragment among them, `x-` matches what starts with x and `-x` what ends with it."""
+    """True for equal words; a fragment `x-` also matches words that start with x, `-x` words that end with x."""
     first, second = ref.inner, hyp.inner
     if ref.fragment or hyp.fragment:
         for fragment, whole in ((first, second), (second, first)):

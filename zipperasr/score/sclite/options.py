@@ -1,6 +1,6 @@
-"""sclite's command line: which options there are, and what they ask for.
+"""sclite's command line.
 
-In: an argparse namespace. Out: `Options`. What sclite has and this has not is named and refused, never passed over.
+In: arguments. Out: `Options`. Options of sclite that are not supported here are errors, not ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SEVERAL = {"all": ("sum", "rsum", "pralign"), "pra": ("pralign",)}
 
 @dataclass(frozen=True)
 class Options:
-    """`systems`: hypothesis file and title of each; `reports` are in the order in which they are written."""
+    """`systems`: pairs of hypothesis file and title; `reports`: in the order in which they are written."""
 
     reference: str
     systems: list[tuple[str, str]]
@@ -39,36 +39,36 @@ class Options:
 
 
 def sclite_parser(doc: str | None) -> argparse.ArgumentParser:
-    """The parser of sclite's options; `-h` names a hypothesis, so help is `--help` alone."""
+    """Parser of sclite's options; since `-h` names a hypothesis, help is `--help` only."""
     options = parser(doc, conflict_handler="resolve")
     add = options.add_argument
-    add("-r", nargs="+", metavar=("REF", "trn"), help="the reference file; its form is trn")
-    add("-h", nargs="+", action="append", metavar=("HYP", "trn TITLE"), help="a hypothesis file; may be given again")
+    add("-r", nargs="+", metavar=("REF", "trn"), help="reference file in trn format")
+    add("-h", nargs="+", action="append", metavar=("HYP", "trn TITLE"), help="hypothesis file; can be repeated")
     add("-i", metavar="TYPE", help=f"type of utterance ids: {', '.join(ID_TYPES)}")
-    add("-e", nargs="+", metavar=("utf-8", "generic"), help="characters are UTF-8 (matters to -c); default: bytes")
-    add("-s", action="store_true", help="upper and lower case differ, in words and ids")
-    add("-c", nargs="*", metavar="NOASCII DH", help="align characters; NOASCII keeps ASCII words, DH drops hyphens")
-    add("-F", action="store_true", help="a fragment, x- or -x, is correct where its counterpart begins or ends so")
+    add("-e", nargs="+", metavar=("utf-8", "generic"), help="characters are UTF-8 (for -c); default: bytes")
+    add("-s", action="store_true", help="case-sensitive words and ids")
+    add("-c", nargs="*", metavar="NOASCII DH", help="align characters; NOASCII keeps ASCII words, DH deletes hyphens")
+    add("-F", action="store_true", help="a fragment, x- or -x, is correct if its counterpart starts or ends with x")
     add("-D", action="store_true", help="an optional word, (x), may be left out")
     add("-o", nargs="*", action="extend", metavar="REPORT", help=f"{', '.join(REPORTS)}, all, none, stdout")
     add("-O", metavar="DIR", help="directory of the output files; default: the hypothesis file's")
-    add("-n", metavar="NAME", help="name of the output files before their suffix; default: the hypothesis file's")
-    add("-l", type=int, default=LINE_WIDTH, metavar="WIDTH", help="fold alignments at this width")
-    add("-f", type=int, metavar="LEVEL", help="0: print reports alone; 1: progress too; default: 1 unless -o stdout")
+    add("-n", metavar="NAME", help="name of the output files without suffix; default: the hypothesis file's")
+    add("-l", type=int, default=LINE_WIDTH, metavar="WIDTH", help="wrap alignments at this width")
+    add("-f", type=int, metavar="LEVEL", help="0: print reports only; 1: also progress; default: 1 unless -o stdout")
     for absent in ABSENT_OPTIONS:
         add(absent, nargs="*", dest=f"absent_{absent[1:]}", help=argparse.SUPPRESS)
     return options
 
 
 def read_options(given: argparse.Namespace) -> Options:
-    """Check the options. Raises ValueError that names the option and the remedy."""
+    """Check the options. Raises ValueError with the option and a remedy."""
     for absent in ABSENT_OPTIONS:
         if getattr(given, f"absent_{absent[1:]}") is not None:
             raise ValueError(f"{absent} {ABSENT}")
     if not given.r or not given.h:
-        raise ValueError("wanted a reference and a hypothesis; give -r ref.trn trn -h hyp.trn trn")
+        raise ValueError("wanted a reference and a hypothesis; pass -r ref.trn trn -h hyp.trn trn")
     if given.i is None:
-        raise ValueError(f"no type of utterance ids; give -i with one of {', '.join(ID_TYPES)}")
+        raise ValueError(f"no type of utterance ids; pass -i with one of {', '.join(ID_TYPES)}")
     if given.i not in ID_TYPES:
         raise ValueError(f"-i: unknown type {given.i!r}; {nearest(given.i, list(ID_TYPES))}")
     if given.l < LEAST_LINE_WIDTH:
@@ -122,7 +122,7 @@ def _word_rules(given: argparse.Namespace) -> WordRules:
 
 
 def _reports(names: Sequence[str] | None) -> tuple[list[str], bool]:
-    """(reports, whether to print them): as in sclite, a report that is named twice is switched off again."""
+    """(reports, whether to print them); as in sclite, naming a report twice switches it off again."""
     chosen: set[str] = set()
     for name in ["sum", "stdout"] if names is None else names:
         if name in ABSENT_REPORTS:

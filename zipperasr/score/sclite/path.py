@@ -1,7 +1,7 @@
 """One aligned utterance, as every report of sclite needs it.
 
-In: words of both sides and the operations between them. Out: counts. Words are bytes: without `-e` sclite counts bytes
-and folds ASCII letters alone, and so do bytes' own methods.
+In: words of both sides and the operations between them. Out: counts. Words are bytes: without `-e`, sclite counts bytes
+and folds the case of ASCII letters only, as the methods of bytes do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Path:
-    """`operations` (C S D I) over the words; `identical`: a C stands for the same bytes on both sides."""
+    """`operations`: C, S, D, I; `identical`: correct words have the same bytes on both sides."""
 
     utterance: bytes  # "(speaker-number)"
     reference: Sequence[bytes]
@@ -26,7 +26,7 @@ class Path:
         return operations.count("C"), operations.count("S"), operations.count("D"), operations.count("I")
 
     def steps(self) -> Iterator[tuple[str, bytes, bytes]]:
-        """(operation, reference word, hypothesis word); the side that a gap lacks is empty."""
+        """Yield (operation, reference word, hypothesis word); b"" on the side of a gap."""
         reference, hypothesis = iter(self.reference), iter(self.hypothesis)
         for operation in self.operations:
             ref = next(reference) if operation != "I" else b""

@@ -1,7 +1,7 @@
 """Align a hypothesis file with a reference file.
 
-In: two trn files. Out: (speaker, path) per hypothesis, in the file's order. Works through CHUNK utterances at a time:
-plain ones share numpy tables, those with alternations and the like are aligned one by one.
+In: two trn files. Out: (speaker, path) per hypothesis, in the file's order. Utterances are processed in chunks: plain
+ones are aligned together, those with alternations and the like one by one.
 """
 
 from __future__ import annotations

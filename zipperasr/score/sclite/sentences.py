@@ -1,4 +1,4 @@
-"""sclite's report by sentence (`-o snt`): each alignment, its rates, and counts so far of its speaker.
+"""sclite's report by sentence (`-o snt`): alignments, rates, and running counts of the speaker.
 
 In: paths, one at a time, per speaker. Out: their text.
 """
@@ -19,7 +19,7 @@ def sentences_head(title: bytes, speaker: bytes) -> bytes:
 
 
 def sentence_text(path: Path, so_far: list[int], fold_case: bool, attributes: bytes) -> bytes:
-    """One utterance; `so_far` (correct, substituted, deleted, inserted of its speaker) is raised by this one's."""
+    """One utterance. so_far: correct, substituted, deleted, inserted words of its speaker; updated in place."""
     counts = path.counts()
     so_far[:] = [total + number for total, number in zip(so_far, counts, strict=True)]
     lines = [utterance_text(path, LINE_WIDTH, fold_case, attributes), b"\n"]

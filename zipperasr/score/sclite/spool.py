@@ -1,7 +1,7 @@
-"""Text that comes in the order of utterances and goes out by speaker, kept on disk meanwhile.
+"""Reorder text from utterance order to speaker order on disk.
 
-In: pieces of text with their speaker. Out: all pieces of one speaker, in order. In memory are 16 bytes per run of
-pieces of the same speaker.
+In: pieces of text with their speaker. Out: all pieces of one speaker, in order. Memory: 16 bytes per run of pieces of
+the same speaker.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _BLOCK = 1 << 20
 
 
 class Spool:
-    """A temporary file, gone when closed."""
+    """A temporary file, deleted when closed."""
 
     def __init__(self) -> None:
         self._stream = tempfile.TemporaryFile(buffering=_BLOCK)  # noqa: SIM115 (closed by close())

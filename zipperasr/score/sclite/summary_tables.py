@@ -1,7 +1,7 @@
 """sclite's two summary tables: percentages by speaker (`-o sum`) and raw counts (`-o rsum`).
 
-In: counts by speaker, in order of appearance. Out: the table, sclite's to the byte: its rounding (half away
-from zero), its plain summation, and its slip when several speakers have no reference words.
+In: counts by speaker, in order of appearance. Out: the table, byte for byte sclite's: with its rounding (half away
+from zero), its plain summation, and its error if several speakers have no reference words.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """All reports on one system, from its paths.
 
-In: speakers and paths, in the order of the hypotheses. Out: the reports. Counts are kept, alignments go to disk, so
-that memory does not grow with the utterances' text.
+In: speakers and paths, in the order of the hypotheses. Out: the reports. Alignments are kept on disk, so that memory
+does not grow with the text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REPORTS = ("sum", "rsum", "snt", "spk", "dtl", "pralign")  # in the order in whi
 
 @dataclass(frozen=True)
 class Layout:
-    """What the options change in the reports' form."""
+    """Options that change the format of the reports."""
 
     line_width: int = LINE_WIDTH
     fold_case: bool = True  # not -s
@@ -42,7 +42,7 @@ class Layout:
 
 
 class System:
-    """Collects paths; close it to give its temporary files back."""
+    """Collects paths and writes reports; close it to delete its temporary files."""
 
     def __init__(self, title: bytes, reports: frozenset[str], layout: Layout = Layout()):
         self.title, self._reports, self._layout = title, reports, layout
@@ -53,7 +53,7 @@ class System:
         self._alignments, self._sentences = Spool(), Spool()
 
     def add(self, speaker: bytes, path: Path) -> None:
-        """Take in one utterance."""
+        """Add one utterance."""
         if speaker not in self.counts:
             self.counts[speaker] = SpeakerCounts(speaker)
         self.counts[speaker].add(path)
@@ -73,7 +73,7 @@ class System:
         return iter(self.counts.values())
 
     def write(self, report: str, stream: BinaryIO) -> None:
-        """One of the reports over all speakers."""
+        """Write a report over all speakers."""
         counts = list(self.by_speaker())
         if report == "sum":
             stream.write(percentages(counts, self.title, self._layout.unit))
@@ -85,7 +85,7 @@ class System:
             self._write_alignments(counts, stream)
 
     def write_speaker(self, report: str, speaker: SpeakerCounts, stream: BinaryIO) -> None:
-        """One of the reports (`spk`, `snt`) that each speaker has of its own."""
+        """Write a report of one speaker (`spk` or `snt`)."""
         if report == "spk":
             stream.write(self._speaker_details[speaker.name].speaker_report(self.title, speaker))
         else:

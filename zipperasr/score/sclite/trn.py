@@ -1,7 +1,7 @@
-"""Read NIST's transcript form: `words (id)`, one utterance per line.
+"""Read NIST's trn format: `words (id)`, one utterance per line.
 
-In: a file. Out: transcripts and ids, one line at a time; references by id through an index of file positions, so that
-no transcript is kept. A malformed line is an error that names it, also where sclite would go on with other words.
+In: a file. Out: transcripts and ids, one line at a time; references by id, through an index of file positions instead
+of the transcripts. A malformed line is an error, also in cases in which sclite would misread it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMMENTS = (b";;", b"**")
 
 @dataclass(frozen=True)
 class Line:
-    """`number` counts from 1; `offset` in bytes; `id` with its brackets, case folded unless `-s`."""
+    """`number` starts at 1; `offset` is in bytes; `id` has its brackets and is case-folded unless `-s`."""
 
     number: int
     offset: int
@@ -30,13 +30,13 @@ class Line:
 
 
 def read_trn(path: Path, rules: WordRules) -> Iterator[Line]:
-    """The utterances of a trn file. Raises ValueError that names the line."""
+    """Yield the utterances of a trn file. Raises ValueError with the line."""
     with path.open("rb") as stream:
         yield from _lines(stream, path, rules)
 
 
 def _lines(stream: BinaryIO, path: Path, rules: WordRules) -> Iterator[Line]:
-    """The utterances, without comments and empty lines."""
+    """Yield the utterances, without comments and empty lines."""
     offset = 0
     for number, line in enumerate(stream, start=1):
         if not line.startswith(COMMENTS) and not line.isspace():
@@ -52,23 +52,23 @@ def _lines(stream: BinaryIO, path: Path, rules: WordRules) -> Iterator[Line]:
 
 
 class References:
-    """The reference file's transcripts by id; kept are 1 id and 1 position per utterance."""
+    """Transcripts of the reference file by id; keeps an id and a file position per utterance."""
 
     def __init__(self, path: Path, rules: WordRules):
-        """Read the whole file once. Raises ValueError if a line is malformed or an id stands twice."""
+        """Read the whole file once. Raises ValueError if a line is malformed or an id is repeated."""
         self._path, self._rules = path, rules
         self._offsets: dict[bytes, int] = {}
         self._stream = _seekable(path)
         for line in _lines(self._stream, path, rules):
             if line.id in self._offsets:
-                raise ValueError(f"{path}:{line.number}: id {shown(line.id)} stands in the file twice; {_once(rules)}")
+                raise ValueError(f"{path}:{line.number}: id {shown(line.id)} is listed twice; {_once(rules)}")
             self._offsets[line.id] = line.offset
 
     def close(self) -> None:
         self._stream.close()
 
     def take(self, line: Line, hyp_path: Path) -> bytes:
-        """The reference of a hypothesis line. Raises ValueError if there is none or if it was taken before."""
+        """The reference of a hypothesis line. Raises ValueError if there is none or the id is repeated."""
         offset = self._offsets.get(line.id)
         if offset is None:
             raise ValueError(
@@ -76,16 +76,14 @@ class References:
                 "add it there or remove this line"
             )
         if offset < 0:
-            raise ValueError(
-                f"{hyp_path}:{line.number}: id {shown(line.id)} stands in the file twice; {_once(self._rules)}"
-            )
+            raise ValueError(f"{hyp_path}:{line.number}: id {shown(line.id)} is listed twice; {_once(self._rules)}")
         self._offsets[line.id] = -1
         self._stream.seek(offset)
         return self._rules.folded(_split_id(self._stream.readline())[0])
 
 
 def _seekable(path: Path) -> BinaryIO:
-    """The file, or a copy of what a pipe such as the shell's <(...) gives."""
+    """The file, or a copy of it if it is a pipe, such as the shell's <(...)."""
     stream = path.open("rb")
     if stream.seekable():
         return stream
@@ -97,15 +95,15 @@ def _seekable(path: Path) -> BinaryIO:
 
 
 def _once(rules: WordRules) -> str:
-    return f"give each utterance one line{' (without -s, upper and lower case are one)' if rules.fold_case else ''}"
+    return f"keep one line per utterance{' (without -s, ids are not case-sensitive)' if rules.fold_case else ''}"
 
 
 def _check(line: bytes, number: int, rules: WordRules) -> None:
-    """Raise ValueError for what is no text, or would be lost."""
+    """Raise ValueError for lines that are not text or that sclite would lose."""
     if not line.endswith(b"\n"):
-        raise ValueError("the last line does not end; add a newline (sclite leaves such an utterance out)")
+        raise ValueError("the last line has no newline; add one (sclite ignores such an utterance)")
     if line.endswith(b"\r\n"):
-        raise ValueError("got a DOS line end (CR LF), wanted LF; convert the file, for example by dos2unix")
+        raise ValueError("got a DOS line end (CR LF), wanted LF; convert the file, for example with dos2unix")
     if number == 1 and line.startswith(b"\xef\xbb\xbf"):
         raise ValueError("got a byte order mark before the first word; remove the file's first 3 bytes")
     if b"\0" in line:
@@ -132,5 +130,5 @@ def _split_id(line: bytes) -> tuple[bytes, bytes]:
 
 
 def shown(text: bytes) -> str:
-    """Bytes for a message."""
+    """Bytes as text for a message."""
     return repr(text.decode("utf-8", errors="backslashreplace"))

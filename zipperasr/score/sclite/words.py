@@ -1,7 +1,7 @@
-"""The words of a transcript, as sclite makes them.
+"""Split a transcript into words as sclite does.
 
-In: a transcript without its id. Out: words. A word ends at `;` (its tags follow), a backslash vanishes (it protects a
-`;`), a final `*` is dropped. With `-c`, characters stand for words: bytes, or code points with `-e utf-8`.
+In: a transcript without its id. Out: words. A word ends at `;` (tags follow); a backslash escapes a `;` and is removed;
+a final `*` is removed. With `-c`, characters are the words: bytes, or code points with `-e utf-8`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-_TEXT_BEFORE_TAGS = re.compile(rb"(?:\\;|[^;])*")  # as far as the first `;` without a backslash before it
+_TEXT_BEFORE_TAGS = re.compile(rb"(?:\\;|[^;])*")  # up to the first `;` that is not escaped
 _DECORATION = re.compile(rb"[;\\*]")
 _HYPHEN_IN_WORD = re.compile(rb"(?<=\S)-|-(?=\S)")
 # Per (utf-8, NOASCII): a character is a byte or a code point, or with NOASCII a run of ASCII.
@@ -43,7 +43,7 @@ class WordRules:
         return text.lower() if self.fold_case else text
 
     def is_plain(self, text: bytes) -> bool:
-        """True if the transcript is a row of words that are equal or not: no alternation, no word of its own cost."""
+        """True if the transcript has no alternations, optional words, fragments or empty words."""
         return not self.branching.search(text)
 
     def split(self, text: bytes) -> list[bytes]:
@@ -60,7 +60,7 @@ class WordRules:
         return self.pieces_of(word) if self.characters and len(word) > 1 else [word]
 
     def pieces_of(self, word: bytes) -> list[bytes]:
-        """A word's characters, by `-c` and its arguments."""
+        """The characters of a word, according to `-c` and its arguments."""
         kept = word.replace(b"-", b"") if self.drop_hyphens else word
         pieces = self._character_pattern.findall(kept)
         return pieces if pieces == [word] else [without_star(piece) for piece in pieces]

@@ -1,9 +1,9 @@
-// The chosen utterance: alignment in columns REF, HYP, Eval; audio; texts before normalisation.
+// Details of the selected utterance: alignment as REF, HYP and Eval; audio; texts before normalisation.
 
 const GAP = "***"; // as sclite writes it
 const OPERATIONS = { C: "correct", S: "substituted", D: "deleted", I: "inserted" };
 
-/** A lone combining mark gets a circle to stand on. */
+/** A combining mark alone is shown on a dotted circle. */
 const visible = (unit) => (/^\p{M}/u.test(unit) ? `◌${unit}` : unit);
 
 function alignment(utterance, outcome, column) {
@@ -37,7 +37,7 @@ function rawTexts(utterance, systems, column) {
   return element("div", { className: "raw" }, element("h4", {}, "Before normalisation"), element("dl", {}, ...pairs));
 }
 
-/** An <audio> beside the page, or why there is none. */
+/** An <audio> element, or the reason why there is none. */
 function player(utterance, column, index) {
   const copied = index.audio[column.set];
   if (copied?.includes(utterance.id)) {
@@ -46,7 +46,7 @@ function player(utterance, column, index) {
     return element("audio", { controls: true, preload: "metadata", src: path, "aria-label": label });
   }
   const why = copied
-    ? `No audio: only the ${count(copied.length)} utterances of this test set with the most errors have theirs here ` +
+    ? `No audio: only the ${count(copied.length)} utterances of this test set with the most errors have audio here ` +
       "(--audio_utts chooses how many)."
     : "No audio of this test set; see “Left out of this page”.";
   return element("p", { className: "note" }, why);

@@ -1,9 +1,9 @@
-// Data blocks: base64 of gzip of JSON lines, unpacked when asked for, without stopping the page.
+// Data blocks: gzipped JSON lines in base64, unpacked on demand without blocking the page.
 
-const KEPT_BLOCKS = 6; // unpacked at a time
-const unpacked = new Map(); // id -> promise of rows, the latest used last
+const KEPT_BLOCKS = 6; // kept unpacked at the same time
+const unpacked = new Map(); // id -> promise of rows, the most recently used last
 
-/** Rows of a block; onProgress is told how many are there. */
+/** Rows of a block; onProgress is called with the number of rows so far. */
 function loadBlock(id, onProgress) {
   const known = unpacked.get(id) ?? unpack(id, onProgress);
   unpacked.delete(id);

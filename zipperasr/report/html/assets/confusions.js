@@ -1,4 +1,4 @@
-// What is taken for what, over the utterances shown: the most frequent pairs, deletions and insertions.
+// The most frequent substitutions, deletions and insertions in the utterances shown.
 
 const MOST_CONFUSIONS = 40; // of each kind
 const CONFUSIONS = { S: "Substituted", D: "Deleted", I: "Inserted" };
@@ -41,7 +41,7 @@ function drawConfusions(box, utterances, column, onChoose) {
   box.replaceChildren(...lists);
 }
 
-/** The chosen step in words. */
+/** The selected step in words. */
 function stepText([operation, ref, hyp]) {
   return `${CONFUSIONS[operation].toLowerCase()}: ${[ref, hyp].filter((word) => word !== null).join(" → ")}`;
 }

@@ -1,8 +1,8 @@
-// Elements and numbers. Text enters the page as text nodes alone, never as markup.
+// Elements and numbers. Text is inserted only as text nodes, never as markup.
 
 const MISSING = "–";
 
-/** An element: properties (aria-* and data-* as attributes), then children; strings become text. */
+/** Create an element with properties (aria-* and data-* as attributes) and children; strings become text. */
 function element(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -19,7 +19,7 @@ function element(tag, properties = {}, ...children) {
 
 const byId = (id) => document.getElementById(id);
 
-/** Digits after the point; a dash where there is no number. */
+/** A number with fixed decimals; a dash if it is not finite. */
 function decimal(value, digits = 1) {
   return Number.isFinite(value) ? value.toFixed(digits) : MISSING;
 }
@@ -28,7 +28,7 @@ const count = (value) => value.toLocaleString("en");
 
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]/gu; // Hebrew, Arabic, Syriac ...
 
-/** Of an utterance: by most letters of its reference, so that output in another script keeps its place. */
+/** Direction of an utterance: that of most letters of its reference, also for output in another script. */
 function direction({ reference, first }) {
   const text = reference || first.hypothesis;
   const letters = text.match(/\p{L}/gu)?.length ?? 0;
@@ -37,7 +37,7 @@ function direction({ reference, first }) {
 
 const THEME = "zipperasr-theme";
 
-/** The system's colours until the button is used; then the choice is kept, where the browser lets a file keep it. */
+/** Follow the system's colour scheme until the button is used; then store the choice if the browser allows it. */
 function startTheme(button) {
   const prefersDark = matchMedia("(prefers-color-scheme: dark)");
   const stored = (write) => {

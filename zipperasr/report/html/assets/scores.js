@@ -5,7 +5,7 @@ const UNITS = { wer: "WER", cer: "CER" };
 const setName = (column) => `${column.name}, ${column.label}, ${UNITS[column.unit]}, ${column.normaliser}`;
 const systemName = (system) => [system.name, system.detail].filter(Boolean).join(", ");
 
-/** Lowest rate of each column that two systems or more have; null elsewhere. */
+/** Lowest rate of each column with two systems or more; null for the others. */
 function lowest(index) {
   return index.columns.map((_, place) => {
     const rates = index.scores.map((row) => row[place]?.rate).filter(Number.isFinite);

@@ -1,4 +1,4 @@
-// The utterances of a system and a test set: joined from their blocks, filtered, sorted.
+// The utterances of a system and a test set: join their blocks, filter, sort.
 
 const FLAGS = {
   empty: "empty output",
@@ -16,7 +16,7 @@ function tally(operations) {
   return counts;
 }
 
-/** Text as it is read: words apart, characters together. */
+/** Text for reading: words with spaces, characters without. */
 const plain = (spaced, unit) => (unit === "cer" ? spaced.replaceAll(" ", "") : spaced);
 
 /** One system's part of an utterance. */
@@ -81,7 +81,7 @@ function filtered(utterances, filter) {
   );
 }
 
-/** Columns of the table: key, heading, what it sorts by, and what it means. */
+/** Columns of the table: key, heading, value to sort by, meaning. */
 const COLUMNS = [
   { key: "id", heading: "Utterance", value: (u) => u.id, text: true },
   { key: "speaker", heading: "Speaker", value: (u) => u.speaker, text: true },
@@ -96,22 +96,22 @@ const COLUMNS = [
     key: "errors2",
     heading: "Err₂",
     value: (u) => u.second.errors,
-    title: "errors of the system beside",
+    title: "errors of the second system",
     second: true,
   },
   {
     key: "change",
     heading: "Δ",
     value: (u) => u.second.errors - u.first.errors,
-    title: "errors of the system beside less those of the first",
+    title: "errors of the second system minus those of the first",
     second: true,
   },
   { key: "reference", heading: "Reference", value: (u) => u.reference, text: true },
   { key: "hypothesis", heading: "Hypothesis", value: (u) => u.first.hypothesis, text: true },
-  { key: "hypothesis2", heading: "Hypothesis beside", value: (u) => u.second.hypothesis, text: true, second: true },
+  { key: "hypothesis2", heading: "Second hypothesis", value: (u) => u.second.hypothesis, text: true, second: true },
 ];
 
-/** Sorted in place by a column; equals stay in the order of their ids. sort: {key, descending}. */
+/** Sort in place by a column; ties stay in the order of ids. sort: {key, descending}. */
 function sorted(utterances, sort) {
   const column = COLUMNS.find(({ key }) => key === sort.key);
   const sign = sort.descending ? -1 : 1;
