@@ -1,8 +1,8 @@
-"""Run one command; record its wall time and the peak memory of its process tree.
+"""Run one command; record how long it took and how much memory it and its children held at most.
 
-Appends one line to exp/stages.tsv and exits with the command's status. If a signal killed the command, the log has the
-signal, the peak memory and what to reduce. Memory is sampled, twice a second at first and every 5 s later, so short
-peaks may be missed; shared pages count once (PSS).
+In: a command. Out: one line appended to exp/stages.tsv, and the command's own exit status. If a signal killed the
+command, a log line names the signal, the peak memory and what to lower. Memory is sampled, twice a second at first and
+every 5 s later, so a short peak may be missed; pages that processes share count once (PSS).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import psutil
 from zipperasr.cli import log, parser
 
 HEADER = ("stage", "description", "wall_s", "peak_rss_mb", "when")
-FIRST_SAMPLE_S, LAST_SAMPLE_S = 0.5, 5.0  # a sample costs up to 0.1 s of CPU time
-REMEDIES = {  # stage -> options that reduce its memory
+FIRST_SAMPLE_S, LAST_SAMPLE_S = 0.5, 5.0  # a sample costs up to 0.1 s of CPU; a long stage is asked less often
+REMEDIES = {  # stage -> what lowers its memory
     "1": "--nj",
     "2": "--nj",
     "5": "packs_per_batch or num_workers (--train_args), or --nproc",
@@ -48,7 +48,7 @@ def run_timed(command: list[str]) -> tuple[int, float, float]:
 
 
 def _watch(child: subprocess.Popen) -> float:
-    """Sample the process tree of `child` until it ends. Returns the peak in MB."""
+    """Sample the tree of `child` until it ends. Returns the highest sum in MB."""
     peak_mb, pause_s = 0.0, FIRST_SAMPLE_S
     while True:
         peak_mb = max(peak_mb, _tree_mb(child.pid))
@@ -71,18 +71,18 @@ def _process_mb(process: psutil.Process) -> float:
     try:
         return process.memory_full_info().pss / 2**20
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return 0.0  # ended after it was listed
+        return 0.0  # it ended between being listed and being measured
     except (psutil.AccessDenied, AttributeError):  # another user's process, or a system without PSS
         return process.memory_info().rss / 2**20
 
 
 def _exit_status(returncode: int) -> int:
-    """Exit status as shells report it: 128 + number for a signal."""
+    """A signal becomes 128 + its number, as shells report it."""
     return 128 - returncode if returncode < 0 else returncode
 
 
 def failure(stage: str, status: int, wall_s: float, peak_mb: float) -> str:
-    """Log message for a stage that failed with `status`."""
+    """What the log says of a stage that ended with `status`."""
     number = signal_of(status)
     if number is None:
         return f"stage {stage}: FAILED after {wall_s:.0f} s and at most {peak_mb:.0f} MB"
@@ -94,15 +94,13 @@ def failure(stage: str, status: int, wall_s: float, peak_mb: float) -> str:
 
 
 def signal_of(status: int) -> signal.Signals | None:
-    """Signal of an exit status: 137 from a shell, 247 from a Python launcher that returns -9."""
-    number = (
-        status - 128 if status < 160 else 256 - status if status < 253 else 0
-    )  # 253 to 255 are used by programs themselves
+    """The signal behind an exit status: 137 from a shell, 247 from a Python launcher that passes -9 on."""
+    number = status - 128 if status < 160 else 256 - status if status < 253 else 0  # 253 to 255 are a program's own
     return next((known for known in signal.Signals if known == number), None)
 
 
 def memory_limit_mb() -> float:
-    """Memory of the machine, or the limit of the batch system or container."""
+    """The machine's memory, or what the batch system or container lets this process have."""
     limits = [psutil.virtual_memory().total]
     cgroups = Path("/proc/self/cgroup")
     lines = cgroups.read_text(encoding="utf-8").splitlines() if cgroups.exists() else []
@@ -116,7 +114,7 @@ def memory_limit_mb() -> float:
 
 
 def append_row(path: Path, stage: str, description: str, wall_s: float, peak_mb: float) -> None:
-    """Append one line, and the header to a new file. Several stages may write simultaneously."""
+    """Add one line; the header if the file is new. Several stages may write at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -127,10 +125,10 @@ def append_row(path: Path, stage: str, description: str, wall_s: float, peak_mb:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--table", type=Path, default=Path("exp/stages.tsv"), help="table to append to")
-    options.add_argument("--stage", required=True, help="number of the stage")
-    options.add_argument("--description", required=True, help="short description")
-    options.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command with its arguments")
+    options.add_argument("--table", type=Path, default=Path("exp/stages.tsv"), help="the table to append to")
+    options.add_argument("--stage", required=True, help="the stage's number")
+    options.add_argument("--description", required=True, help="what it does, in a few words")
+    options.add_argument("command", nargs=argparse.REMAINDER, help="after --, the command and its arguments")
     arguments = sys.argv[1:] if argv is None else argv
     if "--" not in arguments:
         options.error("wanted -- and a command")
@@ -143,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
         log(failure(chosen.stage, status, wall_s, peak_mb))
     else:
         log(f"stage {chosen.stage}: took {wall_s:.0f} s and at most {peak_mb:.0f} MB")
-    if status == 0 and os.environ.get("SLURM_NODEID", "0") == "0":  # only one row if several machines run the stage
+    if status == 0 and os.environ.get("SLURM_NODEID", "0") == "0":  # one row, also where many machines share a stage
         append_row(chosen.table, chosen.stage, " ".join(chosen.description.split()), wall_s, peak_mb)
     return status
 
