@@ -1,4 +1,4 @@
-"""Fixtures that every room shares."""
+"""Fixtures shared by all tests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-# Files that take minutes: one of them begun last would keep one process busy while the other has nothing to do
+# Files that take minutes run first: one that starts last keeps one process busy while the other is idle
 LONGEST_FIRST = ("recipe/test_rehearsal", "recipe/test_end_to_end", "recipe/test_extending", "train/", "benchmarks/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Stable: within a file, and among all others, the order stays."""
+    """Stable: the order within a file and among all other files is unchanged."""
     last = len(LONGEST_FIRST)
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: next((place[name] for name in place if f"tests/{name}" in item.nodeid), last))
@@ -35,10 +35,10 @@ def recipe(root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_dir(root: Path) -> Path:
-    """Reference material beside the checkout: real recordings and the authors' utterance lists."""
+    """Reference material next to the checkout: real recordings and the authors' utterance lists."""
     path = root.parent / "shared"
     if not path.is_dir():
-        pytest.skip("no ../shared beside the checkout: real recordings and utterance lists are not at hand")
+        pytest.skip("no ../shared next to the checkout, with real recordings and utterance lists")
     return path
 
 
@@ -55,7 +55,7 @@ def qwen3_files(recipe: Path, tmp_path_factory) -> Path:
 
 
 def _published(write: str, recipe: Path, name: str, tmp_path_factory) -> Path:
-    from zipperasr.model import published_tokenizers  # which loads transformers: not every test needs it
+    from zipperasr.model import published_tokenizers  # loads transformers, which few tests need
 
     directory = tmp_path_factory.mktemp("published") / name
     shutil.copytree(recipe / "conf" / "full" / "architectures" / name, directory)
@@ -68,7 +68,7 @@ def _published(write: str, recipe: Path, name: str, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def held_elsewhere():
-    """Gives the lock of a directory to a process of another machine; returns what an error then says."""
+    """Give the lock of a directory to a process of another machine; returns the expected error."""
     from zipperasr.sole_writer import Owner
 
     def hold(directory: Path) -> str:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Use every component once and print a table: its version, and whether it works.
+"""Use every component once; print its version and whether it works.
 
 Exit status 1 if a required component fails. Each check does a small piece of the real work (a two-rank training step,
 an audio file written and read back), because an import that succeeds proves little.
@@ -37,7 +37,7 @@ ESPNET_MODULES = (
 
 
 class Check(NamedTuple):
-    """One row: `run` returns a remark, or raises one of FAILURES."""
+    """One row of the table: `run` returns a remark, or raises one of FAILURES."""
 
     name: str
     package: str  # the distribution whose version is shown, or empty
@@ -84,7 +84,7 @@ def check_peft() -> str:
 
 
 def check_deepspeed() -> str:
-    """One ZeRO-2 step of two gloo ranks, against the step worked out by hand."""
+    """Run deepspeed_step.py."""
     command = [sys.executable, str(Path(__file__).with_name("deepspeed_step.py"))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if done.returncode:
@@ -108,7 +108,7 @@ def check_kaldiio() -> str:
             writer("utt", (16000, samples))
         rate_hz, back = kaldiio.load_scp(f"{folder}/a.scp")["utt"]  # noqa: TID251  # what is checked
     if rate_hz != 16000 or not np.array_equal(back, samples):
-        raise ValueError("audio written to an ark came back changed")
+        raise ValueError("audio read from an ark differs from what was written")
     return "audio ark written and read back"
 
 
@@ -209,7 +209,7 @@ def check_vocabularies() -> str:
 
 
 def check_serve() -> str:
-    """A form with a file goes through the server's stack, without a socket."""
+    """Send a form with a file through the server's stack, without a socket."""
     import httpx
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -232,7 +232,7 @@ def check_serve() -> str:
 
 def check_sclite() -> str:
     if not shutil.which("sclite"):
-        raise RuntimeError("not on PATH; tools/install_sctk.sh fetches it. The recipe's own report does not need it")
+        raise RuntimeError("not on PATH; optional; install it with tools/install_sctk.sh")
     lines = subprocess.run(["sclite"], capture_output=True, text=True, timeout=20)
     return next(line for line in (lines.stdout + lines.stderr).splitlines() if "ersion" in line).strip()
 
@@ -264,7 +264,7 @@ CHECKS = [
 
 
 def installed_version(package: str) -> str:
-    """The version of an installed distribution; `-` if it is absent or the row has none."""
+    """Version of an installed distribution; `-` if it is absent or none is given."""
     try:
         return importlib.metadata.version(package) if package else "-"
     except importlib.metadata.PackageNotFoundError:
@@ -272,7 +272,7 @@ def installed_version(package: str) -> str:
 
 
 def row(check: Check) -> tuple[bool, str]:
-    """Run one check. Returns whether the installation may count on it, and its line of the table."""
+    """Run one check. Returns whether the installation is usable, and the line of the table."""
     try:
         works, remark = True, check.run()
     except FAILURES as error:
@@ -293,7 +293,8 @@ def main() -> int:
             failed.append(check.name)
     if failed:
         print(
-            f"check_install: error: {', '.join(failed)} failed; `make clean-env setup` installs anew", file=sys.stderr
+            f"check_install: error: {', '.join(failed)} failed; run `make clean-env setup` to reinstall",
+            file=sys.stderr,
         )
     return 1 if failed else 0
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One DeepSpeed ZeRO-2 step of two gloo ranks on the CPU, compared with the step worked out by hand.
+"""Check one DeepSpeed ZeRO-2 step of two gloo ranks on the CPU against the result computed by hand.
 
 Each rank r has the input r + 1 and the loss w * input, so the mean gradient is 1.5, and SGD with rate 1 takes
 w = 2 to 0.5. Prints one line; a wrong result or a broken installation raises.

@@ -2,7 +2,7 @@
 # Print the Python to use: $PYTHON, or the first of python3, python3.11, ... that is 3.10-3.13.
 #
 # Usage: tools/find_python.sh
-# Where there is no GPU, a Python for which pip finds torch's CPU build is preferred: it is a tenth of the CUDA build.
+# On machines without a GPU, prefers a Python for which pip finds the CPU build of torch, a tenth of the CUDA build.
 set -euo pipefail
 . "$(dirname "$0")/../utils/log.sh"
 . "$(dirname "$0")/torch_version.sh"
@@ -18,7 +18,7 @@ finds_cpu_torch() {
 }
 
 if [ -n "${PYTHON:-}" ]; then
-    is_supported "${PYTHON}" || die "PYTHON=${PYTHON}: wanted a Python of 3.10 to 3.13"
+    is_supported "${PYTHON}" || die "PYTHON=${PYTHON}: wanted Python 3.10 to 3.13"
     echo "${PYTHON}"
     exit
 fi
@@ -32,5 +32,5 @@ for python in python3 python3.11 python3.12 python3.13 python3.10; do
         exit
     fi
 done
-[ -n "${first}" ] || die "no Python of 3.10 to 3.13 found; install one (Debian: apt-get install python3) or set PYTHON"
+[ -n "${first}" ] || die "found no Python 3.10 to 3.13; install one (Debian: apt-get install python3) or set PYTHON"
 echo "${first}"

@@ -2,7 +2,7 @@
 # Install ESPnet without its dependencies, some of which fail on a current pip or replace torch.
 #
 # Usage: tools/install_espnet.sh [PYTHON]
-# What its file readers, samplers and reporter do need is the extra `espnet` of setup.py.
+# The extra `espnet` of setup.py has the dependencies of its file readers, samplers and reporter.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "${root}/utils/log.sh"

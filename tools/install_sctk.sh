@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Put NIST's sclite into tools/sctk/bin, where path.sh finds it. Optional: it checks our own score reports.
+# Install NIST's sclite in tools/sctk/bin, where path.sh finds it. Optional: tests compare our reports with it.
 #
 # Usage: tools/install_sctk.sh [SOURCE]
-#   Without SOURCE, Debian's and Ubuntu's package is unpacked there: needs apt-get and dpkg-deb, neither root nor a
-#   compiler. Where that fails, or with SOURCE (a git URL or a local clone; default: NIST's repository), it is built:
-#   needs git, make, a C and a C++ compiler.
+#   Without SOURCE, unpacks the package of Debian or Ubuntu: needs apt-get and dpkg-deb, neither root nor a compiler.
+#   If that fails, or with SOURCE (a git URL or a local clone; default: NIST's repository), builds it: needs git, make, a
+#   C and a C++ compiler.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ../utils/log.sh

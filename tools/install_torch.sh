@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Install torch: its CPU build where there is no GPU and pip finds one, else the standard build.
+# Install torch: the CPU build if there is no GPU and pip finds one, otherwise the standard build.
 #
 # Usage: tools/install_torch.sh [PYTHON]
-# PyTorch keeps its CPU builds on an index of its own; PIP_EXTRA_INDEX_URL may name it (see pytorch.org, Get Started).
+# PyTorch has its own package index for CPU builds; set PIP_EXTRA_INDEX_URL to it (see pytorch.org, Get Started).
 set -euo pipefail
 here=$(dirname "$0")
 . "${here}/../utils/log.sh"
@@ -11,7 +11,7 @@ python=${1:-python3}
 
 installed=$("${python}" -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null || true)
 if [ "${installed%%+*}" = "${torch_version}" ]; then
-    log "set-up: torch ${installed} is there"
+    log "set-up: torch ${installed} is already installed"
     exit
 fi
 
@@ -21,7 +21,7 @@ if has_gpu; then
 elif "${python}" -m pip install -qq "torch==${torch_version}+cpu" 2>/dev/null; then
     log "set-up: torch ${torch_version}, CPU build"
 else
-    log "set-up: pip finds no CPU build of torch ${torch_version}, so it takes the standard one with gigabytes of" \
+    log "set-up: pip finds no CPU build of torch ${torch_version}, so the standard build is installed, with gigabytes of" \
         "CUDA libraries; stop here and set PIP_EXTRA_INDEX_URL to PyTorch's CPU index (see pytorch.org) to avoid that"
     "${python}" -m pip install -qq "torch==${torch_version}"
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make a virtual environment, also where Debian's python3-venv is not installed.
+# Create a virtual environment, even if Debian's python3-venv is not installed.
 #
 # Usage: tools/make_venv.sh PYTHON DIRECTORY
 set -euo pipefail
@@ -12,7 +12,7 @@ if "${python}" -c 'import venv, ensurepip' 2>/dev/null; then
 elif "${python}" -m virtualenv --version >/dev/null 2>&1; then
     "${python}" -m virtualenv --quiet "${venv}"
 elif "${python}" -m pip --version >/dev/null 2>&1; then
-    log "set-up: no venv module for ${python}; taking virtualenv from the package index"
+    log "set-up: no venv module for ${python}; installing virtualenv from the package index"
     bootstrap=$(mktemp -d)
     trap 'rm -rf "${bootstrap}"' EXIT
     "${python}" -m pip install -qq --target "${bootstrap}" virtualenv

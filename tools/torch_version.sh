@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the installers: which torch, and whether this machine has a GPU to use it on.
+# Sourced by the installers: the version of torch, and whether this machine has a GPU.
 
 # shellcheck disable=SC2034
 torch_version=2.13.0

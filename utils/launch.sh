@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Start a Python module in one process, or in many on one machine or several.
+# Run a Python module in one or more processes, on one or more machines.
 #
 # Usage: utils/launch.sh [options] -m MODULE ARGUMENTS ...
-# One process is plain Python. Several are started by torchrun (zipperasr.train.torchrun): run the same command on each
-# machine, or once under Slurm (srun), which tells each machine its number. With a host file DeepSpeed's launcher starts
-# them all by ssh. The processes of a machine share its cores.
+# A single process runs as plain Python, several with torchrun (zipperasr.train.torchrun). On several machines, run the
+# same command on each of them, or once with srun under Slurm. With a host file, DeepSpeed's launcher starts all
+# processes through ssh. The processes of a machine share its cores.
 set -euo pipefail
 
-ngpu=0                 # GPUs on this machine, a process for each; 0 for none
-nproc=1                # processes where there is no GPU
-num_nodes=1            # machines
-node_rank=0            # this machine's number, from 0; under Slurm it is known
-master=localhost:29500 # host and port of machine 0; under Slurm the host is known
-hostfile=              # DeepSpeed's list of machines, `host slots=4` a line; of the three above the port alone then counts
+ngpu=0                 # GPUs on this machine, one process each; 0 for the CPU
+nproc=1                # processes if --ngpu is 0
+num_nodes=1            # number of machines
+node_rank=0            # rank of this machine, from 0; set automatically under Slurm
+master=localhost:29500 # host:port of machine 0; the host is set automatically under Slurm
+hostfile=              # DeepSpeed host file with lines `HOST slots=GPUS`; replaces the options above except the port
 . "$(dirname "$0")/log.sh"
 . "$(dirname "$0")/parse_options.sh"
 
@@ -22,15 +22,15 @@ fi
 
 if ((ngpu > 0)); then
     found=$(python3 -c 'import torch; print(torch.cuda.device_count())')
-    ((ngpu <= found)) || die "--ngpu ${ngpu}: torch sees ${found} GPUs on $(hostname); try tools/check_install.py"
+    ((ngpu <= found)) || die "--ngpu ${ngpu}: torch finds ${found} GPUs on $(hostname); run tools/check_install.py"
     nproc=${ngpu}
-    # no two steps have equal shapes: without this the allocator's unused blocks fit none of the later ones
+    # shapes differ in every step: without this, later steps cannot reuse the allocator's free blocks
     if [[ -z ${PYTORCH_ALLOC_CONF-}${PYTORCH_CUDA_ALLOC_CONF-} ]]; then
         export PYTORCH_ALLOC_CONF=expandable_segments:True
     fi
 fi
 if [[ -n ${hostfile} ]]; then
-    [[ -r ${hostfile} ]] || die "${hostfile}: no such host file"
+    [[ -r ${hostfile} ]] || die "${hostfile}: host file not found"
     shift
     exec deepspeed --hostfile "${hostfile}" --num_gpus "${nproc}" --master_port "${master#*:}" --module "$@"
 fi

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the scripts: lines on stderr, as the Python steps write them.
+# Sourced by scripts to log to stderr in the same format as the Python commands.
 
 log() { echo "$(date '+%Y-%m-%d %H:%M:%S') $*" >&2; }
 

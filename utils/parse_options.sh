@@ -27,7 +27,7 @@ _read_options() {
 }
 
 _print_help() {
-    local line name
+    local line name default
     while IFS= read -r line; do
         [[ ${line} == '#!'* ]] && continue
         [[ ${line} == '#'* ]] || break
@@ -36,7 +36,8 @@ _print_help() {
     done <"${_options_script}"
     printf '\nOptions [default]:\n'
     for name in "${_option_names[@]}"; do
-        printf '  --%-18s %s%s\n' "${name}" "${_option_meaning[${name}]}" "${_option_default[${name}]:+ [${_option_default[${name}]}]}"
+        default=${_option_default[${name}]:+ [${_option_default[${name}]}]}
+        printf '  --%-18s %s\n' "${name}" "${_option_meaning[${name}]}${default}"
     done
 }
 
@@ -58,7 +59,7 @@ _set_option() {
     local name=$1 value=$2
     case ${_option_default[${name}]} in
         true | false)
-            [[ ${value} == true || ${value} == false ]] || options_error "--${name}: got '${value}', wanted true or false"
+            [[ ${value} =~ ^(true|false)$ ]] || options_error "--${name}: got '${value}', wanted true or false"
             ;;
         *[!0-9]* | '') ;;
         *) [[ ${value} =~ ^-?[0-9]+$ ]] || options_error "--${name}: got '${value}', wanted an integer" ;;

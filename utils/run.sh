@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# Run a command on this machine and keep its log, in the calling form of Kaldi's run.pl.
+# Run a command on this machine and write its log. Called like Kaldi's run.pl.
 #
 # Usage: utils/run.sh [options] LOG COMMAND ...
 #        utils/run.sh [options] JOB=1:8 log/x.JOB.log COMMAND ... part.JOB ...
-# One command shows its output and keeps it in LOG. A range runs one job for each number, which replaces JOB in LOG and
-# in COMMAND; their output goes to the logs only. Exits with 1 if a job of a range failed, naming it; else with the
-# command's own status. What a queue would reserve (see utils/slurm.sh) is accepted and not needed here.
+# A single command writes its output to the terminal and to LOG. A range runs one job per number, which replaces JOB in
+# LOG and COMMAND; their output is written to the logs only. Exits with the command's status; with 1 if a job of a range
+# failed. The options of utils/slurm.sh that reserve resources are accepted and ignored.
 set -euo pipefail
 
-max_jobs_run=0 # jobs of a range that run at once; 0 for the number of cores
-num_threads=1  # for a queue: cores of a job
-mem=           # for a queue: memory of a job
-time=          # for a queue: time of a job
-gpu=0          # for a queue: GPUs of a job
-num_nodes=1    # for a queue: machines of a job
+max_jobs_run=0 # maximum number of simultaneous jobs; 0 for the number of cores
+num_threads=1  # ignored: cores per job
+mem=           # ignored: memory per job
+time=          # ignored: time per job
+gpu=0          # ignored: GPUs per job
+num_nodes=1    # ignored: machines per job
 . "$(dirname "$0")/log.sh"
 . "$(dirname "$0")/parse_options.sh"
 : "${num_threads} ${mem} ${time} ${gpu} ${num_nodes}"
 
-trap : TERM # what runs here is asked to stop as well (by timeout, Slurm, kill -- -GROUP): wait for its answer
+trap : TERM # the command receives SIGTERM as well (from timeout, Slurm, kill -- -GROUP): wait for it
 
 first='' last=''
 if [[ ${1-} =~ ^JOB=([0-9]+):([0-9]+)$ ]]; then
@@ -27,14 +27,14 @@ if [[ ${1-} =~ ^JOB=([0-9]+):([0-9]+)$ ]]; then
 fi
 [[ $# -ge 2 ]] || options_error "wanted LOG and COMMAND, got '$*'"
 
-# cause STATUS: the signal behind an exit status, as ", SIGKILL, probably out of memory"; nothing if there was none
+# cause STATUS: print the signal of an exit status, such as ", SIGKILL, probably out of memory", or nothing
 cause() {
     local name
     (($1 > 128 && $1 < 160)) && name=$(kill -l "$(($1 - 128))") || return 0
     echo ", SIG${name}$([[ ${name} != KILL ]] || echo ', probably out of memory')"
 }
 
-# run_logged LOG COMMAND...: Kaldi's first and last lines around the command's output
+# run_logged LOG COMMAND...: write the output to LOG between the first and last lines that Kaldi writes
 run_logged() {
     local log_file=$1 status=0 start=${SECONDS}
     shift

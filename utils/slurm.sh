@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Run a command as a Slurm job and wait for it, in the calling form of utils/run.sh.
+# Run a command as a Slurm job and wait for it. Called like utils/run.sh.
 #
 # Usage: utils/slurm.sh [options] LOG COMMAND ...
 #        utils/slurm.sh [options] JOB=1:8 log/x.JOB.log COMMAND ... part.JOB ...
-# A range becomes a job array. With --num_nodes 2 COMMAND runs once on each machine (utils/launch.sh joins them).
-# Exits with 1 if a job failed. `--show true` prints the batch script and submits nothing.
+# A range becomes a job array. With --num_nodes 2, COMMAND runs once on each machine (utils/launch.sh connects them).
+# Exits with 1 if a job failed. `--show true` prints the batch script without submitting it.
 set -euo pipefail
 
-max_jobs_run=0 # jobs of a range that run at once; 0 for no limit
-num_threads=1  # cores of a job
-mem=           # memory of a job, such as 16G; empty for the cluster's default
-time=          # time limit of a job, such as 2-00:00:00; empty for the cluster's default
-gpu=0          # GPUs of a job, on each machine
-num_nodes=1    # machines of a job
+max_jobs_run=0 # maximum number of simultaneous jobs of an array; 0 for no limit
+num_threads=1  # cores per job
+mem=           # memory per job, such as 16G; empty for the cluster's default
+time=          # time limit per job, such as 2-00:00:00; empty for the cluster's default
+gpu=0          # GPUs per machine
+num_nodes=1    # machines per job
 partition=     # empty for the cluster's default
 account=       # empty for the user's default
-show=false     # print the batch script and stop
+show=false     # print the batch script and exit
 . "$(dirname "$0")/log.sh"
 . "$(dirname "$0")/parse_options.sh"
 
@@ -53,7 +53,7 @@ batch_script() {
     [[ -z ${account} ]] || directive account "${account}"
     echo '#SBATCH --requeue'
     echo "srun --export=ALL${command} && exit"
-    echo "status=\$?" # 75: a training was asked to stop, saved a checkpoint and wants to go on (zipperasr/train)
+    echo "status=\$?" # 75: a training was interrupted and saved a checkpoint; requeue it
     echo "[[ \${status} -ne 75 ]] || scontrol requeue \"\${SLURM_JOB_ID}\""
     echo "exit \${status}"
 }
@@ -62,7 +62,7 @@ if [[ ${show} == true ]]; then
     batch_script "$@"
     exit
 fi
-command -v sbatch >/dev/null || die "no sbatch on this machine; use utils/run.sh in cmd.sh, or log in to the cluster"
+command -v sbatch >/dev/null || die "sbatch not found; use CMD_BACKEND=local, or log in to the cluster"
 mkdir -p "$(dirname "${log_file}")"
 log "slurm: waiting for ${1}, log in ${log_file}"
 batch_script "$@" | sbatch --wait --export=ALL >/dev/null || die "a job failed, see ${log_file}"

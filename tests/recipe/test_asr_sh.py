@@ -175,7 +175,7 @@ def test_a_new_recipe_shares_the_stages_by_link(project):
 
 @pytest.mark.parametrize(
     ("place", "message"),
-    [("", "wanted egs2/NAME/asr1"), ("mine", "wanted egs2/NAME/asr1"), ("egs2/zipper12/asr1", "exists already")],
+    [("", "wanted egs2/NAME/asr1"), ("mine", "wanted egs2/NAME/asr1"), ("egs2/zipper12/asr1", "already exists")],
 )
 def test_setup_refuses_a_wrong_place(project, place, message):
     setup = project / "egs2" / "TEMPLATE" / "asr1" / "setup.sh"

@@ -132,7 +132,8 @@ def test_each_command_exists_and_knows_its_options(call):
 
 
 def test_settings_of_the_examples_are_fields_of_the_configuration():
-    known = {"decode": DecodeConfig, "train": TrainConfig, "sft": TrainConfig, "bank": TrainConfig, "all": TrainConfig}
+    known = dict.fromkeys(("train", "asr", "sft", "bank", "all"), TrainConfig)
+    known |= dict.fromkeys(("decode", "inference"), DecodeConfig)
     found = [match for page in PAGES for match in re.findall(r'--(\w+)_args "?([\w=.+ -]+)', read(page))]
     keys = {
         (known[kind], word.partition("=")[0]) for kind, settings in found for word in settings.split() if "=" in word

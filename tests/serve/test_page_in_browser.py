@@ -20,7 +20,7 @@ MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-str
 EVIL = "<img src=x onerror=alert(1)>.wav"
 
 
-class DemoPage(Page):
+class ServedPage(Page):
     """What a user does with the page of a running server."""
 
     def visit(self, live: Live) -> None:
@@ -54,14 +54,14 @@ class DemoPage(Page):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory) -> Iterator[DemoPage]:
+def browser(tmp_path_factory) -> Iterator[ServedPage]:
     driver = start_browser(tmp_path_factory.mktemp("chromium"), *MICROPHONE)
-    yield DemoPage(driver)
+    yield ServedPage(driver)
     driver.quit()
 
 
 @pytest.fixture
-def page(browser: DemoPage, live: Live) -> Iterator[DemoPage]:
+def page(browser: ServedPage, live: Live) -> Iterator[ServedPage]:
     browser.visit(live)
     yield browser
     foreign = [url for url in browser.requests() if not url.startswith((live.url, "data:", "blob:", "about:"))]
@@ -85,7 +85,7 @@ def test_a_chosen_file_in_a_chosen_language(page, speech, live):
     assert page.js("return document.querySelector('#text').textContent") == expected
     assert page.one("#text").get_attribute("lang") == "de"
     assert page.one("#taken").text.startswith("1.5 s of audio, transcribed in ")
-    assert page.one("#language-note").text == "German was chosen; nothing was detected."
+    assert page.one("#language-note").text == "German was selected, so no language was detected."
     assert page.complaints() == []
 
 
@@ -115,7 +115,7 @@ def test_router_weights_are_a_table_of_the_models_own(page, speech, transcriber)
         own = {name.split(".")[-1]: p for name, p in by_name.items() if name.startswith(f"layers.{number}.")}
         assert [float(cell) for cell in cells] == pytest.approx([own[column] for column in columns], abs=6e-4)
     assert len(page.all("#router td")) == len(by_name)
-    assert f"Over all layers: {mean.mean():.3f}." in page.one("#router-note").text
+    assert f"Mean of all layers: {mean.mean():.3f}." in page.one("#router-note").text
 
 
 def test_a_model_without_a_router_says_so(page):
@@ -186,7 +186,7 @@ def test_silence_is_told(page):
     page.transcribe()
     assert page.one("#text").text == "No text."
     assert page.texts("#notes li")[0].startswith("0:00.0 to 0:01.0: silence")
-    assert page.one("#router-note").text == "No language, no weights."
+    assert page.one("#router-note").text == "No weights without a language."
 
 
 def test_pieces_play_from_their_start(browser, transcriber):
@@ -219,7 +219,7 @@ def test_a_server_that_is_gone_is_told(browser, transcriber):
         browser.visit(live)
         browser.drop("speech.wav", recording())
     browser.transcribe()
-    assert browser.error == "the server does not answer; is it still running?"
+    assert browser.error == "the server does not respond; is it still running?"
 
 
 def test_the_keyboard_is_enough(page, speech):

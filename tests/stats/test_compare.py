@@ -55,7 +55,7 @@ def last_line(capsys) -> str:
 @pytest.mark.parametrize("page", PAGES)
 def test_the_documented_command_compares_what_the_stages_left(page, root, recipe, tmp_path, monkeypatch, capsys):
     text = (root / page).read_text(encoding="utf-8").replace("\\\n", "")
-    (command,) = re.findall(r"^ {4}python -m zipperasr\.stats\.compare (.*)$", text, re.M)
+    (command,) = re.findall(r"^ {4}zipperasr compare (.*)$", text, re.M)
     monkeypatch.chdir(write_run(tmp_path, recipe / "conf" / "languages.tsv"))
     capsys.readouterr()
     assert main(shlex.split(command)) == 0

@@ -40,13 +40,13 @@ def test_a_python_that_is_too_old_or_absent_is_refused(tool, tmp_path):
     for python in ("old", "no-such-python"):
         done = tool("find_python.sh", PATH=path, PYTHON=python)
         assert done.returncode == 1
-        assert f"PYTHON={python}: wanted a Python of 3.10 to 3.13" in done.stderr
+        assert f"PYTHON={python}: wanted Python 3.10 to 3.13" in done.stderr
 
 
 def test_no_python_at_all_says_what_to_install(tool, tmp_path):
     done = tool("find_python.sh", PATH=only_with(tmp_path), PYTHON="")
     assert done.returncode == 1
-    assert "no Python of 3.10 to 3.13 found; install one" in done.stderr
+    assert "found no Python 3.10 to 3.13; install one" in done.stderr
 
 
 def test_a_python_with_neither_venv_nor_pip_names_the_debian_package(tool, tmp_path):

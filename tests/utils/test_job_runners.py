@@ -127,7 +127,7 @@ def test_without_slurm_one_line_says_what_to_do(call, tmp_path):
         capture_output=True, text=True, cwd=tmp_path, env={"PATH": str(tmp_path / "bin")},
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.startswith("slurm.sh: error: no sbatch on this machine")
+    assert done.stderr.startswith("slurm.sh: error: sbatch not found")
 
 
 RANKS = """
@@ -171,5 +171,5 @@ def test_on_a_gpu_the_allocators_blocks_grow_unless_the_user_set_it_up(tmp_path,
 
 def test_launcher_names_what_is_missing(call):
     assert "wanted -m MODULE, got 'ranks'" in call("launch.sh", "ranks").stderr
-    assert "--ngpu 99: torch sees" in call("launch.sh", "--ngpu", "99", "-m", "ranks").stderr
-    assert "hosts: no such host file" in call("launch.sh", "--hostfile", "hosts", "-m", "ranks").stderr
+    assert "--ngpu 99: torch finds" in call("launch.sh", "--ngpu", "99", "-m", "ranks").stderr
+    assert "hosts: host file not found" in call("launch.sh", "--hostfile", "hosts", "-m", "ranks").stderr

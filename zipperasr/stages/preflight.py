@@ -5,11 +5,11 @@ Reads the recipe's tables and conf/SCALE. Prints nothing if they are valid, and 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from zipperasr.cli import nearest, parser, run_step, shortened
@@ -20,6 +20,41 @@ USES_BACKBONES = range(3, 8)  # stages that load Whisper or the LLM, or at least
 MADE_BY_STAGE_0 = ("backbones.yaml", "random_backbones.yaml")  # configurations of the backbones that it makes
 LID_MODES = ("token", "state")
 LOCAL_RUNNER = "utils/run.sh"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of asr.sh, by name. Numbers are still text."""
+
+    stages: Sequence[int]
+    conf: Path
+    sft_config: Path | None
+    decode_config: Path | None
+    datasets: Path
+    languages: Path
+    setting: str
+    lora: str
+    regime: str
+    lid_mode: str
+    initial_b: Path | None
+    initial_parts: Sequence[str]
+    init_from: Path | None
+    add_lang: Sequence[str]
+    bank_from: str
+    train_parts: Sequence[str]
+    eval_lang: Sequence[str]
+    eval_phases: Sequence[str]
+    nj: str
+    nproc: str
+    ngpu: str
+    num_nodes: str
+    node_rank: str
+    seed: str
+    master: str
+    hostfile: str
+    cuda_cmd: str
+    train_args: list[str]
+    decode_args: list[str]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,36 +85,40 @@ def main(argv: list[str] | None = None) -> int:
         "--train_args", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of align.yaml and sft.yaml"
     )
     options.add_argument("--decode_args", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of decode.yaml")
-    return run_step(_check, options.parse_args(argv), "preflight")
+    chosen = options.parse_args(argv)
+    return run_step(lambda _: check(Settings(**vars(chosen))), chosen, "preflight")
 
 
-def _check(options: argparse.Namespace) -> None:
+def check(settings: Settings) -> None:
+    """Raise ValueError or OSError for the first mistake."""
     from zipperasr.decode.decode_config import DecodeConfig
     from zipperasr.languages import LanguageTable
     from zipperasr.model.experiment import Experiment
     from zipperasr.prepare.dataset_table import load_corpora, load_datasets
-    from zipperasr.stages.train import new_languages
-    from zipperasr.train.new_language import check_request
+    from zipperasr.train.new_language import NewLanguages, check_request
 
-    counts = {name: check_integer(f"--{name}", getattr(options, name), least) for name, least in LEAST.items()}
-    check_names(options.conf, options.setting, options.regime, options.lora, options.lid_mode, options.initial_parts)
-    if options.initial_b is not None:
-        Experiment.load(options.initial_b)
-    table = LanguageTable.load(options.languages)
-    check_request(new_languages(options), table)
-    rows = load_datasets(options.datasets, options.setting, table)
-    for phase in options.eval_phases:
+    counts = {name: check_integer(f"--{name}", getattr(settings, name), least) for name, least in LEAST.items()}
+    check_names(
+        settings.conf, settings.setting, settings.regime, settings.lora, settings.lid_mode, settings.initial_parts
+    )
+    if settings.initial_b is not None:
+        Experiment.load(settings.initial_b)
+    table = LanguageTable.load(settings.languages)
+    added = NewLanguages(settings.init_from, tuple(settings.add_lang), settings.bank_from, tuple(settings.train_parts))
+    check_request(added, table)
+    rows = load_datasets(settings.datasets, settings.setting, table)
+    for phase in settings.eval_phases:
         tested = sorted({row.language for row in rows if row.phase == phase})
-        check_test_languages(options.eval_lang, tested, f"{options.datasets} (phase {phase})")
-    load_corpora(options.conf / "corpora.yaml")
-    sft = options.sft_config or options.conf / "sft.yaml"
-    decode = options.decode_config or options.conf / "decode.yaml"
-    check_training((options.conf / "align.yaml", sft), options.train_args, options.regime)
-    load_yaml(DecodeConfig, decode, parse_overrides(options.decode_args, "--decode_args"))
-    check_backbones(options.conf / "model.yaml", options.stages)
-    local = options.cuda_cmd.split()[0] == LOCAL_RUNNER and not options.hostfile
+        check_test_languages(settings.eval_lang, tested, f"{settings.datasets} (phase {phase})")
+    load_corpora(settings.conf / "corpora.yaml")
+    sft = settings.sft_config or settings.conf / "sft.yaml"
+    decode = settings.decode_config or settings.conf / "decode.yaml"
+    check_training((settings.conf / "align.yaml", sft), settings.train_args, settings.regime)
+    load_yaml(DecodeConfig, decode, parse_overrides(settings.decode_args, "--decode_args"))
+    check_backbones(settings.conf / "model.yaml", settings.stages)
+    local = settings.cuda_cmd.split()[0] == LOCAL_RUNNER and not settings.hostfile
     if local and counts["num_nodes"] > 1 and "SLURM_JOB_NODELIST" not in os.environ:
-        check_machines(counts["num_nodes"], counts["node_rank"], options.master)
+        check_machines(counts["num_nodes"], counts["node_rank"], settings.master)
     if local:
         check_gpus(counts["ngpu"])
 

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Sourced: how commands run, in Kaldi's calling form `CMD [options] [JOB=1:N] LOG COMMAND ...`.
+# Sourced to select the job runner, which is called as in Kaldi: `CMD [options] [JOB=1:N] LOG COMMAND ...`.
 #
-#   CMD_BACKEND=local ./run.sh    on this machine (the default)
-#   CMD_BACKEND=slurm ./run.sh    by Slurm; add what your cluster wants, such as --partition gpu --mem 64G
+#   CMD_BACKEND=local ./run.sh    runs jobs on this machine (default)
+#   CMD_BACKEND=slurm ./run.sh    submits jobs to Slurm; add the options of your cluster, such as --partition gpu
 
 # shellcheck disable=SC2034
 case ${CMD_BACKEND:-local} in

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by every script of a recipe: the project's Python, or the active one, and where the modules lie.
+# Sourced by every script of a recipe to set PATH and PYTHONPATH: the project's .venv, or else the active Python.
 
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../.." && pwd)
 
@@ -12,6 +12,6 @@ fi
 export PYTHONPATH=${root}:${PWD}${PYTHONPATH:+:${PYTHONPATH}}
 export LC_ALL=C.UTF-8 PYTHONUTF8=1
 export TOKENIZERS_PARALLELISM=false
-# progress bars: every second on a terminal, every ten in a file
+# progress bars: updated every second on a terminal, every ten seconds in a file
 TQDM_MININTERVAL=$([[ -t 1 ]] && echo 1 || echo 10)
 export TQDM_MININTERVAL

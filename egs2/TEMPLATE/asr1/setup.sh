@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Make a new recipe that shares the stages by link.
+# Create a recipe that shares the stages by link.
 #
 # Usage: egs2/TEMPLATE/asr1/setup.sh egs2/NAME/asr1
-# What the new recipe has of its own: run.sh (its settings), conf/ (copied as a start), local/ (what only it needs;
-# stage 0 and what it makes are there by link).
+# The new recipe has its own run.sh (settings), conf/ (a copy to edit) and local/ (with links to stage 0's modules).
 set -euo pipefail
 
 template=$(cd "$(dirname "$0")" && pwd)
@@ -13,7 +12,7 @@ case ${recipe} in
     --help | -h) sed -n '2,6s/^# \{0,1\}//p' "$0" && exit ;;
 esac
 [[ ${recipe} =~ (^|/)egs2/[A-Za-z0-9_]+/asr1/?$ ]] || die "got '${recipe}', wanted egs2/NAME/asr1"
-[[ ! -e ${recipe} ]] || die "${recipe} exists already"
+[[ ! -e ${recipe} ]] || die "${recipe} already exists"
 [[ $(realpath -m "${recipe}/../..") == "$(realpath "${template}/../..")" ]] || die "${recipe} is not in this project"
 
 mkdir -p "${recipe}/local"
@@ -26,4 +25,4 @@ for name in prepare.py mini rehearsal; do
 done
 cp -r "${template}/../../zipper12/asr1/conf" "${recipe}/conf"
 cp "${template}/../../zipper12/asr1/run.sh" "${recipe}/run.sh"
-log "made ${recipe}; now edit its run.sh, conf/languages.tsv and conf/datasets.tsv"
+log "created ${recipe}; next, edit its run.sh, conf/languages.tsv and conf/datasets.tsv"

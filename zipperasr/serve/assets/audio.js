@@ -1,5 +1,5 @@
 "use strict";
-// What the server cannot read (webm of the microphone, m4a, video), decoded by the browser and packed as WAV.
+// Decode in the browser what the server cannot read (webm from the microphone, m4a, video); pack it as WAV.
 
 const RATE_HZ = 16000;
 

@@ -1,4 +1,4 @@
-// What is chosen, recorded and sent.
+// The form: choose or record a file, send it.
 
 const form = byId("ask");
 const drop = byId("drop");
@@ -46,7 +46,7 @@ async function take(blob, name) {
 
 function checkSize(blob, name) {
   const most = about.limits.max_mb;
-  if (blob.size > most * 2 ** 20) throw new Error(`${name}: larger than ${most} MB; send flac, mp3 or a part of it`);
+  if (blob.size > most * 2 ** 20) throw new Error(`${name}: larger than ${most} MB; send flac or mp3, or split the recording`);
   if (blob.size === 0) throw new Error(`${name}: empty`);
   return blob;
 }
@@ -106,7 +106,7 @@ async function send() {
     byId("result").focus({ preventScroll: true });
   } catch (error) {
     if (error.name === "AbortError") byId("status").textContent = "Cancelled.";
-    else showError(error instanceof TypeError ? new Error("the server does not answer; is it still running?") : error);
+    else showError(error instanceof TypeError ? new Error("the server does not respond; is it still running?") : error);
   }
   request = null;
   showState();
@@ -114,7 +114,7 @@ async function send() {
 
 function playFrom(start) {
   player.currentTime = start;
-  player.play().catch((error) => showError(new Error(`the audio does not play: ${error.message}`)));
+  player.play().catch((error) => showError(new Error(`the audio cannot be played: ${error.message}`)));
 }
 
 async function copy() {

@@ -1,5 +1,5 @@
 "use strict";
-// One recording from the microphone, in whatever the browser records.
+// Record from the microphone, in the format of the browser.
 
 const REFUSALS = {
   NotAllowedError: "the browser was not allowed to use the microphone",
@@ -9,7 +9,7 @@ const REFUSALS = {
 
 /** Starts to record. Returns {stop, done}: done is a promise of the Blob. Throws an Error with a sentence. */
 async function record(longestS, onSecond) {
-  if (!navigator.mediaDevices) throw new Error("this browser records on localhost or over https alone");
+  if (!navigator.mediaDevices) throw new Error("this browser only records on localhost or over https");
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ audio: true });

@@ -1,5 +1,5 @@
 "use strict";
-// A transcript on the page: text, pieces, probabilities, router weights.
+// Show a transcript: text, segments, language probabilities, router weights.
 
 /** Minutes and seconds. */
 function clock(seconds) {
@@ -25,7 +25,7 @@ function drawText(answer, code) {
   text.lang = answer.text ? code : "en";
   byId("copy").disabled = !answer.text;
   const { transcribed_s: taken, waited_s: waited } = answer.zipperasr;
-  const wait = waited >= 0.05 ? `, after ${decimal(waited)} s of waiting for others` : "";
+  const wait = waited >= 0.05 ? `, after ${decimal(waited)} s in the queue` : "";
   byId("taken").textContent = `${decimal(answer.duration)} s of audio, transcribed in ${decimal(taken, 2)} s${wait}`;
   const noted = answer.segments.filter(({ note }) => note);
   const lines = noted.map(({ start, end, note }) => element("li", {}, `${clock(start)} to ${clock(end)}: ${note}`));
@@ -42,7 +42,7 @@ function drawSegments({ segments }, code, onPlay) {
     return element("tr", {}, heading, element("td", { dir: "auto", lang: text ? code : "en" }, text || note || MISSING));
   });
   const box = byId("segments");
-  box.querySelector("summary").textContent = segments.length === 1 ? "1 piece, with its times" : `${segments.length} pieces, with their times`;
+  box.querySelector("summary").textContent = segments.length === 1 ? "1 segment with its times" : `${segments.length} segments with their times`;
   box.querySelector("table").replaceChildren(element("tbody", {}, ...rows));
   box.open = segments.length > 1;
 }
@@ -60,8 +60,8 @@ function drawLanguages(probabilities, code, language, about) {
     return element("tr", properties, heading, element("td", {}, gauge), element("td", {}, `${decimal(100 * share)} %`));
   });
   byId("languages").replaceChildren(element("tbody", {}, ...rows));
-  const chosen = language ? `${language.name} was chosen; nothing was detected.` : "There was no speech to tell it from.";
-  byId("language-note").textContent = found.length ? "As Whisper detects it, in the first 30 s of speech." : chosen;
+  const chosen = language ? `${language.name} was selected, so no language was detected.` : "The recording contains no speech.";
+  byId("language-note").textContent = found.length ? "Detected by Whisper in the first 30 s of speech." : chosen;
 }
 
 /** A table of numbers, shaded by them. */
@@ -69,15 +69,15 @@ function drawRouter(router, code, language) {
   const scroll = byId("router").parentElement;
   scroll.hidden = !router || !language;
   if (scroll.hidden) {
-    byId("router-note").textContent = router ? "No language, no weights." : "This model's LoRA variant has no router.";
+    byId("router-note").textContent = router ? "No weights without a language." : "This model's LoRA variant has no router.";
     return byId("router").replaceChildren();
   }
   const values = router.rows.flatMap((row) => row.p[code]).filter((p) => p !== null);
   const mean = values.reduce((sum, p) => sum + p, 0) / values.length;
   const [high, low] = router.high === "own" ? ["the language's own", "the shared"] : ["the shared", "the language's own"];
   byId("router-note").textContent =
-    `p(${code}), ${language.name}, in each adapted layer, mean over ranks: near 1 it takes ${high} columns of B, ` +
-    `near 0 ${low} ones. Over all layers: ${decimal(mean, 3)}.`;
+    `p(${code}), ${language.name}, in each adapted layer, averaged over ranks: near 1, the layer uses ${high} columns of B, ` +
+    `near 0, ${low} ones. Mean of all layers: ${decimal(mean, 3)}.`;
   const headings = ["Layer", ...router.columns].map((text) => element("th", { scope: "col" }, text));
   const rows = router.rows.map(({ layer, p }) =>
     element("tr", {}, element("th", { scope: "row" }, layer < 0 ? "" : String(layer)), ...p[code].map(routerCell)),
