@@ -35,7 +35,7 @@ OUTPUTS = {  # stage -> what it writes, as patterns below the recipe's directory
     8: ("exp/*/decode_*/*/score_*", "exp/*/decode_*/scores.tsv"),
     9: ("RESULTS.md", "RESULTS.tsv", "exp/figures", "report.html", "report_audio"),
 }
-REFUSAL = re.compile(r": error: .*another run (writes here|has just begun)")
+REFUSAL = re.compile(r": error: .*another run (writes here|has just started)")
 
 
 def start_twice(directory: Path, stage: int) -> list[tuple[int, str]]:

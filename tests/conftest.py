@@ -75,6 +75,6 @@ def held_elsewhere():
         lock = directory.with_name(f".{directory.name}.lock")
         lock.parent.mkdir(parents=True, exist_ok=True)
         lock.symlink_to(str(Owner.this()._replace(host="node7", pid=12)))
-        return f"{directory}: another run writes here (process 12 on node7); wait until it has ended, or remove {lock}"
+        return f"{directory}: another run writes here (process 12 on node7); wait until it ends, or remove {lock}"
 
     return hold

@@ -97,17 +97,17 @@ def test_a_damaged_record_is_not_current_and_is_named(made, record, text, capsys
     (made / record).write_text(text)
     assert not is_current(made, INPUTS)
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{made / record} is damaged; {made} is made again" in line
+    assert f"{made / record} is damaged; writing {made} again" in line
 
 
 def test_a_lost_or_cut_output_is_not_current_and_is_named(made, capsys):
     (made / "weights").write_bytes(bytes(999))
     assert not is_current(made, INPUTS)
-    assert f"{made}/weights has 999 bytes instead of 1,000; {made} is made again" in capsys.readouterr().err
+    assert f"{made}/weights has 999 bytes instead of 1,000; writing {made} again" in capsys.readouterr().err
     (made / "weights").write_bytes(bytes(1000))
     (made / "data" / "1.ark").unlink()
     assert not is_current(made, INPUTS)
-    assert f"{made}/data/1.ark is missing; {made} is made again" in capsys.readouterr().err
+    assert f"{made}/data/1.ark is missing; writing {made} again" in capsys.readouterr().err
 
 
 def test_other_inputs_need_no_line_about_damage(made, capsys):

@@ -52,7 +52,7 @@ def test_overrides_win_over_both(tmp_path):
     [
         ("base: missing.yaml\n", r"missing\.yaml: no such configuration file"),
         ("base: 3\n", r"a\.yaml: base: got 3, wanted the path of another YAML file"),
-        ("base: a.yaml\n", r"a\.yaml: base: more than 8 files deep; do two files name each other\?"),
+        ("base: a.yaml\n", r"a\.yaml: base: more than 8 files deep; do two files refer to each other\?"),
     ],
 )
 def test_a_base_that_cannot_be_read_is_named(tmp_path, text, message):

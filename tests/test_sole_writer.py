@@ -66,9 +66,7 @@ def lock_of(directory: Path) -> Path:
 
 def test_the_second_run_names_host_and_process_of_the_first(tmp_path, start):
     process = hold(start, tmp_path / "out")
-    wanted = (
-        rf"out: another run writes here \(process {process.pid} on {socket.gethostname()}\); wait until it has ended$"
-    )
+    wanted = rf"out: another run writes here \(process {process.pid} on {socket.gethostname()}\); wait until it ends$"
     with pytest.raises(ValueError, match=wanted), sole_writer(tmp_path / "out"):
         pytest.fail("both write")
 
@@ -95,7 +93,7 @@ def test_the_lock_of_a_killed_run_is_taken_over(tmp_path, start, capsys, reaped)
     assert lock_of(tmp_path / "out").is_symlink()
     with sole_writer(tmp_path / "out"):
         assert os.readlink(lock_of(tmp_path / "out")) == str(Owner.this())
-    assert f"process {process.pid} held the lock and is dead; taken over" in capsys.readouterr().err
+    assert f"process {process.pid} held the lock and has died; taking it over" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,7 +122,7 @@ def test_the_lock_of_another_machine_stays_and_the_file_to_remove_is_named(tmp_p
     lock = lock_of(tmp_path / "out")
     lock.symlink_to(str(Owner.this()._replace(pid=2**22 + 1, **other)))
     host = other.get("host", socket.gethostname())
-    wanted = rf"\(process 4194305 on {host}\); wait until it has ended, or remove {lock} if that process is dead$"
+    wanted = rf"\(process 4194305 on {host}\); wait until it ends, or remove {lock} if that process has died$"
     with pytest.raises(ValueError, match=wanted), sole_writer(tmp_path / "out"):
         pytest.fail("both write")
     assert lock.is_symlink()
@@ -133,7 +131,7 @@ def test_the_lock_of_another_machine_stays_and_the_file_to_remove_is_named(tmp_p
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda lock: lock.symlink_to("elsewhere")])
 def test_a_file_that_is_no_lock_is_named(tmp_path, make):
     make(lock_of(tmp_path / "out"))
-    with pytest.raises(ValueError, match=r"\.out\.lock is in the way and is no lock"), sole_writer(tmp_path / "out"):
+    with pytest.raises(ValueError, match=r"\.out\.lock exists and is not a lock"), sole_writer(tmp_path / "out"):
         pytest.fail("it has no lock")
 
 

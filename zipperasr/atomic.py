@@ -1,7 +1,7 @@
-"""Files and directories that are either complete or absent.
+"""Write files and directories that are either complete or absent.
 
-Whatever is written goes to a temporary path beside its target and is renamed at the end, so a reader never
-meets half a file. A step that finds its output whole and with the same fingerprint of inputs does not run twice.
+Output goes to a temporary path next to its target and is renamed at the end, so readers never see half a file. A step
+is skipped if its output is complete and was made from inputs with the same fingerprint.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ SIZES = ".outputs.json"
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it on success, remove it on failure.
+    """Yield a temporary path next to `path`; rename it on success, remove it on failure.
 
-    The body may create a file or a directory there. An existing target is replaced as a whole.
+    The caller may create a file or a directory there. An existing target is replaced as a whole.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,11 +47,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_files(directory: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary directory; on success its files move to `directory`, whose other files stay.
+    """Yield an empty temporary directory; on success move its files to `directory`, keeping other files there.
 
-    On failure `directory` is as it was, or absent as it was.
+    On failure `directory` is unchanged.
     """
-    directory = Path(directory).resolve()  # beside what a link names: files are renamed within one file system
+    directory = Path(
+        directory
+    ).resolve()  # next to the target of a link, because files are renamed within one file system
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = _aside(directory)
     temporary.mkdir()
@@ -82,14 +84,15 @@ def scratch_directory(parent: str | Path) -> Iterator[Path]:
 
 
 def fingerprint(**inputs: object) -> dict[str, str]:
-    """Name each input by a short digest; a `Path` to a file is named by its content."""
+    """Return a short digest of each input; of the content if it is a `Path`."""
     return {name: _digest(value) for name, value in sorted(inputs.items())}
 
 
 def is_current(directory: str | Path, inputs: dict[str, str], say: Callable[[str], None] = log) -> bool:
-    """True if `directory` was completed from exactly these inputs (see `mark_current`) and is still whole.
+    """Return True if `directory` was completed from exactly these inputs (see `mark_current`) and is undamaged.
 
-    `say` gets a line that names the file where something was damaged since.
+    Args:
+        say: called with a message that names a damaged file, if there is one.
     """
     record = Path(directory) / FINGERPRINT
     if not record.is_file():
@@ -97,14 +100,15 @@ def is_current(directory: str | Path, inputs: dict[str, str], say: Callable[[str
     known = read_record(record)
     damage = f"{record} is damaged" if known is None else _damage(Path(directory)) if known == inputs else None
     if damage:
-        say(f"{damage}; {directory} is made again")
+        say(f"{damage}; writing {directory} again")
     return known == inputs and not damage
 
 
 def mark_current(directory: str | Path, inputs: dict[str, str], files: Iterable[str] | None = None) -> None:
     """Record the inputs that `directory` was made from. Call it last.
 
-    files: what must be there, in the size it has now, for `directory` to be current; default: all files directly in it.
+    Args:
+        files: files that must keep their size for `directory` to be current; default: all files directly in it.
     """
     directory = Path(directory)
     if files is None:
@@ -125,9 +129,9 @@ def read_record(path: Path) -> dict | None:
 
 
 def _damage(directory: Path) -> str | None:
-    """The first file that is not as `mark_current` found it; None if all are."""
+    """Return how the first file differs from its state at `mark_current`; None if no file does."""
     record = directory / SIZES
-    if not record.is_file():  # of a version that did not write it
+    if not record.is_file():  # written by an older version
         return None
     sizes = read_record(record)
     if sizes is None:
@@ -142,7 +146,7 @@ def _damage(directory: Path) -> str | None:
 
 
 def _use_umask(written: Path) -> None:
-    """Give weights the mode that other files get; safetensors writes them readable by their owner alone."""
+    """Give weights the default file mode; safetensors makes them readable by their owner only."""
     weights = [written] if written.is_file() else list(written.rglob("*.safetensors"))
     private = [path for path in weights if path.is_file() and not path.stat().st_mode & 0o077]
     if private:
@@ -154,7 +158,7 @@ def _use_umask(written: Path) -> None:
 
 
 def _aside(path: Path) -> Path:
-    """A temporary path beside `path`. What killed processes of this machine have left of it is removed."""
+    """Return a temporary path next to `path`; remove those left by killed processes of this machine."""
     host = socket.gethostname()
     for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.tmp"):
         writer = int(left.name.rsplit(".", 2)[1])
@@ -164,12 +168,12 @@ def _aside(path: Path) -> Path:
 
 
 def process_runs(process: int) -> bool:
-    """Whether this machine has a process of that number."""
+    """Return True if this machine runs a process with that id."""
     try:
-        os.kill(process, 0)  # asks, does nothing
+        os.kill(process, 0)  # signal 0 only checks
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # belongs to another user
         return True
     return True
 
@@ -189,10 +193,10 @@ def _digest(value: object) -> str:
 
 
 def _name_a_full_disk(error: OSError, path: Path) -> None:
-    """The system does not say where a full disk is, nor what to do; other errors stay as they are."""
+    """Re-raise errors of a full disk with its path and a remedy; ignore other errors."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise OSError(
-            f"{path}: no room to write it ({error.strerror}); make room there and start again: what is finished stays"
+            f"{path}: cannot be written ({error.strerror}); free some space and rerun: finished work is kept"
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""What every command-line step shares: its option parser, its log lines and its way to fail.
+"""Option parser, logging and error handling of all commands.
 
-A step is a module with `main(argv=None)`. Results go to stdout, logs to stderr. Bad input ends in one line and
-exit status 1; a programming error keeps its traceback.
+A command is a module with `main(argv=None)`. Results go to stdout, logs to stderr. Bad input ends in one line on stderr
+and exit status 1; programming errors keep their traceback.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-LONGEST_ERROR = 500  # characters; the remedy at the end is kept
-# All but tab and newline; and what changes the direction in which a line is read.
+LONGEST_ERROR = 500  # characters; the end, with the remedy, is kept
+# Control characters except tab and newline, and those that change the writing direction.
 _CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Accepts `--a-b` for `--a_b`; an option must be written out in full."""
+    """Accepts `--a-b` for `--a_b`; abbreviated options are errors."""
 
     def parse_known_args(self, args=None, namespace=None):
         args = sys.argv[1:] if args is None else list(args)
@@ -27,7 +27,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser(doc: str | None, **settings: str) -> argparse.ArgumentParser:
-    """An option parser that shows the module's docstring and every default; `settings` are argparse's own."""
+    """Return an option parser that shows the module's docstring and all defaults; `settings` go to argparse."""
     return _Parser(
         description=doc,
         formatter_class=type(
@@ -39,12 +39,12 @@ def parser(doc: str | None, **settings: str) -> argparse.ArgumentParser:
 
 
 def log(message: str) -> None:
-    """One time-stamped line on stderr."""
+    """Print a time-stamped line to stderr."""
     print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {escaped(message)}", file=sys.stderr, flush=True)
 
 
 def run_step(step: Callable[[argparse.Namespace], None], options: argparse.Namespace, name: str) -> int:
-    """Run `step(options)`, log its duration, turn bad input into one line. Returns the exit status."""
+    """Run `step(options)`, log its duration, report ValueError and OSError in one line. Returns the exit status."""
     start = time.monotonic()
     try:
         step(options)
@@ -57,18 +57,18 @@ def run_step(step: Callable[[argparse.Namespace], None], options: argparse.Names
 
 
 def escaped(text: str) -> str:
-    """Control characters as Python writes them: names in data must not move the cursor or change the terminal."""
+    """Escape control characters, so that names in data cannot control the terminal."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def shortened(text: str, most: int = 200) -> str:
-    """`text`, or its beginning and its end around `...`."""
+    """Return `text`, or its beginning and its end around `...`."""
     half = (most - 5) // 2
     return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """`unknown`'s remedy: the known word most like `word`, then all of them."""
+    """Suggest the known word closest to an unknown one, then list all."""
     import difflib
 
     close = difflib.get_close_matches(word, known, n=1)
@@ -77,7 +77,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 
 def str2bool(text: str) -> bool:
-    """`true`/`false` as Kaldi and ESPnet scripts write them."""
+    """Parse `true` or `false`, as in Kaldi and ESPnet scripts."""
     if text.lower() in {"true", "1", "yes"}:
         return True
     if text.lower() in {"false", "0", "no"}:

@@ -1,7 +1,7 @@
-"""YAML files become frozen dataclasses; a key that no dataclass knows is an error.
+"""Read YAML files into frozen dataclasses; unknown keys are errors.
 
-In: conf/*/*.yaml and `key=value` overrides. Out: one dataclass. Nested dataclasses are written as nested keys. A file
-may start from another one, `base: ../full/sft.yaml`, and then lists only what differs.
+In: conf/*/*.yaml and `key=value` overrides. Out: one dataclass. Nested dataclasses are nested keys. A file may extend
+another one with `base: ../full/sft.yaml` and then lists only what differs.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from zipperasr.yaml_text import MAX_BYTES, parse_yaml, shown
 
 T = TypeVar("T")
 
-BASE = "base"  # the key that names the file to start from, relative to the file it is in
+BASE = "base"  # the key that names the file to extend, relative to the file it is in
 DEEPEST_BASE = 8
 
 
 class Overrides(dict[str, Any]):
-    """Dotted keys and their values, as the command line's `option` gave them in `texts`."""
+    """Dotted keys and their values, parsed from `texts` of a command-line option."""
 
     def __init__(self, option: str, texts: dict[str, str]):
         super().__init__(
@@ -32,14 +32,17 @@ class Overrides(dict[str, Any]):
         self._option, self._texts = option, texts
 
     def where(self, key: str) -> str:
-        """How an error names one of them."""
+        """Return how an error names one of them."""
         return f"{self._option} {shortened(f'{key}={self._texts[key]}')}"
 
 
 def load_yaml(cls: type[T], path: str | Path, overrides: dict[str, Any] | None = None, bases: bool = True) -> T:
-    """Read `path` into `cls`; `overrides` maps dotted keys to values and wins.
+    """Read `path` into `cls`.
 
-    bases: follow `base:` keys. False for a file that comes from somebody else, which must not name others to read.
+    Args:
+        overrides: dotted keys and values that replace those of the file.
+        bases: follow `base:` keys. Use False for untrusted files, which must not name other files to read.
+
     Raises FileNotFoundError if a file is missing, ValueError if it is malformed or does not fit `cls`.
     """
     tree = read_tree(path, bases)
@@ -51,7 +54,7 @@ def load_yaml(cls: type[T], path: str | Path, overrides: dict[str, Any] | None =
 
 
 def _overridden(cls: type[T], tree: dict[str, Any], overrides: Overrides, path: str) -> T:
-    """An error names the first override without which there would be none, or else the file."""
+    """Build `cls`; an error names the first override that causes it, or else the file."""
     before = copy.deepcopy(tree)
     for dotted, value in overrides.items():
         _set(tree, dotted, value, overrides.where(dotted))
@@ -67,7 +70,7 @@ def _overridden(cls: type[T], tree: dict[str, Any], overrides: Overrides, path: 
 
 
 def read_tree(path: str | Path, bases: bool = True, depth: int = 0) -> dict[str, Any]:
-    """The keys of a YAML file on top of those of its `base`; nested keys are merged one by one."""
+    """Return the keys of a YAML file merged into those of its `base`; nested keys are merged one by one."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such configuration file")
@@ -84,7 +87,7 @@ def read_tree(path: str | Path, bases: bool = True, depth: int = 0) -> dict[str,
     if not isinstance(base, str):
         raise ValueError(f"{path}: {BASE}: got {shown(base)}, wanted the path of another YAML file")
     if depth == DEEPEST_BASE:
-        raise ValueError(f"{path}: {BASE}: more than {DEEPEST_BASE} files deep; do two files name each other?")
+        raise ValueError(f"{path}: {BASE}: more than {DEEPEST_BASE} files deep; do two files refer to each other?")
     return _merged(read_tree(path.parent / base, bases, depth + 1), tree)
 
 
@@ -123,7 +126,7 @@ def build(cls: type[T], tree: dict[str, Any], where: str) -> T:
 
 
 def parse_overrides(pairs: list[str], option: str = "--set") -> Overrides:
-    """`["optim.lr=1e-3"]` -> `{"optim.lr": 0.001}`; values are read as YAML. `option`: what errors name."""
+    """Parse `["optim.lr=1e-3"]` to `{"optim.lr": 0.001}`; values are YAML. `option` is named in errors."""
     texts = {}
     for pair in pairs:
         key, sep, value = pair.partition("=")
@@ -134,7 +137,7 @@ def parse_overrides(pairs: list[str], option: str = "--set") -> Overrides:
 
 
 def to_tree(config: Any) -> dict[str, Any]:
-    """The dataclass as plain nested dictionaries, ready for yaml.safe_dump; `from_tree` reads them back."""
+    """Return the dataclass as nested dictionaries for yaml.safe_dump; `from_tree` reads them back."""
     if hasattr(config, "write_tree"):
         return config.write_tree()
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}

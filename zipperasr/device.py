@@ -1,4 +1,4 @@
-"""Copies to a GPU that the host does not wait for."""
+"""Asynchronous copies to a GPU."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """`tensor` on `device`; a copy to a GPU goes through pinned memory and is queued behind the GPU's other work.
+    """Return `tensor` on `device`; copies to a GPU are asynchronous, from pinned memory.
 
-    From pageable memory CUDA copies more than 64 KiB only once its queue is empty, and the host waits for that.
+    From pageable memory, CUDA copies more than 64 KiB only after its queue is empty, and the host waits for that.
     """
     if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()

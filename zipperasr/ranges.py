@@ -1,6 +1,6 @@
-"""Numbers of a configuration within their bounds; NaN and infinity are within none.
+"""Check that the numbers of a configuration are within their bounds; NaN and infinity never are.
 
-A configuration dataclass names its bounds once, in a table, and calls `check_ranges` when it is made.
+A configuration dataclass lists its bounds in one table and calls `check_ranges` in `__post_init__`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SHARE = Range(0, 1)
 
 
 def check_ranges(config: Any, ranges: dict[str, Range]) -> None:
-    """Raises ValueError for the first field outside its range; of a tuple each number is checked, None is not."""
+    """Raise ValueError for the first field outside its range. Checks each number of a tuple; None is allowed."""
     for name, bounds in ranges.items():
         value = getattr(config, name)
         for number in value if isinstance(value, tuple) else (value,):

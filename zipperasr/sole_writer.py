@@ -1,8 +1,8 @@
-"""At most one run at a time writes an output directory, also where several machines share it over NFS.
+"""Lock an output directory, so that only one run writes to it, even if machines share it over NFS.
 
-The lock of DIR/NAME is DIR/.NAME.lock, a symbolic link whose target is no file but names the owner: a link is created
-whole or not at all, on NFS too. A lock is taken over if its process died on this machine, or belonged to a Slurm job
-that has been requeued since and is now running here.
+The lock of DIR/NAME is DIR/.NAME.lock, a symbolic link whose target text names the owner: creating a link is atomic, on
+NFS too. A lock is taken over if its process has died on this machine, or belonged to a Slurm job that has been requeued
+since and is now running here.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _STATE, _START = 0, 19  # fields of /proc/PID/stat behind the command's name
 
 
 class Owner(NamedTuple):
-    """The process that holds a lock, as the link's target spells it."""
+    """The process that holds a lock, as written in the link's target."""
 
     pid: int
     host: str
-    boot: str  # the kernel's id of it: another one after a restart, and on another machine of that name
-    start: str  # of the process, in ticks since boot: its number may be used again
-    namespace: str  # of process ids: containers may share a host's name, but see their own processes alone
+    boot: str  # boot id of the kernel: differs after a restart, and on another machine of that name
+    start: str  # start of the process in ticks since boot, because process ids are reused
+    namespace: str  # of process ids: containers may share a host name but see only their own processes
     job: str = ""  # under Slurm: the job's id
     restarts: str = ""  # under Slurm: how often the job has been requeued
 
@@ -37,7 +37,7 @@ class Owner(NamedTuple):
 
     @classmethod
     def read(cls, lock: Path) -> Owner | None:
-        """None if the file is no lock of ours. Raises FileNotFoundError."""
+        """Return the owner; None if the file is not a lock of this program. Raises FileNotFoundError."""
         try:
             pid, *rest = os.readlink(lock).split(":")
             return cls(int(pid), *rest)
@@ -61,13 +61,13 @@ class Owner(NamedTuple):
         )
 
     def is_near(self, me: Owner) -> bool:
-        """True if this process can see whether that one runs."""
+        """Return True if this process can see whether that one runs."""
         return (self.host, self.boot, self.namespace) == (me.host, me.boot, me.namespace)
 
     def is_dead(self, me: Owner) -> bool:
-        """True if that process has certainly ended."""
+        """Return True if that process has certainly ended."""
         if self.job and self.job == me.job and self.restarts != me.restarts:
-            return True  # Slurm ends a job on all its nodes before it starts it again
+            return True  # Slurm ends a job on all its nodes before it restarts it
         if not self.is_near(me):
             return False
         if not process_runs(self.pid):
@@ -87,7 +87,7 @@ def sole_writer(directory: str | Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP):
             raise
-        log(f"{directory}: no lock, since its file system has no symbolic links; do not start a second run on it")
+        log(f"{directory}: not locked, because its file system has no symbolic links; do not start a second run on it")
     try:
         yield
     finally:
@@ -105,17 +105,17 @@ def _acquire(lock: Path, me: Owner, directory: Path) -> None:
             owner = Owner.read(lock)
         except FileNotFoundError:  # released just now
             continue
-        if owner == me:  # NFS repeats a request whose answer was lost
+        if owner == me:  # NFS repeats a request if the reply was lost
             return
         if owner is None or not owner.is_dead(me):
             raise ValueError(_held(directory, lock, owner, me))
-        log(f"{directory}: process {owner.pid} held the lock and is dead; taken over")
+        log(f"{directory}: process {owner.pid} held the lock and has died; taking it over")
         _remove_stale(lock, owner, me)
-    raise ValueError(f"{directory}: another run has just begun to write here; wait until it has ended")
+    raise ValueError(f"{directory}: another run has just started to write here; wait until it ends")
 
 
 def _remove_stale(lock: Path, owner: Owner, me: Owner) -> None:
-    """Removes the lock of `owner`, unless another process is about to do so: it might remove that one's new lock."""
+    """Remove the lock of `owner`, unless another process is doing so: this one might remove the other's new lock."""
     guard = lock.with_name(f"{lock.name}.takeover")
     try:
         os.symlink(str(me), guard)
@@ -123,7 +123,7 @@ def _remove_stale(lock: Path, owner: Owner, me: Owner) -> None:
         with contextlib.suppress(FileNotFoundError):
             other = Owner.read(guard)
             if other is None or other.is_dead(me):
-                guard.unlink(missing_ok=True)  # for the run after this one
+                guard.unlink(missing_ok=True)  # for the next run
         return
     try:
         _release(lock, owner)
@@ -139,13 +139,13 @@ def _release(lock: Path, owner: Owner) -> None:
 
 def _held(directory: Path, lock: Path, owner: Owner | None, me: Owner) -> str:
     if owner is None:
-        return f"{directory}: {lock} is in the way and is no lock of this program; remove it if no run writes here"
-    message = f"{directory}: another run writes here (process {owner.pid} on {owner.host}); wait until it has ended"
-    return message if owner.is_near(me) else f"{message}, or remove {lock} if that process is dead"
+        return f"{directory}: {lock} exists and is not a lock of this program; remove it if no run writes here"
+    message = f"{directory}: another run writes here (process {owner.pid} on {owner.host}); wait until it ends"
+    return message if owner.is_near(me) else f"{message}, or remove {lock} if that process has died"
 
 
 def _stat(pid: int) -> tuple[str, str] | None:
-    """State and start of a process; None where the system does not show them."""
+    """Return state and start of a process; None if the system does not report them."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         return fields[_STATE], fields[_START]

@@ -1,6 +1,6 @@
-"""Read YAML that a stranger may have written: bounded in size, nesting and what its aliases expand to.
+"""Parse untrusted YAML: size, nesting and the expansion of aliases are limited.
 
-In: text. Out: plain dicts, lists and scalars, or ValueError with one short line.
+In: text. Out: plain dicts, lists and scalars, or a ValueError with one short line.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import yaml
 
 from zipperasr.cli import shortened
 
-MAX_BYTES = 200_000  # of a file; the largest that the project writes has a few thousand
-MAX_VALUES = 10_000  # aliases counted as often as they are used
+MAX_BYTES = 200_000  # per file; the largest of the project has a few thousand
+MAX_VALUES = 10_000  # an alias counts each time it is used
 MAX_DEPTH = 20
 
 _SHORT = reprlib.Repr()
@@ -21,7 +21,7 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 2, 100, 100
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The value that `text` holds. Raises ValueError that begins with `where`."""
+    """Return the value of `text`. Raises ValueError that starts with `where`."""
     try:
         _check_extent(text)
         return yaml.safe_load(text)
@@ -37,7 +37,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def _check_extent(text: str) -> None:
-    """Counts events, which costs no memory, before any value is built. Raises ValueError."""
+    """Count parser events, which needs no memory, before building values. Raises ValueError."""
     if len(text) > MAX_BYTES:
         raise ValueError(f"{len(text):,} characters, wanted at most {MAX_BYTES:,}")
     count, starts, sizes = 0, [], {}
@@ -63,7 +63,7 @@ def _check_extent(text: str) -> None:
 
 
 def shown(value: Any) -> str:
-    """`repr` for an error message: about a hundred characters at most, whatever the value holds."""
+    """Return `repr` of a value for an error message, at most about a hundred characters."""
     try:
         return shortened(_SHORT.repr(value), 120)
     except ValueError:  # Python prints no integer of more than 4,300 digits

@@ -39,7 +39,7 @@ def test_stage_2_says_where_room_is_lacking_and_goes_on_with_more(small_disk, tm
     assert format_audio.main(run) == 1
 
     errors = [line for line in capfd.readouterr().err.splitlines() if "error:" in line]
-    assert len(errors) == 1 and "make room there" in errors[0] and str(disk) in errors[0], errors
+    assert len(errors) == 1 and "free some space" in errors[0] and str(disk) in errors[0], errors
     assert not list(disk.rglob("*.tmp"))
     resize("20m")
     assert format_audio.main(run) == 0
@@ -55,7 +55,7 @@ def test_stage_1_says_where_room_is_lacking_and_goes_on_with_more(small_disk, tm
     assert recipe.prepare() == 1
 
     errors = [line for line in capfd.readouterr().err.splitlines() if "error:" in line]
-    assert len(errors) == 1 and "make room there" in errors[0] and str(disk) in errors[0], errors
+    assert len(errors) == 1 and "free some space" in errors[0] and str(disk) in errors[0], errors
     resize("20m")
     assert recipe.prepare() == 0
     assert len(read_data_dir(disk / "data" / "train_mls_de")) == len(TRAIN_IDS)

@@ -80,7 +80,7 @@ def test_malformed_duration_names_file_and_line(tmp_path: Path):
 
 def test_missing_language_and_split_say_what_to_do(tmp_path: Path):
     write_common_voice(tmp_path, {"dev": []})
-    with pytest.raises(ValueError, match=r"no directory ko there; download the language"):
+    with pytest.raises(ValueError, match=r"contains no directory ko; download the language"):
         list(read(tmp_path, "ko", "dev"))
     with pytest.raises(ValueError, match=r"train.tsv: no such file; download the language"):
         list(read(tmp_path, "ar", "train"))

@@ -34,7 +34,7 @@ def test_missing_split_and_missing_transcripts_say_what_to_do(tmp_path: Path):
     write_text(tmp_path / "dev-clean/README", "x")
     with pytest.raises(ValueError, match=r"test-other: no such directory; download the split's archive"):
         list(read(tmp_path, "en", "test-other"))
-    with pytest.raises(ValueError, match=r"dev-clean: no SPEAKER/CHAPTER/\*.trans.txt below it"):
+    with pytest.raises(ValueError, match=r"dev-clean: contains no SPEAKER/CHAPTER/\*.trans.txt"):
         list(read(tmp_path, "en", "dev-clean"))
 
 

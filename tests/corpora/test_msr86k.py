@@ -18,7 +18,7 @@ def test_recordings_are_cut_into_segments(tmp_path: Path, capsys: pytest.Capture
     assert (first.id, first.speaker, first.text) == ("-abc_EFG123_S0", "-abc_EFG123", "text 0")
     assert (first.start_s, first.end_s, first.duration_s) == (0.5, 2.0, 1.5)
     assert second.text == "normalised" and Path(second.audio).is_file()
-    assert "metadata in the form of train.json" in capsys.readouterr().err
+    assert "metadata format of train.json" in capsys.readouterr().err
 
 
 LINES = {
@@ -60,13 +60,13 @@ def test_a_command_in_its_wav_scp_is_refused(tmp_path: Path):
     ("name", "line", "message"),
     [
         ("dev.jsonl", '{"id": "a"', r"dev.jsonl:1: not JSON"),
-        ("dev.jsonl", '["a"]', r"dev.jsonl:1: got .*, wanted one object a line"),
+        ("dev.jsonl", '["a"]', r"dev.jsonl:1: got .*, wanted one object per line"),
         ("dev.jsonl", '{"text": "a"}', r"dev.jsonl:1: got columns \['text'\], wanted one of id, utt_id"),
         ("dev.jsonl", '{"id": "a", "wav": "/etc/x.wav"}', r"got audio '/etc/x.wav', wanted a path below"),
         ("dev.jsonl", '{"id": "a", "wav": "../x.wav"}', r"got audio '../x.wav', wanted a path below"),
         ("dev.jsonl", '{"id": "a", "dur": "long"}', r"dev.jsonl:1: got duration 'long', wanted seconds"),
         ("dev.json", '{"audios": [{"segments": []}]}', r"a recording's aid: id '' is empty"),
-        ("dev.json", '{"audio": []}', r'dev.json: no "audios": \[ in it'),
+        ("dev.json", '{"audio": []}', r'dev.json: contains no "audios": \['),
     ],
 )
 def test_malformed_metadata_is_named(tmp_path: Path, name: str, line: str, message: str):
@@ -86,5 +86,7 @@ def test_row_of_another_width_names_file_and_line(tmp_path: Path):
 def test_missing_metadata_lists_the_forms(tmp_path: Path):
     write_text(tmp_path / "ru/README", "x")
 
-    with pytest.raises(ValueError, match=r"none of dev.json, .*dev.jsonl, .*dev.tsv, .*dev/text; ask for access"):
+    with pytest.raises(
+        ValueError, match=r"none of dev.json, .*dev.jsonl, .*dev.tsv, .*dev/text exists; ask for access"
+    ):
         list(read(tmp_path, "ru", "dev"))

@@ -46,7 +46,7 @@ def test_file_cut_off_is_an_error_that_counts_recordings(tmp_path: Path):
         ({"segments": [{"sid": "s", "subsets": ["L"], "begin_time": 2, "end_time": 1}]}, r"got begin 2.0, end 1.0"),
         (
             {"segments": [{"sid": "s", "subsets": ["L"], "begin_time": 1, "end_time": 10**400}]},
-            r"segment s: begin_time or end_time is missing or no number",
+            r"segment s: begin_time or end_time is missing or not a number",
         ),
         ({"segments": [{"sid": "", "subsets": ["L"]}]}, r"id '' is empty"),
     ],

@@ -60,7 +60,7 @@ def test_an_empty_file_has_no_blocks(tmp_path: Path):
 @pytest.mark.parametrize("block_bytes", [4, 1 << 20])
 def test_blank_lines_and_other_encodings_are_named(tmp_path: Path, block_bytes: int):
     for content in (b"a one\nb two\n\nc three\n", b"a one\nb two\n \t\nc three\n", b"a 1\nb 2\n\n"):
-        with pytest.raises(ValueError, match=r"table:3: the line is blank, wanted `key value`; take it out"):
+        with pytest.raises(ValueError, match=r"table:3: the line is blank, wanted `key value`; remove it"):
             list(blocks(written(tmp_path, content), block_bytes))
     with pytest.raises(
         ValueError, match=r"table:2: not UTF-8 \(invalid continuation byte\); convert the file with iconv"

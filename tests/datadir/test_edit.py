@@ -79,7 +79,7 @@ def test_a_subset_by_lists(source: Path, tmp_path: Path, capsys):
     [
         (["17", "x"], "got a subset size of 17, wanted at most 16"),
         (["x"], "got 'x', wanted COUNT TARGET"),
-        (["0", "x"], "no utterance would be left"),
+        (["0", "x"], "no utterances would be left"),
     ],
 )
 def test_what_cannot_be_taken_is_said(source: Path, tmp_path: Path, monkeypatch, capsys, arguments, message):

@@ -13,5 +13,5 @@ def test_table_errors_name_file_and_line(tmp_path: Path):
     with pytest.raises(ValueError, match=r"text:2: 'b' has no value"):
         read_table(tmp_path / "text")
     write_text(tmp_path / "text", "a one", "a two")
-    with pytest.raises(ValueError, match=r"text:2: 'a' stands here a second time"):
+    with pytest.raises(ValueError, match=r"text:2: 'a' is repeated"):
         read_table(tmp_path / "text")

@@ -53,10 +53,10 @@ def test_existing_directory_is_replaced_as_a_whole(tmp_path: Path):
 
 
 def test_second_id_and_unsortable_speakers_are_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"set: id 's1-a' comes twice \(x/a.flac and x/z.flac\)"):
+    with pytest.raises(ValueError, match=r"set: id 's1-a' is repeated \(x/a.flac, x/z.flac\)"):
         write_data_dir(tmp_path / "set", [ENTRY, ENTRY._replace(audio="x/z.flac")])
     clash = [ENTRY._replace(utt="a-b-1", speaker="a-b"), ENTRY._replace(utt="a-c", speaker="a")]
-    with pytest.raises(ValueError, match=r"speakers 'a-b' and 'a' do not sort as their utterances"):
+    with pytest.raises(ValueError, match=r"speakers 'a-b' and 'a' sort unlike their utterances"):
         write_data_dir(tmp_path / "set", clash)
     assert not (tmp_path / "set").exists()
 
@@ -96,5 +96,5 @@ def test_tables_do_not_depend_on_where_blocks_end(tmp_path: Path, sizes: list[in
 
 
 def test_second_id_is_found_across_blocks(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"data/x: id 's1-a' comes twice"):
+    with pytest.raises(ValueError, match=r"data/x: id 's1-a' is repeated"):
         write_tables(tmp_path, blocks_of([ENTRY, ENTRY], [1, 1]), segmented=False, name="data/x")

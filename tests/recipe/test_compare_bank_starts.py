@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -40,7 +39,7 @@ def write_system(exp: Path, new: int, german: str = "ja", losses: tuple[float, .
 def test_a_row_has_means_over_seeds_and_the_other_languages_of_the_first(tmp_path):
     before = write_system(tmp_path / "before", 0)
     seeds = (write_system(tmp_path / "one", 90), write_system(tmp_path / "two", 94, losses=(4.0, 2.0)))
-    options = argparse.Namespace(init_from=before, add_lang="sw")
+    options = compare.Comparison(before, "sw")
     cells = compare._row(compare.System("nearest", "bank", seeds), options)
     assert cells[:5] == ["nearest", "bank", "2", "4.00 ± 0.00", "2.50 ± 0.71"]
     assert cells[5:] == ["92.00 ± 2.83", "9.09 ± 0.00", "25.00", "3 of 3"]  # one of eleven characters; (10 + 40) / 2
@@ -53,9 +52,9 @@ def test_another_hypothesis_is_not_the_same_bits(tmp_path):
 
 def test_the_page_names_the_command(tmp_path):
     before = write_system(tmp_path / "before", 0)
-    options = argparse.Namespace(init_from=before, add_lang="sw", invocation="local/compare_bank_starts.sh --x")
+    options = compare.Comparison(before, "sw", invocation="local/compare_bank_starts.sh --x")
     page = compare._page([compare.System("zero", "bank", (before,))], options)
-    assert "# sw comes to before" in page and "```\nlocal/compare_bank_starts.sh --x\n```" in page
+    assert "# Adding sw to before" in page and "```\nlocal/compare_bank_starts.sh --x\n```" in page
     assert "| zero | bank | 1 | 4.00 | 3.00 | 0.00 | 9.09 | 25.00 | 3 of 3 |" in page
 
 
@@ -64,4 +63,4 @@ def test_a_variant_without_banks_is_refused(tmp_path, capsys):
     experiment.save(tmp_path)
     (tmp_path / "model.safetensors").touch()
     assert compare.main(["--init_from", str(tmp_path), "--add_lang", "sw"]) == 1
-    assert "vanilla has no banks, so there are no starts to compare" in capsys.readouterr().err
+    assert "vanilla has no banks, so there are no initialisations to compare" in capsys.readouterr().err

@@ -23,7 +23,7 @@ def test_right_lists_are_kept_and_wrong_ones_named(recipe: Path, mirror: Path):
     done = run(recipe, f"--from={mirror / 'mirror'}", f"--table={mirror / 'table.tsv'}", str(mirror / "out"))
 
     assert done.returncode == 1
-    assert "1 of 2 are in" in done.stderr and "1 lists could not be had" in done.stderr
+    assert "1 of 2 are in" in done.stderr and "1 lists could not be downloaded" in done.stderr
     assert (mirror / "out/train/a.txt").read_text() == "hello\n"
     assert [path.name for path in (mirror / "out/train").iterdir()] == ["a.txt"]
 

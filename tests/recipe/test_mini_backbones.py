@@ -318,4 +318,4 @@ def test_every_figure_is_in_its_languages_column():
 def test_evaluating_nothing_says_what_is_missing(recipe: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(recipe)
     assert evaluate_backbones.main(["--backbones", str(tmp_path), "--out", str(tmp_path / "figures.json")]) == 1
-    assert "neither llm nor whisper in it" in capsys.readouterr().err
+    assert "contains neither llm nor whisper" in capsys.readouterr().err

@@ -157,11 +157,11 @@ def test_bad_language_variant_split_and_text_are_named(espeak):
         espeak.say("hello", "en", Voice("m99"))
     with pytest.raises(ValueError, match="unknown voice split 'dev'; choose from pretrain, train, test"):
         draw_voice(random.Random(0), "dev")
-    with pytest.raises(ValueError, match="espeak-ng said nothing for '' in 'en'"):
+    with pytest.raises(ValueError, match="espeak-ng produced no sound for '' in 'en'"):
         espeak.say("", "en", Voice())
 
 
 def test_voice_that_the_library_refuses_is_an_error(espeak, monkeypatch):
     monkeypatch.setitem(VOICE_NAMES, "fr", "fr-fr")
-    with pytest.raises(ValueError, match=r"espeak-ng refused the voice 'fr-fr\+m1'"):
+    with pytest.raises(ValueError, match=r"espeak-ng rejected the voice 'fr-fr\+m1'"):
         espeak.say("bonjour", "fr", Voice("m1"))

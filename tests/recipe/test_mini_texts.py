@@ -153,7 +153,7 @@ BROKEN = {
     "[a]\n@moons\n": r"xx.txt:2: unknown directive @moons; choose from @months",
     "[a]\nb=c\nb=d\n": r"xx.txt:3: 'b' is spoken 'c' and 'd'; keep one",
     "[pretrain]\nhello\n": r"xx.txt: no pattern in section \[recipe\]",
-    "[pretrain]\nhello\n[recipe]\nhello\n": r"xx.txt: pattern 'hello' stands in both sets",
+    "[pretrain]\nhello\n[recipe]\nhello\n": r"xx.txt: pattern 'hello' is in both sets",
     "[pretrain]\nhello {who}\n[recipe]\nbye\n": r"xx.txt: 'hello \{who\}': no section \[who\]",
 }
 
@@ -175,5 +175,5 @@ def test_too_small_a_grammar_says_how_many_sentences_it_has(tmp_path, monkeypatc
     write_grammar(tmp_path, monkeypatch, text)
     monkeypatch.setattr("local.mini.texts.generate.load", grammars.load)
     assert set(make_sentences("xx", 2, 0, "recipe")) == {Sentence(s, s) for s in ("Bye you", "Bye me")}
-    with pytest.raises(ValueError, match=r"xx.txt: 3 sentences wanted, only 2 different; ask for fewer"):
+    with pytest.raises(ValueError, match=r"xx.txt: got 2 different sentences, wanted 3; ask for fewer"):
         make_sentences("xx", 3, 0, "recipe")

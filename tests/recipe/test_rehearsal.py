@@ -142,7 +142,7 @@ def test_the_rehearsal_before_renting_a_machine_runs_every_step_once(rehearsed: 
     steps = ["alignment, one step", "adaptation, one step: vanilla", "resume after a kill"]
     for step in (*steps, "decoding", "export", "transcription"):
         assert f"| {step} | " in page
-        assert f" {step}: done before\n" in again.stderr
+        assert f" {step}: already done\n" in again.stderr
     assert "local/rehearse.sh --depth 1 --lora vanilla" in page
     text = next((rehearsed / "exp_rehearsal/depth_1/logs").glob("*_transcription.log")).read_text(encoding="utf-8")
     assert text.splitlines()

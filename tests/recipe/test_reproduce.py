@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 from pathlib import Path
 
@@ -11,9 +10,7 @@ import pytest
 from local import reproduce
 from zipperasr.lora import VARIANTS
 
-EVERYTHING = argparse.Namespace(
-    systems=list(reproduce.SYSTEMS), regimes=["chunked", "full"], settings=["1h", "30h"], seeds=[1, 2]
-)
+EVERYTHING = reproduce.Plan(seeds=(1, 2))
 
 
 def test_every_system_is_trained_once_and_what_starts_from_soft_comes_after_it():
@@ -59,7 +56,7 @@ def test_unknown_system_names_the_nearest(recipe: Path, monkeypatch, capsys):
 def test_an_option_that_systems_set_for_themselves_is_refused(recipe: Path, monkeypatch, capsys):
     monkeypatch.chdir(recipe)
     assert reproduce.main(["--systems", "dense", "--", "--train-args", "lr=1"]) == 1
-    assert "--train-args: each system has its own; for all of them use --sft_args" in capsys.readouterr().err
+    assert "--train-args: differs between systems; to set it for all use --sft_args" in capsys.readouterr().err
 
 
 def test_a_failing_system_is_named_and_the_others_go_on(tmp_path: Path, monkeypatch, capsys):

@@ -101,7 +101,7 @@ def test_a_truncated_weights_file_is_reported_and_retrained(one_process, tiny_re
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert f"{out}/model.safetensors has 1,000 bytes instead of {len(whole):,}; {out} is made again" in done.stderr
+    assert f"{out}/model.safetensors has 1,000 bytes instead of {len(whole):,}; writing {out} again" in done.stderr
     assert (out / "model.safetensors").read_bytes() == whole
 
 

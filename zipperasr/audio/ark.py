@@ -1,7 +1,7 @@
-"""Kaldi arks and scp entries, read as data only: audio files and binary float vectors.
+"""Read audio files and binary float vectors from Kaldi arks.
 
-In: an ark, or an scp entry `FILE[:OFFSET]`. Out: the bytes of an audio file, float vectors. Kaldi's tools and kaldiio
-also run commands (`cmd |`) and unpickle objects (`PKL`); arks come from other people, so neither is done here.
+In: an ark, or an scp entry `FILE[:OFFSET]`. Out: the bytes of an audio file, float vectors. Unlike Kaldi's tools and
+kaldiio, this module never runs commands (`cmd |`) or unpickles objects (`PKL`), because arks may be untrusted.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from zipperasr.text_lines import refuse_pipe
 
 MAX_KEY_BYTES = 4096
 _OFFSET = re.compile(r"(.+):(\d{1,18})", re.DOTALL)
-_AUDIO = b"AUDIO"  # kaldiio: then the number of bytes of the length, the length, the audio file
+_AUDIO = b"AUDIO"  # kaldiio; followed by the number of bytes of the length, the length, and the audio file
 _VECTORS = {b"\0BFV \4": np.dtype("<f4"), b"\0BDV \4": np.dtype("<f8")}
 
 
 def split_entry(entry: str) -> tuple[str, int | None]:
-    """`FILE:OFFSET` as the file and the offset; of a plain file the offset is None."""
+    """Split `FILE:OFFSET` into file and offset; the offset of a plain file is None."""
     match = _OFFSET.fullmatch(entry)
     return (match[1], int(match[2])) if match else (entry, None)
 
 
 def audio_bytes(stream: BinaryIO, offset: int, where: str) -> bytes:
-    """The audio file at an offset of an ark: behind kaldiio's AUDIO mark, or a bare wav or flac file.
+    """Return the audio file at an offset of an ark, with or without kaldiio's AUDIO mark.
 
-    Raises ValueError if the ark has something else there or ends too early.
+    Raises ValueError if there is no audio at the offset or the ark is truncated.
     """
     stream.seek(offset)
     mark = stream.read(len(_AUDIO))
@@ -41,7 +41,7 @@ def audio_bytes(stream: BinaryIO, offset: int, where: str) -> bytes:
     elif mark.startswith((b"RIFF", b"fLaC")):
         stream.seek(offset)
         header = stream.read(8)
-        rest = _left(stream) + len(header)  # flac does not give its length; what follows it is not decoded
+        rest = _left(stream) + len(header)  # FLAC does not store its length; the decoder stops at its end
         length = int.from_bytes(header[4:], "little") + len(header) if mark.startswith(b"RIFF") else rest
         stream.seek(offset)
     else:
@@ -53,7 +53,7 @@ def audio_bytes(stream: BinaryIO, offset: int, where: str) -> bytes:
 
 
 def read_vector(entry: str, where: str) -> np.ndarray:
-    """The float vector that an scp entry names. Raises ValueError or OSError."""
+    """Return the float vector of an scp entry. Raises ValueError or OSError."""
     path, offset = split_entry(refuse_pipe(entry, where))
     with open(path, "rb") as stream:
         stream.seek(offset or 0)
@@ -61,7 +61,7 @@ def read_vector(entry: str, where: str) -> np.ndarray:
 
 
 def read_vectors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """(key, float vector) of an ark, in its order. Raises ValueError if it holds anything else."""
+    """Yield (key, float vector) of an ark. Raises ValueError if it contains anything else."""
     with path.open("rb") as stream:
         while _left(stream):
             key = _key(stream, path)
@@ -83,7 +83,7 @@ def _key(stream: BinaryIO, path: Path) -> str:
 def _vector(stream: BinaryIO, where: str) -> np.ndarray:
     mark = stream.read(6)
     if mark not in _VECTORS:
-        raise ValueError(f"{where}: got {mark!r}, wanted a binary float vector (FV or DV); nothing else is read here")
+        raise ValueError(f"{where}: got {mark!r}, wanted a binary float vector (FV or DV)")
     dtype = _VECTORS[mark]
     length = int.from_bytes(_read(stream, 4, where), "little", signed=True)
     if length < 0:
@@ -92,7 +92,7 @@ def _vector(stream: BinaryIO, where: str) -> np.ndarray:
 
 
 def _read(stream: BinaryIO, length: int, where: str) -> bytes:
-    """So many bytes; memory is only allocated for what the file has."""
+    """Read `length` bytes, after checking that the file has as many."""
     left = _left(stream)
     if length > left:
         raise ValueError(f"{where}: the file ends after {left} of {length} bytes; write the file again")

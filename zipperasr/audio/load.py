@@ -1,7 +1,7 @@
-"""Audio in any form becomes 16 kHz mono float32.
+"""Load audio as 16 kHz mono float32.
 
-In: an entry of wav.scp (`dump/raw/x/data/format.1.ark:1234` or a path) or a corpus file with a start and an end.
-Out: samples. Everything that libsndfile decodes is read. espnet is not needed here.
+In: an entry of wav.scp (`dump/raw/x/data/format.1.ark:1234` or a path), or an open file with start and end. Out:
+samples. Supports all formats of libsndfile, without espnet.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from zipperasr.text_lines import refuse_pipe
 SAMPLE_RATE = 16_000
 LOWEST_RATE, HIGHEST_RATE, MAX_CHANNELS = 1_000, 384_000, 64
 RAW = ".raw"  # samples without a header
-BLOCK_VALUES = 960_000  # frames times channels that are decoded at a time: 10 s of 48 kHz stereo
+BLOCK_VALUES = 960_000  # frames times channels decoded per call: 10 s of 48 kHz stereo
 
 
 class OutOfBounds(ValueError):
-    """Audio of a rate, or with a number of channels, that is not read, or does not tell."""
+    """A sampling rate or number of channels that is unknown or not supported."""
 
 
 def load_audio(entry: str | Path) -> np.ndarray:
-    """Samples (num_samples,) of a wav.scp entry or of an audio file, float32 in [-1, 1], mono, 16 kHz.
+    """Load a wav.scp entry or an audio file as samples (num_samples,), float32 in [-1, 1], mono, 16 kHz.
 
-    Raises ValueError if the file cannot be decoded or holds no samples.
+    Raises ValueError if the file cannot be decoded or has no samples.
     """
     path, offset = split_entry(refuse_pipe(str(entry), "wav.scp"))
     try:
@@ -51,7 +51,7 @@ def load_audio(entry: str | Path) -> np.ndarray:
 def open_audio(
     source: str | Path | BinaryIO, name: str, highest_rate: int = HIGHEST_RATE, max_channels: int = MAX_CHANNELS
 ) -> soundfile.SoundFile:
-    """`source` opened, its header read. Raises OutOfBounds, soundfile.LibsndfileError."""
+    """Open `source` and check its header. Raises OutOfBounds, soundfile.LibsndfileError."""
     if isinstance(source, str | Path) and Path(source).suffix.lower() == RAW:
         remedy = "convert it: sox -t raw -r RATE -e signed -b 16 -c CHANNELS in.raw out.wav"
         raise OutOfBounds(f"{name}: raw samples without a header, so rate and channels are unknown; {remedy}")
@@ -67,7 +67,7 @@ def open_audio(
 
 
 def _read(recording: soundfile.SoundFile, num_frames: float = float("inf")) -> np.ndarray:
-    """The next samples (num_samples, channels). A header may promise any number; memory is taken for what comes."""
+    """Read the next samples (num_samples, channels) in blocks: a header may claim more than the file has."""
     size, blocks = max(1, BLOCK_VALUES // recording.channels), []
     while num_frames > 0 and len(block := recording.read(int(min(size, num_frames)), dtype="float32", always_2d=True)):
         blocks.append(block)
@@ -85,13 +85,13 @@ def to_16k_mono(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def header_duration_s(path: str | Path) -> float:
-    """Length by the file's header, without decoding. Raises soundfile.LibsndfileError if it has no readable one."""
+    """Return the duration in the file's header. Raises soundfile.LibsndfileError if the header cannot be read."""
     info = soundfile.info(str(path))
     return info.frames / info.samplerate
 
 
 def read_excerpt(recording: soundfile.SoundFile, start_s: float | None, end_s: float | None) -> np.ndarray:
-    """Decode [start_s, end_s) of an open file as 16 kHz mono; nothing else of the file is decoded."""
+    """Decode only [start_s, end_s) of an open file, as 16 kHz mono."""
     rate = recording.samplerate
     start = round((start_s or 0.0) * rate)
     if start > recording.frames:
@@ -103,5 +103,5 @@ def read_excerpt(recording: soundfile.SoundFile, start_s: float | None, end_s: f
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
-    """Full scale 1.0 -> 16-bit samples; what overshoots is clipped."""
+    """Convert to 16-bit samples (full scale 1.0), with clipping."""
     return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)

@@ -1,0 +1,1 @@
+"""Stage 3 and loading: manifests, packs, batches."""

@@ -1,7 +1,7 @@
-"""Packs become tensors, in which nothing is padded: all speech end to end, all text end to end.
+"""Collate packs into tensors without padding: all speech concatenated, all text concatenated.
 
-In: the utterances of each pack (features and token ids). Out: `PackedBatch`. Every pack is one language; packs of one
-language are put side by side, so that an adapter works per language.
+In: the utterances of each pack (features and token ids). Out: `PackedBatch`. A pack has one language; packs of a
+language are adjacent, so that adapters process each language as one block.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Example:
 
     utt_id: str
     language: str
-    mel: Tensor | None  # (mel frames, mel bins); None where the device will compute it
+    mel: Tensor | None  # (mel frames, mel bins); None if computed on the device
     num_samples: int
     prompt: Sequence[int]
     transcript: Sequence[int]  # with the end token; empty when decoding
-    audio: Tensor | None = None  # (num_samples,) where there is no mel
-    edge_frames: int = 0  # frames of mel, or wanted of audio, beyond the end of the utterance
+    audio: Tensor | None = None  # (num_samples,); only if mel is None
+    edge_frames: int = 0  # mel frames after the end of the utterance
 
     @property
     def speech_positions(self) -> int:
@@ -41,13 +41,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Speech:
-    """Log-mel frames of all utterances, end to end; or their audio, of which `to` makes log-mel frames."""
+    """Concatenated log-mel frames of all utterances, or their audio, from which `to` computes them."""
 
-    mel: Tensor | None  # (sum of lengths, mel bins); each utterance has edge_frames more
+    mel: Tensor | None  # (sum of lengths + edge_frames of each, mel bins)
     lengths: tuple[int, ...]  # mel frames of each utterance
     languages: tuple[str, ...]  # of each utterance
-    audio: tuple[Tensor, ...] = ()  # of each utterance, where there is no mel
-    mel_bins: int = 0  # wanted of the audio
+    audio: tuple[Tensor, ...] = ()  # of each utterance; only if mel is None
+    mel_bins: int = 0  # to compute from the audio
     edge_frames: int = 0
 
     def to(self, device: torch.device | str) -> Speech:
@@ -58,19 +58,19 @@ class Speech:
         return Speech(to_device(mel, device), self.lengths, self.languages, edge_frames=self.edge_frames)
 
     def pin_memory(self) -> Speech:
-        """In pinned memory, from which a GPU copies asynchronously; DataLoader calls it."""
+        """Copy to pinned memory, for asynchronous copies to a GPU; DataLoader calls it."""
         mel = None if self.mel is None else self.mel.pin_memory()
         return replace(self, mel=mel, audio=tuple(audio.pin_memory() for audio in self.audio))
 
 
 @dataclass(frozen=True)
 class PackedText:
-    """What the LLM reads, utterance after utterance: prompt, speech, transcript of each."""
+    """Input of the LLM: prompt, speech and transcript of each utterance, concatenated."""
 
-    input_ids: Tensor  # (positions,); 0 where speech goes
+    input_ids: Tensor  # (positions,); 0 in slots of speech
     position_ids: Tensor  # (positions,); restart with each utterance
-    speech_places: Tensor  # positions that take the speech embeddings, in order
-    label_places: Tensor  # positions of the transcripts' tokens; each is predicted from the one before it
+    speech_places: Tensor  # positions of the speech embeddings, in order
+    label_places: Tensor  # positions of the transcripts' tokens; each is predicted at the position before it
     lengths: tuple[int, ...]  # positions of each utterance
 
     def to(self, device: torch.device | str) -> PackedText:
@@ -86,7 +86,7 @@ class PackedText:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """What one training step of one process sees."""
+    """The input of one micro-step of one process."""
 
     speech: Speech
     text: PackedText
@@ -96,7 +96,7 @@ class PackedBatch:
 
     @property
     def num_positions(self) -> int:
-        """LLM positions of all utterances."""
+        """The LLM positions of all utterances."""
         return sum(self.text.lengths)
 
     def to(self, device: torch.device | str) -> PackedBatch:
@@ -107,7 +107,7 @@ class PackedBatch:
 
 
 def collate(packs: Sequence[Sequence[Example]], mel_bins: int = 0) -> PackedBatch:
-    """Turn packs of one language each into a batch. mel_bins: for examples that have audio and no log-mel yet."""
+    """Collate packs of one language each. mel_bins: for examples with audio instead of log-mel features."""
     packs = sorted(packs, key=lambda pack: pack[0].language)
     examples = [example for pack in packs for example in pack]
     return PackedBatch(
@@ -120,7 +120,7 @@ def collate(packs: Sequence[Sequence[Example]], mel_bins: int = 0) -> PackedBatc
 
 
 def collate_speech(examples: Sequence[Example], mel_bins: int = 0) -> Speech:
-    """Lay the features of all examples end to end."""
+    """Concatenate the features of all examples."""
     audio = tuple(example.audio for example in examples if example.mel is None)
     return Speech(
         mel=None if audio else torch.cat([example.mel for example in examples]),
@@ -133,7 +133,7 @@ def collate_speech(examples: Sequence[Example], mel_bins: int = 0) -> Speech:
 
 
 def collate_text(examples: Sequence[Example]) -> PackedText:
-    """Lay prompts, places for speech and transcripts of all examples end to end."""
+    """Concatenate prompts, slots for speech and transcripts of all examples."""
     input_ids, position_ids, speech_places, label_places = [], [], [], []
     for example in examples:
         speech_start = len(input_ids) + len(example.prompt)

@@ -1,7 +1,7 @@
-"""What a rank feeds its model: the packs of each global step, read ahead by a worker process.
+"""Load the packs of each global step, ahead of time in worker processes.
 
-In: manifests and the plan (packing.py). Out: one PackedBatch per micro-step. Item i is a function of i alone, so a
-resumed run starts anywhere at no cost.
+In: manifests and the packs of each epoch (packing.py). Out: one PackedBatch per micro-step. Item i depends on i only,
+so a resumed run starts at any step at no cost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class ExampleReader:
     """Reads one utterance: audio, features, token ids.
 
     Args:
-        features: False leaves the features to the device. edge_frames: of the model's configuration.
+        features: compute log-mel features here; otherwise the device does.
+        edge_frames: see `log_mel`.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class ExampleReader:
         self.prompts = {language.code: prompt_ids(tokenizer, language) for language in languages}
 
     def __call__(self, row: dict, with_transcript: bool = True) -> Example:
-        """row: a row of the manifest. Raises ValueError if the audio is not as long as the manifest says."""
+        """Read a row of a manifest. Raises ValueError if its audio has another length than the manifest says."""
         audio = torch.from_numpy(load_audio(row["audio"]))
         if len(audio) != row["num_samples"]:
             raise ValueError(
@@ -55,7 +56,7 @@ class ExampleReader:
         return self.of_audio(row["utt_id"], row["language"], audio, row["text"] if with_transcript else None)
 
     def of_audio(self, utt_id: str, language: str, audio: Tensor, text: str | None = None) -> Example:
-        """audio: (num_samples,) at 16 kHz. text: the transcript; None when decoding."""
+        """Make an example of audio (num_samples,) at 16 kHz. text: the transcript; None when decoding."""
         return Example(
             utt_id=utt_id,
             language=language,
@@ -69,7 +70,7 @@ class ExampleReader:
 
 
 class Batches(Sequence[list[Pack]]):
-    """The global batches of some epochs; the packs of a batch are made when it is asked for."""
+    """The global batches of several epochs; the packs of a batch are created on access."""
 
     def __init__(self, epochs: Sequence[Packs], packs_per_batch: int):
         self._epochs = epochs
@@ -116,16 +117,16 @@ class TrainingPlan:
         return len(self.batches)
 
     def num_tokens(self, step: int) -> int:
-        """Labels of the global batch: what the loss is divided by."""
+        """Return the number of labels in the global batch, by which the loss is divided."""
         return sum(pack.num_tokens for pack in self.batches[step])
 
     def languages(self, step: int) -> set[str]:
-        """Languages with at least one utterance in the global batch."""
+        """Return the languages of the global batch."""
         return {pack.language for pack in self.batches[step]}
 
 
 class MicroBatches(Dataset):
-    """Micro-step i of this rank. Packs are sorted by language first, so a rank sees few languages at a time."""
+    """The micro-steps of one rank. Packs are sorted by language, so that a micro-step has few languages."""
 
     def __init__(
         self,
@@ -161,10 +162,10 @@ class MicroBatches(Dataset):
 def prefetched(
     dataset: Dataset, start: int, num_workers: int, init_worker: Callable[[int], None] | None = None
 ) -> Iterable[PackedBatch]:
-    """Items start, start + 1, ... of `dataset`, read ahead in order by workers that first call `init_worker`.
+    """Return a loader of items start, start + 1, ... of `dataset`; its workers first call `init_worker`.
 
-    Can be iterated repeatedly. The workers are forked once, by the first iteration, and kept: forking a process that
-    has a CUDA context and threads is slow and not without risk.
+    Can be iterated repeatedly. The workers are forked once, by the first iteration, and kept, because forking a process
+    that has a CUDA context and threads is slow and unsafe.
     """
     settings = {"prefetch_factor": 4, "multiprocessing_context": "fork", "persistent_workers": True}
     return DataLoader(

@@ -1,8 +1,8 @@
-"""Packs of one language, and the global batches of an epoch.
+"""Pack utterances of one language, and group packs into the global batches of an epoch.
 
-In: manifests. Out: packs, a pure function of (seed, epoch): every rank computes the same plan, and a resumed run needs
-no stored position. Utterances are packed within a shuffled window, so that packs differ from epoch to epoch. An epoch
-is held as arrays, some 15 bytes an utterance; a Pack is made when it is asked for.
+In: manifests. Out: packs, a pure function of (seed, epoch): every rank computes the same packs, and a resumed run needs
+no stored position. Utterances are packed within shuffled windows, so that packs differ between epochs. An epoch is
+stored as arrays, about 15 bytes per utterance; a Pack is created on access.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from zipperasr.batching.bin_packing import best_fit, complete_bins
 from zipperasr.batching.manifest import Manifest
 
 WINDOW = 4096  # utterances that are packed together
-CARRY_PACKS = 4  # what fills about so many packs goes from one window into the next
+CARRY_PACKS = 4  # about as many packs of leftovers are carried into the next window
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Utterances of one language that share a row of the LLM's input."""
+    """Utterances of one language that share a sequence of the LLM."""
 
     language: str
     rows: tuple[tuple[int, int], ...]  # (index of the manifest, row in it)
@@ -33,12 +33,12 @@ class Pack:
 
 @dataclass(frozen=True, eq=False)
 class Packs(Sequence[Pack]):
-    """The packs of an epoch as arrays; indexing by an integer makes a Pack, by a slice or array chooses packs."""
+    """The packs of an epoch as arrays. An integer index returns a Pack, a slice or array selects packs."""
 
     codes: tuple[str, ...]
     manifest: np.ndarray  # (utterances,) of all packs, end to end
     row: np.ndarray  # (utterances,)
-    language: np.ndarray  # (packs,) index into codes; so are the others by pack
+    language: np.ndarray  # (packs,) index into codes; (packs,) like all below
     start: np.ndarray  # the pack's first utterance
     num_utts: np.ndarray
     positions: np.ndarray
@@ -65,9 +65,11 @@ class Packs(Sequence[Pack]):
 def pack_epoch(
     manifests: Sequence[Manifest], max_positions: int, seed: int, epoch: int, language_sampling: float = 1.0
 ) -> Packs:
-    """All packs of an epoch in random order. An utterance enters as often as its list repeats it.
+    """Return all packs of an epoch in random order. Utterances are repeated as often as in their list.
 
-    language_sampling: as in `resampled`. Utterances longer than max_positions are left out.
+    Args:
+        max_positions: capacity of a pack; longer utterances are left out.
+        language_sampling: exponent, see `resampled`.
     """
     rng = random.Random(f"pack {seed} {epoch}")
     by_language = _by_language(manifests, max_positions)
@@ -85,10 +87,10 @@ def pack_epoch(
 
 
 def resampled(by_language: dict[str, np.ndarray], exponent: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """As many utterances in all, each language by its share ** exponent (XLM's alpha, arXiv 1901.07291, Sec. 3.1).
+    """Resample languages by their share ** exponent (XLM's alpha, arXiv 1901.07291, Sec. 3.1), keeping the total.
 
-    1: as the data are; 0: all languages alike. Every utterance comes equally often, give or take one; which come
-    once more is drawn.
+    1: shares as in the data; 0: equal shares. The utterances of a language are repeated equally often, give or take
+    one; the additional ones are drawn at random.
     """
     weights = {language: len(items) ** exponent for language, items in by_language.items()}
     total = sum(map(len, by_language.values()))
@@ -101,10 +103,10 @@ def resampled(by_language: dict[str, np.ndarray], exponent: float, rng: np.rando
 
 
 def global_batches(num_packs: int, packs_per_batch: int) -> np.ndarray:
-    """Indices of the packs of each batch: (batches, packs_per_batch), in order.
+    """Return the indices of the packs of each batch: (batches, packs_per_batch), in order.
 
-    The last batch is filled up from the front of the epoch. Raises ValueError if there are fewer packs than one batch
-    takes.
+    The last batch is filled with the first packs of the epoch. Raises ValueError if there are fewer packs than one
+    batch needs.
     """
     if num_packs < packs_per_batch:
         raise ValueError(
@@ -115,19 +117,19 @@ def global_batches(num_packs: int, packs_per_batch: int) -> np.ndarray:
 
 
 def fill(packs: Packs, max_positions: int) -> float:
-    """Share of all packed positions that hold something."""
+    """Return the fill rate: the share of positions that are used."""
     return float(packs.positions.sum()) / (len(packs) * max_positions) if len(packs) else 0.0
 
 
 def _by_language(manifests: Sequence[Manifest], max_positions: int) -> dict[str, np.ndarray]:
-    """language -> (n, 3) int32: manifest, row, positions."""
+    """Return language -> (n, 3) int32: manifest, row, positions."""
     found: dict[str, list[np.ndarray]] = {}
     for number, manifest in enumerate(manifests):
         rows = np.repeat(np.arange(len(manifest), dtype=np.int32), manifest.repeat)
         rows = rows[manifest.positions[rows] <= max_positions]
         codes, of_row = manifest.language_codes
-        for place, language in enumerate(codes):
-            mine = rows if len(codes) == 1 else rows[of_row[rows] == place]
+        for number_of_code, language in enumerate(codes):
+            mine = rows if len(codes) == 1 else rows[of_row[rows] == number_of_code]
             if len(mine):
                 items = [np.full_like(mine, number), mine, manifest.positions[mine].astype(np.int32)]
                 found.setdefault(language, []).append(np.stack(items, axis=1))
@@ -135,7 +137,7 @@ def _by_language(manifests: Sequence[Manifest], max_positions: int) -> dict[str,
 
 
 def _pack_language(items: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
-    """items: (n, 3) as of `_by_language`, shuffled. Returns them in the order of their packs, and the packs' sizes."""
+    """Pack shuffled items (n, 3) of `_by_language`. Returns them in the order of their packs, and the packs' sizes."""
     ordered, lengths = [], []
     rest = items[:0]
 
@@ -163,8 +165,8 @@ def _as_arrays(codes, manifests, items: list, lengths: list, languages: list) ->
         return np.add.reduceat(values, start) if len(start) else values
 
     tokens, samples = (np.empty(len(row), dtype=np.int64) for _ in range(2))
-    for place, manifest in enumerate(manifests):
-        mine = number == place
+    for index, manifest in enumerate(manifests):
+        mine = number == index
         tokens[mine], samples[mine] = manifest.num_tokens[row[mine]], manifest.num_samples[row[mine]]
     return Packs(
         codes=tuple(codes),

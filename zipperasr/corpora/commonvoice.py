@@ -1,8 +1,8 @@
-"""Mozilla Common Voice, 18.0 and its neighbours.
+"""Mozilla Common Voice 18.0 and similar releases.
 
 [cv-corpus-18.0-2024-06-14/]ar/{train,dev,test,validated,other}.tsv, ar/clips/common_voice_ar_24042033.mp3
 18.0's header: client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents variant
-locale segment (older ones lack some): columns are found by name. clip_durations.tsv: `clip<TAB>duration[ms]`.
+locale segment (older releases lack some): columns are found by name. clip_durations.tsv: `clip<TAB>duration[ms]`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from zipperasr.corpora.utterance import Utterance, require_directory, require_fi
 from zipperasr.text_lines import check_duration_s, check_id, numbered_lines
 
 COLUMNS = ("client_id", "path", "sentence")
-LOCALES = {"zh": "zh-CN", "sv": "sv-SE"}  # where the corpus's directory is not the language's code
+LOCALES = {"zh": "zh-CN", "sv": "sv-SE"}  # directories that are not named by our language code
 SPEAKER_CHARACTERS = 16  # of the 128 hex digits of a client_id
 REMEDY = "download the language from commonvoice.mozilla.org/datasets and unpack it"
 
 
 def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
-    """Yield the rows of `split`.tsv; id is the clip's name without suffix, speaker the start of client_id."""
+    """Yield the rows of `split`.tsv. The id is the clip's name without suffix, the speaker the start of client_id."""
     folder = language_directory(root, language)
     table = require_file(folder / f"{split}.tsv", REMEDY)
     durations_s = _durations(folder / "clip_durations.tsv")
@@ -38,7 +38,7 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
             raise ValueError(f"{where}: got {len(cells)} cells, wanted {len(header)} as in the header; {REMEDY}")
         clip = check_id(cells[path_at], where)
         stem, dot, _ = clip.rpartition(".")
-        if not dot:  # releases before 4 leave the suffix out
+        if not dot:  # releases before 4 omit the suffix
             stem, clip = clip, f"{clip}.mp3"
         speaker = check_id(cells[client_at][:SPEAKER_CHARACTERS], f"{where}: client_id")
         yield Utterance(
@@ -48,14 +48,14 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
 
 
 def language_directory(root: Path, language: str) -> Path:
-    """`root` may be the release's directory or the one above it."""
+    """Return the directory of a language; `root` is the release's directory or its parent."""
     require_directory(root, REMEDY)
     names = [language, LOCALES.get(language, language)]
     for base in [root, *sorted(root.glob("cv-corpus-*"), reverse=True)]:
         for name in names:
             if (base / name).is_dir():
                 return base / name
-    raise ValueError(f"{root}: no directory {' or '.join(dict.fromkeys(names))} there; {REMEDY}")
+    raise ValueError(f"{root}: contains no directory {' or '.join(dict.fromkeys(names))}; {REMEDY}")
 
 
 def _durations(table: Path) -> dict[str, float]:

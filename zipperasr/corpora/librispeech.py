@@ -1,4 +1,4 @@
-"""LibriSpeech as OpenSLR 12 packs it.
+"""LibriSpeech, as in OpenSLR 12.
 
 [LibriSpeech/]{train-clean-100,...,test-other}/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NUMBER.flac
 SPEAKER-CHAPTER.trans.txt: `1272-128104-0000 MISTER QUILTER IS THE APOSTLE OF THE MIDDLE CLASSES`
@@ -24,7 +24,7 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
     folder = require_directory(base / split, REMEDY)
     chapters = sorted(folder.glob("*/*/*.trans.txt"))
     if not chapters:
-        raise ValueError(f"{folder}: no SPEAKER/CHAPTER/*.trans.txt below it; {REMEDY}")
+        raise ValueError(f"{folder}: contains no SPEAKER/CHAPTER/*.trans.txt; {REMEDY}")
     for chapter in chapters:
         for number, line in numbered_lines(chapter):
             where = f"{chapter}:{number}"

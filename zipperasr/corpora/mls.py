@@ -1,4 +1,4 @@
-"""Multilingual LibriSpeech, original release (OpenSLR 94), flac or opus.
+"""Multilingual LibriSpeech, original release (OpenSLR 94), FLAC or Opus.
 
 mls_german[_opus]/{train,dev,test}/audio/SPEAKER/BOOK/SPEAKER_BOOK_NUMBER.{flac,opus}
 transcripts.txt: `4800_10003_000000<TAB>lower-case words without punctuation`
@@ -41,31 +41,31 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
 
 
 def language_directory(root: Path, language: str) -> Path:
-    """The archive's directory, whichever codec was unpacked."""
+    """Return the directory of a language, of either codec."""
     if language not in DIRECTORIES:
         raise ValueError(f"MLS has no language {language!r}; {nearest(language, list(DIRECTORIES))}")
     require_directory(root, REMEDY)
     name = f"mls_{DIRECTORIES[language]}"
     found = [root / candidate for candidate in (name, f"{name}_opus") if (root / candidate).is_dir()]
     if not found:
-        raise ValueError(f"{root}: neither {name} nor {name}_opus is there; {REMEDY}")
+        raise ValueError(f"{root}: contains neither {name} nor {name}_opus; {REMEDY}")
     return found[0]
 
 
 def _suffix(stem: str) -> str:
-    """One archive holds one codec, so the first utterance decides (a missing file is found in stage 1)."""
+    """Return the suffix of the first utterance's file; an archive has one codec. Stage 1 finds missing files."""
     return next((suffix for suffix in SUFFIXES if Path(stem + suffix).is_file()), SUFFIXES[0])
 
 
 class _Durations:
-    """Durations by segments.txt, read in step with transcripts.txt: only what comes in another order is kept."""
+    """Durations from segments.txt, read in parallel with transcripts.txt; only lines in another order are kept."""
 
     def __init__(self, segments: Path):
         self._rows = _durations(segments) if segments.is_file() else iter(())
         self._passed: dict[str, float] = {}
 
     def __call__(self, utt_id: str) -> float | None:
-        """Seconds; None if segments.txt does not have the id."""
+        """Return seconds; None if segments.txt does not have the id."""
         if utt_id in self._passed:
             return self._passed.pop(utt_id)
         for other, seconds in self._rows:

@@ -1,8 +1,8 @@
 """MSR-86K: YouTube speech with one archive and one metadata file per language; splits train and dev.
 
-The release is gated and its users keep the metadata in several forms, so four are read, whichever is found at
+The release is gated and its users store the metadata in several formats. Four are supported, at
 LANGUAGE/{SPLIT.EXT,SPLIT/metadata.EXT}: json (recordings and segments, see recordings_json), jsonl and tsv (one
-utterance a line: id, audio, text and perhaps duration), or a Kaldi LANGUAGE/SPLIT/text with or without wav.scp.
+utterance per line: id, audio, text, optionally duration), or a Kaldi LANGUAGE/SPLIT/text with or without wav.scp.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zipperasr.corpora.utterance import Utterance, require_directory
 from zipperasr.text_lines import check_duration_s, check_id, check_text, numbered_lines, refuse_pipe
 
 SUFFIXES = (".wav", ".flac", ".opus", ".mp3", ".m4a")
-ALIASES = {  # what the metadata's users call a column
+ALIASES = {  # column names in use
     "id": ("id", "utt_id", "utt", "key", "sid"),
     "audio": ("audio", "audio_filepath", "audio_path", "wav", "path"),
     "text": ("text", "txt", "sentence", "transcript"),
@@ -28,7 +28,7 @@ REMEDY = "ask for access at huggingface.co/datasets/Alex-Song/MSR-86K, unpack LA
 
 
 def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
-    """Yield the split's utterances; the recording stands for the speaker."""
+    """Yield the split's utterances; the recording is used as the speaker."""
     require_directory(root, REMEDY)
     folder = require_directory(root / language, REMEDY)
     candidates = [
@@ -38,11 +38,11 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
     ] + [(folder / split / "text", _read_kaldi)]
     for path, reader in candidates:
         if path.is_file():
-            log(f"msr86k {language} {split}: metadata in the form of {path.name}: {path}")
+            log(f"msr86k {language} {split}: metadata format of {path.name}: {path}")
             yield from reader(path, folder, language, split)
             return
     raise ValueError(
-        f"{folder}: none of {', '.join(str(path.relative_to(folder)) for path, _ in candidates)}; {REMEDY}"
+        f"{folder}: none of {', '.join(str(path.relative_to(folder)) for path, _ in candidates)} exists; {REMEDY}"
     )
 
 
@@ -65,9 +65,9 @@ def _read_jsonl(path: Path, folder: Path, language: str, split: str) -> Iterator
         try:
             fields = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{where}: not JSON ({error}); wanted one object a line") from error
+            raise ValueError(f"{where}: not JSON ({error}); wanted one object per line") from error
         if not isinstance(fields, dict):
-            raise ValueError(f"{where}: got {line[:40]!r}, wanted one object a line")
+            raise ValueError(f"{where}: got {line[:40]!r}, wanted one object per line")
         yield _utterance(fields, finder, language, where)
 
 
@@ -129,10 +129,10 @@ def _utterance(fields: dict[str, Any], finder: _AudioFinder, language: str, wher
 
 
 class _AudioFinder:
-    """Audio below LANGUAGE/SPLIT, LANGUAGE/SPLIT/{wav,audio} or LANGUAGE: where the first one is, all are."""
+    """Finds audio in LANGUAGE/SPLIT, LANGUAGE/SPLIT/{wav,audio} or LANGUAGE; the first file decides for all."""
 
     def __init__(self, folder: Path, split: str):
-        self._places = [folder / split, folder / split / "wav", folder / split / "audio", folder, folder / "wav"]
+        self._folders = [folder / split, folder / split / "wav", folder / split / "audio", folder, folder / "wav"]
         self._folder = folder
         self._found: tuple[Path, str] | None = None
 
@@ -144,12 +144,12 @@ class _AudioFinder:
         if self._found is None:
             self._found = next(
                 (
-                    (place, suffix)
-                    for place in self._places
+                    (parent, suffix)
+                    for parent in self._folders
                     for suffix in suffixes
-                    if (place / (name + suffix)).is_file()
+                    if (parent / (name + suffix)).is_file()
                 ),
-                (self._places[0], suffixes[0]),
+                (self._folders[0], suffixes[0]),
             )
-        place, suffix = self._found
-        return place / (name + suffix)
+        parent, suffix = self._found
+        return parent / (name + suffix)

@@ -1,7 +1,7 @@
-"""The JSON of corpora made of long recordings: WenetSpeech, and MSR-86K as its users read it.
+"""Parse the JSON of corpora of long recordings: WenetSpeech and MSR-86K.
 
 `{"audios": [{"aid": "Y01", "path": "audio/Y01.opus", "segments": [{"sid": "Y01_S0", "begin_time": 0.5,
-"end_time": 3.1, "text": "..."}]}]}`. The files reach gigabytes, so one recording at a time is decoded.
+"end_time": 3.1, "text": "..."}]}]}`. The files have gigabytes, so recordings are decoded one by one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHUNK_CHARACTERS = 1 << 20
 
 
 def iter_recordings(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of the list under "audios". Raises ValueError if the file is cut off or not such JSON."""
+    """Yield the objects of the list "audios". Raises ValueError if the file is truncated or has another format."""
     decode = json.JSONDecoder().raw_decode
     with path.open(encoding="utf-8-sig") as stream:
         buffer, position = _opening(stream, path)
@@ -50,7 +50,7 @@ def iter_recordings(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def segments_of(recording: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
-    """Its segments. Raises ValueError if they are no list of objects."""
+    """Yield the segments of a recording. Raises ValueError unless they are a list of objects."""
     segments = recording.get("segments", [])
     if not isinstance(segments, list) or not all(isinstance(segment, dict) for segment in segments):
         raise ValueError(f"{where}: got segments {str(segments)[:40]!r}, wanted a list of objects")
@@ -58,7 +58,7 @@ def segments_of(recording: dict[str, Any], where: str) -> Iterator[dict[str, Any
 
 
 def text_of(segment: dict[str, Any], keys: Sequence[str], where: str) -> str:
-    """The first of `keys` that holds a text; empty if none does."""
+    """Return the first of `keys` that has a text; empty if none has."""
     text = next((segment[key] for key in keys if segment.get(key)), "")
     if not isinstance(text, str):
         raise ValueError(f"{where}: got text {str(text)[:40]!r}, wanted a string")
@@ -66,11 +66,11 @@ def text_of(segment: dict[str, Any], keys: Sequence[str], where: str) -> str:
 
 
 def segment_times(segment: dict[str, Any], where: str) -> tuple[float, float]:
-    """Begin and end of a segment in seconds."""
+    """Return begin and end of a segment in seconds."""
     try:
         begin_s, end_s = float(segment["begin_time"]), float(segment["end_time"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{where}: begin_time or end_time is missing or no number") from error
+        raise ValueError(f"{where}: begin_time or end_time is missing or not a number") from error
     if not 0 <= begin_s < end_s < inf:
         raise ValueError(f"{where}: got begin {begin_s}, end {end_s}, wanted 0 <= begin < end")
     return begin_s, end_s
@@ -81,7 +81,7 @@ def _opening(stream, path: Path) -> tuple[str, int]:
     while not (match := OPENING.search(buffer)):
         more = _read(stream, path, CHUNK_CHARACTERS)
         if not more:
-            raise ValueError(f'{path}: no "audios": [ in it; wanted a list of recordings')
+            raise ValueError(f'{path}: contains no "audios": [; wanted a list of recordings')
         buffer += more
     return buffer, match.end()
 

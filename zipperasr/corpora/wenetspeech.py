@@ -20,7 +20,7 @@ REMEDY = "ask for access at wenet.org.cn/WenetSpeech and unpack with its tool"
 
 
 def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
-    """Yield the segments of one subset (`L`, `dev`, `test_net`, ...); the recording stands for the speaker."""
+    """Yield the segments of one subset (`L`, `dev`, `test_net`, ...); the recording is used as the speaker."""
     if language != "zh":
         raise ValueError(f"WenetSpeech has no language {language!r}; it is Mandarin (zh)")
     subset = split.upper()

@@ -1,0 +1,1 @@
+"""Kaldi data directories: read, write, validate, edit; no audio is read."""

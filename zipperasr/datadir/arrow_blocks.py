@@ -1,8 +1,8 @@
 """Stream a Kaldi table (`id rest of the line`) as Arrow columns, block by block, in little memory.
 
-In: a UTF-8 file. Out: `Block`s of whole lines. Plain lines are cut all at once; a block with tabs, control characters
-or several blanks in a row is cut line by line, some ten times as slowly. Reads what `numbered_lines` reads, but a blank
-line is an error.
+In: a UTF-8 file. Out: `Block`s of whole lines. Blocks of plain lines are split in one operation; those with tabs,
+control characters or repeated blanks line by line, about ten times as slowly. Reads the same lines as `numbered_lines`,
+but blank lines are errors.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from zipperasr.datadir.entry import key_and_value
 from zipperasr.text_lines import check_line, is_blank
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-BLOCK_BYTES = 2 << 20  # what a processor's cache holds; 8 MiB take half as long again
+BLOCK_BYTES = 2 << 20  # fits into a processor's cache; 8 MiB take 1.5 times as long
 
 
 class Block(NamedTuple):
-    """Some neighbouring lines of a table."""
+    """Consecutive lines of a table."""
 
-    first_line: int  # its number in the file, from 1
+    first_line: int  # line number in the file, from 1
     keys: pa.LargeStringArray
-    values: pa.LargeStringArray  # what follows the key, without blanks at either end; may be empty
-    data: bytes  # the lines, each ended, the file's byte order mark left out
-    plain: bool  # words parted by one space, no blanks at the ends of lines, no tab or other control character
+    values: pa.LargeStringArray  # the rest of the line, stripped; may be empty
+    data: bytes  # the lines with line ends, without byte order mark
+    plain: bool  # single spaces between words, none at the ends of lines, no tabs or other control characters
 
 
 def blocks(path: str | Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
-    """All lines of a file in order. Raises ValueError with file and line if one is blank or not UTF-8."""
+    """Yield all lines of a file. Raises ValueError with file and line if one is blank or not UTF-8."""
     path, line = Path(path), 1
     for data in _whole_lines(path, block_bytes):
         if line == 1:
@@ -44,7 +44,7 @@ def blocks(path: str | Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
 
 
 def _whole_lines(path: Path, block_bytes: int) -> Iterator[bytes]:
-    """The file in pieces of about this size that end with a newline, which the last gets if it lacks one."""
+    """Yield the file in pieces of about this size that end with a newline; one is appended to the file if missing."""
     rest: list[bytes] = []
     with path.open("rb") as stream:
         while piece := stream.read(block_bytes):
@@ -73,12 +73,12 @@ def _check_utf8(data: bytes, path: Path, line: int) -> None:
 
 
 def whole(data: bytes) -> pa.LargeStringArray:
-    """The bytes as an array of one string, not copied: Arrow then searches all lines at once."""
+    """Return the bytes as an array of one string, without a copy, so that Arrow can search all lines in one call."""
     return pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(data)])), pa.py_buffer(data))
 
 
 def _cut_at_once(data: bytes, line: int) -> Block | None:
-    """None unless the lines are plain."""
+    """Split plain lines; return None for others."""
     codes = np.frombuffer(data, np.uint8)
     blanks = np.flatnonzero(codes <= ord(" "))
     kinds = codes[blanks]
@@ -94,7 +94,7 @@ def _cut_at_once(data: bytes, line: int) -> Block | None:
 
 
 def _slices(data: bytes, starts: np.ndarray, stops: np.ndarray) -> pa.LargeStringArray:
-    """data[start:stop] of each pair; what lies between them is cut as well and not taken."""
+    """Return data[start:stop] of each pair of offsets."""
     offsets = np.column_stack((starts, stops)).ravel()
     pieces = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
     return pieces.take(pa.array(np.arange(0, len(pieces), 2)))
@@ -104,7 +104,7 @@ def _cut_by_lines(data: bytes, path: Path, line: int) -> Block:
     keys, values = [], []
     for number, text in enumerate(data.decode().split("\n")[:-1], line):
         if is_blank(text):
-            raise ValueError(f"{path}:{number}: the line is blank, wanted `key value`; take it out")
+            raise ValueError(f"{path}:{number}: the line is blank, wanted `key value`; remove it")
         text = text.rstrip("\r")
         check_line(text, f"{path}:{number}")
         key, value = key_and_value(text)

@@ -1,7 +1,7 @@
-"""What the values of each table of a Kaldi data directory must be.
+"""Check the values in the tables of a Kaldi data directory.
 
-In: a block of a table. Out: nothing, or ValueError with file:line, id, got, wanted, remedy. A rule may have a quick
-check of a whole block; where that does not say yes, or there is none, the rule looks at each value.
+In: a block of a table. Out: nothing, or ValueError with file:line, id, got, wanted, remedy. A rule may have a fast
+check of a whole block; if that fails or does not exist, the rule checks each value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zipperasr.datadir.table_checks import REMEDY, place
 
 
 def _fits(number: Callable[[str], float], test: Callable[[float], bool]) -> Callable[[str], bool]:
-    """True for values that `number` can read and `test` accepts."""
+    """Return a check for values that `number` can parse and `test` accepts."""
 
     def accepts(value: str) -> bool:
         try:
@@ -31,7 +31,7 @@ def _fits(number: Callable[[str], float], test: Callable[[float], bool]) -> Call
 
 
 def _all_at_least(kind: pa.DataType, least: float) -> Callable[[pa.Array], bool]:
-    """Quick: all are numbers, finite, from `least`."""
+    """Return a fast check that all values are finite numbers of at least `least`."""
 
     def accepts(values: pa.Array) -> bool:
         try:
@@ -44,7 +44,7 @@ def _all_at_least(kind: pa.DataType, least: float) -> Callable[[pa.Array], bool]
 
 
 class Rule(NamedTuple):
-    """How many values a line has, and what they are."""
+    """How many values a line has, and which are allowed."""
 
     least: int
     most: int | None  # None: any number
@@ -55,28 +55,28 @@ class Rule(NamedTuple):
 
 
 SECONDS = Rule(
-    1, 1, "a number that counts, above 0", _fits(float, lambda s: 0 < s < inf), _all_at_least(pa.float64(), 5e-324),
-    "utils/fix_data_dir takes such utterances out",
+    1, 1, "a finite number above 0", _fits(float, lambda s: 0 < s < inf), _all_at_least(pa.float64(), 5e-324),
+    "utils/fix_data_dir removes such utterances",
 )  # fmt: skip
 SECONDS_OR_0 = SECONDS._replace(
-    wanted="a number that counts", accepts=_fits(float, lambda s: 0 <= s < inf),
+    wanted="a finite number of at least 0", accepts=_fits(float, lambda s: 0 <= s < inf),
     accepts_all=_all_at_least(pa.float64(), 0), remedy=REMEDY,
 )  # fmt: skip
-WHOLE = Rule(1, 1, "a whole number that counts, from 1", _fits(int, lambda n: n >= 1), _all_at_least(pa.int64(), 1))
+WHOLE = Rule(1, 1, "a whole number of at least 1", _fits(int, lambda n: n >= 1), _all_at_least(pa.int64(), 1))
 WARP = Rule(1, 1, "a number between 0.5 and 1.5", _fits(float, lambda warp: 0.5 < warp < 1.5))
 ANYTHING = Rule(0, None)
 
 RULES = {
     "utt2spk": Rule(1, 1),
     "spk2utt": Rule(1, None),
-    "text": ANYTHING,  # an utterance in which nothing is said
+    "text": ANYTHING,  # an utterance without speech
     "utt2lang": Rule(1, None),
     "utt2dur": SECONDS,
     "utt2repeat": WHOLE,
     "utt2num_samples": WHOLE,
     "utt2num_frames": Rule(1, 1, "a whole number above 0", _fits(float, lambda n: 0 < n < inf and n.is_integer())),
     "wav.scp": Rule(
-        1, None, "no file of a home directory (`~` is the shell's)", lambda value: not value.startswith("~"),
+        1, None, "a path without `~`, which only a shell expands", lambda value: not value.startswith("~"),
         lambda values: not pc.any(pc.starts_with(values, "~")).as_py(),
     ),
     "segments": Rule(3, 3),
@@ -90,7 +90,7 @@ RULES = {
 
 
 def check_values(block: Block, path: Path, rule: Rule) -> None:
-    """Raises ValueError on the first value that breaks the rule."""
+    """Raise ValueError for the first value that breaks the rule."""
     _check_counts(block, path, rule)
     if rule.wanted and not (rule.accepts_all and rule.accepts_all(block.values)):
         for row, value in enumerate(block.values.to_pylist()):
@@ -101,7 +101,7 @@ def check_values(block: Block, path: Path, rule: Rule) -> None:
 def _check_counts(block: Block, path: Path, rule: Rule) -> None:
     if rule.least == 0 and rule.most is None:
         return
-    if block.plain and pc.min(pc.binary_length(block.values)).as_py() > 0:  # then one more than there are spaces
+    if block.plain and pc.min(pc.binary_length(block.values)).as_py() > 0:  # then there is one more value than spaces
         if rule.least == 1 and rule.most is None:
             return
         numbers = pc.min_max(pc.count_substring(block.values, " ")).as_py()

@@ -1,7 +1,7 @@
-"""Kaldi data directories: what they say of an utterance, and one table read at once.
+"""One utterance of a Kaldi data directory (`Entry`), and reading one table into memory.
 
-An utterance id starts with its speaker (Kaldi's sorting). read.py and write.py read and write whole directories of any
-size, tables.py holds one in memory.
+An utterance id starts with its speaker, because of Kaldi's sort order. read.py and write.py read and write directories
+of any size; memory_tables.py holds one in memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
     text: str
     language: str
     duration_s: float
-    repeat: int = 1  # how often the authors' list names it
+    repeat: int = 1  # how often the authors' list contains it
     start_s: float | None = None
     end_s: float | None = None
     num_samples: int | None = None  # at 16 kHz, known after stage 2
@@ -38,7 +38,7 @@ ENTRIES = pa.schema(  # the same as columns
 
 
 def key_and_value(line: str) -> tuple[str, str]:
-    """The first word and the rest, which may be empty. Kaldi's blanks, spaces and tabs, part them and are stripped."""
+    """Split a line into its first word and the rest, which may be empty, at spaces and tabs, as Kaldi does."""
     line = line.strip(" \t")
     key, _, value = line.partition(" ")
     if "\t" in key:
@@ -47,9 +47,10 @@ def key_and_value(line: str) -> tuple[str, str]:
 
 
 def read_table(path: str | Path, may_be_empty: bool = False) -> dict[str, str]:
-    """`key rest of the line` -> {key: rest}. Raises ValueError on a missing file, a second key or an empty value.
+    """Read lines `key rest of the line` as {key: rest}. Raises ValueError on a repeated key or an empty value.
 
-    `may_be_empty`: a key alone has the value "", as an utterance in which nothing is said has in text.
+    Args:
+        may_be_empty: allow empty values, such as the text of an utterance without speech.
     """
     path = Path(path)
     if not path.is_file():
@@ -60,12 +61,12 @@ def read_table(path: str | Path, may_be_empty: bool = False) -> dict[str, str]:
         if not rest and not may_be_empty:
             raise ValueError(f"{path}:{number}: {key!r} has no value; wanted `key value`")
         if key in table:
-            raise ValueError(f"{path}:{number}: {key!r} stands here a second time; keep one line")
+            raise ValueError(f"{path}:{number}: {key!r} is repeated; keep one line")
         table[key] = rest
     return table
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a text file, each line ended."""
+    """Write a text file, with a line end after each line."""
     with path.open("w", encoding="utf-8") as stream:
         stream.writelines(line + "\n" for line in lines)

@@ -1,7 +1,7 @@
-"""The tables of a Kaldi data directory in memory, to be narrowed down and written again.
+"""Load the tables of a Kaldi data directory, select utterances, and write it again.
 
 In: a directory with utt2spk and any of text, utt2lang, utt2dur, utt2repeat, utt2num_samples, segments, wav.scp. Out: a
-valid one, or what was there before: it is written aside, validated, and moved into place.
+valid directory; it is written to a temporary one, validated, and moved into place, or left unchanged on failure.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Table = dict[str, str]
 
 @dataclass(frozen=True)
 class DataDir:
-    """A directory's tables by file name, spk2utt left out."""
+    """A directory's tables by file name, without spk2utt."""
 
     tables: dict[str, Table]
 
     @classmethod
     def read(cls, directory: Path) -> DataDir:
-        """Raises ValueError with file and line on a malformed table, FileNotFoundError without utt2spk."""
+        """Load a directory. Raises ValueError on a malformed table, FileNotFoundError without utt2spk."""
         names = [name for name in (*BY_UTTERANCE, "wav.scp") if (directory / name).is_file() or name == "utt2spk"]
         return cls({name: read_table(directory / name, may_be_empty=name == "text") for name in names})
 
@@ -36,32 +36,32 @@ class DataDir:
 
     @property
     def by_speaker(self) -> dict[str, list[str]]:
-        """Utterances of each speaker, both in C order."""
+        """The utterances of each speaker, both in C order."""
         found: dict[str, list[str]] = {}
         for utt in self.utts:
             found.setdefault(self.tables["utt2spk"][utt], []).append(utt)
         return dict(sorted(found.items()))
 
     def complete(self) -> set[str]:
-        """Utterances that every table has, and whose recording wav.scp has."""
+        """Return the utterances that are in every table, with recordings in wav.scp."""
         utts = set.intersection(*(set(table) for name, table in self.tables.items() if name != "wav.scp"))
         audio = self.tables.get("wav.scp")
         return utts if audio is None else {utt for utt in utts if self._recording(utt) in audio}
 
     def select(self, utts: Iterable[str]) -> DataDir:
-        """Only these utterances, and the recordings that they need."""
+        """Return a directory of only these utterances, with their recordings."""
         utts = sorted(utts)
         recordings = dict.fromkeys(self._recording(utt) for utt in utts)
         keys = {name: recordings if name == "wav.scp" else utts for name in self.tables}
         return DataDir({name: {key: table[key] for key in keys[name]} for name, table in self.tables.items()})
 
     def write(self, directory: Path) -> None:
-        """Put these tables in place of those that are there; other files stay.
+        """Replace the tables in `directory`; other files stay.
 
-        Raises ValueError, with nothing changed, if they would be no valid data directory.
+        Raises ValueError, with nothing changed, if the result would not be a valid data directory.
         """
         if not self.utts:
-            raise ValueError(f"{directory}: no utterance would be left")
+            raise ValueError(f"{directory}: no utterances would be left")
         speakers = {speaker: " ".join(utts) for speaker, utts in self.by_speaker.items()}
         with atomic_files(directory) as aside:
             for name, table in {**self.tables, "spk2utt": speakers}.items():
@@ -71,10 +71,10 @@ class DataDir:
             except ValueError as error:
                 raise ValueError(f"{error}; nothing is written".replace(str(aside), str(directory))) from error
         for name in {*BY_UTTERANCE, "wav.scp"} - self.tables.keys():
-            (directory / name).unlink(missing_ok=True)  # of what was there before: it need not fit
+            (directory / name).unlink(missing_ok=True)  # left from before, and inconsistent with the new tables
 
     def with_segments(self, directory: Path) -> DataDir:
-        """The same with a segments table: a recording for each utterance, from its start to its end."""
+        """Return the same with a segments table, in which each utterance is a whole recording."""
         if "segments" in self.tables:
             return self
         if "utt2dur" not in self.tables:

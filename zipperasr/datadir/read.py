@@ -1,7 +1,7 @@
-"""Read a data directory block by block, all tables in step.
+"""Read a data directory block by block, all tables in parallel.
 
-In: a directory whose tables are sorted alike, as `validate_data_dir` wants them. Out: blocks with the columns of
-`ENTRIES`. Of a directory with segments wav.scp is kept in memory, a line for each recording; of others nothing is.
+In: a directory whose tables have the same order, as `validate_data_dir` requires. Out: blocks with the columns of
+`ENTRIES`. If there is a segments table, wav.scp is kept in memory, one line per recording.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ REMEDY = "rerun the stage that wrote it, or utils/fix_data_dir"
 
 
 def read_data_dir(directory: str | Path) -> list[Entry]:
-    """All utterances of a small directory, in its order."""
+    """Return all utterances of a small directory."""
     return [Entry(*row.values()) for block in read_blocks(directory) for row in block.to_pylist()]
 
 
 def read_blocks(directory: str | Path, block_rows: int = BLOCK_ROWS) -> Iterator[pa.RecordBatch]:
-    """Yield the utterances in their order. Raises ValueError naming the table and the first id that does not fit."""
+    """Yield the utterances. Raises ValueError naming the table and the first id that differs from utt2spk."""
     directory = Path(directory)
     segmented = (directory / "segments").is_file()
     names = [name for name in COLUMN_OF if name not in OPTIONAL or (directory / name).is_file()]
@@ -54,7 +54,7 @@ def read_blocks(directory: str | Path, block_rows: int = BLOCK_ROWS) -> Iterator
 
 
 class _Table:
-    """The lines of one file, as many at a time as the other files want."""
+    """The lines of one file, read in the steps of utt2spk."""
 
     def __init__(self, path: Path):
         if not path.is_file():
@@ -64,13 +64,13 @@ class _Table:
         self._rows = pa.table({"key": pa.array([], pa.large_string()), "value": pa.array([], pa.large_string())})
 
     def peek(self, count: int) -> pa.Array:
-        """The next `count` keys; fewer at the end of the file."""
+        """Return the next `count` keys; fewer at the end of the file."""
         while len(self._rows) < count and (block := next(self._blocks, None)) is not None:
             self._rows = pa.concat_tables([self._rows, pa.table({"key": block.keys, "value": block.values})])
         return self._rows["key"][:count].combine_chunks()
 
     def take(self, keys: pa.Array) -> pa.Array:
-        """The values of the next lines, whose keys must be these."""
+        """Return the values of the next lines. Raises ValueError unless their keys are `keys`."""
         found = self.peek(len(keys))
         if not found.equals(keys):
             at = next((i for i in range(len(found)) if found[i] != keys[i]), len(found))
@@ -87,7 +87,7 @@ class _Table:
 
 
 def _typed(values: pa.Array, utts: pa.Array, path: Path) -> pa.Array:
-    """Strings as the column's numbers."""
+    """Convert strings to the type of their column."""
     kind = ENTRIES.field(COLUMN_OF[path.name]).type
     try:
         return values.cast(kind)
@@ -101,7 +101,7 @@ def _typed(values: pa.Array, utts: pa.Array, path: Path) -> pa.Array:
 
 
 def _cut(segments: pa.Array, utts: pa.Array, audio_of: dict[str, str], directory: Path) -> dict[str, pa.Array]:
-    """Audio, start and end of rows `recording start end`."""
+    """Return audio, start and end of rows `recording start end`."""
     rows = []
     for utt, segment in zip(utts.to_pylist(), segments.to_pylist(), strict=True):
         cells = segment.split()

@@ -1,6 +1,6 @@
-"""sets.tsv: which data directories there are, and what each is for.
+"""sets.tsv: the list of data directories, with kind, phase, corpus and language.
 
-Stage 1 writes it beside the data directories, stages 2 and 3 pass it on beside theirs.
+Stage 1 writes it next to the data directories; stages 2 and 3 copy it next to theirs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SetRow:
 
 
 def read_sets(path: str | Path) -> list[SetRow]:
-    """Read sets.tsv. Raises FileNotFoundError if the stage before has not run, ValueError for a malformed line."""
+    """Read sets.tsv. Raises FileNotFoundError if the previous stage has not run, ValueError for a malformed line."""
     path = Path(path)
     if not path.is_file():
         stage = {"raw": 2, "manifest": 3}.get(path.parent.name, 1)

@@ -1,7 +1,7 @@
-"""Rows kept on disk and given back sorted: an external merge sort of Arrow batches.
+"""Sort any number of rows on disk: an external merge sort of Arrow batches.
 
-In: columns in any order, a batch at a time. Out: blocks of rows in C order of one string column. Memory holds one run
-while rows come in and one block of each run while they go out, however many rows there are.
+In: batches of columns, in any order. Out: blocks of rows in C order of one string column. Memory holds one run while
+rows are added, and one block of each run while they are read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BLOCK_ROWS = 1 << 13
 
 
 class SortedSpool:
-    """Append batches, then read `blocks()` as often as wanted. The files vanish with the object."""
+    """Append batches, then read `blocks()` any number of times. The files are deleted with the object."""
 
     def __init__(self, schema: pa.Schema, key: str, directory: Path, run_rows: int = RUN_ROWS):
         directory.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ class SortedSpool:
         return self._num_rows
 
     def append(self, columns: Sequence[Sequence]) -> None:
-        """Take a batch of rows: one sequence for each column of the schema."""
+        """Add a batch of rows: one sequence for each column of the schema."""
         arrays = [pa.array(values, field.type) for values, field in zip(columns, self._schema, strict=True)]
         batch = pa.record_batch(arrays, schema=self._schema)
         self._waiting.append(batch)
@@ -41,11 +41,11 @@ class SortedSpool:
             self._write_run()
 
     def blocks(self) -> Iterator[pa.RecordBatch]:
-        """All rows, sorted by the key, in blocks of any size but 0."""
+        """Yield all rows, sorted by the key, in blocks that are not empty."""
         self._write_run()
         runs = [_Run(self._path(number), self._key) for number in range(self._num_runs)]
         while runs:
-            # What is up to the least of the runs' last keys is complete: no run can still bring a smaller one.
+            # Rows up to the smallest of the runs' last keys are complete: later blocks have larger keys.
             bound = min(run.last_key for run in runs)
             parts = [part for run in runs if len(part := run.take_until(bound))]
             runs = [run for run in runs if not run.exhausted]
@@ -84,7 +84,7 @@ class _Run:
         return self._block[self._key][-1].as_py()
 
     def take_until(self, bound: str) -> pa.RecordBatch:
-        """The rows of the block in hand whose key is at most `bound`."""
+        """Take the rows of the current block with keys of at most `bound`."""
         count = pc.sum(pc.less_equal(self._block[self._key], bound)).as_py()
         taken, rest = self._block[:count], self._block[count:]
         if len(rest):

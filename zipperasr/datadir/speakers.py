@@ -1,4 +1,4 @@
-"""utt2spk and spk2utt: utterances begin with their speaker, and one table is the inverse of the other.
+"""Check utt2spk and spk2utt: utterance ids start with their speaker, and one table is the inverse of the other.
 
 In: the two files. Out: the utterances with their speakers, in Arrow columns, or ValueError with file and line.
 """
@@ -17,14 +17,14 @@ from zipperasr.datadir.table_checks import REMEDY, checked, place
 
 
 class Utterances(NamedTuple):
-    """What utt2spk says, in its order."""
+    """The contents of utt2spk, in its order."""
 
     ids: pa.LargeStringArray
-    speakers: pa.ChunkedArray  # of dictionary arrays: a speaker has many utterances
+    speakers: pa.ChunkedArray  # dictionary arrays, because speakers are repeated
 
 
 def read_utt2spk(path: Path, speaker_order: bool) -> Utterances:
-    """Raises ValueError on a flaw; `speaker_order`: also if the lines are not in the order of their speakers."""
+    """Read and check utt2spk. Raises ValueError; `speaker_order`: also if lines are not sorted by speaker."""
     ids, speakers, last = [], [], None
     for block in checked(path):
         check_values(block, path, RULES["utt2spk"])
@@ -36,7 +36,7 @@ def read_utt2spk(path: Path, speaker_order: bool) -> Utterances:
 
 
 def _check_speaker_order(block: Block, path: Path, last: bytes | None) -> bytes:
-    """As `sort -k2 -C` does in the C locale: from the end of the id on, blanks included. Returns the last such rest."""
+    """Check the order like `sort -k2 -C` in the C locale, blanks included. Returns the last line's sort key."""
     speakers = block.values
     first, final = (b" " + speakers[end].as_py().encode() for end in (0, -1))
     rises = pc.all(pc.less_equal(speakers[:-1], speakers[1:]), min_count=0).as_py()
@@ -48,7 +48,7 @@ def _check_speaker_order(block: Block, path: Path, last: bytes | None) -> bytes:
         if last is not None and rest < last:
             speaker, before = rest.decode().strip(" \t"), last.decode().strip(" \t")
             if speaker >= before:
-                problem = f"the blanks at speaker {speaker!r} differ from those before; write one space there"
+                problem = f"the whitespace before speaker {speaker!r} differs from that of other lines; use one space"
             else:
                 problem = (
                     f"speaker {speaker!r} comes after {before!r}; begin utterance ids with the speaker and a hyphen"
@@ -59,7 +59,7 @@ def _check_speaker_order(block: Block, path: Path, last: bytes | None) -> bytes:
 
 
 def check_spk2utt(path: Path, utterances: Utterances) -> pa.LargeStringArray:
-    """Returns the speakers. Raises ValueError unless the lines, one after another, give utt2spk."""
+    """Return the speakers. Raises ValueError unless the lines are the inverse of utt2spk."""
     done, found = 0, []
     for block in checked(path):
         check_values(block, path, RULES["spk2utt"])
@@ -72,13 +72,13 @@ def check_spk2utt(path: Path, utterances: Utterances) -> pa.LargeStringArray:
         found.append(block.keys)
     if done < len(utterances.ids):
         raise ValueError(
-            f"{path}: is not the inverse of utt2spk: it ends before id {utterances.ids[done].as_py()!r}; {REMEDY}"
+            f"{path}: is not the inverse of utt2spk: it lacks id {utterances.ids[done].as_py()!r}; {REMEDY}"
         )
     return pa.concat_arrays(found)
 
 
 def _speakers_equal(keys: pa.LargeStringArray, words: pa.Array, wanted: pa.ChunkedArray) -> bool:
-    """Whether each word's key is the speaker wanted for it. Compares numbers: a key may be as long as the file."""
+    """Return True if each word's key is its speaker. Compares indices, because keys may be very long."""
     rows, done = pc.list_parent_indices(words), 0
     for chunk in wanted.chunks:
         row_of_speaker = pc.index_in(chunk.dictionary.cast(pa.large_string()), value_set=keys)
@@ -90,11 +90,11 @@ def _speakers_equal(keys: pa.LargeStringArray, words: pa.Array, wanted: pa.Chunk
 
 
 def _not_inverse(path: Path, block: Block, words: pa.Array, utterances: Utterances, done: int) -> str:
-    """Which line of spk2utt is the first that is wrong."""
+    """Return an error message with the first wrong line of spk2utt."""
     for row, (speaker, ids) in enumerate(zip(block.keys.to_pylist(), words.to_pylist(), strict=True)):
         wanted = utterances.ids.slice(done, len(ids)).to_pylist()
         where = f"line {block.first_line + row} (id {speaker!r})"
         if ids != wanted or set(utterances.speakers.slice(done, len(ids)).to_pylist()) != {speaker}:
             break
         done += len(ids)
-    return f"{path}: is not the inverse of utt2spk: {where} differs from it; {REMEDY}"
+    return f"{path}: is not the inverse of utt2spk: {where} differs; {REMEDY}"

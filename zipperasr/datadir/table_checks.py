@@ -1,7 +1,7 @@
-"""Check one table of a Kaldi data directory while it streams by: form, order, ids, what the values are.
+"""Check format, order and ids of one table of a Kaldi data directory while streaming it.
 
 In: a file, and the ids that it must have. Out: its blocks, or ValueError with file:line, id and remedy. Each check
-looks at a whole block first, and at its lines only where something is wrong or unusual.
+tests a whole block first, and single lines only if the block has something wrong or unusual.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SYMBOL = re.compile(rb"(?<![A-Za-z0-9_])(?:<s>|</s>|#0)(?![A-Za-z0-9_])")  # `gr
 
 
 def checked(path: Path, wanted: pa.LargeStringArray | None = None, of: str = "utt2spk") -> Iterator[Block]:
-    """The blocks of a table whose ids rise in C order and, where `wanted` is given, are those, the ids of `of`."""
+    """Yield the blocks of a table. Raises ValueError unless ids are in C order and equal to `wanted`, those of `of`."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file; {REMEDY}")
     _check_first_bytes(path)
@@ -33,7 +33,7 @@ def checked(path: Path, wanted: pa.LargeStringArray | None = None, of: str = "ut
         check_characters(block, path, OTHER_BLANK, "a blank other than a space or a tab in the line")
         expected = wanted.slice(done, len(block.keys)) if wanted is not None else None
         if expected is None or odd or not expected.equals(block.keys):
-            _check_order(block, path, last)  # of the whole file before a difference is told
+            _check_order(block, path, last)  # in the whole file, before reporting a difference
             odd = odd or (expected is not None and _difference(block, expected, path, of))
         if not odd:
             yield block
@@ -48,7 +48,7 @@ def checked(path: Path, wanted: pa.LargeStringArray | None = None, of: str = "ut
 
 
 def check_characters(block: Block, path: Path, pattern: str, problem: str) -> None:
-    """Raises ValueError on the first line in which the RE2 pattern, which plain ASCII must not match, matches."""
+    """Raise ValueError for the first line that matches an RE2 pattern, which must not match plain ASCII."""
     if (block.plain and block.data.isascii()) or not pc.match_substring_regex(whole(block.data), pattern)[0].as_py():
         return
     lines = pa.array(block.data[:-1].split(b"\n"), pa.large_string())
@@ -58,25 +58,25 @@ def check_characters(block: Block, path: Path, pattern: str, problem: str) -> No
 
 
 def check_transcripts(block: Block, path: Path, any_character: bool) -> None:
-    """What Kaldi forbids in text: characters that cannot be printed, and symbols that its graphs need."""
+    """Raise ValueError for text that Kaldi forbids: unprintable characters, and symbols that its graphs use."""
     if not any_character:
         problem = "a character that cannot be printed in the line"
         check_characters(block, path, UNPRINTABLE, problem)
-        if b"\x7f" in block.data:  # the one that is in plain ASCII
+        if b"\x7f" in block.data:  # the unprintable character in plain ASCII
             row = block.data.count(b"\n", 0, block.data.index(b"\x7f"))
             raise ValueError(f"{place(block, row, path)}: {problem}; {REMEDY}")
-    if b"<" not in block.data and b"#" not in block.data:  # one byte is sought much faster than three
+    if b"<" not in block.data and b"#" not in block.data:  # searching one byte is much faster than three
         return
     if not any(symbol in block.data for symbol in SYMBOLS):
         return
     for row, line in enumerate(block.data.split(b"\n")):
         if found := SYMBOL.search(line):
             symbol = found.group().decode()
-            raise ValueError(f"{place(block, row, path)}: {symbol!r} as a word, which Kaldi reserves; take it out")
+            raise ValueError(f"{place(block, row, path)}: {symbol!r} as a word, which Kaldi reserves; remove it")
 
 
 def place(block: Block, row: int, path: Path) -> str:
-    """`file:line: id '...'`."""
+    """Return `file:line: id '...'`."""
     return f"{path}:{block.first_line + row}: id {block.keys[row].as_py()!r}"
 
 
@@ -99,14 +99,14 @@ def _check_order(block: Block, path: Path, last: str | None) -> None:
     if (last is None or last < first) and pc.all(pc.less(keys[:-1], keys[1:]), min_count=0).as_py():
         return
     for row, key in enumerate(keys.to_pylist()):
-        if last is not None and key <= last:  # code point order is the C order of UTF-8
-            problem = "comes twice" if key == last else f"comes after {last!r}, not in C order"
+        if last is not None and key <= last:  # code point order equals C order in UTF-8
+            problem = "is repeated" if key == last else f"comes after {last!r}, not in C order"
             raise ValueError(f"{place(block, row, path)} {problem}; sort with LC_ALL=C and {REMEDY}")
         last = key
 
 
 def _difference(block: Block, expected: pa.LargeStringArray, path: Path, of: str) -> str | None:
-    """The first id that the table lacks or has too many; None where it only ends early."""
+    """Return an error for the first id that is missing or unknown; None if the table is only too short."""
     for row, (got, want) in enumerate(zip(block.keys.to_pylist(), expected.to_pylist(), strict=False)):
         if got > want:
             return _lacking(path, want, of)

@@ -1,7 +1,7 @@
-"""Accept the data directories that Kaldi's validate_data_dir.sh accepts; utt2repeat and utt2num_samples besides.
+"""Validate data directories like Kaldi's validate_data_dir.sh; also checks utt2repeat and utt2num_samples.
 
-In: a directory. Out: nothing, or ValueError with file, line and remedy. Tables stream by, only ids are kept; audio and
-feats are not read. `--help` tells where the verdict differs from Kaldi's, and why.
+In: a directory. Out: nothing, or ValueError with file, line and remedy. Tables are streamed, only ids are kept in
+memory; audio and feats are not read. `--help` lists the differences from Kaldi's script.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from zipperasr.datadir.speakers import check_spk2utt, read_utt2spk
 from zipperasr.datadir.table_checks import REMEDY, check_transcripts, checked, place
 
 DIFFERENCES = """
-Refused here, though Kaldi's script passes it, because a step of ours could not read it or would read it otherwise:
-  a table that is not UTF-8, and outside text CR, U+3000 and other blanks that are neither space nor tab;
-  NUL in any table, and CR inside a line of one: no text file has them, and lines would run together;
-  wav.scp or utt2lang without a value: no audio to read, no language to train;
-  utt2dur and reco2dur that are words, nan or inf (Kaldi compares words as text);
-  segments whose times are words, inf or below 0;
-  segments of other utterances than utt2spk's, which Kaldi's compares only where there is a text;
-  a line of spk2utt without utterances (Kaldi says that it is invalid, and goes on).
-Passed here, though Kaldi's script refuses it: a directory without feats.scp; features are computed in training.
+Rejected here but accepted by Kaldi's script, because a stage could not read it or would misread it:
+  tables that are not UTF-8; outside text also CR, U+3000 and other whitespace than space and tab;
+  NUL in any table, and CR inside a line: text files have neither;
+  wav.scp or utt2lang without a value;
+  utt2dur and reco2dur with words, nan or inf (Kaldi compares words as text);
+  segments with times that are words, inf or negative;
+  segments of utterances that are not in utt2spk (Kaldi compares them only if there is a text);
+  a line of spk2utt without utterances (Kaldi warns and continues).
+Accepted here but rejected by Kaldi's script: a directory without feats.scp, because training computes features.
 """
 BY_UTTERANCE = (
     *("utt2lang", "utt2dur", "utt2repeat", "utt2num_samples", "utt2num_frames"),
@@ -46,11 +46,15 @@ def validate_data_dir(
     speaker_order: bool = True,
     for_kaldi: bool = True,
 ) -> int:
-    """Return the number of utterances. Raises ValueError on the first flaw.
+    """Validate a directory and return its number of utterances. Raises ValueError on the first error.
 
-    `need_text` False leaves text alone, as in Kaldi; wav.scp is checked where it is there. `any_character`: of text.
-    `for_kaldi` False lets pass what only Kaldi's programs mind, so that our own steps need not stop at it: any word in
-    text, and 0 in utt2dur, which stage 1 writes where an audio header cannot be read.
+    Args:
+        need_audio: require wav.scp; it is always checked if it exists.
+        need_text: require and check text.
+        any_character: allow unprintable characters in text.
+        speaker_order: require utt2spk to be sorted by speaker, blanks included.
+        for_kaldi: reject what only Kaldi's programs reject: reserved words in text, and 0 in utt2dur, which stage 1
+            writes for audio with an unreadable header.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -77,7 +81,7 @@ def validate_data_dir(
 
 
 def _check_audio(directory: Path, utts: pa.LargeStringArray, need_audio: bool) -> pa.LargeStringArray | None:
-    """The ids of the recordings, which are the utterances where there is no segments; None without audio."""
+    """Return the ids of the recordings, or of the utterances if there are no segments; None without audio."""
     path, segments = directory / "wav.scp", directory / "segments"
     if not (path.is_file() or need_audio or segments.is_file()):
         return None
@@ -95,12 +99,12 @@ def _check_audio(directory: Path, utts: pa.LargeStringArray, need_audio: bool) -
         used[_check_segments(block, segments, recordings)] = True
     if not used.all():
         unused = recordings[int(np.argmin(used))].as_py()
-        raise ValueError(f"{path}: id {unused!r}: no line of segments uses this recording; {REMEDY}")
+        raise ValueError(f"{path}: id {unused!r}: not used in segments; {REMEDY}")
     return recordings
 
 
 def _check_segments(block: Block, path: Path, recordings: pa.LargeStringArray) -> np.ndarray:
-    """Which recordings the segments use, by number."""
+    """Return the indices of the recordings that the segments use."""
     values = block.values if block.plain else pc.replace_substring_regex(block.values, "[ \t]+", " ")
     words = pc.split_pattern(values, " ").flatten()
     names, starts, ends = (words.take(pa.array(np.arange(column, len(words), 3))) for column in range(3))
@@ -118,7 +122,7 @@ def _check_segments(block: Block, path: Path, recordings: pa.LargeStringArray) -
 
 
 def _seconds(values: pa.LargeStringArray) -> np.ndarray:
-    """Numbers; nan for what is none."""
+    """Parse numbers; nan for other words."""
     try:
         return pc.cast(values, pa.float64()).to_numpy()
     except pa.ArrowInvalid:
@@ -135,13 +139,15 @@ def _number(value: str) -> float:
 def main(argv: list[str] | None = None) -> int:
     options = parser(f"{__doc__}{DIFFERENCES}")
     options.add_argument("directories", nargs="+", help="data directories")
-    options.add_argument("--no_wav", action="store_true", help="wav.scp may be missing")
-    options.add_argument("--no_text", action="store_true", help="text may be missing, and is not looked at")
+    options.add_argument("--no_wav", action="store_true", help="allow a directory without wav.scp")
+    options.add_argument("--no_text", action="store_true", help="do not check text, which may be missing")
     options.add_argument(
-        "--no_feats", action="store_true", help="accepted as Kaldi's script does; feats are not needed"
+        "--no_feats", action="store_true", help="accepted for compatibility with Kaldi; feats are never required"
     )
-    options.add_argument("--no_spk_sort", action="store_true", help="blanks in utt2spk do not count in its order")
-    options.add_argument("--non_print", action="store_true", help="characters that cannot be printed may be in text")
+    options.add_argument(
+        "--no_spk_sort", action="store_true", help="ignore the whitespace in utt2spk when checking its order"
+    )
+    options.add_argument("--non_print", action="store_true", help="allow unprintable characters in text")
 
     def step(given) -> None:
         for directory in given.directories:

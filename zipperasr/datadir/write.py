@@ -1,7 +1,7 @@
-"""Write the tables of a Kaldi data directory from sorted blocks, all in one pass and a block in memory.
+"""Write the tables of a Kaldi data directory from sorted blocks, in one pass, with one block in memory.
 
 In: blocks with the columns of `ENTRIES`, sorted by utt. Out: text utt2spk spk2utt utt2lang
-utt2dur utt2repeat wav.scp, with segments where audio files hold several utterances, utt2num_samples where known.
+utt2dur utt2repeat wav.scp; segments if audio files have several utterances; utt2num_samples if known.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from zipperasr.datadir.entry import ENTRIES, Entry
 
 @dataclass
 class Totals:
-    """What was written."""
+    """Number and duration of the utterances written."""
 
     utterances: int = 0
     seconds: float = 0.0
@@ -30,7 +30,7 @@ class Totals:
 
 
 def write_data_dir(directory: str | Path, entries: Iterable[Entry]) -> None:
-    """Write (or replace) a whole directory at once, from entries in any order; for `write_tables`' errors see there."""
+    """Write or replace a whole directory from entries in any order. Raises the errors of `write_tables`."""
     rows = sorted(entries, key=itemgetter(0))
     columns = [pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), ENTRIES, strict=True)]
     with atomic_path(directory) as temporary:
@@ -44,10 +44,12 @@ def write_tables(
 ) -> Totals:
     """Write all tables into an existing directory.
 
-    `segmented` says whether some rows have a start; `name` is what errors call the directory.
+    Args:
+        segmented: whether some rows have a start.
+        name: the directory's name in errors.
 
-    Raises ValueError on a second id, on speakers that do not sort as their utterances do, and on two recordings of one
-    name.
+    Raises ValueError on a repeated id, on speakers that do not sort like their utterances, and on two recordings with
+    the same name.
     """
     totals, sort_check, speakers, recordings = Totals(), _SortCheck(name or directory), _SpeakerLines(), _Recordings()
     with ExitStack() as stack:
@@ -101,7 +103,7 @@ def _join(*parts: pa.Array | str) -> pa.Array:
 
 
 def _bytes_of(lines: pa.Array) -> memoryview:
-    """The strings end to end: an Arrow array holds them so already."""
+    """Return the concatenated strings: the memory of an Arrow array."""
     if not len(lines):
         return memoryview(b"")
     _, offsets, data = lines.buffers()
@@ -110,7 +112,7 @@ def _bytes_of(lines: pa.Array) -> memoryview:
 
 
 class _SortCheck:
-    """Ids differ, and speakers come in the order of their utterances, as Kaldi demands; across blocks too."""
+    """Checks that ids differ and speakers are in the order of their utterances, as in Kaldi, also across blocks."""
 
     def __init__(self, directory: str | Path):
         self._directory = directory
@@ -132,17 +134,17 @@ class _SortCheck:
             raise ValueError(message(before.slice(at, 1).to_pylist()[0], after.slice(at, 1).to_pylist()[0]))
 
     def _twice(self, before: dict, row: dict) -> str:
-        return f"{self._directory}: id {row['utt']!r} comes twice ({before['audio']} and {row['audio']}); remove one"
+        return f"{self._directory}: id {row['utt']!r} is repeated ({before['audio']}, {row['audio']}); remove one"
 
     def _unsortable(self, before: dict, row: dict) -> str:
         return (
-            f"{self._directory}: speakers {before['speaker']!r} and {row['speaker']!r} do not sort as their utterances "
-            f"{before['utt']!r} and {row['utt']!r} do; give speakers names of equal length"
+            f"{self._directory}: speakers {before['speaker']!r} and {row['speaker']!r} sort unlike their utterances "
+            f"{before['utt']!r} and {row['utt']!r}; give speakers names of equal length"
         )
 
 
 class _SpeakerLines:
-    """spk2utt, whose lines go on from block to block: `speaker utt utt ...`, the line's end before the next speaker."""
+    """Lines of spk2utt, `speaker utt utt ...`, which may continue in the next block."""
 
     def __init__(self):
         self._last: str | None = None
@@ -159,14 +161,14 @@ class _SpeakerLines:
 
 
 class _Recordings:
-    """Names of audio files that hold several utterances: the file's name without suffix."""
+    """Names of audio files with several utterances: the file's name without suffix."""
 
     def __init__(self):
         self._audio_of: dict[str, str] = {}
         self._name_of: dict[str, str] = {}
 
     def segments(self, block: pa.RecordBatch) -> pa.Array:
-        """`recording start end` of each row."""
+        """Return `recording start end` of each row."""
         columns = (block[name].to_pylist() for name in ("audio", "start_s", "end_s", "duration_s"))
         return pa.array(
             [
@@ -176,7 +178,7 @@ class _Recordings:
         )
 
     def lines(self) -> pa.Array:
-        """wav.scp of all recordings that had a segment."""
+        """Return the lines of wav.scp for all recordings with segments."""
         return pa.array([f"{name} {audio}\n" for name, audio in sorted(self._audio_of.items())], pa.string())
 
     def _name(self, audio: str) -> str:
@@ -184,7 +186,7 @@ class _Recordings:
             name = Path(audio).stem
             if name in self._audio_of:
                 raise ValueError(
-                    f"{audio}: {self._audio_of[name]} has the same name; recordings of one set need different names"
+                    f"{audio}: {self._audio_of[name]} has the same name; recordings of a set need different names"
                 )
             self._name_of[audio], self._audio_of[name] = name, audio
         return self._name_of[audio]

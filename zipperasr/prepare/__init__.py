@@ -1,0 +1,1 @@
+"""Stage 1: data sets of the recipe, selected from the corpora."""

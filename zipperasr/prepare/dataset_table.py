@@ -1,4 +1,4 @@
-"""The recipe's data sets (Table I of the paper) and where the corpora lie.
+"""The recipe's data sets (Table I of the paper) and the locations of the corpora.
 
 In: conf/datasets.tsv and conf/SCALE/corpora.yaml. Out: `DatasetRow`s of one setting, and `CorporaConfig`.
 """
@@ -20,20 +20,20 @@ COLUMNS = (
 )  # fmt: skip
 PHASES = ("align", "sft")
 SETTINGS = ("1h", "30h")
-NO_DEV = "-"  # a dev_split: none wanted
-HELD_OUT = "held-out"  # a dev_split: no official one is free, so a slice of train is kept out
+NO_DEV = "-"  # a dev_split: no dev set
+HELD_OUT = "held-out"  # a dev_split: some speakers of train, because the official dev set is the test set
 
 
 @dataclass(frozen=True)
 class CorporaConfig:
-    """Where the corpora lie at one scale."""
+    """The locations of the corpora at one scale."""
 
     roots: dict[str, str]  # corpus -> directory
-    utt_ids: str  # the directory that holds the authors' train/ and test/ lists
-    table_hours: bool = True  # sample Table I's hours where no list says what to take; false: take all there is
+    utt_ids: str  # directory of the authors' train/ and test/ lists
+    table_hours: bool = True  # sample Table I's hours if there is no list; false: take everything
 
     def root_of(self, corpus: str, path: str | Path) -> Path:
-        """The corpus's directory. Raises ValueError if the configuration names none."""
+        """Return the corpus's directory. Raises ValueError if the configuration has none."""
         if corpus not in self.roots:
             raise ValueError(f"{path}: no root for corpus {corpus!r}; add `{corpus}: DIRECTORY` under roots")
         return Path(self.roots[corpus])
@@ -41,7 +41,7 @@ class CorporaConfig:
 
 @dataclass(frozen=True)
 class DatasetRow:
-    """One line of the table: a corpus in one language, with what is taken from it."""
+    """One line of the table: a corpus in one language, and the sets to make from it."""
 
     phase: str  # align | sft
     corpus: str
@@ -55,7 +55,7 @@ class DatasetRow:
     test_list: str | None
 
     def set_names(self) -> tuple[str, str, dict[str, str]]:
-        """(train set, dev set, {test set: official split})."""
+        """Return (train set, dev set, {test set: official split})."""
         base = f"{self.corpus}_{self.language}"
         tests = {}
         for split in self.test_splits:
@@ -68,7 +68,7 @@ def load_corpora(path: str | Path) -> CorporaConfig:
     """Read corpora.yaml. Raises ValueError on a root of an unknown corpus."""
     config = load_yaml(CorporaConfig, path)
     if not isinstance(config.roots, dict) or not config.roots:
-        raise ValueError(f"{path}: roots: got {config.roots!r}, wanted one `corpus: directory` a line")
+        raise ValueError(f"{path}: roots: got {config.roots!r}, wanted one `corpus: directory` per line")
     for corpus, root in config.roots.items():
         if not isinstance(root, str):
             raise ValueError(f"{path}: roots: {corpus}: got {root!r}, wanted a directory")
@@ -80,7 +80,7 @@ def load_corpora(path: str | Path) -> CorporaConfig:
 
 
 def load_datasets(path: str | Path, setting: str, languages: LanguageTable) -> list[DatasetRow]:
-    """The rows of one setting (1h | 30h). Raises ValueError with file and line."""
+    """Read the rows of one setting (1h | 30h). Raises ValueError with file and line."""
     path = Path(path)
     rows = []
     header_seen = False

@@ -1,8 +1,8 @@
-"""What stage 1 must know about audio files: do they exist, and how long are they.
+"""Find out which audio files exist, and how long they are.
 
-In: utterances as readers yield them. Out: the same with durations, and those without an audio file. Only headers
-are read, and only where the metadata has no duration; a header that cannot be read counts 0 s until stage 2
-quarantines the file. What was found is written down, so that an interrupted run does not look again.
+In: utterances of a reader. Out: the same with durations, and whether each has an audio file. Only headers are read, and
+only if the metadata has no duration; an unreadable header counts as 0 s until stage 2 quarantines the file. Durations
+are recorded, so that an interrupted run need not read the headers again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from zipperasr.audio.load import header_duration_s
 from zipperasr.corpora.utterance import Utterance
 
 _BATCH = 4096
-_DIRECTORIES = 64  # whose names are kept: a corpus is read directory by directory
+_DIRECTORIES = 64  # in the cache; a corpus is read directory by directory
 
 
 def probe(
@@ -29,15 +29,17 @@ def probe(
 ) -> Iterator[tuple[list[Utterance], list[bool]]]:
     """Yield batches: (utterances with their durations, whether each one's audio file exists), in order.
 
-    Directories are listed once instead of asking for each file, which on a network file system takes hours. `record`:
-    where durations are written down; of the same utterances in the same order it spares the headers.
+    Directories are listed once, because checking each file takes hours on a network file system.
+
+    Args:
+        record: file of durations; a later call with the same utterances in the same order reads it instead of headers.
     """
     utterances = iter(utterances)
     names_in = functools.lru_cache(maxsize=_DIRECTORIES)(_names_in)
     with ThreadPoolExecutor(num_threads) as pool, _Record(record) as known:
         while batch := list(islice(utterances, _BATCH)):
-            places = (utterance.audio.rpartition("/") for utterance in batch)
-            exist = [name in names_in(directory or ".") for directory, _, name in places]
+            paths = (utterance.audio.rpartition("/") for utterance in batch)
+            exist = [name in names_in(directory or ".") for directory, _, name in paths]
             unknown = [number for number, utterance in enumerate(batch) if utterance.duration_s is None]
             durations_s = iter(_durations_s([batch[n].audio for n in unknown if exist[n]], pool, known))
             for number in unknown:
@@ -56,13 +58,13 @@ def _durations_s(paths: list[str], pool: ThreadPoolExecutor, known: _Record) -> 
 
 
 class _Record:
-    """Files and their durations in the order they were asked for: read as long as that fits, written on from there."""
+    """A file of paths and durations in order: read while the paths match, overwritten from the first mismatch."""
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         self._stream = path.open("a+b")
         self._stream.seek(0)
-        self._position = 0  # behind what fits
+        self._position = 0  # after the last match
 
     def __enter__(self) -> _Record:
         return self
@@ -71,7 +73,7 @@ class _Record:
         self._stream.close()
 
     def read(self, files: Sequence[str]) -> list[float]:
-        """The durations of the leading files that the record has."""
+        """Return the durations of the leading files that the record has."""
         found = []
         for file in files:
             seconds, _, known = self._stream.readline().partition(b" ")
@@ -82,7 +84,7 @@ class _Record:
         return found
 
     def write(self, files: Sequence[str], durations_s: Sequence[float]) -> None:
-        """Go on from what fitted; what stood behind it is dropped."""
+        """Write after the last match; drop what follows it."""
         if files:
             self._stream.truncate(self._position)
             lines = (f"{seconds!r} {file}\n" for seconds, file in zip(durations_s, files, strict=True))
@@ -92,7 +94,7 @@ class _Record:
 
 
 def _file_state(path: str) -> str:
-    """Changes when the file does."""
+    """Return a string that changes if the file does."""
     try:
         state = os.stat(path)
     except OSError:

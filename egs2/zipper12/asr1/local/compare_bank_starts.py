@@ -1,7 +1,7 @@
-"""Where should a new language's bank start? The starts of a variant, several seeds each; and all parts trained instead.
+"""Compare initialisations of a new language's bank, several seeds each, and training of all parameters instead.
 
-In: a trained system, a language whose data stages 0 to 4 have prepared. Out: a Markdown page. Trainings, decodings and
-scores are run.sh's, so what is finished is not done again. The first seed's systems decode the other languages too.
+In: a trained system, and a language whose data stages 0 to 4 have prepared. Out: a Markdown page. run.sh trains,
+decodes and scores, and skips what is finished. The systems of the first seed also decode the other languages.
 """
 
 from __future__ import annotations
@@ -29,44 +29,44 @@ from zipperasr.score.scores_table import read_scores
 from zipperasr.stages.decode import main as decode
 from zipperasr.stages.score import main as score
 
-HEADER = ("start", "trains", "seeds", "dev loss: at the start", "at the end", "error rate, %", "character errors, %")
-HEADER += ("other languages: mean error rate, %", "test sets with the same bits")
+HEADER = ("initialisation", "trained", "seeds", "dev loss: first", "last", "error rate, %", "character errors, %")
+HEADER += ("other languages: mean error rate, %", "bit-identical test sets")
 ALL = "all"
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """What is compared."""
+
+    init_from: Path  # the trained system
+    add_lang: str  # the new language
+    seeds: tuple[int, ...] = (1, 2, 3)
+    bank_args: str = ""  # override sft.yaml if only the bank is trained
+    all_args: str = ""  # override sft.yaml if all parts are trained
+    nproc: int = 1
+    out: Path = Path("ADD_LANGUAGE.md")
+    invocation: str = ""  # for the page
+
+
+@dataclass(frozen=True)
 class System:
-    """One row of the table: a training directory for each seed."""
+    """One row of the table, with a training directory for each seed."""
 
     start: str
     parts: str
     directories: tuple[Path, ...]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    options = parser(__doc__)
-    options.add_argument("--init_from", type=Path, required=True, help="the trained system")
-    options.add_argument("--add_lang", required=True, metavar="CODE", help="the new language")
-    options.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="of packs and chunk lengths")
-    options.add_argument("--bank_args", default="", help="settings over sft.yaml where the bank alone trains")
-    options.add_argument("--all_args", default="", help="settings over sft.yaml where all parts train")
-    options.add_argument("--nproc", type=int, default=1, help="processes of each training")
-    options.add_argument("--out", type=Path, default=Path("ADD_LANGUAGE.md"), help="the page to write")
-    words = list(sys.argv[1:] if argv is None else argv)
-    chosen = options.parse_args(words)
-    chosen.invocation = shlex.join(["local/compare_bank_starts.sh", *words])
-    return run_step(_run, chosen, "local.compare_bank_starts")
-
-
-def _run(options: argparse.Namespace) -> None:
+def compare(options: Comparison) -> None:
+    """Train, decode and score all systems, and update the page after each. Raises ValueError."""
     source = Experiment.load(options.init_from)
     starts = variant_class(source.lora).bank_starts
     if not starts:
-        raise ValueError(f"{options.init_from}: {source.lora} has no banks, so there are no starts to compare")
+        raise ValueError(f"{options.init_from}: {source.lora} has no banks, so there are no initialisations to compare")
     if decode(["--exp", str(options.init_from), "--config", "conf/mini/decode.yaml"]) or score(
         ["--exp", str(options.init_from)]
     ):
-        raise ValueError(f"{options.init_from}: cannot be decoded and scored; the line above says why")
+        raise ValueError(f"{options.init_from}: cannot be decoded and scored; see the error above")
     systems = []
     for start, parts in [*((start, "bank") for start in starts), (starts[0], ALL)]:
         systems.append(System(start, parts, tuple(_train(options, start, parts, seed) for seed in options.seeds)))
@@ -74,8 +74,8 @@ def _run(options: argparse.Namespace) -> None:
             temporary.write_text(_page(systems, options), encoding="utf-8")
 
 
-def _train(options: argparse.Namespace, start: str, parts: str, seed: int) -> Path:
-    """Train, decode and score by run.sh; the training directory. Raises CalledProcessError."""
+def _train(options: Comparison, start: str, parts: str, seed: int) -> Path:
+    """Train, decode and score with run.sh. Returns the training directory. Raises CalledProcessError."""
     tag = f"_{start}_{parts}_seed{seed}"
     settings = options.all_args if parts == ALL else options.bank_args
     evaluated = ALL if seed == options.seeds[0] else options.add_lang
@@ -86,14 +86,14 @@ def _train(options: argparse.Namespace, start: str, parts: str, seed: int) -> Pa
     return options.init_from.with_name(f"{options.init_from.name}_add_{options.add_lang}{tag}")
 
 
-def _page(systems: Sequence[System], options: argparse.Namespace) -> str:
+def _page(systems: Sequence[System], options: Comparison) -> str:
     before = other_languages(options.init_from, options.add_lang)
     rows = [["(before)", *["–"] * 6, f"{before:.2f}", "–"], *(_row(system, options) for system in systems)]
     parts = [
-        f"# {options.add_lang} comes to {options.init_from.name}",
-        "Starts of the new language's bank. Mean ± standard deviation over seeds (of packs and chunk lengths). The "
-        "other languages are those of the first seed's system: their mean, and how many of their test sets have the "
-        "same hypotheses and the same means of the encoder's output, to the bit, as before.",
+        f"# Adding {options.add_lang} to {options.init_from.name}",
+        "Initialisations of the new language's bank. Mean ± standard deviation over random seeds. The results of the "
+        "other languages are those of the first seed: their mean error rate, and for how many of their test sets "
+        "hypotheses and means of the encoder's output are bit-identical to those before.",
         table(HEADER, rows, num_labels=2),
         f"## Command\n\n```\n{options.invocation}\n```",
         f"## Machine and versions\n\n{machine_table()}\n",
@@ -101,7 +101,7 @@ def _page(systems: Sequence[System], options: argparse.Namespace) -> str:
     return "\n\n".join(parts)
 
 
-def _row(system: System, options: argparse.Namespace) -> list[str]:
+def _row(system: System, options: Comparison) -> list[str]:
     losses = [read_jsonl(directory / "dev.jsonl") for directory in system.directories]
     rates = [new_language(directory, options.add_lang) for directory in system.directories]
     first = system.directories[0]
@@ -120,7 +120,7 @@ def _row(system: System, options: argparse.Namespace) -> list[str]:
 
 
 def new_language(exp: Path, code: str) -> tuple[float, float]:
-    """(error rate in the language's unit, character error rate) of its test sets, in per cent, after normalisation."""
+    """Return (error rate in its unit, character error rate) of the language, in per cent, after normalisation."""
     rows = [row for path in _scores(exp) for row in read_scores(path) if row.language == code]
     audits = [path for row in rows for path in exp.glob(f"decode_*/{row.set}/score_{row.unit}/audit.jsonl")]
     pairs = [json.loads(line) for path in audits for line in path.read_text(encoding="utf-8").splitlines()]
@@ -130,7 +130,7 @@ def new_language(exp: Path, code: str) -> tuple[float, float]:
 
 
 def other_languages(exp: Path, code: str) -> float:
-    """Mean error rate over the other languages, in per cent; test sets of a language count as one."""
+    """Return the mean error rate over the other languages, in per cent; each language has one vote."""
     rows = [row for path in _scores(exp) for row in read_scores(path) if row.language != code]
     rows = [row for row in rows if row.normaliser != "whisper_marks"]
     of = {language: [row for row in rows if row.language == language] for language in {row.language for row in rows}}
@@ -138,7 +138,7 @@ def other_languages(exp: Path, code: str) -> float:
 
 
 def same_bits(exp: Path, before: Path, code: str) -> tuple[int, int]:
-    """Of the other languages' test sets: how many have the same hypotheses and encoder outputs as `before`, and all."""
+    """Return how many of the other languages' test sets have the same bits as `before`, and how many there are."""
     sets = {row.set for path in _scores(exp) for row in read_scores(path) if row.language != code}
     names = ("text", "encoder_means.ark")
     found = [[path.read_bytes() for name in names for path in sorted(d.glob(f"decode_*/{s}/{name}"))]
@@ -147,12 +147,30 @@ def same_bits(exp: Path, before: Path, code: str) -> tuple[int, int]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean, and ± standard deviation where there are several."""
+    """Format the mean, and ± the standard deviation if there are several values."""
     return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
 
 
 def _scores(exp: Path) -> list[Path]:
     return sorted(exp.glob("decode_*/scores.tsv"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--init_from", type=Path, required=True, help="the trained system")
+    options.add_argument("--add_lang", required=True, metavar="CODE", help="the new language")
+    options.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="random seeds")
+    options.add_argument("--bank_args", default="", help="override sft.yaml if only the bank is trained")
+    options.add_argument("--all_args", default="", help="override sft.yaml if all parts are trained")
+    options.add_argument("--nproc", type=int, default=1, help="processes per training")
+    options.add_argument("--out", type=Path, default=Path("ADD_LANGUAGE.md"), help="output page")
+    words = list(sys.argv[1:] if argv is None else argv)
+
+    def step(given: argparse.Namespace) -> None:
+        invocation = shlex.join(["local/compare_bank_starts.sh", *words])
+        compare(Comparison(**vars(given) | {"seeds": tuple(given.seeds)}, invocation=invocation))
+
+    return run_step(step, options.parse_args(words), "local.compare_bank_starts")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compare the starts of a new language's bank on a trained system: nearest, shared, zero; several seeds; one table.
+# Compare initialisations of a new language's bank (nearest, shared, zero) on a trained system, with several seeds.
 #
 # Usage: local/compare_bank_starts.sh --init_from exp/sft_zipper_soft_chunked --add_lang sw [options]   --help lists them
 set -euo pipefail

@@ -1,7 +1,7 @@
-"""What it costs not to know the language: given, detected, or mixed by probability, on the test sets.
+"""Measure the cost of not knowing the language: given, detected, or mixed by probability, on the test sets.
 
-In: a finished recipe (its model, dump/raw). Out: a table: per test set how often Whisper finds the language, and the
-error rate with the language given, with the likeliest one, and with adapters mixed by probability.
+In: a finished recipe (its model, dump/raw). Out: a table with, per test set, how often Whisper detects the language,
+and the error rates with the language given, with the most probable one, and with adapters mixed by probability.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ WAYS = ("given", "likeliest", "mixed")
 
 
 def compare(transcriber: Transcriber, test_set: TestSet, scp: Path, table: LanguageTable) -> dict[str, float]:
-    """Error rates in per cent by way; `found`: how often the language was; `<way> s`: seconds that it took."""
+    """Return error rates in per cent by way, seconds as `<way> s`, and how often the language was `found`."""
     language = table[test_set.language]
     result: dict[str, float] = {}
     for way in WAYS:
@@ -60,27 +60,18 @@ def _transcripts(transcriber: Transcriber, scp: Path, lang: str) -> Iterator:
         yield recording.id, transcript
 
 
-def main(argv: list[str] | None = None) -> int:
-    options = parser(__doc__)
-    options.add_argument("--model", type=Path, default=Path("exp/sft_zipper_soft_chunked"), help="training directory")
-    options.add_argument("--raw", type=Path, default=Path("dump/raw"), help="stage 2's output")
-    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
-    options.add_argument("--out", type=Path, default=Path("results/mini/DETECTION.md"), help="the page")
-    options.add_argument("--sets", nargs="*", default=None, help="test sets; default: all")
-    options.add_argument("--tokens_per_s", type=float, default=25.0, help="most tokens a second")
-    return run_step(_run, options.parse_args(argv), "local.compare_detection")
-
-
-def _run(options: argparse.Namespace) -> None:
-    config = replace(DEFAULTS, tokens_per_s=options.tokens_per_s, batch_size=32)
-    transcriber = Transcriber.from_pretrained(options.model, config=config)
-    languages = LanguageTable.load(options.languages)
-    sets = [row for row in read_sets(options.raw / "sets.tsv") if row.kind == "test"]
-    chosen = [row for row in sets if options.sets is None or row.set in options.sets]
+def write_page(
+    out: Path, model: Path, raw: Path, languages: LanguageTable, names: Sequence[str] | None, tokens_per_s: float
+) -> None:
+    """Compare the ways on the test sets `names` (None: all) and write the page."""
+    config = replace(DEFAULTS, tokens_per_s=tokens_per_s, batch_size=32)
+    transcriber = Transcriber.from_pretrained(model, config=config)
+    sets = [row for row in read_sets(raw / "sets.tsv") if row.kind == "test"]
+    chosen = [row for row in sets if names is None or row.set in names]
     rows, results = [], []
     for row in tqdm(chosen, unit="set"):
-        test_set = load_test_set(options.raw, row)
-        found = compare(transcriber, test_set, options.raw / row.set / "wav.scp", languages)
+        test_set = load_test_set(raw, row)
+        found = compare(transcriber, test_set, raw / row.set / "wav.scp", languages)
         results.append(found)
         unit = languages[row.language].unit.upper()
         rows.append([row.set, unit, str(len(test_set.references)), *(percent(found[key]) for key in ("found", *WAYS))])
@@ -89,18 +80,33 @@ def _run(options: argparse.Namespace) -> None:
     header = ["test set", "unit", "utts", "language found, %", "given, %", "likeliest, %", "mixed, %"]
     cost = transcriber.detector.cost
     page = (
-        "# The language is not known\n\nError rates of "
-        f"`{options.model.name}` with the language given; with the likeliest by the original Whisper; with the "
-        "likeliest one's prompt, but LID embeddings and specific banks mixed by probability. Loops are decoded again."
+        "# Unknown language\n\nError rates of "
+        f"`{model.name}` with the language given; with the most probable language by the original Whisper; with that "
+        "language's prompt, but LID embeddings and banks mixed by probability. Repetition loops are decoded again."
         "\n\n"
-        f"{table(header, rows, 2)}\n\n{cost.described()[:1].upper()}{cost.described()[1:]}. Seconds in all: "
+        f"{table(header, rows, 2)}\n\n{cost.described()[:1].upper()}{cost.described()[1:]}. Total time in seconds: "
         + ", ".join(f"{way} {sum(found[f'{way} s'] for found in results):.0f}" for way in WAYS)
         + f".\n\n`{' '.join(['python -m local.compare_detection', *sys.argv[1:]])}`\n\n{machine_table()}\n"
     )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(options.out) as temporary:
+    with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    log(f"written: {options.out}")
+    log(f"written: {out}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--model", type=Path, default=Path("exp/sft_zipper_soft_chunked"), help="training directory")
+    options.add_argument("--raw", type=Path, default=Path("dump/raw"), help="data directories of stage 2")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="table of languages")
+    options.add_argument("--out", type=Path, default=Path("results/mini/DETECTION.md"), help="output page")
+    options.add_argument("--sets", nargs="*", default=None, help="test sets; default: all")
+    options.add_argument("--tokens_per_s", type=float, default=25.0, help="longest hypothesis, in tokens per second")
+
+    def step(given: argparse.Namespace) -> None:
+        languages = LanguageTable.load(given.languages)
+        write_page(given.out, given.model, given.raw, languages, given.sets, given.tokens_per_s)
+
+    return run_step(step, options.parse_args(argv), "local.compare_detection")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Get the authors' utterance lists at the pinned commit, and check each by its git blob id.
+# Download the authors' utterance lists at the pinned commit, and verify each by its git blob id.
 #
 # Usage: local/fetch_utt_ids.sh [options] OUT
-# OUT is the utt_ids directory of conf/full/corpora.yaml. Lists that are there and right are not fetched again. What
-# cannot be had is named at the end (exit 1); stage 1 samples the hours in its place.
+# OUT is the utt_ids directory of conf/full/corpora.yaml. Lists that exist and are correct are skipped. Lists that
+# cannot be downloaded are reported at the end (exit status 1); stage 1 then samples the hours instead.
 set -euo pipefail
 
 from=https://raw.githubusercontent.com/YuCeong-May/Zipper-LoRA/a4628405c01e41a916b940a4c1424e4533026036/data/utt-id # address, or a directory
@@ -40,8 +40,8 @@ while IFS=$'\t' read -r blob path; do
     fi
 done <"${table}"
 
-log "utterance lists: $((count - ${#missing[@]})) of ${count} are in ${out}, checked"
+log "utterance lists: $((count - ${#missing[@]})) of ${count} are in ${out} and verified"
 if ((${#missing[@]})); then
     printf '%s\n' "${missing[@]}" >&2
-    die "${#missing[@]} lists could not be had, or are not what the pinned commit holds: ${from}"
+    die "${#missing[@]} lists could not be downloaded or differ from the pinned commit: ${from}"
 fi

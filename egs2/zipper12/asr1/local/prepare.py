@@ -1,9 +1,9 @@
-"""Stage 0: corpora and backbones, as the scale's configuration asks for them.
+"""Stage 0: make or check the corpora and backbones that a scale's configuration names.
 
-In: conf/SCALE. A scale with mini_corpora.yaml gets synthetic corpora where its corpora.yaml looks for them. One with
-backbones.yaml gets the small backbones that come with the project; one with random_backbones.yaml, random weights in
-the published shapes. Everything else must be there already: then a table says what is present, what is missing and
-where to get it, and exit status 1 that something is missing. Nothing is downloaded.
+A scale with mini_corpora.yaml gets synthetic corpora in the directories of its corpora.yaml. With backbones.yaml it
+gets the small backbones that the project ships; with random_backbones.yaml, random weights in the published shapes.
+Otherwise corpora and backbones must exist: a table lists what is present, what is missing and where to get it, and the
+exit status is 1 if something is missing. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from zipperasr.cli import parser, run_step, str2bool
@@ -19,44 +20,51 @@ from zipperasr.model.model_config import ModelConfig
 from zipperasr.prepare.dataset_table import SETTINGS, load_corpora
 
 
-def prepare(options: argparse.Namespace) -> None:
-    """One scale's stage 0."""
-    if (options.conf / "mini_corpora.yaml").is_file():
-        _make_corpora(options)
-        _make_backbones(options)
+@dataclass(frozen=True)
+class Sources:
+    """The configuration that stage 0 reads."""
+
+    conf: Path  # directory of the scale
+    datasets: Path
+    languages: Path
+
+
+def prepare(sources: Sources, setting: str, train_backbones: bool, nj: int) -> None:
+    """Make corpora and backbones of a synthetic scale; check those of any other. Raises ValueError."""
+    if (sources.conf / "mini_corpora.yaml").is_file():
+        _make_corpora(sources, nj)
+        _make_backbones(sources.conf, train_backbones, nj)
         return
     from zipperasr.plan.inventory import check_inventory
 
-    model = load_yaml(ModelConfig, options.conf / "model.yaml")
+    model = load_yaml(ModelConfig, sources.conf / "model.yaml")
     backbones = [model.whisper, model.llm]
-    check_inventory(options.datasets, options.languages, options.conf / "corpora.yaml", backbones, options.setting)
+    check_inventory(sources.datasets, sources.languages, sources.conf / "corpora.yaml", backbones, setting)
 
 
-def _make_corpora(options: argparse.Namespace) -> None:
+def _make_corpora(sources: Sources, nj: int) -> None:
     from local.mini.corpora import make_corpora
     from local.mini.layouts import LAYOUTS
 
-    path = options.conf / "corpora.yaml"
+    path = sources.conf / "corpora.yaml"
     config = load_corpora(path)
     out = Path(config.utt_ids).parent
     for corpus in LAYOUTS:
         if config.root_of(corpus, path) != out / corpus:
-            raise ValueError(f"{path}: {corpus}: got {config.roots[corpus]}, wanted {out / corpus}, beside utt_ids")
-    make_corpora(out, options.nj, options.conf / "mini_corpora.yaml", options.datasets, options.languages)
+            raise ValueError(f"{path}: {corpus}: got {config.roots[corpus]}, wanted {out / corpus}, next to utt_ids")
+    make_corpora(out, nj, sources.conf / "mini_corpora.yaml", sources.datasets, sources.languages)
 
 
-def _make_backbones(options: argparse.Namespace) -> None:
-    model = load_yaml(ModelConfig, options.conf / "model.yaml")
-    out = Path(model.whisper).parent
-    if (options.conf / "random_backbones.yaml").is_file():
+def _make_backbones(conf: Path, train: bool, nj: int) -> None:
+    out = Path(load_yaml(ModelConfig, conf / "model.yaml").whisper).parent
+    if (conf / "random_backbones.yaml").is_file():
         from local.rehearsal.backbones import make_random_backbones
 
-        make_random_backbones(options.conf / "random_backbones.yaml", out)
-    elif options.train_backbones:
-        from local.mini.backbones import main as train
+        make_random_backbones(conf / "random_backbones.yaml", out)
+    elif train:
+        from local.mini.backbones import train_backbones
 
-        if train(["--train", "--out", str(out), "--nj", str(options.nj)]):
-            raise ValueError("training the mini backbones failed; see the lines above")
+        train_backbones(out, nj)
     else:
         from local.mini.backbones import install
 
@@ -66,12 +74,21 @@ def _make_backbones(options: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.add_argument("--conf", type=Path, default=Path("conf/mini"), help="configuration directory of the scale")
-    options.add_argument("--datasets", default="conf/datasets.tsv", help="table of data sets")
-    options.add_argument("--languages", default="conf/languages.tsv", help="table of languages")
-    options.add_argument("--setting", default="1h", choices=SETTINGS, help="full: whose corpora and lists are needed")
-    options.add_argument("--train_backbones", type=str2bool, default=False, help="mini: train the backbones anew")
+    options.add_argument("--datasets", type=Path, default=Path("conf/datasets.tsv"), help="table of data sets")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="table of languages")
+    options.add_argument(
+        "--setting", default="1h", choices=SETTINGS, help="full scale: the setting whose corpora and lists to check"
+    )
+    options.add_argument(
+        "--train_backbones", type=str2bool, default=False, help="mini scale: train the backbones instead of copying"
+    )
     options.add_argument("--nj", type=int, default=os.cpu_count(), help="processes")
-    return run_step(prepare, options.parse_args(argv), "stage 0")
+
+    def step(given: argparse.Namespace) -> None:
+        sources = Sources(given.conf, given.datasets, given.languages)
+        prepare(sources, given.setting, given.train_backbones, given.nj)
+
+    return run_step(step, options.parse_args(argv), "stage 0")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rehearse the full-scale experiment on this machine: random backbones at full depth, one step of everything.
+# Rehearse the full-scale experiment on this machine: random backbones of full depth, one step of each training.
 #
 # Usage: local/rehearse.sh [options]     --help lists them
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every system of the paper by one command: variants x encoder regimes x data settings x seeds, then RESULTS.md.
+# Train every system of the paper (variants x encoder regimes x data settings x seeds), then write RESULTS.md.
 #
 # Usage: local/reproduce.sh [options]     --help lists them
 set -euo pipefail

@@ -20,7 +20,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from local.mini.espeak import Espeak, draw_voice, voice_name
-from local.mini.layouts import LAYOUTS, Record, Spoken
+from local.mini.layout import Record, Spoken
+from local.mini.layouts import LAYOUTS
 from local.mini.plan import CONFIG, DATASETS, LANGUAGES, MiniConfig, Part, load_plan, train_count
 from zipperasr.atomic import FINGERPRINT, atomic_path, fingerprint, mark_current, read_record, scratch_directory
 from zipperasr.cli import log
@@ -30,6 +31,7 @@ from zipperasr.sole_writer import sole_writer
 
 TASK_SPEAKERS = 10
 LISTS = "utt_ids"
+CODE = ("corpora.py", "espeak.py", "layout.py", "layouts.py", "long_recordings.py")  # decide what files contain
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Share:
         """Digest everything that decides what the files contain: sentences, voices, layout and lists."""
         said = [(part.split, part.kind, part.sentences) for part in self.parts]
         numbers = (self.sizes.speaker_utts, self.sizes.repeats, self.sizes.seed)
-        code = {path.name: path for path in map(Path(__file__).with_name, ("corpora.py", "espeak.py", "layouts.py"))}
+        code = {name: Path(__file__).with_name(name) for name in CODE}
         inputs = fingerprint(said=said, lists=self.lists, numbers=numbers, espeak=version("espeakng-loader"), **code)
         return fingerprint(inputs=inputs)["inputs"]
 

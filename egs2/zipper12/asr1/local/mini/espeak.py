@@ -1,8 +1,8 @@
 """Speech from espeak-ng, called in this process through ctypes.
 
-In: what to say (texts/ makes it), a language, a `Voice`. Out: int16 mono samples at 16 kHz.
-Library and data come from the `espeakng-loader` wheel: nothing is installed on the system. Trade-off: espeak-ng keeps
-its state in the library, so use one `Espeak` a process, and several processes for speed.
+In: a text of texts/, a language, a `Voice`. Out: int16 mono samples at 16 kHz. Library and data are in the
+`espeakng-loader` wheel; nothing is installed on the system. espeak-ng keeps global state: use one `Espeak` per process,
+and several processes for speed.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import numpy as np
 import soxr
 
 SAMPLE_RATE_HZ = 16000
-# fr-fr is refused through the library, and leaves the voice before it in place
+# the library rejects fr-fr and keeps the previous voice
 VOICE_NAMES = {
     "en": "en-us", "fr": "fr", "th": "th", "zh": "cmn", "de": "de", "es": "es", "ru": "ru",
     "vi": "vi", "it": "it", "ar": "ar", "ja": "ja", "ko": "ko", "pt": "pt-br",
-    "pl": "pl", "sw": "sw",  # in no table: docs/extending.md and docs/add_language.md add them
+    "pl": "pl", "sw": "sw",  # not in languages.tsv; added in docs/extending.md and docs/add_language.md
 }  # fmt: skip
 
-# Disjoint, women and men in each, so that backbones, fine-tuning and tests never share a speaker. The backbones hear
-# many: with 12, phoneme errors of unheard voices were twice those of heard ones.
+# Disjoint sets with female and male voices, so that pretraining, training and tests never share a speaker. With only 12
+# pretraining voices, phoneme errors of unseen voices were twice those of seen ones.
 VARIANTS = {
     "pretrain": (
         "m1", "m4", "m6", "m8", "f1", "f4", "Alex", "Alicia", "Andrea", "Andy", "Annie", "Denis", "Henrique", "Jacky",
@@ -47,10 +47,10 @@ GAINS = (0.4, 1.0)
 NOISES_DB = (-55.0, -38.0)  # white noise, relative to full scale
 
 # espeak-ng's speak_lib.h
-_SYNCHRONOUS, _DONT_EXIT = 2, 0x8000  # samples come to the callback before espeak_Synth returns
+_SYNCHRONOUS, _DONT_EXIT = 2, 0x8000  # the callback gets the samples before espeak_Synth returns
 _UTF8, _PHONEMES = 0x1, 0x100
 _IPA = 0x2
-_SEPARATED = ord("_") << 8  # in espeak_TextToPhonemes: a line between phonemes
+_SEPARATED = ord("_") << 8  # in espeak_TextToPhonemes: separator between phonemes
 _STRESS_AND_PAUSE = re.compile(r"[',%=|!ˈˌ]|^[:;]*$")
 _RATE, _PITCH = 1, 3
 _SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -64,11 +64,11 @@ class Voice:
     rate_wpm: int = 180
     pitch: int = 50  # espeak's scale, 0-99
     gain: float = 1.0
-    noise_db: float | None = None  # white noise relative to full scale; None for none
+    noise_db: float | None = None  # white noise relative to full scale; None: no noise
 
 
 def draw_voice(rng: random.Random, split: str) -> Voice:
-    """A random voice from the variants of 'pretrain', 'train' or 'test'. Raises ValueError."""
+    """Draw a random voice from the variants of 'pretrain', 'train' or 'test'. Raises ValueError."""
     if split not in VARIANTS:
         raise ValueError(f"unknown voice split {split!r}; choose from {', '.join(VARIANTS)}")
     return Voice(
@@ -81,7 +81,7 @@ def draw_voice(rng: random.Random, split: str) -> Voice:
 
 
 def voice_name(language: str) -> str:
-    """espeak-ng's name of a language's voice. Raises ValueError that says where to add one."""
+    """Return espeak-ng's voice of a language. Raises ValueError that says where to add one."""
     if language not in VOICE_NAMES:
         raise ValueError(
             f"no espeak-ng voice for language {language!r}; choose from {', '.join(VOICE_NAMES)}; "
@@ -91,7 +91,7 @@ def voice_name(language: str) -> str:
 
 
 class Espeak:
-    """The library, initialised once in this process."""
+    """The espeak-ng library, initialised once per process."""
 
     _library: ctypes.CDLL | None = None
     _native_rate_hz = 0
@@ -108,14 +108,14 @@ class Espeak:
             library.espeak_TextToPhonemes.restype = ctypes.c_char_p
             Espeak._library, Espeak._native_rate_hz = library, rate_hz
         self._chunks: list[np.ndarray] = []
-        self._callback = _SYNTH_CALLBACK(self._collect)  # kept: the library holds only a pointer
+        self._callback = _SYNTH_CALLBACK(self._collect)  # keep a reference: the library only has a pointer
         self._variants = {path.name for path in (Path(espeakng_loader.get_data_path()) / "voices" / "!v").iterdir()}
 
     def say(self, spoken: str, language: str, voice: Voice) -> np.ndarray:
         """Speak `spoken`. Returns int16 samples at 16 kHz, mono. Raises ValueError.
 
-        The library's pitch flutter runs on from call to call: the same calls in the same order in a fresh process give
-        the same samples, a call repeated later in a process differs by a few samples in pitch and length.
+        The pitch flutter depends on earlier calls: the same calls in the same order in a new process give the same
+        samples; a repeated call in one process differs slightly in pitch and length.
         """
         library = self._select(language, voice.variant)
         library.espeak_SetParameter(_RATE, voice.rate_wpm, 0)
@@ -124,7 +124,9 @@ class Espeak:
         self._chunks = []
         code = self._synthesise(spoken)
         if code or not any(chunk.any() for chunk in self._chunks):
-            raise ValueError(f"espeak-ng said nothing for {spoken!r} in {language!r} (code {code}); check the text")
+            raise ValueError(
+                f"espeak-ng produced no sound for {spoken!r} in {language!r} (code {code}); check the text"
+            )
         samples = np.concatenate(self._chunks).astype(np.float32) / 32768.0
         samples = soxr.resample(samples, self._native_rate_hz, SAMPLE_RATE_HZ, quality="MQ") * voice.gain
         if voice.noise_db is not None:
@@ -133,17 +135,17 @@ class Espeak:
         return (np.clip(samples, -1.0, 1.0) * 32767.0).astype(np.int16)
 
     def phoneme_names(self, spoken: str, language: str) -> list[str]:
-        """The phonemes of `spoken` by espeak-ng's names ("a:", "tS", in tone languages "a:5"), without stress."""
+        """Return the phonemes of `spoken` in espeak-ng's names ("a:", "tS", with tone "a:5"), without stress."""
         return _split_phonemes(self.phonemes(spoken, language, _SEPARATED))
 
     def ipa(self, spoken: str, language: str) -> list[str]:
-        """The phonemes of `spoken` in the letters of the IPA ("aː", "tʃ"; a tone is a digit), without stress."""
+        """Return the phonemes of `spoken` in IPA ("aː", "tʃ"; tones are digits), without stress."""
         return _split_phonemes(self.phonemes(spoken, language, _SEPARATED | _IPA))
 
     def phonemes(self, spoken: str, language: str, mode: int = 0) -> str:
-        """What espeak-ng makes of `spoken`, in its own phoneme letters; mode as in espeak_TextToPhonemes."""
+        """Return the phonemes of `spoken` in espeak-ng's notation; mode as in espeak_TextToPhonemes."""
         library = self._select(language, "")
-        self._synthesise("[[]]" if spoken.startswith("[[") else "")  # sets whether [[ ]] is read as phonemes
+        self._synthesise("[[]]" if spoken.startswith("[[") else "")  # sets whether [[ ]] encloses phonemes
         buffer = ctypes.create_string_buffer(spoken.encode())
         pointer = ctypes.c_void_p(ctypes.addressof(buffer))
         clauses = []
@@ -152,7 +154,7 @@ class Espeak:
         return " ".join(clauses)
 
     def _synthesise(self, spoken: str) -> int:
-        self._library.espeak_SetSynthCallback(self._callback)  # another object's may be gone by now
+        self._library.espeak_SetSynthCallback(self._callback)  # another object's callback may have been deleted
         text = spoken.encode()
         flags = _UTF8 | (_PHONEMES if spoken.startswith("[[") else 0)
         return self._library.espeak_Synth(text, len(text) + 1, 0, 0, 0, flags, None, None)
@@ -163,12 +165,12 @@ class Espeak:
         return 0
 
     def _select(self, language: str, variant: str) -> ctypes.CDLL:
-        if variant and variant not in self._variants:  # the library takes an unknown variant for the plain voice
+        if variant and variant not in self._variants:  # the library would use the plain voice for an unknown variant
             raise ValueError(f"espeak-ng has no variant {variant!r}; choose from {', '.join(sorted(self._variants))}")
         name = voice_name(language) + (f"+{variant}" if variant else "")
         code = self._library.espeak_SetVoiceByName(name.encode())
         if code:
-            raise ValueError(f"espeak-ng refused the voice {name!r} (code {code}); espeakng-loader may be too old")
+            raise ValueError(f"espeak-ng rejected the voice {name!r} (code {code}); espeakng-loader may be too old")
         return self._library
 
 

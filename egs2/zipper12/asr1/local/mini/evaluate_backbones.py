@@ -1,9 +1,9 @@
-"""What the mini backbones can do, language by language, on texts and voices that they have not met.
+"""Evaluate the mini backbones per language, on texts and voices that they were not trained on.
 
-In: the two backbones' directories. Out: a table, and a JSON file of the same figures.
-LLM: nats a token of texts that it reads from phonemes, clean, blurred, and blurred and joined to 25 s with pauses.
-Whisper: the phoneme error of a linear probe on the frozen encoder, which hears an utterance at once, in chunks, or
-joined to others with pauses; and how often the decoder names the language.
+In: the directories of the two backbones. Out: a table, and a JSON file with the same figures.
+LLM: nats per token of texts shown as phonemes: clean, blurred, and blurred and joined to 25 s with pauses.
+Whisper: phoneme error rate of a linear probe on the frozen encoder, with utterances encoded whole, in chunks, or joined
+with pauses; and how often the decoder detects the language.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.languages import LanguageTable
 
 UNSEEN_SEED, PROBE_SEED = 99, 98
-READ_TEXTS, HEARD_TEXTS, PROBE_TEXTS = 60, 30, 100  # of each language
+READ_TEXTS, HEARD_TEXTS, PROBE_TEXTS = 60, 30, 100  # per language
 READ_CONDITIONS, HEARD_CONDITIONS = ("clean", "blurred", "joined"), ("alone", "chunked", "joined")
 CHUNK_S = 2.0
 BATCH = 20  # lines or utterances
@@ -50,12 +50,12 @@ Figures = dict[str, dict[str, float]]  # what was measured -> language code -> f
 
 
 def unseen_sentences(codes: Sequence[str]) -> dict[str, list[Sentence]]:
-    """Sentences of the pretraining patterns, which pretraining must keep out."""
+    """Return sentences of the pretraining patterns; pretraining must exclude them."""
     return {code: make_sentences(code, READ_TEXTS, UNSEEN_SEED, "pretrain") for code in codes}
 
 
 def recipe_sentences(codes: Sequence[str], count: int) -> dict[str, list[Sentence]]:
-    """Test sentences of the mini corpora: patterns that pretraining does not know."""
+    """Return test sentences of the mini corpora, whose patterns are not in the pretraining texts."""
     chosen: dict[str, list[Sentence]] = {code: [] for code in codes}
     for part in load_plan()[2]:
         if part.kind == "test" and part.language in chosen:
@@ -64,7 +64,7 @@ def recipe_sentences(codes: Sequence[str], count: int) -> dict[str, list[Sentenc
 
 
 class ReadingTest:
-    """Nats a token of an LLM that reads phonemes, by set of texts, condition and language."""
+    """Measures nats per token of an LLM that is shown phonemes, by set of texts, condition and language."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, table: LanguageTable):
         self.tokenizer, self.table = tokenizer, table
@@ -74,7 +74,7 @@ class ReadingTest:
         }
 
     def __call__(self, model: Qwen3ForCausalLM) -> Figures:
-        """For instance {"recipe clean": {"en": 0.21, ...}, ...}."""
+        """Return, for example, {"recipe clean": {"en": 0.21, ...}, ...}."""
         return {
             f"{name} {condition}": {code: round(self._nats(model, texts, code, condition), 3) for code in texts}
             for name, texts in self.texts.items()
@@ -82,7 +82,7 @@ class ReadingTest:
         }
 
     def recipe_clean(self, model: Qwen3ForCausalLM) -> dict[str, float]:
-        """Only that condition."""
+        """Measure the clean texts of the recipe only."""
         texts = self.texts["recipe"]
         return {code: round(self._nats(model, texts, code, "clean"), 3) for code in texts}
 
@@ -92,7 +92,7 @@ class ReadingTest:
         lines = self._lines(reader, texts[code], code, condition)
         order = sorted(lines, key=lambda line: line.num_positions)
         total = 0.0
-        for group in parts(order, 4 if condition == "joined" else BATCH):  # long lines take much memory
+        for group in parts(order, 4 if condition == "joined" else BATCH):  # long lines need more memory
             total += float(summed_loss(model, group, reader.size.noise, reader.rng))
         return total / sum(len(line.text) for line in lines)
 
@@ -100,13 +100,13 @@ class ReadingTest:
         blur = 0.0 if condition == "clean" else 1.0
         if condition == "joined":
             return [reader.shown(code, texts, "phonemes", blur, reader.size.longest) for _ in range(len(texts) // 10)]
-        # a text as written and the next one plain: so each form is in half of the lines
+        # texts alternate between written and plain form
         chosen = [texts[2 * number + number % 2] for number in range(len(texts) // 2)]
         return [reader.shown(code, [text], "phonemes", blur, 0) for text in chosen]
 
 
 class HearingTest:
-    """Phoneme errors and language identification of a mini Whisper, on unheard texts in unheard voices."""
+    """Measures phoneme errors and language identification of a mini Whisper, on unseen texts and voices."""
 
     def __init__(self, tokenizer: WhisperTokenizerFast, table: LanguageTable, mel_bins: int, nj: int):
         self.tokenizer, self.table, self.mel_bins, self.nj = tokenizer, table, mel_bins, nj
@@ -114,12 +114,12 @@ class HearingTest:
         self.utterances = by_language(pretraining_data.speak_all(spoken, UNSEEN_SEED, mel_bins, nj, "test"))
 
     def __call__(self, whisper: WhisperForConditionalGeneration) -> Figures:
-        """With a probe trained here, on other texts and voices than the test's."""
+        """Measure with a probe trained here, on texts and voices that are not in the test."""
         heard = probe_speech(self.table, self.mel_bins, self.nj)
         units = sorted({phoneme for chosen in heard.values() for item in chosen for phoneme in item.phonemes})
         model, collate = PretrainingModel(whisper.eval(), len(units)), self._collate(units)
         chunk_frames = segment_frames(CHUNK_S)
-        with torch.no_grad():  # every utterance both at once and in chunks
+        with torch.no_grad():  # every utterance both whole and in chunks
             batches = [
                 _features(model, collate(group), frames)
                 for chosen in heard.values()
@@ -129,7 +129,7 @@ class HearingTest:
         return self._figures(model, PhonemeProbe.fitted(batches, len(units)), units)
 
     def in_training(self, model: PretrainingModel, units: Sequence[str]) -> Figures:
-        """With the CTC head that the encoder is trained with, if it spells phonemes."""
+        """Measure with the CTC head of the training, if it predicts phonemes."""
         phonemes = any(len(unit) > 1 for unit in units)
         return self._figures(model, PhonemeProbe(model.ctc) if phonemes else None, units)
 
@@ -146,7 +146,7 @@ class HearingTest:
         return figures
 
     def _named(self, model: PretrainingModel, code: str) -> float:
-        """Share of the utterances whose language the decoder names, out of the table's."""
+        """Return the share of the utterances whose language the decoder detects, among the table's languages."""
         tokens = [f"<|{language.whisper_token}|>" for language in self.table]
         ids = self.tokenizer.convert_tokens_to_ids(tokens)
         start = torch.tensor([[model.whisper.config.decoder_start_token_id]])
@@ -165,13 +165,13 @@ class HearingTest:
 
 
 def probe_speech(table: LanguageTable, mel_bins: int, nj: int) -> dict[str, list[PretrainingUtterance]]:
-    """What probes are fitted on: other texts than pretraining's, in voices that neither it nor the test has."""
+    """Return the training data of probes: texts that pretraining excludes, voices of neither pretraining nor test."""
     sentences = {code: make_sentences(code, PROBE_TEXTS, PROBE_SEED, "pretrain") for code in table.codes}
     return by_language(pretraining_data.speak_all(sentences, PROBE_SEED, mel_bins, nj, "train"))
 
 
 def by_language(utterances: Sequence[PretrainingUtterance]) -> dict[str, list[PretrainingUtterance]]:
-    """Sorted by length within each language."""
+    """Group utterances by language, sorted by length."""
     grouped: dict[str, list[PretrainingUtterance]] = defaultdict(list)
     for utterance in utterances:
         grouped[utterance.language].append(utterance)
@@ -179,7 +179,7 @@ def by_language(utterances: Sequence[PretrainingUtterance]) -> dict[str, list[Pr
 
 
 def with_unheard(units: Sequence[str], utterances: dict[str, list[PretrainingUtterance]]) -> list[str]:
-    """The probe's `units`, then the test's phonemes that are not among them: they count as errors."""
+    """Return the probe's `units`, then phonemes that only the test has, which count as errors."""
     heard = {phoneme for chosen in utterances.values() for item in chosen for phoneme in item.phonemes}
     return [*units, *sorted(heard.difference(units))]
 
@@ -193,7 +193,7 @@ def parts(items: Sequence, size: int = BATCH) -> list[Sequence]:
 
 
 def markdown(figures: Figures) -> str:
-    """One line for each thing measured, one column for each language, and the mean."""
+    """Format the figures: one row per measurement, one column per language, and the mean."""
     codes = list(next(iter(figures.values())))
     rows = ["| | " + " | ".join([*codes, "mean"]) + " |", "|---|" + "--:|" * (len(codes) + 1)]
     for name, values in figures.items():
@@ -202,21 +202,12 @@ def markdown(figures: Figures) -> str:
     return "\n".join(rows)
 
 
-def main(argv: list[str] | None = None) -> int:
-    options = parser(__doc__)
-    options.add_argument("--backbones", type=Path, default=Path("exp/backbones"), help="directory with llm or whisper")
-    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
-    options.add_argument("--out", type=Path, required=True, help="JSON file of the figures")
-    options.add_argument("--nj", type=int, default=2, help="processes for synthesis")
-    return run_step(_run, options.parse_args(argv), "local.mini.evaluate_backbones")
-
-
-def _run(options: argparse.Namespace) -> None:
-    table = LanguageTable.load(options.languages)
+def evaluate(backbones: Path, table: LanguageTable, nj: int) -> Figures:
+    """Measure the LLM and the Whisper in `backbones`, or the one that is there. Raises FileNotFoundError."""
     figures: Figures = {}
-    llm, whisper = options.backbones / "llm", options.backbones / "whisper"
+    llm, whisper = backbones / "llm", backbones / "whisper"
     if not llm.is_dir() and not whisper.is_dir():
-        raise FileNotFoundError(f"{options.backbones}: neither llm nor whisper in it; run stage 0 or give --backbones")
+        raise FileNotFoundError(f"{backbones}: contains neither llm nor whisper; run stage 0 or give --backbones")
     if llm.is_dir():
         model = Qwen3ForCausalLM.from_pretrained(llm, dtype=torch.float32, trust_remote_code=False).eval()
         figures |= ReadingTest(AutoTokenizer.from_pretrained(llm, trust_remote_code=False), table)(model)
@@ -225,11 +216,25 @@ def _run(options: argparse.Namespace) -> None:
             whisper, dtype=torch.float32, trust_remote_code=False
         ).eval()
         tokenizer = WhisperTokenizerFast.from_pretrained(whisper, trust_remote_code=False)
-        figures |= HearingTest(tokenizer, table, model.config.num_mel_bins, options.nj)(model)
-    with atomic_path(options.out) as temporary:
-        temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    log(f"{options.out}: {len(figures)} figures of each language")
-    print(markdown(figures))
+        figures |= HearingTest(tokenizer, table, model.config.num_mel_bins, nj)(model)
+    return figures
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--backbones", type=Path, default=Path("exp/backbones"), help="directory with llm or whisper")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="table of languages")
+    options.add_argument("--out", type=Path, required=True, help="JSON file of the figures")
+    options.add_argument("--nj", type=int, default=2, help="processes for synthesis")
+
+    def step(given: argparse.Namespace) -> None:
+        figures = evaluate(given.backbones, LanguageTable.load(given.languages), given.nj)
+        with atomic_path(given.out) as temporary:
+            temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        log(f"{given.out}: {len(figures)} figures per language")
+        print(markdown(figures))
+
+    return run_step(step, options.parse_args(argv), "local.mini.evaluate_backbones")
 
 
 if __name__ == "__main__":

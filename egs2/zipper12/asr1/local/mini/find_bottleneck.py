@@ -1,10 +1,10 @@
-"""Where a trained mini model loses a language: its encoder, its projector or its LLM.
+"""Find out which part of a trained mini model fails on a language: encoder, projector or LLM.
 
 In: training directories of stage 5 or 6. Out: for each, a table by language on clean synthetic test speech:
-- phoneme error of a linear probe on the encoder's output and on the projector's (probes fitted on all languages);
-- nats a token of the LLM that reads clean phonemes, the best that the projector could say;
-- nats a token of the LLM that reads the projector, and that reads the projector trained on for some steps on all
-  languages alike, with all else frozen. If that helps a language, the projector was in its way.
+- phoneme error rate of a linear probe on the output of the encoder and of the projector (fitted on all languages);
+- nats per token of the LLM shown clean phonemes, a bound for any projector;
+- nats per token of the LLM with the projector, before and after training the projector alone on all languages equally.
+  If that helps a language, the projector was its bottleneck.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from zipperasr.model.experiment import Experiment, load_model
 from zipperasr.model.prompt import prompt_ids, transcript_ids
 from zipperasr.model.speech_llm import SpeechLLM
 
-_BATCH, _LR, _WARMUP = 24, 1e-3, 20  # of the further training
+_BATCH, _LR, _WARMUP = 24, 1e-3, 20  # of the projector's continued training
 _SEED = 1
 
 Spoken = dict[str, list[PretrainingUtterance]]
 
 
 class Bottleneck:
-    """The measurements on one model. test, fit: utterances by language."""
+    """Measures one model. test, fit: utterances by language."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Bottleneck:
         self.index = {unit: number for number, unit in enumerate(with_unheard(units, test), 1)}
 
     def measure(self, num_steps: int) -> Figures:
-        """num_steps: of the projector's further training."""
+        """Return all figures; `num_steps`: how long to continue training the projector."""
         figures = {
             "phoneme error, encoder": self._probe(after_projector=False),
             "phoneme error, projector": self._probe(after_projector=True),
@@ -82,7 +82,7 @@ class Bottleneck:
         return figures | {f"nats, projector + {num_steps} steps": self._nats()}
 
     def train_projector(self, num_steps: int) -> None:
-        """On all languages alike, with all else frozen."""
+        """Continue training the projector on all languages equally, everything else frozen."""
         rng = random.Random(_SEED)
         torch.manual_seed(_SEED)
         self.model.projector.requires_grad_(True)
@@ -101,7 +101,7 @@ class Bottleneck:
 
     @torch.no_grad()
     def _nats(self) -> dict[str, float]:
-        """Cross-entropy of the test's texts, by language."""
+        """Return the cross-entropy of the test texts, by language."""
         nats = {}
         for code, chosen in self.test.items():
             total, weights = 0.0, 0
@@ -112,7 +112,7 @@ class Bottleneck:
         return nats
 
     def _probe(self, after_projector: bool) -> dict[str, float]:
-        """The phoneme error of a probe, by language. A row of the projector spans four of the encoder."""
+        """Return the phoneme error rate of a probe, by language. A row of the projector spans four of the encoder."""
         with torch.no_grad():
             fit = [self._features(group, after_projector) for spoken in self.fit.values() for group in parts(spoken)]
             test = {
@@ -123,7 +123,7 @@ class Bottleneck:
         return {code: probe.error(batches) for code, batches in test.items()}
 
     def _features(self, group: Sequence[PretrainingUtterance], after_projector: bool) -> Features:
-        """The projector's output, or its input."""
+        """Return the projector's output, or its input."""
         inputs: list[torch.Tensor] = []
         hook = self.model.projector.register_forward_pre_hook(lambda module, args: inputs.append(args))
         speech = collate_speech([self._example(utterance) for utterance in group])
@@ -150,23 +150,13 @@ class Bottleneck:
         )
 
 
-def main(argv: list[str] | None = None) -> int:
-    options = parser(__doc__)
-    options.add_argument("--exp", type=Path, nargs="+", required=True, help="training directories")
-    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
-    options.add_argument("--steps", type=int, default=300, help="of the projector's further training")
-    options.add_argument("--out", type=Path, required=True, help="JSON file of the figures")
-    options.add_argument("--nj", type=int, default=2, help="processes for synthesis")
-    return run_step(_run, options.parse_args(argv), "local.mini.find_bottleneck")
-
-
-def _run(options: argparse.Namespace) -> None:
-    table = LanguageTable.load(options.languages)
-    experiments = {exp: Experiment.load(exp) for exp in options.exp}
+def find_bottlenecks(exps: Sequence[Path], table: LanguageTable, steps: int, nj: int) -> dict[str, Figures]:
+    """Measure each model, print its table, and return all figures by directory."""
+    experiments = {exp: Experiment.load(exp) for exp in exps}
     mel_bins = next(iter(experiments.values())).model.mel_bins
     sentences = recipe_sentences(table.codes, HEARD_TEXTS)
-    test = by_language(pretraining_data.speak_all(sentences, UNSEEN_SEED, mel_bins, options.nj, "test"))
-    fit = probe_speech(table, mel_bins, options.nj)
+    test = by_language(pretraining_data.speak_all(sentences, UNSEEN_SEED, mel_bins, nj, "test"))
+    fit = probe_speech(table, mel_bins, nj)
     figures: dict[str, Figures] = {}
     for exp, experiment in experiments.items():
         codes = table.codes if experiment.phase == "align" else experiment.languages
@@ -174,11 +164,26 @@ def _run(options: argparse.Namespace) -> None:
         known = [{code: spoken[code] for code in codes if code in spoken} for spoken in (test, fit)]
         model, tokenizer = load_model(exp), load_tokenizer(experiment.model.llm)
         bottleneck = Bottleneck(model, tokenizer, table.chosen(list(known[0])), chunk_frames, *known)
-        figures[str(exp)] = bottleneck.measure(options.steps)
+        figures[str(exp)] = bottleneck.measure(steps)
         log(f"{exp}: {experiment.lora or experiment.phase}")
         print(markdown(figures[str(exp)]), flush=True)
-    with atomic_path(options.out) as temporary:
-        temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return figures
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("--exp", type=Path, nargs="+", required=True, help="training directories")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="table of languages")
+    options.add_argument("--steps", type=int, default=300, help="steps to continue training the projector")
+    options.add_argument("--out", type=Path, required=True, help="JSON file of the figures")
+    options.add_argument("--nj", type=int, default=2, help="processes for synthesis")
+
+    def step(given: argparse.Namespace) -> None:
+        figures = find_bottlenecks(given.exp, LanguageTable.load(given.languages), given.steps, given.nj)
+        with atomic_path(given.out) as temporary:
+            temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+    return run_step(step, options.parse_args(argv), "local.mini.find_bottleneck")
 
 
 if __name__ == "__main__":

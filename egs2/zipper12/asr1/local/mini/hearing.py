@@ -1,7 +1,7 @@
-"""What the mini Whisper practises on: batches of utterances, alone or joined with pauses between.
+"""Training batches of the mini Whisper: utterances, single or joined with pauses.
 
-In: synthetic utterances, all in memory. Out: `Batch`es with the units that CTC spells and the decoder's tokens. The
-order of the utterances depends on the seed alone, so that an interrupted training finds its place again.
+In: synthetic utterances, all in memory. Out: `Batch`es with the targets of CTC and of the decoder. The order of
+the utterances depends on the seed only, so that an interrupted training can resume.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from local.mini.pretrain_whisper import WhisperSize
 
 _MEAN_PAUSE_S, _LONGEST_PAUSE_S = 0.4, 2.0
-_QUIETEST = 10  # frames of an utterance, of which its pauses are made
+_QUIETEST = 10  # frames of an utterance from which pauses are drawn
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Batch:
 def groups(
     utterances: Sequence[PretrainingUtterance], size: WhisperSize, seed: int
 ) -> Iterator[list[PretrainingUtterance]]:
-    """Utterances of about equal length, without end: a function of the seed alone."""
+    """Yield groups of utterances of about equal length, infinitely; a function of the seed."""
     for epoch in itertools.count():
         rng = random.Random(f"{seed} {epoch}")
         order = sorted(utterances, key=lambda utterance: len(utterance.mel) + rng.uniform(-20, 20))
@@ -58,7 +58,7 @@ def groups(
 
 
 class Collate:
-    """Makes batches of groups of utterances; `rng` draws what is masked and how long the pauses are."""
+    """Collates groups of utterances; `rng` draws masks and pauses."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Collate:
         )
 
     def joined(self, group: Sequence[PretrainingUtterance]) -> Batch:
-        """For CTC alone: the utterances end to end, with pauses, in clips of at most size.longest_s."""
+        """Return a batch for CTC only: the utterances joined with pauses into clips of at most size.longest_s."""
         longest = round(self.size.longest_s * MEL_FRAMES_PER_S)
         clips: list[list[Tensor]] = []
         units: list[list[str]] = []
@@ -107,7 +107,7 @@ class Collate:
         return Batch(mel=mel, lengths=lengths, **self._units(units), tokens=empty, targets=empty)
 
     def _tokens(self, utterance: PretrainingUtterance) -> Tensor:
-        """What the decoder shall write: the language, the task and the text."""
+        """Return the decoder's targets: language, task and text."""
         language = f"<|{self.language_tokens[utterance.language]}|>"
         prefix = ["<|startoftranscript|>", language, "<|transcribe|>", "<|notimestamps|>"]
         text = self.tokenizer(utterance.text, add_special_tokens=False)["input_ids"]
@@ -119,14 +119,14 @@ class Collate:
 
 
 def _pause(mel: Tensor, rng: random.Random) -> Tensor:
-    """Up to some seconds as quiet as `mel` at its quietest: frames drawn from those."""
+    """Return a pause of up to two seconds, drawn from the quietest frames of `mel`."""
     num_frames = round(min(_LONGEST_PAUSE_S, rng.expovariate(1 / _MEAN_PAUSE_S)) * MEL_FRAMES_PER_S)
     quietest = mel.mean(1).argsort()[:_QUIETEST]
     return mel[quietest[[rng.randrange(len(quietest)) for _ in range(num_frames)]]]
 
 
 def spelled(utterance: PretrainingUtterance, size: WhisperSize) -> Sequence[str]:
-    """The units that CTC spells: phonemes, or the text in lower case with Korean syllables taken apart."""
+    """Return the targets of CTC: phonemes, or the text in lower case with decomposed Korean syllables."""
     if size.ctc_units == "phonemes":
         return utterance.phonemes
     return "".join(unicodedata.normalize("NFD", c) if "가" <= c <= "힣" else c for c in utterance.text.lower())

@@ -1,4 +1,4 @@
-"""Pretrain the mini Qwen3: the languages' texts, and writing down what blurred embeddings say.
+"""Pretrain the mini Qwen3 on texts of all languages, and on transcribing blurred embeddings.
 
 In: sentences and word salad by language. Out: Qwen3ForCausalLM and its tokenizer, written by save_pretrained. Plain
 language modelling leaves so small a model unable to read its input. Most steps therefore show it the prompt and the
@@ -36,7 +36,7 @@ _GROUPS = 4  # of lines of about equal length, so that little is padding
 class LlmSize:
     """Shape and schedule of the mini LLM."""
 
-    pieces: int = 4000  # tokenizer, special tokens apart
+    pieces: int = 4000  # of the tokenizer, without special tokens
     width: int = 128
     layers: int = 4
     heads: int = 4
@@ -61,7 +61,7 @@ class LlmSize:
 
 
 def build(size: LlmSize, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """An untrained mini Qwen3 that stops at both of Qwen3's end tokens."""
+    """Return an untrained mini Qwen3 that stops at both of Qwen3's end tokens."""
     end = end_id(tokenizer)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
@@ -96,7 +96,7 @@ def train(
     """
     size = reader.size
     torch.manual_seed(seed)
-    model.set_attn_implementation("eager")  # in bf16 on a CPU faster than the fused kernel
+    model.set_attn_implementation("eager")  # faster than the fused kernel in bf16 on a CPU
     optimiser = torch.optim.AdamW(model.parameters(), lr=size.lr, betas=(0.9, 0.98), weight_decay=0.01)
     state = TrainingState(out / "state.pt", model, optimiser, reader.rng, {**asdict(size), "seed": seed})
     state.load()
@@ -122,7 +122,7 @@ def train(
 
 
 def _train_step(model: Qwen3ForCausalLM, optimiser: torch.optim.Optimizer, reader: Reader, progress: float) -> float:
-    """One batch, in groups of lines of about equal length. Returns the loss per token."""
+    """Train on one batch, in groups of lines of about equal length. Returns the loss per token."""
     batch = sorted(reader.batch(progress), key=lambda line: line.num_positions + len(line.text))
     num_tokens, total = sum(len(line.text) for line in batch), 0.0
     each = -(-len(batch) // _GROUPS)
@@ -140,7 +140,7 @@ def _train_step(model: Qwen3ForCausalLM, optimiser: torch.optim.Optimizer, reade
 def _save(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path, lines: list[dict], phase: int
 ) -> None:
-    """Write in half precision, which rounds far below the training noise."""
+    """Save in half precision; the rounding is far below the training noise."""
     model.half().save_pretrained(out)
     model.float()
     tokenizer.save_pretrained(out)
@@ -149,7 +149,7 @@ def _save(
 
 
 def summed_loss(model: Qwen3ForCausalLM, batch: Sequence[Line], noise: float, rng: random.Random) -> Tensor:
-    """Cross-entropy of the lines' texts, summed over tokens, in nats."""
+    """Return the cross-entropy of the lines' texts, summed over tokens, in nats."""
     embed = model.get_input_embeddings()
     inputs, labels = [], []
     for line in batch:

@@ -1,4 +1,4 @@
-"""Pretrain the mini Whisper: an encoder that hears 13 languages, a decoder that names and transcribes them.
+"""Pretrain the mini Whisper: an encoder of 13 languages, and a decoder that detects and transcribes them.
 
 In: synthetic speech (pretraining_data). Out: WhisperForConditionalGeneration with tokenizer and feature extractor,
 written by save_pretrained. A CTC head on the encoder teaches it to listen before the decoder can attend; it is
@@ -47,18 +47,18 @@ class WhisperSize:
     encoder_layers: int = 4
     decoder_layers: int = 2
     heads: int = 4
-    pieces: int = 1200  # tokenizer, special tokens apart
+    pieces: int = 1200  # of the tokenizer, without special tokens
     batch_frames: int = 5000  # mel frames per step
     steps: int = 6000
     lr: float = 2e-3
-    chunk_s: tuple[float, ...] = (1.0, 2.0)  # lengths of chunks, in the steps that hear the utterance in chunks
+    chunk_s: tuple[float, ...] = (1.0, 2.0)  # chunk lengths of the steps that encode in chunks
     chunked_share: float = 0.5  # share of those steps
-    decoder_every: int = 1  # the decoder trains in every n-th step only, 0: never; the encoder's CTC in each
+    decoder_every: int = 1  # train the decoder every n-th step, 0: never; CTC is trained in every step
     spec_augment: bool = True
-    ctc_units: str = "letters"  # what CTC spells: letters or phonemes
-    decay_from: float = 0.0  # share of the steps after which the learning rate falls
-    joined: float = 0.0  # share of the steps without decoder that hear utterances joined, with pauses between,
-    longest_s: float = 25.0  # to clips of at most this length
+    ctc_units: str = "letters"  # targets of CTC: letters or phonemes
+    decay_from: float = 0.0  # share of the steps after which the learning rate decays
+    joined: float = 0.0  # share of the steps without decoder that encode utterances joined with pauses,
+    longest_s: float = 25.0  # into clips of at most this length
     checkpoint_every: int = 500  # steps
     report_every: int = 1000  # steps
 
@@ -73,7 +73,7 @@ class PretrainingModel(nn.Module):
         self.ctc = nn.Linear(self.encoder.width, num_units + 1)
 
     def forward(self, batch: Batch, chunk_frames: int | None, with_decoder: bool) -> tuple[Tensor, Tensor]:
-        """Returns the CTC loss per unit and the decoder's cross-entropy per token (0 without it)."""
+        """Return the CTC loss per unit and the decoder's cross-entropy per token (0 without it)."""
         encoded, counts = self.encode(batch, chunk_frames)
         log_probs = self.ctc(encoded).float().log_softmax(-1).transpose(0, 1)
         ctc = functional.ctc_loss(log_probs, batch.units, torch.tensor(counts), batch.num_units, zero_infinity=True)
@@ -87,7 +87,7 @@ class PretrainingModel(nn.Module):
         return ctc, cross_entropy
 
     def encode(self, batch: Batch, chunk_frames: int | None) -> tuple[Tensor, list[int]]:
-        """Returns the encoder's output, padded (utterances, frames, width), and the frames of each utterance."""
+        """Return the encoder's output, padded (utterances, frames, width), and the frames of each utterance."""
         segments, per_utterance = cut_all(batch.lengths, chunk_frames or self.encoder.max_mel_frames)
         hidden, frames = self.encoder(batch.mel, segments)
         counts = [sum(frames[end - size : end]) for size, end in zip(per_utterance, _ends(per_utterance), strict=True)]
@@ -95,7 +95,7 @@ class PretrainingModel(nn.Module):
 
 
 def build(size: WhisperSize, tokenizer: WhisperTokenizerFast, language_tokens: Sequence[str]):
-    """An untrained mini Whisper whose generation settings know the language tokens."""
+    """Return an untrained mini Whisper with the language tokens in its generation settings."""
     ids = tokenizer.convert_tokens_to_ids
     config = WhisperConfig(
         vocab_size=len(tokenizer),
@@ -151,7 +151,7 @@ def train(
         whisper = WhisperForConditionalGeneration.from_pretrained(
             previous, dtype=torch.float32, trust_remote_code=False
         )
-    whisper.set_attn_implementation("eager")  # in bf16 on a CPU twice as fast as the fused kernel
+    whisper.set_attn_implementation("eager")  # twice as fast as the fused kernel in bf16 on a CPU
     model = PretrainingModel(whisper, len(units))
     optimiser = torch.optim.AdamW(model.parameters(), lr=size.lr, betas=(0.9, 0.98), weight_decay=0.01)
     rng = random.Random(seed)
@@ -188,7 +188,7 @@ def _train_step(
     group: list[PretrainingUtterance],
     with_decoder: bool,
 ) -> dict[str, float]:
-    """One batch. Returns its losses."""
+    """Train on one batch. Returns its losses."""
     size, rng = collate.size, collate.rng
     chunk_s = rng.choice(size.chunk_s) if rng.random() < size.chunked_share else None
     joined = not with_decoder and rng.random() < size.joined
@@ -203,7 +203,7 @@ def _train_step(
 
 
 def load_tokenizer(directory: Path) -> WhisperTokenizerFast:
-    """The tokenizer of a trained mini Whisper."""
+    """Load the tokenizer of a trained mini Whisper."""
     return WhisperTokenizerFast.from_pretrained(directory)
 
 
@@ -215,7 +215,7 @@ def _save(
     lines: list[dict],
     phase: int,
 ) -> None:
-    """Write in half precision: a quarter of the size limit, and the rounding is far below the training noise."""
+    """Save in half precision; the rounding is far below the training noise."""
     whisper.half().save_pretrained(out)
     whisper.float()
     tokenizer.save_pretrained(out)

@@ -1,7 +1,7 @@
-"""Train the mini backbones, phase by phase; what was interrupted resumes.
+"""Train the mini backbones, phase by phase; interrupted phases resume.
 
 In: conf/mini/backbones.yaml. Out: a directory with both models, their logs, a record and checksums. Until both are
-finished, everything is in <out>.training: a folder for each phase, in it the state of the unfinished one.
+finished, everything is in <out>.training: one directory per phase, with the state of the unfinished one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zipperasr.languages import LanguageTable
 
 PARTS = ("llm", "whisper")
 CHECKSUMS = "SHA256SUMS"
-MEMORY_SETTINGS = {  # keep freed memory: returning it to the kernel after each step costs up to half of the time
+MEMORY_SETTINGS = {  # keep freed memory; returning it to the kernel after each step takes up to half of the time
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
 }
@@ -46,7 +46,7 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class Job:
-    """What a process that trains one of PARTS is given."""
+    """The input of a process that trains one of PARTS."""
 
     part: str
     config: BackboneConfig
@@ -65,7 +65,7 @@ class Job:
         return self.folder / f"phase{len(self.phases)}"
 
     def inputs(self, number: int) -> dict[str, str]:
-        """What the model of phase `number` depends on."""
+        """Return the fingerprint of everything that the model of phase `number` depends on."""
         config = self.config
         return fingerprint(
             phases=self.phases[:number],
@@ -87,7 +87,7 @@ def train(
     start: Path | None = None,
     parts: tuple[str, ...] = PARTS,
 ) -> None:
-    """Train `parts` side by side, a process each; once both are trained, write them to `out` with checksums.
+    """Train `parts` in parallel processes; once both are trained, write them to `out` with checksums.
 
     start: backbones to run the last phase of each on, instead of all phases from scratch.
     """
@@ -170,7 +170,7 @@ TRAINERS = {"llm": _train_llm, "whisper": _train_whisper}
 
 
 def _phases(job: Job) -> Iterator[tuple[int, Path, Path | None]]:
-    """Number, folder and folder of the phase before (None before the first), for each phase that is not finished."""
+    """Yield (number, directory, directory of the previous phase or None) of each unfinished phase."""
     previous = job.start
     for number in range(len(job.phases) if job.start else 1, len(job.phases) + 1):
         target = job.folder / f"phase{number}"
@@ -184,7 +184,7 @@ def _phases(job: Job) -> Iterator[tuple[int, Path, Path | None]]:
 
 
 def _spoken_once(folder: Path, spoken: dict, seed: int, mel_bins: int, nj: int) -> list:
-    """The speech, synthesised once and kept: on a busy machine it takes long."""
+    """Return the speech; synthesise it at the first call only."""
     from local.mini import pretraining_data
 
     texts = {language: [sentence.spoken for sentence in chosen] for language, chosen in spoken.items()}
@@ -209,7 +209,7 @@ def _write_record(out: Path, config: BackboneConfig, start: Path | None) -> None
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
-    if start:  # of these backbones only the last phases were trained; how the ones before came about is recorded there
+    if start:  # only the last phases were trained; the record of the start describes the others
         record["start"] = {
             "checksums": sha256(start / CHECKSUMS),
             "record": json.loads((start / "record.json").read_text(encoding="utf-8")),

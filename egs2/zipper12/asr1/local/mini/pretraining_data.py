@@ -1,6 +1,6 @@
-"""Speech and texts for pretraining the mini backbones: other voices and sentence patterns than the recipe's corpora.
+"""Speech and texts for pretraining the mini backbones, with voices and sentence patterns not used in the corpora.
 
-In: counts per language, a seed, the texts to keep out. Out: utterances with log-mel features, all in memory.
+In: counts per language, a seed, the texts to exclude. Out: utterances with log-mel features, all in memory.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class PretrainingUtterance:
 
 @dataclass(frozen=True)
 class Pronounced:
-    """A text and how it sounds."""
+    """A text and its phonemes."""
 
     text: str
-    phonemes: tuple[str, ...]  # in the letters of the IPA
+    phonemes: tuple[str, ...]  # in IPA
 
 
 def sentences(counts: dict[str, int], seed: int, held_out: dict[str, set[str]]) -> dict[str, list[Sentence]]:
-    """`counts[language]` sentences of the pretraining patterns, none of them in `held_out[language]`."""
+    """Return `counts[language]` sentences of the pretraining patterns, without those in `held_out[language]`."""
     chosen = {}
     for language, count in counts.items():
         kept_out = {plain(text) for text in held_out.get(language, ())}
@@ -50,7 +50,7 @@ def sentences(counts: dict[str, int], seed: int, held_out: dict[str, set[str]]) 
 
 
 def word_salad(counts: dict[str, int], seed: int, held_out: dict[str, set[str]]) -> dict[str, list[Sentence]]:
-    """`counts[language]` lines of the recipe's words in random order: a real LLM knows all words of a language."""
+    """Return `counts[language]` lines of the recipe's words in random order, because real LLMs know all words."""
     salad = {}
     for language, count in counts.items():
         kept_out = {plain(text) for text in held_out.get(language, ())}
@@ -60,7 +60,7 @@ def word_salad(counts: dict[str, int], seed: int, held_out: dict[str, set[str]])
 
 
 def pronounce(by_language: dict[str, list[Sentence]]) -> dict[str, list[Pronounced]]:
-    """Each sentence twice, as written and plain, with its phonemes."""
+    """Return each sentence in written and in plain form, with its phonemes."""
     espeak, lines = Espeak(), {}
     for language, chosen in by_language.items():
         lines[language] = []
@@ -71,17 +71,17 @@ def pronounce(by_language: dict[str, list[Sentence]]) -> dict[str, list[Pronounc
 
 
 def plain(text: str) -> str:
-    """Lower case, no punctuation: the way MLS and WenetSpeech write."""
+    """Return lower case without punctuation, as in MLS and WenetSpeech."""
     return " ".join(_PUNCTUATION.sub(" ", unicodedata.normalize("NFC", text)).lower().split())
 
 
 def speak_all(
     by_language: dict[str, list[Sentence]], seed: int, mel_bins: int, nj: int, voices: str = "pretrain"
 ) -> list[PretrainingUtterance]:
-    """Synthesise every sentence, in voices of one of espeak.VARIANTS; half of the texts plain, half as written.
+    """Synthesise every sentence with voices of espeak.VARIANTS[voices]; half of the texts are in plain form.
 
-    Each block of sentences gets a process of its own: espeak-ng carries some state from call to call, and so
-    the speech depends on the seed alone, not on which process was free.
+    Each block of sentences gets a process of its own, because espeak-ng has state: the speech then depends on the seed
+    only.
     """
     blocks = [
         (language, chosen[start : start + _BLOCK], f"{seed} {language} {start}", mel_bins, voices)

@@ -1,6 +1,6 @@
-"""A linear probe: how well phonemes can be read off frozen features.
+"""A linear probe for phonemes on frozen features.
 
-In: features of utterances, padded, and their phonemes as numbers from 1. Out: the phoneme error of the greedy CTC path.
+In: padded features of utterances, and their phonemes as numbers from 1. Out: phoneme error rate of greedy CTC decoding.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Features:
 
 
 class PhonemeProbe(nn.Module):
-    """head: width -> steps * (phonemes + 1); steps: how many steps of CTC a row of features gives."""
+    """A linear CTC head: width -> steps * (phonemes + 1), with `steps` CTC steps per row of features."""
 
     def __init__(self, head: nn.Linear, steps: int = 1):
         super().__init__()
@@ -38,7 +38,7 @@ class PhonemeProbe(nn.Module):
 
     @classmethod
     def fitted(cls, batches: Sequence[Features], num_units: int, steps: int = 1) -> PhonemeProbe:
-        """A probe trained on `batches` with CTC."""
+        """Train a probe on `batches` with CTC."""
         torch.manual_seed(_SEED)
         width = batches[0].rows.shape[-1]
         probe, rng = cls(nn.Linear(width, steps * (num_units + 1)), steps), random.Random(_SEED)
@@ -60,7 +60,7 @@ class PhonemeProbe(nn.Module):
 
     @torch.no_grad()
     def error(self, batches: Sequence[Features]) -> float:
-        """Errors per phoneme."""
+        """Return the number of errors per phoneme."""
         pairs = []
         for batch in batches:
             references = batch.units.split(batch.num_units.tolist())

@@ -1,4 +1,4 @@
-"""What the mini LLM practises on: lines of text, and what it is shown of each.
+"""Training data of the mini LLM: lines of text, and the input shown for each.
 
 In: sentences and word salad by language. Out: batches of `Line`s, and the embeddings shown of a line. A text is shown
 as its own tokens, its letters or its phonemes, blurred and noisy, alone or joined to others with pauses between.
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from local.mini.pretrain_llm import LlmSize
 
 _SPACE = "▁"  # SentencePiece's
-KINDS = ("alone", "sentence", "salad", "random")  # a sentence without input; the others copied
-INPUTS = ("tokens", "letters", "phonemes")  # how a text copied is shown
-_LOST, _ON_TOP, _TWICE = 0.03, 0.28, 0.43  # thresholds of one draw a letter or phoneme
-_MISHEARD = 0.06  # of the phonemes
-_FEWEST = 8  # different tokens in a random line
-_PAUSED = 0.3  # of the lines alone that begin, end or are broken by a pause, each
+KINDS = ("alone", "sentence", "salad", "random")  # alone: a sentence without input; the others are to be copied
+INPUTS = ("tokens", "letters", "phonemes")  # forms in which a text to copy is shown
+_LOST, _ON_TOP, _TWICE = 0.03, 0.28, 0.43  # thresholds of one random draw per letter or phoneme
+_MISHEARD = 0.06  # share of the phonemes
+_FEWEST = 8  # fewest distinct tokens in a random line
+_PAUSED = 0.3  # share of single lines with a pause at the start, at the end, or inside
 _MEAN_PAUSE = 5.0  # positions
 
 Placed = tuple[int, int, float]  # token, position, loudness
@@ -38,10 +38,10 @@ Placed = tuple[int, int, float]  # token, position, loudness
 
 @dataclass(frozen=True)
 class Line:
-    """What the model is shown, and what it shall write."""
+    """The input of the model, and the text it is trained to write."""
 
     prompt: list[int]
-    heard: list[Placed]  # empty: nothing is shown, the prompt neither
+    heard: list[Placed]  # empty: no input, not even the prompt
     text: list[int]
     blur: float  # 0 to 1
     pause_after: int = 0  # positions
@@ -52,10 +52,10 @@ class Line:
 
 
 class Reader:
-    """Draws batches of lines of one kind; `progress`, 0 to 1, decides how hard they are.
+    """Draws batches of lines of one kind; `progress`, 0 to 1, determines their difficulty.
 
-    sentences, salad: language code -> lines, each text as written and then plain; a language is drawn as often as it
-    has lines.
+    sentences, salad: language code -> lines, each text in written and then in plain form. Languages are drawn in
+    proportion to their lines.
     """
 
     def __init__(
@@ -102,19 +102,19 @@ class Reader:
         return lines
 
     def blur(self, progress: float) -> float:
-        """From 0, while tokens are random, to 1."""
+        """Return the blur: 0 during the random phase, then rising to 1."""
         start, end = self.size.random_until, self.size.blurred_from
         return 1.0 if progress >= end else max(0.0, (progress - start) / (end - start))
 
     def shown(self, code: str, texts: list[Pronounced], shown: str, blur: float, longest: int) -> Line:
-        """One text, or as many of a kind as are heard within `longest` positions, with pauses between."""
+        """Show one text, or as many as fit into `longest` positions, with pauses between them."""
         rng = self.rng
         form = rng.randrange(2)
         written, heard, position = [], [], self._pause(blur, _PAUSED)
         while True:
             line = texts[rng.randrange(len(texts) // 2) * 2 + form] if len(texts) > 1 else texts[0]
             placed = self.place(line, transcript_ids(self.tokenizer, line.text), shown, blur)
-            if not placed:  # all of it lost
+            if not placed:  # all units were lost
                 continue
             if written and position + placed[-1][1] >= longest:
                 break
@@ -127,16 +127,16 @@ class Reader:
         return Line(self.prompts[code], heard, text, blur, self._pause(blur, _PAUSED))
 
     def _broken(self, placed: list[Placed], blur: float) -> list[Placed]:
-        """With a pause at one place, at times."""
+        """Sometimes insert a pause."""
         pause, after = self._pause(blur, _PAUSED), self.rng.randrange(placed[-1][1] + 1)
         return [(token, place + pause * (place > after), loudness) for token, place, loudness in placed]
 
     def _pause(self, blur: float, share: float) -> int:
-        """Positions without sound; 0 but for `share` of the calls."""
+        """Draw the length of a pause in positions; 0 except in `share` of the calls."""
         return round(self.rng.expovariate(1 / _MEAN_PAUSE)) if self.rng.random() < share * blur else 0
 
     def place(self, line: Pronounced, text: list[int], shown: str, blur: float) -> list[Placed]:
-        """`line`, whose token ids are `text`, as it is shown in one of INPUTS."""
+        """Show `line`, whose token ids are `text`, in one of the forms INPUTS."""
         rng = self.rng
         if shown == "tokens":
             return _stretch([[token] for token in text[:-1]], rng, blur)
@@ -147,9 +147,10 @@ class Reader:
         return _crowd([self.tokenizer.convert_tokens_to_ids(sorted(set(phoneme))) for phoneme in heard], rng, blur)
 
     def _random_tokens(self, growth: float, blur: float) -> list[Line]:
-        """Tokens drawn from a few or from all: up to 6 at growth 0, 40 at 1.
+        """Draw lines of random tokens, up to 6 tokens long at growth 0, 40 at 1.
 
-        Of few, many repeat, as letters do; so the model cannot find its place by the last token alone.
+        Tokens come from a random subset. In small ones they repeat, like letters, so that the model cannot find its
+        position from the last token alone.
         """
         rng, pieces = self.rng, self.size.pieces
         longest = round(6 + 34 * growth)
@@ -164,18 +165,18 @@ class Reader:
 
 
 def _glue(lines: list[Pronounced]) -> str:
-    """What a script puts between sentences: a space, unless most of its sentences have none."""
+    """Return what separates sentences: a space, unless most of the sentences contain none."""
     return " " if 2 * sum(" " in line.text for line in lines) > len(lines) else ""
 
 
 def spelled_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    """The text as it sounds: each letter, in lower case and without punctuation, and each space one piece."""
+    """Tokenise the text in lower case without punctuation, one piece per letter and space."""
     letters = tokenizer.convert_tokens_to_ids(list(plain(text).replace(" ", _SPACE)))
     return [letter for letter in letters if letter != tokenizer.unk_token_id]
 
 
 def _stretch(units: Sequence[Sequence[int]], rng: random.Random, blur: float) -> list[Placed]:
-    """Each unit for one to four positions, with gaps; a unit is the tokens heard at once."""
+    """Place each unit (simultaneous tokens) at one to four positions, with gaps."""
     placed, position = [], 0
     for unit in units:
         for _ in range(rng.choice((1, 1, 2, 2, 3, 4)) if rng.random() < blur else 1):
@@ -187,7 +188,7 @@ def _stretch(units: Sequence[Sequence[int]], rng: random.Random, blur: float) ->
 
 
 def _crowd(units: Sequence[Sequence[int]], rng: random.Random, blur: float) -> list[Placed]:
-    """Each unit at one position, at times two, or on top of the unit before; few are lost, and there are gaps."""
+    """Place each unit at one or two positions or on top of the previous unit; drop a few, and insert gaps."""
     placed, position = [], 0
     for unit in units:
         happens, loudness = rng.random() / max(blur, 1e-9), 1 + blur * rng.uniform(-0.5, 0.3)
@@ -204,7 +205,7 @@ def _crowd(units: Sequence[Sequence[int]], rng: random.Random, blur: float) -> l
 
 @torch.no_grad()
 def sound(embed: torch.nn.Embedding, line: Line, noise: float, rng: random.Random) -> Tensor:
-    """The embeddings at their positions, mixed with a neighbour, and noisy: (positions, width)."""
+    """Return the embeddings at their positions, mixed with a neighbour, with noise: (positions, width)."""
     ids, positions, loudness = (torch.tensor(column) for column in zip(*line.heard, strict=True))
     heard = torch.zeros(line.num_positions, embed.embedding_dim)
     heard.index_add_(0, positions, embed(ids) * loudness[:, None])

@@ -13,7 +13,7 @@ import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, WhisperTokenizerFast
 
-_TEXT_SHARE, _SEED_REPEATS = 20, 20_000  # one text in twenty; the seeds' words are joined before the texts' letters are
+_TEXT_SHARE, _SEED_REPEATS = 20, 20_000  # one text in twenty, so that words of the seed texts are merged first
 LLM_SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
@@ -22,8 +22,8 @@ def train_llm_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """A SentencePiece BPE model with byte fallback, as a fast tokenizer.
 
-    seed_texts (the prompts) are repeated so that each of their words becomes one piece, before the pieces run out:
-    so small an LLM copies letters, and does not learn to join them. letters: further ones that it shall know.
+    seed_texts (the prompts) are repeated so that each of their words becomes one piece: the small LLM copies letters
+    but does not learn to join them. letters: additional characters of the vocabulary.
     """
     texts = list(texts)
     characters = " ".join(sorted(set(letters).union(*texts)))
@@ -50,7 +50,7 @@ def train_llm_tokenizer(
 
 
 def _to_fast(processor: sentencepiece.SentencePieceProcessor) -> PreTrainedTokenizerFast:
-    """The same segmentation in the `tokenizers` library: BPE merges ranked by the SentencePiece scores."""
+    """Convert to the `tokenizers` library: BPE merges ranked by SentencePiece scores."""
     vocabulary = {processor.id_to_piece(index): index for index in range(len(processor))}
     ranked = []
     for piece, index in vocabulary.items():
@@ -78,7 +78,7 @@ def _to_fast(processor: sentencepiece.SentencePieceProcessor) -> PreTrainedToken
 def train_whisper_tokenizer(
     texts: Iterable[str], pieces: int, language_tokens: Iterable[str], directory: Path
 ) -> WhisperTokenizerFast:
-    """Whisper's kind of tokenizer over a small vocabulary, with the language tokens of this recipe."""
+    """Train a byte-level BPE tokenizer like Whisper's, with a small vocabulary and the recipe's language tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(

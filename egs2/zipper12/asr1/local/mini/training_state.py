@@ -1,6 +1,6 @@
-"""The state of an unfinished pretraining phase: an interrupted run resumes from it to the same weights.
+"""Save and restore an unfinished pretraining phase; a resumed run gives the same weights.
 
-In: a model, its optimiser, the generators of random numbers. Out: one file, replaced atomically every so many steps.
+In: a model, its optimiser, the random number generators. Out: one file, replaced atomically at regular intervals.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from zipperasr.cli import log
 
 
 def lr_factor(step: int, steps: int, warmup: int, decay_from: float) -> float:
-    """A warm-up of `warmup` steps; then level for the share `decay_from` of `steps`; then half a cosine down to 1 %."""
+    """Return the learning rate factor: linear warm-up, constant up to the share `decay_from`, cosine decay to 1 %."""
     level = decay_from * steps
     fallen = max(0.0, (step - level) / (steps - level))
     return min(1, step / warmup) * (0.01 + 0.495 * (1 + math.cos(math.pi * fallen)))
 
 
 class TrainingState:
-    """Everything that decides the rest of a phase. `lines` is its log so far, `step` the steps done.
+    """Everything that determines the rest of a phase, with its log `lines` and the number of finished steps.
 
-    settings: the phase's; those in MAY_CHANGE may have other values when it resumes.
+    settings: of the phase; those in MAY_CHANGE may differ when it resumes.
     """
 
     MAY_CHANGE = ("steps", "decay_from", "checkpoint_every", "report_every")
@@ -40,7 +40,7 @@ class TrainingState:
         self.lines: list[dict] = []
 
     def save(self) -> None:
-        """Write the state. A run that is killed meanwhile leaves the file before it in place."""
+        """Write the state atomically."""
         tree = {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -52,7 +52,7 @@ class TrainingState:
             torch.save(tree, temporary)
 
     def load(self) -> None:
-        """Continue from the file, if there is one. Raises ValueError if it was written with other settings."""
+        """Restore the state, if there is one. Raises ValueError if it was written with other settings."""
         if not self.path.is_file():
             return
         tree = torch.load(self.path, weights_only=True)  # noqa: TID251 - this pretraining's own state

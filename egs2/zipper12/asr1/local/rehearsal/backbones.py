@@ -1,7 +1,7 @@
-"""Backbones of random weights in the published shapes, with the published vocabularies.
+"""Make backbones with random weights in the published shapes, with the published vocabularies.
 
 In: conf/SCALE/random_backbones.yaml and the shapes it names. Out: <out>/whisper and <out>/llm in bfloat16, two
-directories that transformers loads as it would load the real ones. What they transcribe is nonsense.
+directories that transformers loads like the real ones. Their transcripts are random.
 """
 
 from __future__ import annotations
@@ -39,9 +39,12 @@ class RandomBackbones:
 
 
 def make_random_backbones(path: Path, out: Path, depth: int | str | None = None) -> None:
-    """Write both backbones that the YAML file `path` describes below `out`, unless they are there.
+    """Write both backbones that the YAML file `path` describes to `out`, unless they are there.
 
-    depth: overrides the file's. Raises ValueError or FileNotFoundError if the vocabularies are not installed.
+    Args:
+        depth: overrides that of the file.
+
+    Raises ValueError or FileNotFoundError if the vocabularies are not installed.
     """
     config = load_yaml(RandomBackbones, path, {} if depth is None else {"depth": depth})
     shapes = {name: Path(config.architectures) / shape for name, shape in SHAPES.items()}
@@ -63,7 +66,7 @@ def make_random_backbones(path: Path, out: Path, depth: int | str | None = None)
 
 
 def _write(model_class: type[PreTrainedModel], shape: Path, depth: int | str, out: Path) -> None:
-    """The model beside its tokenizer and the published generation settings. The LLM never predicts its end tokens."""
+    """Save the model next to its tokenizer, with the published generation settings; zero the LLM's end tokens."""
     config = AutoConfig.from_pretrained(shape, trust_remote_code=False)
     if depth != FULL:
         for name in DEPTHS:
@@ -73,7 +76,7 @@ def _write(model_class: type[PreTrainedModel], shape: Path, depth: int | str, ou
         config.layer_types = config.layer_types[: config.num_hidden_layers]
     model = model_class._from_config(config, dtype=torch.bfloat16)
     generation = json.loads((out / "generation_config.json").read_text(encoding="utf-8"))
-    if model_class is Qwen3ForCausalLM:  # or a few steps of training would teach it to end at once
+    if model_class is Qwen3ForCausalLM:  # otherwise a few training steps teach it to end immediately
         with torch.no_grad():
             model.get_input_embeddings().weight[generation["eos_token_id"]] = 0
     model.generation_config = GenerationConfig(**generation)

@@ -1,14 +1,13 @@
-"""Rehearse the full-scale experiment on this machine before paying for it.
+"""Rehearse the full-scale experiment on this machine before renting a larger one.
 
-In: conf/rehearsal, a depth. Out: <out>/REPORT.md: what was executed, how long each step took and how much memory it
-needed. Random backbones at the published sizes go through one alignment step, one adaptation step of each variant, a
-kill and a resume, decoding, export and transcription, each in a process of its own. Nothing is downloaded and nothing
-is learnt. Steps that have finished are skipped when the command runs again.
+In: conf/rehearsal, a depth. Out: <out>/REPORT.md with the time and peak memory of each step. Random backbones of the
+published sizes go through one alignment step, one adaptation step of each variant, a kill and a resume, decoding,
+export and transcription, each in a separate process. Nothing is downloaded. Finished steps are skipped if the command
+is run again.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -17,25 +16,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log, parser, run_step
+from zipperasr.corpora import CORPORA
 from zipperasr.lora import VARIANTS
 from zipperasr.markdown import table
 from zipperasr.report.machine import machine_table
 from zipperasr.timed_command import run_timed
 
 SIZES = {"align_train": 4, "high_train": 4, "low_train_1h": 2, "low_train_30h": 2, "dev": 4, "test": 2}
-ONE_STEP = {"align": 4, "sft": 12}  # packs of the only global batch: one for each language of the phase
+ONE_STEP = {"align": 4, "sft": 12}  # packs in the only global batch: one per language of the phase
 DECODED = "test_mls_de"
 RESUME = "resume after a kill"
 
 
+@dataclass(frozen=True)
+class RehearsalOptions:
+    """What is rehearsed."""
+
+    depth: str  # layers of each stack, or full
+    lora: tuple[str, ...]  # variants to adapt
+    ngpu: int  # 0: CPU
+    out: Path
+    invocation: str  # for the report
+
+
 class Rehearsal:
-    """Runs the steps in order and keeps what they took, in <out>/steps.json: a finished step is not run again."""
+    """Runs the steps in order and records their time and memory in <out>/steps.json; finished steps are skipped."""
 
     def __init__(self, out: Path, ngpu: int):
         self.out, self.ngpu = out, ngpu
@@ -51,7 +63,7 @@ class Rehearsal:
     def run(self, name: str, *command: str | Path) -> None:
         """Run one step, with its output in <out>/logs. Raises ValueError if it fails."""
         if self.has_run(name):
-            log(f"{name}: done before")
+            log(f"{name}: already done")
             return
         log_file = self.out / "logs" / f"{len(self.rows):02d}_{name.replace(' ', '_')}.log"
         log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -64,28 +76,28 @@ class Rehearsal:
         self.rows.append((name, seconds, peak_mb))
         with atomic_path(self._record) as temporary:
             temporary.write_text(json.dumps(self.rows), encoding="utf-8")
-        log(f"{name}: {seconds:.0f} s, at most {peak_mb:,.0f} MB")
+        log(f"{name}: {seconds:.0f} s, peak memory {peak_mb:,.0f} MB")
 
     def module(self, name: str, module: str, *arguments: str | Path) -> None:
         self.run(name, sys.executable, "-m", module, *arguments)
 
     def training(self, *arguments: str | Path) -> list[str]:
-        """The command that asr.sh would run, on the GPUs of this machine or in one process on the CPU."""
+        """Return the training command that asr.sh would run, for the GPUs of this machine or one process on the CPU."""
         launcher = ["utils/launch.sh", "--ngpu", str(self.ngpu), "--nproc", "1", "-m", "zipperasr.stages.train"]
         return [*launcher, *map(str, arguments), "--manifest", str(self.out / "dump/manifest")]
 
     def report(self, command: str, depth: str) -> str:
-        """Markdown."""
+        """Return the report in Markdown."""
         lines = [[name, f"{seconds:.0f}", f"{peak_mb / 1024:.1f}"] for name, seconds, peak_mb in self.rows]
         total, peak = sum(row[1] for row in self.rows), max(row[2] for row in self.rows)
-        lines.append(["**all**", f"**{total:.0f}**", f"**{peak / 1024:.1f}**"])
+        lines.append(["**total**", f"**{total:.0f}**", f"**{peak / 1024:.1f}**"])
         steps = table(["step", "wall time, s", "peak host memory, GiB"], lines, num_labels=1)
         return f"# Rehearsal at depth {depth}\n\n`{command}`\n\n{steps}\n\n{machine_table()}\n"
 
 
-def rehearse(options: argparse.Namespace) -> None:
-    """All steps; raises ValueError at the first that fails."""
-    out = options.out or Path(f"exp_rehearsal/depth_{options.depth}")
+def rehearse(options: RehearsalOptions) -> None:
+    """Run all steps. Raises ValueError if one fails."""
+    out = options.out
     conf = write_configuration(out, options.depth)
     rehearsal = Rehearsal(out, options.ngpu)
     model = ["--model", conf / "model.yaml"]
@@ -120,17 +132,16 @@ def rehearse(options: argparse.Namespace) -> None:
 
 
 def write_configuration(out: Path, depth: str) -> Path:
-    """<out>/conf: conf/rehearsal with a few utterances, one global batch a training, and backbones of this depth."""
+    """Write <out>/conf: conf/rehearsal with a few utterances, one global batch, and backbones of this depth."""
     conf = out / "conf"
     conf.mkdir(parents=True, exist_ok=True)
-    corpora = ("mls", "commonvoice", "librispeech", "msr86k", "wenetspeech")
     downloads = out / "downloads"
     own = {
         "model": {"whisper": str(out / "backbones/whisper"), "llm": str(out / "backbones/llm")},
         "align": {"packs_per_batch": ONE_STEP["align"]},
         "sft": {"packs_per_batch": ONE_STEP["sft"]},
         "decode": {},
-        "corpora": {"roots": {name: str(downloads / name) for name in corpora}, "utt_ids": str(downloads / "utt_ids")},
+        "corpora": {"roots": {name: str(downloads / name) for name in CORPORA}, "utt_ids": str(downloads / "utt_ids")},
         "mini_corpora": SIZES,
         "random_backbones": {"depth": depth if depth == "full" else int(depth)},
     }
@@ -147,10 +158,10 @@ def _adaptation(out: Path, variant: str, *more: str) -> list[str | Path]:
 
 
 def _kill_and_resume(rehearsal: Rehearsal, variant: str) -> None:
-    """A training of two steps, killed when its first checkpoint is on the disk; the same command finishes it."""
+    """Kill a training of two steps after its first checkpoint; finish it with the same command."""
     out = rehearsal.out / "killed"
     if rehearsal.has_run(RESUME):
-        log(f"{RESUME}: done before")
+        log(f"{RESUME}: already done")
         return
     shutil.rmtree(out, ignore_errors=True)
     words = _adaptation(rehearsal.out, variant, "--set", f"packs_per_batch={ONE_STEP['sft'] // 2}", "save_every=1")
@@ -165,21 +176,23 @@ def _kill_and_resume(rehearsal: Rehearsal, variant: str) -> None:
             raise ValueError(f"kill: the training ended before its first checkpoint; see {stream.name}")
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-    log(f"kill: after {time.monotonic() - since:.0f} s, with a checkpoint of step 1")
+    log(f"kill: after {time.monotonic() - since:.0f} s, after the checkpoint of step 1")
     rehearsal.run(RESUME, *command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser(__doc__)
     options.prog = "local/rehearse.sh"
-    options.add_argument("--depth", default="full", help="layers of each stack, or full: as many as the real models")
+    options.add_argument("--depth", default="full", help="layers of each stack, or full for as many as the real models")
     options.add_argument("--lora", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="variants to adapt")
     options.add_argument("--ngpu", type=int, default=0, help="GPUs to use; 0 computes on the CPU")
-    options.add_argument("--out", type=Path, help="directory for everything [exp_rehearsal/depth_DEPTH]")
+    options.add_argument("--out", type=Path, help="output directory [exp_rehearsal/depth_DEPTH]")
     words = list(sys.argv[1:] if argv is None else argv)
-    chosen = options.parse_args(words)
-    chosen.invocation = " ".join(["local/rehearse.sh", *words])
-    return run_step(rehearse, chosen, "rehearsal")
+    given = options.parse_args(words)
+    out = given.out or Path(f"exp_rehearsal/depth_{given.depth}")
+    invocation = " ".join(["local/rehearse.sh", *words])
+    chosen = RehearsalOptions(given.depth, tuple(given.lora), given.ngpu, out, invocation)
+    return run_step(lambda _: rehearse(chosen), given, "rehearsal")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Sentences for synthetic speech: what a corpus would write, and what the synthesiser is told to say.
+"""Sentences for synthetic speech: the written transcript, and the input of the synthesiser.
 
-In: a language, a count, a seed, and one of two disjoint sets of sentence patterns. Out: unique `Sentence`s.
-Lexicon and patterns are one readable file per language beside this one (`en.txt`, ...; grammar.py has the form).
-Trade-off: patterns, not a language model, so sentences are grammatical and voiced right, but stiff.
+In: a language, a count, a seed, and one of two disjoint sets of sentence patterns. Out: unique `Sentence`s. Lexicon and
+patterns of a language are one text file in this directory (`en.txt`, ...; grammar.py describes the format). Patterns
+instead of a language model give grammatical sentences with correct pronunciation, but little variety.
 """
 
 from local.mini.texts.generate import PATTERN_SETS, Sentence, make_salad, make_sentences

@@ -1,8 +1,8 @@
 """Draw unique sentences from a language's grammar.
 
-In: language, count, seed, pattern set. Out: `Sentence(written, spoken)`: a transcript with capitals and full stops,
-numbers in words, and the synthesiser's input for it. The same arguments give the same sentences.
-Trade-off: sentences outside the file's `length` (characters written) are drawn again, which keeps durations even.
+In: language, count, seed, pattern set. Out: `Sentence(written, spoken)`: a transcript with capitals, full stops and
+numbers in words, and the synthesiser's input for it. The same arguments give the same sentences. Sentences outside the
+file's `length` (written characters) are drawn again, so that durations vary little.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from dataclasses import dataclass
 
 from local.mini.texts.grammar import PATTERN_SETS, Grammar, load
 
-ARABIC_MARKS = re.compile("[\u064b-\u0652\u0670]")  # short vowels and the like, which print leaves out
+ARABIC_MARKS = re.compile("[\u064b-\u0652\u0670]")  # short vowels and similar marks, usually not written
 # Unicode's order is vowel, then doubling mark (shadda); espeak-ng loses the vowel unless the mark comes first
 VOWEL_BEFORE_SHADDA = re.compile("([\u064b-\u0650])\u0651")
 SENTENCE_MARKS = "_.,?!;:¿¡。、，？！؟،"
-PHRASE_GAP = "_"  # a written space in a script that puts none between words
+PHRASE_GAP = "_"  # a written space in a script without spaces between words
 KOREAN_PARTICLE = re.compile(r"(.)~(.)")
 AFTER_CONSONANT = {"는": "은", "가": "이", "를": "을", "와": "과", "로": "으로"}
 KOREAN_FINALS, KOREAN_FINAL_L = 28, 8  # Unicode composes a syllable of a lead, a vowel and one of 28 finals
-MAX_DRAWS_EACH = 50  # draws per wanted sentence before we say that the grammar is too small
+MAX_DRAWS_EACH = 50  # draws per sentence before the grammar counts as too small
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence as a corpus prints it and as the synthesiser is given it."""
+    """A sentence as in a corpus, and as input of the synthesiser."""
 
     written: str
     spoken: str
 
 
 def make_sentences(language: str, count: int, seed: int, patterns: str) -> list[Sentence]:
-    """`count` different sentences in `language` from the pattern set 'pretrain' or 'recipe'. Raises ValueError."""
+    """Return `count` different sentences of the pattern set 'pretrain' or 'recipe'. Raises ValueError."""
     if patterns not in PATTERN_SETS:
         raise ValueError(f"unknown pattern set {patterns!r}; choose from {', '.join(PATTERN_SETS)}")
     grammar = load(language)
@@ -48,13 +48,13 @@ def make_sentences(language: str, count: int, seed: int, patterns: str) -> list[
             sentences.setdefault(sentence.written, sentence)
     if len(sentences) < count:
         raise ValueError(
-            f"{grammar.path.name}: {count} sentences wanted, only {len(sentences)} different; ask for fewer"
+            f"{grammar.path.name}: got {len(sentences)} different sentences, wanted {count}; ask for fewer"
         )
     return list(sentences.values())
 
 
 def make_salad(language: str, count: int, seed: int, patterns: str) -> list[Sentence]:
-    """`count` lines of 6 to 12 of a pattern set's words in random order: its vocabulary without its sentences."""
+    """Return `count` lines of 6 to 12 words of a pattern set in random order."""
     grammar, rng = load(language), random.Random(f"{language}-{patterns}-{seed}-salad")
     words = [word for _ in range(600) for word in _words(grammar.draw(patterns, rng), rng)]
     glue = " " if any(" " in pattern for pattern in grammar.patterns[patterns]) else ""
@@ -62,7 +62,7 @@ def make_salad(language: str, count: int, seed: int, patterns: str) -> list[Sent
 
 
 def _words(drawn: str, rng: random.Random) -> list[str]:
-    """The words without punctuation; of a sentence without spaces, pieces of one to four characters."""
+    """Split into words without punctuation; without spaces, into pieces of one to four characters."""
     words = [word for token in drawn.split() if (word := token.strip(SENTENCE_MARKS))]
     if len(words) > 1:
         return words
@@ -121,8 +121,8 @@ def _join(drawn: str) -> str:
 # `script` in a file's [settings]: how the drawn string becomes a sentence
 FINISHERS = {
     "plain": _plain,  # spoken as written
-    "korean": _korean,  # particles after ~ fitted to the sound before
-    "vowelled": _vowelled,  # the file holds vowel marks: spoken, not written
+    "korean": _korean,  # particles after ~ are adapted to the sound before them
+    "vowelled": _vowelled,  # vowel marks in the file are spoken but not written
     "kana": _kana,  # tokens written without spaces; `=` gives the kana
     "phonemes": _phonemes,  # tokens written without spaces; every one needs `=` and phonemes
 }

@@ -1,9 +1,9 @@
-"""The language file: a lexicon of slots and two sets of sentence patterns.
+"""Read a language file: a lexicon of slots and two sets of sentence patterns.
 
-In: `xx.txt`: `[settings]` (script, length in characters, entries used of each slot: all if not given). `[slot]`
-heads a section of comma-separated entries; an entry may hold `{slots}` itself, and `a=b` is
-written a, spoken b. `@months`-like entries come from CLDR and num2words (words.py). The sections `pretrain` and
-`recipe` hold one pattern a line. Out: `Grammar`. Trade-off: agreement is the lexicon's business, not the program's.
+In: `xx.txt` with `[settings]` (script, length in characters, number of entries used per slot, default all). `[slot]`
+starts a section of comma-separated entries, which may contain `{slots}`; `a=b` is written a and spoken b. Entries such
+as `@months` come from CLDR and num2words (words.py). The sections `pretrain` and `recipe` have one pattern per line.
+Out: `Grammar`. Grammatical agreement is left to the lexicon.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Grammar:
     settings: dict[str, str] = field(default_factory=dict)  # see SETTINGS in generate.py
     patterns: dict[str, list[str]] = field(default_factory=dict)
     slots: dict[str, list[str]] = field(default_factory=dict)
-    spoken: dict[str, str] = field(default_factory=dict)  # written token -> what the synthesiser is given
+    spoken: dict[str, str] = field(default_factory=dict)  # written token -> input of the synthesiser
     contractions: dict[str, str] = field(default_factory=dict)  # "de le" -> "du"
 
     def draw(self, patterns: str, rng: random.Random) -> str:
-        """Fill one pattern; a value stands at most once in a sentence as far as the slots allow."""
+        """Fill a random pattern; values are not repeated in a sentence if the slots have enough."""
         seen: set[str] = set()
         return self._fill(rng.choice(self.patterns[patterns]), rng, seen)
 
@@ -54,7 +54,7 @@ class Grammar:
 
 @functools.cache
 def languages() -> tuple[str, ...]:
-    """Codes of the languages that have a file."""
+    """Return the codes of the languages that have a file."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.txt")))
 
 
@@ -107,7 +107,7 @@ def _add_line(grammar: Grammar, section: str, line: str, language: str) -> None:
 
 
 def _thin(grammar: Grammar) -> None:
-    """Keep `entries` of each slot, evenly spaced: a vocabulary that fits the hours of speech a mini run can hear."""
+    """Keep `entries` entries of each slot, evenly spaced, to limit the vocabulary for small training sets."""
     most = int(grammar.settings.get("entries", 0))
     for name, entries in grammar.slots.items():
         if 0 < most < len(entries):
@@ -121,7 +121,7 @@ def _check(grammar: Grammar) -> None:
             raise ValueError(f"{name}: no pattern in section [{wanted}]; write at least one")
     twice = set(grammar.patterns["pretrain"]) & set(grammar.patterns["recipe"])
     if twice:
-        raise ValueError(f"{name}: pattern {min(twice)!r} stands in both sets; keep it in one")
+        raise ValueError(f"{name}: pattern {min(twice)!r} is in both sets; keep it in one")
     texts = [text for entries in (*grammar.patterns.values(), *grammar.slots.values()) for text in entries]
     for text in texts:
         missing = [slot for slot in SLOT.findall(text) if slot not in grammar.slots]

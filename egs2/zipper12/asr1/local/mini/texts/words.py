@@ -1,8 +1,8 @@
 """Words from CLDR (Babel) and num2words for `@` lines of a language file.
 
 In: `@months`, `@weekdays`, `@territories FR IT`, `@languages en ja`, `@numbers 2 20`, `@ordinals 1 31` and a
-language code. Out: a list of entries in that language. Trade-off: CLDR's forms are taken as they are; a language whose
-sentences need another case spells the words out in its own file.
+language code. Out: a list of entries in that language, in CLDR's forms; a language that needs another case lists the
+words in its own file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def expand_directive(line: str, language: str) -> list[str]:
 
 
 def number(language: str, value: int) -> str:
-    """A cardinal from 0 to 99 in words."""
+    """Return a cardinal from 0 to 99 in words."""
     return _chinese(value) if language == "zh" else num2words(value, lang=NUM2WORDS_NAMES.get(language, language))
 
 
