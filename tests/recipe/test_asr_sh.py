@@ -54,7 +54,7 @@ def test_help_lists_stages_and_options(run):
     done = run("--help")
     assert done.returncode == 0
     assert "5  alignment" in done.stdout
-    for option in ("stage", "stop_stage", "scale", "lora", "ngpu", "nj", "num_nodes", "dry_run", "setting", "regime"):
+    for option in ("stage", "stop_stage", "scale", "lora", "ngpu", "nj", "dry_run", "setting", "inference_tag"):
         assert f"  --{option} " in done.stdout
 
 

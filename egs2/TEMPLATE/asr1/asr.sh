@@ -36,6 +36,7 @@ eval_lang=            # codes of the languages to decode and score, or all   [al
 lid_mode=token        # language embedding that the router uses: token or state
 seed=1                # random seed
 tag=                  # suffix of the adapted model's directory, such as seed2
+inference_tag=        # suffix of the decoding directories
 asr_config=           # training configuration of stage 6   [conf/SCALE/sft.yaml]
 inference_config=     # decoding configuration   [conf/SCALE/decode.yaml]
 train_args=           # overrides of the training configurations, such as "lr=1e-3 epochs=2"
@@ -150,17 +151,19 @@ fi
 
 if in_stage 5 "alignment: ${manifest} -> ${align}"; then
     on_all_gpus zipperasr.stages.train --phase align --model "${conf}/model.yaml" --config "${conf}/align.yaml" \
-        --regime "${regime}" --manifest "${manifest}" --out "${align}" --seed "${seed}" --set "${train_set[@]}"
+        --regime "${regime}" --manifest "${manifest}" --out "${align}" --setting "${setting}" --seed "${seed}" \
+        --set "${train_set[@]}"
 fi
 
 if in_stage 6 "adaptation ${how}: ${init_from:-${align}} -> ${sft}"; then
     on_all_gpus zipperasr.stages.train --phase sft "${start[@]}" --config "${asr_config}" --lid "${lid}" \
-        --lid_mode "${lid_mode}" --manifest "${manifest}" --out "${sft}" --seed "${seed}" --set "${train_set[@]}"
+        --lid_mode "${lid_mode}" --manifest "${manifest}" --out "${sft}" --setting "${setting}" --tag "${tag}" \
+        --seed "${seed}" --set "${train_set[@]}"
 fi
 
 if in_stage 7 "decoding: ${scored[*]}"; then
     on_gpu zipperasr.stages.decode --exp "${scored[@]}" --config "${inference_config}" --manifest "${manifest}" \
-        --lang "${evaluated[@]}" --set "${decode_set[@]}"
+        --inference_tag "${inference_tag}" --lang "${evaluated[@]}" --set "${decode_set[@]}"
 fi
 
 if in_stage 8 "scoring: ${scored[*]}"; then
