@@ -17,8 +17,8 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.exchange import export, importer
 from zipperasr.exchange.merged_model import load_merged
+from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.lora import VARIANTS
-from zipperasr.model.pretrained import load_pretrained
 from zipperasr.model.segments import EDGE_FRAMES
 from zipperasr.transcribe import __main__ as transcribe
 

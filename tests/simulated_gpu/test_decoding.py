@@ -131,4 +131,4 @@ def test_embeddings_for_the_figure_are_copied_once_a_batch(gpu, backbones, utter
     assert len(means) == len(utterances)
     for mean, want in zip(means, wanted, strict=True):
         assert abs(mean - want).max() < 1e-5
-    assert sum("embeddings.py" in wait.place for wait in gpu.waits) == 2
+    assert sum("encoder_means.py" in wait.place for wait in gpu.waits) == 2

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 
 from zipperasr.exchange.licences import public_name
 from zipperasr.exchange.plain_lora import encoder_state
+from zipperasr.exchange.pretrained import Pretrained
 from zipperasr.exchange.whisper_form import save_whisper, whisper_with
 from zipperasr.model.backbone_files import read_json
 from zipperasr.model.backbones import find_encoder, find_llm
 from zipperasr.model.packed_llm import use_ragged_attention
-from zipperasr.model.pretrained import Pretrained
 from zipperasr.model.projector import GatedProjector
 from zipperasr.model.prompt import end_token
 from zipperasr.model.segments import PROJECTOR_STRIDE

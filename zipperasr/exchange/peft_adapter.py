@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from transformers import WhisperModel
 
 from zipperasr.exchange.plain_lora import encoder_state, plain_lora
+from zipperasr.exchange.pretrained import Pretrained
 from zipperasr.exchange.whisper_form import save_whisper, whisper_with
-from zipperasr.model.pretrained import Pretrained
 
 BASE = "base"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # PEFT's names
