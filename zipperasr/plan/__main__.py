@@ -127,7 +127,7 @@ def _languages_note(config: Configuration, job: PlanJob, size: PhaseSize) -> lis
         return []
     return [
         f"banks: one for each of the {len(codes)} languages in {job.languages}, {size.banks // len(codes):,} "
-        f"parameters each;\nno stage 2 data for {', '.join(untrained)}: counted, but not updated"
+        f"parameters each;\nno adaptation data for {', '.join(untrained)}: counted, but not updated"
     ]
 
 
