@@ -19,10 +19,10 @@ from zipperasr.exchange import importer
 from zipperasr.exchange.archive import read_manifest, write_archive
 from zipperasr.exchange.bundle import open_bundle
 from zipperasr.exchange.export import main
+from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.lora import VARIANTS
 from zipperasr.model.checkpoint import save_trained
 from zipperasr.model.experiment import Experiment, build_for_training, weights_digest
-from zipperasr.model.pretrained import load_pretrained
 
 
 def bundle(training: Path, out: Path, *options: str) -> Path:

@@ -25,13 +25,13 @@ from zipperasr.exchange.export import main
         (
             "align",
             "--format merged --lang de",
-            "got 1 languages for --format merged; wanted none: stage 5 adapts to none",
+            "got 1 languages for --format merged; wanted none: stage 5 has no adapters",
         ),
-        ("sft_vanilla", "--format bundle --lang de", "--format bundle has no use for --lang; leave it out"),
-        ("sft_vanilla", "--format bundle --dtype float16", "--format bundle has no use for --dtype; leave it out"),
-        ("sft_vanilla", "--format merged --lang de --base-name x", "--format merged has no use for --base_name"),
-        ("sft_vanilla", "--format peft --lang de --hub-llm x", "--format peft has no use for --hub_llm"),
-        ("sft_vanilla", "--format bundle", "out: wanted a name that ends in .zip"),
+        ("sft_vanilla", "--format bundle --lang de", "--format bundle does not use --lang; remove it"),
+        ("sft_vanilla", "--format bundle --dtype float16", "--format bundle does not use --dtype; remove it"),
+        ("sft_vanilla", "--format merged --lang de --base-name x", "--format merged does not use --base_name"),
+        ("sft_vanilla", "--format peft --lang de --hub-llm x", "--format peft does not use --hub_llm"),
+        ("sft_vanilla", "--format bundle", "out: wanted a file name ending in .zip"),
         ("absent", "--format peft --lang de", "config.yaml: no finished training here; run stage 5 (align) or 6 (sft)"),
     ],
 )
@@ -47,7 +47,7 @@ def test_nothing_that_is_there_is_overwritten(recipe_dir, tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
     call = ["--model", str(recipe_dir / "exp/sft_vanilla"), "--format", "peft", "--lang", "de", "--out", str(tmp_path)]
     assert main(call) == 1
-    assert "there already; remove it or choose another --out" in capsys.readouterr().err
+    assert "exists already; remove it or choose another --out" in capsys.readouterr().err
     assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "years of work"
 
 
@@ -59,4 +59,4 @@ def test_a_bundle_can_be_exported_to_other_forms_but_not_bundled_again(recipe_di
     weights = [tmp_path / out / "ja/adapter_model.safetensors" for out in ("one", "other")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert main(["--model", bundle, "--format", "bundle", "--out", str(tmp_path / "n.zip")]) == 1
-    assert "m.zip: a bundle already; wanted a training directory" in capsys.readouterr().err
+    assert "m.zip: this is a bundle; wanted a training directory" in capsys.readouterr().err

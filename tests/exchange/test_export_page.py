@@ -17,8 +17,8 @@ from tests.exchange.test_importer import TABLE, foreign_names
 from tests.exchange.test_peft_import import ENCODER
 from zipperasr.__main__ import main
 from zipperasr.exchange.merged_model import load_merged
+from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.model.experiment import Experiment
-from zipperasr.model.pretrained import load_pretrained
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "export.md"
 BLOCK = re.compile(r"^```(\w+)(?: write=(\S+))?\n(.*?)^```$", re.M | re.S)

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from tests.exchange.outputs import distance, logits
 from tests.model import tiny
 from zipperasr.exchange.importer import main
+from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.lora import VARIANTS
-from zipperasr.model.pretrained import load_pretrained
 
 TABLE = r"""pattern	name	change
 model\.enc\.(layers\..+)\.lora_down	encoder.whisper.\1.a	transpose
@@ -156,7 +156,7 @@ def test_without_a_model_the_tensors_are_listed_all_the_same(recipe, capsys):
         ["unmapped", "other", "[1] float32", "-", "-"],
         ["mapped", "projector.norm.bias", "[2] float32", "projector.norm.bias", "-"],
     ]
-    assert "what is missing shows with --model" in captured.err
+    assert "to see what is missing, give --model" in captured.err
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_a_checkpoint_that_deepspeed_wrote_is_taken_in(recipe, root):
 import sys
 from zipperasr.config import load_yaml
 from zipperasr.model.build import set_trainable
-from zipperasr.model.pretrained import load_pretrained
+from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.train.train_config import TrainConfig
 from zipperasr.train.engine import make_engine, start_ranks
 start_ranks()
@@ -186,13 +186,13 @@ engine.save_checkpoint("ds", tag="global_step0", exclude_frozen_parameters=True)
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (["--bundle", "m.zip"], "--out: missing; name a new training directory"),
-        (["--peft", "x"], "--out: missing; name a new training directory"),
-        (["--inspect", "x", "--out", "exp"], "exp: there already; remove it or choose another --out"),
+        (["--bundle", "m.zip"], "--out is missing; give a new training directory"),
+        (["--peft", "x"], "--out is missing; give a new training directory"),
+        (["--inspect", "x", "--out", "exp"], "exp: exists already; remove it or choose another --out"),
         (["--inspect", "W", "--out", "new"], "--out needs --model: the alignment's directory with --lora, or model."),
-        (["--inspect", "W", "--model", "exp/align"], "--lora: missing; the variant that stands on the alignment exp"),
+        (["--inspect", "W", "--model", "exp/align"], "--lora is missing; name the LoRA variant to add"),
         (["--inspect", "W", "--model", "map.tsv", "--lora", "vanilla", "--languages", "exp/align/languages.tsv"],
-         "--lora stands on an alignment's directory; map.tsv is none"),
+         "--lora needs the output directory of stage 5; map.tsv is not one"),
         (["--inspect", "W", "--model", "map.tsv"], "no language table; give --languages conf/languages.tsv"),
     ],
 )  # fmt: skip

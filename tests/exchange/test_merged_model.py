@@ -17,7 +17,7 @@ from zipperasr.decode.beam import transcribe_batch
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.exchange.export import main
 from zipperasr.exchange.merged_model import load_merged
-from zipperasr.model.pretrained import load_pretrained
+from zipperasr.exchange.pretrained import load_pretrained
 
 
 @pytest.fixture(scope="module", params=PLAIN)

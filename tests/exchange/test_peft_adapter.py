@@ -9,8 +9,8 @@ from transformers import WhisperModel
 from tests.exchange.outputs import TOLERANCE, by_transformers, distance, ours, through_our_encoder
 from tests.model import tiny
 from zipperasr.exchange.export import main
+from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.lora import VARIANTS
-from zipperasr.model.pretrained import load_pretrained
 
 PLAIN = [variant for variant in VARIANTS if variant != "flylora"]
 

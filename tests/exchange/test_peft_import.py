@@ -17,8 +17,8 @@ from tests.exchange.test_peft_adapter import PLAIN
 from tests.model import tiny
 from zipperasr.exchange import export
 from zipperasr.exchange.importer import main
+from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.model.experiment import Experiment, build_for_training
-from zipperasr.model.pretrained import load_pretrained
 
 ALL = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 ENCODER = rf".*encoder\.layers\.\d+\.(self_attn\.)?({'|'.join(ALL)})"
@@ -149,10 +149,10 @@ def test_outside_a_recipe_its_paths_are_absolute(make_foreign, own_recipe, tmp_p
 def test_another_rank_must_be_asked_for(make_foreign, capsys):
     foreign = make_foreign(r=2)
     assert foreign.call() == 1
-    said = "adapter: rank 2, but the alignment's model has encoder_lora.rank 4; --rank 2 gives the model the adapter's"
+    said = "adapter: rank 2, but the alignment's model has encoder_lora.rank 4; use --rank 2 for a model with"
     assert said in capsys.readouterr().err
     assert foreign.call("--rank", "3") == 1
-    assert "--rank 3: the adapter's is 2" in capsys.readouterr().err
+    assert "--rank 3: the adapter has rank 2" in capsys.readouterr().err
     assert foreign.call("--rank", "2") == 0
     assert distance(ours(foreign.imported(), "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
 

@@ -18,8 +18,8 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.exchange import export, importer
 from zipperasr.exchange.merged_model import load_merged
+from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.lora import VARIANTS
-from zipperasr.model.pretrained import load_pretrained
 from zipperasr.transcribe import __main__ as transcribe
 
 PRECISIONS = ("fp32", "bf16")

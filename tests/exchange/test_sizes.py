@@ -136,7 +136,7 @@ def test_another_rank_in_the_alignment_is_said_before_an_import_builds_it(own_re
     edit(own_recipe / "exp/align", model__encoder_lora__rank=10**9)
     capsys.readouterr()
     assert importer.main(["--peft", "peft/de", "--model", "exp/align", "--lora", "vanilla", "--out", "new"]) == 1
-    said = "peft/de: rank 4, but the alignment's model has encoder_lora.rank 1000000000; --rank 4 gives the model"
+    said = "peft/de: rank 4, but the alignment's model has encoder_lora.rank 1000000000; use --rank 4 for a model"
     assert said in capsys.readouterr().err
 
 

@@ -295,9 +295,9 @@ def model_targets(base: Path) -> Iterator[Target]:
     from zipperasr.exchange.foreign import open_checkpoint
     from zipperasr.exchange.key_map import DEFAULT, load_key_map, map_names
     from zipperasr.exchange.peft_import import read_adapter, start_from
+    from zipperasr.exchange.pretrained import load_pretrained
     from zipperasr.lid.embeddings import language_token_ids
     from zipperasr.model.experiment import Experiment, build_for_training, load_model, located
-    from zipperasr.model.pretrained import load_pretrained
 
     made, backbones = write_models(base), base / "exp/backbones"
     plain = Experiment.load(made.vanilla)

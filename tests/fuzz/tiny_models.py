@@ -12,8 +12,8 @@ from tests.exchange.conftest import finish, shake_all
 from tests.model import tiny
 from zipperasr.exchange.bundle import write_bundle
 from zipperasr.exchange.peft_adapter import write_peft
+from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.model.experiment import Experiment, build_for_training
-from zipperasr.model.pretrained import load_pretrained
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def test_full_scale_prints_everything_and_writes_nothing(conf, capsys):
         "LLM 1,720,574,976 - 1,720,574,976 -",
         "Memory of one GPU of 4 (estimate)",
         "of 80 GiB: fits.",
-        "13 languages in conf/languages.tsv, 11,796,480 parameters each; no stage 2 data for zh: counted",
+        "13 languages in conf/languages.tsv, 11,796,480 parameters each; no adaptation data for zh: counted",
         "Host memory of a machine with 4 training processes (upper estimate)",
         "hours on 4 A800 GPUs 7.5 11.2",
         "assumed: 4 A800 GPUs at 40 % of 312 TFLOP/s (dense bfloat16)",
@@ -107,7 +107,7 @@ def test_banks_of_untrained_languages_are_named_only_where_there_are_any(conf, c
     assert main([]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "zipper_soft, 12 languages" in out and "encoder LoRA - - 165,150,720 165,150,720" in out
-    assert "no stage 2 data" not in out
+    assert "no adaptation data" not in out
     assert main(["--lora", "vanilla"]) == 0
     assert "banks: one for each" not in capsys.readouterr().out
 

@@ -13,9 +13,9 @@ from tests.model import tiny
 from tests.train.test_trainings import assert_equal_weights, lines, weights
 from tests.train.tiny_recipe import options_of_new_language
 from zipperasr.batching.batch import collate
+from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.lora import VARIANTS
 from zipperasr.model.experiment import Experiment, load_model
-from zipperasr.model.pretrained import load_pretrained
 from zipperasr.stages.train import main
 
 BANKED = [name for name, variant in VARIANTS.items() if variant.bank_starts]

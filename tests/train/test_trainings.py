@@ -13,8 +13,8 @@ from tests.train.worker import BAD_STEP
 from zipperasr.batching.batch import collate
 from zipperasr.batching.loader import TrainingPlan
 from zipperasr.batching.manifest import open_kind
+from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.lora import VARIANTS
-from zipperasr.model.pretrained import load_pretrained
 from zipperasr.run_record import TrainingRun, load_run
 
 

@@ -1,7 +1,7 @@
-"""One zip with all that a trained model needs: its training, those it started from, backbones, languages, licences.
+"""Bundles: one zip with everything a trained model needs (trainings, backbones, languages, licences).
 
-In: a training directory. Out: a zip that `load_pretrained` opens as it opens the directory. Inside, paths are relative
-to the root; backbones may instead be named by hub id, which makes the zip small and the user's download large.
+In: a training directory. Out: a zip that `load_pretrained` opens like the directory. Paths inside are relative to the
+root. Backbones can be hub ids instead, which keeps the zip small; users then download them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+import yaml
 from huggingface_hub import snapshot_download
 
 import zipperasr
 from zipperasr.atomic import atomic_path
 from zipperasr.exchange.archive import MANIFEST, SUFFIXES, read_manifest, unpack, write_archive
-from zipperasr.exchange.espnet_pack import meta_yaml
 from zipperasr.exchange.licences import FILE as LICENCES
 from zipperasr.exchange.licences import licence_notes
 from zipperasr.model.backbone_files import check_local
@@ -28,12 +29,12 @@ from zipperasr.model.weights_file import check_weights
 
 FORM = "zipperasr bundle 1"
 BACKBONES = ("whisper", "llm")
-KEPT = ("run.json", "router_final.json")  # of a training, where it has them
+KEPT = ("run.json", "router_final.json")  # files of a training, if they exist
 
 
 @dataclass(frozen=True)
 class HubIds:
-    """Backbones that a bundle names instead of holding them."""
+    """Hub ids of backbones that a bundle does not contain."""
 
     whisper: str | None = None
     llm: str | None = None
@@ -100,7 +101,7 @@ def _bundle_manifest(path: str | Path) -> dict:
 
 
 def _check_names(experiment: Experiment, where: str) -> None:
-    """A bundle uses what is in it, or a hub's, and nothing else of the machine it is opened on."""
+    """Raises ValueError if a bundle names files outside of it, other than on a hub."""
     model = experiment.model
     for name in (model.whisper, model.llm, experiment.init, experiment.init_from, experiment.initial_b):
         check_name(name, where)
@@ -116,7 +117,7 @@ def _training_files(
         model=replace(experiment.model, **names),
         init=None if last or experiment.added else INIT,
         init_from=INIT if experiment.added else None,
-        initial_b=Path(source).name if source else None,  # not needed again: a remark on where B came from
+        initial_b=Path(source).name if source else None,  # not needed again: only says where B came from
     )
     kept = [name for name in (WEIGHTS, LANGUAGES, *KEPT) if (directory / name).is_file()]
     return {
@@ -126,7 +127,7 @@ def _training_files(
 
 
 def _backbone_files(source: str, target: str) -> dict[str, Path]:
-    """A backbone's files, from its directory or the hub's cache, where the training has left them; no download.
+    """A backbone's files, from its directory or the hub's local cache; nothing is downloaded.
 
     Raises FileNotFoundError if they are in neither, ValueError if the weights are pickled.
     """
@@ -140,3 +141,17 @@ def _backbone_files(source: str, target: str) -> dict[str, Path]:
             f"{directory}: no *.safetensors; a bundle holds no pickled weights: load it and call save_pretrained"
         )
     return {f"{target}/{path.name}": path for path in files}
+
+
+def meta_yaml() -> bytes:
+    """The keys that `espnet2.bin.pack asr` writes, without its time stamp: equal models give equal archives.
+
+    ESPnet unpacks a bundle, but cannot build this model; zipperasr opens what ESPnet unpacked.
+    """
+    meta = {
+        "files": {"asr_model_file": WEIGHTS},
+        "yaml_files": {"asr_train_config": CONFIG},
+        "torch": str(torch.__version__),
+        "zipperasr": zipperasr.__version__,
+    }
+    return yaml.safe_dump(meta, sort_keys=False).encode()

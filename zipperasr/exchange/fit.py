@@ -1,7 +1,7 @@
-"""Foreign tensors against the model they are to become: what fits, what does not, what is missing.
+"""Compare foreign tensors with the model that they are imported into: what fits, what does not, what is missing.
 
-In: entries, where the key table sends them, the model on the meta device. Out: a report row each; the tensors under our
-names. Nothing is guessed: a stacked tensor comes whole or with every one of its slices.
+In: entries, their targets by the key table, the model on the meta device. Out: one report row per tensor; the tensors
+under our names. Nothing is guessed: a stacked tensor must be complete, or have every one of its slices.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Wanted:
         return self._layers if name in ROUTER else ()
 
     def shape(self, target: Target) -> tuple[int, ...] | None:
-        """The shape that goes there; None if there is no such place."""
+        """The shape of a target; None if the model has no such tensor."""
         if target.name not in self.tensors or (target.key is not None and target.key not in self.keys(target.name)):
             return None
         shape = tuple(self.tensors[target.name].shape)

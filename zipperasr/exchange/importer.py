@@ -1,16 +1,15 @@
-"""Models of other tools as training directories of ours.
+"""Import models of other tools as training directories.
 
---peft: an adapter on the encoder's layers becomes the start of a model (docs/export.md says what goes where).
---inspect: the tensors of a foreign checkpoint, and what a key table makes of them; with --out, they are written.
---bundle: a zip of `zipperasr export` is unpacked.
+--peft: initialise a model from a PEFT adapter on the encoder's layers (docs/export.md says which tensor goes where).
+--inspect: list the tensors of a foreign checkpoint and how a key table maps them; with --out, write them.
+--bundle: unpack a zip of `zipperasr export`.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,111 +28,137 @@ from zipperasr.model.experiment import LANGUAGES, Experiment, build_for_training
 from zipperasr.model.model_config import REGIMES
 
 
+@dataclass(frozen=True)
+class ImportJob:
+    """One call of `zipperasr import`; the options are described in `main`."""
+
+    peft: Path | None
+    inspect: Path | None
+    bundle: Path | None
+    model: Path | None
+    lora: str | None
+    out: Path | None
+    languages: Path | None
+    seed: int
+    lid: Path
+    lid_mode: str
+    specific: str
+    partial: bool
+    rank: int | None
+    map: Path
+    regime: str
+
+
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.prog = "zipperasr import"
     what = options.add_mutually_exclusive_group(required=True)
-    what.add_argument("--peft", type=Path, default=None, help="a PEFT adapter's directory")
-    what.add_argument("--inspect", type=Path, default=None, metavar="CHECKPOINT", help="a foreign file or directory")
-    what.add_argument("--bundle", type=Path, default=None, help="a zip of `zipperasr export --format bundle`")
-    options.add_argument("--model", type=Path, default=None, help="the alignment's directory; or model.yaml, for one")
-    options.add_argument("--lora", default=None, help=f"the variant on the alignment: {', '.join(VARIANTS)}")
+    what.add_argument("--peft", type=Path, default=None, help="directory of a PEFT adapter")
+    what.add_argument(
+        "--inspect", type=Path, default=None, metavar="CHECKPOINT", help="file or directory of another tool"
+    )
+    what.add_argument("--bundle", type=Path, default=None, help="zip written by `zipperasr export --format bundle`")
+    options.add_argument(
+        "--model", type=Path, default=None, help="the alignment's directory; or model.yaml for an alignment"
+    )
+    options.add_argument("--lora", default=None, help=f"LoRA variant of the encoder: {', '.join(VARIANTS)}")
     options.add_argument("--out", type=Path, default=None, help="new training directory")
     options.add_argument("--languages", type=Path, default=None, help="language table; default: the alignment's")
-    options.add_argument("--seed", type=int, default=1, help="--peft: draws what the adapter does not decide")
-    options.add_argument("--lid", type=Path, default=Path("exp/lid"), help="--peft: stage 4's embeddings")
-    options.add_argument("--lid_mode", choices=MODES, default="token", help="--peft: which of them")
-    options.add_argument("--specific", choices=SPECIFIC, default="copy", help="--peft: what B_spec starts as")
-    options.add_argument("--partial", action="store_true", help="--peft: an adapter of some of the layers will do")
-    options.add_argument("--rank", type=int, default=None, help="--peft: the model's rank; default: the alignment's")
-    options.add_argument("--map", type=Path, default=DEFAULT, help="--inspect: the key table")
-    options.add_argument("--regime", choices=REGIMES, default="chunked", help="--inspect with model.yaml: its regime")
-    return run_step(_import, options.parse_args(argv), "zipperasr import")
+    options.add_argument("--seed", type=int, default=1, help="--peft: random seed of the other parameters")
+    options.add_argument("--lid", type=Path, default=Path("exp/lid"), help="--peft: language embeddings of stage 4")
+    options.add_argument("--lid_mode", choices=MODES, default="token", help="--peft: kind of language embeddings")
+    options.add_argument("--specific", choices=SPECIFIC, default="copy", help="--peft: initial B_spec")
+    options.add_argument("--partial", action="store_true", help="--peft: accept an adapter of only some layers")
+    options.add_argument("--rank", type=int, default=None, help="--peft: rank of the model; default: the alignment's")
+    options.add_argument("--map", type=Path, default=DEFAULT, help="--inspect: key table")
+    options.add_argument("--regime", choices=REGIMES, default="chunked", help="--inspect, model.yaml: encoder regime")
+    return run_step(import_model, ImportJob(**vars(options.parse_args(argv))), "zipperasr import")
 
 
-def _import(options: argparse.Namespace) -> None:
-    if options.out is not None and options.out.exists():
-        raise ValueError(f"{options.out}: there already; remove it or choose another --out")
-    if options.inspect is None and options.out is None:
-        raise ValueError("--out: missing; name a new training directory")
-    if options.bundle is not None:
-        unpack_bundle(options.bundle, options.out)
-    elif options.peft is not None:
-        _import_peft(options)
+def import_model(job: ImportJob) -> None:
+    """Import, or inspect. Raises FileNotFoundError or ValueError."""
+    if job.out is not None and job.out.exists():
+        raise ValueError(f"{job.out}: exists already; remove it or choose another --out")
+    if job.inspect is None and job.out is None:
+        raise ValueError("--out is missing; give a new training directory")
+    if job.bundle is not None:
+        unpack_bundle(job.bundle, job.out)
+    elif job.peft is not None:
+        _import_peft(job)
     else:
-        _inspect(options)
+        _inspect(job)
 
 
-def _import_peft(options: argparse.Namespace) -> None:
-    if options.model is None or options.lora is None:
+def _import_peft(job: ImportJob) -> None:
+    if job.model is None or job.lora is None:
         raise ValueError("--peft needs --model DIRECTORY of the alignment (stage 5) and --lora VARIANT")
-    adapter = read_adapter(options.peft)
-    table = _table(options)
-    experiment = _with_rank(adaptation_of(options.model, options.lora, table, options.seed), options.rank, adapter)
-    if variant_class(options.lora).routed:
-        experiment = replace(experiment, lid=load_embeddings(options.lid, options.lid_mode, table.codes))
-    model = build_for_training(experiment, torch.float32, options.seed)
-    missing = start_from(model, adapter, options.specific, options.partial)
-    write_training(options.out, experiment, model, table, None)
+    adapter = read_adapter(job.peft)
+    table = _table(job)
+    experiment = _with_rank(adaptation_of(job.model, job.lora, table, job.seed), job.rank, adapter)
+    if variant_class(job.lora).routed:
+        experiment = replace(experiment, lid=load_embeddings(job.lid, job.lid_mode, table.codes))
+    model = build_for_training(experiment, torch.float32, job.seed)
+    missing = start_from(model, adapter, job.specific, job.partial)
+    write_training(job.out, experiment, model, table, None)
     taken = len(adapter.factors)
-    log(f"{options.out}: A and B of {taken} layers from {options.peft}, {len(missing)} layers without an update")
-    log(f"{options.out}: {options.lora}; B_spec, where it has one: {options.specific}; a router starts from the seed")
+    log(f"{job.out}: A and B of {taken} layers from {job.peft}, {len(missing)} layers without an update")
+    log(f"{job.out}: {job.lora}; B_spec, where it has one: {job.specific}; a router starts from the seed")
 
 
 def _with_rank(experiment: Experiment, rank: int | None, adapter: Adapter) -> Experiment:
-    """The adapter's own rank and alpha, if its rank is asked for; otherwise it must be the model's."""
+    """Use the adapter's rank and alpha if --rank is given; otherwise the adapter must have the model's rank."""
     if rank is None:
         ours = experiment.model.encoder_lora.rank
-        if ours != adapter.rank:  # said before a model of that rank is built
+        if ours != adapter.rank:  # checked before a model of that rank is built
             raise ValueError(
                 f"{adapter.path}: rank {adapter.rank}, but the alignment's model has encoder_lora.rank {ours}; "
-                f"--rank {adapter.rank} gives the model the adapter's"
+                f"use --rank {adapter.rank} for a model with the adapter's rank"
             )
         return experiment
     if rank != adapter.rank:
-        raise ValueError(f"--rank {rank}: the adapter's is {adapter.rank}")
+        raise ValueError(f"--rank {rank}: the adapter has rank {adapter.rank}")
     lora = replace(experiment.model.encoder_lora, rank=rank, alpha=float(adapter.alpha))
     return replace(experiment, model=replace(experiment.model, encoder_lora=lora))
 
 
-def _inspect(options: argparse.Namespace) -> None:
-    entries = open_checkpoint(options.inspect)
-    targets = map_names(load_key_map(options.map), entries)
-    if options.model is None:
-        if options.out is not None:
+def _inspect(job: ImportJob) -> None:
+    entries = open_checkpoint(job.inspect)
+    targets = map_names(load_key_map(job.map), entries)
+    if job.model is None:
+        if job.out is not None:
             raise ValueError("--out needs --model: the alignment's directory with --lora, or model.yaml")
         _report(compare(entries, targets))
-        log("what is missing shows with --model and, for an adapted model, --lora")
+        log("to see what is missing, give --model and, for an adapted model, --lora")
         return
-    table = _table(options)
-    experiment = _target(options, table)
+    table = _table(job)
+    experiment = _target(job, table)
     model = empty_model(experiment)
     wanted = Wanted(model)
     _report(compare(entries, targets, wanted))
-    if options.out is not None:
-        write_training(options.out, experiment, model, table, assemble(entries, targets, wanted))
-        log(f"{options.out}: {len(wanted.tensors)} tensors")
+    if job.out is not None:
+        write_training(job.out, experiment, model, table, assemble(entries, targets, wanted))
+        log(f"{job.out}: {len(wanted.tensors)} tensors")
 
 
-def _target(options: argparse.Namespace, table: LanguageTable) -> Experiment:
-    if options.model.is_dir():
-        if options.lora is None:
-            raise ValueError(f"--lora: missing; the variant that stands on the alignment {options.model}")
-        return adaptation_of(options.model, options.lora, table, options.seed)
-    if options.lora is not None:
-        raise ValueError(f"--lora stands on an alignment's directory; {options.model} is none")
-    return alignment_of(options.model, options.regime, table, options.seed)
+def _target(job: ImportJob, table: LanguageTable) -> Experiment:
+    if job.model.is_dir():
+        if job.lora is None:
+            raise ValueError(f"--lora is missing; name the LoRA variant to add to the alignment {job.model}")
+        return adaptation_of(job.model, job.lora, table, job.seed)
+    if job.lora is not None:
+        raise ValueError(f"--lora needs the output directory of stage 5; {job.model} is not one")
+    return alignment_of(job.model, job.regime, table, job.seed)
 
 
-def _table(options: argparse.Namespace) -> LanguageTable:
-    path = options.languages or options.model / LANGUAGES
+def _table(job: ImportJob) -> LanguageTable:
+    path = job.languages or job.model / LANGUAGES
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no language table; give --languages conf/languages.tsv")
     return LanguageTable.load(path)
 
 
 def _report(rows: list) -> None:
-    """The rows on stdout, their numbers in the log."""
+    """Print the rows to stdout and log their counts."""
     print("state\ttensor\tgot\tours\twanted")
     for row in rows:
         print(row)

@@ -1,7 +1,7 @@
-"""A table of regular expressions from another tool's tensor names to ours.
+"""A table of regular expressions that maps another tool's tensor names to ours.
 
-In: tab-separated lines `pattern, name, change`. Out: where each foreign tensor goes. The first pattern that matches a
-whole name decides. `name[key]` is one slice of a stacked tensor: a language's bank, a layer's router. `-` drops it.
+In: tab-separated lines `pattern, name, change`. Out: the target of each foreign tensor. The first pattern that matches
+a whole name wins. `name[key]` is one slice of a stacked tensor: a language's bank, a layer's router. `-` drops it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an exported model says of licences: facts about its parts, and where to look them up."""
+"""The licence notes of an exported model: facts about its parts, and where to find their terms."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ wrote this, zipperasr, is Apache-2.0; using it puts no licence on what it writes
 
 
 def public_name(backbone: str) -> str:
-    """A hub id as it is; of a directory its own name, which says nothing about the machine."""
+    """A hub id unchanged; of a directory only its name, not its path on this machine."""
     return Path(backbone).name if Path(backbone).is_dir() else backbone

@@ -1,7 +1,8 @@
-"""The model of one language without any adapter: a Whisper encoder, a projector, a Qwen3.
+"""Write the model of one language without adapters: encoder, projector, LLM.
 
-In: a model of Stage 2 and a language, or of Stage 1. Out: DIR/encoder and DIR/llm for transformers,
-DIR/projector.safetensors, DIR/zipperasr.json, which says how they go together. Other languages need other encoders.
+In: an adapted model and a language, or an aligned model. Out: DIR/encoder and DIR/llm for transformers,
+DIR/projector.safetensors, and DIR/zipperasr.json, which describes how to combine them. Every language has its own
+encoder.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from safetensors.torch import save_file
 from zipperasr.audio.segments import PROJECTOR_STRIDE
 from zipperasr.exchange.licences import public_name
 from zipperasr.exchange.plain_lora import encoder_state
+from zipperasr.exchange.pretrained import Pretrained
 from zipperasr.exchange.whisper_form import save_whisper, whisper_with
 from zipperasr.model.backbone_files import read_json
 from zipperasr.model.backbones import find_encoder, find_llm
 from zipperasr.model.packed_llm import use_ragged_attention
-from zipperasr.model.pretrained import Pretrained
 from zipperasr.model.projector import GatedProjector
 from zipperasr.model.prompt import end_token
 from zipperasr.model.speech_llm import SpeechLLM
@@ -40,7 +41,7 @@ PADDED = (
 def write_merged(opened: Pretrained, code: str | None, directory: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write encoder, projector, LLM and configuration. The LLM inside `opened` is merged in place.
 
-    code: None only for a model of Stage 1. Raises ValueError if the language or its merged weight does not exist.
+    code: None only for an aligned model (stage 5). Raises ValueError if there is no such language or merged weight.
     """
     model, config = opened.model, opened.experiment.model
     encoder = whisper_with(encoder_state(model, code), config.whisper)

@@ -1,6 +1,6 @@
-"""PEFT's form: each language's plain LoRA as an adapter on Stage 1's encoder.
+"""Write each language's plain LoRA as a PEFT adapter on the alignment's encoder.
 
-In: a model of Stage 2, languages. Out: DIR/base, a WhisperModel; DIR/<code>, adapters of it. Rank and alpha are the
+In: an adapted model, languages. Out: DIR/base, a WhisperModel; DIR/<code>, adapters of it. Rank and alpha are the
 model's, so PEFT's lora_alpha / r is our scaling.
 """
 
@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from transformers import WhisperModel
 
 from zipperasr.exchange.plain_lora import encoder_state, plain_lora
+from zipperasr.exchange.pretrained import Pretrained
 from zipperasr.exchange.whisper_form import save_whisper, whisper_with
-from zipperasr.model.pretrained import Pretrained
 
 BASE = "base"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # PEFT's names
@@ -28,7 +28,7 @@ def write_peft(
     opened: Pretrained, codes: Sequence[str], directory: Path, base_name: str, dtype: torch.dtype = torch.float32
 ) -> None:
     """Write base and adapters. base_name: what the adapters call their base, a directory or hub id."""
-    factors = {code: plain_lora(opened.model, code) for code in codes}  # first: a model without them writes nothing
+    factors = {code: plain_lora(opened.model, code) for code in codes}  # first, so that nothing is written if it fails
     directory.mkdir(parents=True)
     whisper = whisper_with(encoder_state(opened.model), opened.experiment.model.whisper)
     save_whisper(whisper, directory / BASE, dtype)

@@ -1,6 +1,6 @@
-"""PEFT's adapter_config.json, read as data: rank, alpha and scaling of one plain LoRA.
+"""Read rank, alpha and scaling of a plain LoRA from PEFT's adapter_config.json.
 
-In: the file. Out: `LoraFacts`, or one line with every option that makes more of the adapter than W + s B A.
+In: the file. Out: `LoraFacts`, or a ValueError that lists every option by which the adapter is not just W + s B A.
 """
 
 from __future__ import annotations

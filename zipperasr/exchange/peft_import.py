@@ -1,7 +1,8 @@
-"""A PEFT LoRA, trained by others on the same encoder, as the start of a model of ours.
+"""Initialise a model from a PEFT LoRA that was trained on the same encoder.
 
-In: a PEFT adapter, a fresh model of Stage 2. Out: A and B_shared from the adapter, its scaling folded into B. B_spec is
-a copy, so that every language starts as the adapter whatever the router says, or zero. The router starts as always.
+In: a PEFT adapter, a new model for the adaptation. Out: A and B_shared from the adapter, with its scaling merged into
+B. B_spec is a copy, so that every language starts from the adapter regardless of the router, or zero. The router is
+initialised as usual.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def _check_rank(down: tuple[int, ...], up: tuple[int, ...], rank: int, says: str
 def start_from(model: SpeechLLM, adapter: Adapter, specific: str, partial: bool) -> list[str]:
     """Put the adapter into every layer; returns the layers that it does not have.
 
-    partial: such layers start as ever, without an update, and the decoder's factors are left behind; otherwise both are
+    partial: such layers start without an update, and the decoder's factors are ignored; otherwise both are
     errors. Raises ValueError naming layers that are missing, unknown or misshapen, or a variant that cannot start so.
     """
     layers = model.adapters.layers

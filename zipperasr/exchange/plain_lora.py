@@ -1,6 +1,6 @@
-"""What an adapted encoder is for one language: a plain LoRA, since the router looks at nothing but the language.
+"""The adapters of one language as a plain LoRA: the router depends on the language only.
 
-In: a model of Stage 2, a language. Out: A(l) and B(l) of every layer (Eq. 6), or the encoder with them merged.
+In: an adapted model, a language. Out: A(l) and B(l) of every layer (Eq. 6), or the encoder with them merged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from zipperasr.model.speech_llm import SpeechLLM
 
 @torch.no_grad()
 def plain_lora(model: SpeechLLM, code: str) -> dict[str, tuple[Tensor, Tensor]]:
-    """{layer of WhisperEncoder: (A(l) (rank, d_in), B(l) (d_out, rank))}; the scaling alpha / r is not in them.
+    """{layer of the encoder: (A(l) (rank, d_in), B(l) (d_out, rank))}; the scaling alpha / r is not in them.
 
     Raises ValueError if there is no such language, no adapter, or none that A and B can express (flylora).
     """
@@ -26,7 +26,7 @@ def plain_lora(model: SpeechLLM, code: str) -> dict[str, tuple[Tensor, Tensor]]:
 
 @torch.no_grad()
 def encoder_state(model: SpeechLLM, code: str | None = None) -> dict[str, Tensor]:
-    """The tensors of the WhisperEncoder by transformers' names: Stage 1's, or with a language's update merged."""
+    """The encoder's tensors by transformers' names: those of the alignment, or with a language's update merged."""
     layers = model.adapters.layers if model.adapters is not None else {}
     factors = {
         f"{name}.{key}" for name, layer in layers.items() for key in layer.state_dict() if not key.startswith("base.")
@@ -45,7 +45,7 @@ def encoder_state(model: SpeechLLM, code: str | None = None) -> dict[str, Tensor
 
 
 def _layers_for(model: SpeechLLM, code: str) -> list[tuple[str, LoraLinear, Tensor]]:
-    """(name, layer, bank) of all adapted layers, ready to be asked for A(l) and B(l)."""
+    """(name, layer, bank) of all adapted layers, ready to compute A(l) and B(l)."""
     if model.adapters is None:
         raise ValueError(f"{code}: the model of stage 5 has no language adapters; wanted one of stage 6")
     bank = torch.tensor([model.adapters.bank(code)])
@@ -55,5 +55,5 @@ def _layers_for(model: SpeechLLM, code: str) -> list[tuple[str, LoraLinear, Tens
                 f"{type(layer).__name__} cannot be exported as a plain LoRA or merged: {layer.unmergeable}; use "
                 "--format bundle"
             )
-    model.adapters.set_batch([code], [1])  # lets the router speak
+    model.adapters.set_batch([code], [1])  # runs the router
     return [(name, layer, bank) for name, layer in model.adapters.layers.items()]

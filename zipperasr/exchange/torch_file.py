@@ -1,4 +1,4 @@
-"""torch's own files (.pt, .bin) as named tensors, opened without running anything that they hold.
+"""Read torch files (.pt, .bin) as named tensors, without running any code in them.
 
 In: a path. Out: {name: tensor}, the keys that lead to a tensor joined by dots. Files are unpickled with weights_only:
 what is no tensor or plain value is an error. What nested values can make of a small file is bounded.

@@ -1,7 +1,7 @@
-"""A training directory that no training of ours wrote.
+"""Write imported weights as a training directory.
 
-In: the alignment or model.yaml it stands on, languages, tensors. Out: config.yaml, model.safetensors, languages.tsv, as
-stages 5 and 6 leave them; decoding, Initial-B and export take it as one of theirs.
+In: the alignment or model.yaml, languages, tensors. Out: config.yaml, model.safetensors, languages.tsv, as written by
+stages 5 and 6, for decoding, Initial-B and export.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zipperasr.model.speech_llm import SpeechLLM
 
 
 def adaptation_of(alignment: Path, lora: str, table: LanguageTable, seed: int) -> Experiment:
-    """Stage 6 on the alignment in that directory; its paths hold here."""
+    """An adaptation (stage 6) of the alignment in that directory."""
     variant_class(lora)
     aligned = located(Experiment.load(alignment), alignment)
     if aligned.phase != "align":
@@ -34,7 +34,7 @@ def adaptation_of(alignment: Path, lora: str, table: LanguageTable, seed: int) -
 
 
 def alignment_of(model_yaml: Path, regime: str, table: LanguageTable, seed: int) -> Experiment:
-    """Stage 5 on the backbones that model.yaml names."""
+    """An alignment (stage 5) of the backbones in model.yaml."""
     return Experiment("align", regime, None, None, tuple(table.codes), seed, load_yaml(ModelConfig, model_yaml))
 
 

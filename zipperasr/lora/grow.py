@@ -1,8 +1,8 @@
-"""More languages for adapters that are trained already.
+"""Add languages to adapters that are already trained.
 
-In: adapters, codes of new languages, their LID embeddings. Out: the same adapters with one more bank a language, at the
-end of each stack: all other banks keep their places and their bits. A new bank starts from the bank of the language
-that the embeddings put nearest, from the shared one, or from zero.
+In: adapters, codes of new languages, their LID embeddings. Out: the same adapters with one more bank per language at
+the end of each stack; existing banks stay bit-identical. A new bank starts from the bank of the nearest language by LID
+embedding, from the shared one, or from zero.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BANK_STARTS = ("nearest", "shared", "zero")
 
 @torch.no_grad()
 def add_languages(adapters: LanguageAdapters, codes: Sequence[str], embeddings: Tensor | None) -> None:
-    """Append a bank for each of `codes`, its B zero; where a variant has an A of the language, it is drawn anew.
+    """Append a bank for each of `codes`, with B zero and, if the variant has an A per language, a new random A.
 
     embeddings: (len(codes), d_lid), for a router.
     """
@@ -40,7 +40,7 @@ def add_languages(adapters: LanguageAdapters, codes: Sequence[str], embeddings: 
 
 @torch.no_grad()
 def start_bank(adapters: LanguageAdapters, code: str, source: str | None) -> None:
-    """Let the bank of `code` start from that of the language `source`; None: from the shared one."""
+    """Initialise the bank of `code` from that of the language `source`; None: from the shared one."""
     bank = adapters.bank(code)
     for layer in adapters.layers.values():
         if source is None:
@@ -53,7 +53,7 @@ def start_bank(adapters: LanguageAdapters, code: str, source: str | None) -> Non
 
 
 def trained_languages(adapters: LanguageAdapters) -> list[str]:
-    """Languages that the adaptation has trained: the B of one without data there has stayed zero in every layer."""
+    """Languages with training data in the adaptation: without any, B stays zero in every layer."""
     moved = torch.stack([layer.b_specific.flatten(1).any(1) for layer in adapters.layers.values()]).any(0)
     return [code for code, trained in zip(adapters.language_codes, moved.tolist(), strict=True) if trained]
 

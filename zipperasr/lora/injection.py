@@ -1,7 +1,7 @@
-"""Put a LoRA variant on the linear layers of a module, by name pattern.
+"""Add a LoRA variant to the linear layers of a module, by name pattern.
 
-In: any module, shell patterns of layer names, the languages. Out: `LanguageAdapters`, which holds the router,
-knows the banks by language code and tells the layers which languages the batch is in.
+In: any module, shell patterns of layer names, the languages. Out: `LanguageAdapters`, which holds the router, maps
+language codes to banks, and sets the languages of each batch for all layers.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class LanguageAdapters(nn.Module):
 
     Attributes:
         language_codes: bank i belongs to language_codes[i]; checkpoints name banks by code, never by position.
-        own_codes: the last of them: those whose banks this training moves and saves. All, unless languages were added
-            to a trained model (grow.py).
+        own_codes: the last of them, whose banks this training updates and saves. All, unless languages were added to a
+            trained model (grow.py).
         layers: name -> adapted layer, in the module's order.
     """
 
@@ -49,7 +49,7 @@ class LanguageAdapters(nn.Module):
         return self.language_codes.index(code)
 
     def set_batch(self, codes: Sequence[str], rows: Sequence[int]) -> None:
-        """Say which languages the next forward pass is in.
+        """Set the languages of the next forward pass.
 
         codes: language of each unit (utterance or segment); rows: rows of each unit in the layers' flattened
         input, in order. Units of one language should stand side by side: each change of language costs a product.

@@ -1,7 +1,7 @@
-"""Paths in a bundle: all that its configurations name is in it or on a hub, never elsewhere on this machine.
+"""Resolve paths in a bundle, whose configurations may name only files inside it or models on a hub.
 
-In: a directory, names from a config.yaml. Out: paths below the bundle's root. A recipe's own training directories are
-no bundles; they may name anything.
+In: a directory, names from a config.yaml. Out: paths below the bundle's root. Training directories of a recipe are not
+bundles and may name any path.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Trained parts on disk: one safetensors file with just what was trained, loaded strictly.
+"""Save and strictly load trained parameters: one safetensors file without the frozen ones.
 
-Language banks are stored with their language codes and find their place by code, so a table that has gained or
-reordered lines still loads.
+Language banks are stored with their language codes and matched by code, so a checkpoint still loads after lines were
+added to or reordered in the language table.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A training directory as a model: what was trained on what, and how to build it again.
+"""The configuration of a training, and how to build its model for training or from its checkpoint.
 
-In: config.yaml and model.safetensors of a training, and of the one it started from. Out: SpeechLLM. The chain is short:
-backbones, then the alignment's weights, then the SFT's, then those of languages added to it.
+In: config.yaml and model.safetensors of a training, and of those it started from. Out: SpeechLLM. The chain: backbones,
+then the alignment's weights, then the adaptation's, then those of added languages.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ INITIAL_PARTS = {  # the endings of their tensors' names
 
 @dataclass(frozen=True)
 class Experiment:
-    """One training, as its config.yaml says it."""
+    """One training: the content of its config.yaml."""
 
     phase: str  # align | sft
     regime: str  # chunked | full
@@ -99,7 +99,7 @@ class Experiment:
 
 
 def build_for_training(experiment: Experiment, dtype: torch.dtype, seed: int) -> SpeechLLM:
-    """The model that a training starts from, frozen as its phase says.
+    """Build the model that a training starts from, frozen by phase.
 
     dtype: of the frozen weights, the precision of the training. What trains is float32: the optimiser starts from it.
     """

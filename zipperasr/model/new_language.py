@@ -1,8 +1,8 @@
-"""New languages on a trained system: what the model becomes, and what of it trains.
+"""Add languages to an adapted model, and choose which parts train.
 
-In: a model after SFT, codes, LID embeddings, where the new banks start. Out: the same model with more banks, frozen but
-for the parts asked for. By default the new banks alone train: then what is saved is theirs alone, and every other
-language's outputs keep their bits.
+In: a model after the adaptation, codes, LID embeddings, the start of the new banks. Out: the model with more banks,
+frozen except for the chosen parts. By default only the new banks train; then only they are saved, and the outputs of
+all other languages stay bit-identical.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def _linear_layers(layer: nn.Module, rows: int, passes: int) -> float:
     total = 0.0
     for module in layer.modules():
         if isinstance(module, LoraLinear):
-            if passes == 3:  # in stage 1 they are not there yet
+            if passes == 3:  # the alignment has none
                 continue
             total += 3 * 2 * rows * module.rank * (module.base.in_features + module.base.out_features)
         elif isinstance(module, nn.Linear):

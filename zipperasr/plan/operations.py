@@ -14,7 +14,7 @@ from zipperasr.plan.flops import Lengths, recomputed_flops, step_flops
 from zipperasr.plan.gpus import Gpu
 from zipperasr.plan.steps import AssumedSpeech, PhaseSteps
 
-STAGE = {"align": "stage 1", "sft": "stage 2"}
+STAGE = {"align": "alignment", "sft": "adaptation"}
 PARTS = ("encoder", "projector", "llm", "lm_head", "total")
 GIGA_PER_SECOND = 3600 * 1e9  # operations of an hour of speech -> GFLOP of a second
 

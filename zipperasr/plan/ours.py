@@ -41,11 +41,11 @@ DECODING = {
 
 
 def our_rows(config: Mapping[str, Any], model: SpeechLLM, lora: str) -> list[tuple[str, ...]]:
-    """config: align, sft, model, decode -> loaded dataclass; model: of stage 2.
+    """config: align, sft, model, decode -> loaded dataclass; model: of the adaptation.
 
     Raises ValueError if a line names a key that its file does not know.
     """
-    rows = [("setting", "value", "what it is; a / b: stage 1 / stage 2")]
+    rows = [("setting", "value", "meaning; a / b: alignment / adaptation")]
     for files, keys in ((("align", "sft"), TRAINING), (("model",), MODEL), (("decode",), DECODING)):
         place = " and ".join(f"{file}.yaml" for file in files)
         for key, meaning in keys.items():

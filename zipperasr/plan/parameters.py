@@ -71,7 +71,7 @@ def count_parameters(model: SpeechLLM) -> PhaseSize:
 
 def parameter_rows(sizes: dict[str, PhaseSize]) -> list[tuple[str, ...]]:
     """A table: one part a line, then the sum."""
-    rows = [("part", "stage 1", "of it trained", "stage 2", "of it trained")]
+    rows = [("part", "alignment", "trained", "adaptation", "trained")]
     for part in PARTS:
         counts = [size.parts[part] for size in sizes.values()]
         rows.append((part, *(_number(value) for count in counts for value in (count.total, count.trained))))

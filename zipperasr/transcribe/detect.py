@@ -16,9 +16,9 @@ from torch.nn import functional
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.log_mel import log_mel
 from zipperasr.device import to_device
+from zipperasr.exchange.pretrained import Pretrained
 from zipperasr.lid.embeddings import language_token_ids
 from zipperasr.model.backbones import find_languages
-from zipperasr.model.pretrained import Pretrained
 
 
 @dataclass

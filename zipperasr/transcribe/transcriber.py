@@ -20,8 +20,8 @@ from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
+from zipperasr.exchange.pretrained import Pretrained, load_pretrained
 from zipperasr.model.model_config import REGIMES
-from zipperasr.model.pretrained import Pretrained, load_pretrained
 from zipperasr.transcribe.detect import LanguageDetector
 from zipperasr.transcribe.pauses import cut_at_pauses
 from zipperasr.transcribe.sources import Recording

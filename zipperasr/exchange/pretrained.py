@@ -1,7 +1,7 @@
-"""A trained model and all that using it takes, opened from anywhere.
+"""Open a trained model with everything needed to use it.
 
-In: a training directory, or a bundle of `zipperasr export`. Out: model, tokenizer, languages. What it needs besides its
-own weights (the alignment, the backbones) is found through its config.yaml.
+In: a training directory, or a bundle of `zipperasr export`. Out: model, tokenizer, languages. Its config.yaml says
+where the alignment and the backbones are.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from zipperasr.exchange.bundle import open_bundle
 from zipperasr.languages import LanguageTable
 from zipperasr.model.backbones import load_tokenizer
 from zipperasr.model.experiment import LANGUAGES, Experiment, load_model, located
@@ -20,20 +21,18 @@ from zipperasr.model.speech_llm import SpeechLLM
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What a user opens."""
+    """A trained model, ready to use."""
 
     model: SpeechLLM  # in evaluation mode
     tokenizer: PreTrainedTokenizerBase
-    languages: LanguageTable  # those the model has been trained with, in the order of its banks
-    experiment: Experiment  # paths made good for the present directory
+    languages: LanguageTable  # languages of the model, in the order of its banks
+    experiment: Experiment  # paths are valid on this machine
 
 
 def load_pretrained(directory: str | Path, dtype: torch.dtype = torch.float32) -> Pretrained:
-    """Open a finished training or a bundle. Raises FileNotFoundError or ValueError, as `load_model` does."""
+    """Open a finished training or a bundle. Raises FileNotFoundError or ValueError like `load_model`."""
     directory = Path(directory)
     if directory.is_file():
-        from zipperasr.exchange.bundle import open_bundle  # which itself asks for the model's rooms
-
         directory = open_bundle(directory)
     experiment = located(Experiment.load(directory), directory)
     if not (directory / LANGUAGES).is_file():
