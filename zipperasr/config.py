@@ -98,8 +98,9 @@ def from_tree(cls: type[T], tree: dict[str, Any], where: str = "configuration") 
     """
     if not isinstance(tree, dict):
         raise ValueError(f"{where}: got {shown(tree)}, wanted keys of {cls.__name__}")
-    if hasattr(cls, "read_tree"):
-        return cls.read_tree(tree, where)
+    read_tree = getattr(cls, "read_tree", None)
+    if read_tree is not None:
+        return read_tree(tree, where)
     return build(cls, tree, where)
 
 

@@ -163,7 +163,7 @@ def test_other_compressions_and_encryption_are_refused(tmp_path):
 def test_more_than_the_disk_holds_is_said_before_anything_is_written(tmp_path, monkeypatch):
     path = forge(tmp_path / "m.zip", ["a.txt"])
     monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: archive.shutil._ntuple_diskusage(9, 8, 1))
-    with pytest.raises(OSError, match=r"needs 3 bytes in .*, which has 1; make room there"):
+    with pytest.raises(OSError, match=r"needs 3 bytes in .*, which has 1; free some space"):
         unpack(path, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 

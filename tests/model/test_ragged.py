@@ -90,4 +90,4 @@ def test_sequences_of_similar_length_stand_together_and_little_is_padding():
     assert groups[0].inside[:, 0, 0].sum(1).tolist() == [100, 100, 99, 91]
     assert groups[2].inside is None
     starts = [0, 50, 150, 249, 256, 347, 447, 493]
-    assert groups[1].places[[0, 49, 50, 95]].tolist() == [starts[0], 49, starts[6], starts[6] + 45]
+    assert groups[1].sources[[0, 49, 50, 95]].tolist() == [starts[0], 49, starts[6], starts[6] + 45]

@@ -55,7 +55,7 @@ def unpack(path: str | Path, directory: Path) -> dict:
         directory.mkdir(parents=True, exist_ok=True)
         needed, free = sum(entry["size"] for entry in manifest["files"].values()), shutil.disk_usage(directory).free
         if needed > free:
-            raise OSError(f"{path}: needs {needed:,} bytes in {directory}, which has {free:,}; make room there")
+            raise OSError(f"{path}: needs {needed:,} bytes in {directory}, which has {free:,}; free some space")
         for name, entry in manifest["files"].items():
             target = directory / name
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from zipperasr.cli import nearest
 from zipperasr.device import to_device
 from zipperasr.lora import variant_class
 from zipperasr.lora.base import LanguageRows, LoraLinear, Options
-from zipperasr.lora.router import Router
+from zipperasr.lora.router import Router, router_options
 
 
 class LanguageAdapters(nn.Module):
@@ -113,7 +113,7 @@ def inject(
             raise ValueError(
                 f"{variant} needs one LID embedding for each of {len(language_codes)} languages; run stage 4"
             )
-        router = Router(lid_embeddings, len(targets), rank, affine=options.router_affine)
+        router = Router(lid_embeddings, len(targets), rank, affine=router_options(options).router_affine)
     rows = LanguageRows()
     layers = {}
     for index, name in enumerate(targets):

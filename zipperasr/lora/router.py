@@ -38,6 +38,13 @@ class RouterOptions(Options):
         return p
 
 
+def router_options(options: Options) -> RouterOptions:
+    """The options of a routed variant. Raises TypeError if its options_class does not derive from RouterOptions."""
+    if not isinstance(options, RouterOptions):
+        raise TypeError(f"{type(options).__name__}: options of a routed variant must derive from RouterOptions")
+    return options
+
+
 class Router(nn.Module):
     """p(l) = sigmoid(W_r LayerNorm(e(l)) + b_r).
 

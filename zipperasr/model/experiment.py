@@ -19,6 +19,7 @@ from zipperasr.atomic import atomic_path, fingerprint
 from zipperasr.config import load_yaml, to_tree
 from zipperasr.languages import MOST_LANGUAGES
 from zipperasr.lora import VARIANTS, variant_class
+from zipperasr.lora.router import router_options
 from zipperasr.model.build import PHASES, add_adapters, build_model, set_trainable
 from zipperasr.model.bundle_paths import bundle_root, check_links, check_name, find_inside
 from zipperasr.model.checkpoint import load_parts, load_trained
@@ -148,7 +149,8 @@ def _start_from(model: SpeechLLM, experiment: Experiment) -> None:
         raise ValueError(
             f"{experiment.initial_b}: Initial-B cannot start {experiment.lora} from {source.lora}; it starts {wanted}"
         )
-    options, theirs = experiment.model.encoder_lora.of(experiment.lora), source.model.encoder_lora.of(source.lora)
+    options = router_options(experiment.model.encoder_lora.of(experiment.lora))
+    theirs = router_options(source.model.encoder_lora.of(source.lora))
     if "router" in experiment.initial_parts and options.share_is_specific != theirs.share_is_specific:
         raise ValueError(
             f"Initial-B of {experiment.lora} with the router: in {source.lora}, p is the share of the language's own "
@@ -191,11 +193,11 @@ def _cast(parameters: Iterable[Parameter], dtype: torch.dtype) -> None:
 
 
 def _load_with_new_languages(experiment: Experiment, directory: Path, dtype: torch.dtype) -> SpeechLLM:
-    """The trained system extended by the languages. Raises ValueError if it has been trained again since."""
+    """The trained model extended by the new languages. Raises ValueError if it has been retrained since."""
     if weights_digest(experiment.init_from) != experiment.init_from_weights:
         raise ValueError(
-            f"{directory}: {experiment.init_from} has been trained anew since {', '.join(experiment.added)} came "
-            "to it; run stage 6 again for them"
+            f"{directory}: {experiment.init_from} was retrained after {', '.join(experiment.added)} had been "
+            "added; rerun stage 6 for the added languages"
         )
     model = _load(Path(experiment.init_from), dtype)
     lid = None

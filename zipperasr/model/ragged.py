@@ -17,7 +17,7 @@ from torch.nn.attention.varlen import varlen_attn
 
 from zipperasr.device import to_device
 
-MOST_PADDING = 0.1  # of the room of a sequence in attention, where it is padded
+MOST_PADDING = 0.1  # largest share of padding in the row of a sequence when attention pads it
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Group:
 
     count: int
     longest: int
-    places: Tensor  # of each room's item in the ragged batch; padding names the first item, for want of another
-    inside: Tensor | None  # True on the items, (count, 1, 1, longest); None: all are of one length
-    rooms: Tensor  # of the items, padding left out
+    sources: Tensor  # (count * longest,) index of each slot's item in the ragged batch; 0 for padding
+    inside: Tensor | None  # True on the items, (count, 1, 1, longest); None: all have the same length
+    filled: Tensor  # indices of the slots that hold an item
 
 
 class Layout:
-    """Where each sequence of a ragged batch lies. Made once per batch: every layer's attention reads it.
+    """Boundaries of the sequences of a ragged batch, computed once per batch and read by every layer's attention.
 
-    Indices are worked out on the CPU, where the lengths are known, so that no layer waits for the device.
+    Indices are computed on the CPU, where the lengths are known, so that no layer waits for the device.
     """
 
     def __init__(self, lengths: Sequence[int], device: torch.device):
@@ -51,7 +51,7 @@ class Layout:
 
     @cached_property
     def groups(self) -> list[Group]:
-        """All sequences, in groups of similar length: padding takes at most `MOST_PADDING` of a room."""
+        """All sequences, in groups of similar length: padding is at most `MOST_PADDING` of a row."""
         starts = torch.as_tensor((0, *self.lengths)).cumsum(0)
         ordered = sorted(range(len(self.lengths)), key=lambda number: -self.lengths[number])
         groups, members = [], [ordered[0]]
@@ -64,19 +64,19 @@ class Layout:
 
     @cached_property
     def order(self) -> Tensor:
-        """Where each item of the ragged batch comes in the groups' items, laid end to end: (sum of lengths,)."""
-        items = torch.cat([group.places[group.rooms] for group in self.groups])
+        """Index of each item of the ragged batch in the concatenated outputs of the groups: (sum of lengths,)."""
+        items = torch.cat([group.sources[group.filled] for group in self.groups])
         return items.argsort()
 
     def _group(self, members: Sequence[int], starts: Tensor) -> Group:
         lengths = [self.lengths[number] for number in members]
-        sizes, room = torch.as_tensor(lengths)[:, None], torch.arange(max(lengths))
-        inside = room < sizes
-        places = torch.where(inside, starts[list(members)][:, None] + room, 0)
+        sizes, slot = torch.as_tensor(lengths)[:, None], torch.arange(max(lengths))
+        inside = slot < sizes
+        sources = torch.where(inside, starts[list(members)][:, None] + slot, 0)
         mask = None if inside.all() else to_device(inside[:, None, None], self._device)
-        rooms = inside.flatten().nonzero().flatten()
-        places, rooms = (to_device(index, self._device) for index in (places.flatten(), rooms))
-        return Group(len(members), max(lengths), places, mask, rooms)
+        filled = inside.flatten().nonzero().flatten()
+        sources, filled = (to_device(index, self._device) for index in (sources.flatten(), filled))
+        return Group(len(members), max(lengths), sources, mask, filled)
 
 
 def positions(lengths: Sequence[int], device: torch.device) -> Tensor:
@@ -84,17 +84,17 @@ def positions(lengths: Sequence[int], device: torch.device) -> Tensor:
     return to_device(_positions(lengths), device)
 
 
-def slots(lengths: Sequence[int], rooms: Sequence[int], device: torch.device) -> Tensor:
-    """Where each item lands if sequence i gets rooms[i] >= lengths[i] places in a row: (sum of lengths,)."""
-    space = torch.as_tensor(rooms)
+def slots(lengths: Sequence[int], capacities: Sequence[int], device: torch.device) -> Tensor:
+    """Slot of each item if sequence i gets capacities[i] >= lengths[i] slots in a row: (sum of lengths,)."""
+    space = torch.as_tensor(capacities)
     starts = (space.cumsum(0) - space).repeat_interleave(torch.as_tensor(lengths))
     return to_device(starts + _positions(lengths), device)
 
 
-def spread(items: Tensor, lengths: Sequence[int], rooms: Sequence[int]) -> Tensor:
-    """Give every sequence its room, filled up with zeros: (sum of lengths, ...) -> (sum of rooms, ...)."""
-    spaced = items.new_zeros((sum(rooms), *items.shape[1:]))
-    return spaced.index_copy(0, slots(lengths, rooms, items.device), items)
+def spread(items: Tensor, lengths: Sequence[int], capacities: Sequence[int]) -> Tensor:
+    """Pad every sequence with zeros to its capacity: (sum of lengths, ...) -> (sum of capacities, ...)."""
+    spaced = items.new_zeros((sum(capacities), *items.shape[1:]))
+    return spaced.index_copy(0, slots(lengths, capacities, items.device), items)
 
 
 @torch.compiler.disable  # the lengths change with every batch
@@ -119,10 +119,10 @@ def self_attention(
         return _batched(query, key, value, (len(layout.lengths), layout.longest), None, scale, causal)
     mixed = []
     for group in layout.groups:
-        parts = (tensor.index_select(0, group.places) for tensor in (query, key, value))
+        parts = (tensor.index_select(0, group.sources) for tensor in (query, key, value))
         mask = None if causal else group.inside  # padding comes last: a causal query never sees it
         output = _batched(*parts, (group.count, group.longest), mask, scale, causal)
-        mixed.append(output if group.inside is None else output.index_select(0, group.rooms))
+        mixed.append(output if group.inside is None else output.index_select(0, group.filled))
     return torch.cat(mixed).index_select(0, layout.order)
 
 

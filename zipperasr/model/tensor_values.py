@@ -1,6 +1,6 @@
 """Weights that a file holds are checked as values: plain tensors of known types, every number finite.
 
-In: a tensor and where it is from. Out: nothing, or one line. One pass over the numbers, without a copy.
+In: a tensor and where it is from. Out: nothing, or an error. One scan of the numbers, without a copy.
 """
 
 from __future__ import annotations

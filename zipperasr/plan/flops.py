@@ -24,7 +24,7 @@ ENCODER_FRAMES_PER_S = MEL_FRAMES_PER_S // 2
 
 @dataclass(frozen=True)
 class Lengths:
-    """What a batch is made of."""
+    """Lengths of the parts of a batch."""
 
     segments: Sequence[int]  # encoder frames of each segment, as its attention sees it
     positions: Sequence[int]  # LLM positions of each utterance

@@ -18,7 +18,7 @@ from zipperasr.prepare.set_builder import HELD_OUT_SHARE
 
 # key of align.yaml and sft.yaml -> what it decides
 TRAINING = {
-    "epochs": "passes over the data",
+    "epochs": "how often training reads the data",
     "packs_per_batch": "per GPU; the paper's 16 (chunked) and 10 (full context) may count all of them",
     "language_sampling": "an epoch draws a language by its share of the data ** this",
     "accumulation": "micro-steps of an optimiser step",
@@ -27,7 +27,7 @@ TRAINING = {
     "betas": "AdamW",
     "weight_decay": "AdamW, on matrices only",
     "gradient_clipping": "largest norm",
-    "absent_language": "bank of a language that the global batch lacks: hold still, or step on zero gradients (dense)",
+    "absent_language": "bank of a language absent from the global batch: hold (unchanged) or dense (zero gradients)",
     "router_lr_factor": "the router's learning rate is lr times this",
 }
 MODEL = {"checkpointing": "activations are computed again in the backward pass"}

@@ -12,6 +12,7 @@ import torch
 
 from zipperasr.config import from_tree
 from zipperasr.languages import LanguageTable
+from zipperasr.lora.router import router_options
 from zipperasr.markdown import percent, table
 from zipperasr.model.model_config import EncoderLoraConfig
 from zipperasr.model.weights_file import open_weights
@@ -123,7 +124,7 @@ def specific_over_shared(training: Training) -> dict[str, float]:
     model = config.get("model")
     lora = model.get("encoder_lora", {}) if isinstance(model, dict) else {}
     lora = from_tree(EncoderLoraConfig, lora, f"{training.model.directory / 'config.yaml'}: encoder_lora")
-    share = lora.of(config.get("lora")).specific_share(share)
+    share = router_options(lora.of(config.get("lora"))).specific_share(share)
     own, common = ({code: 0.0 for code in final["languages"]} for _ in range(2))  # squared norms
     with open_weights(weights) as stream:
         for number, layer in enumerate(final["layers"]):

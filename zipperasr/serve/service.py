@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from zipperasr.lora.injection import LanguageAdapters
+from zipperasr.lora.router import router_options
 from zipperasr.serve.limits import Limits
 from zipperasr.serve.model_queue import ModelQueue, give_up_if
 from zipperasr.serve.upload import Uploads
@@ -106,6 +107,6 @@ def router_weights(adapters: LanguageAdapters | None) -> dict | None:
         }
         for layer, cells in sorted(rows.items())
     ]
-    options = next(iter(adapters.layers.values())).options
+    options = router_options(next(iter(adapters.layers.values())).options)
     high = "own" if options.share_is_specific else "shared"
     return {"high": high, "columns": columns, "rows": table}

@@ -43,28 +43,37 @@ class LlmShape:
     vocabulary: int
 
 
-class LanguageSource(Protocol):
+class LanguageSource(nn.Module, ABC):
     """Language embeddings, and language detection, by the decoder that the encoder was pretrained with.
 
     Instances are modules with the weights of the whole pretrained model; the class methods read only what they need.
     """
 
-    max_mel_frames: int  # speech beyond is not used
+    @classmethod
+    @abstractmethod
+    def load(cls, path: str, dtype: torch.dtype) -> LanguageSource:
+        """Load the whole pretrained model, in evaluation mode."""
 
     @classmethod
-    def load(cls, path: str, dtype: torch.dtype) -> LanguageSource: ...
-
-    @classmethod
+    @abstractmethod
     def token_ids(cls, path: str, names: Sequence[str]) -> list[int | None]:
         """Id of each language's token; None if the pretrained model has no such token."""
 
     @classmethod
+    @abstractmethod
     def token_embeddings(cls, path: str, ids: Sequence[int]) -> Tensor:
         """Rows of the decoder's token embedding: (languages, d_lid)."""
 
+    @property
+    @abstractmethod
+    def max_mel_frames(self) -> int:
+        """Mel frames of an utterance that are used; the rest is ignored."""
+
+    @abstractmethod
     def state_embedding(self, token_id: int, mels: Sequence[Tensor], batch_size: int | None = None) -> Tensor:
         """Mean of the decoder's state at the language token over utterances: (d_lid,), on the CPU."""
 
+    @abstractmethod
     def language_logits(self, mel: Tensor, ids: Tensor) -> Tensor:
         """Logits of the language tokens `ids` for one utterance, mel (frames, mel bins): (languages,), float32."""
 

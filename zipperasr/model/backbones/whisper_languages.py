@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, WhisperConfig, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperPreTrainedModel
 
 from zipperasr.model.backbone_files import check_backbone, load_backbone, said_by_transformers
+from zipperasr.model.backbones.protocol import LanguageSource
 from zipperasr.model.backbones.whisper import WHISPER_SIZES, WhisperSpeechEncoder
 
 
@@ -32,7 +33,7 @@ class WhisperTokenEmbedding(WhisperPreTrainedModel):
         self.post_init()
 
 
-class WhisperLanguages(nn.Module):
+class WhisperLanguages(LanguageSource):
     """A WhisperModel, whose encoder runs over speech of any length up to 30 s."""
 
     def __init__(self, whisper: WhisperModel):

@@ -138,7 +138,7 @@ def other_languages(exp: Path, code: str) -> float:
 
 
 def same_bits(exp: Path, before: Path, code: str) -> tuple[int, int]:
-    """Return how many of the other languages' test sets have the same bits as `before`, and how many there are."""
+    """Return how many of the other languages' test sets are bit-identical to `before`, and how many there are."""
     sets = {row.set for path in _scores(exp) for row in read_scores(path) if row.language != code}
     names = ("text", "encoder_means.ark")
     found = [[path.read_bytes() for name in names for path in sorted(d.glob(f"decode_*/{s}/{name}"))]
