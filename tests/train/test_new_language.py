@@ -214,5 +214,5 @@ def test_retraining_the_extended_model_invalidates_the_new_language(one_process,
     config.write_text(config.read_text().replace(str(one_process / "sft"), str(tmp_path / "sft")))
     load_model(tmp_path / "added")
     shutil.copy(one_process / "dense" / "model.safetensors", tmp_path / "sft" / "model.safetensors")
-    with pytest.raises(ValueError, match="was retrained after it had been added; rerun stage 6 for the added languages"):
+    with pytest.raises(ValueError, match="was retrained after it had been added; rerun stage 6 for the added"):
         load_model(tmp_path / "added")
