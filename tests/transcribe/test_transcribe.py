@@ -39,7 +39,7 @@ def test_a_corrupt_file_is_named_and_the_others_are_written(trained, folder, tmp
     assert captured.out == ""
     assert "b.wav: cannot be decoded" in captured.err
     assert "1 of 3 recordings could not be transcribed" in captured.err
-    assert "language detection: Whisper takes" in captured.err
+    assert "language detection: Whisper needs another" in captured.err
 
 
 def test_raw_samples_in_a_folder_are_named_and_the_others_are_written(trained, folder, tmp_path, capsys):

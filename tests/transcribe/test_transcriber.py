@@ -117,7 +117,7 @@ def test_detection_sums_to_one_and_is_whispers_own(transcriber):
     assert sum(transcript.lang_probs.values()) == pytest.approx(1)
     assert transcript.lang == max(transcript.lang_probs, key=transcript.lang_probs.get)
     cost = transcriber.detector.cost
-    assert cost.recordings >= 1 and cost.memory_gb > 0 and "Whisper takes" in cost.described()
+    assert cost.recordings >= 1 and cost.memory_gb > 0 and "Whisper needs another" in cost.described()
 
 
 @torch.no_grad()
