@@ -40,7 +40,7 @@ def test_the_location_is_the_innermost_line_of_the_package(capsys, tmp_path):
     with Watchdog(0.2, rank=0):
         threading.Timer(0.5, lambda: pipe.open("w").close()).start()
         list(numbered_lines(pipe))
-    assert "stuck at zipperasr/corpora/utterance.py:" in capsys.readouterr().err
+    assert "stuck at zipperasr/text_lines.py:" in capsys.readouterr().err
 
 
 def test_it_can_be_switched_off(capsys):

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from zipperasr.cli import log, nearest
 from zipperasr.serve.answers import RESPONSE_FORMATS, answer
 from zipperasr.serve.errors import ApiError
+from zipperasr.serve.model_queue import retrieve_exception
 from zipperasr.serve.service import Recognised, Service
 from zipperasr.serve.upload import Upload
 from zipperasr.transcribe.transcriber import AUTO
@@ -79,6 +80,7 @@ async def _recognised(upload: Upload, lang: str, service: Service) -> Recognised
 async def _unless_gone(request: Request, recognition: Coroutine[Any, Any, Recognised]) -> Recognised:
     """Await the recognition. If the client disconnects, stops it and raises ClientDisconnect."""
     work = asyncio.ensure_future(recognition)
+    work.add_done_callback(retrieve_exception)
     gone = asyncio.ensure_future(request.receive())  # the body has been read; only a disconnect can follow
     try:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -90,8 +92,6 @@ async def _unless_gone(request: Request, recognition: Coroutine[Any, Any, Recogn
         gone.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wait({work})  # returns after the current block
-        if not work.cancelled():
-            work.exception()  # retrieved, or asyncio would log it
 
 
 def _wanted(upload: Upload, service: Service) -> tuple[str, str]:

@@ -28,6 +28,12 @@ def give_up_if(stop: threading.Event) -> None:
         raise GivenUp
 
 
+def retrieve_exception(work: asyncio.Future) -> None:
+    """Callback of a future that may no longer be awaited: asyncio would log its exception as never retrieved."""
+    if not work.cancelled():
+        work.exception()
+
+
 class ModelQueue:
     """One request that is processed and up to `max_waiting` that wait."""
 

@@ -26,7 +26,7 @@ from zipperasr.audio.load import SAMPLE_RATE, OutOfBounds
 from zipperasr.cli import nearest
 from zipperasr.serve.errors import ApiError, busy
 from zipperasr.serve.limits import Limits
-from zipperasr.serve.model_queue import give_up_if
+from zipperasr.serve.model_queue import give_up_if, retrieve_exception
 from zipperasr.transcribe.sources import ENDINGS, decoded_blocks
 
 FIELDS_BYTES = 64 * 1024  # maximum size of the fields and of multipart's own lines
@@ -75,6 +75,7 @@ class Uploads:
         """Run `samples_of` in a thread. If cancelled, returns after the block that the thread is decoding."""
         stop = threading.Event()
         work = asyncio.wrap_future(self._pool.submit(samples_of, upload, self.limits, stop))
+        work.add_done_callback(retrieve_exception)
         try:
             await asyncio.wait({work})
             return work.result()
@@ -82,7 +83,6 @@ class Uploads:
             stop.set()
             with anyio.CancelScope(shield=True):  # the caller will close the file that the thread reads
                 await asyncio.wait({work})
-            work.exception()  # retrieved, or asyncio would log it
 
     def close(self) -> None:
         """Cancel all decoding that has not started."""
