@@ -191,3 +191,15 @@ def test_a_language_is_added_in_float32_to_a_model_in_half_precision(config, ali
         assert parameter.requires_grad == name.endswith("b_specific")
         assert torch.equal(parameter, wanted[name].to(parameter.dtype))
         assert parameter.dtype == (torch.float32 if parameter.requires_grad else torch.bfloat16)
+
+
+def test_a_training_does_not_depend_on_other_variants_options(config, tmp_path):
+    options = {"zipper_hard": ZipperHardOptions(tau=0.9)}
+    other = replace(config, encoder_lora=config.encoder_lora.with_options(options))
+    for lora in (None, "zipper_soft"):
+        ours, theirs = (replace(align_experiment(one), lora=lora) for one in (config, other))
+        assert ours.to_tree() == theirs.to_tree()
+    hard = replace(align_experiment(other), lora="zipper_hard")
+    hard.save(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    assert Experiment.load(tmp_path).model.encoder_lora.of("zipper_hard").tau == 0.9

@@ -131,3 +131,21 @@ def test_a_second_training_of_two_ranks_is_refused_without_a_traceback(tiny_reci
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_training_from_other_inputs_is_kept_when_its_directory_is_trained_again(
+    one_process, tiny_recipe, tmp_path, root
+):
+    out = tmp_path / "align"
+    shutil.copytree(one_process / "align", out)
+    weights = (out / "model.safetensors").read_bytes()
+    paths = options(tiny_recipe, config="conf/align.yaml", manifest="dump/manifest")
+    command = [sys.executable, "-m", "zipperasr.stages.train", "--phase", "align", "--out", str(out), *paths]
+    command += ["--set", "packs_per_batch=2", "lr=1e-4"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    kept = tmp_path / ".replaced/align.1"
+    assert f"{out}: inputs changed (train); training again. The earlier training is now {kept}" in done.stderr
+    assert (kept / "model.safetensors").read_bytes() == weights
+    assert (out / "model.safetensors").read_bytes() != weights

@@ -88,7 +88,11 @@ class Experiment:
         return load_yaml(cls, directory / CONFIG, bases=False)
 
     def to_tree(self) -> dict:
-        return to_tree(replace(self, lid=None))
+        """The content of config.yaml. Options of other variants are left out: this training does not depend on them."""
+        tree = to_tree(replace(self, lid=None))
+        lora = tree["model"]["encoder_lora"]
+        tree["model"]["encoder_lora"] = {key: lora[key] for key in ("rank", "alpha", self.lora) if key in lora}
+        return tree
 
     def to_yaml(self) -> str:
         """What config.yaml holds."""

@@ -30,7 +30,7 @@ from zipperasr.plan.steps import AssumedSpeech, PhaseSteps, plan_phase, step_row
 from zipperasr.prepare.dataset_table import SETTINGS, DatasetRow, load_corpora, load_datasets
 from zipperasr.train.train_config import TrainConfig
 
-PAPER_GPUS = {"full": 4, "mini": 1}
+DEFAULT_GPUS = {"full": 4, "rehearsal": 1, "mini": 1}  # full: the paper's
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def print_plan(job: PlanJob) -> None:
     codes = config.languages.codes
     local = with_local_backbones(config.model, config.model_yaml)
     model, sizes = build_phases(local, job.lora, codes)
-    gpus_per_machine = job.ngpu or PAPER_GPUS[job.scale]
+    gpus_per_machine = job.ngpu or DEFAULT_GPUS[job.scale]
     num_gpus = gpus_per_machine * job.num_nodes
     speech = AssumedSpeech()
     setups = {
@@ -194,7 +194,7 @@ def _inventory_section(config: Configuration, job: PlanJob) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--scale", choices=PAPER_GPUS, default="full", help="configuration directory conf/SCALE")
+    options.add_argument("--scale", choices=DEFAULT_GPUS, default="full", help="configuration directory conf/SCALE")
     options.add_argument("--model", type=Path, default=None, help="model.yaml; default: that of the scale")
     options.add_argument("--align", type=Path, default=None, help="align.yaml; default: that of the scale")
     options.add_argument("--sft", type=Path, default=None, help="sft.yaml; default: that of the scale")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import shutil
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed, nn
 
-from zipperasr.atomic import atomic_path, is_current, mark_current
+from zipperasr.atomic import FINGERPRINT, atomic_path, is_current, mark_current, read_record
 from zipperasr.batching.batch import PackedBatch
 from zipperasr.batching.loader import ExampleReader, MicroBatches, TrainingPlan
 from zipperasr.batching.packing import pack_epoch
@@ -39,6 +40,7 @@ from zipperasr.train.schedule import Schedule
 from zipperasr.train.throughput import ThroughputMeter, Window, peak_tflops
 
 CHECKPOINTS = "checkpoints"
+REPLACED = ".replaced"  # directory beside the trainings
 # model, phase, batch, mel frames of a chunk -> FLOPs
 BatchFlops = Callable[[SpeechLLM, str, PackedBatch, int | None], float]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -168,7 +170,7 @@ def _announce(model: SpeechLLM, plan: TrainingPlan, setup: TrainingSetup) -> Non
 
 
 def _resume(checkpoints: Checkpoints, out: Path, inputs: dict[str, str]) -> tuple[int, Window]:
-    """Step and window of the newest complete checkpoint; files of a training with other inputs are removed."""
+    """Step and window of the newest complete checkpoint; a training from other inputs is moved aside."""
     if is_current(checkpoints.directory, inputs, _log_once):
         step, window = checkpoints.load_newest()
         if step and distributed.get_rank() == 0:
@@ -176,11 +178,28 @@ def _resume(checkpoints: Checkpoints, out: Path, inputs: dict[str, str]) -> tupl
         return step, window
     distributed.barrier()  # no rank still reads what rank 0 removes
     if distributed.get_rank() == 0:
-        shutil.rmtree(out, ignore_errors=True)
+        _set_aside(out, inputs)
         checkpoints.directory.mkdir(parents=True)
         mark_current(checkpoints.directory, inputs)
     distributed.barrier()
     return 0, Window()
+
+
+def _set_aside(out: Path, inputs: dict[str, str]) -> None:
+    """Move a training with weights or checkpoints to <parent>/.replaced/, where no stage looks; remove any other."""
+    kept = [path for path in (out / WEIGHTS, *out.glob(f"{CHECKPOINTS}/*/")) if path.exists()]
+    if not kept:
+        shutil.rmtree(out, ignore_errors=True)
+        return
+    record = out if (out / WEIGHTS).exists() else out / CHECKPOINTS
+    before = read_record(record / FINGERPRINT) or {}
+    changed = sorted(name for name in before.keys() | inputs.keys() if before.get(name) != inputs.get(name))
+    replaced = out.parent / REPLACED
+    replaced.mkdir(exist_ok=True)
+    number = next(number for number in itertools.count(1) if not (replaced / f"{out.name}.{number}").exists())
+    out.rename(replaced / f"{out.name}.{number}")
+    why = f"inputs changed ({', '.join(changed)})" if changed else "damaged"
+    log(f"{out}: {why}; training again. The earlier training is now {replaced / f'{out.name}.{number}'}")
 
 
 def _finish(model: SpeechLLM, state: dict[str, Tensor], setup: TrainingSetup) -> None:
