@@ -22,7 +22,8 @@ from zipperasr.exchange.export import main
 from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.lora import VARIANTS
 from zipperasr.model.checkpoint import save_trained
-from zipperasr.model.experiment import Experiment, build_for_training, weights_digest
+from zipperasr.model.experiment import Experiment, weights_digest
+from zipperasr.model.experiment_model import build_for_training
 
 
 def bundle(training: Path, out: Path, *options: str) -> Path:
@@ -278,7 +279,7 @@ def test_links_within_a_bundle_are_followed(unpacked):
 )
 def test_a_training_that_starts_from_itself_is_refused_at_once(unpacked, training, init):
     directory = unpacked(training, init=init, phase="sft", lora="vanilla")
-    with pytest.raises(ValueError, match=r"config.yaml: (starts from .* in a circle|names .*, which is outside)"):
+    with pytest.raises(ValueError, match=r"config.yaml: (starts from .* is circular|names .*, which is outside)"):
         load_pretrained(directory)
 
 
@@ -286,11 +287,11 @@ def test_trainings_of_a_recipe_that_start_from_each_other_are_refused(own_recipe
     for name, init in (("sft_vanilla", "exp/sft_zipper_soft"), ("sft_zipper_soft", "exp/sft_vanilla")):
         config = own_recipe / "exp" / name / "config.yaml"
         config.write_text(config.read_text(encoding="utf-8").replace("init: exp/align", f"init: {init}"), "utf-8")
-    with pytest.raises(ValueError, match=r"sft_zipper_soft/config.yaml: starts from .*sft_vanilla.* in a circle"):
+    with pytest.raises(ValueError, match=r"sft_zipper_soft/config.yaml: starts from .*sft_vanilla.* is circular"):
         load_pretrained(own_recipe / "exp/sft_vanilla")
     call = ["--model", str(own_recipe / "exp/sft_vanilla"), "--format", "bundle", "--out", str(tmp_path / "m.zip")]
     assert main(call) == 1
-    assert "in a circle; correct init" in capsys.readouterr().err
+    assert "the chain of trainings is circular or longer than 16; correct init" in capsys.readouterr().err
 
 
 def test_a_system_with_added_languages_is_bundled_with_all_it_stands_on(own_recipe, tmp_path, monkeypatch):

@@ -16,7 +16,8 @@ from tests.transcribe.sound import RATE, noise
 from zipperasr.exchange import export, importer
 from zipperasr.exchange import merged_model as merged
 from zipperasr.model.checkpoint import count_trained
-from zipperasr.model.experiment import Experiment, build_for_training, load_model, located
+from zipperasr.model.experiment import Experiment, located
+from zipperasr.model.experiment_model import build_for_training, load_model
 from zipperasr.model.weights_file import load_weights
 from zipperasr.transcribe import __main__ as transcribe
 

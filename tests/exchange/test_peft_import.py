@@ -18,7 +18,8 @@ from tests.model import tiny
 from zipperasr.exchange import export
 from zipperasr.exchange.importer import main
 from zipperasr.exchange.pretrained import load_pretrained
-from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import build_for_training
 
 ALL = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 ENCODER = rf".*encoder\.layers\.\d+\.(self_attn\.)?({'|'.join(ALL)})"

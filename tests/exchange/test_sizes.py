@@ -18,7 +18,7 @@ from tests.transcribe.sound import RATE, noise
 from zipperasr.exchange import export, importer
 from zipperasr.exchange.archive import read_manifest, write_archive
 from zipperasr.exchange.bundle import FORM
-from zipperasr.model.experiment import load_model
+from zipperasr.model.experiment_model import load_model
 from zipperasr.transcribe import __main__ as transcribe
 
 

@@ -17,7 +17,8 @@ from zipperasr.exchange import export, importer
 from zipperasr.exchange import merged_model as merged
 from zipperasr.exchange.archive import write_archive
 from zipperasr.exchange.bundle import FORM
-from zipperasr.model.experiment import Experiment, build_for_training, located
+from zipperasr.model.experiment import Experiment, located
+from zipperasr.model.experiment_model import build_for_training
 from zipperasr.transcribe import __main__ as transcribe
 
 TENSORS = {

@@ -18,7 +18,8 @@ from zipperasr.model.backbones import ENCODERS, LLMS, load_tokenizer
 from zipperasr.model.backbones.protocol import CausalLLM, decoder_parameters
 from zipperasr.model.backbones.whisper import WHISPER_SIZES, WhisperSpeechEncoder
 from zipperasr.model.build import build_empty_model, build_model, set_trainable
-from zipperasr.model.experiment import Experiment, build_for_training, load_model
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import build_for_training, load_model
 from zipperasr.model.prompt import end_id
 from zipperasr.model.sizes import SizeRules
 from zipperasr.plan.activations import MicroBatch, count_activations

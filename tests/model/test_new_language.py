@@ -12,7 +12,8 @@ from tests.model import tiny
 from tests.model.test_experiment import aligned, finish  # noqa: F401
 from zipperasr.batching.batch import collate
 from zipperasr.lora.grow import nearest_language
-from zipperasr.model.experiment import Experiment, build_for_training, load_model, weights_digest
+from zipperasr.model.experiment import Experiment, weights_digest
+from zipperasr.model.experiment_model import build_for_training, load_model
 from zipperasr.model.new_language import check_embeddings, part_of
 
 

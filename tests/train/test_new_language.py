@@ -15,7 +15,8 @@ from tests.train.tiny_recipe import options_of_new_language
 from zipperasr.batching.batch import collate
 from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.lora import VARIANTS
-from zipperasr.model.experiment import Experiment, load_model
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import load_model
 from zipperasr.stages.train import main
 
 BANKED = [name for name, variant in VARIANTS.items() if variant.bank_starts]
@@ -214,5 +215,5 @@ def test_retraining_the_extended_model_invalidates_the_new_language(one_process,
     config.write_text(config.read_text().replace(str(one_process / "sft"), str(tmp_path / "sft")))
     load_model(tmp_path / "added")
     shutil.copy(one_process / "dense" / "model.safetensors", tmp_path / "sft" / "model.safetensors")
-    with pytest.raises(ValueError, match="was retrained after it had been added; rerun stage 6 for the added"):
+    with pytest.raises(ValueError, match="was retrained after it had been added to it; rerun stage 6"):
         load_model(tmp_path / "added")

@@ -24,7 +24,8 @@ from zipperasr.exchange.training_dir import adaptation_of, alignment_of, empty_m
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.embeddings import MODES, load_embeddings
 from zipperasr.lora import VARIANTS, variant_class
-from zipperasr.model.experiment import LANGUAGES, Experiment, build_for_training
+from zipperasr.model.experiment import LANGUAGES, Experiment
+from zipperasr.model.experiment_model import build_for_training
 from zipperasr.model.model_config import REGIMES
 
 

@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerBase
 from zipperasr.exchange.bundle import open_bundle
 from zipperasr.languages import LanguageTable
 from zipperasr.model.backbones import load_tokenizer
-from zipperasr.model.experiment import LANGUAGES, Experiment, load_model, located
+from zipperasr.model.experiment import LANGUAGES, Experiment, located
+from zipperasr.model.experiment_model import load_model
 from zipperasr.model.speech_llm import SpeechLLM
 
 
