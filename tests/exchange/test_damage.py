@@ -125,5 +125,7 @@ def test_torch_files_of_a_backbone_are_one_line_too(own_recipe, content):
     weights = own_recipe / BACKBONES[0]
     weights.unlink()
     weights.with_name("pytorch_model.bin").write_bytes(content)
-    with pytest.raises(ValueError, match=r"backbones/llm: pickled files that hold more than tensors; fetch the model"):
+    with pytest.raises(
+        ValueError, match=r"backbones/llm: pickled files that contain more than tensors; fetch the model"
+    ):
         load_model(own_recipe / "exp/align")

@@ -252,7 +252,7 @@ def test_missing_manifests_and_model_name_the_stage(noise_recipe, tmp_path, caps
     assert "run stage 3 first" in capsys.readouterr().err.splitlines()[-1]
     write_lines(tmp_path / "model.yaml", "whisper: exp/none/whisper", "llm: x", "mel_bins: 8")
     assert run(noise_recipe, "--model", str(tmp_path / "model.yaml"), "--out", str(tmp_path / "lid")) == 1
-    assert "no model here (no config.json); run stage 0" in capsys.readouterr().err.splitlines()[-1]
+    assert "no model found (config.json is missing); run stage 0" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "lid").exists()
 
 

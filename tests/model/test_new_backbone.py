@@ -161,7 +161,5 @@ def test_an_encoder_of_another_family_gets_adapters_under_its_own_name(backbones
         f"{layer}.{factor}_specific" for layer in model.adapted_layers for factor in "ab"
     }
     assert model(batch, 50)[0].isfinite()
-    with pytest.raises(
-        ValueError, match="whisper: its model_type, ears, has no language embeddings; use a LoRA variant"
-    ):
+    with pytest.raises(ValueError, match="whisper: no language embeddings for model_type ears; use a LoRA variant"):
         language_token_ids(config.whisper, tiny.table())

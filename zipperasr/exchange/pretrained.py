@@ -1,7 +1,7 @@
 """Open a trained model with everything needed to use it.
 
-In: a training directory, or a bundle of `zipperasr export`. Out: model, tokenizer, languages. Its config.yaml says
-where the alignment and the backbones are.
+In: a training directory, or a bundle written by `zipperasr export`. Out: model, tokenizer, languages. The paths of the
+alignment and the backbones are read from its config.yaml.
 """
 
 from __future__ import annotations
