@@ -168,7 +168,7 @@ def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
     ):
         open_checkpoint(tmp_path / "x.npz")
     torch.save({"a": 1}, tmp_path / "x.pt")
-    with pytest.raises(ValueError, match=r"x\.pt: no tensor in it"):
+    with pytest.raises(ValueError, match=r"x\.pt: contains no tensors"):
         open_checkpoint(tmp_path / "x.pt")
     with pytest.raises(FileNotFoundError, match="absent: no such file or directory"):
         open_checkpoint(tmp_path / "absent")
