@@ -336,9 +336,11 @@ def test_what_is_not_one_plain_lora_is_refused(make_foreign, capsys, key, value)
 def test_variants_that_cannot_start_so_say_why(make_foreign, capsys):
     foreign = make_foreign()
     assert foreign.call(lora="flylora") == 1
-    assert "flylora has a sparse, frozen A of its own: it cannot start from a PEFT adapter" in capsys.readouterr().err
+    assert (
+        "flylora has its own sparse, frozen A and cannot be initialised from a PEFT adapter" in capsys.readouterr().err
+    )
     assert foreign.call("--specific", "zero", lora="independent") == 1
-    assert "independent has no shared bank: --specific zero would discard" in capsys.readouterr().err
+    assert "independent has no shared bank, so --specific zero discards the adapter" in capsys.readouterr().err
 
 
 def test_the_model_must_be_an_alignment_and_the_adapter_an_adapter(make_foreign, own_recipe, capsys):

@@ -40,7 +40,7 @@ def test_full_scale_prints_everything_and_writes_nothing(conf, capsys):
         "LLM 1,720,574,976 - 1,720,574,976 -",
         "Memory of one GPU of 4 (estimate)",
         "of 80 GiB: fits.",
-        "13 languages in conf/languages.tsv, 11,796,480 parameters each; counted but not updated, for lack of adaptation data: zh",
+        "13 languages in conf/languages.tsv, 11,796,480 parameters each; counted but not updated, for lack of",
         "Host memory of a machine with 4 training processes (upper estimate)",
         "hours on 4 A800 GPUs 7.5 11.2",
         "assumed: 4 A800 GPUs at 40 % of 312 TFLOP/s (dense bfloat16)",

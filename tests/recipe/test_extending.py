@@ -312,7 +312,9 @@ def with_lines(recipe: Path, tmp_path: Path, code: str, token: str, *, in_langua
 
 def test_a_token_that_the_mini_whisper_lacks_asks_for_a_relative(recipe: Path, tmp_path: Path):
     languages, _ = with_lines(recipe, tmp_path, "pl", "pl")
-    with pytest.raises(ValueError, match=r"languages.tsv: pl: .* no token <\|pl\|>; name a related language's token"):
+    with pytest.raises(
+        ValueError, match=r"languages.tsv: pl: .* no token <\|pl\|>; use the token of a related language"
+    ):
         language_token_ids(str(backbones.SHIPPED / "whisper"), LanguageTable.load(languages))
 
 
