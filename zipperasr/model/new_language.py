@@ -31,7 +31,7 @@ PARTS = {
 ALL = "all"
 
 
-def chosen_parts(variant: str, asked: Sequence[str]) -> tuple[str, ...]:
+def chosen_parts(variant: str, requested: Sequence[str]) -> tuple[str, ...]:
     """Return the parts to train, in the order of PARTS; `all` selects all parts of the variant.
 
     Raises ValueError for a part that is unknown or that the variant does not have.
@@ -39,7 +39,7 @@ def chosen_parts(variant: str, asked: Sequence[str]) -> tuple[str, ...]:
     layer = variant_class(variant)
     has = {BANK: bool(layer.bank_starts), ROUTER: layer.routed}
     known = [part for part in PARTS if has.get(part, True)]
-    for part in asked:
+    for part in requested:
         if part not in (*PARTS, ALL):
             raise ValueError(f"unknown part for --train_parts {part!r}; {nearest(part, [*PARTS, ALL])}")
         if part not in (*known, ALL):
@@ -47,11 +47,11 @@ def chosen_parts(variant: str, asked: Sequence[str]) -> tuple[str, ...]:
                 f"--train_parts {part}: {variant} has none, so a new language trains parameters that all languages "
                 f"share; choose from {', '.join([*known, ALL])}"
             )
-    if has[BANK] and not {BANK, ALL} & set(asked):
+    if has[BANK] and not {BANK, ALL} & set(requested):
         raise ValueError(
-            f"--train_parts {' '.join(asked)}: {variant} needs a new bank, which must be trained; add {BANK}"
+            f"--train_parts {' '.join(requested)}: {variant} needs a new bank, which must be trained; add {BANK}"
         )
-    return tuple(part for part in known if part in asked or ALL in asked)
+    return tuple(part for part in known if part in requested or ALL in requested)
 
 
 def check_bank_start(variant: str, bank_from: str) -> None:

@@ -1,7 +1,7 @@
 """Count the parameters of each part of the model, and how many of them a phase trains.
 
 In: a model configuration; backbones that are not on this machine are replaced with the published shapes that ship next
-to model.yaml, and no hub is asked. Out: the model on the meta device, `PhaseSize`.
+to model.yaml, and no hub is contacted. Out: the model on the meta device, `PhaseSize`.
 """
 
 from __future__ import annotations
