@@ -17,8 +17,7 @@ from zipperasr.languages import LanguageTable
 from zipperasr.lora import VARIANTS
 from zipperasr.markdown import table
 from zipperasr.model.model_config import ModelConfig
-from zipperasr.plan.architecture import with_local_backbones
-from zipperasr.plan.parameters import build_phases
+from zipperasr.plan.parameters import build_phases, with_local_backbones
 
 RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "zipper12" / "asr1"
 SOURCE_ONLY = "zh"  # heard in stage 1 only: the paper's banks are twelve

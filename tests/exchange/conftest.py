@@ -13,7 +13,8 @@ import torch
 from tests.model import tiny
 from zipperasr.lora import VARIANTS
 from zipperasr.model.checkpoint import save_trained
-from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import build_for_training
 from zipperasr.model.speech_llm import SpeechLLM
 
 BACKBONES = {"whisper": "exp/backbones/whisper", "llm": "exp/backbones/llm"}

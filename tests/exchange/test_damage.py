@@ -16,7 +16,8 @@ from tests.transcribe.sound import RATE, noise
 from zipperasr.exchange import export, importer
 from zipperasr.exchange import merged_model as merged
 from zipperasr.model.checkpoint import count_trained
-from zipperasr.model.experiment import Experiment, build_for_training, load_model, located
+from zipperasr.model.experiment import Experiment, located
+from zipperasr.model.experiment_model import build_for_training, load_model
 from zipperasr.model.weights_file import load_weights
 from zipperasr.transcribe import __main__ as transcribe
 
@@ -124,5 +125,7 @@ def test_torch_files_of_a_backbone_are_one_line_too(own_recipe, content):
     weights = own_recipe / BACKBONES[0]
     weights.unlink()
     weights.with_name("pytorch_model.bin").write_bytes(content)
-    with pytest.raises(ValueError, match=r"backbones/llm: pickled files that hold more than tensors; fetch the model"):
+    with pytest.raises(
+        ValueError, match=r"backbones/llm: pickled files that contain more than tensors; fetch the model"
+    ):
         load_model(own_recipe / "exp/align")

@@ -10,22 +10,22 @@ from zipperasr.exchange.export import main
 @pytest.mark.parametrize(
     ("training", "options", "said"),
     [
-        ("sft_vanilla", "--format peft", "--format peft needs --lang: some of de, es, ja, or all"),
+        ("sft_vanilla", "--format peft", "--format peft needs --lang with all, or with codes from de, es, ja"),
         ("sft_vanilla", "--format peft --lang de xx", "unknown language 'xx'; choose from de, es, ja"),
         (
             "sft_vanilla",
             "--format merged",
-            "--lang: got 0 languages for --format merged; wanted one of de, es, ja: each",
+            "--lang: got 0 languages for --format merged, wanted one of de, es, ja",
         ),
         (
             "sft_vanilla",
             "--format merged --lang de ja",
-            "got 2 languages for --format merged; wanted one of de, es, ja",
+            "got 2 languages for --format merged, wanted one of de, es, ja",
         ),
         (
             "align",
             "--format merged --lang de",
-            "got 1 languages for --format merged; wanted none: stage 5 has no adapters",
+            "got 1 languages for --format merged, wanted none, because a model of stage 5 has no adapters",
         ),
         ("sft_vanilla", "--format bundle --lang de", "--format bundle does not use --lang; remove it"),
         ("sft_vanilla", "--format bundle --dtype float16", "--format bundle does not use --dtype; remove it"),
@@ -47,7 +47,7 @@ def test_nothing_that_is_there_is_overwritten(recipe_dir, tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
     call = ["--model", str(recipe_dir / "exp/sft_vanilla"), "--format", "peft", "--lang", "de", "--out", str(tmp_path)]
     assert main(call) == 1
-    assert "exists already; remove it or choose another --out" in capsys.readouterr().err
+    assert "already exists; remove it or choose another --out" in capsys.readouterr().err
     assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "years of work"
 
 
@@ -59,4 +59,4 @@ def test_a_bundle_can_be_exported_to_other_forms_but_not_bundled_again(recipe_di
     weights = [tmp_path / out / "ja/adapter_model.safetensors" for out in ("one", "other")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert main(["--model", bundle, "--format", "bundle", "--out", str(tmp_path / "n.zip")]) == 1
-    assert "m.zip: this is a bundle; wanted a training directory" in capsys.readouterr().err
+    assert "m.zip: got a file, wanted a training directory" in capsys.readouterr().err

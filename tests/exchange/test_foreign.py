@@ -66,7 +66,7 @@ class Evil:
 def test_pickled_code_is_never_run(tmp_path, monkeypatch, save):
     monkeypatch.chdir(tmp_path)
     save({"w": torch.ones(1), "x": Evil()}, tmp_path / "x.pt")
-    with pytest.raises(ValueError, match=r"x.pt: (holds more than tensors, and opening that could run code|no whole)"):
+    with pytest.raises(ValueError, match=r"x.pt: (contains more than tensors, and opening it could run code|damaged)"):
         open_checkpoint(tmp_path / "x.pt")
     assert not (tmp_path / "evil").exists()
 
@@ -77,7 +77,7 @@ def test_damaged_files_are_named(tmp_path, name, size):
     path = tmp_path / name
     (torch.save if name == "x.pt" else save_file)(TENSORS, path)
     path.write_bytes(path.read_bytes()[: min(size, path.stat().st_size - 1)])
-    with pytest.raises(ValueError, match=rf"{name}: (no whole|holds more than tensors)"):
+    with pytest.raises(ValueError, match=rf"{name}: (damaged, or not a|contains more than tensors)"):
         open_checkpoint(path)
 
 
@@ -120,9 +120,7 @@ def test_an_index_leads_to_files_beside_it_only(tmp_path):
     (tmp_path / "in").mkdir()
     save_file(TENSORS, tmp_path / "out.safetensors")
     shards(tmp_path / "in", {"b": "../out.safetensors"})
-    with pytest.raises(
-        ValueError, match=r"index.json: names '../out.safetensors', which is not a plain name beside it"
-    ):
+    with pytest.raises(ValueError, match=r"index.json: got shard '../out.safetensors', wanted the name of a file in"):
         open_checkpoint(tmp_path / "in")
     shards(tmp_path / "in", {"zz": "model-00001-of-00002.safetensors"})
     with pytest.raises(
@@ -130,7 +128,7 @@ def test_an_index_leads_to_files_beside_it_only(tmp_path):
     ):
         open_checkpoint(tmp_path / "in")
     (tmp_path / "in/model.safetensors.index.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"index.json: no readable weight_map"):
+    with pytest.raises(ValueError, match=r"index.json: weight_map is missing or not an object"):
         open_checkpoint(tmp_path / "in")
 
 
@@ -142,7 +140,7 @@ def test_deepspeed_s_directory_as_deepspeed_lays_it_out(tmp_path):
     assert_same(open_checkpoint(tmp_path))
     assert_same(open_checkpoint(tmp_path / "global_step7"))
     (tmp_path / "latest").write_text("../elsewhere")
-    with pytest.raises(ValueError, match=r"latest: names '../elsewhere', which is not a plain name beside it"):
+    with pytest.raises(ValueError, match=r"latest: got '../elsewhere', wanted a name in the same directory"):
         open_checkpoint(tmp_path)
 
 
@@ -151,10 +149,10 @@ def test_deepspeed_s_directory_as_deepspeed_lays_it_out(tmp_path):
     [
         (
             "zero_pp_rank_0_mp_rank_00_model_states.pt",
-            "ZeRO-3 splits every tensor; join them first with DeepSpeed's zero",
+            "ZeRO-3 shards every tensor; first combine them with DeepSpeed's zero",
         ),
-        ("mp_rank_01_model_states.pt", "split over several model-parallel ranks; save it from one"),
-        ("something.txt", "none of model.safetensors.index.json, .*; name a file itself"),
+        ("mp_rank_01_model_states.pt", "split over several model-parallel ranks; save it from a single rank"),
+        ("something.txt", "none of model.safetensors.index.json, .*; give the path of the checkpoint file"),
     ],
 )
 def test_directories_that_cannot_be_opened_say_why(tmp_path, name, said):
@@ -165,10 +163,12 @@ def test_directories_that_cannot_be_opened_say_why(tmp_path, name, said):
 
 def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
     (tmp_path / "x.npz").write_text("")
-    with pytest.raises(ValueError, match=r"x.npz: wanted .safetensors, .pt, .pth, .bin, .ckpt, \*.index.json or a dir"):
+    with pytest.raises(
+        ValueError, match=r"x.npz: unknown file type; wanted .safetensors, .pt, .pth, .bin, .ckpt, \*.index"
+    ):
         open_checkpoint(tmp_path / "x.npz")
     torch.save({"a": 1}, tmp_path / "x.pt")
-    with pytest.raises(ValueError, match=r"x\.pt: no tensor in it"):
+    with pytest.raises(ValueError, match=r"x\.pt: contains no tensors"):
         open_checkpoint(tmp_path / "x.pt")
     with pytest.raises(FileNotFoundError, match="absent: no such file or directory"):
         open_checkpoint(tmp_path / "absent")
@@ -184,7 +184,7 @@ def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
 )
 def test_two_tensors_of_one_name_are_both_shown(tmp_path, tree, both):
     torch.save(tree, tmp_path / "x.pt")
-    with pytest.raises(ValueError, match=rf"x.pt: .* is the name of two tensors, {both}; rename or remove one of them"):
+    with pytest.raises(ValueError, match=rf"x.pt: two tensors are named .*, {both}; rename or remove one of them"):
         open_checkpoint(tmp_path / "x.pt")
 
 
@@ -209,7 +209,7 @@ def test_lists_that_share_their_elements_are_not_followed_for_ever(tmp_path, tre
     torch.save(tree, tmp_path / "x.pt")
     assert (tmp_path / "x.pt").stat().st_size < 4000
     start = time.monotonic()
-    with pytest.raises(ValueError, match=r"x.pt: more than 100,000 tensors or .* deep; save the model's st"):
+    with pytest.raises(ValueError, match=r"x.pt: more than 100,000 tensors or .* deep; save only the model's st"):
         open_checkpoint(tmp_path / "x.pt")
     assert time.monotonic() - start < 20
 
@@ -217,7 +217,7 @@ def test_lists_that_share_their_elements_are_not_followed_for_ever(tmp_path, tre
 @pytest.mark.parametrize("key", ["x" * 1001, (1, 2), 1.5])
 def test_names_that_no_tensor_has_are_one_line(tmp_path, key):
     torch.save({"a": {key: torch.ones(1)}}, tmp_path / "x.pt")
-    with pytest.raises(ValueError, match=r"x.pt: a tensor under keys that are no text or number, or of more"):
+    with pytest.raises(ValueError, match=r"x.pt: keys of a tensor are neither text nor integers, or longer"):
         open_checkpoint(tmp_path / "x.pt")
 
 
@@ -226,17 +226,19 @@ def test_a_torch_file_that_is_compressed_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "stored.pt") as stored, zipfile.ZipFile(tmp_path / "x.pt", "w") as packed:
         for info in stored.infolist():
             packed.writestr(info.filename, stored.read(info), zipfile.ZIP_DEFLATED)
-    with pytest.raises(ValueError, match=r"x.pt: no whole torch file \(stored/data.pkl is compressed\); fetch"):
+    with pytest.raises(
+        ValueError, match=r"x.pt: damaged, or not a torch file \(stored/data.pkl is compressed\); fetch"
+    ):
         open_checkpoint(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize(
     ("places", "said"),
     [
-        ({"a": "model.safetensors.index.json"}, "names 'model.safetensors.index.json' as a shard; wanted .safetensors"),
-        ({"a": None}, "names None, which is not a plain name beside it"),
-        ({"a": 3}, "names 3, which is not a plain name beside it"),
-        ([], "no readable weight_map"),
+        ({"a": "model.safetensors.index.json"}, "got shard 'model.safetensors.index.json', wanted a .safetensors"),
+        ({"a": None}, "got shard None, wanted the name of a file in the same directory"),
+        ({"a": 3}, "got shard 3, wanted the name of a file in the same directory"),
+        ([], "weight_map is missing or not an object"),
         ({"a": "loop.safetensors"}, "loop.safetensors: no such file"),
     ],
 )
@@ -250,6 +252,6 @@ def test_an_index_that_names_no_shards_is_one_line(tmp_path, places, said):
 @pytest.mark.parametrize("content", ["[]", "[" * 100_000, '{"weight_map":' * 100_000, "null"])
 def test_an_index_of_another_kind_is_one_line(tmp_path, content):
     (tmp_path / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(ValueError, match=r"index.json: not readable \(.*\); fetch it again") as caught:
+    with pytest.raises(ValueError, match=r"index.json: cannot be read as JSON \(.*\); fetch it again") as caught:
         open_checkpoint(tmp_path)
     assert len(str(caught.value)) < 500

@@ -156,7 +156,7 @@ def test_without_a_model_the_tensors_are_listed_all_the_same(recipe, capsys):
         ["unmapped", "other", "[1] float32", "-", "-"],
         ["mapped", "projector.norm.bias", "[2] float32", "projector.norm.bias", "-"],
     ]
-    assert "to see what is missing, give --model" in captured.err
+    assert "to list missing tensors too, give --model" in captured.err
 
 
 @pytest.mark.slow
@@ -186,13 +186,13 @@ engine.save_checkpoint("ds", tag="global_step0", exclude_frozen_parameters=True)
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (["--bundle", "m.zip"], "--out is missing; give a new training directory"),
-        (["--peft", "x"], "--out is missing; give a new training directory"),
-        (["--inspect", "x", "--out", "exp"], "exp: exists already; remove it or choose another --out"),
-        (["--inspect", "W", "--out", "new"], "--out needs --model: the alignment's directory with --lora, or model."),
-        (["--inspect", "W", "--model", "exp/align"], "--lora is missing; name the LoRA variant to add"),
+        (["--bundle", "m.zip"], "--out is required; give a new training directory"),
+        (["--peft", "x"], "--out is required; give a new training directory"),
+        (["--inspect", "x", "--out", "exp"], "exp already exists; remove it or choose another --out"),
+        (["--inspect", "W", "--out", "new"], "--out needs --model: the directory of an alignment, with --lora, or"),
+        (["--inspect", "W", "--model", "exp/align"], "--lora is required; give the LoRA variant to add"),
         (["--inspect", "W", "--model", "map.tsv", "--lora", "vanilla", "--languages", "exp/align/languages.tsv"],
-         "--lora needs the output directory of stage 5; map.tsv is not one"),
+         "--lora needs --model with the output directory of stage 5; map.tsv is not one"),
         (["--inspect", "W", "--model", "map.tsv"], "no language table; give --languages conf/languages.tsv"),
     ],
 )  # fmt: skip

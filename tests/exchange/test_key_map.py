@@ -33,12 +33,12 @@ def test_the_first_line_that_matches_the_whole_name_decides(write):
     ("lines", "said"),
     [
         ("pattern\tname\n", r"map.tsv:1: got columns \['pattern', 'name'\], wanted"),
-        (HEADER, r"map.tsv: no line in the table; wanted pattern name change"),
+        (HEADER, r"map.tsv: the table is empty; wanted lines of pattern, name, change"),
         (HEADER + "a\tb\n", r"map.tsv:2: got 2 cells"),
         (HEADER + "a\tb\ttranpose\n", r"map.tsv:2: unknown change 'tranpose'; did you mean 'transpose'"),
-        (HEADER + "a(\tb\t-\n", r"map.tsv:2: no valid pattern and name \(.*\): a\( -> b"),
-        (HEADER + "a\tb\\1\t-\n", r"map.tsv:2: no valid pattern and name \(invalid group reference"),
-        (HEADER + "a\tb[\t-\n", r"map.tsv:2: 'b\[' is no name of ours; wanted name, name\[key\] or -"),
+        (HEADER + "a(\tb\t-\n", r"map.tsv:2: invalid pattern or name \(.*\): a\( -> b"),
+        (HEADER + "a\tb\\1\t-\n", r"map.tsv:2: invalid pattern or name \(invalid group reference"),
+        (HEADER + "a\tb[\t-\n", r"map.tsv:2: got name 'b\[', wanted name, name\[key\] or -"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(write, lines, said):
@@ -48,7 +48,7 @@ def test_a_mistake_is_named_with_its_line(write, lines, said):
 
 def test_groups_that_make_no_name_are_named(write):
     rules = load_key_map(write(HEADER + "(.*)\tb[\\1]\t-\n"))
-    with pytest.raises(ValueError, match=r"key table: x\] becomes 'b\[x\]\]'; wanted name or name\[key\]"):
+    with pytest.raises(ValueError, match=r"key table: x\] is mapped to 'b\[x\]\]', wanted name or name\[key\]"):
         map_names(rules, ["x]"])
 
 

@@ -98,7 +98,9 @@ def test_half_precision_halves_the_files(recipe_dir, tmp_path):
 
 
 def test_what_is_no_merged_model_is_said_to_be_none(recipe_dir, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"zipperasr.json: missing; wanted what `zipperasr export --format me"):
+    with pytest.raises(
+        FileNotFoundError, match=r"zipperasr.json: missing; wanted the output of zipperasr export --format me"
+    ):
         load_merged(recipe_dir / "exp/align")
     call = ["--model", str(recipe_dir / "exp/sft_vanilla"), "--format", "merged", "--lang", "de"]
     assert main([*call, "--out", str(tmp_path / "out")]) == 0

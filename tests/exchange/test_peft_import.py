@@ -18,7 +18,8 @@ from tests.model import tiny
 from zipperasr.exchange import export
 from zipperasr.exchange.importer import main
 from zipperasr.exchange.pretrained import load_pretrained
-from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import build_for_training
 
 ALL = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 ENCODER = rf".*encoder\.layers\.\d+\.(self_attn\.)?({'|'.join(ALL)})"
@@ -149,7 +150,7 @@ def test_outside_a_recipe_its_paths_are_absolute(make_foreign, own_recipe, tmp_p
 def test_another_rank_must_be_asked_for(make_foreign, capsys):
     foreign = make_foreign(r=2)
     assert foreign.call() == 1
-    said = "adapter: rank 2, but the alignment's model has encoder_lora.rank 4; use --rank 2 for a model with"
+    said = "adapter: got rank 2, wanted 4, the alignment's encoder_lora.rank; use --rank 2 for a model with"
     assert said in capsys.readouterr().err
     assert foreign.call("--rank", "3") == 1
     assert "--rank 3: the adapter has rank 2" in capsys.readouterr().err
@@ -231,9 +232,7 @@ def test_another_type_of_adapter_is_named(make_foreign, capsys, kind):
 def test_options_that_make_more_of_an_adapter_are_refused_by_name(make_foreign, capsys, key, value):
     foreign = make_foreign()
     edit_config(foreign, **{key: value})
-    refused(
-        foreign, capsys, f"adapter_config.json: {key[:40]}: not one plain LoRA, or an option that is not known here"
-    )
+    refused(foreign, capsys, f"adapter_config.json: {key[:40]}: unsupported or unknown options; wanted one plain LoRA")
 
 
 def test_options_that_are_off_or_only_remarks_are_accepted(make_foreign):
@@ -247,7 +246,7 @@ def test_options_that_are_off_or_only_remarks_are_accepted(make_foreign):
 def test_an_adapter_config_that_is_no_object_is_one_line(make_foreign, capsys, content):
     foreign = make_foreign()
     (foreign.adapter / "adapter_config.json").write_text(content)
-    refused(foreign, capsys, "adapter_config.json: not readable (")
+    refused(foreign, capsys, "adapter_config.json: cannot be read as JSON (")
 
 
 FC1 = "base_model.model.encoder.layers.0.fc1.lora_A.weight"
@@ -275,8 +274,8 @@ def test_a_factor_s_values_are_checked(make_foreign, capsys, spoil, said):
     ("spoil", "said"),
     [
         (lambda tensor: tensor.to_sparse(), "got a sparse_coo tensor, wanted a dense one"),
-        (lambda tensor: tensor.to("meta"), "got a meta tensor, wanted a dense one with its values"),
-        (lambda tensor: torch.ones(1).expand(tensor.shape), "shape [4, 16], but 1 values are stored"),
+        (lambda tensor: tensor.to("meta"), "got a meta tensor, wanted a dense one with values"),
+        (lambda tensor: torch.ones(1).expand(tensor.shape), "shape [4, 16], but only 1 values are stored"),
     ],
 )
 def test_a_factor_of_another_form_is_one_line(make_foreign, capsys, spoil, said):
@@ -292,7 +291,7 @@ def test_two_factors_of_one_layer_are_both_named(make_foreign, capsys):
     foreign = make_foreign()
     twin = FC1.replace("encoder.", "model.encoder.")
     edit_tensors(foreign, lambda tensors: tensors.update({twin: tensors[FC1] * 2}))
-    refused(foreign, capsys, f"{FC1} and {twin} are factors of the same layer; remove one")
+    refused(foreign, capsys, f"{FC1} and {twin} belong to the same layer; remove one")
 
 
 def test_missing_layers_are_named_and_allowed_if_asked(make_foreign, own_recipe, capsys):
@@ -300,10 +299,10 @@ def test_missing_layers_are_named_and_allowed_if_asked(make_foreign, own_recipe,
     assert foreign.call() == 1
     said = capsys.readouterr().err
     assert "missing layers.0.self_attn.k_proj, layers.0.self_attn.out_proj" in said
-    assert "no factors of the encoder base_model.model.decoder.layers.0.encoder_attn.q_proj.lora_A.weight" in said
+    assert "not A or B of an encoder layer base_model.model.decoder.layers.0.encoder_attn.q_proj.lora_A.weight" in said
     assert not (own_recipe / "exp/new").exists()
     assert foreign.call("--partial") == 0
-    assert "A and B of 6 layers" in (said := capsys.readouterr().err) and "12 layers without an update" in said
+    assert "copied A and B of 6 layers" in (said := capsys.readouterr().err) and "12 layers have no update" in said
     assert distance(ours(foreign.imported(), "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
 
 
@@ -317,7 +316,9 @@ def test_tensors_that_are_no_factors_are_named(make_foreign, capsys):
     save_file(tensors, path)
     assert foreign.call("--partial") == 1
     said = capsys.readouterr().err
-    assert "unknown layers.9.fc1; no factors of the encoder base_model.model.encoder.layers.0.fc1.lora_magn" in said
+    assert (
+        "unknown layers.9.fc1; not A or B of an encoder layer base_model.model.encoder.layers.0.fc1.lora_magn" in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -329,15 +330,17 @@ def test_what_is_not_one_plain_lora_is_refused(make_foreign, capsys, key, value)
     config = foreign.adapter / "adapter_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), key: value}))
     assert foreign.call() == 1
-    assert f"adapter_config.json: {key}: not one plain LoRA" in capsys.readouterr().err
+    assert f"adapter_config.json: {key}: unsupported or unknown options" in capsys.readouterr().err
 
 
 def test_variants_that_cannot_start_so_say_why(make_foreign, capsys):
     foreign = make_foreign()
     assert foreign.call(lora="flylora") == 1
-    assert "flylora has a sparse, frozen A of its own: it cannot start from a PEFT adapter" in capsys.readouterr().err
+    assert (
+        "flylora has its own sparse, frozen A and cannot be initialised from a PEFT adapter" in capsys.readouterr().err
+    )
     assert foreign.call("--specific", "zero", lora="independent") == 1
-    assert "independent has no shared bank: --specific zero would discard" in capsys.readouterr().err
+    assert "independent has no shared bank, so --specific zero discards the adapter" in capsys.readouterr().err
 
 
 def test_the_model_must_be_an_alignment_and_the_adapter_an_adapter(make_foreign, own_recipe, capsys):
@@ -346,8 +349,8 @@ def test_the_model_must_be_an_alignment_and_the_adapter_an_adapter(make_foreign,
     assert "--peft needs --model DIRECTORY of the alignment (stage 5) and --lora VARIANT" in capsys.readouterr().err
     call = ["--peft", str(foreign.adapter), "--model", "exp/sft_vanilla", "--lora", "vanilla", "--out", "x"]
     assert main(call) == 1
-    assert "exp/sft_vanilla: phase sft; wanted the alignment (stage 5) to adapt" in capsys.readouterr().err
+    assert "exp/sft_vanilla: got phase sft, wanted an alignment (stage 5)" in capsys.readouterr().err
     assert Foreign(own_recipe, own_recipe / "exp/align", None).call() == 1
-    assert "adapter_config.json: missing; wanted a PEFT adapter's directory" in capsys.readouterr().err
+    assert "adapter_config.json: missing; wanted the directory of a PEFT adapter" in capsys.readouterr().err
     assert foreign.call(lora="zippersoft") == 1
     assert "unknown lora 'zippersoft'; did you mean 'zipper_soft'" in capsys.readouterr().err

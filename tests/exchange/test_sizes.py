@@ -18,7 +18,7 @@ from tests.transcribe.sound import RATE, noise
 from zipperasr.exchange import export, importer
 from zipperasr.exchange.archive import read_manifest, write_archive
 from zipperasr.exchange.bundle import FORM
-from zipperasr.model.experiment import load_model
+from zipperasr.model.experiment_model import load_model
 from zipperasr.transcribe import __main__ as transcribe
 
 
@@ -54,11 +54,11 @@ WRONG = {
     "model__llm_lora__rank=1000000000": ("align", rf"llm_lora.rank: 1000000000, but .* {RANK}"),
     "model__projector_dim=1000000": (
         "align",
-        "it and the backbones make at least .* trained parameters, but model.safe",
+        "with these backbones it implies at least .* trained parameters, but model.safe",
     ),
     "phase=other": ("sft_zipper_soft", "phase: got 'other', wanted align or sft"),
-    "lora=null": ("sft_zipper_soft", "phase sft without lora, or without init"),
-    "init=null": ("sft_zipper_soft", "phase sft without lora, or without init"),
+    "lora=null": ("sft_zipper_soft", "phase sft needs lora and init"),
+    "init=null": ("sft_zipper_soft", "phase sft needs lora and init"),
     "lora=zip": ("sft_zipper_soft", "unknown lora 'zip'; choose from"),
     "languages=many": ("sft_zipper_soft", "languages: got 2,001, wanted at most 2,000"),
     "languages=some": ("sft_zipper_soft", r"2,000 languages, but .* has shape .*: too few banks; correct languages"),
@@ -96,7 +96,7 @@ def test_a_rank_is_not_believed_where_no_tensor_has_one(own_recipe):
     save_file(kept, directory / "model.safetensors", metadata={"language_codes": json.dumps(tiny.CODES)})
     edit(directory, model__encoder_lora__rank=10**9)
     with pytest.raises(
-        ValueError, match=r"make at least [\d,]+ trained parameters, but model.safetensors holds [\d,]+; are"
+        ValueError, match=r"implies at least [\d,]+ trained parameters, but model.safetensors contains [\d,]+"
     ):
         load_model(directory)
 
@@ -107,7 +107,7 @@ def test_widths_of_embeddings_are_not_believed_either(own_recipe):
     tensors["adapters.router.embeddings"] = tensors["adapters.router.embeddings"].new_zeros(3, 10**6)
     save_file(tensors, directory / "model.safetensors", metadata={"language_codes": json.dumps(tiny.CODES)})
     with pytest.raises(
-        ValueError, match=r"make at least [\d,]+ trained parameters, but model.safetensors holds [\d,]+; are"
+        ValueError, match=r"implies at least [\d,]+ trained parameters, but model.safetensors contains [\d,]+"
     ):
         load_model(directory)
 
@@ -136,7 +136,7 @@ def test_another_rank_in_the_alignment_is_said_before_an_import_builds_it(own_re
     edit(own_recipe / "exp/align", model__encoder_lora__rank=10**9)
     capsys.readouterr()
     assert importer.main(["--peft", "peft/de", "--model", "exp/align", "--lora", "vanilla", "--out", "new"]) == 1
-    said = "peft/de: rank 4, but the alignment's model has encoder_lora.rank 1000000000; use --rank 4 for a model"
+    said = "peft/de: got rank 4, wanted 1000000000, the alignment's encoder_lora.rank; use --rank 4 for a model"
     assert said in capsys.readouterr().err
 
 
@@ -144,5 +144,5 @@ def test_another_rank_in_the_alignment_is_said_before_an_import_builds_it(own_re
 def test_a_deep_manifest_is_one_line(tmp_path, manifest):
     with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
         archive.writestr("manifest.json", manifest)
-    with pytest.raises(ValueError, match=r"m.zip: manifest.json is not readable \(.*\); fetch the file again"):
+    with pytest.raises(ValueError, match=r"m.zip: manifest.json cannot be read \(.*\); fetch the file again"):
         read_manifest(tmp_path / "m.zip")

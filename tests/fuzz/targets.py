@@ -297,7 +297,8 @@ def model_targets(base: Path) -> Iterator[Target]:
     from zipperasr.exchange.peft_import import read_adapter, start_from
     from zipperasr.exchange.pretrained import load_pretrained
     from zipperasr.lid.embeddings import language_token_ids
-    from zipperasr.model.experiment import Experiment, build_for_training, load_model, located
+    from zipperasr.model.experiment import Experiment, located
+    from zipperasr.model.experiment_model import build_for_training, load_model
 
     made, backbones = write_models(base), base / "exp/backbones"
     plain = Experiment.load(made.vanilla)

@@ -13,7 +13,8 @@ from tests.model import tiny
 from zipperasr.exchange.bundle import write_bundle
 from zipperasr.exchange.peft_adapter import write_peft
 from zipperasr.exchange.pretrained import load_pretrained
-from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import build_for_training
 
 
 @dataclass(frozen=True)

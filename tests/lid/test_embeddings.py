@@ -77,7 +77,7 @@ def test_an_empty_unknown_token_does_not_make_transformers_recurse(with_language
     config = json.loads((broken / "tokenizer_config.json").read_text())
     (broken / "tokenizer_config.json").write_text(json.dumps({**config, "unk_token": ""}))
     table = LanguageTable.load(with_language("xx", "xx"))
-    with pytest.raises(ValueError, match=r"languages\.tsv: xx: .* has no token <\|xx\|>; name a related language's"):
+    with pytest.raises(ValueError, match=r"languages\.tsv: xx: .* has no token <\|xx\|>; use the token of a related"):
         language_token_ids(str(broken), table)
 
 
@@ -173,7 +173,7 @@ def test_a_whisper_that_does_not_fit_is_an_error(noise_recipe, whisper_path, tmp
 
 def test_a_token_that_whisper_lacks_is_an_error(with_language, whisper_path):
     table = LanguageTable.load(with_language("gsw", "gsw"))
-    with pytest.raises(ValueError, match=r"gsw: .*whisper has no token <\|gsw\|>; name a related language's token"):
+    with pytest.raises(ValueError, match=r"gsw: .*whisper has no token <\|gsw\|>; use the token of a related language"):
         language_token_ids(whisper_path, table)
 
 
@@ -252,7 +252,7 @@ def test_missing_manifests_and_model_name_the_stage(noise_recipe, tmp_path, caps
     assert "run stage 3 first" in capsys.readouterr().err.splitlines()[-1]
     write_lines(tmp_path / "model.yaml", "whisper: exp/none/whisper", "llm: x", "mel_bins: 8")
     assert run(noise_recipe, "--model", str(tmp_path / "model.yaml"), "--out", str(tmp_path / "lid")) == 1
-    assert "no model here (no config.json); run stage 0" in capsys.readouterr().err.splitlines()[-1]
+    assert "no model found (config.json is missing); run stage 0" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "lid").exists()
 
 

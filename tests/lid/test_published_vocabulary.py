@@ -26,5 +26,5 @@ def test_every_language_has_its_published_token(whisper_files, table):
 def test_a_token_that_large_v3_lacks_is_an_error(whisper_files, table):
     (first, *_) = table
     unknown = LanguageTable([dataclasses.replace(first, whisper_token="eo")])
-    with pytest.raises(ValueError, match=r"en: .* has no token <\|eo\|>; name a related language's token as proxy"):
+    with pytest.raises(ValueError, match=r"en: .* has no token <\|eo\|>; use the token of a related language instead"):
         language_token_ids(str(whisper_files), unknown)

@@ -92,7 +92,7 @@ def test_the_nearest_is_by_cosine():
 
 
 def test_without_a_trained_language_there_is_no_nearest():
-    with pytest.raises(ValueError, match="no language of the model has a trained bank to start from; use --bank_from"):
+    with pytest.raises(ValueError, match="no language of the model has a trained bank to copy; use --bank_from"):
         nearest_language(torch.ones(2), {})
 
 

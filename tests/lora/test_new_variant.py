@@ -19,7 +19,8 @@ from zipperasr.lora import VARIANTS
 from zipperasr.lora.base import LoraLinear, Mixture, Options
 from zipperasr.lora.merging import merged
 from zipperasr.model.checkpoint import count_trained, trained_state
-from zipperasr.model.experiment import WEIGHTS, Experiment, build_for_training, load_model
+from zipperasr.model.experiment import WEIGHTS, Experiment
+from zipperasr.model.experiment_model import build_for_training, load_model
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.ranges import SHARE, check_ranges

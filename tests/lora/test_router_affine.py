@@ -16,7 +16,8 @@ from zipperasr.batching.batch import collate
 from zipperasr.exchange.fit import Wanted
 from zipperasr.lora.grow import add_languages
 from zipperasr.lora.router import Router
-from zipperasr.model.experiment import Experiment, build_for_training, load_model
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import build_for_training, load_model
 
 __all__ = ["aligned", "backbones", "config"]
 LAYERS = 3

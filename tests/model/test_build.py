@@ -52,7 +52,9 @@ def test_the_encoders_adapters_are_on_all_linear_layers(config):
 @pytest.mark.parametrize("part", ["whisper", "llm"])
 def test_a_missing_local_backbone_is_an_error(backbones, part):
     config = tiny.model_config(backbones, **{part: "exp/no/such/model"})
-    with pytest.raises(FileNotFoundError, match=r"exp/no/such/model: no model here \(no config\.json\); run stage 0"):
+    with pytest.raises(
+        FileNotFoundError, match=r"exp/no/such/model: no model found \(config\.json is missing\); run stage 0"
+    ):
         build_model(config)
 
 
@@ -62,7 +64,7 @@ def test_a_missing_tokenizer_directory_is_an_error(backbones):
 
 
 def test_another_number_of_mel_bins_is_an_error(backbones):
-    with pytest.raises(ValueError, match=r"whisper: 8 mel bins, but model\.yaml says mel_bins: 80"):
+    with pytest.raises(ValueError, match=r"whisper: 8 mel bins, but model\.yaml has mel_bins: 80; correct it"):
         build_model(tiny.model_config(backbones, mel_bins=80))
 
 

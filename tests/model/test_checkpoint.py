@@ -85,7 +85,7 @@ def test_stage_1_model_round_trips(config, tmp_path):
 
 
 def test_no_file_is_an_error(config, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no trained weights; has the training that writes it finished"):
+    with pytest.raises(FileNotFoundError, match="no trained weights; finish the training of this directory first"):
         load_trained(tiny.align_model(config), tmp_path / "model.safetensors")
 
 
@@ -118,5 +118,5 @@ def test_a_misshapen_tensor_is_named_with_both_shapes(saved):
 
 def test_a_language_without_a_bank_is_named(config, saved):
     _, path = saved
-    with pytest.raises(ValueError, match=r"no bank for ko, pt; the file has de, es, ja"):
+    with pytest.raises(ValueError, match=r"no bank for ko, pt; the file has banks for de, es, ja"):
         load_trained(reordered_model(config, "zipper_soft", ("de", "ko", "pt")), path)

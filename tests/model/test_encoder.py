@@ -101,5 +101,5 @@ def test_checkpointing_changes_no_gradient(whisper):
 
 @pytest.mark.parametrize("length", [0, 3001])
 def test_empty_or_too_long_segments_are_an_error(encoder, length):
-    with pytest.raises(ValueError, match=r"mel frames; wanted 1 to 3000"):
+    with pytest.raises(ValueError, match=r"mel frames, wanted 1 to 3000"):
         encoder(tiny.random_mel(length + 5), [5, length])

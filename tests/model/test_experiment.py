@@ -13,7 +13,8 @@ from zipperasr.batching.batch import collate
 from zipperasr.lora import VARIANTS
 from zipperasr.lora.zipper_hard import ZipperHardOptions
 from zipperasr.model.checkpoint import save_trained
-from zipperasr.model.experiment import Experiment, build_for_training, load_model, weights_digest
+from zipperasr.model.experiment import Experiment, weights_digest
+from zipperasr.model.experiment_model import build_for_training, load_model
 
 
 def align_experiment(config) -> Experiment:
@@ -105,21 +106,22 @@ def test_initial_b_needs_a_soft_run_and_a_variant_with_both_banks(config, aligne
     soft = soft_run(config, aligned[0])
     with pytest.raises(
         ValueError,
-        match="cannot start vanilla from zipper_soft; it starts zipper_hard from zipper_soft, zipper_soft from zip",
+        match="cannot initialise vanilla from zipper_soft; it can initialise zipper_hard from zipper_soft, zipper_soft",
     ):
         build_for_training(initial_b(config, aligned[0], "vanilla", soft, "b"), torch.float32, seed=1)
-    with pytest.raises(ValueError, match="cannot start zipper_soft from None"):
+    with pytest.raises(ValueError, match="cannot initialise zipper_soft from an alignment"):
         experiment = initial_b(config, aligned[0], "zipper_soft", str(aligned[0]), "b")
         build_for_training(experiment, torch.float32, seed=1)
 
 
-def test_initial_b_with_the_router_reads_p_in_hard_as_soft_does(config, aligned):
+@pytest.mark.parametrize("parts", [("b", "router"), ("all",)])
+def test_initial_b_with_the_router_reads_p_in_hard_as_soft_does(config, aligned, parts):
     soft = soft_run(config, aligned[0])
     with pytest.raises(ValueError, match=r"set encoder_lora\.zipper_hard\.p_selects_shared: false in model\.yaml"):
-        build_for_training(initial_b(config, aligned[0], "zipper_hard", soft, "b", "router"), torch.float32, seed=1)
+        build_for_training(initial_b(config, aligned[0], "zipper_hard", soft, *parts), torch.float32, seed=1)
     options = {"zipper_hard": ZipperHardOptions(p_selects_shared=False)}
     turned = replace(config, encoder_lora=config.encoder_lora.with_options(options))
-    experiment = initial_b(turned, aligned[0], "zipper_hard", soft, "b", "router")
+    experiment = initial_b(turned, aligned[0], "zipper_hard", soft, *parts)
     model = build_for_training(experiment, torch.float32, seed=1)
     assert not any(layer.options.p_selects_shared for layer in model.adapters.layers.values())
 

@@ -12,7 +12,8 @@ from tests.model import tiny
 from tests.model.test_experiment import aligned, finish  # noqa: F401
 from zipperasr.batching.batch import collate
 from zipperasr.lora.grow import nearest_language
-from zipperasr.model.experiment import Experiment, build_for_training, load_model, weights_digest
+from zipperasr.model.experiment import Experiment, weights_digest
+from zipperasr.model.experiment_model import build_for_training, load_model
 from zipperasr.model.new_language import check_embeddings, part_of
 
 
@@ -56,7 +57,9 @@ def test_the_nearest_is_a_language_with_a_trained_bank(soft, capsys):
     lid = embeddings(4)
     expected, cosine = nearest_language(lid[3], {"de": lid[0], "es": lid[1]})
     assert torch.equal(banks(model)[:, 3], banks(model)[:, tiny.CODES.index(expected)])
-    assert f"its bank starts from that of {expected}, the LID-nearest (cosine {cosine:.3f})" in capsys.readouterr().err
+    assert (
+        f"bank initialised from {expected}, the nearest LID embedding (cosine {cosine:.3f})" in capsys.readouterr().err
+    )
 
 
 def test_the_other_starts(soft):
@@ -101,7 +104,7 @@ def test_the_model_keeps_its_embeddings_and_says_if_stage_4_has_others(soft, cap
     check_embeddings(model, lid, "exp/lid")
     assert capsys.readouterr().err == ""
     check_embeddings(model, lid + 1e-5, "exp/lid")
-    assert "exp/lid: stage 4's LID embeddings differ from the model's by up to 1.0e-05; it keeps its own" in (
+    assert "exp/lid: stage 4's LID embeddings differ by up to 1.0e-05 from the model's, which are kept" in (
         capsys.readouterr().err
     )
     assert torch.equal(model.adapters.router.embeddings, lid)
@@ -109,5 +112,5 @@ def test_the_model_keeps_its_embeddings_and_says_if_stage_4_has_others(soft, cap
 
 @pytest.mark.parametrize("other", [-embeddings(3), embeddings(3)[:, :9]])
 def test_embeddings_of_another_kind_are_refused(soft, other):
-    with pytest.raises(ValueError, match="stage 4 has other LID embeddings than the model was trained with; give its"):
+    with pytest.raises(ValueError, match="stage 4's LID embeddings are not those of the model's training; use"):
         check_embeddings(load_model(soft), other, "exp/lid")

@@ -52,7 +52,7 @@ def test_a_batch_without_labels_has_no_loss():
 @pytest.mark.parametrize("change", [{"bias": True}, {"trains": True}])
 def test_a_head_that_would_need_a_gradient_is_refused(change):
     head = nn.Linear(WIDTH, VOCABULARY, bias=change.get("bias", False)).requires_grad_(change.get("trains", False))
-    with pytest.raises(ValueError, match="lm_head must be frozen and have no bias"):
+    with pytest.raises(ValueError, match="wanted a frozen one without bias"):
         packed_llm.label_loss(torch.randn(2, WIDTH), head, torch.tensor([0, 1]))
 
 

@@ -17,7 +17,8 @@ from zipperasr.audio.segments import EDGE_FRAMES, cut, mel_frames
 from zipperasr.batching.batch import Example, Speech, collate, collate_speech
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.lora import VARIANTS
-from zipperasr.model.experiment import CONFIG, Experiment, build_for_training, load_model
+from zipperasr.model.experiment import CONFIG, Experiment
+from zipperasr.model.experiment_model import build_for_training, load_model
 from zipperasr.model.speech_llm import SpeechLLM, pad_segments
 
 __all__ = ["aligned"]

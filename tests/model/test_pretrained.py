@@ -12,7 +12,8 @@ from tests.model import tiny
 from tests.model.test_experiment import align_experiment, finish
 from zipperasr.batching.batch import collate
 from zipperasr.exchange.pretrained import load_pretrained
-from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import build_for_training
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_a_hypothesis_has_no_added_token_special_or_not():
 
 
 def test_a_tokenizer_without_end_token_is_an_error():
-    with pytest.raises(ValueError, match=r"no <\|im_end\|> token; wanted an LLM's tokenizer"):
+    with pytest.raises(ValueError, match=r"no <\|im_end\|> token; wanted the tokenizer of a supported LLM"):
         end_id(tiny.byte_tokenizer(["<|endoftext|>"]))
 
 

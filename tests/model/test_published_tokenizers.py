@@ -152,7 +152,7 @@ def test_a_missing_package_is_named_with_its_installer():
 
 
 def test_another_file_is_an_error_that_names_both_digests():
-    with pytest.raises(ValueError, match=r"py\.typed: SHA-256 e3b0c44\w+, wanted 123; .*install_vocabularies\.sh"):
+    with pytest.raises(ValueError, match=r"py\.typed: got SHA-256 e3b0c44\w+, wanted 123; .*install_vocabularies\.sh"):
         read_ranks(RanksFile("pytest", "pytest/py.typed", "123"))
 
 

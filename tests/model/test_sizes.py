@@ -76,7 +76,7 @@ def test_sizes_that_the_weights_cannot_fill_are_refused(own, bounded, part, key,
     for build in (build_model, build_empty_model):
         with pytest.raises(
             ValueError,
-            match=rf"{part}/config.json: its sizes make [\d,]+ parameters, but the weights beside it hold [\d,]+",
+            match=rf"{part}/config.json: its sizes imply [\d,]+ parameters, but the weights contain [\d,]+",
         ):
             build(tiny.model_config(own))
 
@@ -96,9 +96,7 @@ def test_pickled_weights_count_by_their_bytes(own):  # noqa: F811
     torch.save({"x": torch.ones(3)}, weights.with_name("pytorch_model.bin"))
     weights.unlink()
     edit(own / "llm/config.json", vocab_size=10**6)
-    with pytest.raises(
-        ValueError, match=r"llm/config.json: its sizes make .* parameters, but the weights beside it hold"
-    ):
+    with pytest.raises(ValueError, match=r"llm/config.json: its sizes imply .* parameters, but the weights contain"):
         build_model(tiny.model_config(own))
 
 

@@ -61,12 +61,15 @@ def test_tensors_without_values_and_of_integers_are_sound(tensor):
         (lambda: torch.ones(2).to(torch.float8_e4m3fn), "x: got float8_e4m3fn, wanted"),
         (
             lambda: torch.ones(2, 2).to_sparse(),
-            "x: got a sparse_coo tensor, wanted a dense one with its values; convert",
+            "x: got a sparse_coo tensor, wanted a dense one with values; convert",
         ),
         (lambda: torch.ones(2, 2).to_sparse_csr(), "x: got a sparse_csr tensor, wanted a dense one"),
         (lambda: torch.ones(2, device="meta"), "x: got a meta tensor, wanted a dense one"),
         (lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "x: got a quantised tensor"),
-        (lambda: torch.ones(1).expand(10**12), r"x: shape \[1000000000000\], but 1 values are stored; save it again"),
+        (
+            lambda: torch.ones(1).expand(10**12),
+            r"x: shape \[1000000000000\], but only 1 values are stored; make it contiguous",
+        ),
     ],
 )
 def test_what_is_no_plain_tensor_is_named(make, said):

@@ -8,9 +8,8 @@ import pytest
 
 from zipperasr.config import load_yaml
 from zipperasr.model.model_config import ModelConfig
-from zipperasr.plan.architecture import with_local_backbones
 from zipperasr.plan.memory import TrainingSetUp
-from zipperasr.plan.parameters import build_phases
+from zipperasr.plan.parameters import build_phases, with_local_backbones
 from zipperasr.plan.steps import AssumedSpeech
 from zipperasr.train.train_config import TrainConfig
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zipperasr.plan.architecture import locate
+from zipperasr.plan.parameters import locate
 
 
 def write_config(directory: Path) -> None:
@@ -26,5 +26,7 @@ def test_a_hub_id_takes_the_shipped_shape(tmp_path):
 
 
 def test_neither_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"someone/big: no config.json there, and no .*shipped/big/config.json"):
+    with pytest.raises(
+        FileNotFoundError, match=r"someone/big: neither someone/big/config.json nor .*shipped/big/config"
+    ):
         locate("someone/big", tmp_path / "shipped")

@@ -16,8 +16,8 @@ def changed(setup, **train):
 
 def test_trained_weights_count_in_float32_and_frozen_ones_in_the_training_precision(setup):
     memory, size = host_memory(setup), setup.size
-    assert memory.rank["what trains, in float32"] == 4 * size.trained
-    assert memory.rank["the same, cast for the GPU"] == 2 * size.trained
+    assert memory.rank["trained weights, float32"] == 4 * size.trained
+    assert memory.rank["trained weights, cast for the GPU"] == 2 * size.trained
     assert memory.shared == 2 * size.parts["LLM"].total
     assert memory.rank["frozen weights"] + memory.shared == 2 * (size.total - size.trained)
     assert memory.rank["optimiser states"] == 0
@@ -25,7 +25,7 @@ def test_trained_weights_count_in_float32_and_frozen_ones_in_the_training_precis
 
 def test_float32_training_casts_nothing_and_cannot_map_a_bfloat16_file(setup):
     memory = host_memory(changed(setup, precision="fp32"))
-    assert memory.rank["the same, cast for the GPU"] == memory.shared == 0
+    assert memory.rank["trained weights, cast for the GPU"] == memory.shared == 0
     assert memory.rank["frozen weights"] == 4 * (setup.size.total - setup.size.trained)
 
 
@@ -57,4 +57,4 @@ def test_the_table_ends_with_the_machine(setup):
     assert header == ("GiB", "stage 2")
     assert float(one[1]) == pytest.approx(sum(float(row[1]) for row in parts), abs=0.05)
     assert float(machine[1]) == pytest.approx(4 * float(one[1]) + float(shared[1]), abs=0.05)
-    assert machine[0] == "machine of 4" and memory.of_machine(4) / GIB == pytest.approx(float(machine[1]), abs=0.01)
+    assert machine[0] == "machine with 4" and memory.of_machine(4) / GIB == pytest.approx(float(machine[1]), abs=0.01)

@@ -59,7 +59,7 @@ def test_backbone_that_is_neither_directory_nor_hub_id_is_listed_as_missing(tmp_
 def test_table_is_printed_before_the_error(tmp_path: Path, capsys: pytest.CaptureFixture):
     base = Recipe(tmp_path).base
 
-    with pytest.raises(ValueError, match=r"1 of 3 things are missing \(first: corpus mls de\)"):
+    with pytest.raises(ValueError, match=r"1 of 3 items are missing \(first: corpus mls de\)"):
         check_inventory(base / "datasets.tsv", base / "languages.tsv", base / "corpora.yaml", [])
 
     header, first, *_ = capsys.readouterr().out.splitlines()

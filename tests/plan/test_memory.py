@@ -50,7 +50,7 @@ def test_what_fits_is_said_to_fit(setup):
 
 def test_checkpointing_is_the_first_remedy(setup):
     line = verdict("stage 2", without_checkpointing(setup), 80)
-    assert "too much; set checkpointing: true in model.yaml (25 GiB)" in line
+    assert "does not fit; set checkpointing: true in model.yaml (25 GiB)" in line
 
 
 def test_fewer_packs_keep_the_global_batch(setup):
@@ -66,7 +66,7 @@ def test_both_remedies_together_where_one_is_not_enough(setup):
 
 
 def test_a_gpu_that_is_too_small_is_told_so(setup):
-    assert "too much; even packs_per_batch=1 with checkpointing is; take more GPUs" in verdict("stage 2", setup, 8)
+    assert "even packs_per_batch=1 with checkpointing does not fit; use more GPUs" in verdict("stage 2", setup, 8)
 
 
 def test_table_ends_with_the_total(setup):

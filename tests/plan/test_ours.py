@@ -65,5 +65,5 @@ def test_a_variant_shows_its_own_options(config, full_config, lora, wanted):
 
 def test_a_line_without_a_key_is_an_error(config, full_model, monkeypatch):
     monkeypatch.setitem(ours.TRAINING, "momentum", "gone")
-    with pytest.raises(ValueError, match="TrainConfig has no key 'momentum'; the tables in"):
+    with pytest.raises(ValueError, match="TrainConfig has no key 'momentum'; remove it from the tables in"):
         shown(config, full_model[0])

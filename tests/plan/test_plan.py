@@ -40,7 +40,7 @@ def test_full_scale_prints_everything_and_writes_nothing(conf, capsys):
         "LLM 1,720,574,976 - 1,720,574,976 -",
         "Memory of one GPU of 4 (estimate)",
         "of 80 GiB: fits.",
-        "13 languages in conf/languages.tsv, 11,796,480 parameters each; no adaptation data for zh: counted",
+        "13 languages in conf/languages.tsv, 11,796,480 parameters each; counted but not updated, for lack of",
         "Host memory of a machine with 4 training processes (upper estimate)",
         "hours on 4 A800 GPUs 7.5 11.2",
         "assumed: 4 A800 GPUs at 40 % of 312 TFLOP/s (dense bfloat16)",
@@ -49,7 +49,7 @@ def test_full_scale_prints_everything_and_writes_nothing(conf, capsys):
         "epochs in align.yaml and sft.yaml 1 / 3",
         "corpus msr86k en",
         "weights Qwen/Qwen3-1.7B",
-        "34 of 34 are missing. Nothing was downloaded.",
+        "34 of 34 items are missing. Nothing was downloaded.",
     ):
         assert wanted in out
     assert [path.name for path in conf.parent.iterdir()] == ["conf"]
@@ -63,7 +63,7 @@ def test_options_reach_every_table(conf, capsys):
         "zipper_hard, 13 languages",
         "Memory of one GPU of 16 (estimate)",
         "ZeRO-1, bf16, micro-batch of 10 packs of 2048 positions, full, with checkpointing",
-        "packs a step 160 160",
+        "packs per step 160 160",
         "hours of audio 12,000 7,422",  # 30 h thrice and 6.51 h instead of 1 h each
         "beam in decode.yaml 4",
         "train/lite_30h/mls/train_mls_pt_ids.txt",
@@ -91,7 +91,7 @@ def test_utilisation_does_not_count_recomputed_operations(conf, capsys):
     assert main(["--mfu", "0.5"]) == 0
     with_checkpointing = " ".join(capsys.readouterr().out.split())
     assert "hours on 4 A800 GPUs 6.0 9.0" in with_checkpointing
-    assert "recomputed operations do not count towards that share: with them it is 66 % and 74 %" in with_checkpointing
+    assert "including recomputed operations, the utilisation is 66 % and 74 %" in with_checkpointing
     model_yaml.write_text(model_yaml.read_text().replace("checkpointing: true", "checkpointing: false"))
     assert main(["--mfu", "0.5"]) == 0
     without = " ".join(capsys.readouterr().out.split())
@@ -114,7 +114,7 @@ def test_banks_of_untrained_languages_are_named_only_where_there_are_any(conf, c
 
 def test_too_large_a_batch_says_what_to_lower(conf, capsys):
     assert main(["--set", "packs_per_batch=64"]) == 0
-    assert "too much; set packs_per_batch=32 accumulation=2" in capsys.readouterr().out
+    assert "does not fit; set packs_per_batch=32 accumulation=2" in capsys.readouterr().out
 
 
 def test_mini_scale_takes_the_backbones_at_hand(conf, capsys):
@@ -134,7 +134,7 @@ def test_mini_scale_takes_the_backbones_at_hand(conf, capsys):
         (["--lora", "zippersoft"], "unknown lora 'zippersoft'; did you mean 'zipper_soft'?"),
         (["--set", "lrr=1"], "unknown key 'lrr'; did you mean 'lr'?"),
         (["--model", "conf/no.yaml"], "conf/no.yaml: no such configuration file"),
-        (["--scale", "mini"], "exp/backbones/whisper: no config.json there"),
+        (["--scale", "mini"], "exp/backbones/whisper: neither exp/backbones/whisper/config.json"),
     ],
 )
 def test_a_slip_is_one_line(conf, capsys, arguments, message):

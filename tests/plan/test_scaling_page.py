@@ -7,7 +7,7 @@ import re
 import pytest
 
 from zipperasr.plan.__main__ import main
-from zipperasr.plan.gpus import GPUS
+from zipperasr.plan.operations import GPUS
 
 HEARD = (12_000, 3 * 7_329)  # hours of speech, epochs counted
 
@@ -22,7 +22,7 @@ def test_operations_are_those_of_the_dry_run(page, recipe, monkeypatch, capsys, 
     monkeypatch.chdir(recipe)
     assert main(["--regime", regime]) == 0
     out = capsys.readouterr().out
-    align, sft = re.search(r"GFLOP a second of speech: total +([\d.]+) +([\d.]+)", out).groups()
+    align, sft = re.search(r"GFLOP per second of speech: total +([\d.]+) +([\d.]+)", out).groups()
     assert f"| {name} | {align} | {sft} |" in page
 
 
@@ -58,7 +58,7 @@ def test_memory_hours_and_speeds_are_those_of_the_dry_run(page, recipe, monkeypa
     words = " ".join(page.split())
     one, two = re.search(r"all operations: recomputed +(\d+) % +(\d+) %", out).groups()
     assert f"{one} % of all operations in the alignment, {two} % in the adaptation" in words
-    one, two = re.search(r"with them it is (\d+) % and (\d+) %", out).groups()
+    one, two = re.search(r"utilisation is (\d+) % and (\d+) %", out).groups()
     assert f"At 40 % the GPU in fact runs at {one} % and {two} % of its peak" in words
     small = main(["--gpu_gib", "24"])
     assert small == 0 and capsys.readouterr().out.count("set packs_per_batch=8 accumulation=2") == 2

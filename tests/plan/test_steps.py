@@ -32,7 +32,7 @@ def test_steps_follow_from_hours():
 
 
 def test_hours_that_are_not_given_are_an_error():
-    with pytest.raises(ValueError, match=r"mls de: no train_hours; write the hours"):
+    with pytest.raises(ValueError, match=r"mls de: no train_hours; add the hours"):
         plan_phase([dataclasses.replace(ROW, train_hours=None)], TrainConfig(epochs=1), 2048, 1, SPEECH)
 
 
@@ -40,4 +40,4 @@ def test_table_has_a_column_for_each_phase():
     plan = plan_phase([ROW], TrainConfig(epochs=1), 2000, 1, SPEECH)
     rows = step_rows({"stage 1": plan, "stage 2": plan})
     assert rows[0] == ("", "stage 1", "stage 2")
-    assert ("packs an epoch", "360", "360") in rows
+    assert ("packs per epoch", "360", "360") in rows

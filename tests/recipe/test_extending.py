@@ -189,7 +189,7 @@ def test_a_language_that_comes_later_trains_its_bank_alone(swahili: Swahili):
     assert {shape[0] for shape in shapes.values()} == {1}
     assert swahili.before == {path: path.stat().st_mtime_ns for path in swahili.before}
     said = swahili.printed["The command"]
-    assert "its bank starts from that of it, the LID-nearest (cosine 1.000)" in said
+    assert "bank initialised from it, the nearest LID embedding (cosine 1.000)" in said
     assert "sw: training only the new bank; the outputs of the other languages stay bit-identical" in said
     assert "differ from the model's" not in said
     assert "stage 5" not in said
@@ -312,7 +312,9 @@ def with_lines(recipe: Path, tmp_path: Path, code: str, token: str, *, in_langua
 
 def test_a_token_that_the_mini_whisper_lacks_asks_for_a_relative(recipe: Path, tmp_path: Path):
     languages, _ = with_lines(recipe, tmp_path, "pl", "pl")
-    with pytest.raises(ValueError, match=r"languages.tsv: pl: .* no token <\|pl\|>; name a related language's token"):
+    with pytest.raises(
+        ValueError, match=r"languages.tsv: pl: .* no token <\|pl\|>; use the token of a related language"
+    ):
         language_token_ids(str(backbones.SHIPPED / "whisper"), LanguageTable.load(languages))
 
 

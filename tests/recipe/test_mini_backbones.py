@@ -24,7 +24,8 @@ from zipperasr.languages import LanguageTable
 from zipperasr.lid.embeddings import language_token_ids
 from zipperasr.model.backbones.whisper_languages import WhisperLanguages
 from zipperasr.model.checkpoint import save_trained
-from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import build_for_training
 from zipperasr.model.model_config import EncoderLoraConfig, LoraConfig, ModelConfig
 from zipperasr.model.prompt import end_id
 

@@ -291,7 +291,7 @@ def test_full_scale_names_everything_that_is_missing(
 
     table, error = capsys.readouterr()
     assert table.count("\n") == 1 + corpora + lists + 2
-    assert f"{corpora + 2} of {corpora + lists + 2} things are missing" in error
+    assert f"{corpora + 2} of {corpora + lists + 2} items are missing" in error
     assert f"{tmp_path}/llm" in table  # the backbones that model.yaml names, not the hub's
 
 

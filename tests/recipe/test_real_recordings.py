@@ -14,7 +14,8 @@ from zipperasr.config import load_yaml
 from zipperasr.decode.encoder_means import read_means
 from zipperasr.languages import LanguageTable
 from zipperasr.model.checkpoint import save_trained
-from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import build_for_training
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.stages import build_manifest, decode, format_audio, language_embeddings, prepare_data
 

@@ -11,7 +11,8 @@ import torch
 from tests.model import tiny
 from tests.model.test_experiment import align_experiment, finish
 from tests.serve.live import NAME, Live, running
-from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import build_for_training
 from zipperasr.serve.limits import Limits
 from zipperasr.serve.service import Service
 from zipperasr.transcribe import Transcriber

@@ -10,8 +10,7 @@ from zipperasr.config import load_yaml
 from zipperasr.lora.router import RouterOptions
 from zipperasr.model.checkpoint import BANK_NAMES
 from zipperasr.model.model_config import EncoderLoraConfig, ModelConfig
-from zipperasr.plan.architecture import with_local_backbones
-from zipperasr.plan.parameters import build_phases
+from zipperasr.plan.parameters import build_phases, with_local_backbones
 from zipperasr.train.engine import _languages_of, deepspeed_config, parameter_groups
 from zipperasr.train.train_config import TrainConfig
 

@@ -12,7 +12,8 @@ import sys, torch
 from pathlib import Path
 from deepspeed.utils import safe_get_full_fp32_param
 from tests.model import tiny
-from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import build_for_training
 from zipperasr.train.train_config import TrainConfig
 from zipperasr.train.engine import float32_weights, make_engine, restore_master_weights, start_ranks
 

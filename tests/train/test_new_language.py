@@ -15,7 +15,8 @@ from tests.train.tiny_recipe import options_of_new_language
 from zipperasr.batching.batch import collate
 from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.lora import VARIANTS
-from zipperasr.model.experiment import Experiment, load_model
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import load_model
 from zipperasr.stages.train import main
 
 BANKED = [name for name, variant in VARIANTS.items() if variant.bank_starts]
@@ -119,7 +120,7 @@ def test_shared_parts_are_trained_on_request_with_a_warning_in_the_log(one_proce
 
 
 def test_the_log_names_the_bank_that_the_new_one_starts_from(one_process):
-    assert "it: its bank starts from that of " in (one_process / "rank0.log").read_text()
+    assert "it: bank initialised from " in (one_process / "rank0.log").read_text()
 
 
 @pytest.fixture
@@ -169,12 +170,15 @@ def test_an_unfinished_model_is_refused(refused):
 @pytest.mark.parametrize("lora", ["vanilla", "flylora"])
 def test_a_variant_without_banks_lists_the_parts_that_can_be_trained(refused, lora):
     line = refused(f"{lora}_fp32", "--add_lang", "it")
-    assert f"{lora} has no bank: there a new language trains what all share; choose from shared, projector, llm" in line
+    assert (
+        f"--train_parts bank: {lora} has none, so a new language trains parameters that all languages share; choose"
+        in line
+    )
 
 
 def test_a_new_bank_must_be_trained(refused):
     line = refused("sft", "--add_lang", "it", "--train_parts", "router")
-    assert "--train_parts router: zipper_soft gets a new bank, which must train; add bank" in line
+    assert "--train_parts router: zipper_soft needs a new bank, which must be trained; add bank" in line
 
 
 def test_unknown_parts_and_initial_values_suggest_the_nearest(refused):
@@ -187,7 +191,7 @@ def test_unknown_parts_and_initial_values_suggest_the_nearest(refused):
 @pytest.mark.parametrize("lora", ["independent", "zipper_static"])
 def test_a_shared_initial_value_needs_a_shared_bank_of_the_same_shape(refused, lora):
     line = refused(f"{lora}_fp32", "--add_lang", "it", "--bank_from", "shared")
-    assert f"{lora} has no shared bank of a language bank's form; choose --bank_from nearest or zero" in line
+    assert f"{lora} has no shared bank with the shape of a language's bank; choose nearest or zero" in line
 
 
 def test_dense_updates_are_refused(refused):
@@ -214,5 +218,5 @@ def test_retraining_the_extended_model_invalidates_the_new_language(one_process,
     config.write_text(config.read_text().replace(str(one_process / "sft"), str(tmp_path / "sft")))
     load_model(tmp_path / "added")
     shutil.copy(one_process / "dense" / "model.safetensors", tmp_path / "sft" / "model.safetensors")
-    with pytest.raises(ValueError, match="was retrained after it had been added; rerun stage 6 for the added"):
+    with pytest.raises(ValueError, match="was retrained after it had been added to it; rerun stage 6"):
         load_model(tmp_path / "added")

@@ -11,7 +11,8 @@ from tests.model import tiny
 from tests.model.conftest import backbones
 from tests.model.test_experiment import align_experiment, finish
 from zipperasr.decode.decode_config import DecodeConfig
-from zipperasr.model.experiment import Experiment, build_for_training
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import build_for_training
 from zipperasr.transcribe import Transcriber
 
 __all__ = ["backbones"]

@@ -33,7 +33,8 @@ from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.encoder_means import FILE, PER_SET, chosen, encoder_means, write_means
 from zipperasr.languages import LanguageTable
 from zipperasr.model.backbones import load_tokenizer
-from zipperasr.model.experiment import Experiment, load_model
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import load_model
 from zipperasr.sole_writer import sole_writer
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

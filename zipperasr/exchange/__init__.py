@@ -1,1 +1,1 @@
-"""The trained model in and out of other tools' formats: PEFT, transformers, packed zips, foreign checkpoints."""
+"""Export trained models to PEFT, transformers and bundles, and import them from PEFT and other checkpoints."""

@@ -1,7 +1,7 @@
-"""Bundles: one zip with everything a trained model needs (trainings, backbones, languages, licences).
+"""Write and open bundles: one zip with everything a trained model needs (trainings, backbones, languages, licences).
 
 In: a training directory. Out: a zip that `load_pretrained` opens like the directory. Paths inside are relative to the
-root. Backbones can be hub ids instead, which keeps the zip small; users then download them.
+root. Backbones can be replaced with hub ids, which keeps the zip small; users then download them.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from zipperasr.model.weights_file import check_weights
 
 FORM = "zipperasr bundle 1"
 BACKBONES = ("whisper", "llm")
-KEPT = ("run.json", "router_final.json")  # files of a training, if they exist
+KEPT = ("run.json", "router_final.json")  # optional files of a training
 
 
 @dataclass(frozen=True)
 class HubIds:
-    """Hub ids of backbones that a bundle does not contain."""
+    """Hub ids of backbones to refer to instead of including them in a bundle."""
 
     whisper: str | None = None
     llm: str | None = None
@@ -43,13 +43,16 @@ class HubIds:
 def write_bundle(directory: Path, out: Path, hub: HubIds | None = None) -> None:
     """Write the training in `directory` to the zip `out`.
 
-    Raises FileNotFoundError or ValueError if something it needs is not there or not in safetensors.
+    Raises FileNotFoundError or ValueError if a file that it needs is missing or not in safetensors format.
     """
     hub = hub or HubIds()
     chain = training_chain(directory)
     sources = {(e.model.whisper, e.model.llm) for _, e in chain}
     if len(sources) > 1:
-        raise ValueError(f"{directory}: it and its alignment name other backbones than each other: {sorted(sources)}")
+        raise ValueError(
+            f"{directory}: it and the trainings that it started from have different backbones, {sorted(sources)}; "
+            "correct config.yaml"
+        )
     if not (directory / LANGUAGES).is_file():
         raise FileNotFoundError(f"{directory / LANGUAGES}: missing; copy the recipe's conf/languages.tsv there")
     names = {backbone: getattr(hub, backbone) or f"backbones/{backbone}" for backbone in BACKBONES}
@@ -69,7 +72,7 @@ def write_bundle(directory: Path, out: Path, hub: HubIds | None = None) -> None:
 
 
 def open_bundle(path: str | Path) -> Path:
-    """The bundle as a training directory, unpacked once into $XDG_CACHE_HOME/zipperasr (~/.cache) by its content."""
+    """Unpack a bundle into $XDG_CACHE_HOME/zipperasr (~/.cache/zipperasr), once per content; returns the directory."""
     manifest = _bundle_manifest(path)
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:32]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zipperasr" / digest
@@ -79,7 +82,7 @@ def open_bundle(path: str | Path) -> Path:
 
 
 def unpack_bundle(path: str | Path, directory: Path) -> None:
-    """Unpack to a training directory that does not exist yet."""
+    """Check a bundle and unpack it into a training directory that does not exist yet."""
     _bundle_manifest(path)
     with atomic_path(directory) as temporary:
         unpack(path, temporary)
@@ -94,14 +97,14 @@ def unpack_bundle(path: str | Path, directory: Path) -> None:
 def _bundle_manifest(path: str | Path) -> dict:
     manifest = read_manifest(path)
     if manifest.get("form") != FORM:
-        raise ValueError(f"{path}: {MANIFEST} says form {manifest.get('form')!r}; wanted {FORM!r}")
-    if META not in manifest["files"]:  # what marks the unpacked directory as a bundle
-        raise ValueError(f"{path}: no {META}; it was not made by `zipperasr export --format bundle`")
+        raise ValueError(f"{path}: {MANIFEST}: got form {manifest.get('form')!r}, wanted {FORM!r}")
+    if META not in manifest["files"]:  # marks the unpacked directory as a bundle
+        raise ValueError(f"{path}: no {META}; it was not written by `zipperasr export --format bundle`")
     return manifest
 
 
 def _check_names(experiment: Experiment, where: str) -> None:
-    """Raises ValueError if a bundle names files outside of it, other than on a hub."""
+    """Raises ValueError if a bundle refers to files outside it, other than hub ids."""
     model = experiment.model
     for name in (model.whisper, model.llm, experiment.init, experiment.init_from, experiment.initial_b):
         check_name(name, where)
@@ -110,14 +113,14 @@ def _check_names(experiment: Experiment, where: str) -> None:
 def _training_files(
     directory: Path, experiment: Experiment, prefix: str, names: dict[str, str], last: bool
 ) -> dict[str, Path | bytes]:
-    """One training's files, its configuration rewritten to the bundle's paths."""
+    """Files of one training, with its configuration rewritten to the paths in the bundle."""
     source = experiment.initial_b
     inside = replace(
         experiment,
         model=replace(experiment.model, **names),
         init=None if last or experiment.added else INIT,
         init_from=INIT if experiment.added else None,
-        initial_b=Path(source).name if source else None,  # not needed again: only says where B came from
+        initial_b=Path(source).name if source else None,  # for information only: the directory is not included
     )
     kept = [name for name in (WEIGHTS, LANGUAGES, *KEPT) if (directory / name).is_file()]
     return {
@@ -127,7 +130,7 @@ def _training_files(
 
 
 def _backbone_files(source: str, target: str) -> dict[str, Path]:
-    """A backbone's files, from its directory or the hub's local cache; nothing is downloaded.
+    """Files of a backbone, from its directory or the local cache of the hub; nothing is downloaded.
 
     Raises FileNotFoundError if they are in neither, ValueError if the weights are pickled.
     """
@@ -138,15 +141,16 @@ def _backbone_files(source: str, target: str) -> dict[str, Path]:
     files = [path for path in sorted(directory.iterdir()) if path.is_file() and path.suffix in SUFFIXES]
     if not any(path.suffix == ".safetensors" for path in files):
         raise ValueError(
-            f"{directory}: no *.safetensors; a bundle holds no pickled weights: load it and call save_pretrained"
+            f"{directory}: no *.safetensors, and a bundle cannot contain pickled weights; load the model with "
+            "transformers and call save_pretrained"
         )
     return {f"{target}/{path.name}": path for path in files}
 
 
 def meta_yaml() -> bytes:
-    """The keys that `espnet2.bin.pack asr` writes, without its time stamp: equal models give equal archives.
+    """meta.yaml with the keys that `espnet2.bin.pack asr` writes, but no time stamp, so that archives are reproducible.
 
-    ESPnet unpacks a bundle, but cannot build this model; zipperasr opens what ESPnet unpacked.
+    ESPnet can unpack a bundle but not build its model; zipperasr opens bundles that ESPnet unpacked.
     """
     meta = {
         "files": {"asr_model_file": WEIGHTS},

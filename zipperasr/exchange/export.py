@@ -1,8 +1,8 @@
 """Export a trained model to the formats of other tools.
 
-peft: each language's adapter for PEFT, on the encoder of stage 5 in transformers' format. merged: one language's
-encoder and the LLM, with merged adapters, for transformers. bundle: one zip with everything, which `load_pretrained`
-opens. See docs/export.md for examples.
+peft: one PEFT adapter per language, for the encoder of stage 5, which is written in transformers' format.
+merged: encoder and LLM for transformers, with the adapters of one language merged.
+bundle: one zip with everything, for `load_pretrained`. See docs/export.md for examples.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     options.prog = "zipperasr export"
     options.add_argument("--model", type=Path, required=True, help="training directory or bundle")
     options.add_argument("--format", choices=FORMATS, required=True, help="output format")
-    options.add_argument("--lang", nargs="+", default=(), metavar="CODE", help="peft: languages, or all; merged: one")
+    options.add_argument(
+        "--lang", nargs="+", default=(), metavar="CODE", help="peft: languages, or all; merged: one language"
+    )
     options.add_argument("--out", type=Path, required=True, help="output: a new directory, or a .zip for a bundle")
     options.add_argument("--dtype", choices=DTYPES, default="float32", help="peft, merged: precision of the weights")
     options.add_argument("--base_name", default=None, help="peft: name or hub id of the base model; default: OUT/base")
@@ -56,9 +58,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def export(job: ExportJob) -> None:
-    """Write the export. Raises FileNotFoundError or ValueError."""
+    """Export the model as `job` says. Raises FileNotFoundError or ValueError."""
     if job.out.exists():
-        raise ValueError(f"{job.out}: exists already; remove it or choose another --out")
+        raise ValueError(f"{job.out} already exists; remove it or choose another --out")
     _check_options(job)
     if job.format == "bundle":
         write_bundle(job.model, job.out, HubIds(job.hub_whisper, job.hub_llm))
@@ -95,23 +97,23 @@ def _check_options(job: ExportJob) -> None:
         if value and option not in used[job.format]:
             raise ValueError(f"--format {job.format} does not use {option}; remove it")
     if job.format == "bundle" and job.out.suffix != ".zip":
-        raise ValueError(f"{job.out}: wanted a file name ending in .zip")
+        raise ValueError(f"--out {job.out}: wanted a file name ending in .zip")
     if job.format == "bundle" and job.model.is_file():
-        raise ValueError(f"{job.model}: this is a bundle; wanted a training directory")
+        raise ValueError(f"--model {job.model}: got a file, wanted a training directory")
 
 
 def _languages(job: ExportJob, opened: Pretrained) -> list[str]:
-    """The requested languages. Raises ValueError if one is unknown or the format needs another number of them."""
+    """The requested languages. Raises ValueError if one is unknown, or if the format needs more or fewer."""
     known = opened.languages.codes
     codes = known if job.lang == ("all",) else list(dict.fromkeys(job.lang))
     for code in codes:
         opened.languages[code]
     adapted = opened.model.adapters is not None
     if job.format == "merged" and len(codes) != (1 if adapted else 0):
-        wanted = f"one of {', '.join(known)}: each has its own encoder" if adapted else "none: stage 5 has no adapters"
-        raise ValueError(f"--lang: got {len(codes)} languages for --format merged; wanted {wanted}")
+        wanted = f"one of {', '.join(known)}" if adapted else "none, because a model of stage 5 has no adapters"
+        raise ValueError(f"--lang: got {len(codes)} languages for --format merged, wanted {wanted}")
     if job.format == "peft" and not codes:
-        raise ValueError(f"--format peft needs --lang: some of {', '.join(known)}, or all")
+        raise ValueError(f"--format peft needs --lang with all, or with codes from {', '.join(known)}")
     return codes
 
 

@@ -1,7 +1,7 @@
-"""Compare foreign tensors with the model that they are imported into: what fits, what does not, what is missing.
+"""Compare the tensors of a foreign checkpoint with those of the model that they are imported into, and convert them.
 
-In: entries, their targets by the key table, the model on the meta device. Out: one report row per tensor; the tensors
-under our names. Nothing is guessed: a stacked tensor must be complete, or have every one of its slices.
+In: entries, their targets from the key table, the model on the meta device. Out: one report row per tensor; the
+tensors under our names. A stacked tensor must be given as a whole, or by all of its slices.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ STATES = (*FITS, "unmapped", "unknown", "misshapen", "twice", "missing")
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the report."""
+    """One row of the report."""
 
     state: str  # one of STATES
-    foreign: str  # name in the checkpoint; empty: missing there
+    foreign: str  # name in the checkpoint; empty if missing there
     got: str  # its shape and type
     ours: str  # name, or name[key]
-    wanted: str  # shape
+    wanted: str  # shape of ours
 
     def __str__(self) -> str:
         return "\t".join((self.state, self.foreign or "-", self.got or "-", self.ours or "-", self.wanted or "-"))
 
 
 class Wanted:
-    """What a model's training directory holds: {name: tensor without weights}, and the keys of the stacked ones."""
+    """Tensors that a training directory of the model contains: names, shapes, and the keys of stacked ones."""
 
     def __init__(self, model: SpeechLLM):
         self.tensors = trained_state(model)
@@ -47,7 +47,7 @@ class Wanted:
         self._layers = tuple(model.adapters.layers) if model.adapters is not None else ()
 
     def keys(self, name: str) -> tuple[str, ...]:
-        """Keys of a tensor's slices: languages or layers; () for one that is not stacked."""
+        """Keys of a tensor's slices, languages or layers; () if it is not stacked."""
         if name.rpartition(".")[2] in BANK_NAMES or name == EMBEDDINGS:
             return self._codes
         return self._layers if name in ROUTER else ()
@@ -63,7 +63,7 @@ class Wanted:
 def compare(
     entries: Mapping[str, Entry], targets: Mapping[str, Target | None], wanted: Wanted | None = None
 ) -> list[Row]:
-    """A row for every foreign tensor and, if we know what is wanted, for every one of ours that is missing."""
+    """Return a row for every foreign tensor and, if `wanted` is given, for every missing tensor of ours."""
     rows, filled = [], set()
     for name, entry in entries.items():
         got = f"{list(entry.shape)} {entry.dtype}"
@@ -80,7 +80,7 @@ def compare(
 
 
 def assemble(entries: Mapping[str, Entry], targets: Mapping[str, Target | None], wanted: Wanted) -> dict[str, Tensor]:
-    """Our tensors, in the types that we keep. Raises ValueError naming the first that do not fit."""
+    """Convert foreign tensors to ours, in the types that we store. Raises ValueError naming tensors that do not fit."""
     wrong = [row for row in compare(entries, targets, wanted) if row.state not in FITS]
     if wrong:
         shown = "; ".join(f"{row.state} {row.foreign or row.ours} {row.got or row.wanted}" for row in wrong[:4])
@@ -100,7 +100,7 @@ def assemble(entries: Mapping[str, Entry], targets: Mapping[str, Target | None],
 
 
 def _state(entry: Entry, target: Target, wanted: Wanted | None, again: bool) -> tuple[str, tuple[int, ...] | None]:
-    """(state, wanted shape) of a tensor that the key table sends somewhere."""
+    """(state, wanted shape) of a tensor with a target. again: an earlier tensor has the same target."""
     if again:
         return "twice", None
     if wanted is None:

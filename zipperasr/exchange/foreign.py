@@ -1,7 +1,7 @@
-"""Other tools' checkpoints as named tensors, opened without running anything that they hold.
+"""Open checkpoints of other tools as named tensors, without running any code in them.
 
-In: safetensors, torch's files, sharded index files, DeepSpeed's and PEFT's directories. Out: {name: Entry}; a tensor is
-read when it is asked for.
+In: safetensors, torch files, index files of shards, directories of DeepSpeed and PEFT. Out: {name: Entry}, whose
+tensors are loaded on demand.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zipperasr.model.backbone_files import INDEX_SUFFIX, check_index, read_json
 from zipperasr.model.tensor_values import check_values
 
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
-IN_A_DIRECTORY = (  # the first of these that is there
+IN_A_DIRECTORY = (  # the first that exists is opened
     "model.safetensors.index.json",
     "pytorch_model.bin.index.json",
     "model.safetensors",
@@ -34,12 +34,12 @@ class Entry:
     """One tensor of a checkpoint."""
 
     shape: tuple[int, ...]
-    dtype: str  # as torch calls it, without `torch.`
-    load: Callable[[], Tensor]  # raises ValueError unless it is a plain tensor of finite numbers
+    dtype: str  # torch's name, without `torch.`
+    load: Callable[[], Tensor]  # raises ValueError unless the tensor is dense and finite
 
 
 def open_checkpoint(path: str | Path) -> dict[str, Entry]:
-    """The tensors in `path` by name. Raises ValueError or OSError if it is no checkpoint that is safe to open."""
+    """List the tensors in `path` by name. Raises ValueError or OSError if it cannot be opened safely."""
     path = Path(path)
     return _open_directory(path) if path.is_dir() else _open_file(path)
 
@@ -53,7 +53,9 @@ def _open_file(path: Path) -> dict[str, Entry]:
         return _open_safetensors(path)
     if path.suffix in TORCH_SUFFIXES:
         return _open_torch(path)
-    raise ValueError(f"{path}: wanted .safetensors, {', '.join(TORCH_SUFFIXES)}, *{INDEX_SUFFIX} or a directory")
+    raise ValueError(
+        f"{path}: unknown file type; wanted .safetensors, {', '.join(TORCH_SUFFIXES)}, *{INDEX_SUFFIX} or a directory"
+    )
 
 
 def _open_directory(directory: Path) -> dict[str, Entry]:
@@ -63,12 +65,16 @@ def _open_directory(directory: Path) -> dict[str, Entry]:
     latest = directory / DEEPSPEED_LATEST
     step = _child(directory, latest.read_text(encoding="utf-8").strip(), latest) if latest.is_file() else directory
     if list(step.glob("zero_pp_rank_*_model_states.pt")):
-        raise ValueError(f"{step}: ZeRO-3 splits every tensor; join them first with DeepSpeed's zero_to_fp32.py there")
+        raise ValueError(
+            f"{step}: ZeRO-3 shards every tensor; first combine them with DeepSpeed's zero_to_fp32.py in that directory"
+        )
     if list(step.glob("mp_rank_01*_model_states.pt")):
-        raise ValueError(f"{step}: split over several model-parallel ranks; save it from one")
+        raise ValueError(f"{step}: split over several model-parallel ranks; save it from a single rank")
     if (step / DEEPSPEED_STATES).is_file():
         return _open_torch(step / DEEPSPEED_STATES)
-    raise ValueError(f"{directory}: none of {', '.join((*IN_A_DIRECTORY, DEEPSPEED_STATES))}; name a file itself")
+    raise ValueError(
+        f"{directory}: none of {', '.join((*IN_A_DIRECTORY, DEEPSPEED_STATES))}; give the path of the checkpoint file"
+    )
 
 
 def _open_shards(index: Path) -> dict[str, Entry]:
@@ -81,10 +87,10 @@ def _open_shards(index: Path) -> dict[str, Entry]:
     return {tensor: shards[shard][tensor] for tensor, shard in places.items()}
 
 
-def _child(directory: Path, name: str, said_by: Path) -> Path:
-    """A file or directory right in `directory`; anything else that a checkpoint names is refused."""
+def _child(directory: Path, name: str, source: Path) -> Path:
+    """Path of `name`, read from the file `source`. Raises ValueError unless it is directly in `directory`."""
     if name in ("", ".", "..") or "/" in name or "\\" in name:
-        raise ValueError(f"{said_by}: names {name!r}, which is not a plain name beside it")
+        raise ValueError(f"{source}: got {name!r}, wanted a name in the same directory; fetch the file again")
     return directory / name
 
 
@@ -98,7 +104,7 @@ def _open_safetensors(path: Path) -> dict[str, Entry]:
             slices = {name: stream.get_slice(name) for name in stream.keys()}  # noqa: SIM118
             facts = {name: (tuple(part.get_shape()), _torch_name(part.get_dtype())) for name, part in slices.items()}
     except SafetensorError as error:
-        raise ValueError(f"{path}: no whole safetensors file ({error}); fetch it again") from error
+        raise ValueError(f"{path}: damaged, or not a safetensors file ({error}); fetch it again") from error
     return {name: Entry(*fact, _checked(path, name, load)) for name, fact in facts.items()}
 
 
@@ -120,7 +126,7 @@ def _checked(path: Path, name: str, load: Callable[[str], Tensor]) -> Callable[[
 
 
 def _torch_name(dtype: str) -> str:
-    """safetensors' name of a type as torch has it: BF16 -> bfloat16."""
+    """torch's name of a safetensors type: BF16 -> bfloat16."""
     kinds = {"BF": "bfloat", "F": "float", "I": "int", "U": "uint"}
     kind = dtype.rstrip("0123456789")
     return {"BOOL": "bool"}.get(dtype) or f"{kinds.get(kind, kind)}{dtype[len(kind) :]}"

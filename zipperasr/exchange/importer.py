@@ -1,8 +1,8 @@
 """Import models of other tools as training directories.
 
---peft: initialise a model from a PEFT adapter on the encoder's layers (docs/export.md says which tensor goes where).
---inspect: list the tensors of a foreign checkpoint and how a key table maps them; with --out, write them.
---bundle: unpack a zip of `zipperasr export`.
+--peft: initialise a model from a PEFT adapter of the encoder (docs/export.md lists the mapping of tensors).
+--inspect: list the tensors of another tool's checkpoint and their mapping by a key table; with --out, import them.
+--bundle: unpack a zip written by `zipperasr export`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from zipperasr.exchange.training_dir import adaptation_of, alignment_of, empty_m
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.embeddings import MODES, load_embeddings
 from zipperasr.lora import VARIANTS, variant_class
-from zipperasr.model.experiment import LANGUAGES, Experiment, build_for_training
+from zipperasr.model.experiment import LANGUAGES, Experiment
+from zipperasr.model.experiment_model import build_for_training
 from zipperasr.model.model_config import REGIMES
 
 
@@ -55,21 +56,23 @@ def main(argv: list[str] | None = None) -> int:
     what = options.add_mutually_exclusive_group(required=True)
     what.add_argument("--peft", type=Path, default=None, help="directory of a PEFT adapter")
     what.add_argument(
-        "--inspect", type=Path, default=None, metavar="CHECKPOINT", help="file or directory of another tool"
+        "--inspect", type=Path, default=None, metavar="CHECKPOINT", help="checkpoint of another tool: file or directory"
     )
     what.add_argument("--bundle", type=Path, default=None, help="zip written by `zipperasr export --format bundle`")
     options.add_argument(
-        "--model", type=Path, default=None, help="the alignment's directory; or model.yaml for an alignment"
+        "--model", type=Path, default=None, help="directory of the alignment; or model.yaml, to import an alignment"
     )
     options.add_argument("--lora", default=None, help=f"LoRA variant of the encoder: {', '.join(VARIANTS)}")
     options.add_argument("--out", type=Path, default=None, help="new training directory")
     options.add_argument("--languages", type=Path, default=None, help="language table; default: the alignment's")
-    options.add_argument("--seed", type=int, default=1, help="--peft: random seed of the other parameters")
+    options.add_argument("--seed", type=int, default=1, help="--peft: random seed for all other parameters")
     options.add_argument("--lid", type=Path, default=Path("exp/lid"), help="--peft: language embeddings of stage 4")
     options.add_argument("--lid_mode", choices=MODES, default="token", help="--peft: kind of language embeddings")
-    options.add_argument("--specific", choices=SPECIFIC, default="copy", help="--peft: initial B_spec")
-    options.add_argument("--partial", action="store_true", help="--peft: accept an adapter of only some layers")
-    options.add_argument("--rank", type=int, default=None, help="--peft: rank of the model; default: the alignment's")
+    options.add_argument("--specific", choices=SPECIFIC, default="copy", help="--peft: initial value of B_spec")
+    options.add_argument("--partial", action="store_true", help="--peft: accept an adapter of some layers only")
+    options.add_argument(
+        "--rank", type=int, default=None, help="--peft: LoRA rank, with the adapter's alpha; default: the alignment's"
+    )
     options.add_argument("--map", type=Path, default=DEFAULT, help="--inspect: key table")
     options.add_argument("--regime", choices=REGIMES, default="chunked", help="--inspect, model.yaml: encoder regime")
     return run_step(import_model, ImportJob(**vars(options.parse_args(argv))), "zipperasr import")
@@ -78,9 +81,9 @@ def main(argv: list[str] | None = None) -> int:
 def import_model(job: ImportJob) -> None:
     """Import, or inspect. Raises FileNotFoundError or ValueError."""
     if job.out is not None and job.out.exists():
-        raise ValueError(f"{job.out}: exists already; remove it or choose another --out")
+        raise ValueError(f"{job.out} already exists; remove it or choose another --out")
     if job.inspect is None and job.out is None:
-        raise ValueError("--out is missing; give a new training directory")
+        raise ValueError("--out is required; give a new training directory")
     if job.bundle is not None:
         unpack_bundle(job.bundle, job.out)
     elif job.peft is not None:
@@ -101,8 +104,8 @@ def _import_peft(job: ImportJob) -> None:
     missing = start_from(model, adapter, job.specific, job.partial)
     write_training(job.out, experiment, model, table, None)
     taken = len(adapter.factors)
-    log(f"{job.out}: A and B of {taken} layers from {job.peft}, {len(missing)} layers without an update")
-    log(f"{job.out}: {job.lora}; B_spec, where it has one: {job.specific}; a router starts from the seed")
+    log(f"{job.out}: copied A and B of {taken} layers from {job.peft}; {len(missing)} layers have no update")
+    log(f"{job.out}: {job.lora}, B_spec (if any): {job.specific}, router (if any): initialised at random")
 
 
 def _with_rank(experiment: Experiment, rank: int | None, adapter: Adapter) -> Experiment:
@@ -111,12 +114,12 @@ def _with_rank(experiment: Experiment, rank: int | None, adapter: Adapter) -> Ex
         ours = experiment.model.encoder_lora.rank
         if ours != adapter.rank:  # checked before a model of that rank is built
             raise ValueError(
-                f"{adapter.path}: rank {adapter.rank}, but the alignment's model has encoder_lora.rank {ours}; "
+                f"{adapter.path}: got rank {adapter.rank}, wanted {ours}, the alignment's encoder_lora.rank; "
                 f"use --rank {adapter.rank} for a model with the adapter's rank"
             )
         return experiment
     if rank != adapter.rank:
-        raise ValueError(f"--rank {rank}: the adapter has rank {adapter.rank}")
+        raise ValueError(f"--rank {rank}: the adapter has rank {adapter.rank}; use that")
     lora = replace(experiment.model.encoder_lora, rank=rank, alpha=float(adapter.alpha))
     return replace(experiment, model=replace(experiment.model, encoder_lora=lora))
 
@@ -126,9 +129,9 @@ def _inspect(job: ImportJob) -> None:
     targets = map_names(load_key_map(job.map), entries)
     if job.model is None:
         if job.out is not None:
-            raise ValueError("--out needs --model: the alignment's directory with --lora, or model.yaml")
+            raise ValueError("--out needs --model: the directory of an alignment, with --lora, or model.yaml")
         _report(compare(entries, targets))
-        log("to see what is missing, give --model and, for an adapted model, --lora")
+        log("to list missing tensors too, give --model and, for an adapted model, --lora")
         return
     table = _table(job)
     experiment = _target(job, table)
@@ -143,10 +146,10 @@ def _inspect(job: ImportJob) -> None:
 def _target(job: ImportJob, table: LanguageTable) -> Experiment:
     if job.model.is_dir():
         if job.lora is None:
-            raise ValueError(f"--lora is missing; name the LoRA variant to add to the alignment {job.model}")
+            raise ValueError(f"--lora is required; give the LoRA variant to add to the alignment {job.model}")
         return adaptation_of(job.model, job.lora, table, job.seed)
     if job.lora is not None:
-        raise ValueError(f"--lora needs the output directory of stage 5; {job.model} is not one")
+        raise ValueError(f"--lora needs --model with the output directory of stage 5; {job.model} is not one")
     return alignment_of(job.model, job.regime, table, job.seed)
 
 
@@ -158,7 +161,7 @@ def _table(job: ImportJob) -> LanguageTable:
 
 
 def _report(rows: list) -> None:
-    """Print the rows to stdout and log their counts."""
+    """Print the rows to stdout, and log the number of rows in each state."""
     print("state\ttensor\tgot\tours\twanted")
     for row in rows:
         print(row)

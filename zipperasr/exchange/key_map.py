@@ -1,7 +1,8 @@
 """A table of regular expressions that maps another tool's tensor names to ours.
 
 In: tab-separated lines `pattern, name, change`. Out: the target of each foreign tensor. The first pattern that matches
-a whole name wins. `name[key]` is one slice of a stacked tensor: a language's bank, a layer's router. `-` drops it.
+the whole name is used. `name[key]` is one slice of a stacked tensor, such as a language's bank or a layer's router;
+`-` drops the tensor.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ _TARGET = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<key>[^\[\]]+)\])?")
 
 @dataclass(frozen=True)
 class Target:
-    """Where a foreign tensor goes."""
+    """The tensor of ours, or slice of one, that a foreign tensor is mapped to."""
 
-    name: str  # ours
-    key: str | None  # of one slice, if the foreign tensor is one
+    name: str
+    key: str | None  # of the slice; None: the whole tensor
     transpose: bool
 
 
@@ -39,12 +40,15 @@ class Rule:
     transpose: bool
 
     def target(self, match: re.Match[str]) -> Target | None:
-        """None: dropped. Raises ValueError if the groups make no name of it."""
+        """Target of a matching name; None: dropped. Raises ValueError if the template yields no valid name."""
         if self.template == DROP:
             return None
         parts = _TARGET.fullmatch(match.expand(self.template))
         if parts is None:
-            raise ValueError(f"key table: {match[0]} becomes {match.expand(self.template)!r}; wanted name or name[key]")
+            raise ValueError(
+                f"key table: {match[0]} is mapped to {match.expand(self.template)!r}, wanted name or name[key]; "
+                "correct the pattern"
+            )
         return Target(parts["name"], parts["key"], self.transpose)
 
 
@@ -62,12 +66,12 @@ def load_key_map(path: str | Path) -> list[Rule]:
             continue
         rules.append(_rule(cells, f"{path}:{number}"))
     if not rules:
-        raise ValueError(f"{path}: no line in the table; wanted {' '.join(COLUMNS)}, tab separated")
+        raise ValueError(f"{path}: the table is empty; wanted lines of {', '.join(COLUMNS)}, tab separated")
     return rules
 
 
 def map_names(rules: Iterable[Rule], names: Iterable[str]) -> dict[str, Target | None]:
-    """Foreign name -> where it goes, or None where it is dropped; names that no line knows are not in it."""
+    """{foreign name: its target, or None if it is dropped}; names that no pattern matches are left out."""
     found, rules = {}, list(rules)
     for name in names:
         for rule in rules:
@@ -85,9 +89,9 @@ def _rule(cells: list[str], where: str) -> Rule:
         raise ValueError(f"{where}: unknown change {change!r}; {nearest(change, CHANGES)}")
     try:
         compiled = re.compile(pattern)
-        compiled.sub(template, "")  # finds a group that the pattern has not
+        compiled.sub(template, "")  # raises if the template uses a group that the pattern does not have
     except (re.error, IndexError) as error:
-        raise ValueError(f"{where}: no valid pattern and name ({error}): {pattern} -> {template}") from error
+        raise ValueError(f"{where}: invalid pattern or name ({error}): {pattern} -> {template}") from error
     if template != DROP and not _TARGET.fullmatch(template):
-        raise ValueError(f"{where}: {template!r} is no name of ours; wanted name, name[key] or {DROP}")
+        raise ValueError(f"{where}: got name {template!r}, wanted name, name[key] or {DROP}")
     return Rule(compiled, template, change == "transpose")

@@ -1,8 +1,8 @@
-"""Write the model of one language without adapters: encoder, projector, LLM.
+"""Write the model of one language without adapters, as encoder, projector and LLM.
 
-In: an adapted model and a language, or an aligned model. Out: DIR/encoder and DIR/llm for transformers,
-DIR/projector.safetensors, and DIR/zipperasr.json, which describes how to combine them. Every language has its own
-encoder.
+In: an adapted model and a language, or a model of stage 5. Out: DIR/encoder and DIR/llm for transformers,
+DIR/projector.safetensors, and DIR/zipperasr.json, which describes how to combine them. The encoder is specific to the
+language.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ PADDED = (
 
 
 def write_merged(opened: Pretrained, code: str | None, directory: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write encoder, projector, LLM and configuration. The LLM inside `opened` is merged in place.
+    """Write encoder, projector, LLM and configuration. The LLM of `opened` is merged in place.
 
-    code: None only for an aligned model (stage 5). Raises ValueError if there is no such language or merged weight.
+    code: the language; None only for a model of stage 5. Raises ValueError if the model does not have the language, or
+    if its variant cannot be merged.
     """
     model, config = opened.model, opened.experiment.model
     encoder = whisper_with(encoder_state(model, code), config.whisper)
@@ -55,10 +56,10 @@ def write_merged(opened: Pretrained, code: str | None, directory: Path, dtype: t
 
 
 def load_merged(directory: str | Path, dtype: torch.dtype = torch.float32) -> SpeechLLM:
-    """The model of `write_merged`, in evaluation mode. Raises FileNotFoundError or ValueError if it does not fit."""
+    """Load a model written by `write_merged`, in evaluation mode. Raises FileNotFoundError or ValueError."""
     directory = Path(directory)
     if not (directory / CONFIG).is_file():
-        raise FileNotFoundError(f"{directory / CONFIG}: missing; wanted what `zipperasr export --format merged` wrote")
+        raise FileNotFoundError(f"{directory / CONFIG}: missing; wanted the output of zipperasr export --format merged")
     settings = read_json(directory / CONFIG)
     encoder_path, llm_path = str(directory / ENCODER), str(directory / LLM)
     encoder = find_encoder(encoder_path)[0].load(encoder_path, dtype)
@@ -69,13 +70,13 @@ def load_merged(directory: str | Path, dtype: torch.dtype = torch.float32) -> Sp
     projector = GatedProjector(encoder.width, len(weights["gate.weight"]), llm.config.hidden_size).to(dtype)
     try:
         projector.load_state_dict(weights, strict=True)
-    except RuntimeError as error:  # torch's way to name what does not fit
+    except RuntimeError as error:  # its message names the tensors that do not fit
         raise ValueError(f"{directory / PROJECTOR}: does not fit the encoder and the LLM: {error}") from error
     return SpeechLLM(encoder, projector, llm).requires_grad_(False).eval()
 
 
 def _how_to_use(opened: Pretrained, code: str | None) -> dict:
-    """Facts for a program; `sequence` and `projector` for whoever writes it."""
+    """Content of zipperasr.json: settings for programs; `sequence`, `features` and `projector` for their authors."""
     experiment = opened.experiment
     prompts = {language.code: language.prompt for language in opened.languages if code in (None, language.code)}
     return {

@@ -1,7 +1,7 @@
-"""Write each language's plain LoRA as a PEFT adapter on the alignment's encoder.
+"""Write the plain LoRA of each language as a PEFT adapter for the alignment's encoder.
 
-In: an adapted model, languages. Out: DIR/base, a WhisperModel; DIR/<code>, adapters of it. Rank and alpha are the
-model's, so PEFT's lora_alpha / r is our scaling.
+In: an adapted model, languages. Out: DIR/base, a WhisperModel; DIR/<code>, an adapter for it. Rank and alpha are those
+of the model, so that PEFT's lora_alpha / r equals our scaling.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from zipperasr.exchange.whisper_form import save_whisper, whisper_with
 
 BASE = "base"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # PEFT's names
-PREFIX = "base_model.model."  # of PEFT's tensors: its own wrapping
+PREFIX = "base_model.model."  # of PEFT's tensor names
 
 
 def write_peft(
     opened: Pretrained, codes: Sequence[str], directory: Path, base_name: str, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write base and adapters. base_name: what the adapters call their base, a directory or hub id."""
-    factors = {code: plain_lora(opened.model, code) for code in codes}  # first, so that nothing is written if it fails
+    """Write base and adapters. base_name: directory or hub id of the base model in the adapters' configurations."""
+    factors = {code: plain_lora(opened.model, code) for code in codes}  # may raise, so before anything is written
     directory.mkdir(parents=True)
     whisper = whisper_with(encoder_state(opened.model), opened.experiment.model.whisper)
     save_whisper(whisper, directory / BASE, dtype)
@@ -55,8 +55,8 @@ def write_peft(
 
 
 def target_pattern(targets: Sequence[str]) -> str:
-    """Shell patterns of encoder layers as one regular expression, which PEFT matches with WhisperModel's layer names.
+    """Convert shell patterns of encoder layers to one regular expression, which PEFT matches with WhisperModel's names.
 
-    A list of layer names would also match the decoder's.
+    A list of layer names would also match layers of the decoder.
     """
     return rf"encoder\.({'|'.join(re.escape(target).replace(re.escape('*'), '.*') for target in targets)})"

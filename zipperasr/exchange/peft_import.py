@@ -1,8 +1,8 @@
 """Initialise a model from a PEFT LoRA that was trained on the same encoder.
 
-In: a PEFT adapter, a new model for the adaptation. Out: A and B_shared from the adapter, with its scaling merged into
-B. B_spec is a copy, so that every language starts from the adapter regardless of the router, or zero. The router is
-initialised as usual.
+In: a PEFT adapter, a new model for the adaptation. Out: the model with A and B_shared from the adapter, whose scaling
+is merged into B. B_spec is a copy of B_shared, so that every language starts from the adapter regardless of the router,
+or zero. The router is initialised as usual.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from zipperasr.model.weights_file import few
 
 SPECIFIC = ("copy", "zero")
 _FACTORS = (".lora_A.weight", ".lora_B.weight")
-_WRAPPINGS = ("base_model.model.", "model.", "encoder.")  # PEFT's, a Whisper with a head's, WhisperModel's
+_WRAPPINGS = ("base_model.model.", "model.", "encoder.")  # of PEFT, of a Whisper with a head, of WhisperModel
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """One PEFT LoRA by the layers of WhisperEncoder."""
+    """A PEFT LoRA, by the layers of WhisperEncoder."""
 
     path: Path
     rank: int
     alpha: float
     scaling: float  # of B A
     factors: Mapping[str, tuple[Tensor, Tensor]]  # layer: A (rank, d_in), B (d_out, rank)
-    others: tuple[str, ...]  # tensors that are no factor of an encoder's layer
+    others: tuple[str, ...]  # tensors that are not A or B of an encoder layer
 
 
 def read_adapter(directory: Path) -> Adapter:
-    """Raises FileNotFoundError or ValueError if it is no plain LoRA of the one rank that its configuration says."""
+    """Read a PEFT adapter. Raises FileNotFoundError, or ValueError unless it is a plain LoRA of the configured rank."""
     if not (directory / CONFIG).is_file():
-        raise FileNotFoundError(f"{directory / CONFIG}: missing; wanted a PEFT adapter's directory")
+        raise FileNotFoundError(f"{directory / CONFIG}: missing; wanted the directory of a PEFT adapter")
     facts = read_lora_config(directory / CONFIG)
     entries = open_checkpoint(directory)
     downs, ups = (_by_layer(entries, ending, directory) for ending in _FACTORS)
@@ -53,33 +53,33 @@ def read_adapter(directory: Path) -> Adapter:
 
 
 def _by_layer(entries: Mapping[str, Entry], ending: str, directory: Path) -> dict[str, str]:
-    """{layer: name of its factor}. Raises ValueError if two names mean the same layer."""
+    """{layer: name of its A or B}. Raises ValueError if two tensors belong to the same layer."""
     found = {}
     for name in entries:
         if name.endswith(ending):
             if _layer(name) in found:
                 raise ValueError(
-                    f"{directory}: {found[_layer(name)]:.150} and {name:.150} are factors of the same layer; remove one"
+                    f"{directory}: {found[_layer(name)]:.150} and {name:.150} belong to the same layer; remove one"
                 )
             found[_layer(name)] = name
     return found
 
 
-def _check_rank(down: tuple[int, ...], up: tuple[int, ...], rank: int, says: str, name: str) -> None:
-    """The scaling is alpha / r: a wrong r would change the update and no shape. Raises ValueError."""
+def _check_rank(down: tuple[int, ...], up: tuple[int, ...], rank: int, source: str, name: str) -> None:
+    """Raises ValueError if A or B does not have the configured rank, which determines the scaling alpha / r."""
     if len(down) != 2 or len(up) != 2 or down[0] != rank or up[1] != rank:
         raise ValueError(
-            f"{says}, but {name:.150} and its B are {list(down)} and {list(up)}, wanted [r, d_in] and [d_out, r]; "
+            f"{source}, but {name:.150} and its B are {list(down)} and {list(up)}, wanted [r, d_in] and [d_out, r]; "
             "correct r, or fetch the adapter again"
         )
 
 
 @torch.no_grad()
 def start_from(model: SpeechLLM, adapter: Adapter, specific: str, partial: bool) -> list[str]:
-    """Put the adapter into every layer; returns the layers that it does not have.
+    """Initialise the model's layers from the adapter; returns the layers that the adapter does not have.
 
-    partial: such layers start without an update, and the decoder's factors are ignored; otherwise both are
-    errors. Raises ValueError naming layers that are missing, unknown or misshapen, or a variant that cannot start so.
+    partial: allow such layers, which start without an update, and ignore those of the decoder; otherwise both are
+    errors. Raises ValueError naming layers that are missing, unknown or misshapen, or if the variant is unsupported.
     """
     layers = model.adapters.layers
     type(next(iter(layers.values()))).check_plain_start(specific)
@@ -90,7 +90,7 @@ def start_from(model: SpeechLLM, adapter: Adapter, specific: str, partial: bool)
     if unknown or others or (missing and not partial) or not adapter.factors:
         raise ValueError(
             f"{adapter.path}: does not fit the encoder's layers: missing {few(missing)}; unknown {few(unknown)}; "
-            f"no factors of the encoder {few(others, 1)}; --partial takes what there is of the encoder"
+            f"not A or B of an encoder layer {few(others, 1)}; --partial accepts adapters of some encoder layers"
         )
     for name, (down, up) in adapter.factors.items():
         layer = layers[name]
@@ -98,14 +98,14 @@ def start_from(model: SpeechLLM, adapter: Adapter, specific: str, partial: bool)
         if (tuple(down.shape), tuple(up.shape)) != wanted:
             raise ValueError(
                 f"{adapter.path}: {name}: got A {list(down.shape)} and B {list(up.shape)}, wanted {list(wanted[0])} "
-                f"and {list(wanted[1])}; was the adapter trained on another encoder?"
+                f"and {list(wanted[1])}; use an adapter that was trained on this encoder"
             )
         layer.start_from_plain(down, up * (adapter.scaling / layer.scaling), specific)
     return missing
 
 
 def _layer(name: str) -> str:
-    """A tensor's layer as WhisperEncoder names it; the decoder's keep their `decoder.`."""
+    """Layer of a tensor by its name in WhisperEncoder; layers of the decoder keep the prefix `decoder.`."""
     for wrapping in _WRAPPINGS:
         name = name.removeprefix(wrapping)
     return name.partition(".lora_")[0]

@@ -1,4 +1,4 @@
-"""The adapters of one language as a plain LoRA: the router depends on the language only.
+"""Convert the adapters of one language to a plain LoRA, which is exact because the router depends only on the language.
 
 In: an adapted model, a language. Out: A(l) and B(l) of every layer (Eq. 6), or the encoder with them merged.
 """
@@ -14,9 +14,9 @@ from zipperasr.model.speech_llm import SpeechLLM
 
 @torch.no_grad()
 def plain_lora(model: SpeechLLM, code: str) -> dict[str, tuple[Tensor, Tensor]]:
-    """{layer of the encoder: (A(l) (rank, d_in), B(l) (d_out, rank))}; the scaling alpha / r is not in them.
+    """{layer of the encoder: (A(l) (rank, d_in), B(l) (d_out, rank))}, without the scaling alpha / r.
 
-    Raises ValueError if there is no such language, no adapter, or none that A and B can express (flylora).
+    Raises ValueError if the model has no such language or no adapters, or if A and B cannot express them (flylora).
     """
     factors = {}
     for name, layer, bank in _layers_for(model, code):
@@ -26,7 +26,7 @@ def plain_lora(model: SpeechLLM, code: str) -> dict[str, tuple[Tensor, Tensor]]:
 
 @torch.no_grad()
 def encoder_state(model: SpeechLLM, code: str | None = None) -> dict[str, Tensor]:
-    """The encoder's tensors by transformers' names: those of the alignment, or with a language's update merged."""
+    """The encoder's tensors by transformers' names, without adapters or with the update of language `code` merged."""
     layers = model.adapters.layers if model.adapters is not None else {}
     factors = {
         f"{name}.{key}" for name, layer in layers.items() for key in layer.state_dict() if not key.startswith("base.")
@@ -47,7 +47,7 @@ def encoder_state(model: SpeechLLM, code: str | None = None) -> dict[str, Tensor
 def _layers_for(model: SpeechLLM, code: str) -> list[tuple[str, LoraLinear, Tensor]]:
     """(name, layer, bank) of all adapted layers, ready to compute A(l) and B(l)."""
     if model.adapters is None:
-        raise ValueError(f"{code}: the model of stage 5 has no language adapters; wanted one of stage 6")
+        raise ValueError(f"{code}: got a model of stage 5, which has no language adapters; wanted one of stage 6")
     bank = torch.tensor([model.adapters.bank(code)])
     for layer in model.adapters.layers.values():
         if layer.unmergeable is not None:

@@ -1,7 +1,7 @@
 """Open a trained model with everything needed to use it.
 
-In: a training directory, or a bundle of `zipperasr export`. Out: model, tokenizer, languages. Its config.yaml says
-where the alignment and the backbones are.
+In: a training directory, or a bundle written by `zipperasr export`. Out: model, tokenizer, languages. The paths of the
+alignment and the backbones are read from its config.yaml.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerBase
 from zipperasr.exchange.bundle import open_bundle
 from zipperasr.languages import LanguageTable
 from zipperasr.model.backbones import load_tokenizer
-from zipperasr.model.experiment import LANGUAGES, Experiment, load_model, located
+from zipperasr.model.experiment import LANGUAGES, Experiment, located
+from zipperasr.model.experiment_model import load_model
 from zipperasr.model.speech_llm import SpeechLLM
 
 

@@ -1,7 +1,7 @@
 """Read torch files (.pt, .bin) as named tensors, without running any code in them.
 
-In: a path. Out: {name: tensor}, the keys that lead to a tensor joined by dots. Files are unpickled with weights_only:
-what is no tensor or plain value is an error. What nested values can make of a small file is bounded.
+In: a path. Out: {name: tensor}; the name joins the keys that lead to the tensor with dots. Files are unpickled with
+weights_only, which raises for anything but tensors and plain values. Depth and number of nested values are limited.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-WRAPPERS = ("module", "state_dict", "model_state_dict", "model")  # keys that trainers keep a model's tensors under
+WRAPPERS = ("module", "state_dict", "model_state_dict", "model")  # keys under which trainers store a model's tensors
 MAX_TENSORS, MAX_VALUES = 100_000, 5_000_000  # in the dictionaries and lists of a torch file
 MAX_DEPTH, MAX_NAME = 50, 1000  # levels; characters of a tensor's name
 _FOLLOWED = (Tensor, Mapping, list, tuple)
-_DAMAGE = (  # what torch's unpickler raises on files with cut ends and changed bytes
+_DAMAGE = (  # exceptions of torch's unpickler on truncated or altered files
     RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError,
     MemoryError, struct.error, zipfile.BadZipFile,
 )  # fmt: skip
 
 
 def read_torch_file(path: Path) -> dict[str, Tensor]:
-    """The model's tensors by name. Raises ValueError if the file is damaged or not safe to open."""
+    """Read the model's tensors by name. Raises ValueError if the file is damaged or not safe to open."""
     try:
         zipped = zipfile.is_zipfile(path)
         if zipped:
@@ -37,19 +37,20 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"{path}: holds more than tensors, and opening that could run code ({reason}); ask for safetensors"
+            f"{path}: contains more than tensors, and opening it could run code ({reason}); ask its author for a "
+            "safetensors file"
         ) from error
     except _DAMAGE as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else "it ends too early"
-        raise ValueError(f"{path}: no whole torch file ({reason}); fetch it again") from error
+        reason = str(error).strip().splitlines()[0] if str(error) else "it is truncated"
+        raise ValueError(f"{path}: damaged, or not a torch file ({reason}); fetch it again") from error
     tensors = _named_tensors(tree, path)
     if not tensors:
-        raise ValueError(f"{path}: no tensor in it")
+        raise ValueError(f"{path}: contains no tensors; wanted the state_dict of a model")
     return tensors
 
 
 def _check_stored(path: Path) -> None:
-    """torch stores and never deflates: a small file that unpacks to a large one is not its own. Raises ValueError."""
+    """Raises ValueError if an entry is compressed: torch compresses none, and it could unpack to a huge file."""
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if info.compress_type != zipfile.ZIP_STORED:
@@ -57,9 +58,9 @@ def _check_stored(path: Path) -> None:
 
 
 def _named_tensors(tree: object, path: Path) -> dict[str, Tensor]:
-    """The model's tensors, out of what a trainer keeps them under; optimiser states are left behind so.
+    """The model's tensors, found under the keys in WRAPPERS, without optimiser states.
 
-    Raises ValueError if two have the same name.
+    Raises ValueError if two tensors have the same name.
     """
     for _ in range(MAX_DEPTH):
         inner = (tree[key] for key in WRAPPERS if isinstance(tree, Mapping) and isinstance(tree.get(key), Mapping))
@@ -72,16 +73,16 @@ def _named_tensors(tree: object, path: Path) -> dict[str, Tensor]:
         name = ".".join(str(key) for key in keys)
         if name in tensors:
             both = " and ".join("".join(f"[{key!r}]" for key in place)[:150] for place in (places[name], keys))
-            raise ValueError(f"{path}: {name:.100} is the name of two tensors, {both}; rename or remove one of them")
+            raise ValueError(f"{path}: two tensors are named {name:.100}, {both}; rename or remove one of them")
         tensors[name], places[name] = tensor, keys
     return tensors
 
 
 def _walk(tree: object, path: Path) -> Iterator[tuple[tuple, Tensor]]:
-    """(keys that lead to it, tensor) of nested dictionaries and lists.
+    """Yield (keys that lead to a tensor, tensor) from nested dictionaries and lists.
 
-    Lists that share their elements can hold more than any memory: depth, number and names are bounded.
-    Raises ValueError beyond.
+    Raises ValueError if depth, number of values or length of names exceed their limits: lists that share their elements
+    could otherwise need more memory than any machine has.
     """
     todo: list[tuple[tuple, object]] = [((), tree)] if isinstance(tree, _FOLLOWED) else []
     num_values = num_tensors = 0
@@ -90,8 +91,8 @@ def _walk(tree: object, path: Path) -> Iterator[tuple[tuple, Tensor]]:
         if isinstance(value, Tensor):
             if not all(isinstance(key, str | int) for key in keys) or sum(len(str(key)) + 1 for key in keys) > MAX_NAME:
                 raise ValueError(
-                    f"{path}: a tensor under keys that are no text or number, or of more than {MAX_NAME:,} characters; "
-                    "save the model's state_dict alone"
+                    f"{path}: keys of a tensor are neither text nor integers, or longer than {MAX_NAME:,} characters; "
+                    "save only the model's state_dict"
                 )
             num_tensors += 1
             yield keys, value
@@ -102,5 +103,5 @@ def _walk(tree: object, path: Path) -> Iterator[tuple[tuple, Tensor]]:
         if num_values > MAX_VALUES or num_tensors > MAX_TENSORS or len(keys) > MAX_DEPTH:
             raise ValueError(
                 f"{path}: more than {MAX_TENSORS:,} tensors or {MAX_VALUES:,} values, or nested more than {MAX_DEPTH} "
-                "levels deep; save the model's state_dict alone"
+                "levels deep; save only the model's state_dict"
             )

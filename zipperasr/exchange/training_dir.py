@@ -1,7 +1,7 @@
 """Write imported weights as a training directory.
 
-In: the alignment or model.yaml, languages, tensors. Out: config.yaml, model.safetensors, languages.tsv, as written by
-stages 5 and 6, for decoding, Initial-B and export.
+In: the alignment or model.yaml, languages, tensors. Out: config.yaml, model.safetensors and languages.tsv, as written
+by stages 5 and 6, for decoding, Initial-B and export.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from zipperasr.model.speech_llm import SpeechLLM
 
 
 def adaptation_of(alignment: Path, lora: str, table: LanguageTable, seed: int) -> Experiment:
-    """An adaptation (stage 6) of the alignment in that directory."""
+    """The experiment of an adaptation (stage 6) of the alignment in a directory. Raises ValueError."""
     variant_class(lora)
     aligned = located(Experiment.load(alignment), alignment)
     if aligned.phase != "align":
-        raise ValueError(f"{alignment}: phase {aligned.phase}; wanted the alignment (stage 5) to adapt")
+        raise ValueError(f"{alignment}: got phase {aligned.phase}, wanted an alignment (stage 5)")
     return Experiment("sft", aligned.regime, lora, str(alignment), tuple(table.codes), seed, aligned.model)
 
 
 def alignment_of(model_yaml: Path, regime: str, table: LanguageTable, seed: int) -> Experiment:
-    """An alignment (stage 5) of the backbones in model.yaml."""
+    """The experiment of an alignment (stage 5) of the backbones in model.yaml."""
     return Experiment("align", regime, None, None, tuple(table.codes), seed, load_yaml(ModelConfig, model_yaml))
 
 
 def empty_model(experiment: Experiment) -> SpeechLLM:
-    """The model on the meta device: names and shapes."""
+    """Build the experiment's model on the meta device, for names and shapes."""
     model = build_empty_model(experiment.model)
     if experiment.phase == "sft":
         lid = torch.zeros(len(experiment.languages), model.encoder.width, device="meta")
@@ -51,7 +51,7 @@ def empty_model(experiment: Experiment) -> SpeechLLM:
 def write_training(
     out: Path, experiment: Experiment, model: SpeechLLM, table: LanguageTable, tensors: Mapping[str, Tensor] | None
 ) -> None:
-    """tensors: what to keep; None: the model's own. The directory must not exist."""
+    """Write the training directory `out`, which must not exist. tensors: its weights; None: those of the model."""
     paths = {name: _portable(getattr(experiment.model, name), out) for name in ("whisper", "llm")}
     init = experiment.init and _portable(experiment.init, out)
     kept = replace(experiment, model=replace(experiment.model, **paths), init=init)
@@ -63,7 +63,7 @@ def write_training(
 
 
 def _portable(path: str, out: Path) -> str:
-    """Relative to the recipe, if `out` is in its exp/ and the path is in it; otherwise absolute; hub ids stay."""
+    """Make a path relative to the recipe if both it and `out` are inside, otherwise absolute; keep a hub id."""
     if not Path(path).exists():
         return path
     target = Path(path).resolve()

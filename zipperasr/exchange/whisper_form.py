@@ -1,7 +1,7 @@
-"""Write an encoder in transformers' WhisperModel format, with the decoder of its backbone.
+"""Write an encoder in the format of transformers' WhisperModel, with the decoder of its backbone.
 
-In: an encoder's tensors, the backbone. Out: a directory that WhisperModel.from_pretrained loads. The decoder was not
-trained with this encoder; the format requires one.
+In: the encoder's tensors, the backbone. Out: a directory for WhisperModel.from_pretrained. The format requires a
+decoder, which was not trained with this encoder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zipperasr.model.backbones.whisper import WHISPER_SIZES
 
 
 def whisper_with(encoder: Mapping[str, Tensor], whisper: str) -> WhisperModel:
-    """Load the backbone and replace its encoder; every tensor must fit."""
+    """Load the backbone and replace its encoder strictly."""
     model = load_backbone(WhisperModel, whisper, torch.float32, WHISPER_SIZES)
     model.encoder.load_state_dict(encoder, strict=True)
     return model.eval()

@@ -1,1 +1,1 @@
-"""Language embeddings of Whisper, the input of the router."""
+"""Language embeddings, the input of the router."""

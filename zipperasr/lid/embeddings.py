@@ -1,9 +1,9 @@
-"""Language embeddings for the router (stage 4), from the decoder that the encoder was pretrained with.
+"""Compute language embeddings for the router (stage 4) with the decoder that the encoder was pretrained with.
 
 In: the pretrained model, the language table, manifests. Out: exp/lid/lid_{token,state}.{ark,scp} and their cosines.
-token: the row of the decoder's token embedding for the language token, the only weight read. state: the decoder's
-hidden state at that token, averaged over training utterances of the language. It needs the whole model, which runs in
-float32, on a GPU if there is one.
+token: the decoder's token embedding of the language token; no other weight is read. state: the decoder's hidden state
+at that token, averaged over training utterances of the language; the whole model runs in float32, on a GPU if there is
+one.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ class EmbeddingJob:
     out: Path
     modes: tuple[str, ...] = MODES
     utterances: int = 20  # state: training utterances per language
-    seed: int = 1  # state: draws them
+    seed: int = 1  # state: random seed for drawing them
 
 
 def language_token_ids(encoder: str, table: LanguageTable) -> list[int]:
-    """Id of each language's token. encoder: local directory or hub id. Raises ValueError for a missing token."""
+    """Id of each language's token. encoder: local directory or hub id. Raises ValueError if a token does not exist."""
     ids = find_languages(encoder).token_ids(encoder, [language.whisper_token for language in table])
     for language, token_id in zip(table, ids, strict=True):
         if token_id is None:
             raise ValueError(
                 f"{table.path}: {language.code}: {encoder} has no token <|{language.whisper_token}|>; "
-                "name a related language's token as proxy"
+                "use the token of a related language instead"
             )
     return ids
 
@@ -67,7 +67,7 @@ def cosine_matrix(embeddings: Tensor) -> Tensor:
 
 
 def load_embeddings(directory: str | Path, mode: str, codes: list[str]) -> Tensor:
-    """Read (languages, d_lid) in the order of `codes`. Raises FileNotFoundError or ValueError if one is missing."""
+    """Read embeddings (languages, d_lid) in the order of `codes`. Raises FileNotFoundError or ValueError."""
     scp = Path(directory) / f"lid_{mode}.scp"
     if not scp.is_file():
         raise FileNotFoundError(f"{scp}: no LID embeddings; run stage 4")
@@ -121,7 +121,7 @@ def _state_embeddings(
     tokens: Tensor,
     manifests: Sequence[Manifest],
 ) -> Tensor:
-    """(languages, d_lid); a language without training data takes its row of `tokens`."""
+    """Embeddings (languages, d_lid); a language without training data gets its row of `tokens`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     source = find_languages(config.whisper).load(config.whisper, torch.float32).to(device)
     states = []
@@ -140,7 +140,7 @@ def _draw_mels(manifests: Sequence[Manifest], code: str, count: int, seed: int, 
 
 
 def _write(temporary: Path, out: Path, mode: str, codes: list[str], embeddings: Tensor) -> None:
-    """Write ark, scp and cosines; the scp contains the final path of the directory."""
+    """Write ark, scp and cosines to `temporary`; the scp contains paths in `out`."""
     kaldiio.save_ark(
         str(temporary / f"lid_{mode}.ark"),
         {code: vector.numpy() for code, vector in zip(codes, embeddings, strict=True)},
@@ -155,7 +155,7 @@ def _write(temporary: Path, out: Path, mode: str, codes: list[str], embeddings: 
 
 
 def _report(mode: str, codes: list[str], embeddings: Tensor) -> None:
-    """Log the two cosines that the paper gives (Fig. 7), if both languages are in the table."""
+    """Log the two cosines that the paper reports (Fig. 7), if both languages are in the table."""
     cosines = cosine_matrix(embeddings)
     for one, other in (("ja", "ko"), ("th", "vi")):
         if one in codes and other in codes:

@@ -1,4 +1,4 @@
-"""LoRA variants by name, in the order of the paper's tables. A new variant is one file and one entry here."""
+"""LoRA variants by name, in the order of the paper's tables. A new variant needs one file and one entry here."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ DOWN_NAMES = ("a", "a_specific")  # parameters or buffers whose last but one dim
 class Options:
     """Options of a variant: keys of model.yaml below `encoder_lora: {<variant>: ...}`. The base class has none.
 
-    A subclass is a frozen dataclass; it checks its values in `__post_init__`, and in `check_rank` what depends on the
-    rank. Both raise ValueError. A field's metadata["meaning"] describes it in the tables of `zipperasr.plan`.
+    A subclass is a frozen dataclass. It checks its values in `__post_init__`, and those that depend on the rank in
+    `check_rank`; both raise ValueError. A field's metadata["meaning"] describes it in the tables of `zipperasr.plan`.
     """
 
-    # key directly below encoder_lora, as releases before 0.2 wrote it -> name of the option
+    # key directly below encoder_lora, as written before release 0.2 -> name of the option
     old_keys: ClassVar[dict[str, str]] = {}
 
     def check_rank(self, rank: int) -> None:
@@ -59,7 +59,7 @@ class Mixture:
     """Probabilities of several languages, whose updates are mixed."""
 
     weights: Tensor  # (languages,), sums to 1
-    banks: Sequence[int]  # those with a weight above 0
+    banks: Sequence[int]  # banks of the languages with a weight above 0
     shares: Tensor | None  # the router's p for the weighted mean of the LID embeddings: (layers, 1, rank)
 
 
@@ -78,7 +78,7 @@ class LoraLinear(nn.Module):
         options_class: its options.
         unmergeable: why no weight W0 + delta exists (the update depends on x); None if it does.
         routed: B(l) needs the router's p; options_class is then derived from `RouterOptions`.
-        bank_starts: what the bank of a language added later can start from (grow.py); (): no banks.
+        bank_starts: ways to initialise the bank of a language that is added later (grow.py); (): no banks.
         initial_b_sources: variants whose trained B can initialise this one's (Initial-B).
         saved_buffers: buffers that are saved with the trained parameters.
     """
@@ -133,14 +133,14 @@ class LoraLinear(nn.Module):
 
     @classmethod
     def check_plain_start(cls, specific: str) -> None:
-        """Raises ValueError if the variant cannot start from a plain LoRA (`start_from_plain`)."""
+        """Raises ValueError if the variant cannot be initialised from a plain LoRA (`start_from_plain`)."""
         if cls.start_from_plain is LoraLinear.start_from_plain:
-            raise ValueError(f"{cls.__name__} does not support starting from a PEFT adapter")
+            raise ValueError(f"{cls.__name__} cannot be initialised from a PEFT adapter; use another LoRA variant")
 
     def start_from_plain(self, down: Tensor, up: Tensor, specific: str) -> None:
         """Initialise the factors from one plain LoRA, under torch.no_grad.
 
-        down: A (rank, d_in). up: B (d_out, rank). specific: copy or zero, the start of the language-specific banks.
+        down: A (rank, d_in). up: B (d_out, rank). specific: copy or zero, the initial value of the language banks.
         """
         raise NotImplementedError
 
@@ -162,7 +162,7 @@ class LoraLinear(nn.Module):
 
     @torch.no_grad()
     def delta_weight(self, bank: int) -> Tensor:
-        """(alpha / r) B(l) A(l) of one language: (d_out, d_in), in float32 whatever the layer's precision.
+        """(alpha / r) B(l) A(l) of one language: (d_out, d_in), in at least float32.
 
         Raises ValueError if the variant cannot be merged.
         """

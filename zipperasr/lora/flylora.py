@@ -14,10 +14,10 @@ from zipperasr.lora.base import LoraLinear, Options
 
 @dataclass(frozen=True)
 class FlyLoraOptions(Options):
-    """How many ranks a frame uses."""
+    """Options of FlyLoRA."""
 
     top_k: int | None = field(
-        default=None, metadata={"meaning": "ranks that a frame uses; null: a quarter of them (the paper's 8 of 32)"}
+        default=None, metadata={"meaning": "ranks used per frame; null: a quarter of the ranks (8 of 32 in the paper)"}
     )
 
     old_keys: ClassVar[dict[str, str]] = {"fly_top_k": "top_k"}
@@ -33,8 +33,8 @@ class FlyLora(LoraLinear):
     k / r of A's entries are non-zero, drawn from N(0, 1 / r^2). The k ranks of a frame are those with the largest
     A x + d (signed, not by absolute value). d balances how often each rank is used: after each optimiser step,
     d += u sign(mean load - load) with u = 0.001, where the load of a rank is the number of frames of the global batch
-    that used it. The sign rule is one reading: the paper says only that d balances the load, and FlyLoRA's two public
-    versions differ. d only affects which ranks are chosen; the values passed on are A x. It is stored as an integer
+    that used it. The sign rule is our interpretation: the paper says only that d balances the load, and the two public
+    versions of FlyLoRA differ. d only affects which ranks are chosen, not the values A x. It is stored as an integer
     number of steps u, so that no precision rounds it.
 
     a: (rank, d_in), a buffer; b_shared: (d_out, rank); bias_steps: (rank,), a buffer.
@@ -63,18 +63,20 @@ class FlyLora(LoraLinear):
     def select(self, hidden: Tensor) -> Tensor:
         scores = hidden.detach().float() + self.bias_step * self.bias_steps
         chosen = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, scores.topk(self.top_k).indices, True)
-        if self.training:  # recomputed activations count twice, in every rank alike
+        if self.training:  # recomputed activations are counted twice, for all ranks alike
             self.load += chosen.sum(0, dtype=torch.int64)  # a sum in half precision would round or overflow
         return hidden * chosen
 
     @classmethod
     def check_plain_start(cls, specific: str) -> None:
-        raise ValueError("flylora has a sparse, frozen A of its own: it cannot start from a PEFT adapter")
+        raise ValueError(
+            "flylora has its own sparse, frozen A and cannot be initialised from a PEFT adapter; use another variant"
+        )
 
     @classmethod
     @torch.no_grad()
     def after_step(cls, layers: Sequence[FlyLora]) -> None:
-        """Move every layer's d by one step, by the load of all processes."""
+        """Update every layer's d by one step, from the load summed over all processes."""
         loads = torch.stack([layer.load for layer in layers])
         if distributed.is_initialized():
             distributed.all_reduce(loads)

@@ -1,8 +1,8 @@
 """Add languages to adapters that are already trained.
 
 In: adapters, codes of new languages, their LID embeddings. Out: the same adapters with one more bank per language at
-the end of each stack; existing banks stay bit-identical. A new bank starts from the bank of the nearest language by LID
-embedding, from the shared one, or from zero.
+the end of each stack; existing banks stay bit-identical. A new bank is initialised from the bank of the nearest
+language by LID embedding, from the shared bank, or with zeros.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BANK_STARTS = ("nearest", "shared", "zero")
 
 @torch.no_grad()
 def add_languages(adapters: LanguageAdapters, codes: Sequence[str], embeddings: Tensor | None) -> None:
-    """Append a bank for each of `codes`, with B zero and, if the variant has an A per language, a new random A.
+    """Append a bank for each of `codes`, with a zero B and, if the variant has one A per language, a random A.
 
     embeddings: (len(codes), d_lid), for a router.
     """
@@ -40,7 +40,7 @@ def add_languages(adapters: LanguageAdapters, codes: Sequence[str], embeddings: 
 
 @torch.no_grad()
 def start_bank(adapters: LanguageAdapters, code: str, source: str | None) -> None:
-    """Initialise the bank of `code` from that of the language `source`; None: from the shared one."""
+    """Initialise the bank of `code` from the bank of `source`; None: from the shared bank."""
     bank = adapters.bank(code)
     for layer in adapters.layers.values():
         if source is None:
@@ -53,17 +53,17 @@ def start_bank(adapters: LanguageAdapters, code: str, source: str | None) -> Non
 
 
 def trained_languages(adapters: LanguageAdapters) -> list[str]:
-    """Languages with training data in the adaptation: without any, B stays zero in every layer."""
+    """Languages that had training data in the adaptation; without any, B stays zero in all layers."""
     moved = torch.stack([layer.b_specific.flatten(1).any(1) for layer in adapters.layers.values()]).any(0)
     return [code for code, trained in zip(adapters.language_codes, moved.tolist(), strict=True) if trained]
 
 
 def nearest_language(embedding: Tensor, others: dict[str, Tensor]) -> tuple[str, float]:
-    """The language whose LID embedding has the largest cosine to `embedding` (d_lid,), and that cosine.
+    """The language of `others` with the largest cosine similarity to `embedding` (d_lid,), and that cosine.
 
-    Raises ValueError if there is no other.
+    Raises ValueError if `others` is empty.
     """
     if not others:
-        raise ValueError("no language of the model has a trained bank to start from; use --bank_from shared or zero")
+        raise ValueError("no language of the model has a trained bank to copy; use --bank_from shared or zero")
     cosines = nn.functional.cosine_similarity(embedding.double(), torch.stack(list(others.values())).double(), dim=-1)
     return list(others)[int(cosines.argmax())], float(cosines.max())

@@ -1,4 +1,4 @@
-"""Independent LoRA: an A and a B per language, nothing shared (Eq. 8)."""
+"""Independent LoRA: one A and one B per language, nothing shared (Eq. 8)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zipperasr.lora.base import LoraLinear
 class Independent(LoraLinear):
     """Delta W(l) = (alpha / r) B(l) A(l). a: (languages, rank, d_in); b_specific: (languages, d_out, rank).
 
-    The banks are one stacked parameter: with one parameter per language, data-parallel ranks that see
-    different languages would reduce different parameters against each other.
+    The banks are one stacked parameter. With one parameter per language, data-parallel ranks with different languages
+    in their batches would reduce gradients of different parameters together.
     """
 
     bank_starts = ("nearest", "zero")
@@ -29,7 +29,7 @@ class Independent(LoraLinear):
     @classmethod
     def check_plain_start(cls, specific: str) -> None:
         if specific == "zero":
-            raise ValueError("independent has no shared bank: --specific zero would discard the whole adapter")
+            raise ValueError("independent has no shared bank, so --specific zero discards the adapter; use copy")
 
     def start_from_plain(self, down: Tensor, up: Tensor, specific: str) -> None:
         self.a_specific.copy_(down)

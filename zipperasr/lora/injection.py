@@ -22,12 +22,12 @@ from zipperasr.lora.router import Router, router_options
 
 
 class LanguageAdapters(nn.Module):
-    """All adapted layers of one module. The layers live in that module; the router lives here.
+    """All adapted layers of one module, which contains them, and their router, which is a submodule of this one.
 
     Attributes:
-        language_codes: bank i belongs to language_codes[i]; checkpoints name banks by code, never by position.
-        own_codes: the last of them, whose banks this training updates and saves. All, unless languages were added to a
-            trained model (grow.py).
+        language_codes: bank i belongs to language_codes[i]; checkpoints identify banks by code, never by position.
+        own_codes: languages at the end of language_codes whose banks this training updates and saves: all of them,
+            unless languages were added to a trained model (grow.py).
         layers: name -> adapted layer, in the module's order.
     """
 
@@ -43,7 +43,7 @@ class LanguageAdapters(nn.Module):
         return dict(self._layers)
 
     def bank(self, code: str) -> int:
-        """The bank of a language. Raises ValueError outside the model's set."""
+        """Index of a language's bank. Raises ValueError if the model does not have the language."""
         if code not in self.language_codes:
             raise ValueError(f"language {code!r} has no adapter; {nearest(code, self.language_codes)}")
         return self.language_codes.index(code)
@@ -51,8 +51,8 @@ class LanguageAdapters(nn.Module):
     def set_batch(self, codes: Sequence[str], rows: Sequence[int]) -> None:
         """Set the languages of the next forward pass.
 
-        codes: language of each unit (utterance or segment); rows: rows of each unit in the layers' flattened
-        input, in order. Units of one language should stand side by side: each change of language costs a product.
+        codes: language of each unit (utterance or segment). rows: rows of each unit in the layers' flattened input, in
+        order. Units of the same language should be adjacent, because every change of language costs one more product.
         """
         spans = [
             (code, sum(count for _, count in unit))
@@ -92,8 +92,8 @@ def inject(
     """Replace every nn.Linear of `module` whose dotted name matches a pattern, and freeze the wrapped layers.
 
     lid_embeddings: (languages, d_lid) in the order of language_codes; only routed variants need them.
-    options: the variant's own, an instance of its `options_class`; None: its defaults.
-    Raises ValueError if nothing matches, if a routed variant gets no embeddings, or if the options are another's.
+    options: an instance of the variant's `options_class`; None: its defaults.
+    Raises ValueError if no layer matches, a routed variant has no embeddings, or the options are of another class.
     """
     layer_class = variant_class(variant)
     options = options or layer_class.options_class()

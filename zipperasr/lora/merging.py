@@ -21,7 +21,7 @@ def merged(adapters: LanguageAdapters, language: str | Mapping[str, float]) -> I
     """Merge one update into every layer's weight inside the `with` block; restore the weights afterwards.
 
     language: a code; or probabilities by code, which mix the LID embeddings and the language-specific banks.
-    Yields True, or False for a variant that cannot be merged: it then runs unmerged, in the most probable language.
+    Yields True; or False for a variant that cannot be merged, which then runs unmerged in the most probable language.
     Raises ValueError for a language without a bank.
     """
     probabilities = {language: 1.0} if isinstance(language, str) else language

@@ -23,18 +23,18 @@ class RouterOptions(Options):
 
     router_affine: bool = field(
         default=False, metadata={"meaning": "gain and bias in the LayerNorm of every layer's router"}
-    )  # the paper does not say
+    )  # not in the paper
 
     old_keys: ClassVar[dict[str, str]] = {"router_affine": "router_affine"}
     share_hint: ClassVar[str] = ""  # how to make share_is_specific true
 
     @property
     def share_is_specific(self) -> bool:
-        """Whether p is the share of the language's own column; otherwise it is that of the shared one."""
+        """Whether p is the share of the language-specific column; otherwise it is that of the shared column."""
         return True
 
     def specific_share(self, p: Tensor) -> Tensor:
-        """The share of the language's own column that follows from the router's p; same shape."""
+        """The share of the language-specific column, computed from the router's p; same shape."""
         return p
 
 

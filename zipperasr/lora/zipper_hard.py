@@ -1,4 +1,4 @@
-"""Zipper-LoRA hard: every column of B is either the shared or the language's own (Eq. 12, 13)."""
+"""Zipper-LoRA hard: every column of B is either the shared or the language-specific one (Eq. 12, 13)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from zipperasr.ranges import SHARE, check_ranges
 
 @dataclass(frozen=True)
 class ZipperHardOptions(RouterOptions):
-    """How the router's p selects columns."""
+    """Options of Zipper-LoRA hard."""
 
     tau: float = field(default=0.5, metadata={"meaning": "threshold of the router's p"})  # not in the paper
     p_selects_shared: bool = field(
-        default=True, metadata={"meaning": "columns with p >= tau are shared (Eq. 13); false: the language's own"}
+        default=True, metadata={"meaning": "columns with p >= tau are shared (Eq. 13); false: language-specific"}
     )
 
     old_keys: ClassVar[dict[str, str]] = {
@@ -36,7 +36,7 @@ class ZipperHardOptions(RouterOptions):
         return not self.p_selects_shared
 
     def specific_share(self, p: Tensor) -> Tensor:
-        """1 where the column is the language's own, else 0."""
+        """1 for language-specific columns, 0 for shared ones."""
         return ((p >= self.tau) != self.p_selects_shared).float()
 
 
@@ -45,8 +45,8 @@ class ZipperHard(ZipperSoft):
 
     The paper is inconsistent about p: in Eq. 13 and its figure a high p selects the *shared* column, in Eq. 14 (soft) p
     is the share of the *specific* one. Each variant follows its own equation. With p_selects_shared = False, p is the
-    specific share here too, as needed when the router is initialised from a soft model. The gradient passes straight
-    through the threshold: ds/dp = 1.
+    specific share here too, as required when the router is initialised from a soft model. The threshold has a
+    straight-through gradient: ds/dp = 1.
 
     a: (rank, d_in); b_shared: (d_out, rank); b_specific: (languages, d_out, rank); p: (rank,) from the router.
     """
@@ -55,7 +55,7 @@ class ZipperHard(ZipperSoft):
     options: ZipperHardOptions
 
     def specific_share(self, banks: Tensor) -> Tensor:
-        """1 where the column is the language's own, else 0, which turns the mixture of Eq. 14 into Eq. 13's choice."""
+        """1 for language-specific columns, else 0, which turns the mixture of Eq. 14 into the selection of Eq. 13."""
         p = super().specific_share(banks)
         s = (p >= self.options.tau).to(p.dtype) + (p - p.detach())  # in this order s is exactly 0 or 1
         return 1 - s if self.options.p_selects_shared else s

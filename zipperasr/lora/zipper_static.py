@@ -1,4 +1,4 @@
-"""Zipper-LoRA static: half of B's columns are shared, half belong to the language (Eq. 11)."""
+"""Zipper-LoRA static: half of B's columns are shared, half are language-specific (Eq. 11)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ZipperStatic(LoraLinear):
         return self.delta_of_mixed_bank(mixture)
 
     def start_from_plain(self, down: Tensor, up: Tensor, specific: str) -> None:
-        """The first columns of the adapter's B become the shared ones."""
+        """Use the first columns of the adapter's B as the shared ones."""
         self.a.copy_(down)
         shared, own = up.split([self.b_shared.shape[1], self.b_specific.shape[2]], dim=1)
         self.b_shared.copy_(shared)

@@ -1,1 +1,1 @@
-"""The speech LLM: Whisper encoder, projector and LLM, with checkpoints and configuration."""
+"""The speech LLM: speech encoder, projector and LLM, with their configuration and checkpoints."""

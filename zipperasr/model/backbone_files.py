@@ -1,8 +1,8 @@
 """Check a backbone's directory and load its weights, strictly and in one precision.
 
-In: a local directory or hub id. Out: a transformers model. The JSON files are checked before transformers reads them:
-it would offer to run the author's Python code (`auto_map`), load a GPU kernel from a hub, or follow paths out of the
-directory. transformers maps the weights into memory; weights of parts that a class omits are never read.
+In: a local directory or hub id. Out: a transformers model. The JSON files are checked before transformers reads them,
+because they could make it run the author's Python code (`auto_map`), load a GPU kernel from a hub, or follow paths out
+of the directory. transformers maps the weights into memory; weights of parts that a class omits are never read.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ _KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementati
 
 
 def check_backbone(path: str, known: Sequence[SizeRules]) -> tuple[SizeRules, dict[str, int]]:
-    """Check config.json and everything else that transformers will read; return the family's rules and the sizes.
+    """Check config.json and all other files that transformers will read; return the family's rules and the sizes.
 
-    known: the families to choose from, by model_type. Raises FileNotFoundError, OSError or ValueError.
+    known: supported families, of which config.json's model_type selects one.
+    Raises FileNotFoundError, OSError or ValueError.
     """
     check_local(path)
     config_file = Path(cached_file(path, CONFIG))
@@ -53,18 +54,21 @@ def check_backbone(path: str, known: Sequence[SizeRules]) -> tuple[SizeRules, di
     if (directory / TOKENIZER).is_file():
         _refuse_code(read_json(directory / TOKENIZER), directory / TOKENIZER)
     if (directory / ADAPTER).exists():
-        raise ValueError(f"{directory / ADAPTER}: this is a PEFT adapter; wanted a whole model: merge it and save that")
+        raise ValueError(
+            f"{directory / ADAPTER}: got a PEFT adapter, wanted a complete model; merge the adapter into its base "
+            "model and save the result"
+        )
     for index in sorted(directory.glob(f"*{INDEX_SUFFIX}")):
         check_index(index)
     return rules, check_backbone_size(config, config_file, rules)
 
 
 def load_backbone(model_class: type[M], path: str, dtype: torch.dtype, rules: SizeRules) -> M:
-    """Load a transformers model strictly. Raises FileNotFoundError or ValueError, naming what does not fit."""
+    """Load a transformers model strictly. Raises FileNotFoundError, or ValueError naming tensors that do not fit."""
     check_backbone(path, [rules])
     logging.disable_progress_bar()  # loading is too fast for a progress bar
     safely = {"trust_remote_code": False, "weights_only": True}
-    with said_by_transformers(path):
+    with transformers_errors(path):
         try:
             model, report = model_class.from_pretrained(
                 path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **safely
@@ -86,8 +90,8 @@ def load_backbone(model_class: type[M], path: str, dtype: torch.dtype, rules: Si
 
 
 @contextmanager
-def said_by_transformers(path: str) -> Iterator[None]:
-    """Turn whatever transformers and tokenizers raise on unexpected settings into a ValueError that names the path."""
+def transformers_errors(path: str) -> Iterator[None]:
+    """Turn any exception of transformers and tokenizers on unexpected settings into a ValueError naming the path."""
     try:
         yield
     except OSError:
@@ -96,7 +100,7 @@ def said_by_transformers(path: str) -> Iterator[None]:
         if isinstance(error, ValueError) and str(path) in str(error):
             raise
         raise ValueError(
-            f"{path}: transformers cannot read it ({type(error).__name__}: {error!s:.200}); fetch the model again"
+            f"{path}: transformers cannot load it ({type(error).__name__}: {error!s:.200}); fetch the model again"
         ) from error
 
 
@@ -104,46 +108,49 @@ def check_local(path: str) -> None:
     """Raises FileNotFoundError if a path that looks local does not exist; transformers would look for it on a hub."""
     looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
     if looks_local and not (Path(path) / CONFIG).is_file():
-        raise FileNotFoundError(f"{path}: no model here (no config.json); run stage 0, or name a directory or hub id")
+        raise FileNotFoundError(
+            f"{path}: no model found (config.json is missing); run stage 0, or give a model directory or hub id"
+        )
 
 
 def check_index(index: Path) -> None:
-    """Raises ValueError if the shards of an index are not plain files beside it."""
+    """Raises ValueError if an index lists shards other than weight files in its own directory."""
     shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict):
-        raise ValueError(f"{index}: no readable weight_map; fetch it again")
+        raise ValueError(f"{index}: weight_map is missing or not an object; fetch the file again")
     for name in shards.values():
         if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise ValueError(f"{index}: names {name!r:.80}, which is not a plain name beside it")
+            raise ValueError(f"{index}: got shard {name!r:.80}, wanted the name of a file in the same directory")
         if not name.endswith(SHARD_SUFFIXES):
-            raise ValueError(f"{index}: names {name!r:.80} as a shard; wanted {' or '.join(SHARD_SUFFIXES)}")
+            raise ValueError(f"{index}: got shard {name!r:.80}, wanted a {' or '.join(SHARD_SUFFIXES)} file")
 
 
 def read_json(path: Path) -> dict:
     """Read a JSON object. Raises ValueError if the file contains anything else."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"more than {MAX_JSON_BYTES:,} bytes")
+            raise ValueError(f"larger than {MAX_JSON_BYTES:,} bytes")
         tree = json.loads(path.read_bytes())
         if not isinstance(tree, dict):
-            raise ValueError(f"a JSON {type(tree).__name__}, wanted an object")
+            raise ValueError(f"got a JSON {type(tree).__name__}, wanted an object")
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable ({error}); fetch it again") from error
+        raise ValueError(f"{path}: cannot be read as JSON ({error}); fetch it again") from error
     return tree
 
 
 def _refuse_code(tree: dict, path: Path) -> None:
     if tree.get("auto_map"):
         raise ValueError(
-            f"{path}: auto_map asks for Python code that comes with the model; no such code is run; use a model "
+            f"{path}: auto_map requests Python code that is shipped with the model, which is never run; use a model "
             "whose architecture is part of transformers"
         )
 
 
 def _name_damage(path: str, error: Exception) -> NoReturn:
-    """Raises ValueError naming the damaged file, which transformers' error does not."""
+    """Raises ValueError naming the damaged file, unlike the error of transformers."""
     for file in sorted(Path(path).glob("*.safetensors")):
         with open_weights(file):
             pass
-    what = "damaged safetensors" if isinstance(error, SafetensorError) else "pickled files that hold more than tensors"
+    damaged = isinstance(error, SafetensorError)
+    what = "damaged safetensors files" if damaged else "pickled files that contain more than tensors"
     raise ValueError(f"{path}: {what}; fetch the model again as safetensors") from error

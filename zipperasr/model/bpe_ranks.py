@@ -1,6 +1,6 @@
-"""BPE vocabularies in tiktoken's format, as Python packages ship them, and as tokenizer.json holds them.
+"""Read BPE vocabularies in tiktoken's format from Python packages, and convert them to the format of tokenizer.json.
 
-tools/install_vocabularies.sh installs the packages. They are read as files and never imported.
+tools/install_vocabularies.sh installs the packages. Their files are read; their code is never imported.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ INSTALL = "install it with tools/install_vocabularies.sh"
 
 @dataclass(frozen=True)
 class RanksFile:
-    """A file of BPE ranks in tiktoken's format: base64 of the token's bytes, space, rank."""
+    """A file of BPE ranks in tiktoken's format; a line is the base64 of the token's bytes, a space and the rank."""
 
     package: str
-    path: str  # in the package
+    path: str  # inside the package
     sha256: str
 
 
@@ -40,7 +40,7 @@ QWEN_RANKS = RanksFile(
 
 
 def ranks_path(ranks: RanksFile) -> Path:
-    """The file in the installed package. Raises FileNotFoundError if the package is missing."""
+    """Path of the file in the installed package. Raises FileNotFoundError if package or file is missing."""
     try:
         path = Path(distribution(ranks.package).locate_file(ranks.path))
     except PackageNotFoundError:
@@ -51,18 +51,18 @@ def ranks_path(ranks: RanksFile) -> Path:
 
 
 def read_ranks(ranks: RanksFile) -> dict[bytes, int]:
-    """Tokens in the order of their ranks. Raises FileNotFoundError, or ValueError for another vocabulary."""
+    """{token: rank}, in the order of ranks. Raises FileNotFoundError, or ValueError if the file has another content."""
     path = ranks_path(ranks)
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != ranks.sha256:
-        raise ValueError(f"{path}: SHA-256 {found}, wanted {ranks.sha256}; {INSTALL}")
+        raise ValueError(f"{path}: got SHA-256 {found}, wanted {ranks.sha256}; {INSTALL}")
     pairs = (line.split() for line in content.splitlines() if line)
     return {base64.b64decode(token): int(rank) for token, rank in pairs}
 
 
 def last_merge(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
-    """The two parts that BPE joins last to form `token`, of two bytes or more."""
+    """The two parts that BPE joins last to form `token`, which has at least two bytes."""
     parts = [token[i : i + 1] for i in range(len(token))]
     while len(parts) > 2:
         pairs = [ranks.get(left + right, len(ranks)) for left, right in pairwise(parts)]
@@ -72,7 +72,7 @@ def last_merge(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
 
 
 def bpe_model(ranks: Mapping[bytes, int], merge: Callable[[list[str]], str | list[str]], **settings: bool) -> dict:
-    """The `model` entry of tokenizer.json. merge: how that file writes the two parts of a merge."""
+    """The `model` entry of tokenizer.json. merge: formats the two parts of a merge."""
     letters = bytes_to_unicode()
 
     def text(token: bytes) -> str:

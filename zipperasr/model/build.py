@@ -1,6 +1,6 @@
 """Build a model from its configuration: load the backbones, add the adapters, freeze parameters by phase.
 
-In: ModelConfig, the phase, the languages. Out: SpeechLLM; on the meta device too, from configuration files alone.
+In: ModelConfig, the phase, the languages. Out: SpeechLLM, also on the meta device, from configuration files alone.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ PHASES = ("align", "sft")
 def build_model(
     config: ModelConfig, dtype: torch.dtype = torch.float32, encoder_dtype: torch.dtype | None = None
 ) -> SpeechLLM:
-    """Build the model of the alignment: backbones, a new projector, plain LoRA on the LLM, no adapters on the encoder.
+    """Build the model for the alignment: backbones, a new projector, plain LoRA on the LLM, no adapters on the encoder.
 
-    Projector and LoRA are float32. dtype: of the LLM. encoder_dtype: of the encoder; None: the same.
+    dtype: precision of the LLM. encoder_dtype: precision of the encoder; None: the same. The rest is float32.
     Raises FileNotFoundError if a local backbone directory does not exist, ValueError if it does not fit.
     """
     encoder = find_encoder(config.whisper)[0].load(config.whisper, encoder_dtype or dtype)
     if encoder.mel_bins != config.mel_bins:
         raise ValueError(
-            f"{config.whisper}: {encoder.mel_bins} mel bins, but model.yaml says mel_bins: {config.mel_bins}"
+            f"{config.whisper}: {encoder.mel_bins} mel bins, but model.yaml has mel_bins: {config.mel_bins}; correct it"
         )
     return assemble(config, encoder, find_llm(config.llm)[0].load(config.llm, dtype))
 
@@ -87,9 +87,10 @@ def add_adapters(
 
 
 def set_trainable(model: SpeechLLM, phase: str) -> None:
-    """Freeze by phase. align: encoder, projector, LLM LoRA train. sft: encoder LoRA, router, projector, LLM LoRA train.
+    """Freeze parameters by phase.
 
-    The LLM itself and the encoder's `never_trained` parameters are frozen in both.
+    align trains encoder, projector and LLM LoRA; sft trains encoder LoRA, router, projector and LLM LoRA. The LLM
+    itself and the encoder's `never_trained` parameters are always frozen.
     """
     if phase not in PHASES:
         raise ValueError(f"unknown phase {phase!r}; {nearest(phase, PHASES)}")

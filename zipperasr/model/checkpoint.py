@@ -1,7 +1,7 @@
 """Save and strictly load trained parameters: one safetensors file without the frozen ones.
 
-Language banks are stored with their language codes and matched by code, so a checkpoint still loads after lines were
-added to or reordered in the language table.
+Language banks are stored with their language codes and matched by code, so a checkpoint still loads after languages
+were added to or reordered in the language table.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from zipperasr.model.tensor_values import check_values
 from zipperasr.model.weights_file import few, open_weights
 
 EMBEDDINGS = "adapters.router.embeddings"
-ADAPTED = ("encoder.", "adapters.")  # beginnings of names of the encoder's LoRA and its router, in an adaptation
+ADAPTED = ("encoder.", "adapters.")  # name prefixes of the encoder's LoRA and its router, in an adaptation
 
 
 def save_trained(model: nn.Module, path: str | Path, state: dict[str, Tensor] | None = None) -> None:
-    """Write all trainable parameters and the adapters' buffers to `path`."""
+    """Write all trainable parameters and the adapters' buffers to `path`. state: write these tensors instead."""
     model = _unwrap(model)
     tensors = state if state is not None else trained_state(model)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -36,7 +36,7 @@ def save_trained(model: nn.Module, path: str | Path, state: dict[str, Tensor] | 
 
 
 def trained_state(model: SpeechLLM) -> dict[str, Tensor]:
-    """Name -> tensor of everything `save_trained` writes; of stacks by language, the rows of this training's own."""
+    """{name: tensor} that `save_trained` writes. Stacked banks are cut to the languages that this training updates."""
     state = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if model.adapters is not None:
         kept = model.state_dict(keep_vars=True).keys()
@@ -49,10 +49,9 @@ def trained_state(model: SpeechLLM) -> dict[str, Tensor]:
 
 
 def load_trained(model: SpeechLLM, path: str | Path) -> int:
-    """Load a file of `save_trained` into a model with the same trainable parts. Returns the number of tensors.
+    """Load a file written by `save_trained` into a model with the same trainable parts. Returns the number of tensors.
 
-    Raises ValueError naming missing, unexpected and misshapen tensors and values that are not finite; FileNotFoundError
-    if there is no file.
+    Raises FileNotFoundError, or ValueError naming tensors that are missing, unexpected, misshapen or not finite.
     """
     loaded, codes = _read(Path(path))
     expected = trained_state(model)
@@ -61,7 +60,7 @@ def load_trained(model: SpeechLLM, path: str | Path) -> int:
 
 
 def load_parts(model: SpeechLLM, path: str | Path, endings: tuple[str, ...]) -> int:
-    """Load just the tensors whose names end in one of `endings`; as strict about them as `load_trained`."""
+    """Load only the tensors whose names end in one of `endings`, as strictly as `load_trained`."""
     loaded, codes = _read(Path(path))
     expected = {name: tensor for name, tensor in trained_state(model).items() if name.endswith(endings)}
     _copy({name: t for name, t in loaded.items() if name.endswith(endings)}, codes, expected, model, path)
@@ -69,7 +68,7 @@ def load_parts(model: SpeechLLM, path: str | Path, endings: tuple[str, ...]) -> 
 
 
 def count_trained(path: Path) -> tuple[int, int]:
-    """Trained parameters in the file of an adaptation: (encoder LoRA and router, all). Buffers do not count."""
+    """Number of trained parameters in the file of an adaptation, without buffers: (encoder LoRA and router, all)."""
     with open_weights(path) as stream:
         sizes = {name: math.prod(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
     for layer in {name.rpartition(".")[0] for name in sizes}:
@@ -83,7 +82,7 @@ def count_trained(path: Path) -> tuple[int, int]:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no trained weights; has the training that writes it finished?")
+        raise FileNotFoundError(f"{path}: no trained weights; finish the training of this directory first")
     with open_weights(path) as stream:
         return {name: stream.get_tensor(name) for name in stream.keys()}, _codes(stream.metadata(), path)  # noqa: SIM118
 
@@ -95,7 +94,7 @@ def _codes(metadata: dict[str, str] | None, path: Path) -> list[str]:
     except (ValueError, RecursionError):
         codes = None
     if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
-        raise ValueError(f"{path}: got language_codes {text!r:.80}, wanted a JSON list of codes; write the file again")
+        raise ValueError(f"{path}: got language_codes {text!r:.80}, wanted a JSON list of codes; save the file again")
     return codes
 
 
@@ -113,7 +112,7 @@ def _copy(
         if tensor.shape != expected[name].shape:
             raise ValueError(
                 f"{path}: {name}: got shape {tuple(tensor.shape)}, wanted {tuple(expected[name].shape)}; "
-                "were rank, width or languages changed?"
+                "use the rank, widths and languages that it was trained with"
             )
         expected[name].copy_(tensor)
 
@@ -121,7 +120,7 @@ def _copy(
 def _in_model_order(tensor: Tensor, codes: list[str], wanted: tuple[str, ...], where: str) -> Tensor:
     absent = [code for code in wanted if code not in codes]
     if absent:
-        raise ValueError(f"{where}: no bank for {few(absent)}; the file has {few(codes, 20)}")
+        raise ValueError(f"{where}: no bank for {few(absent)}; the file has banks for {few(codes, 20)}")
     return tensor[[codes.index(code) for code in wanted]]
 
 

@@ -26,7 +26,7 @@ RANGES = {
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """One rank and scaling for all variants, on both sides."""
+    """Rank and scaling of a LoRA."""
 
     rank: int = 32  # paper
     alpha: float = 64.0  # paper
@@ -37,7 +37,7 @@ class LoraConfig:
 
 @dataclass(frozen=True)
 class EncoderLoraConfig(LoraConfig):
-    """The encoder's LoRA, with the options of each variant.
+    """LoRA of the encoder, with the options of each variant.
 
     In YAML the options are nested under the variant's name: `{rank: 32, alpha: 64, flylora: {top_k: 8}}`.
     """
@@ -55,7 +55,7 @@ class EncoderLoraConfig(LoraConfig):
 
     @classmethod
     def read_tree(cls, tree: dict[str, Any], where: str) -> EncoderLoraConfig:
-        """Read the YAML form, also the one without variants' names (`fly_top_k: 8`) of earlier releases."""
+        """Read the YAML form, including that of earlier releases, without the variant's name (`fly_top_k: 8`)."""
         plain = _with_nested_options(tree, where)
         known = default_options()
         options = {
@@ -79,7 +79,7 @@ class EncoderLoraConfig(LoraConfig):
         return self.options.get(variant) or variant_class(variant).options_class()
 
     def with_options(self, options: Mapping[str, Options], where: str = "encoder_lora") -> EncoderLoraConfig:
-        """The same with other options for the given variants. Raises ValueError if they do not fit the rank."""
+        """Return a copy with other options for the given variants. Raises ValueError if they do not fit the rank."""
         try:
             return dataclasses.replace(self, options={**self.options, **options})
         except ValueError as error:
@@ -103,20 +103,20 @@ def _with_nested_options(tree: dict[str, Any], where: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Backbones, adapters and how the encoder sees an utterance."""
+    """Backbones, adapters, and how utterances are cut for the encoder."""
 
     whisper: str  # local directory or hub id of the Whisper model
     llm: str  # local directory or hub id of the Qwen3 model
     mel_bins: int = 128  # Whisper large-v3
-    projector_dim: int | None = None  # width inside the projector; none: the LLM's width (not in the paper)
+    projector_dim: int | None = None  # hidden width of the projector; None: the LLM's width (not in the paper)
     encoder_lora: EncoderLoraConfig = field(default_factory=EncoderLoraConfig)
     llm_lora: LoraConfig = field(default_factory=LoraConfig)
     train_chunk_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)  # paper; one is drawn per step
     decode_chunk_s: float = 8.0  # paper
-    lid_window_s: float = 30.0  # speech is padded to so much for language detection, as Whisper was trained; 0: not
+    lid_window_s: float = 30.0  # pad speech to this for language detection, as in Whisper's training; 0: no padding
     max_positions: int = 2048  # paper; longest pack: speech, text and prompt
     checkpointing: bool = False  # recompute activations in the backward pass
-    pad_to_30s: bool = False  # pad every segment with silence, as Whisper was trained; its output is cut again
+    pad_to_30s: bool = False  # pad every segment with silence, as in Whisper's training, and cut the output back
 
     def __post_init__(self) -> None:
         check_ranges(self, RANGES)
@@ -127,5 +127,5 @@ class ModelConfig:
 
     @property
     def edge_frames(self) -> int:
-        """Mel frames that features have beyond the end of an utterance: where speech fades into the padding."""
+        """Number of mel frames after the end of an utterance, in which speech fades into the padding."""
         return EDGE_FRAMES if self.pad_to_30s else 0

@@ -1,7 +1,7 @@
 """Add languages to an adapted model, and choose which parts train.
 
-In: a model after the adaptation, codes, LID embeddings, the start of the new banks. Out: the model with more banks,
-frozen except for the chosen parts. By default only the new banks train; then only they are saved, and the outputs of
+In: a model after the adaptation, language codes, LID embeddings, how to initialise the new banks. Out: the model with
+more banks, frozen except for the chosen parts. By default only the new banks are trained and saved, and the outputs for
 all other languages stay bit-identical.
 """
 
@@ -23,45 +23,51 @@ from zipperasr.model.speech_llm import SpeechLLM
 BANK, ROUTER = "bank", "router"
 PARTS = {
     BANK: "the new language's own bank",
-    ROUTER: "what decides the mix of shared and own columns",
+    ROUTER: "the router, which mixes shared and language-specific columns",
     "shared": "A and B_shared of the encoder's LoRA",
-    "projector": "from the encoder to the LLM",
+    "projector": "the projector",
     "llm": "the LLM's LoRA",
 }
 ALL = "all"
 
 
-def chosen_parts(variant: str, asked: Sequence[str]) -> tuple[str, ...]:
-    """The parts that train, in the order of PARTS; `all` is all that the variant has. Raises ValueError."""
+def chosen_parts(variant: str, requested: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts to train, in the order of PARTS; `all` selects all parts of the variant.
+
+    Raises ValueError for a part that is unknown or that the variant does not have.
+    """
     layer = variant_class(variant)
     has = {BANK: bool(layer.bank_starts), ROUTER: layer.routed}
     known = [part for part in PARTS if has.get(part, True)]
-    for part in asked:
+    for part in requested:
         if part not in (*PARTS, ALL):
             raise ValueError(f"unknown part for --train_parts {part!r}; {nearest(part, [*PARTS, ALL])}")
         if part not in (*known, ALL):
             raise ValueError(
-                f"{variant} has no {part}: there a new language trains what all share; "
-                f"choose from {', '.join([*known, ALL])} by --train_parts"
+                f"--train_parts {part}: {variant} has none, so a new language trains parameters that all languages "
+                f"share; choose from {', '.join([*known, ALL])}"
             )
-    if has[BANK] and not {BANK, ALL} & set(asked):
-        raise ValueError(f"--train_parts {' '.join(asked)}: {variant} gets a new bank, which must train; add {BANK}")
-    return tuple(part for part in known if part in asked or ALL in asked)
+    if has[BANK] and not {BANK, ALL} & set(requested):
+        raise ValueError(
+            f"--train_parts {' '.join(requested)}: {variant} needs a new bank, which must be trained; add {BANK}"
+        )
+    return tuple(part for part in known if part in requested or ALL in requested)
 
 
 def check_bank_start(variant: str, bank_from: str) -> None:
-    """Raises ValueError for a start that is unknown, or that the variant's banks cannot take."""
+    """Raises ValueError if `bank_from` is unknown, or not possible for the variant."""
     if bank_from not in BANK_STARTS:
         raise ValueError(f"unknown start for --bank_from {bank_from!r}; {nearest(bank_from, BANK_STARTS)}")
     possible = variant_class(variant).bank_starts
     if possible and bank_from not in possible:
         raise ValueError(
-            f"{variant} has no shared bank of a language bank's form; choose --bank_from {' or '.join(possible)}"
+            f"--bank_from {bank_from}: {variant} has no shared bank with the shape of a language's bank; "
+            f"choose {' or '.join(possible)}"
         )
 
 
 def grow(model: SpeechLLM, codes: Sequence[str], embeddings: Tensor | None, parts: Sequence[str]) -> None:
-    """Add the languages, their B zero, and freeze all but `parts`. embeddings: (len(codes), d_lid) for a router."""
+    """Add languages with zero B, and freeze all but `parts`. embeddings: (len(codes), d_lid), for a router."""
     add_languages(model.adapters, codes, embeddings)
     set_trainable(model, "sft")
     for name, parameter in model.named_parameters():
@@ -69,7 +75,7 @@ def grow(model: SpeechLLM, codes: Sequence[str], embeddings: Tensor | None, part
 
 
 def start_banks(model: SpeechLLM, bank_from: str, lid: Tensor | None) -> None:
-    """Let each new bank start from one that is trained. lid: (languages, d_lid) of all, for `nearest`."""
+    """Initialise each new bank from a trained one. lid: (languages, d_lid) of all languages, for `nearest`."""
     adapters = model.adapters
     if bank_from == "zero":
         return
@@ -79,12 +85,12 @@ def start_banks(model: SpeechLLM, bank_from: str, lid: Tensor | None) -> None:
         if bank_from == "nearest":
             of = dict(zip(adapters.language_codes, lid, strict=True))
             source, cosine = nearest_language(of[code], {other: of[other] for other in old})
-            _log_once(f"{code}: its bank starts from that of {source}, the LID-nearest (cosine {cosine:.3f})")
+            _log_once(f"{code}: bank initialised from {source}, the nearest LID embedding (cosine {cosine:.3f})")
         start_bank(adapters, code, source)
 
 
 def part_of(name: str) -> str:
-    """The part (see PARTS) that a trainable parameter of an SFT model belongs to."""
+    """The part (see PARTS) of an adapted model that a trainable parameter belongs to."""
     if name.rpartition(".")[2] in BANK_NAMES:
         return BANK
     if name.startswith("adapters.router."):
@@ -95,10 +101,10 @@ def part_of(name: str) -> str:
 
 @torch.no_grad()
 def check_embeddings(model: SpeechLLM, stage_4: Tensor, where: str) -> None:
-    """The trained model keeps the LID embeddings it has; say if stage 4 now finds others for the same languages.
+    """Compare stage 4's LID embeddings with those of the trained model, which keeps its own.
 
-    stage_4: (languages, d_lid) of the model's languages before any was added. Raises ValueError if they are of another
-    kind altogether, which a new language's embedding would then be too.
+    stage_4: (languages, d_lid), without the added languages. Raises ValueError if they are clearly different: the
+    embeddings of the added languages would then not be comparable with the model's.
     """
     known = model.adapters.router.embeddings.to(stage_4)
     if known.shape == stage_4.shape and torch.equal(known, stage_4):
@@ -106,11 +112,11 @@ def check_embeddings(model: SpeechLLM, stage_4: Tensor, where: str) -> None:
     same_kind = known.shape == stage_4.shape and torch.allclose(known, stage_4, rtol=1e-3, atol=1e-3)
     if not same_kind:
         raise ValueError(
-            f"{where}: stage 4 has other LID embeddings than the model was trained with; give its --lid_mode, and run "
-            "stage 4 with its Whisper model (state: with its languages' data too)"
+            f"{where}: stage 4's LID embeddings are not those of the model's training; use the same --lid_mode, "
+            "and run stage 4 with the same Whisper model (mode state: also with the same languages' data)"
         )
     difference = (known - stage_4).abs().max().item()
-    _log_once(f"{where}: stage 4's LID embeddings differ from the model's by up to {difference:.1e}; it keeps its own")
+    _log_once(f"{where}: stage 4's LID embeddings differ by up to {difference:.1e} from the model's, which are kept")
 
 
 def _log_once(message: str) -> None:

@@ -1,7 +1,7 @@
 """Attention and loss of an LLM over packed utterances: no padding, no mask, and logits of the labels only.
 
 In: a transformers LLM, its hidden states. Out: the summed cross-entropy. transformers calls the attention registered
-here by name; given a mask that is no `Layout` (as in `generate`), it is transformers' own.
+here by name. With any mask other than a `Layout`, as in `generate`, it is transformers' own attention.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def use_ragged_attention(llm: PreTrainedModel) -> None:
 
 
 def label_loss(hidden: Tensor, lm_head: nn.Linear, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of lm_head(hidden) summed over the labels, in float32 or finer, and how many labels it predicts.
+    """Cross-entropy of lm_head(hidden) summed over the labels, in at least float32, and the number of correct labels.
 
-    hidden: (labels, width), targets: (labels,). lm_head must be frozen: it gets no gradient. Only `LABELS_AT_ONCE`
-    rows of logits exist at a time: their gradient is formed with them and kept as one of `hidden`'s shape.
-    Raises ValueError if lm_head trains.
+    hidden: (labels, width), targets: (labels,). Only `LABELS_AT_ONCE` rows of logits are in memory at once, because
+    the gradient of `hidden` is computed together with them. Raises ValueError if lm_head is trained: it gets no
+    gradient.
     """
     if lm_head.weight.requires_grad or lm_head.bias is not None:
-        raise ValueError("lm_head must be frozen and have no bias: its loss is computed without a gradient for it")
+        raise ValueError("got an lm_head that is trained or has a bias; wanted a frozen one without bias")
     return _LabelLoss.apply(hidden, lm_head.weight, targets)
 
 

@@ -1,4 +1,4 @@
-"""The projector: four encoder frames become one input embedding of the LLM (12.5 a second)."""
+"""The projector: maps every four encoder frames to one input embedding of the LLM (12.5 per second)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class GatedProjector(nn.Module):
     gate and up are convolutions of kernel and stride 4.
 
     Args:
-        d_in: the encoder's width. d_hidden: width inside (the paper does not give it; ours is the LLM's).
+        d_in: the encoder's width.
+        d_hidden: hidden width (not in the paper; by default the LLM's width).
         d_out: the LLM's width.
     """
 
@@ -32,10 +33,10 @@ class GatedProjector(nn.Module):
 
     @torch.no_grad()
     def match_scale(self, embeddings: Tensor) -> None:
-        """Draw `out` anew so that speech enters the LLM at the size of its token embeddings (vocabulary, d_out).
+        """Reinitialise `out` so that speech embeddings have the scale of the LLM's `embeddings`, (vocabulary, d_out).
 
-        Ours, not the paper's: torch's default starts 6 times larger (mini LLM), where the LLM's layers, which add to
-        the residual stream, count for less.
+        Not in the paper. With torch's default, speech embeddings start 6 times larger (mini LLM), and the LLM's layers,
+        which add to the residual stream, have less influence.
         """
         rows = embeddings.split(16_384)  # no float32 copy of a large vocabulary
         squares = sum(part.float().square().mean().double() * len(part) for part in rows) / len(embeddings)
@@ -44,10 +45,11 @@ class GatedProjector(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, frames: Tensor, lengths: Sequence[int]) -> tuple[Tensor, list[int]]:
-        """frames: (sum of lengths, d_in), end to end; lengths: frames of each utterance.
+        """Map the frames of all utterances, end to end, to LLM embeddings.
 
-        Returns (sum of positions, d_out) and the positions of each utterance, ceil(length / 4): the last few
-        frames are filled up with zeros, so no speech is dropped and no window reaches into the neighbour.
+        frames: (sum of lengths, d_in); lengths: frames of each utterance. Returns (sum of positions, d_out) and the
+        positions of each utterance, ceil(length / 4): its end is padded with zeros, so that no speech is dropped and no
+        window reaches into the next utterance.
         """
         counts = [-(-length // PROJECTOR_STRIDE) for length in lengths]
         frames = ragged.spread(frames, lengths, [count * PROJECTOR_STRIDE for count in counts])

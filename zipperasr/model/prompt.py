@@ -14,12 +14,12 @@ from zipperasr.model.backbones import LLMS
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, language: Language) -> list[int]:
-    """The instruction in the language of the speech."""
+    """Token ids of the instruction, in the language of the speech."""
     return tokenizer(language.prompt, add_special_tokens=False)["input_ids"]
 
 
 def transcript_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The transcript followed by the end token; all of these positions are labels."""
+    """Token ids of the transcript and the end token; all of these positions are labels."""
     return batch_transcript_ids(tokenizer, [text])[0]
 
 
@@ -36,7 +36,7 @@ def hypothesis_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> s
 
 
 def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Id of the end token. Raises ValueError if the tokenizer has none."""
+    """Id of `end_token`."""
     return tokenizer.convert_tokens_to_ids(end_token(tokenizer))
 
 
@@ -46,4 +46,6 @@ def end_token(tokenizer: PreTrainedTokenizerBase) -> str:
     for token in known:
         if tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id):
             return token
-    raise ValueError(f"tokenizer {tokenizer.name_or_path}: no {' or '.join(known)} token; wanted an LLM's tokenizer")
+    raise ValueError(
+        f"tokenizer {tokenizer.name_or_path}: no {' or '.join(known)} token; wanted the tokenizer of a supported LLM"
+    )

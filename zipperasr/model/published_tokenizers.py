@@ -1,7 +1,7 @@
-"""The tokenizers of openai/whisper-large-v3 and Qwen/Qwen3-1.7B, without downloading the models.
+"""Build the tokenizers of openai/whisper-large-v3 and Qwen/Qwen3-1.7B without downloading the models.
 
-In: the BPE ranks in the packages openai-whisper and dashscope (tools/install_vocabularies.sh). Out: tokenizer.json,
-tokenizer_config.json and generation_config.json as published, in a directory that AutoTokenizer loads.
+In: the BPE ranks in the packages openai-whisper and dashscope (tools/install_vocabularies.sh). Out: a directory for
+AutoTokenizer with tokenizer.json, tokenizer_config.json and generation_config.json as published.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ WHISPER_ALIGNMENT_HEADS = (
 
 
 def write_whisper_tokenizer(out: Path) -> None:
-    """Write large-v3's tokenizer and generation settings to `out`; other files there stay.
+    """Write large-v3's tokenizer and generation settings to `out`; other files in it are kept.
 
     Raises FileNotFoundError if openai-whisper is not installed, ValueError if its ranks are not large-v3's.
     """
@@ -80,7 +80,7 @@ def write_whisper_tokenizer(out: Path) -> None:
 
 
 def write_qwen3_tokenizer(out: Path) -> None:
-    """Write Qwen3-1.7B's tokenizer and generation settings to `out`; other files there stay. No chat template.
+    """Write Qwen3-1.7B's tokenizer, without chat template, and generation settings to `out`; other files are kept.
 
     Raises FileNotFoundError if dashscope is not installed, ValueError if its ranks are not Qwen3's.
     """
@@ -174,7 +174,7 @@ def _whisper_generation(ids: Mapping[str, int]) -> dict:
 
 
 def _write(out: Path, tokenizer: dict, settings: dict, generation: dict) -> None:
-    """settings: tokenizer_config.json but for the added tokens, which it repeats."""
+    """Write the three files. settings: tokenizer_config.json without the added tokens, which are repeated in it."""
     added = tokenizer["added_tokens"]
     listed = {str(token["id"]): {key: token[key] for key in token if key != "id"} for token in added}
     special = [token["content"] for token in added if token["special"]]

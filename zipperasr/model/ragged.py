@@ -1,7 +1,7 @@
-"""Sequences of unequal length, laid end to end without padding: their index arithmetic and their attention.
+"""Index arithmetic and attention for sequences of unequal length that are concatenated without padding.
 
-A ragged batch is one tensor (sum of lengths, ...) and the list of lengths. Linear layers and norms work on it as
-it is; only attention and convolution must know where one sequence ends.
+A ragged batch is one tensor (sum of lengths, ...) and the list of lengths. Linear layers and norms apply to it
+directly; only attention and convolution need the boundaries of sequences.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch.nn.attention.varlen import varlen_attn
 
 from zipperasr.device import to_device
 
-MOST_PADDING = 0.1  # largest share of padding in the row of a sequence when attention pads it
+MOST_PADDING = 0.1  # largest share of padding in a row, if attention has to pad
 
 
 @dataclass(frozen=True)
 class Group:
-    """Sequences of a ragged batch that attention takes as one padded batch."""
+    """Sequences of a ragged batch that attention processes as one padded batch."""
 
     count: int
     longest: int
@@ -32,7 +32,7 @@ class Group:
 
 
 class Layout:
-    """Boundaries of the sequences of a ragged batch, computed once per batch and read by every layer's attention.
+    """Boundaries of the sequences of a ragged batch, computed once per batch and shared by all layers.
 
     Indices are computed on the CPU, where the lengths are known, so that no layer waits for the device.
     """
@@ -45,13 +45,13 @@ class Layout:
 
     @cached_property
     def offsets(self) -> Tensor:
-        """Where each sequence starts, and the end of the last: (sequences + 1,), int32, as FlashAttention wants it."""
+        """Start of each sequence, and the end of the last: (sequences + 1,), int32, as FlashAttention expects."""
         ends = torch.as_tensor((0, *self.lengths)).cumsum(0)
         return to_device(ends.to(torch.int32), self._device)
 
     @cached_property
     def groups(self) -> list[Group]:
-        """All sequences, in groups of similar length: padding is at most `MOST_PADDING` of a row."""
+        """All sequences, in groups of similar length, so that padding is at most `MOST_PADDING` of a row."""
         starts = torch.as_tensor((0, *self.lengths)).cumsum(0)
         ordered = sorted(range(len(self.lengths)), key=lambda number: -self.lengths[number])
         groups, members = [], [ordered[0]]
@@ -80,12 +80,12 @@ class Layout:
 
 
 def positions(lengths: Sequence[int], device: torch.device) -> Tensor:
-    """0, 1, ... within each sequence: (sum of lengths,)."""
+    """Position of each item in its sequence, from 0: (sum of lengths,)."""
     return to_device(_positions(lengths), device)
 
 
 def slots(lengths: Sequence[int], capacities: Sequence[int], device: torch.device) -> Tensor:
-    """Slot of each item if sequence i gets capacities[i] >= lengths[i] slots in a row: (sum of lengths,)."""
+    """Slot of each item if sequence i has capacities[i] >= lengths[i] consecutive slots: (sum of lengths,)."""
     space = torch.as_tensor(capacities)
     starts = (space.cumsum(0) - space).repeat_interleave(torch.as_tensor(lengths))
     return to_device(starts + _positions(lengths), device)
@@ -101,12 +101,12 @@ def spread(items: Tensor, lengths: Sequence[int], capacities: Sequence[int]) -> 
 def self_attention(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, causal: bool = False
 ) -> Tensor:
-    """Attention inside each sequence of a ragged batch, of every item to all or (causal) to none after it.
+    """Attention within each sequence of a ragged batch; if causal, no item attends to later ones.
 
-    query: (sum of lengths, heads, head_dim); key, value: the same, or with fewer heads, each shared by as many query
-    heads (grouped-query attention). Returns query's shape. With FlashAttention (half precision on an Ampere GPU or a
-    later one) nothing is padded; otherwise sequences of equal length go through as a plain batch, and others in groups
-    of similar length, padded here alone.
+    query: (sum of lengths, heads, head_dim); key, value: the same, or with fewer heads, each shared by several query
+    heads (grouped-query attention). Returns a tensor of query's shape. With FlashAttention (half precision on an Ampere
+    or later GPU) nothing is padded. Otherwise sequences of equal length form a plain batch, and others are padded in
+    groups of similar length.
     """
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
@@ -117,13 +117,13 @@ def self_attention(
         return varlen_attn(query, key, value, ends, ends, longest, longest, scale=scale, window_size=window)
     if layout.equal:
         return _batched(query, key, value, (len(layout.lengths), layout.longest), None, scale, causal)
-    mixed = []
+    outputs = []
     for group in layout.groups:
         parts = (tensor.index_select(0, group.sources) for tensor in (query, key, value))
-        mask = None if causal else group.inside  # padding comes last: a causal query never sees it
+        mask = None if causal else group.inside  # padding is at the end, where no causal query attends to it
         output = _batched(*parts, (group.count, group.longest), mask, scale, causal)
-        mixed.append(output if group.inside is None else output.index_select(0, group.filled))
-    return torch.cat(mixed).index_select(0, layout.order)
+        outputs.append(output if group.inside is None else output.index_select(0, group.filled))
+    return torch.cat(outputs).index_select(0, layout.order)
 
 
 @cache
@@ -133,15 +133,15 @@ def has_flash_attention(device: torch.device) -> bool:
 
 
 def _batched(query: Tensor, key: Tensor, value: Tensor, shape: tuple[int, int], mask, scale: float, causal: bool):
-    """(count * length, heads, head_dim), with shape = (count, length): the same shape."""
+    """Attention over sequences of equal length: (count * length, heads, head_dim), with shape = (count, length)."""
     batch = (tensor.unflatten(0, shape).transpose(1, 2) for tensor in (query, key, value))
     return _attend(*batch, mask, scale, causal).transpose(1, 2).flatten(0, 1)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, causal: bool) -> Tensor:
-    """(batch, heads, length, head_dim), mask broadcast over heads and queries: torch's fused attention.
+    """torch's fused attention. Inputs: (batch, heads, length, head_dim); the mask is broadcast over heads and queries.
 
-    In half precision on a CPU its kernel takes twice the time of the three plain products.
+    In half precision on a CPU, plain products are used: they take half the time of the fused kernel.
     """
     if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         scores = (query * scale) @ key.transpose(-1, -2)

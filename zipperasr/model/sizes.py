@@ -1,7 +1,7 @@
-"""Check the sizes in a backbone's config.json against the weights beside it, before anything is built.
+"""Check the sizes in a backbone's config.json against the weights in the same directory, before building the model.
 
-In: config.json, the headers of the weights. Out: the sizes, or a ValueError. Otherwise a few bytes of configuration
-could request more memory than there is, or minutes of building.
+In: config.json, the headers of the weights. Out: the sizes, or a ValueError. Without this check, a wrong number in
+config.json could request more memory than the machine has.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Sizes = Mapping[str, int]
 
 @dataclass(frozen=True)
 class SizeRules:
-    """The sizes of a backbone family: their keys in config.json, and the parameters that they amount to."""
+    """The sizes of a backbone family: their keys in config.json, and the number of parameters that they imply."""
 
-    config_class: type[PreTrainedConfig]  # its defaults hold for keys that are missing
+    config_class: type[PreTrainedConfig]  # its defaults replace missing keys
     keys: tuple[str, ...]
     num_parameters: Callable[[Sizes], int]  # of the large matrices
 
@@ -37,7 +37,7 @@ class SizeRules:
 def check_backbone_size(config: Mapping[str, object], config_file: Path, rules: SizeRules) -> dict[str, int]:
     """Return the sizes in config.json by key, with transformers' defaults for missing keys.
 
-    Raises ValueError if a size is invalid, or if together they need more parameters than the weights hold.
+    Raises ValueError if a size is invalid, or if the sizes imply more parameters than the weights contain.
     """
     defaults = rules.config_class()
     synonyms = {name: key for key, name in rules.config_class.attribute_map.items()}
@@ -55,13 +55,13 @@ def check_backbone_size(config: Mapping[str, object], config_file: Path, rules: 
     wanted = rules.num_parameters(sizes)
     held = _held(config_file.parent)
     if wanted > (MOST_PARAMETERS if held is None else TIMES * held + SLACK):
-        what = f"at most {MOST_PARAMETERS:,} are supported" if held is None else f"the weights beside it hold {held:,}"
-        raise ValueError(f"{config_file}: its sizes make {wanted:,} parameters, but {what}; fetch the model again")
+        what = f"at most {MOST_PARAMETERS:,} are supported" if held is None else f"the weights contain {held:,}"
+        raise ValueError(f"{config_file}: its sizes imply {wanted:,} parameters, but {what}; fetch the model again")
     return sizes
 
 
 def _held(directory: Path) -> int | None:
-    """An upper bound of the parameters in a backbone's files; None if there are no weights (yet)."""
+    """An upper bound of the number of parameters in a backbone's files; None if there are no weights."""
     files = [path for pattern in _WEIGHTS for path in sorted(directory.glob(pattern))]
     return sum(_count(path) for path in files) if files else None
 

@@ -1,7 +1,7 @@
 """Encoder, projector and LLM as one model, and its loss over packed utterances.
 
 In: packed batches (built by zipperasr.batching). Out: the summed cross-entropy, its statistics and its weight, as in
-ESPnet; the trainer divides by the number of labels on all ranks.
+ESPnet; the training loop divides by the number of labels on all ranks.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class PackedText(Protocol):
     input_ids: Tensor  # (positions,)
     position_ids: Tensor  # (positions,), from 0 in each utterance
     speech_places: Tensor  # positions that hold speech
-    label_places: Tensor  # positions of labels
+    label_places: Tensor  # positions that hold labels
     lengths: Sequence[int]  # positions of each utterance
 
 
 class PackedBatch(Protocol):
-    """What a forward pass takes."""
+    """Input of a forward pass."""
 
     speech: Speech
     text: PackedText
@@ -75,7 +75,7 @@ class SpeechLLM(nn.Module):
 
     @property
     def llm_family(self) -> type[CausalLLM]:
-        """How to use `causal_lm`."""
+        """The family of `causal_lm`, whose functions work on it."""
         return llm_of(self.causal_lm)
 
     @property
@@ -87,7 +87,7 @@ class SpeechLLM(nn.Module):
     def compile_layers(self, backend: str = "inductor") -> None:
         """Compile the LLM's layers with torch.compile, and the encoder's if they have no adapters.
 
-        Adapters would be recompiled for every layer and every number of languages in a batch.
+        Layers with adapters would be recompiled for every layer and every number of languages in a batch.
         """
         for layer in self.llm_family.layers(self.causal_lm):
             layer.compile(dynamic=True, backend=backend)
@@ -95,8 +95,9 @@ class SpeechLLM(nn.Module):
             self.encoder.compile_layers(backend)
 
     def embed_speech(self, speech: Speech, chunk_frames: int | None) -> tuple[Tensor, list[int]]:
-        """Encode and project. chunk_frames: mel frames per chunk; None: full context, in windows of at most 30 s.
+        """Encode and project all utterances of a batch.
 
+        chunk_frames: mel frames per chunk; None: full context, in windows of at most 30 s.
         Returns (sum of positions, LLM width) and the positions of each utterance.
         """
         window = self.encoder.max_mel_frames
@@ -112,7 +113,7 @@ class SpeechLLM(nn.Module):
         return self.projector(hidden, _sum_groups(frames, per_utterance))
 
     def forward(self, batch: PackedBatch, chunk_frames: int | None = None) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Returns the cross-entropy summed over label tokens, {loss, accuracy} per label, and their number."""
+        """Returns the cross-entropy summed over labels, {loss, accuracy} per label, and the number of labels."""
         hidden = self._run_text(batch, chunk_frames)
         places = batch.text.label_places
         targets = batch.text.input_ids[places]

@@ -1,6 +1,6 @@
-"""Weights that a file holds are checked as values: plain tensors of known types, every number finite.
+"""Check weights read from a file: dense tensors of known types, with finite values only.
 
-In: a tensor and where it is from. Out: nothing, or an error. One scan of the numbers, without a copy.
+In: a tensor, and the file and name it was read from. Out: a ValueError, or nothing. Values are scanned without a copy.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from torch import Tensor
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
-_BLOCK = 1 << 22  # numbers; what is counted for a message needs a mask
+_BLOCK = 1 << 22  # values; counting needs a mask of this size
 
 
 def check_values(tensor: Tensor, where: str, becomes: torch.dtype | None = None) -> None:
-    """Raises ValueError that begins with `where`, which names the file and the tensor.
+    """Raises ValueError if the tensor is not dense, of a known type and finite.
 
-    becomes: the type that it will be put into: integers do not become floats, nor the other way round.
+    where: file and tensor, for the message. becomes: type of the parameter that it is copied to; integers are not
+    converted to floats, nor floats to integers.
     """
     check_kind(tensor, where)
     kinds = (*FLOATS, *INTEGERS) if becomes is None else FLOATS if becomes.is_floating_point else INTEGERS
@@ -26,31 +27,30 @@ def check_values(tensor: Tensor, where: str, becomes: torch.dtype | None = None)
 
 
 def check_kind(tensor: Tensor, where: str) -> None:
-    """Raises ValueError for a tensor that is sparse, without values, quantised, or larger than what is stored of it."""
+    """Raises ValueError if the tensor is sparse, quantised, on the meta device, or larger than its stored values."""
     if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized:
         kind = "meta" if tensor.is_meta else "quantised" if tensor.is_quantized else _name(tensor.layout)
-        raise ValueError(
-            f"{where}: got a {kind} tensor, wanted a dense one with its values; convert it and save it again"
-        )
+        raise ValueError(f"{where}: got a {kind} tensor, wanted a dense one with values; convert it and save it again")
     stored = tensor.untyped_storage().nbytes() // tensor.element_size()
     if tensor.numel() > stored:
         raise ValueError(
-            f"{where}: shape {list(tensor.shape)}, but {stored:,} values are stored; save it again, made contiguous"
+            f"{where}: shape {list(tensor.shape)}, but only {stored:,} values are stored; make it contiguous and save "
+            "it again"
         )
 
 
 def check_finite(tensor: Tensor, where: str) -> None:
-    """Raises ValueError if any value is NaN, infinite or beyond float32, in which weights are trained."""
+    """Raises ValueError if any value is NaN, infinite or outside the range of float32, in which weights are trained."""
     if not tensor.is_floating_point() or not tensor.numel():
         return
     largest = torch.finfo(torch.float32).max
-    low, high = torch.stack(tensor.aminmax()).tolist()  # NaN wins in both; no mask of the tensor's size
+    low, high = torch.stack(tensor.aminmax()).tolist()  # both are NaN if any value is; needs no mask
     if not (-largest <= low and high <= largest):
         blocks = tensor.detach().reshape(-1).split(_BLOCK)
         count = sum(len(block) - int((block.double().abs() <= largest).sum()) for block in blocks)
         raise ValueError(
             f"{where}: {count:,} of {tensor.numel():,} values are NaN, infinite or beyond float32; "
-            "fetch the file again, or train anew"
+            "fetch the file again, or repeat the training"
         )
 
 

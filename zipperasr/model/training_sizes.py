@@ -1,7 +1,7 @@
-"""What a training's config.yaml asks for, against the tensors of its model.safetensors, before the model is built.
+"""Check a training's config.yaml against the tensors in its model.safetensors, before building the model.
 
-In: an experiment, the backbones below it, its weights. Out: nothing, or one line. A wrong rank would be a wrong scaling
-(alpha / r), and a large one more memory than there is.
+In: an experiment, its backbones, its weights. Out: a ValueError, or nothing. A wrong rank would change the scaling
+(alpha / r), and a large one could request more memory than the machine has.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Shapes = Mapping[str, tuple[tuple[int, ...], int]]
 def check_training_size(experiment: Experiment, backbones: ModelConfig, weights: Path, where: str) -> None:
     """Raises ValueError if ranks, languages or widths are not those of the weights.
 
-    backbones: names those that the model is built on. where: how errors name the configuration.
+    backbones: names the encoder and the LLM that the model is built on. where: path of the configuration in errors.
     """
     if experiment.phase == "sft" and not (experiment.lora and experiment.source):
-        raise ValueError(f"{where}: phase sft without lora, or without init: the training that it started from")
+        raise ValueError(f"{where}: phase sft needs lora and init, the directory of the alignment; add them")
     check_ranks(experiment, weights, where)
     (encoder, encoder_sizes), (llm, llm_sizes) = find_encoder(backbones.whisper), find_llm(backbones.llm)
-    if experiment.added:  # its configuration is that of init_from, which is checked by itself
+    if experiment.added:  # its sizes are those of init_from, which is checked separately
         return
     found = shapes(weights)
     if experiment.phase == "align":
@@ -44,15 +44,15 @@ def check_training_size(experiment: Experiment, backbones: ModelConfig, weights:
     held = sum(size for _, size in found.values())
     if wanted > TIMES * held + SLACK:
         raise ValueError(
-            f"{where}: it and the backbones make at least {wanted:,} trained parameters, but {weights.name} holds "
-            f"{held:,}; are they of the same training?"
+            f"{where}: with these backbones it implies at least {wanted:,} trained parameters, but {weights.name} "
+            f"contains {held:,}; use the files and backbones of one training"
         )
 
 
 def check_ranks(experiment: Experiment, weights: Path, where: str) -> None:
-    """Raises ValueError naming the first tensor that has another rank than the configuration, or too few languages.
+    """Raises ValueError naming the first tensor whose rank is not the configuration's, or that has too few languages.
 
-    where: how errors name the configuration.
+    where: path of the configuration in errors.
     """
     model, num_languages = experiment.model, len(experiment.added or experiment.languages)
     for name, (shape, _) in shapes(weights).items():
@@ -76,13 +76,13 @@ def check_ranks(experiment: Experiment, weights: Path, where: str) -> None:
 
 
 def _aligned(experiment: Experiment, encoder_width: int, llm_width: int) -> int:
-    """Parameters of the projector."""
+    """Number of parameters of the projector."""
     inside = experiment.model.projector_dim or llm_width
     return inside * (8 * encoder_width + inside + llm_width)
 
 
 def _adapted(experiment: Experiment, widths: int, layers: int, found: Shapes) -> int:
-    """A lower bound of the parameters of the encoder's LoRA and its router; variants differ by a factor below 4.
+    """A lower bound of the number of parameters of the encoder's LoRA and its router; variants differ by less than 4x.
 
     widths: sum of the adapted layers' input widths. layers: their number.
     """

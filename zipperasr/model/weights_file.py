@@ -1,6 +1,6 @@
-"""safetensors files, opened so that a damaged one is one line.
+"""Open safetensors files; a damaged one raises a ValueError that names it.
 
-In: a path. Out: safetensors' own reader.
+In: a path. Out: safetensors' own reader, or tensors.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from zipperasr.model.tensor_values import check_values
 
 @contextmanager
 def open_weights(path: str | Path, called: str | None = None) -> Iterator[safe_open]:
-    """safe_open for torch. called: how errors name the file; None: by its path.
+    """safe_open for torch. called: name of the file in errors; None: its path.
 
-    Raises ValueError if the file is cut, garbage or lacks a tensor that is asked for.
+    Raises ValueError if the file is truncated, not a safetensors file, or lacks a requested tensor.
     """
     try:
         with safe_open(path, framework="pt") as stream:
@@ -32,12 +32,12 @@ def open_weights(path: str | Path, called: str | None = None) -> Iterator[safe_o
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
-    """All tensors by name. Raises ValueError as `check_weights` does."""
+    """Read all tensors, by name. Raises ValueError like `check_weights`."""
     return dict(_checked(path))
 
 
 def check_weights(path: str | Path, called: str | None = None) -> None:
-    """Raises ValueError if the file is damaged, or a tensor's type is unknown or a value NaN or infinite."""
+    """Raises ValueError if the file is damaged, the type of a tensor is unknown, or a value is NaN or infinite."""
     for _ in _checked(path, called):
         pass
 
@@ -51,13 +51,13 @@ def _checked(path: str | Path, called: str | None = None) -> Iterator[tuple[str,
 
 
 def shapes(path: str | Path) -> dict[str, tuple[tuple[int, ...], int]]:
-    """{tensor: (shape, number of values)}, from the header alone."""
+    """{name: (shape, number of values)} of all tensors, from the header alone."""
     with open_weights(path) as stream:
         found = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
     return {name: (shape, math.prod(shape)) for name, shape in found.items()}
 
 
 def few(names: list[str], most: int = 4) -> str:
-    """At most `most` names, and how many more there are."""
+    """List at most `most` names, and say how many more there are."""
     shown = ", ".join(names[:most]) or "none"
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -1,1 +1,1 @@
-"""The full-size experiment on paper: how large, how much memory, how many steps, what is missing. Nothing is loaded."""
+"""Estimate the size, memory, steps and costs of an experiment, and list missing inputs, without loading weights."""

@@ -1,7 +1,7 @@
-"""The experiment before it starts: sizes, memory, steps, settings of our own, and what is missing.
+"""Estimate parameters, memory, steps and hours of an experiment, and list missing corpora, lists and weights.
 
-In: conf/SCALE, the tables, the language table. Out: tables on stdout. The full-size model is built on the meta device,
-from its configuration alone; nothing is downloaded and nothing written. Exit status 0 even if files are missing.
+In: conf/SCALE, the data set table, the language table. Out: tables on stdout. The model is built on the meta device
+from its configuration alone; nothing is downloaded or written. The exit status is 0 even if files are missing.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from zipperasr.languages import LanguageTable
 from zipperasr.lora import VARIANTS, variant_class
 from zipperasr.model.build import PHASES
 from zipperasr.model.model_config import REGIMES, ModelConfig
-from zipperasr.plan.architecture import with_local_backbones
 from zipperasr.plan.columns import aligned, section
-from zipperasr.plan.gpus import GPUS
 from zipperasr.plan.host_memory import host_memory, host_rows
 from zipperasr.plan.inventory import format_inventory, take_inventory
 from zipperasr.plan.memory import TrainingSetUp, memory_rows, verdict
-from zipperasr.plan.operations import STAGE, Machines, operations
+from zipperasr.plan.operations import GPUS, STAGE, Machines, operations
 from zipperasr.plan.ours import our_rows
-from zipperasr.plan.parameters import PhaseSize, build_phases, parameter_rows
+from zipperasr.plan.parameters import PhaseSize, build_phases, parameter_rows, with_local_backbones
 from zipperasr.plan.steps import AssumedSpeech, PhaseSteps, plan_phase, step_rows
 from zipperasr.prepare.dataset_table import SETTINGS, DatasetRow, load_corpora, load_datasets
 from zipperasr.train.train_config import TrainConfig
@@ -59,7 +57,7 @@ class PlanJob:
 
 @dataclass(frozen=True)
 class Configuration:
-    """Everything that the stages would read."""
+    """All configuration files that the stages would read."""
 
     model_yaml: Path
     model: ModelConfig
@@ -89,7 +87,7 @@ class Configuration:
 
 
 def print_plan(job: PlanJob) -> None:
-    """Print everything. Raises ValueError or FileNotFoundError for a configuration that no stage could read."""
+    """Print all tables. Raises ValueError or FileNotFoundError for an invalid configuration."""
     variant_class(job.lora)
     config = Configuration.load(job)
     codes = config.languages.codes
@@ -114,12 +112,12 @@ def print_plan(job: PlanJob) -> None:
     machines = Machines(GPUS[job.gpu], num_gpus, job.mfu)
     print(section("Operations (estimate)", *operations(model, config.model, job.regime, machines, speech, phases)))
     everything = {**config.train, "model": config.model, "decode": config.decode}
-    print(section("Settings that are ours, not the paper's", aligned(our_rows(everything, model, job.lora))))
+    print(section("Settings that the paper does not give", aligned(our_rows(everything, model, job.lora))))
     print(_inventory_section(config, job))
 
 
 def _languages_note(config: Configuration, job: PlanJob, size: PhaseSize) -> list[str]:
-    """Which languages the banks are counted for, where not all of them train."""
+    """A note on banks that are counted but not trained, if some languages have no adaptation data."""
     codes = config.languages.codes
     rows = load_datasets(job.datasets, job.setting, config.languages)
     untrained = [code for code in codes if code not in {row.language for row in rows if row.phase == "sft"}]
@@ -127,7 +125,7 @@ def _languages_note(config: Configuration, job: PlanJob, size: PhaseSize) -> lis
         return []
     return [
         f"banks: one for each of the {len(codes)} languages in {job.languages}, {size.banks // len(codes):,} "
-        f"parameters each;\nno adaptation data for {', '.join(untrained)}: counted, but not updated"
+        f"parameters each;\ncounted but not updated, for lack of adaptation data: {', '.join(untrained)}"
     ]
 
 
@@ -156,7 +154,7 @@ def _host_section(setups: dict[str, TrainingSetUp], ranks: int) -> str:
 
 
 def _plan(config: Configuration, job: PlanJob, num_gpus: int, speech: AssumedSpeech) -> dict[str, PhaseSteps]:
-    """Steps of both phases; {} where the hours are known only after stage 3."""
+    """Steps of both phases; {} if the hours of audio are known only after stage 3."""
     if not load_corpora(_corpora(job)).table_hours:
         return {}
     positions = config.model.max_positions
@@ -173,8 +171,8 @@ def _rows_by_phase(config: Configuration, job: PlanJob) -> dict[str, list[Datase
 
 def _steps_section(config: Configuration, phases: dict[str, PhaseSteps], job: PlanJob, speech: AssumedSpeech) -> str:
     if not phases:
-        found = f"known after stage 3: {_corpora(job)} takes all that the corpora hold, not Table I's hours"
-        return section("Steps", found)
+        note = f"known after stage 3: {_corpora(job)} uses all data of the corpora, not the hours of Table I"
+        return section("Steps", note)
     by_phase = _rows_by_phase(config, job)
     notes = [f"assumed in {STAGE[phase]}: {speech.in_languages(rows)}" for phase, rows in by_phase.items()]
     return section("Steps (estimate)", aligned(step_rows(phases), right=(1, 2)), *notes)
@@ -188,30 +186,36 @@ def _inventory_section(config: Configuration, job: PlanJob) -> str:
     weights = [config.model.whisper, config.model.llm]
     items = take_inventory(job.datasets, job.languages, _corpora(job), weights, job.setting)
     missing = sum(item.state != "present" for item in items)
-    summary = f"{missing} of {len(items)} are missing. Nothing was downloaded."
+    summary = f"{missing} of {len(items)} items are missing. Nothing was downloaded."
     return section("Corpora, lists and weights", format_inventory(items), summary)
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.add_argument("--scale", choices=DEFAULT_GPUS, default="full", help="configuration directory conf/SCALE")
-    options.add_argument("--model", type=Path, default=None, help="model.yaml; default: that of the scale")
-    options.add_argument("--align", type=Path, default=None, help="align.yaml; default: that of the scale")
-    options.add_argument("--sft", type=Path, default=None, help="sft.yaml; default: that of the scale")
-    options.add_argument("--decode", type=Path, default=None, help="decode.yaml; default: that of the scale")
-    options.add_argument("--corpora", type=Path, default=None, help="corpora.yaml; default: that of the scale")
+    options.add_argument("--model", type=Path, default=None, help="model.yaml; default: conf/SCALE/model.yaml")
+    options.add_argument("--align", type=Path, default=None, help="align.yaml; default: conf/SCALE/align.yaml")
+    options.add_argument("--sft", type=Path, default=None, help="sft.yaml; default: conf/SCALE/sft.yaml")
+    options.add_argument("--decode", type=Path, default=None, help="decode.yaml; default: conf/SCALE/decode.yaml")
+    options.add_argument("--corpora", type=Path, default=None, help="corpora.yaml; default: conf/SCALE/corpora.yaml")
     options.add_argument("--datasets", type=Path, default=Path("conf/datasets.tsv"), help="data set table")
     options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
     options.add_argument("--lora", default="zipper_soft", help=f"encoder-side LoRA: {', '.join(VARIANTS)}")
     options.add_argument("--regime", choices=REGIMES, default="chunked", help="encoder regime")
     options.add_argument("--setting", choices=SETTINGS, default="1h", help="training hours per low-resource language")
-    options.add_argument("--ngpu", type=int, default=0, help="GPUs per machine; 0: the paper's 4, at mini scale 1")
-    options.add_argument("--num_nodes", type=int, default=1, help="machines")
+    options.add_argument(
+        "--ngpu", type=int, default=0, help="GPUs per machine; 0: 4 as in the paper, or 1 at mini scale"
+    )
+    options.add_argument("--num_nodes", type=int, default=1, help="number of machines")
     options.add_argument("--gpu", choices=GPUS, default="a800", help="GPU model; the paper used A800s")
-    options.add_argument("--gpu_gib", type=float, default=None, help="GiB of one GPU; default: that of the GPU model")
+    options.add_argument("--gpu_gib", type=float, default=None, help="memory of one GPU in GiB; default: by --gpu")
     options.add_argument("--mfu", type=float, default=0.4, help="assumed model FLOPs utilisation of training")
-    options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="override keys of {align,sft}.yaml")
-    options.add_argument("--decode_set", nargs="*", default=[], metavar="KEY=VALUE", help="override decode.yaml")
+    options.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="override keys of align.yaml and sft.yaml"
+    )
+    options.add_argument(
+        "--decode_set", nargs="*", default=[], metavar="KEY=VALUE", help="override keys of decode.yaml"
+    )
     return run_step(print_plan, PlanJob(**vars(options.parse_args(argv))), "zipperasr.plan")
 
 

@@ -1,8 +1,8 @@
-"""What autograd keeps between forward and backward, in bytes, from the model's shapes.
+"""Estimate the memory that autograd keeps between forward and backward pass, from the model's shapes.
 
-In: a built model, what a GPU holds in one micro-step. Out: `Activations`. Attention is fused, so nothing grows with the
-square of the length. Counted are the tensors of the model's own forward pass; a few per cent of
-statistics and indices are left out. The tests hold the result against what autograd keeps.
+In: a built model, the batch of one GPU. Out: `Activations`, in bytes. Attention is fused, so nothing grows with the
+square of the length. The tensors of the model's forward pass are counted, except statistics and indices (a few per
+cent). The tests compare the result with what autograd keeps.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ FLOAT32 = 4
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one GPU works on at once."""
+    """The batch of one GPU in one micro-step."""
 
     packs: int
     max_positions: int  # of a pack
     speech_positions: float  # of all packs
     labels: float  # of all packs
-    attention_padding: float  # padded / real frames inside attention; 0 where nothing is padded
+    attention_padding: float  # padded / real frames inside attention; 0 if nothing is padded
 
     @classmethod
     def assumed(cls, packs: int, config: ModelConfig, speech: AssumedSpeech, half: bool = True) -> MicroBatch:
-        """half: in half precision, in which a GPU's attention takes sequences of any length as they lie."""
+        """A batch of full packs of typical utterances. half: half precision, in which attention does not pad."""
         seconds = packs * speech.pack_s(config.max_positions)
         return cls(
             packs=packs,
@@ -53,7 +53,7 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Activations:
-    """Bytes on one GPU."""
+    """Bytes of activations on one GPU."""
 
     kept: float  # from the forward pass to the backward pass
     logits: float  # at the start of the backward pass
@@ -67,10 +67,10 @@ class Activations:
 def count_activations(
     model: SpeechLLM, config: ModelConfig, phase: str, batch: MicroBatch, value_bytes: int
 ) -> Activations:
-    """With checkpointing a layer keeps only its input, and one layer at a time is computed again.
+    """Count the activations of one micro-step. model: of either phase, on any device.
 
-    Logits exist for `LABELS_AT_ONCE` labels at a time: three copies of the vocabulary each, as the last of them are
-    computed. model: of either phase, on any device.
+    With checkpointing only a layer's input is kept, and one layer after the other is recomputed. Logits are in memory
+    for `LABELS_AT_ONCE` labels at once, with three values per vocabulary entry.
     """
     encoder, llm = model.encoder.shape, model.llm_family.shape(model.causal_lm.config)
     rank = config.encoder_lora.rank if phase == "sft" else 0
@@ -84,7 +84,7 @@ def count_activations(
     else:
         kept += encoder_layer * encoder.layers + llm_layer * llm.layers
         recomputed = (0.0, 0.0)
-    gradients = (  # of the widest tensors that exist side by side
+    gradients = (  # of the widest tensors that are in memory at the same time
         batch.frames * 2 * encoder.inner * value_bytes,
         batch.positions * 3 * llm.inner * value_bytes,
     )
@@ -96,20 +96,21 @@ def count_activations(
 
 
 def encoder_layer_bytes(encoder: EncoderShape, rank: int, attention_padding: float, value_bytes: int) -> float:
-    """One frame in one encoder layer: b (4 d + d t + 2 f + 6 r).
+    """Bytes of one frame in one encoder layer: b (4 d + d t + 2 f + 6 r).
 
-    b bytes per value, d width, t tensors in attention, f feed-forward, r rank (0 without LoRA). Two norms keep input
-    and output.
+    b: bytes per value. d: width. t: tensors in attention. f: feed-forward width. r: rank (0 without LoRA). Both norms
+    keep their input and output.
     """
     width, inner = encoder.width, encoder.inner
     return value_bytes * (4 * width + width * _attention_tensors(attention_padding) + 2 * inner + 6 * rank)
 
 
 def llm_layer_bytes(llm: LlmShape, rank: int, attention_padding: float, value_bytes: int) -> float:
-    """One position in one LLM layer: b (2 d + q t + 4 f + 7 r) + 4 (2 d + q + k).
+    """Bytes of one position in one LLM layer: b (2 d + q t + 4 f + 7 r) + 4 (2 d + q + k).
 
-    b bytes per value, d width, f feed-forward, q and k widths of queries and keys, r rank, t as in the encoder. Keys
-    and values are repeated to the queries' heads; the norms of layer, queries and keys keep float32.
+    b: bytes per value. d: width. t: tensors in attention. f: feed-forward width. q, k: widths of queries and keys.
+    r: rank. Keys and values are repeated for all query heads. The norms of the layer, of queries and of keys keep
+    float32.
     """
     width, inner = llm.width, llm.inner
     query, key = (heads * llm.head_dim for heads in (llm.heads, llm.key_heads))
@@ -118,15 +119,15 @@ def llm_layer_bytes(llm: LlmShape, rank: int, attention_padding: float, value_by
 
 
 def _attention_tensors(padding: float) -> float:
-    """Queries, keys, values and mixture, as they lie or padded; then the mixture without padding too."""
+    """Number of tensors that attention keeps: queries, keys, values and output; with padding, the padded ones too."""
     return 4 * padding + 1 if padding else 4
 
 
 def _ends(model: SpeechLLM, phase: str, batch: MicroBatch, value_bytes: int) -> float:
-    """What lies before, between and behind the layers: convolutions, projector, the LLM's last norm."""
+    """Bytes kept outside the layers: convolutions, projector, the loss, the LLM's last norm."""
     encoder, llm = model.encoder.shape, model.llm_family.shape(model.causal_lm.config)
     per_frame = 3 * encoder.width
-    if phase == "align":  # the convolutions train: they see two mel frames for each frame
+    if phase == "align":  # the convolutions are trained; each encoder frame has two mel frames
         per_frame += 2 * encoder.mel_bins + 5 * encoder.width
     per_speech_position = 6 * model.projector.linear.in_features + llm.width
     per_position = FLOAT32 * llm.width

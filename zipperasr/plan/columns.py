@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """One line a row, two spaces between columns; the columns of `right` are aligned on the right."""
+    """One line per row, two spaces between columns; the columns with indices in `right` are right-aligned."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -18,5 +18,5 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """A title with what stands under it, and an empty line before."""
+    """An empty line, an underlined title, and the parts."""
     return "\n".join(["", title, "-" * len(title), *parts])

@@ -1,9 +1,8 @@
-"""Floating-point operations that a training step needs, from the model's shapes and the lengths of its batch.
+"""Count the floating-point operations that a training step needs, from the model's shapes and its batch's lengths.
 
-In: a built model, frozen as its phase says, on any device; the batch's lengths. Out: `StepFlops`. A frozen weight
-needs no gradient: its layer counts once forward and once for the gradient of its input, a trained one once more for its
-own. Padding and whatever else an implementation adds are not needed, and not counted; what checkpointing computes again
-is counted apart (`recomputed_flops`).
+In: a built model on any device, frozen by phase; the lengths. Out: `StepFlops`. A layer with a frozen weight has two
+products, forward and for the gradient of its input; one with a trained weight has a third, for its own gradient.
+Padding and other overhead of an implementation are not counted. `recomputed_flops` counts what checkpointing adds.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ ENCODER_FRAMES_PER_S = MEL_FRAMES_PER_S // 2
 class Lengths:
     """Lengths of the parts of a batch."""
 
-    segments: Sequence[int]  # encoder frames of each segment, as its attention sees it
+    segments: Sequence[int]  # encoder frames of each segment
     positions: Sequence[int]  # LLM positions of each utterance
     labels: int  # of all utterances
 
@@ -48,7 +47,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class StepFlops:
-    """Forward and backward pass by part; a multiplication and its addition are two."""
+    """Operations of forward and backward pass, by part; a multiply-add counts as two."""
 
     encoder: float
     projector: float
@@ -61,7 +60,7 @@ class StepFlops:
 
 
 def step_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> StepFlops:
-    """phase: align or sft."""
+    """Operations of one training step. phase: align or sft."""
     shape = model.llm_family.shape(model.causal_lm.config)
     heads = shape.heads * shape.head_dim
     passes = 3 if phase == "align" else 2
@@ -72,7 +71,7 @@ def step_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> StepFlops:
     convolutions = 2 * lengths.frames * model.encoder.weights_before_layers() * (3 if phase == "align" else 1)
     layers = model.encoder.layers
     encoder = sum(_linear_layers(layer, lengths.frames, passes) for layer in layers) + attention * len(layers)
-    if phase == "sft":  # nothing before the first adapters trains: its frozen weights pass no gradient on
+    if phase == "sft":  # nothing before the first adapters is trained: no gradient of their input
         encoder -= sum(2 * lengths.frames * _base(x).weight.numel() for x in model.encoder.first_linears())
     blocks = model.llm_family.layers(model.causal_lm)
     positions = sum(lengths.positions)
@@ -85,16 +84,16 @@ def step_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> StepFlops:
 
 
 def batch_flops(model: SpeechLLM, phase: str, batch: PackedBatch, chunk_frames: int | None) -> float:
-    """Operations of one batch. chunk_frames: mel frames of a chunk; None in full context."""
+    """Operations of one batch. chunk_frames: mel frames per chunk; None: full context."""
     longest = chunk_frames or model.encoder.max_mel_frames
     segments = [(piece + 1) // 2 for length in batch.speech.lengths for piece in cut(length, longest)]
     return step_flops(model, phase, Lengths(segments, batch.text.lengths, len(batch.text.label_places))).total
 
 
 def recomputed_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> float:
-    """What checkpointing adds: the forward pass of each layer once more, but for its last product.
+    """Operations that checkpointing adds: a second forward pass of each layer, without its last product.
 
-    torch ends a recomputation as soon as it has what the backward pass reads, which a layer's output is not.
+    torch stops recomputing as soon as it has everything that the backward pass reads, which excludes a layer's output.
     """
     encoder, family = model.encoder, model.llm_family
     shape = family.shape(model.causal_lm.config)
@@ -109,7 +108,7 @@ def recomputed_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> float:
 
 
 def _forward(layer: nn.Module, phase: str) -> float:
-    """Products with weights for one row of a layer's input."""
+    """Operations of all products with weights, for one row of a layer's input."""
     total = 0.0
     for module in layer.modules():
         if isinstance(module, LoraLinear) and phase == "sft":
@@ -120,7 +119,7 @@ def _forward(layer: nn.Module, phase: str) -> float:
 
 
 def _last(module: nn.Module, phase: str) -> float:
-    """The last product of a linear layer for one row: that with B where it has LoRA."""
+    """Operations of a linear layer's last product for one row; with LoRA, the product with B."""
     if isinstance(module, LoraLinear):
         return 2 * module.rank * module.base.out_features if phase == "sft" else 2 * module.base.weight.numel()
     factors = getattr(module, "lora_B", {})
@@ -128,21 +127,21 @@ def _last(module: nn.Module, phase: str) -> float:
 
 
 def _linear_layers(layer: nn.Module, rows: int, passes: int) -> float:
-    """All products of a layer with weights. A LoRA factor trains: three passes."""
+    """Operations of all products of a layer with weights. LoRA factors are trained: three passes."""
     total = 0.0
     for module in layer.modules():
         if isinstance(module, LoraLinear):
-            if passes == 3:  # the alignment has none
+            if passes == 3:  # no adapters in the alignment
                 continue
             total += 3 * 2 * rows * module.rank * (module.base.in_features + module.base.out_features)
         elif isinstance(module, nn.Linear):
-            adapts = module.weight.requires_grad and passes == 2  # PEFT's factors are linear layers of their own
+            adapts = module.weight.requires_grad and passes == 2  # in PEFT, A and B are linear layers
             total += (3 if adapts else passes) * 2 * rows * module.weight.numel()
     return total
 
 
 def _projector_weights(model: SpeechLLM) -> int:
-    """Weights that one LLM position is multiplied with: both convolutions' stride is their kernel."""
+    """Number of weights that one LLM position is multiplied with; the convolutions' stride equals their kernel size."""
     return sum(parameter.numel() for parameter in model.projector.parameters() if parameter.ndim > 1)
 
 

@@ -1,7 +1,7 @@
-"""Memory of the machine itself, not of its GPUs: what the training processes load before it is on the GPU, and keep.
+"""Estimate the host memory of training: weights before they are moved to the GPU, and loader workers.
 
-In: a phase's sizes, the training's settings. Out: `HostMemory`, in bytes. An upper bound: it counts what a rank holds
-while it loads and what its loader workers hold later.
+In: a phase's sizes, the training's settings. Out: `HostMemory`, in bytes. It is an upper bound, because it adds the
+memory of loading the model to that of the loader workers, which start later.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from zipperasr.plan.memory import GIB, VALUE_BYTES, TrainingSetUp
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PROCESS_BYTES = 1.5 * GIB  # assumed: Python, torch and CUDA's libraries
 PREFETCHED = 4  # batches that a loader worker reads ahead
-WORKER_BYTES = 0.5 * GIB  # assumed: what a forked loader worker no longer shares with its rank
+WORKER_BYTES = 0.5 * GIB  # assumed: memory that a forked loader worker does not share with its rank
 
 
 @dataclass(frozen=True)
 class HostMemory:
-    """Bytes of one rank by what they hold, and of weights that all ranks of a machine share."""
+    """Bytes of one rank by purpose, and of weights that all ranks of a machine share."""
 
     rank: dict[str, float]
     shared: float
@@ -32,9 +32,9 @@ class HostMemory:
 
 
 def host_memory(setup: TrainingSetUp) -> HostMemory:
-    """P parameters of b bytes, T of them trained: 4 T, their cast b T (none in float32), the frozen rest b (P - T).
+    """For P parameters of b bytes, T of them trained: 4 T + b T (the cast, none in float32) + b (P - T), and workers.
 
-    A frozen LLM whose files have the training's precision stays mapped to them: ranks share its pages.
+    A frozen LLM whose files have the training's precision stays memory-mapped, so that ranks share its pages.
     """
     train, size, value_bytes = setup.train, setup.size, VALUE_BYTES[setup.train.precision]
     frozen = value_bytes * (size.total - size.trained)
@@ -46,8 +46,8 @@ def host_memory(setup: TrainingSetUp) -> HostMemory:
     return HostMemory(
         {
             "Python, CUDA's libraries (assumed)": PROCESS_BYTES,
-            "what trains, in float32": FLOAT32 * size.trained,
-            "the same, cast for the GPU": value_bytes * size.trained if value_bytes < FLOAT32 else 0.0,
+            "trained weights, float32": FLOAT32 * size.trained,
+            "trained weights, cast for the GPU": value_bytes * size.trained if value_bytes < FLOAT32 else 0.0,
             "frozen weights": frozen - shared,
             "optimiser states": 0.0,  # on the GPU: there is no offload
             "loader workers and their batches": train.num_workers * (WORKER_BYTES + (1 + PREFETCHED) * batch),
@@ -57,7 +57,7 @@ def host_memory(setup: TrainingSetUp) -> HostMemory:
 
 
 def host_rows(memories: dict[str, HostMemory], ranks: int) -> list[tuple[str, ...]]:
-    """A table in GiB: the parts of one rank, then one machine."""
+    """A table in GiB: the parts of one process, then one machine."""
 
     def row(name: str, values: list[float]) -> tuple[str, ...]:
         return (name, *(f"{value / GIB:.2f}" for value in values))
@@ -66,5 +66,5 @@ def host_rows(memories: dict[str, HostMemory], ranks: int) -> list[tuple[str, ..
     rows = [("GiB", *memories)]
     rows += [row(part, [memory.rank[part] for memory in memories.values()]) for part in parts]
     rows.append(row("one process", [sum(memory.rank.values()) for memory in memories.values()]))
-    rows.append(row("LLM, mapped once for all of them", [memory.shared for memory in memories.values()]))
-    return [*rows, row(f"machine of {ranks}", [memory.of_machine(ranks) for memory in memories.values()])]
+    rows.append(row("LLM, shared by all processes", [memory.shared for memory in memories.values()]))
+    return [*rows, row(f"machine with {ranks}", [memory.of_machine(ranks) for memory in memories.values()])]

@@ -1,7 +1,7 @@
-"""What the full scale needs, what of it is there, and where to get the rest.
+"""List the corpora, utterance lists and weights that the recipe needs, and where to get those that are missing.
 
-In: the tables, the corpora's roots, the two backbones. Out: one `Item` per corpus split, list and weight file.
-Nothing is downloaded; a split counts as present when its first utterance is read and its audio file exists.
+In: the tables, the corpora's roots, the two backbones. Out: one `Item` per corpus, list and backbone. Nothing is
+downloaded. A split is present if its first utterance can be read and its audio file exists.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from huggingface_hub.errors import HFValidationError
 
 from zipperasr.corpora import read_corpus
 from zipperasr.languages import LanguageTable
+from zipperasr.plan.columns import aligned
 from zipperasr.prepare.dataset_table import HELD_OUT, NO_DEV, SETTINGS, CorporaConfig, load_corpora, load_datasets
 
 HEADER = ("kind", "name", "state", "place or remedy")
@@ -23,7 +24,7 @@ WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_mo
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that the recipe reads."""
+    """One input of the recipe."""
 
     kind: str  # corpus | list | weights
     name: str
@@ -38,7 +39,7 @@ class Item:
 def take_inventory(
     datasets: str | Path, languages: str | Path, corpora: str | Path, weights: list[str], setting: str | None = None
 ) -> list[Item]:
-    """All items, corpora first. `setting` None looks at both."""
+    """All items, corpora first. setting: 1h or 30h; None: both."""
     table = LanguageTable.load(languages)
     config = load_corpora(corpora)
     rows = [row for name in SETTINGS if setting in (None, name) for row in load_datasets(datasets, name, table)]
@@ -57,25 +58,21 @@ def take_inventory(
 
 
 def format_inventory(items: list[Item]) -> str:
-    """An aligned table, one item a line."""
-    rows = [HEADER, *(astuple(item) for item in items)]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip() for row in rows
-    )
+    """An aligned table with one item per line."""
+    return aligned([HEADER, *(astuple(item) for item in items)])
 
 
 def check_inventory(
     datasets: str | Path, languages: str | Path, corpora: str | Path, weights: list[str], setting: str | None = None
 ) -> None:
-    """Print the table. Raises ValueError if something is missing that the recipe cannot do without."""
+    """Print the table. Raises ValueError if an item that the recipe requires is missing."""
     items = take_inventory(datasets, languages, corpora, weights, setting)
     print(format_inventory(items))
     blocking = [item for item in items if item.blocks]
     if blocking:
         raise ValueError(
-            f"{len(blocking)} of {len(items)} things are missing (first: {blocking[0].kind} {blocking[0].name}); the "
-            f"table says where to get each, {corpora} where they are looked for"
+            f"{len(blocking)} of {len(items)} items are missing (first: {blocking[0].kind} {blocking[0].name}); the "
+            f"table says where to get each; {corpora} sets their paths"
         )
 
 
@@ -95,7 +92,7 @@ def _problem(corpus: str, language: str, split: str, root: Path) -> str | None:
     except ValueError as error:
         return str(error)
     if first is not None and not Path(first.audio).is_file():
-        return f"{first.audio}: no such audio file; unpack the corpus's audio"
+        return f"{first.audio}: no such audio file; unpack the audio of the corpus"
     return None
 
 
@@ -107,7 +104,7 @@ def _list(name: str, path: Path, config: CorporaConfig) -> Item:
 
 
 def _weights(name: str) -> Item:
-    """A directory that `save_pretrained` wrote, or a hub id whose files are in the local cache."""
+    """A backbone: a directory written by `save_pretrained`, or a hub id in the local cache."""
     folder = Path(name)
     try:
         found = [path for path in _weight_paths(name) if path.is_file()]
@@ -121,7 +118,7 @@ def _weights(name: str) -> Item:
 
 
 def _weight_paths(name: str) -> Iterator[Path]:
-    """Raises HFValidationError for what is neither a directory nor a well-formed hub id."""
+    """Possible paths of the weights. Raises HFValidationError if `name` is neither a directory nor a valid hub id."""
     if Path(name).is_dir():
         yield from (Path(name) / file for file in WEIGHT_FILES)
         return

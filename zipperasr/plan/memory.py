@@ -1,7 +1,7 @@
-"""Memory of one GPU in training, and what to lower where it is too much.
+"""Estimate the memory of one GPU in training, and suggest settings that fit.
 
-In: the sizes of a phase, the activations, the training's settings. Out: `Memory`, in bytes by what fills them. What
-lives only during the optimiser's step is not counted: the activations are gone by then, and were larger.
+In: the sizes of a phase, the activations, the training's settings. Out: `Memory`, in bytes by purpose. Temporary memory
+of the optimiser's step is not counted: the activations, which are larger, have been freed by then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONTEXT_BYTES = 3 * GIB  # assumed: CUDA context, libraries' workspaces, fragmen
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one GPU."""
+    """Bytes on one GPU, by purpose."""
 
     parts: dict[str, float]
 
@@ -36,7 +36,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class TrainingSetUp:
-    """Everything that a phase's memory depends on."""
+    """Everything that the memory of a phase depends on."""
 
     model: SpeechLLM
     model_config: ModelConfig
@@ -55,16 +55,16 @@ class TrainingSetUp:
 
 
 def remedy(setup: TrainingSetUp, limit_bytes: float) -> str:
-    """The least costly change that makes it fit."""
+    """The least costly change that fits into `limit_bytes`."""
     for change, candidate in _smaller(setup):
         needed = candidate.memory().total
         if needed <= limit_bytes:
             return f"set {change} ({needed / GIB:.0f} GiB)"
-    return "even packs_per_batch=1 with checkpointing is; take more GPUs, zero_stage=2 or bf16"
+    return "even packs_per_batch=1 with checkpointing does not fit; use more GPUs, zero_stage=2 or bf16"
 
 
 def memory_rows(memories: dict[str, Memory]) -> list[tuple[str, ...]]:
-    """A table in GiB: one part a line, one phase a column, then the sum."""
+    """A table in GiB: one part per row, one phase per column, then the sum."""
     parts = next(iter(memories.values())).parts
     rows = [("GiB", *memories)]
     rows += [(part, *(f"{memory.parts[part] / GIB:.2f}" for memory in memories.values())) for part in parts]
@@ -72,19 +72,19 @@ def memory_rows(memories: dict[str, Memory]) -> list[tuple[str, ...]]:
 
 
 def verdict(name: str, setup: TrainingSetUp, limit_gib: float) -> str:
-    """One line: it fits, or what to lower."""
+    """One line that says whether the phase fits, or what to change."""
     needed = setup.memory().total
     if needed <= limit_gib * GIB:
         return f"{name}: {needed / GIB:.0f} of {limit_gib:g} GiB: fits."
-    return f"{name}: {needed / GIB:.0f} of {limit_gib:g} GiB: too much; {remedy(setup, limit_gib * GIB)}."
+    return f"{name}: {needed / GIB:.0f} of {limit_gib:g} GiB: does not fit; {remedy(setup, limit_gib * GIB)}."
 
 
 def _states(size: PhaseSize, train: TrainConfig, num_gpus: int) -> dict[str, float]:
-    """What does not depend on the batch. P parameters of b bytes, T of them trained, N GPUs:
+    """Memory that does not depend on the batch. For P parameters of b bytes, T of them trained, on N GPUs:
 
-    weights b P; gradients b T (ZeRO-2: 4 T / N, in float32) and ZeRO's buckets, of which one is filled while the other
-    is reduced, in float32; optimiser 12 T (ZeRO: / N), a float32 copy and two moments; the language of each bank
-    element 2 (ZeRO: / N).
+    weights b P; gradients b T (ZeRO-2: 4 T / N, in float32); two buckets of ZeRO, one filled while the other is
+    reduced, and their float32 copy; optimiser 12 T (ZeRO: / N), a float32 copy and two moments; 2 for the language of
+    each bank element (ZeRO: / N).
     """
     value_bytes = VALUE_BYTES[train.precision]
     shards = num_gpus if train.zero_stage > 0 else 1
@@ -100,7 +100,7 @@ def _states(size: PhaseSize, train: TrainConfig, num_gpus: int) -> dict[str, flo
 
 
 def _passing(activations: Activations) -> dict[str, float]:
-    """What comes and goes with every batch. Logits and the largest layer are not there at the same time."""
+    """Memory that depends on the batch. Logits and the largest layer are not in memory at the same time."""
     return {
         "activations kept": activations.kept,
         "logits, or one layer": max(activations.logits, activations.layer),
@@ -118,7 +118,7 @@ def _smaller(setup: TrainingSetUp) -> Iterator[tuple[str, TrainingSetUp]]:
         done = "checkpointing: true in model.yaml and "
     packs, accumulation = setup.train.packs_per_batch, setup.train.accumulation
     for parts in range(2, packs + 1):
-        if packs % parts == 0:  # the global batch stays as it is
+        if packs % parts == 0:  # keeps the global batch
             change = {"packs_per_batch": packs // parts, "accumulation": accumulation * parts}
-            said = " ".join(f"{key}={value}" for key, value in change.items())
-            yield f"{done}{said}", dataclasses.replace(setup, train=dataclasses.replace(setup.train, **change))
+            settings = " ".join(f"{key}={value}" for key, value in change.items())
+            yield f"{done}{settings}", dataclasses.replace(setup, train=dataclasses.replace(setup.train, **change))

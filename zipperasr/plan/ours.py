@@ -1,7 +1,7 @@
-"""The settings that are ours and not the paper's, with the values they have now.
+"""List the settings that the paper does not give, with their current values.
 
-In: the loaded configuration and the built model. Out: rows of a table. A setting that the paper gives does not stand
-here; a new one of ours gets a line.
+In: the loaded configuration and the built model. Out: rows of a table. A new setting that is not in the paper needs an
+entry here.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from zipperasr.lora.router import Router
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.prepare.set_builder import HELD_OUT_SHARE
 
-# key of align.yaml and sft.yaml -> what it decides
+# key of align.yaml and sft.yaml -> its meaning
 TRAINING = {
-    "epochs": "how often training reads the data",
-    "packs_per_batch": "per GPU; the paper's 16 (chunked) and 10 (full context) may count all of them",
-    "language_sampling": "an epoch draws a language by its share of the data ** this",
-    "accumulation": "micro-steps of an optimiser step",
+    "epochs": "number of times that the training data is used",
+    "packs_per_batch": "per GPU; the paper's 16 (chunked) and 10 (full context) may be the sum over GPUs",
+    "language_sampling": "languages are sampled by their share of the data to this power",
+    "accumulation": "micro-steps per optimiser step",
     "precision": "of weights and activations; the optimiser keeps float32 copies",
-    "compile": "torch.compile of the layers",
+    "compile": "compile the layers with torch.compile",
     "betas": "AdamW",
     "weight_decay": "AdamW, on matrices only",
-    "gradient_clipping": "largest norm",
+    "gradient_clipping": "maximum norm",
     "absent_language": "bank of a language absent from the global batch: hold (unchanged) or dense (zero gradients)",
     "router_lr_factor": "the router's learning rate is lr times this",
 }
-MODEL = {"checkpointing": "activations are computed again in the backward pass"}
+MODEL = {"checkpointing": "recompute activations in the backward pass"}
 DECODING = {
-    "beam": "1 is greedy",
+    "beam": "beam size; 1: greedy search",
     "length_penalty": "beam search only",
     "tokens_per_s": "longest transcript: tokens per second of audio",
-    "tokens_floor": "and this many more",
+    "tokens_floor": "longest transcript: added to tokens_per_s * seconds",
     "precision": "of weights and activations",
 }
 
 
 def our_rows(config: Mapping[str, Any], model: SpeechLLM, lora: str) -> list[tuple[str, ...]]:
-    """config: align, sft, model, decode -> loaded dataclass; model: of the adaptation.
+    """Rows of the table. config: align, sft, model, decode -> loaded dataclass. model: of the adaptation.
 
-    Raises ValueError if a line names a key that its file does not know.
+    Raises ValueError if a key listed here does not exist in its file.
     """
     rows = [("setting", "value", "meaning; a / b: alignment / adaptation")]
     for files, keys in ((("align", "sft"), TRAINING), (("model",), MODEL), (("decode",), DECODING)):
@@ -56,25 +56,25 @@ def our_rows(config: Mapping[str, Any], model: SpeechLLM, lora: str) -> list[tup
 
 def _value(config: Any, key: str) -> Any:
     if not hasattr(config, key):
-        raise ValueError(f"{type(config).__name__} has no key {key!r}; the tables in {__name__} are out of date")
+        raise ValueError(f"{type(config).__name__} has no key {key!r}; remove it from the tables in {__name__}")
     return getattr(config, key)
 
 
 def _built_in(model: SpeechLLM, lora: str) -> list[tuple[str, ...]]:
-    """What is not a key of a file, or is filled in by the model itself."""
+    """Settings that are not keys of a file, or whose default depends on the model."""
     rows = [
-        ("projector_dim in model.yaml", _show(model.projector.linear.in_features), "width inside the projector"),
+        ("projector_dim in model.yaml", _show(model.projector.linear.in_features), "hidden width of the projector"),
         ("LLM LoRA dropout", _show(model.llm.peft_config["default"].lora_dropout), "the encoder's LoRA has none"),
-        ("chunk length", "one a step", "drawn from (seed, step), equal on all GPUs"),
+        ("chunk length", "one per step", "drawn from (seed, step), the same on all GPUs"),
         ("prompts", "languages.tsv", "one native sentence per language; no chat template, no thinking block"),
-        ("length filter", "format_audio --help", "of training utterances: --min_s and --max_s"),
-        ("sampling", "prepare --help", "of Table I's hours where no list is at hand: --seed"),
-        ("held-out dev set", f"{100 * HELD_OUT_SHARE:g} %", "of train, where no official dev set is free"),
-        ("LID embedding", "token", "row of Whisper's language token; --lid_mode state takes the decoder's state"),
+        ("length filter", "--min_s, --max_s", "of training utterances, in stages.format_audio"),
+        ("sampling", "--seed", "of Table I's hours if no utterance list is available, in stages.prepare_data"),
+        ("held-out dev set", f"{100 * HELD_OUT_SHARE:g} %", "of train, if there is no official dev set"),
+        ("LID embedding", "token", "embedding of Whisper's language token; --lid_mode state: the decoder's state"),
     ]
     if variant_class(lora).routed:
         init_std = inspect.signature(Router).parameters["init_std"].default
-        rows += [("router init", f"N(0, {init_std}^2)", "of the weights; the bias starts at 0")]
+        rows += [("router init", f"N(0, {init_std}^2)", "of the weights; biases start at 0")]
     options = next(iter(model.adapters.layers.values())).options
     for option in dataclasses.fields(options):
         name = f"encoder_lora.{lora}.{option.name} in model.yaml"

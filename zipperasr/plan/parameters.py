@@ -1,13 +1,14 @@
-"""How many parameters each part of the model has, and how many of them a phase trains.
+"""Count the parameters of each part of the model, and how many of them a phase trains.
 
-In: a built model, frozen as its phase says (zipperasr.model.build). Out: `PhaseSize`. All numbers are counted, none is
-computed from a formula.
+In: a model configuration; backbones that are not on this machine are replaced with the published shapes that ship next
+to model.yaml, and no hub is contacted. Out: the model on the meta device, `PhaseSize`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 
@@ -16,6 +17,8 @@ from zipperasr.model.build import PHASES, add_adapters, build_empty_model, set_t
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 
+CONFIG = "config.json"
+SHIPPED = "architectures"  # below the directory of model.yaml
 PARTS = ("encoder", "encoder LoRA", "encoder router", "projector", "LLM", "LLM LoRA")
 
 
@@ -29,10 +32,10 @@ class Count:
 
 @dataclass
 class PhaseSize:
-    """The model of one phase."""
+    """Parameters of the model in one phase."""
 
     parts: dict[str, Count] = field(default_factory=lambda: {part: Count() for part in PARTS})
-    banks: int = 0  # trained elements that belong to one language each
+    banks: int = 0  # trained parameters in language-specific banks
 
     @property
     def total(self) -> int:
@@ -43,8 +46,29 @@ class PhaseSize:
         return sum(count.trained for count in self.parts.values())
 
 
+def with_local_backbones(config: ModelConfig, model_yaml: Path) -> ModelConfig:
+    """Return the configuration with both backbones replaced by directories that contain a config.json."""
+    shipped = model_yaml.parent / SHIPPED
+    return replace(config, whisper=locate(config.whisper, shipped), llm=locate(config.llm, shipped))
+
+
+def locate(name: str, shipped: Path) -> str:
+    """The directory `name`, or the one with its last part in `shipped`.
+
+    Raises FileNotFoundError if neither has a config.json.
+    """
+    places = [Path(name), shipped / Path(name).name]
+    for place in places:
+        if (place / CONFIG).is_file():
+            return str(place)
+    raise FileNotFoundError(
+        f"{name}: neither {places[0] / CONFIG} nor {places[1] / CONFIG} exists; run stage 0, download the model, or "
+        "save its published config.json there"
+    )
+
+
 def build_phases(config: ModelConfig, lora: str, codes: Sequence[str]) -> tuple[SpeechLLM, dict[str, PhaseSize]]:
-    """The SFT model on the meta device, and the size of both phases. config names local directories."""
+    """Build the adapted model on the meta device, and count both phases. config: with local backbones."""
     model = build_empty_model(config)
     sizes = {}
     for phase in PHASES:
@@ -57,7 +81,7 @@ def build_phases(config: ModelConfig, lora: str, codes: Sequence[str]) -> tuple[
 
 
 def count_parameters(model: SpeechLLM) -> PhaseSize:
-    """Count what is there now; a tied tensor counts once."""
+    """Count the parameters of a model; tied ones count once."""
     size = PhaseSize()
     adapted = model.adapted_layers
     for name, parameter in model.named_parameters():
@@ -70,7 +94,7 @@ def count_parameters(model: SpeechLLM) -> PhaseSize:
 
 
 def parameter_rows(sizes: dict[str, PhaseSize]) -> list[tuple[str, ...]]:
-    """A table: one part a line, then the sum."""
+    """A table: one part per row, then the sum."""
     rows = [("part", "alignment", "trained", "adaptation", "trained")]
     for part in PARTS:
         counts = [size.parts[part] for size in sizes.values()]

@@ -1,7 +1,7 @@
-"""How many optimiser steps a phase takes, from hours alone.
+"""Estimate the number of optimiser steps of a phase from its hours of audio.
 
-In: Table I's hours, packs per step, what an utterance is assumed to hold. Out: `PhaseSteps`. Real packs are known only
-after stage 3; the assumptions below are printed beside the numbers.
+In: the hours of Table I, packs per step, a typical utterance. Out: `PhaseSteps`. The actual packs are known only after
+stage 3; the assumptions are printed with the numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class AssumedSpeech:
     fill: float = 0.99  # of a pack
 
     def in_languages(self, rows: Sequence[DatasetRow]) -> AssumedSpeech:
-        """The same with the text of these rows' languages, weighted by their hours of training."""
+        """Return a copy with the text lengths of the rows' languages, weighted by their hours of training data."""
         hours: dict[str, float] = {}
         for row in rows:
             hours[row.language] = hours.get(row.language, 0.0) + (row.train_hours or 0.0)
@@ -36,7 +36,7 @@ class AssumedSpeech:
 
     @property
     def labels_per_s(self) -> float:
-        return self.tokens_per_s + 1 / self.utterance_s  # one end token each
+        return self.tokens_per_s + 1 / self.utterance_s  # one end token per utterance
 
     @property
     def all_positions_per_s(self) -> float:
@@ -49,17 +49,17 @@ class AssumedSpeech:
     def __str__(self) -> str:
         return (
             f"utterances of {self.utterance_s:g} s ({self.longest_s:g} s at most), {self.positions_per_s:g} speech "
-            f"positions and {self.tokens_per_s:.1f} text tokens a second,\n{self.prompt_tokens:.1f} tokens of prompt, "
+            f"positions and {self.tokens_per_s:.1f} text tokens per second,\n{self.prompt_tokens:.1f} prompt tokens, "
             f"packs {100 * self.fill:g} % full"
         )
 
 
 @dataclass(frozen=True)
 class PhaseSteps:
-    """What a phase runs through."""
+    """Amount of data and number of steps of a phase."""
 
     hours: float
-    packs: int  # of one epoch
+    packs: int  # per epoch
     packs_per_step: int
     epochs: int
     warmup: int
@@ -73,10 +73,10 @@ class PhaseSteps:
 def plan_phase(
     rows: Sequence[DatasetRow], train: TrainConfig, max_positions: int, num_gpus: int, speech: AssumedSpeech
 ) -> PhaseSteps:
-    """rows: the phase's lines of datasets.tsv. Raises ValueError if a line has no hours."""
+    """Plan a phase. rows: its lines in datasets.tsv. Raises ValueError if one has no train_hours."""
     for row in rows:
         if row.train_hours is None:
-            raise ValueError(f"datasets: {row.corpus} {row.language}: no train_hours; write the hours to be trained on")
+            raise ValueError(f"datasets: {row.corpus} {row.language}: no train_hours; add the hours of training data")
     hours = sum(row.train_hours for row in rows)
     packs = math.ceil(hours * 3600 / speech.pack_s(max_positions))
     packs_per_step = train.packs_per_batch * train.accumulation * num_gpus
@@ -92,14 +92,14 @@ def plan_phase(
 
 
 def step_rows(phases: dict[str, PhaseSteps]) -> list[tuple[str, ...]]:
-    """A table: one quantity a line, one phase a column."""
+    """A table: one quantity per row, one phase per column."""
     lines = {
         "hours of audio": lambda p: f"{p.hours:,.0f}",
-        "packs an epoch": lambda p: f"{p.packs:,}",
-        "packs a step": lambda p: f"{p.packs_per_step:,}",
-        "hours a step": lambda p: f"{p.hours_per_step:.2f}",
+        "packs per epoch": lambda p: f"{p.packs:,}",
+        "packs per step": lambda p: f"{p.packs_per_step:,}",
+        "hours per step": lambda p: f"{p.hours_per_step:.2f}",
         "epochs": lambda p: f"{p.epochs}",
         "steps": lambda p: f"{p.steps:,}",
-        "of them warm-up": lambda p: f"{p.warmup:,}",
+        "warm-up steps": lambda p: f"{p.warmup:,}",
     }
     return [("", *phases), *((name, *map(show, phases.values())) for name, show in lines.items())]

@@ -1,7 +1,7 @@
-"""How many LLM tokens a second of speech and a prompt take, by language.
+"""Number of LLM tokens per second of speech and per prompt, by language.
 
-Measured: Qwen3's characters per token, and the speaking rates of espeak-ng relative to English, over the mini corpora's
-sentences; tokens of the recipe's prompts. Assumed: `ENGLISH_WORDS_PER_S`. The test of this module measures them again.
+Measured on the mini corpora's sentences: Qwen3's characters per token, and the speaking rates of espeak-ng relative to
+English; also the length of the recipe's prompts. Assumed: `ENGLISH_WORDS_PER_S`. The tests repeat the measurement.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ENGLISH_WORDS_PER_S = 2.7  # read speech, pauses included
 
 @dataclass(frozen=True)
 class TextLengths:
-    """One language; characters include spaces, without punctuation."""
+    """One language. Characters include spaces but no punctuation."""
 
     characters_per_s: float
     characters_per_token: float
@@ -43,7 +43,7 @@ TEXT_LENGTHS = {
 
 
 def mean_tokens(hours: Mapping[str, float]) -> tuple[float, float]:
-    """Tokens per second of speech and tokens of a prompt, weighted by hours; other languages do not count."""
+    """Tokens per second of speech and per prompt, weighted by hours. Languages not in the table are ignored."""
     known = {code: weight for code, weight in hours.items() if code in TEXT_LENGTHS and weight}
     if not known:
         return mean_tokens(dict.fromkeys(TEXT_LENGTHS, 1.0))

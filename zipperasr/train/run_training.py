@@ -24,7 +24,8 @@ from zipperasr.batching.packing import pack_epoch
 from zipperasr.cli import log
 from zipperasr.model.backbones import load_tokenizer
 from zipperasr.model.checkpoint import save_trained, trained_state
-from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, build_for_training
+from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS
+from zipperasr.model.experiment_model import build_for_training
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.run_record import save_run
 from zipperasr.sole_writer import sole_writer

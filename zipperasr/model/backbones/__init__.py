@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from zipperasr.model.backbone_files import check_backbone, said_by_transformers
+from zipperasr.model.backbone_files import check_backbone, transformers_errors
 from zipperasr.model.backbones.protocol import CausalLLM, LanguageSource, SpeechEncoder
 from zipperasr.model.backbones.qwen3 import Qwen3
 from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
@@ -20,9 +20,9 @@ LLMS: dict[str, type[CausalLLM]] = {"qwen3": Qwen3}
 
 
 def find_encoder(path: str) -> tuple[type[SpeechEncoder], Sizes]:
-    """The family of the encoder at `path` and its sizes. path: local directory or hub id.
+    """The family of the encoder at `path`, and its sizes. path: local directory or hub id.
 
-    Raises FileNotFoundError, OSError or ValueError if it is no known encoder or its files are not sound.
+    Raises FileNotFoundError, OSError or ValueError if its family is unknown or a file is missing or damaged.
     """
     rules, sizes = check_backbone(path, [encoder.size_rules for encoder in ENCODERS.values()])
     return ENCODERS[rules.model_type], sizes
@@ -33,14 +33,14 @@ def find_languages(path: str) -> type[LanguageSource]:
     model_type = find_encoder(path)[0].size_rules.model_type
     if model_type not in LANGUAGE_SOURCES:
         raise ValueError(
-            f"{path}: its model_type, {model_type}, has no language embeddings; use a LoRA variant without a router, "
-            "and name the language instead of detecting it"
+            f"{path}: no language embeddings for model_type {model_type}; use a LoRA variant without a router, and "
+            "give the language instead of detecting it"
         )
     return LANGUAGE_SOURCES[model_type]
 
 
 def find_llm(path: str) -> tuple[type[CausalLLM], Sizes]:
-    """The family of the LLM at `path` and its sizes; raises as `find_encoder` does."""
+    """The family of the LLM at `path`, and its sizes. Raises like `find_encoder`."""
     rules, sizes = check_backbone(path, [llm.size_rules for llm in LLMS.values()])
     return LLMS[rules.model_type], sizes
 
@@ -51,7 +51,7 @@ def llm_of(model: PreTrainedModel) -> type[CausalLLM]:
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of an LLM. Raises as `find_encoder` does."""
+    """The tokenizer of the LLM at `path`. Raises like `find_encoder`."""
     find_llm(path)
-    with said_by_transformers(path):
+    with transformers_errors(path):
         return AutoTokenizer.from_pretrained(path, trust_remote_code=False)

@@ -1,7 +1,7 @@
 """Qwen3 for decoding only: LoRA merged into the weights, fused projections, one static key-value cache.
 
-In: a Qwen3ForCausalLM, with or without PEFT's LoRA. Out: hidden states of new positions, given what each row of the
-cache holds. Merged weights are copies, so the original model can continue training.
+In: a Qwen3ForCausalLM, with or without PEFT's LoRA. Out: hidden states of new positions, given the cached ones of each
+row. Merged weights are copies, so the original model can continue training.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class MergedQwen3:
         return functional.rms_norm(hidden, self._norm.shape, self._norm, self._eps)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Keep only these rows, in this order; each keeps its index or moves to a lower, free one."""
+        """Keep only these rows, in this order; each keeps its index or moves to a lower, unused one."""
         for target, source in enumerate(rows):
             if target != source:
                 length = int(self.lengths[source])
@@ -197,7 +197,7 @@ def _merged_layer(layer: nn.Module) -> _Layer:
 def _merged(linear: nn.Module) -> Tensor:
     """W0 + scaling B A of PEFT's LoRA layer, added in float32; the plain weight of any other linear layer."""
     if linear.bias is not None:
-        raise ValueError("Qwen3 with biases in its linear layers is not supported by greedy decoding")
+        raise ValueError("got a Qwen3 with biases in its linear layers; greedy decoding supports only those without")
     if not hasattr(linear, "get_delta_weight"):
         return linear.weight.detach()
     weight = linear.get_base_layer().weight

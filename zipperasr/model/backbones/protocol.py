@@ -1,4 +1,4 @@
-"""What the package needs to know about a pretrained encoder and a pretrained LLM.
+"""Interfaces of pretrained speech encoders and pretrained LLMs.
 
 `SpeechEncoder` is a module that wraps transformers' weights; `CausalLLM` is a set of functions on a transformers model,
 because PEFT wraps that model itself. Both are registered in `zipperasr.model.backbones`.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from zipperasr.model.backbone_files import load_backbone, said_by_transformers
+from zipperasr.model.backbone_files import load_backbone, transformers_errors
 from zipperasr.model.ragged import Layout
 from zipperasr.model.sizes import SizeRules, Sizes
 
@@ -44,7 +44,7 @@ class LlmShape:
 
 
 class LanguageSource(nn.Module, ABC):
-    """Language embeddings, and language detection, by the decoder that the encoder was pretrained with.
+    """Language embeddings and language detection, with the decoder that the encoder was pretrained with.
 
     Instances are modules with the weights of the whole pretrained model; the class methods read only what they need.
     """
@@ -79,7 +79,7 @@ class LanguageSource(nn.Module, ABC):
 
 
 class SpeechEncoder(nn.Module, ABC):
-    """An encoder that encodes every segment of a ragged batch as if it were alone.
+    """A speech encoder that encodes every segment of a ragged batch independently of the others.
 
     Args:
         pretrained: the module with the weights. It becomes the attribute `module_name`, so that tensors are called
@@ -91,7 +91,7 @@ class SpeechEncoder(nn.Module, ABC):
     size_rules: ClassVar[SizeRules]
     module_name: ClassVar[str]
     lora_targets: ClassVar[tuple[str, ...]]  # shell patterns of layer names inside `pretrained`
-    never_trained: ClassVar[tuple[str, ...]] = ()  # endings of parameter names that are frozen in every phase
+    never_trained: ClassVar[tuple[str, ...]] = ()  # suffixes of parameter names that are frozen in every phase
 
     def __init__(self, pretrained: nn.Module, checkpointing: bool = False, pad_to_30s: bool = False):
         super().__init__()
@@ -112,7 +112,7 @@ class SpeechEncoder(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def empty(cls, path: str) -> SpeechEncoder:
-        """Build it from its configuration alone, on the default device."""
+        """Build the encoder from its configuration alone, on the default device."""
 
     @property
     @abstractmethod
@@ -121,7 +121,7 @@ class SpeechEncoder(nn.Module, ABC):
     @property
     @abstractmethod
     def max_mel_frames(self) -> int:
-        """The longest segment."""
+        """Mel frames of the longest segment."""
 
     @abstractmethod
     def num_frames(self, mel_frames: int) -> int:
@@ -131,16 +131,16 @@ class SpeechEncoder(nn.Module, ABC):
     def forward(
         self, mel: Tensor, lengths: Sequence[int], kept: Sequence[int] | None = None
     ) -> tuple[Tensor, list[int]]:
-        """mel: (sum of lengths, mel bins), lengths: mel frames of each segment.
+        """Encode segments that are concatenated in `mel`.
 
-        kept: mel frames of each segment whose output is wanted, from its start; None: all.
-        Returns the output (sum of frames, width) and the frames of each segment.
+        mel: (sum of lengths, mel bins). lengths: mel frames of each segment. kept: leading mel frames of each segment
+        whose output is returned; None: all. Returns the output (sum of frames, width) and the frames of each segment.
         Raises ValueError for an empty segment or one of more than max_mel_frames.
         """
 
     @abstractmethod
     def compile_layers(self, backend: str) -> None:
-        """Compile what can be compiled outside attention."""
+        """Compile the layers with torch.compile, except for attention."""
 
     @property
     @abstractmethod
@@ -157,7 +157,7 @@ class SpeechEncoder(nn.Module, ABC):
 
     @abstractmethod
     def weights_before_layers(self) -> int:
-        """Weights that one output frame is multiplied with before the first layer."""
+        """Number of weights that one output frame is multiplied with before the first layer."""
 
     @classmethod
     @abstractmethod
@@ -216,7 +216,7 @@ class CausalLLM:
         "up_proj",
         "down_proj",
     )
-    end_token: ClassVar[str]  # that ends a transcript
+    end_token: ClassVar[str]  # ends a transcript
 
     @classmethod
     def load(cls, path: str, dtype: torch.dtype) -> PreTrainedModel:
@@ -226,7 +226,7 @@ class CausalLLM:
     @classmethod
     def empty(cls, path: str) -> PreTrainedModel:
         """Build the model from its configuration alone, on the default device."""
-        with said_by_transformers(path):
+        with transformers_errors(path):
             return cls.model_class(AutoConfig.from_pretrained(path, trust_remote_code=False))
 
     @staticmethod
@@ -243,7 +243,7 @@ class CausalLLM:
     def hidden_states(model: PreTrainedModel, embeddings: Tensor, position_ids: Tensor, layout: Layout) -> Tensor:
         """The last layer's output, (positions, width), for embeddings of that shape.
 
-        No utterance of `layout` sees another: packed_llm.py's attention reads the layout in place of a mask.
+        No utterance of `layout` attends to another: packed_llm.py's attention uses the layout in place of a mask.
         """
         return model.model(
             inputs_embeds=embeddings[None],
@@ -254,18 +254,18 @@ class CausalLLM:
 
     @staticmethod
     def end_ids(model: PreTrainedModel) -> list[int]:
-        """Tokens that end a text by the model's own generation settings."""
+        """End tokens in the model's own generation settings."""
         ends = model.generation_config.eos_token_id
         return [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
 
     @staticmethod
     def incremental(model: PreTrainedModel) -> IncrementalLLM | None:
-        """Fast greedy decoding; None: transformers' generate is used."""
+        """The model prepared for fast greedy decoding; None: transformers' generate is used."""
         return None
 
     @classmethod
     def shape(cls, config: PreTrainedConfig | Sizes) -> LlmShape:
-        """From the configuration, or from the sizes that it gives."""
+        """Dimensions from a configuration, or from the sizes in it."""
 
         def size(key: str) -> int | None:
             return config.get(key) if isinstance(config, dict) else getattr(config, key, None)
@@ -290,6 +290,6 @@ class CausalLLM:
 
 
 def decoder_parameters(shape: LlmShape) -> int:
-    """Parameters of the matrices of a gated decoder with grouped-query attention and tied embeddings."""
+    """Number of matrix parameters of a gated decoder with grouped-query attention and tied embeddings."""
     heads = 2 * shape.head_dim * (shape.heads + shape.key_heads)
     return shape.width * (shape.layers * (heads + 3 * shape.inner) + shape.vocabulary)

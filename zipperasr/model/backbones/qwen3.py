@@ -1,4 +1,4 @@
-"""Qwen3, as transformers has it: Qwen3ForCausalLM."""
+"""Qwen3, based on transformers' Qwen3ForCausalLM."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whisper's encoder over ragged batches: segments of any length side by side, padded to 30 s only on request.
+"""Whisper's encoder for ragged batches: segments of any length, padded to 30 s only on request.
 
-In: log-mel frames of all segments, end to end. Out: encoder frames, two mel frames each. The weights and layers
-are transformers' WhisperEncoder; its forward is not used, because it requires 3000 mel frames and has no mask.
+In: log-mel frames of all segments, end to end. Out: encoder frames, one for every two mel frames. Weights and layers
+are those of transformers' WhisperEncoder, whose forward is not used: it requires 3000 mel frames and has no mask.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from transformers import AutoConfig, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
 
 from zipperasr.model import ragged
-from zipperasr.model.backbone_files import load_backbone, said_by_transformers
+from zipperasr.model.backbone_files import load_backbone, transformers_errors
 from zipperasr.model.backbones.protocol import EncoderShape, SpeechEncoder
 from zipperasr.model.sizes import SizeRules, Sizes
 
 
 def _parameters(size: Sizes) -> int:
-    """The matrices of encoder and decoder."""
+    """Number of matrix parameters of encoder and decoder."""
     width, decoder = size["d_model"], size["decoder_layers"]
     layers = size["encoder_layers"] * (4 * width + 2 * size["encoder_ffn_dim"])
     layers += decoder * (8 * width + 2 * size["decoder_ffn_dim"])
@@ -63,7 +63,7 @@ class WhisperEncoderOnly(WhisperPreTrainedModel):
 
 
 class WhisperSpeechEncoder(SpeechEncoder):
-    """Whisper's encoder. Tensors are called `encoder.whisper.*`."""
+    """Whisper's encoder. Its tensors are named `encoder.whisper.*`."""
 
     size_rules = WHISPER_SIZES
     module_name = "whisper"
@@ -80,7 +80,7 @@ class WhisperSpeechEncoder(SpeechEncoder):
 
     @classmethod
     def empty(cls, path: str) -> WhisperSpeechEncoder:
-        with said_by_transformers(path):
+        with transformers_errors(path):
             return cls(WhisperEncoder(AutoConfig.from_pretrained(path, trust_remote_code=False)))
 
     @classmethod
@@ -93,7 +93,7 @@ class WhisperSpeechEncoder(SpeechEncoder):
         return layers * (5 * sizes["d_model"] + sizes["encoder_ffn_dim"]), 6 * layers
 
     def compile_layers(self, backend: str) -> None:
-        """Let torch.compile fuse the operations between the layers' attentions."""
+        """Compile the layers with torch.compile; attention itself is not compiled."""
         self._layer_forward = torch.compile(_layer_forward, dynamic=True, backend=backend)
 
     @property
@@ -103,7 +103,7 @@ class WhisperSpeechEncoder(SpeechEncoder):
 
     @property
     def max_mel_frames(self) -> int:
-        """The longest segment that Whisper has positions for (30 s)."""
+        """Mel frames of the longest segment, for which Whisper has position embeddings (30 s)."""
         return 2 * self.whisper.config.max_source_positions
 
     def num_frames(self, mel_frames: int) -> int:
@@ -127,15 +127,10 @@ class WhisperSpeechEncoder(SpeechEncoder):
     def forward(
         self, mel: Tensor, lengths: Sequence[int], kept: Sequence[int] | None = None
     ) -> tuple[Tensor, list[int]]:
-        """mel: (sum of lengths, mel bins), lengths: mel frames of each segment.
-
-        kept: mel frames of each segment whose output is wanted, from its start; None: all.
-        Returns the encoder's output (sum of frames, d_model) and the frames of each segment, ceil(length / 2).
-        Raises ValueError for an empty segment or one of more than 30 s.
-        """
+        """See `SpeechEncoder.forward`. A segment of n mel frames has ceil(n / 2) output frames."""
         if min(lengths) < 1 or max(lengths) > self.max_mel_frames:
             raise ValueError(
-                f"segments of {min(lengths)} to {max(lengths)} mel frames; wanted 1 to {self.max_mel_frames}"
+                f"got segments of {min(lengths)} to {max(lengths)} mel frames, wanted 1 to {self.max_mel_frames}"
             )
         frames = [self.num_frames(length) for length in lengths]
         mel = mel.to(self.whisper.conv1.weight.dtype)
@@ -155,10 +150,10 @@ class WhisperSpeechEncoder(SpeechEncoder):
         return self.whisper.layer_norm(hidden), frames
 
     def _convolve(self, mel: Tensor, lengths: Sequence[int], frames: Sequence[int]) -> Tensor:
-        """Both convolutions over all segments at once; a gap of zeros keeps neighbours apart.
+        """Apply both convolutions to all segments at once, separated by zeros.
 
-        Each segment gets an even number of slots, at least one of them empty, so the second convolution (stride 2)
-        starts every segment on its first frame and sees zeros beyond both ends, like those of Whisper's padding.
+        Each segment gets an even number of slots, at least one of them empty, so that the second convolution (stride 2)
+        starts on the first frame of every segment and reads zeros beyond both ends, as with Whisper's own padding.
         """
         capacities = [2 * count + 2 for count in frames]
         spaced = ragged.spread(mel, lengths, capacities)

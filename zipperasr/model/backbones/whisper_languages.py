@@ -1,4 +1,4 @@
-"""Language embeddings and language detection by a whole Whisper: its decoder's language tokens.
+"""Language embeddings and language detection with a complete Whisper model, by its decoder's language tokens.
 
 In: a Whisper's directory or hub id, log-mel frames. Out: embeddings (d_model,) and logits of languages.
 """
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, WhisperConfig, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperPreTrainedModel
 
-from zipperasr.model.backbone_files import check_backbone, load_backbone, said_by_transformers
+from zipperasr.model.backbone_files import check_backbone, load_backbone, transformers_errors
 from zipperasr.model.backbones.protocol import LanguageSource
 from zipperasr.model.backbones.whisper import WHISPER_SIZES, WhisperSpeechEncoder
 
 
 class WhisperTokenEmbedding(WhisperPreTrainedModel):
-    """The token embedding of a Whisper checkpoint's decoder, `decoder.embed_tokens`, and nothing else."""
+    """Only the token embedding of a Whisper checkpoint's decoder, `decoder.embed_tokens`."""
 
     _keys_to_ignore_on_load_unexpected = (
         r"^(model\.)?encoder\.",
@@ -34,7 +34,7 @@ class WhisperTokenEmbedding(WhisperPreTrainedModel):
 
 
 class WhisperLanguages(LanguageSource):
-    """A WhisperModel, whose encoder runs over speech of any length up to 30 s."""
+    """A WhisperModel whose encoder accepts speech of any length up to 30 s."""
 
     def __init__(self, whisper: WhisperModel):
         super().__init__()
@@ -52,7 +52,7 @@ class WhisperLanguages(LanguageSource):
     def token_ids(cls, path: str, names: Sequence[str]) -> list[int | None]:
         """Id of each token <|name|>; None if this Whisper has no such token."""
         check_backbone(path, [WHISPER_SIZES])
-        with said_by_transformers(path):
+        with transformers_errors(path):
             vocabulary = AutoTokenizer.from_pretrained(path, trust_remote_code=False).get_vocab()
         return [vocabulary.get(f"<|{name}|>") for name in names]
 

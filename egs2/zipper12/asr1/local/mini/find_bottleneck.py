@@ -42,7 +42,8 @@ from zipperasr.batching.batch import Example, collate, collate_speech
 from zipperasr.cli import log, parser, run_step
 from zipperasr.languages import LanguageTable
 from zipperasr.model.backbones import load_tokenizer
-from zipperasr.model.experiment import Experiment, load_model
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment_model import load_model
 from zipperasr.model.prompt import prompt_ids, transcript_ids
 from zipperasr.model.speech_llm import SpeechLLM
 
