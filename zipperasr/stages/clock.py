@@ -22,9 +22,9 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--description", required=True, help="what the stage does, in a few words")
     options.add_argument("command", nargs=argparse.REMAINDER, help="-- followed by the command and its arguments")
     arguments = sys.argv[1:] if argv is None else argv
-    if "--" not in arguments:
+    if "--" not in arguments and not {"-h", "--help"} & set(arguments):
         options.error("got no --; the command goes after it")
-    cut = arguments.index("--")
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
     chosen, command = options.parse_args(arguments[:cut]), arguments[cut + 1 :]
     if not command:
         options.error("got no command after --")
