@@ -205,3 +205,12 @@ def test_the_stage_table_names_real_modules():
     modules = [re.search(r"`((?:zipperasr|local)[\w.]+)", line)[1] for line in table]
     assert len(modules) == 10
     assert [module for module in modules if find_spec(module) is None] == []
+
+
+def test_the_call_chain_of_stage_6_names_real_files_and_functions():
+    page = read(ROOT / "docs" / "architecture.md").partition("## From the command")[2].partition("\n## ")[0]
+    calls = re.findall(r"`([\w/]+\.(?:py|sh))`(?:: `(?:\w+\.)?(\w+)`)?", page)
+    assert len(calls) >= 14
+    for file, function in calls:
+        (path,) = (folder / file for folder in (ROOT, ROOT / "zipperasr", RECIPE) if (folder / file).is_file())
+        assert re.search(rf"^ *(def )?{function}\(", read(path), re.M) or not function, (file, function)
