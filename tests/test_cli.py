@@ -1,10 +1,17 @@
-"""What a step prints when it fails."""
+"""What a step prints when it fails, and for --help."""
 
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
+from pathlib import Path
 
-from zipperasr.cli import log, run_step
+import pytest
+
+from zipperasr.__main__ import COMMANDS
+from zipperasr.cli import log, parser, run_step, str2bool
+
+STAGES = sorted(path.stem for path in (Path(__file__).parents[1] / "zipperasr/stages").glob("[a-z]*.py"))
 
 
 def fail_with(message: str):
@@ -28,3 +35,33 @@ def test_control_characters_of_names_are_printed_escaped(capsys):
     error, line = capsys.readouterr().err.splitlines()
     assert error == r"step: error: id 'a\x1b[2Jb\u202e' is unknown"
     assert line.endswith(r"set a\x1b]0;title\x07")
+
+
+def test_help_shows_only_defaults_that_tell_something():
+    options = parser("Do something.", prog="do")
+    options.add_argument("--required", required=True, default="r", help="a")
+    options.add_argument("--none", help="b")
+    options.add_argument("--text", default="", help="c")
+    options.add_argument("--many", nargs="*", default=[], help="d")
+    options.add_argument("--flag", action="store_true", help="e")
+    options.add_argument("--path", type=Path, default=Path("/somewhere/else"), help="f")
+    options.add_argument("--share", type=float, default=0.0, help="g")
+    options.add_argument("--parts", nargs="+", default=["b", "router"], help="h")
+    options.add_argument("--switch", type=str2bool, default=True, help="i")
+    options.add_argument("--unit", default="100 %", help="j")
+    text = " ".join(options.format_help().split())
+    assert text.count("default") == 4
+    for end in ("g (default: 0.0)", "h (default: b router)", "i (default: true)", "j (default: 100 %)"):
+        assert end in text
+
+
+@pytest.mark.parametrize(
+    "module", [*(f"zipperasr.stages.{name}" for name in STAGES), *(module for module, _ in COMMANDS.values())]
+)
+def test_help_of_every_command_has_no_empty_default_and_no_path_of_this_machine(module, capsys):
+    with pytest.raises(SystemExit) as ended:
+        import_module(module).main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0 and text.startswith("usage: ")
+    for wrong in ("(default: None)", "(default: [])", "(default: ())", "(default: )", str(Path(__file__).parents[1])):
+        assert wrong not in text

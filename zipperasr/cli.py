@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 
 LONGEST_ERROR = 500  # characters; the end, with the remedy, is kept
 # Control characters except tab and newline, and those that change the writing direction.
@@ -26,16 +27,28 @@ class _Parser(argparse.ArgumentParser):
         return super().parse_known_args([_underscored(arg) for arg in args], namespace)
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of the description and adds defaults that tell the user something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default = action.default
+        is_absolute = isinstance(default, Path) and default.is_absolute()  # differs between machines
+        if not action.help or action.required or action.nargs == 0 or is_absolute:
+            return action.help
+        if default is argparse.SUPPRESS or default in (None, "", [], ()):
+            return action.help
+        if isinstance(default, bool):
+            default = str(default).lower()  # as str2bool reads it
+        words = " ".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
+        return f"{action.help} (default: {words.replace('%', '%%')})"
+
+
 def parser(doc: str | None, **settings: str) -> argparse.ArgumentParser:
-    """Return an option parser that shows the module's docstring and all defaults; `settings` go to argparse."""
-    return _Parser(
-        description=doc,
-        formatter_class=type(
-            "_Help", (argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter), {}
-        ),
-        allow_abbrev=False,
-        **settings,
-    )
+    """Return an option parser that shows the module's docstring and defaults; `settings` go to argparse.
+
+    Defaults are left out if they are empty or an absolute path, and for required options and flags.
+    """
+    return _Parser(description=doc, formatter_class=_Help, allow_abbrev=False, **settings)
 
 
 def log(message: str) -> None:

@@ -103,9 +103,28 @@ def test_parts_hold_everything_once_and_are_of_about_equal_size(source: Path, nu
         assert max(map(len, parts)) <= 16 / num_parts + max(SIZES.values())
 
 
+@pytest.mark.parametrize(
+    ("script", "usage"),
+    [
+        ("combine_data", "[-h] TARGET SOURCE [SOURCE ...]"),
+        ("fix_data_dir", "[-h] DIR"),
+        ("split_data", "[-h] [--per_utt] DIR N"),
+        ("subset_data_dir", "[--first | --last | --shortest | --speakers | --per_spk] SOURCE COUNT TARGET"),
+        ("validate_data_dir", "[-h] [--no_wav] [--no_text] [--no_feats] [--no_spk_sort] [--non_print] DIR [DIR ...]"),
+    ],
+)
+def test_help_shows_the_name_of_the_script_and_what_each_argument_is(root: Path, script: str, usage: str):
+    environment = {**os.environ, "PYTHON": sys.executable, "COLUMNS": "200"}
+    done = subprocess.run([root / "utils" / script, "--help"], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *lines = done.stdout.splitlines()
+    assert first == f"usage: utils/{script} {usage}"
+    assert [line for line in lines if line.startswith("  ") and len(line.split()) == 1] == []
+
+
 def test_more_parts_than_speakers_is_an_error(source: Path, capsys):
     assert main(["split", str(source), "6"]) == 1
-    assert "got 5 speakers (--per-utt splits them), wanted at least 6" in capsys.readouterr().err
+    assert "got 5 speakers (--per_utt splits them), wanted at least 6" in capsys.readouterr().err
     assert main(["split", "--per-utt", str(source), "16"]) == 0
     assert main(["split", str(source), "0"]) == 1
     assert "got 0 parts, wanted at least 1" in capsys.readouterr().err

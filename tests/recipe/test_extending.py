@@ -6,12 +6,14 @@ is what a reader sees. Beforehand, only sizes are reduced: utterances, epochs, p
 
 from __future__ import annotations
 
+import ast
 import csv
 import os
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -125,6 +127,43 @@ def test_every_block_has_its_place_and_prose_names_it(page):
         assert not match[3] or f"`{match[3]}`" in before, match[3]
 
 
+QUOTED = {
+    heading: blocks
+    for heading, blocks in sections().items()
+    if blocks and all(block.language == "python" and not block.action for block in blocks)
+}
+
+
+@pytest.mark.parametrize("heading", QUOTED)
+def test_the_code_of_an_example_is_what_the_linked_tests_run(heading: str):
+    """Every definition that the page quotes is in a test file that its section links to."""
+    (section,) = (part for part in PAGE.read_text(encoding="utf-8").split("\n## ") if part.startswith(heading))
+    linked = [(DOCS / path).read_text(encoding="utf-8") for path in re.findall(r"\]\((\.\./tests/\S+\.py)\)", section)]
+    for block in QUOTED[heading]:
+        lines = block.text.splitlines()
+        for node in ast.parse(block.text).body:
+            first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+            code = "\n".join(lines[first - 1 : node.end_lineno])
+            indented = textwrap.indent(code, "    ")
+            assert any(f"\n{form}\n" in text for text in linked for form in (code, indented)), code
+
+
+def test_four_examples_quote_tests():
+    assert set(QUOTED) == {"A LoRA variant", "An LLM family", "A normaliser", "A figure"}
+
+
+def test_the_diff_applies_to_a_new_recipe(root: Path, tmp_path: Path):
+    (diff,) = [block for block in sections()["A new corpus"] if block.language == "diff"]
+    for source, target in {
+        "zipperasr/corpora/__init__.py": "zipperasr/corpora/__init__.py",
+        "egs2/zipper12/asr1/conf/mini/corpora.yaml": "egs2/iberia/asr1/conf/mini/corpora.yaml",
+    }.items():
+        (tmp_path / target).parent.mkdir(parents=True)
+        shutil.copy(root / source, tmp_path / target)
+    follow(tmp_path, [diff])
+    assert "village: recordings" in (tmp_path / "egs2/iberia/asr1/conf/mini/corpora.yaml").read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def polish(project: Path) -> Path:
     """The paper's recipe, run with the thirteenth target language."""
@@ -207,7 +246,7 @@ def test_the_other_languages_are_decoded_to_the_same_bits(swahili: Swahili, name
 
 @pytest.mark.slow
 def test_the_larger_system_opens(swahili: Swahili):
-    line = swahili.printed["Using it, and one more"].splitlines()[-1]
+    line = swahili.printed["Using and extending the model"].splitlines()[-1]
     assert line.startswith("trained bank of sw on /") and line.endswith(f"/{SFT}")
 
 

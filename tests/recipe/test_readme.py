@@ -21,6 +21,7 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.train.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "zipperasr"
 RECIPE = ROOT / "egs2" / "zipper12" / "asr1"
 README, INDEX = ROOT / "README.md", ROOT / "docs" / "index.md"
 DOCS = tuple(sorted((ROOT / "docs").glob("*.md")))
@@ -205,3 +206,12 @@ def test_the_stage_table_names_real_modules():
     modules = [re.search(r"`((?:zipperasr|local)[\w.]+)", line)[1] for line in table]
     assert len(modules) == 10
     assert [module for module in modules if find_spec(module) is None] == []
+
+
+def test_the_call_chain_of_stage_6_names_real_files_and_functions():
+    page = read(ROOT / "docs" / "architecture.md").partition("## From the command")[2].partition("\n## ")[0]
+    calls = re.findall(r"`([\w/]+\.(?:py|sh))`(?:: `(?:\w+\.)?(\w+)`)?", page)
+    assert len(calls) >= 14
+    for file, function in calls:
+        (path,) = {(folder / file).resolve() for folder in (ROOT, PACKAGE, RECIPE) if (folder / file).is_file()}
+        assert re.search(rf"^ *(def )?{function}\(", read(path), re.M) or not function, (file, function)

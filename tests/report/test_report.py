@@ -104,7 +104,7 @@ def test_what_is_missing_ends_in_one_line(run_dir, report_argv, capsys, remove, 
     (run_dir / remove).rename(run_dir / "elsewhere")
     assert main(report_argv) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("report: error:") and message in last
+    assert last.startswith("stage 9: error:") and message in last
     assert not (run_dir / "RESULTS.md").exists()
 
 

@@ -174,7 +174,7 @@ def test_a_missing_hypothesis_ends_in_one_line_and_writes_no_table(decoded, scor
     (decode_dir / "test_mls_de" / "text").write_text("spk0-de0 die\n", encoding="utf-8")
     assert main(score_argv) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("score: error:")
+    assert last.startswith("stage 8: error:")
     assert "2 utterances have no hypothesis, first 'spk0-de2'" in last
     assert not (decode_dir / "scores.tsv").exists()
 

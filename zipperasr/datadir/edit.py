@@ -18,6 +18,29 @@ from zipperasr.datadir.memory_tables import BY_UTTERANCE, DataDir, Table
 from zipperasr.datadir.sampling import kaldi_subset
 from zipperasr.text_lines import numbered_lines
 
+COMMANDS = {  # name: (script in utils/, what it does)
+    "fix": (
+        "fix_data_dir",
+        "Keep the utterances that all tables have, sort the tables, rebuild spk2utt; old tables are moved to .backup.",
+    ),
+    "combine": (
+        "combine_data",
+        "Combine several data directories into one. Tables that some of them lack are left out, with a log line.",
+    ),
+    "subset": (
+        "subset_data_dir",
+        "Copy COUNT utterances of a data directory, or those of a list, to another directory.",
+    ),
+    "split": ("split_data", "Split DIR into DIR/splitN/1 ... N of about equal size; speakers stay whole."),
+}
+SELECTIONS = {
+    "first": "take the first COUNT utterances",
+    "last": "take the last COUNT utterances",
+    "shortest": "take the COUNT shortest utterances",
+    "speakers": "take whole speakers, until COUNT utterances are reached",
+    "per_spk": "take COUNT utterances of each speaker",
+}
+
 
 def fix(directory: Path) -> None:
     """Keep the utterances that all tables have, sort the tables, rebuild spk2utt; old tables are moved to .backup."""
@@ -71,7 +94,7 @@ def split(directory: Path, num_parts: int, per_utt: bool) -> None:
     if num_parts < 1:
         raise ValueError(f"{directory}: got {num_parts} parts, wanted at least 1")
     if len(groups) < num_parts:
-        what = "utterances" if per_utt else "speakers (--per-utt splits them)"
+        what = "utterances" if per_utt else "speakers (--per_utt splits them)"
         raise ValueError(f"{directory}: got {len(groups)} {what}, wanted at least {num_parts}")
     parts = _in_parts(groups, num_parts)
     for number, utts in enumerate(parts, 1):
@@ -108,23 +131,19 @@ def _loose_table(path: Path) -> Table:
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     commands = options.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("fix", description=fix.__doc__)
-    one.add_argument("directory", type=Path)
-    one = commands.add_parser("combine", description=combine.__doc__)
-    one.add_argument("target", type=Path)
-    one.add_argument("sources", type=Path, nargs="+")
-    one = commands.add_parser("subset", description=subset.__doc__)
-    how = one.add_mutually_exclusive_group()
-    for name in ("first", "last", "shortest", "speakers", "per_spk"):
-        how.add_argument(f"--{name}", dest="how", action="store_const", const=name)
-    for name in ("utt_list", "spk_list"):
-        how.add_argument(f"--{name}", type=Path, metavar="FILE", help="ids, one per line")
-    one.add_argument("source", type=Path)
-    one.add_argument("rest", nargs="+", metavar="[COUNT] TARGET", help="COUNT is left out if a list is given")
-    one = commands.add_parser("split", description=split.__doc__)
-    one.add_argument("--per_utt", action="store_true", help="allow a speaker in several parts")
-    one.add_argument("directory", type=Path)
-    one.add_argument("num_parts", type=int)
+    parsers = {
+        name: commands.add_parser(
+            name, prog=f"utils/{script}", description=description, formatter_class=options.formatter_class
+        )
+        for name, (script, description) in COMMANDS.items()
+    }
+    parsers["fix"].add_argument("directory", type=Path, metavar="DIR", help="data directory to fix in place")
+    parsers["combine"].add_argument("target", type=Path, metavar="TARGET", help="new data directory")
+    parsers["combine"].add_argument("sources", type=Path, nargs="+", metavar="SOURCE", help="directories to combine")
+    _add_subset_options(parsers["subset"])
+    parsers["split"].add_argument("--per_utt", action="store_true", help="split speakers too, into DIR/splitNutt")
+    parsers["split"].add_argument("directory", type=Path, metavar="DIR", help="data directory to split")
+    parsers["split"].add_argument("num_parts", type=int, metavar="N", help="number of parts")
     given = options.parse_args(argv)
     steps: dict[str, Callable[[argparse.Namespace], None]] = {
         "fix": lambda given: fix(given.directory),
@@ -132,7 +151,21 @@ def main(argv: list[str] | None = None) -> int:
         "subset": lambda given: _subset(given.source, given.rest, given.how, given.utt_list, given.spk_list),
         "split": lambda given: split(given.directory, given.num_parts, given.per_utt),
     }
-    return run_step(steps[given.command], given, f"{given.command} data dir")
+    return run_step(steps[given.command], given, COMMANDS[given.command][0])
+
+
+def _add_subset_options(options: argparse.ArgumentParser) -> None:
+    options.usage = (
+        f"%(prog)s [{' | '.join(f'--{name}' for name in SELECTIONS)}] SOURCE COUNT TARGET\n"
+        "       %(prog)s (--utt_list FILE | --spk_list FILE) SOURCE TARGET"
+    )
+    how = options.add_mutually_exclusive_group()
+    for name, meaning in SELECTIONS.items():
+        how.add_argument(f"--{name}", dest="how", action="store_const", const=name, help=meaning)
+    for name, ids in (("utt_list", "utterance"), ("spk_list", "speaker")):
+        how.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"take the {ids} ids in this file, one per line")
+    options.add_argument("source", type=Path, metavar="SOURCE", help="data directory to select from")
+    options.add_argument("rest", nargs="+", metavar="[COUNT] TARGET", help="number of utterances; new data directory")
 
 
 def _subset(source: Path, rest: list[str], how: str | None, utt_list: Path | None, spk_list: Path | None) -> None:

@@ -1,7 +1,7 @@
 """Validate data directories like Kaldi's validate_data_dir.sh; also checks utt2repeat and utt2num_samples.
 
-In: a directory. Out: nothing, or ValueError with file, line and remedy. Tables are streamed, only ids are kept in
-memory; audio and feats are not read. `--help` lists the differences from Kaldi's script.
+The first error is reported with file, line and remedy. Tables are streamed and only ids are kept in memory; audio and
+feats are not read.
 """
 
 from __future__ import annotations
@@ -137,8 +137,8 @@ def _number(value: str) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser(f"{__doc__}{DIFFERENCES}")
-    options.add_argument("directories", nargs="+", help="data directories")
+    options = parser(f"{__doc__}{DIFFERENCES}", prog="utils/validate_data_dir")
+    options.add_argument("directories", nargs="+", metavar="DIR", help="data directories")
     options.add_argument("--no_wav", action="store_true", help="allow a directory without wav.scp")
     options.add_argument("--no_text", action="store_true", help="do not check text, which may be missing")
     options.add_argument(

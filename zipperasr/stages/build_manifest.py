@@ -1,7 +1,7 @@
-"""Stage 3: count tokens and write one memory-mapped table per data set.
+"""Stage 3: count tokens and write one memory-mapped table (manifest) per data set.
 
-Reads dump/raw and the tokenizer of the LLM. Writes dump/manifest/<set>.arrow and packing.json, with the fill rate of
-the first epoch.
+Reads dump/raw and the tokenizer of the LLM. Writes dump/manifest/<set>.arrow and packing.json, which has the fill rate
+of the first epoch's packs. Stages 5 and 6 make the packs themselves while training.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.add_argument("--raw", type=Path, default=Path("dump/raw"), help="data directories of stage 2")
     options.add_argument("--out", type=Path, default=Path("dump/manifest"), help="output directory")
-    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="table of languages")
+    options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
     options.add_argument(
-        "--model", type=Path, required=True, help="model.yaml: names the LLM and limits the length of a pack"
+        "--model", type=Path, required=True, help="model.yaml: names the LLM and sets the length of a pack"
     )
 
     def step(given: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """Run a stage's command; record its wall time and peak memory.
 
-In: a command after `--`. Out: its exit status, and a row of exp/stages.tsv if it succeeds. If a signal killed it, a log
-line gives the signal, the peak memory and what to reduce.
+The command follows `--`. If it succeeds, a row is appended to exp/stages.tsv. If a signal kills it, a log line gives
+the signal, the peak memory and what to reduce. Exits with the command's status.
 """
 
 from __future__ import annotations

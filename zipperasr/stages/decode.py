@@ -1,7 +1,7 @@
 """Stage 7: decode the test sets with trained models.
 
-In: training directories, manifests. Out: <exp>/decode_<search>_<regime>/ with run.json and, for each test set,
-{text,rtf.json,encoder_means.ark}. An alignment decodes the test sets of its own phase, an adapted model all of them.
+Reads training directories and manifests. Writes <exp>/decode_<search>_<regime>/ with run.json and, for each test set,
+text, rtf.json and encoder_means.ark. A model of stage 5 decodes the test sets of its own phase, a model of stage 6 all.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--regime", choices=REGIMES, help="encoder context; default: as the model was trained")
     options.add_argument("--sets", nargs="*", help="test sets; default: those of the model's phase")
     options.add_argument("--lang", nargs="*", default=[], metavar="CODE", help="decode only sets in these languages")
-    options.add_argument("--inference_tag", default="", help="appended to the decoding directory's name")
+    options.add_argument(
+        "--inference_tag", default="", metavar="SUFFIX", help="suffix of the decoding directory's name"
+    )
     options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings that override --config")
-    return run_step(_run, options.parse_args(argv), "zipperasr.stages.decode")
+    return run_step(_run, options.parse_args(argv), "stage 7")
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """Stage 4: language embeddings for the router, from Whisper's decoder.
 
-Writes exp/lid/lid_{token,state}.{ark,scp} in Kaldi's format and tables of their cosine similarities.
+Writes exp/lid/lid_{token,state}.{ark,scp} in Kaldi's format, and tables of their cosine similarities.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--out", type=Path, default=Path("exp/lid"), help="output directory")
     options.add_argument("--modes", nargs="+", choices=MODES, default=MODES, help="kinds of embeddings to compute")
     options.add_argument("--utterances", type=int, default=20, help="state: training utterances per language")
-    options.add_argument("--seed", type=int, default=1, help="state: random seed of their selection")
+    options.add_argument("--seed", type=int, default=1, help="state: random seed of this selection")
     values = vars(options.parse_args(argv))
     job = EmbeddingJob(**{**values, "modes": tuple(values["modes"])})
-    return run_step(write_embeddings, job, "zipperasr.stages.language_embeddings")
+    return run_step(write_embeddings, job, "stage 4")
 
 
 if __name__ == "__main__":

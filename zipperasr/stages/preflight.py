@@ -1,6 +1,6 @@
 """Check all settings before the first stage, so that a mistake is reported within seconds.
 
-Reads the recipe's tables and conf/SCALE. Prints nothing if they are valid, and otherwise the first error.
+Called by asr.sh with its own options. Reads the recipe's tables and conf/SCALE, and prints the first error, or nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from pathlib import Path
 from zipperasr.cli import nearest, parser, run_step, shortened
 from zipperasr.config import load_yaml, parse_overrides
 
-LEAST = {"nj": 1, "nproc": 1, "ngpu": 0, "num_nodes": 1, "node_rank": 0, "seed": 0}
+COUNTS = {  # option: (smallest value, meaning)
+    "nj": (1, "parallel jobs for data preparation"),
+    "nproc": (1, "training processes without GPUs"),
+    "ngpu": (0, "GPUs per machine"),
+    "num_nodes": (1, "number of machines"),
+    "node_rank": (0, "rank of this machine, from 0"),
+    "seed": (0, "random seed"),
+}
 USES_BACKBONES = range(3, 8)  # stages that load Whisper or the LLM, or at least their tokenizers
 MADE_BY_STAGE_0 = ("backbones.yaml", "random_backbones.yaml")  # configurations of the backbones that it makes
 LID_MODES = ("token", "state")
@@ -63,21 +70,21 @@ def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.add_argument("--stages", type=int, nargs="*", default=list(range(10)), metavar="N", help="stages to run")
     options.add_argument("--conf", type=Path, default=Path("conf/mini"), help="configuration of the scale")
-    options.add_argument("--sft_config", type=Path, help="configuration of stage 6 [sft.yaml in --conf]")
-    options.add_argument("--decode_config", type=Path, help="configuration of stage 7 [decode.yaml in --conf]")
-    options.add_argument("--datasets", type=Path, default=Path("conf/datasets.tsv"), help="data set table")
+    options.add_argument("--sft_config", type=Path, help="configuration of stage 6; default: sft.yaml in --conf")
+    options.add_argument("--decode_config", type=Path, help="configuration of stage 7; default: decode.yaml in --conf")
+    options.add_argument("--datasets", type=Path, default=Path("conf/datasets.tsv"), help="dataset table")
     options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
     options.add_argument("--setting", default="1h", help="training hours per low-resource language")
     options.add_argument("--lora", default="zipper_soft", help="LoRA of the encoder")
-    options.add_argument("--regime", default="chunked", help="encoder attention")
+    options.add_argument("--regime", default="chunked", help="encoder context")
     options.add_argument("--lid_mode", default="token", help="language embedding of the router")
     options.add_argument("--initial_b", type=Path, help="trained model to initialise B from")
-    options.add_argument("--initial_parts", nargs="*", default=["b"], help="parameters that Initial-B copies")
+    options.add_argument("--initial_parts", nargs="*", default=["b"], help="parameters to copy from --initial_b")
     add_new_language_options(options)
     options.add_argument("--eval_lang", nargs="*", default=[], metavar="CODE", help="languages to decode and score")
     options.add_argument("--eval_phases", nargs="*", default=["sft"], help="phases of the models to decode")
-    for name, least in LEAST.items():
-        options.add_argument(f"--{name}", default=str(least), metavar="N", help=f"an integer, at least {least}")
+    for name, (least, meaning) in COUNTS.items():
+        options.add_argument(f"--{name}", default=str(least), metavar="N", help=meaning)
     options.add_argument("--master", default="", metavar="HOST:PORT", help="address of machine 0")
     options.add_argument("--hostfile", default="", help="DeepSpeed host file")
     options.add_argument("--cuda_cmd", default=LOCAL_RUNNER, help="command that runs the training and decoding jobs")
@@ -97,7 +104,7 @@ def check(settings: Settings) -> None:
     from zipperasr.prepare.dataset_table import load_corpora, load_datasets
     from zipperasr.train.new_language import NewLanguages, check_request
 
-    counts = {name: check_integer(f"--{name}", getattr(settings, name), least) for name, least in LEAST.items()}
+    counts = {name: check_integer(f"--{name}", getattr(settings, name), least) for name, (least, _) in COUNTS.items()}
     check_names(
         settings.conf, settings.setting, settings.regime, settings.lora, settings.lid_mode, settings.initial_parts
     )

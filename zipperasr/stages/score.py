@@ -1,8 +1,9 @@
 """Stage 8: score every test set of one or more decodings.
 
-In: <decode_dir>/<test set>/text and dump/raw. Out: <decode_dir>/<test set>/score_{wer,cer}/{ref.trn,hyp.trn,result.txt,
-audit.jsonl} and <decode_dir>/scores.tsv. Unit and normaliser come from the language table. Languages whose transcripts
-contain combining marks are scored a second time with `whisper_marks`, into score_{wer,cer}_whisper_marks.
+Reads <decode_dir>/<test set>/text and dump/raw. Writes <decode_dir>/scores.tsv and, below each test set,
+score_{wer,cer}/ with ref.trn, hyp.trn, result.txt and audit.jsonl. Unit and normaliser are set in the language table.
+Languages whose transcripts contain combining marks are also scored with `whisper_marks`, in
+score_{wer,cer}_whisper_marks.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from zipperasr.score.score_decodings import decodings_of, score_decodings
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--exp", type=Path, nargs="*", default=[], help="training directories: score all decodings")
-    options.add_argument("--decode_dir", type=Path, nargs="*", default=[], help="single decodings, <exp>/decode_*")
+    options.add_argument(
+        "--exp", type=Path, nargs="*", default=[], help="training directories, whose decodings are all scored"
+    )
+    options.add_argument("--decode_dir", type=Path, nargs="*", default=[], help="decoding directories, <exp>/decode_*")
     options.add_argument("--raw", type=Path, default=Path("dump/raw"), help="output of stage 2")
     options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
-    return run_step(_run, options.parse_args(argv), "score")
+    return run_step(_run, options.parse_args(argv), "stage 8")
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -1,8 +1,8 @@
-"""Stages 5 and 6: train the alignment, or adapt it to the target languages.
+"""Stages 5 and 6: alignment, or adaptation to the target languages.
 
-In: manifests, the phase's configuration, and backbones or a trained alignment. Out: a training directory with
-config.yaml, run.json, model.safetensors (trained weights only) and the curves. Runs alone or under torchrun or
-DeepSpeed's launcher. An interrupted training resumes from its last checkpoint.
+Reads manifests, the configuration of the phase, and the backbones (alignment) or the model of stage 5 (adaptation).
+Writes a training directory with config.yaml, run.json, model.safetensors (trained weights only) and the curves. Runs
+alone, under torchrun or under DeepSpeed's launcher. An interrupted training resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -25,19 +25,32 @@ from zipperasr.train.run_training import run_training
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--phase", choices=PHASES, required=True, help="align (stage 5) or sft (stage 6)")
+    options.add_argument(
+        "--phase", choices=PHASES, required=True, help="align: alignment (stage 5); sft: adaptation (stage 6)"
+    )
     options.add_argument("--model", type=Path, default=None, help="model.yaml; not with --init_from")
     options.add_argument("--config", type=Path, required=True, help="align.yaml or sft.yaml")
     options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
     options.add_argument("--manifest", type=Path, default=Path("dump/manifest"), help="output directory of stage 3")
-    options.add_argument("--regime", choices=REGIMES, default=None, help="encoder context [chunked]")
+    options.add_argument(
+        "--regime",
+        choices=REGIMES,
+        default=None,
+        help="encoder context; default: chunked, or that of the model of --init_from",
+    )
     options.add_argument("--lora", default=None, help=f"sft: LoRA variant of the encoder: {', '.join(VARIANTS)}")
     options.add_argument("--lid", type=Path, default=Path("exp/lid"), help="sft: output directory of stage 4")
-    options.add_argument("--lid_mode", choices=("token", "state"), default="token", help="sft: language embeddings")
-    options.add_argument("--init", type=Path, default=None, help="sft: training directory of the alignment")
+    options.add_argument(
+        "--lid_mode", choices=("token", "state"), default="token", help="sft: kind of language embeddings"
+    )
+    options.add_argument("--init", type=Path, default=None, help="sft: training directory of stage 5")
     options.add_argument("--initial_b", type=Path, default=None, help="sft: zipper_soft training to initialise B from")
     options.add_argument(
-        "--initial_parts", nargs="+", choices=tuple(INITIAL_PARTS), default=["b"], help="sft: weights taken from it"
+        "--initial_parts",
+        nargs="+",
+        choices=tuple(INITIAL_PARTS),
+        default=["b"],
+        help="sft: weights to copy from --initial_b",
     )
     add_new_language_options(options)
     options.add_argument("--out", type=Path, required=True, help="training directory")
@@ -50,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # set by DeepSpeed's launcher
     chosen = options.parse_args(argv)
     request = _request(chosen)
-    return run_step(lambda _: run_training(request, batch_flops), chosen, f"zipperasr.train {request.phase}")
+    return run_step(lambda _: run_training(request, batch_flops), chosen, f"stage {5 + PHASES.index(request.phase)}")
 
 
 def add_new_language_options(options: argparse.ArgumentParser) -> None:
@@ -60,10 +73,10 @@ def add_new_language_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--bank_from",
         default="nearest",
-        help="initial value of a new bank: nearest (copy the bank of the most similar language), shared or zero",
+        help="initial weights of a new bank: nearest (copy the bank of the most similar language), shared or zero",
     )
     options.add_argument(
-        "--train_parts", nargs="+", default=[BANK], help=f"parts to train: {', '.join(PARTS)}, or all for all of them"
+        "--train_parts", nargs="+", default=[BANK], help=f"parts to train: {', '.join(PARTS)}, or all of them: all"
     )
 
 

@@ -7,10 +7,10 @@
 #   0  corpora and backbones: made here, or checked at full scale
 #   1  Kaldi data directories
 #   2  16 kHz audio, cut into utterances
-#   3  manifest, and packs of utterances in one language
+#   3  manifests: one table of utterances and token counts per data set
 #   4  language embeddings from Whisper's decoder
-#   5  alignment: train the encoder, the projector and the LLM's LoRA
-#   6  adaptation: train the encoder's LoRA (--lora), the projector and the LLM's LoRA
+#   5  alignment (align): train the encoder, the projector and the LLM's LoRA
+#   6  adaptation (sft): train the encoder's LoRA (--lora), the projector and the LLM's LoRA
 #   7  decoding
 #   8  scoring
 #   9  report: RESULTS.md, figures, report.html
@@ -23,11 +23,12 @@ stage=0               # first stage to run
 stop_stage=9          # last stage to run
 scale=mini            # mini (synthetic speech, small models), rehearsal (full configuration, random backbones) or full
 dry_run=false         # print model sizes, memory, training steps and missing files, then exit
+gpu=a800              # GPU model for --dry_run: a800, a100, h100, h200
 setting=1h            # training hours per low-resource language: 1h or 30h
 lora=zipper_soft      # LoRA of the encoder: vanilla, independent, flylora, zipper_static, zipper_hard, zipper_soft
-regime=chunked        # encoder attention: chunked, or full for the whole utterance
+regime=chunked        # encoder context: chunked, or full for the whole utterance
 initial_b=            # trained zipper_soft model to initialise B from (the paper's Initial-B)
-initial_parts=b       # parameters to copy from --initial_b: b, a, router, such as "b router"
+initial_parts=b       # parameters to copy from --initial_b: b, a, router, or all; such as "b router"
 init_from=            # trained model to extend (skips stage 5); needs --add_lang
 add_lang=             # codes of the languages to add, such as "sw" or "sw pl"; needs --init_from
 bank_from=nearest     # initial weights of an added language: nearest (the most similar language's), shared or zero
@@ -41,14 +42,11 @@ asr_config=           # training configuration of stage 6   [conf/SCALE/sft.yaml
 inference_config=     # decoding configuration   [conf/SCALE/decode.yaml]
 train_args=           # overrides of the training configurations, such as "lr=1e-3 epochs=2"
 decode_args=          # overrides of the decoding configuration, such as "beam=4 batch_size=8"
-strict_lists=false    # treat every defect of the utterance lists as an error
-train_backbones=false # mini scale: pretrain the backbones instead of using those that ship with the project
 alignment_only=false  # skip stage 6; decode and score the model of stage 5
 skip_data_prep=false  # skip stages 0 to 3
 skip_train=false      # skip stages 4 to 6
 skip_eval=false       # skip stages 7 to 9
-nj=$(nproc)            # parallel jobs for data preparation
-gpu=a800              # GPU model that --dry_run assumes: a800, a100, h100, h200
+nj=$(nproc)           # parallel jobs for data preparation
 ngpu=0                # GPUs per machine; 0 uses the CPU
 nproc=2               # training processes if --ngpu is 0
 num_nodes=1           # number of machines for training
@@ -58,6 +56,8 @@ hostfile=             # DeepSpeed host file; replaces --num_nodes and --node_ran
 datadir=              # data directories   [data, data_full, with _30h]
 dumpdir=              # audio and manifest   [dump, dump_full, with _30h]
 expdir=               # models and results   [exp, exp_full]
+strict_lists=false    # treat every defect of the utterance lists as an error
+train_backbones=false # mini scale: pretrain the backbones instead of using those that ship with the project
 benchmark=            # file to which stage 9 also writes the time and memory of each stage
 
 # ESPnet's names for the same options
@@ -141,7 +141,7 @@ if in_stage 2 "audio: ${datadir} -> ${raw}"; then
     on_cpu zipperasr.stages.format_audio --data "${datadir}" --out "${raw}" --nj "${nj}"
 fi
 
-if in_stage 3 "manifest and packs: ${raw} -> ${manifest}"; then
+if in_stage 3 "manifests: ${raw} -> ${manifest}"; then
     on_cpu zipperasr.stages.build_manifest --raw "${raw}" --model "${conf}/model.yaml" --out "${manifest}"
 fi
 
