@@ -170,10 +170,7 @@ def test_an_unfinished_model_is_refused(refused):
 @pytest.mark.parametrize("lora", ["vanilla", "flylora"])
 def test_a_variant_without_banks_lists_the_parts_that_can_be_trained(refused, lora):
     line = refused(f"{lora}_fp32", "--add_lang", "it")
-    assert (
-        f"--train_parts bank: {lora} has none, so a new language trains parameters that all languages share; choose"
-        in line
-    )
+    assert f"--train_parts bank: {lora} has no bank; choose from shared, projector, llm, all" in line
 
 
 def test_a_new_bank_must_be_trained(refused):

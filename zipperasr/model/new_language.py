@@ -43,10 +43,7 @@ def chosen_parts(variant: str, requested: Sequence[str]) -> tuple[str, ...]:
         if part not in (*PARTS, ALL):
             raise ValueError(f"unknown part for --train_parts {part!r}; {nearest(part, [*PARTS, ALL])}")
         if part not in (*known, ALL):
-            raise ValueError(
-                f"--train_parts {part}: {variant} has none, so a new language trains parameters that all languages "
-                f"share; choose from {', '.join([*known, ALL])}"
-            )
+            raise ValueError(f"--train_parts {part}: {variant} has no {part}; choose from {', '.join([*known, ALL])}")
     if has[BANK] and not {BANK, ALL} & set(requested):
         raise ValueError(
             f"--train_parts {' '.join(requested)}: {variant} needs a new bank, which must be trained; add {BANK}"
