@@ -11,7 +11,9 @@ import pytest
 
 from tests.train.tiny_recipe import options
 from tests.train.worker import free_port
+from zipperasr.atomic import mark_current
 from zipperasr.stages.train import main
+from zipperasr.train.run_training import set_aside
 
 
 @pytest.fixture
@@ -149,3 +151,27 @@ def test_a_training_from_other_inputs_is_kept_when_its_directory_is_trained_agai
     assert f"{out}: inputs changed (train); training again. The earlier training is now {kept}" in done.stderr
     assert (kept / "model.safetensors").read_bytes() == weights
     assert (out / "model.safetensors").read_bytes() != weights
+
+
+def test_an_interrupted_training_from_other_inputs_is_kept_too(tmp_path, capsys):
+    out = tmp_path / "sft"
+    for number in (1, 2):
+        (out / f"checkpoints/step-{number}0").mkdir(parents=True)
+        mark_current(out / "checkpoints", {"train": str(number), "languages": "same"})
+        set_aside(out, {"train": "3", "languages": "same"})
+        assert not out.exists()
+        kept = tmp_path / f".replaced/sft.{number}"
+        assert (kept / f"checkpoints/step-{number}0").is_dir()
+        assert (
+            f"{out}: inputs changed (train); training again. The earlier training is now {kept}"
+            in capsys.readouterr().err
+        )
+
+
+def test_a_directory_without_weights_or_checkpoints_is_removed(tmp_path, capsys):
+    out = tmp_path / "sft"
+    (out / "checkpoints").mkdir(parents=True)
+    (out / "train.jsonl").touch()
+    set_aside(out, {"train": "1"})
+    assert not out.exists() and not (tmp_path / ".replaced").exists()
+    assert capsys.readouterr().err == ""

@@ -179,14 +179,14 @@ def _resume(checkpoints: Checkpoints, out: Path, inputs: dict[str, str]) -> tupl
         return step, window
     distributed.barrier()  # no rank still reads what rank 0 removes
     if distributed.get_rank() == 0:
-        _set_aside(out, inputs)
+        set_aside(out, inputs)
         checkpoints.directory.mkdir(parents=True)
         mark_current(checkpoints.directory, inputs)
     distributed.barrier()
     return 0, Window()
 
 
-def _set_aside(out: Path, inputs: dict[str, str]) -> None:
+def set_aside(out: Path, inputs: dict[str, str]) -> None:
     """Move a training with weights or checkpoints to <parent>/.replaced/, where no stage looks; remove any other."""
     kept = [path for path in (out / WEIGHTS, *out.glob(f"{CHECKPOINTS}/*/")) if path.exists()]
     if not kept:
