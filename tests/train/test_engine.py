@@ -57,6 +57,18 @@ def test_the_router_has_its_own_learning_rate(model, names):
         assert routed == {group["lr_factor"] == 10.0}
 
 
+def test_the_encoder_has_its_own_learning_rate_in_the_alignment_only(tiny_recipe, model):
+    config = TrainConfig(epochs=1, encoder_lr_factor=0.1)
+    aligned = tiny.align_model(tiny.model_config(tiny_recipe / "exp" / "backbones"))
+    aligned_names = {parameter: name for name, parameter in aligned.named_parameters()}
+    factors = {
+        aligned_names[p]: group["lr_factor"] for group in parameter_groups(aligned, config) for p in group["params"]
+    }
+    assert {factor for name, factor in factors.items() if name.startswith("encoder.")} == {0.1}
+    assert {factor for name, factor in factors.items() if not name.startswith("encoder.")} == {1.0}
+    assert {group["lr_factor"] for group in parameter_groups(model, config)} == {1.0}
+
+
 def test_banks_are_in_groups_of_their_own(model, names):
     found = 0
     for group in parameter_groups(model, TrainConfig(epochs=1)):

@@ -29,6 +29,7 @@ TRAINING = {
     "gradient_clipping": "maximum norm",
     "absent_language": "bank of a language absent from the global batch: hold (unchanged) or dense (zero gradients)",
     "router_lr_factor": "the router's learning rate is lr times this",
+    "encoder_lr_factor": "in the alignment, the encoder's learning rate is lr times this",
 }
 MODEL = {"checkpointing": "recompute activations in the backward pass"}
 DECODING = {

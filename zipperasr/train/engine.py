@@ -90,7 +90,7 @@ def restore_master_weights(exact: dict[nn.Parameter, Tensor]) -> None:
 
 
 def parameter_groups(model: SpeechLLM, config: TrainConfig) -> list[dict]:
-    """Trainable parameters, grouped by weight decay, by router or not, and by stacked per-language bank or not."""
+    """Trainable parameters, grouped by weight decay, learning rate, and by stacked per-language bank or not."""
     groups: dict[tuple, dict] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -98,12 +98,14 @@ def parameter_groups(model: SpeechLLM, config: TrainConfig) -> list[dict]:
         router, kind = name.startswith("adapters.router."), name.rpartition(".")[2]
         # Biases and gains of the router are vectors, stacked over the layers.
         decays, banks = parameter.ndim > 1 and not (router and kind != "weight"), kind in BANK_NAMES
+        tunes_encoder = model.adapters is None and name.startswith("encoder.")
+        lr_factor = config.router_lr_factor if router else config.encoder_lr_factor if tunes_encoder else 1.0
         group = groups.setdefault(
-            (decays, router, banks),
+            (decays, router, banks, lr_factor),
             {
                 "params": [],
                 "weight_decay": config.weight_decay if decays else 0.0,
-                "lr_factor": config.router_lr_factor if router else 1.0,
+                "lr_factor": lr_factor,
                 "banks": banks,
             },
         )

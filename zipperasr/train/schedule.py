@@ -25,7 +25,7 @@ class Schedule:
     seed: int
 
     def learning_rate(self, step: int) -> float:
-        """Learning rate of all parameters but the router's, which is `router_lr_factor` times this."""
+        """Learning rate of parameters without a factor of their own (`router_lr_factor`, `encoder_lr_factor`)."""
         return self.config.lr * lr_factor(step, self.num_steps, self.config.warmup_ratio)
 
     def chunk_frames(self, step: int) -> int | None:

@@ -13,7 +13,9 @@ ABSENT_LANGUAGE = ("hold", "dense")
 RANGES = {
     **dict.fromkeys(("epochs", "accumulation", "log_every", "max_skipped"), COUNT),
     **dict.fromkeys(("language_sampling", "warmup_ratio", "betas"), SHARE),
-    **dict.fromkeys(("lr", "router_lr_factor", "weight_decay", "gradient_clipping", "watchdog_s"), NOT_NEGATIVE),
+    **dict.fromkeys(
+        ("lr", "router_lr_factor", "encoder_lr_factor", "weight_decay", "gradient_clipping", "watchdog_s"), NOT_NEGATIVE
+    ),
     **dict.fromkeys(("eval_every", "save_every", "early_stop", "average_best", "num_workers"), NOT_NEGATIVE),
 }
 
@@ -36,6 +38,7 @@ class TrainConfig:
     accumulation: int = 1  # micro-steps per optimiser step; not in the paper
     lr: float = 2e-5
     router_lr_factor: float = 1.0  # the router's learning rate is this times lr
+    encoder_lr_factor: float = 1.0  # in the alignment, that of the encoder's own weights is this times lr
     warmup_ratio: float = 0.1
     betas: tuple[float, ...] = (0.9, 0.95)  # not in the paper
     weight_decay: float = 0.01  # of matrices only; not in the paper
