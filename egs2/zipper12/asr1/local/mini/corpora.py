@@ -13,12 +13,13 @@ import random
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from tqdm import tqdm
 
+from local.mini.acoustics import Accent, Channel, draw_acoustics
 from local.mini.espeak import Espeak, draw_voice, voice_name
 from local.mini.layout import Record, Spoken
 from local.mini.layouts import LAYOUTS
@@ -31,7 +32,8 @@ from zipperasr.sole_writer import sole_writer
 
 TASK_SPEAKERS = 10
 LISTS = "utt_ids"
-CODE = ("corpora.py", "espeak.py", "layout.py", "layouts.py", "long_recordings.py")  # decide what files contain
+# decide what files contain
+CODE = ("acoustics.py", "corpora.py", "espeak.py", "layout.py", "layouts.py", "long_recordings.py")
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,18 @@ class Share:
     lists: dict[str, tuple[str, int | None]]  # file name -> kind and number of its utterances; None: all
     sizes: MiniConfig
 
+    @property
+    def acoustics(self) -> tuple[Channel, Accent]:
+        return self.sizes.acoustics.of(self.corpus, self.language)
+
     def digest(self) -> str:
-        """Digest everything that decides what the files contain: sentences, voices, layout and lists."""
+        """Digest everything that decides what the files contain: sentences, voices, acoustics, layout and lists."""
         said = [(part.split, part.kind, part.sentences) for part in self.parts]
         numbers = (self.sizes.speaker_utts, self.sizes.repeats, self.sizes.seed)
         code = {name: Path(__file__).with_name(name) for name in CODE}
-        inputs = fingerprint(said=said, lists=self.lists, numbers=numbers, espeak=version("espeakng-loader"), **code)
+        acoustics = [asdict(part) for part in self.acoustics]
+        settings = {"lists": self.lists, "numbers": numbers, "acoustics": acoustics}
+        inputs = fingerprint(said=said, espeak=version("espeakng-loader"), **settings, **code)
         return fingerprint(inputs=inputs)["inputs"]
 
 
@@ -62,6 +70,7 @@ class Task:
     first_speaker: int  # speakers are numbered within a corpus and language
     speaker_utts: int
     seed: int
+    acoustics: tuple[Channel, Accent]
 
 
 def make_corpora(
@@ -146,7 +155,7 @@ def _tasks(share: Share, root: Path) -> Iterator[Task]:
         for start in range(0, len(part.sentences), TASK_SPEAKERS * each):
             chosen = part.sentences[start : start + TASK_SPEAKERS * each]
             piece = Part(part.corpus, part.language, part.split, part.kind, chosen)
-            yield Task(root, piece, speaker, each, share.sizes.seed)
+            yield Task(root, piece, speaker, each, share.sizes.seed, share.acoustics)
             speaker += -(-len(chosen) // each)
 
 
@@ -159,8 +168,10 @@ def _speak(task: Task) -> list[Record]:
         speaker = task.first_speaker + offset // task.speaker_utts
         rng = random.Random(f"{task.seed} {part.corpus} {part.language} {speaker}")
         voice = draw_voice(rng, "test" if part.kind == "test" else "train")
+        sound = draw_acoustics(*task.acoustics, rng)
+        voice = sound.voice(voice)
         spoken = [
-            Spoken(sentence.written, espeak.say(sentence.spoken, part.language, voice))
+            Spoken(sentence.written, sound(espeak.say(sentence.spoken, part.language, voice)))
             for sentence in part.sentences[offset : offset + task.speaker_utts]
         ]
         records += layout.write_audio(task.root, part.language, part.split, part.kind, speaker, spoken, rng)

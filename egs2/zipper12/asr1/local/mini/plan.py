@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from local.mini.acoustics import Acoustics
 from local.mini.layouts import LAYOUTS
 from local.mini.texts import Sentence, make_sentences
 from zipperasr.config import load_yaml
@@ -24,7 +25,7 @@ KINDS = ("test", "dev", "train")  # the order in which sentences are drawn
 
 @dataclass(frozen=True)
 class MiniConfig:
-    """Sizes of the mini corpora; conf/mini/mini_corpora.yaml explains each."""
+    """Sizes and acoustics of the mini corpora; conf/mini/mini_corpora.yaml explains each."""
 
     align_train: int
     high_train: int
@@ -35,6 +36,7 @@ class MiniConfig:
     repeats: int
     speaker_utts: int
     seed: int
+    acoustics: Acoustics = field(default_factory=Acoustics)
 
 
 @dataclass(frozen=True)
