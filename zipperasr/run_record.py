@@ -29,7 +29,7 @@ class TrainingRun:
 
     Attributes:
         phase: "align" (stage 5) or "sft" (stage 6).
-        lora: variant of the encoder's LoRA; None for the alignment.
+        lora: variant of the encoder's LoRA, or "none"; None for the alignment.
         regime: "chunked" or "full".
         setting: training hours per low-resource language: "1h" or "30h".
         seed: random seed.

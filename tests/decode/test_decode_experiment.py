@@ -29,9 +29,10 @@ def chosen(tmp_path):
     for row in rows:
         feather.write_feather(SCHEMA.empty_table(), tmp_path / f"{row.set}.arrow")
 
-    def run(phase: str = "sft", lang=(), sets=None) -> list[str]:
+    def run(phase: str = "sft", lang=(), sets=None, alignment_sets="own") -> list[str]:
         experiment = Experiment(phase, "chunked", None, None, ("en", "de", "es"), 1, ModelConfig("whisper", "llm"))
-        task = DecodingTask(tmp_path, tmp_path / "languages.tsv", sets=sets, lang=tuple(lang))
+        which = {"sets": sets, "lang": tuple(lang), "alignment_sets": alignment_sets}
+        task = DecodingTask(tmp_path, tmp_path / "languages.tsv", **which)
         return [manifest.name for manifest in sets_to_decode(experiment, task)]
 
     return run
@@ -39,6 +40,10 @@ def chosen(tmp_path):
 
 def test_an_alignment_decodes_the_sets_of_its_phase(chosen):
     assert chosen("align") == ["test_x_en"]
+
+
+def test_an_alignment_decodes_the_sets_of_the_adaptation_if_asked_to(chosen):
+    assert chosen("align", alignment_sets="all") == chosen()
 
 
 def test_an_adapted_system_decodes_all_languages_that_it_knows(chosen):

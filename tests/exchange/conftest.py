@@ -1,4 +1,4 @@
-"""A recipe on the tiny backbones: an alignment and an adaptation of every variant, as stages 5 and 6 leave them."""
+"""A recipe on the tiny backbones: an alignment and an adaptation with every --lora, as stages 5 and 6 leave them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.model import tiny
-from zipperasr.lora import VARIANTS
+from zipperasr.lora import LORA_CHOICES
 from zipperasr.model.checkpoint import save_trained
 from zipperasr.model.experiment import Experiment
 from zipperasr.model.experiment_model import build_for_training
@@ -34,7 +34,7 @@ def recipe_dir(tmp_path_factory) -> Path:
     shake_all(model)
     finish(align, model, here / "exp" / "align")
     lid = torch.stack([torch.tensor(vectors[code]) for code in tiny.CODES])
-    for variant in VARIANTS:
+    for variant in LORA_CHOICES:
         sft = Experiment("sft", "full", variant, str(here / "exp/align"), tiny.CODES, 1, config, lid=lid)
         model = build_for_training(sft, torch.float32, seed=1)
         tiny.shake_adapters(model)

@@ -25,8 +25,9 @@ from zipperasr.exchange.export import main
         (
             "align",
             "--format merged --lang de",
-            "got 1 languages for --format merged, wanted none, because a model of stage 5 has no adapters",
+            "got 1 languages for --format merged, wanted none, because the model has no encoder LoRA",
         ),
+        ("sft_none", "--format peft --lang all", "de: the model has no encoder LoRA (an alignment, or --lora none)"),
         ("sft_vanilla", "--format bundle --lang de", "--format bundle does not use --lang; remove it"),
         ("sft_vanilla", "--format bundle --dtype float16", "--format bundle does not use --dtype; remove it"),
         ("sft_vanilla", "--format merged --lang de --base-name x", "--format merged does not use --base_name"),

@@ -109,3 +109,12 @@ def test_what_is_no_merged_model_is_said_to_be_none(recipe_dir, tmp_path):
     save_file(weights, tmp_path / "out/projector.safetensors")
     with pytest.raises(ValueError, match=r"(?s)projector.safetensors: does not fit .*norm\.bias"):
         load_merged(tmp_path / "out")
+
+
+def test_a_model_without_encoder_lora_is_merged_for_all_languages(recipe_dir, tmp_path):
+    training, out = recipe_dir / "exp" / "sft_none", tmp_path / "merged"
+    assert main(["--model", str(training), "--format", "merged", "--out", str(out)]) == 0
+    facts = json.loads((out / "zipperasr.json").read_text(encoding="utf-8"))
+    assert set(facts["prompts"]) == set(tiny.CODES) and facts["trained_from"]["lora"] == "none"
+    model = load_pretrained(training, torch.float64).model
+    assert distance(logits(load_merged(out, torch.float64)), logits(model)) <= TOLERANCE

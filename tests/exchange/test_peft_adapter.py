@@ -89,6 +89,6 @@ def test_an_alignment_has_no_language_adapter(recipe_dir, tmp_path, capsys):
     training = str(recipe_dir / "exp/align")
     call = ["--model", training, "--format", "peft", "--lang", "de", "--out", str(tmp_path / "out")]
     assert main(call) == 1
-    assert (
-        "de: got a model of stage 5, which has no language adapters; wanted one of stage 6" in capsys.readouterr().err
+    assert "de: the model has no encoder LoRA (an alignment, or --lora none); use --format merged" in (
+        capsys.readouterr().err
     )

@@ -10,7 +10,7 @@ import torch
 
 from tests.model import tiny
 from zipperasr.batching.batch import collate
-from zipperasr.lora import VARIANTS
+from zipperasr.lora import NO_LORA, VARIANTS
 from zipperasr.lora.zipper_hard import ZipperHardOptions
 from zipperasr.model.checkpoint import save_trained
 from zipperasr.model.experiment import Experiment, weights_digest
@@ -57,6 +57,33 @@ def test_alignment_then_sft_reloads_to_the_same_logits(config, aligned, variant)
     assert [n for n, p in reloaded.named_parameters() if p.requires_grad] == [
         n for n, p in model.named_parameters() if p.requires_grad
     ]
+
+
+@torch.no_grad()
+def test_an_adaptation_without_encoder_lora_trains_projector_and_llm_lora_alone(config, aligned):
+    directory, align_model = aligned
+    experiment = Experiment("sft", "full", NO_LORA, str(directory), tiny.CODES, 1, config)
+    model = build_for_training(experiment, torch.float32, seed=1)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name.split(".")[0] for name in trained} == {"projector", "llm"}
+    assert model.adapters is None
+    for name, parameter in model.named_parameters():
+        if name in trained:
+            parameter.add_(0.1)
+    finish(experiment, model, directory.parent / "none")
+    reloaded = load_model(directory.parent / "none").eval()
+    batch = collate(tiny.two_packs())
+    assert torch.equal(reloaded.packed_logits(batch), model.eval().packed_logits(batch))
+    encoder = align_model.encoder.state_dict()
+    assert all(torch.equal(tensor, encoder[name]) for name, tensor in reloaded.encoder.state_dict().items())
+    padded = build_for_training(replace(experiment, model=replace(config, pad_to_30s=True)), torch.float32, seed=1)
+    assert padded.encoder.pad_to_30s and not model.encoder.pad_to_30s  # as with a variant, model.yaml decides again
+
+
+def test_initial_b_needs_encoder_lora(config, aligned):
+    soft = soft_run(config, aligned[0])
+    with pytest.raises(ValueError, match="Initial-B cannot initialise none from zipper_soft; it can initialise"):
+        build_for_training(initial_b(config, aligned[0], NO_LORA, soft, "b"), torch.float32, seed=1)
 
 
 def test_the_seed_decides_the_adapters_start(config, aligned):

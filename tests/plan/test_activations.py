@@ -10,6 +10,7 @@ from transformers import Qwen3Config, WhisperConfig
 
 from tests.plan.kept import KeptBytes
 from zipperasr.batching.batch import Example, PackedBatch, collate
+from zipperasr.lora import NO_LORA
 from zipperasr.model.build import add_adapters, build_empty_model, set_trainable
 from zipperasr.model.model_config import EncoderLoraConfig, ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
@@ -20,7 +21,9 @@ MEL_BINS, LANGUAGES = 16, ("de", "ja")
 LONG_FRAMES, SHORT_FRAMES = 800, 400  # mel frames of the two utterances of each pack
 
 
-def small_model(directory, phase: str, checkpointing: bool, dtype: torch.dtype) -> tuple[SpeechLLM, ModelConfig]:
+def small_model(
+    directory, phase: str, checkpointing: bool, dtype: torch.dtype, lora: str = "vanilla"
+) -> tuple[SpeechLLM, ModelConfig]:
     WhisperConfig(
         d_model=128, encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=512, num_mel_bins=MEL_BINS,
         decoder_layers=1, decoder_attention_heads=4, decoder_ffn_dim=16, vocab_size=8, pad_token_id=0,
@@ -29,13 +32,13 @@ def small_model(directory, phase: str, checkpointing: bool, dtype: torch.dtype) 
         hidden_size=128, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
         intermediate_size=384, vocab_size=64, tie_word_embeddings=True,
     ).save_pretrained(directory / "llm")  # fmt: skip
-    lora = EncoderLoraConfig(rank=8, alpha=16)
+    rank = EncoderLoraConfig(rank=8, alpha=16)
     config = ModelConfig(
-        str(directory / "whisper"), str(directory / "llm"), MEL_BINS, None, lora, lora, checkpointing=checkpointing
+        str(directory / "whisper"), str(directory / "llm"), MEL_BINS, None, rank, rank, checkpointing=checkpointing
     )
     model = build_empty_model(config)
     if phase == "sft":
-        add_adapters(model, config, "vanilla", LANGUAGES, None)
+        add_adapters(model, config, lora, LANGUAGES, None)
     set_trainable(model, phase)
     model = model.to_empty(device="cpu").to(dtype).train()
     rotary = model.causal_lm.model.rotary_emb
@@ -57,12 +60,12 @@ def batch_of_two_packs(dtype: torch.dtype) -> PackedBatch:
     return dataclasses.replace(batch, speech=dataclasses.replace(batch.speech, mel=batch.speech.mel.to(dtype)))
 
 
-@pytest.mark.parametrize("phase", ["align", "sft"])
+@pytest.mark.parametrize(("phase", "lora"), [("align", "vanilla"), ("sft", "vanilla"), ("sft", NO_LORA)])
 @pytest.mark.parametrize(
     ("checkpointing", "dtype"), [(False, torch.bfloat16), (False, torch.float32), (True, torch.bfloat16)]
 )
-def test_estimate_equals_what_autograd_keeps(tmp_path, phase, checkpointing, dtype):
-    model, config = small_model(tmp_path, phase, checkpointing, dtype)
+def test_estimate_equals_what_autograd_keeps(tmp_path, phase, lora, checkpointing, dtype):
+    model, config = small_model(tmp_path, phase, checkpointing, dtype, lora)
     batch = batch_of_two_packs(dtype)
     with KeptBytes(model) as kept:
         _, _, labels = model(batch)

@@ -8,37 +8,41 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.plan.test_activations import small_model
 from zipperasr.batching.batch import Example, collate
+from zipperasr.lora import NO_LORA
 from zipperasr.plan.flops import Lengths, batch_flops, recomputed_flops, step_flops
 
 MEL_BINS, FRAMES, PACKS = 16, 320, 6  # of equal utterances: nothing is padded inside attention
 
+PHASES = [("align", "vanilla"), ("sft", "vanilla"), ("sft", NO_LORA)]
+
 
 @pytest.mark.parametrize("chunk_frames", [None, 80])
-@pytest.mark.parametrize("phase", ["align", "sft"])
-def test_the_count_is_that_of_torch(tmp_path, phase, chunk_frames):
-    model, counter, batch = counted_step(tmp_path, phase, chunk_frames, checkpointing=False)
+@pytest.mark.parametrize(("phase", "lora"), PHASES)
+def test_the_count_is_that_of_torch(tmp_path, phase, lora, chunk_frames):
+    model, counter, batch = counted_step(tmp_path, phase, lora, chunk_frames, checkpointing=False)
     segments = [(chunk_frames or FRAMES) // 2] * (PACKS * FRAMES // (chunk_frames or FRAMES))
     flops = step_flops(model, phase, Lengths(segments, batch.text.lengths, len(batch.text.label_places)))
     assert batch_flops(model, phase, batch, chunk_frames) == flops.total
-    attention = _attention_flops(model, segments, batch.text.lengths)
+    attention = sum(_attention_flops(model, segments, batch.text.lengths, encoder_passes=1 if lora == NO_LORA else 3))
     counted = counter.get_total_flops() - _fused_attention(counter) + attention
     assert flops.total == pytest.approx(counted, rel=0.02)
 
 
-@pytest.mark.parametrize("phase", ["align", "sft"])
-def test_recomputation_is_what_checkpointing_adds(tmp_path, phase):
-    model, plain, batch = counted_step(tmp_path, phase, None, checkpointing=False)
-    _, checkpointed, _ = counted_step(tmp_path, phase, None, checkpointing=True)
+@pytest.mark.parametrize(("phase", "lora"), PHASES)
+def test_recomputation_is_what_checkpointing_adds(tmp_path, phase, lora):
+    model, plain, batch = counted_step(tmp_path, phase, lora, None, checkpointing=False)
+    _, checkpointed, _ = counted_step(tmp_path, phase, lora, None, checkpointing=True)
     products = [counter.get_total_flops() - _fused_attention(counter) for counter in (plain, checkpointed)]
     segments = [FRAMES // 2] * PACKS
-    attention = _attention_flops(model, segments, batch.text.lengths) / 3  # the forward pass is a third of both
+    attention = sum(_attention_flops(model, segments, batch.text.lengths, encoder_passes=0 if lora == NO_LORA else 3))
+    attention /= 3  # the forward pass is a third of both
     recomputed = recomputed_flops(model, phase, Lengths(segments, batch.text.lengths, len(batch.text.label_places)))
     assert recomputed - attention == pytest.approx(products[1] - products[0], rel=1e-6)
 
 
-def counted_step(directory, phase: str, chunk_frames: int | None, checkpointing: bool):
+def counted_step(directory, phase: str, lora: str, chunk_frames: int | None, checkpointing: bool):
     """The model, torch's count of its forward and backward pass, and the batch."""
-    model, _ = small_model(directory, phase, checkpointing, dtype=torch.float32)
+    model, _ = small_model(directory, phase, checkpointing, torch.float32, lora)
     packs = [
         [Example("id", code, torch.randn(FRAMES, MEL_BINS), FRAMES * 160, [1] * 5, [2] * 20)]
         for code in ["de", "ja"] * (PACKS // 2)
@@ -49,12 +53,15 @@ def counted_step(directory, phase: str, chunk_frames: int | None, checkpointing:
     return model, counter, batch
 
 
-def _attention_flops(model, segments, positions) -> float:
-    """torch counts a causal product in full and its backward pass two and a half times: both are put right."""
+def _attention_flops(model, segments, positions, encoder_passes: int) -> tuple[float, float]:
+    """Of encoder and LLM. torch counts a causal product in full and its backward pass two and a half times.
+
+    encoder_passes: 3 for forward and backward pass, 1 for the forward pass alone.
+    """
     whisper, llm = model.encoder.whisper.config, model.causal_lm.config
-    both_ways = 12 * whisper.d_model * sum(n**2 for n in segments) * whisper.encoder_layers
+    encoder = encoder_passes * 4 * whisper.d_model * sum(n**2 for n in segments) * whisper.encoder_layers
     heads = llm.num_attention_heads * llm.head_dim
-    return both_ways + 6 * heads * sum(n**2 for n in positions) * llm.num_hidden_layers
+    return encoder, 6 * heads * sum(n**2 for n in positions) * llm.num_hidden_layers
 
 
 def _fused_attention(counter: FlopCounterMode) -> int:

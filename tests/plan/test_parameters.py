@@ -42,6 +42,11 @@ def test_encoder_lora_is_the_sum_over_its_layers(encoder_side, variant):
     assert parts["encoder router"].trained == (ROUTER if variant in {"zipper_hard", "zipper_soft"} else 0)
 
 
+def test_without_encoder_lora_projector_and_llm_lora_are_trained(encoder_side):
+    trained = {name for name, count in encoder_side("none", 13).items() if count.trained}
+    assert trained == {"projector", "LLM LoRA"}
+
+
 @pytest.mark.parametrize("count", [12, 13])
 @pytest.mark.parametrize("variant", ["zipper_static", "zipper_hard", "zipper_soft"])
 def test_zipper_is_smaller_than_independent(encoder_side, variant, count):

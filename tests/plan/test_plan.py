@@ -108,8 +108,10 @@ def test_banks_of_untrained_languages_are_named_only_where_there_are_any(conf, c
     out = " ".join(capsys.readouterr().out.split())
     assert "zipper_soft, 12 languages" in out and "encoder LoRA - - 165,150,720 165,150,720" in out
     assert "no adaptation data" not in out
-    assert main(["--lora", "vanilla"]) == 0
-    assert "banks: one for each" not in capsys.readouterr().out
+    for lora in ("vanilla", "none"):
+        assert main(["--lora", lora]) == 0
+        out = capsys.readouterr().out
+        assert f"{lora}, 12 languages" in out and "banks: one for each" not in out
 
 
 def test_too_large_a_batch_says_what_to_lower(conf, capsys):

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from zipperasr.config import read_tree
-from zipperasr.lora import VARIANTS
+from zipperasr.lora import LORA_CHOICES
 from zipperasr.model.experiment import Experiment
 from zipperasr.score.scores_table import read_scores
 
@@ -65,7 +65,7 @@ def rehearsed(root: Path, tmp_path_factory: pytest.TempPathFactory, whisper_file
         for lora in END_TO_END:
             call(directory, "--stage", "6", "--stop-stage", "8", "--regime", regime, "--lora", lora, *short)
     call(directory, "--stage", "9")
-    others = [lora for lora in VARIANTS if lora not in END_TO_END]
+    others = [lora for lora in LORA_CHOICES if lora not in END_TO_END]
     environment = {**os.environ, "PYTHONPATH": f"{root}", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
     command = [sys.executable, "-m", "tests.recipe.adapt_variants", "rehearsal", *others]
     done = subprocess.run(command, capture_output=True, text=True, cwd=directory, env=environment, check=False)
@@ -101,7 +101,7 @@ def test_a_variant_is_trained_decoded_and_scored(rehearsed: Path, lora: str, reg
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", VARIANTS)
+@pytest.mark.parametrize("lora", LORA_CHOICES)
 def test_every_variant_writes_text_in_bfloat16(rehearsed: Path, lora: str):
     decoded = rehearsed / "exp_rehearsal" / f"sft_{lora}_chunked" / "decode_greedy_chunked" / "test_mls_de" / "text"
     lines = decoded.read_text(encoding="utf-8").splitlines()

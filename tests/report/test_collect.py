@@ -31,9 +31,10 @@ def test_labels_come_from_the_record(tmp_path):
         TrainingRun(**SOFT, setting="30h", seed=2, tag="warm"),
         TrainingRun(**SOFT, setting="1h", seed=1, parents={"initial_b": "exp/x"}, initial_parts=("b", "router")),
         TrainingRun(**SOFT, setting="1h", seed=1, parents={"init_from": "exp/x"}, added=("sw", "pl")),
+        TrainingRun("sft", "none", "chunked", "1h", 1, tag="long"),
     )
     wanted = ["Alignment", "zipper_soft", "zipper_soft warm (30 h)", "zipper_soft initial_b_router"]
-    assert titles == [*wanted, "zipper_soft add_sw_pl"]
+    assert titles == [*wanted, "zipper_soft add_sw_pl", "no encoder LoRA long"]
 
 
 def test_a_seed_is_named_among_several(tmp_path):

@@ -24,6 +24,7 @@ def conf(recipe, tmp_path, monkeypatch):
 @pytest.mark.parametrize("setting", ["1h", "30h"])
 def test_the_recipe_passes(conf, scale, setting):
     assert main(["--conf", f"conf/{scale}", "--setting", setting]) == 0
+    assert main(["--conf", f"conf/{scale}", "--setting", setting, "--lora", "none"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,9 @@ def test_the_recipe_passes(conf, scale, setting):
         (["--train_args", "packs_per_batch={full: 1}"], "packs_per_batch"),
         (["--sft_config", "conf/mini/none.yaml"], "conf/mini/none.yaml: no such configuration file"),
         (["--decode_config", "conf/mini/none.yaml"], "conf/mini/none.yaml: no such configuration file"),
+        (["--alignment_sets", "al"], "unknown alignment_sets 'al'; did you mean 'all'?"),
         (["--lid_mode", "tokens"], "unknown lid_mode 'tokens'; did you mean 'token'?"),
+        (["--lora", "none", "--initial_b", "exp/none"], "--initial_b exp/none: --lora none has no B to initialise"),
         (["--initial_b", "exp/none"], "exp/none/config.yaml: no finished training here"),
         (["--nproc", "0"], "--nproc 0: wanted an integer, at least 1"),
         (["--nj", "two"], "--nj two: wanted an integer, at least 1"),

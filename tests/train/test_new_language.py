@@ -167,6 +167,11 @@ def test_an_unfinished_model_is_refused(refused):
     assert "no finished training here" in refused("none", "--add_lang", "it")
 
 
+def test_a_model_without_encoder_lora_is_refused(refused):
+    line = refused("none_fp32", "--add_lang", "it")
+    assert "none_fp32: has no encoder LoRA to add languages to; wanted a model of another --lora" in line
+
+
 @pytest.mark.parametrize("lora", ["vanilla", "flylora"])
 def test_a_variant_without_banks_lists_the_parts_that_can_be_trained(refused, lora):
     line = refused(f"{lora}_fp32", "--add_lang", "it")

@@ -14,7 +14,7 @@ from zipperasr.batching.batch import collate
 from zipperasr.batching.loader import TrainingPlan
 from zipperasr.batching.manifest import open_kind
 from zipperasr.exchange.pretrained import load_pretrained
-from zipperasr.lora import VARIANTS
+from zipperasr.lora import LORA_CHOICES
 from zipperasr.run_record import TrainingRun, load_run
 
 
@@ -57,7 +57,7 @@ def test_two_ranks_equal_one_process(one_process, two_ranks, name):
     assert moved(one_process / "align", one_process / "sft") > 5e-3, "training must move something"
 
 
-@pytest.mark.parametrize("lora", VARIANTS)
+@pytest.mark.parametrize("lora", LORA_CHOICES)
 def test_two_ranks_of_different_languages_equal_one_process_in_float64(one_process, two_ranks, lora):
     one, two = (out / f"{lora}_fp64" for out in (one_process, two_ranks))
     assert {tensor.dtype for tensor in weights(one).values()} <= {torch.float64, torch.int32}
@@ -125,7 +125,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(request, ranks):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("lora", VARIANTS)
+@pytest.mark.parametrize("lora", LORA_CHOICES)
 def test_every_variant_resumes_bit_identically(one_process, lora, precision):
     name = f"{lora}_{precision}"
     assert_equal_weights(one_process / f"{name}_resumed", one_process / name, atol=0)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from tests.train.tiny_recipe import options, options_of_new_language
-from zipperasr.lora import VARIANTS
+from zipperasr.lora import LORA_CHOICES, VARIANTS
 
 TIMEOUT_S = 600
 BAD_STEP = 2  # of the training with a NaN loss
@@ -85,7 +85,7 @@ def main(base: Path, out: Path) -> None:
     run_and_cut_off(run, "resumed", *sft)
     run("sft", "resumed", *sft)
     run_with_a_bad_loss(run, sft)
-    for lora in VARIANTS:
+    for lora in LORA_CHOICES:
         run_in_float64(run, f"{lora}_fp64", *sft[:2], "--lora", lora, packs=packs)
     add = functools.partial(add_italian, base, out, packs)
     add("added", "sft")
@@ -100,14 +100,15 @@ def main(base: Path, out: Path) -> None:
         run("sft", "zero0_bf16", *sft, settings=unsharded)
         run_and_cut_off(run, "zero0_bf16_resumed", *sft, settings=unsharded)
         run("sft", "zero0_bf16_resumed", *sft, settings=unsharded)
-        for lora in VARIANTS:
+        for lora in LORA_CHOICES:
             of_variant = (*sft[:2], "--lora", lora)
             for precision in ("fp32", "bf16"):
                 settings = (packs, f"precision={precision}")
                 run("sft", f"{lora}_{precision}", *of_variant, settings=settings)
                 run_and_cut_off(run, f"{lora}_{precision}_resumed", *of_variant, settings=settings)
                 run("sft", f"{lora}_{precision}_resumed", *of_variant, settings=settings)
-            add(f"{lora}_added", f"{lora}_fp32", parts="bank" if VARIANTS[lora].bank_starts else "all")
+        for lora, variant in VARIANTS.items():
+            add(f"{lora}_added", f"{lora}_fp32", parts="bank" if variant.bank_starts else "all")
         add("added_bf16", "sft", setting="precision=bf16")
         add("added_best", "sft", setting="average_best=2")
         add("added_all", "sft", parts="all")

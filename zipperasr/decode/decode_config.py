@@ -13,6 +13,7 @@ RANGES = {
     **dict.fromkeys(("tokens_per_s", "tokens_floor"), NOT_NEGATIVE),
     "length_penalty": Range(),
 }
+ALIGNMENT_SETS = ("own", "all")  # test sets of an alignment: those of its phase, or of the adaptation too
 
 
 @dataclass(frozen=True)

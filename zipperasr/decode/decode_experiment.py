@@ -28,7 +28,7 @@ from zipperasr.batching.loader import ExampleReader
 from zipperasr.batching.manifest import Manifest
 from zipperasr.cli import log
 from zipperasr.datadir.set_table import read_sets
-from zipperasr.decode.decode_config import DecodeConfig
+from zipperasr.decode.decode_config import ALIGNMENT_SETS, DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.encoder_means import FILE, PER_SET, chosen, encoder_means, write_means
 from zipperasr.languages import LanguageTable
@@ -53,6 +53,7 @@ class DecodingTask:
         sets: names of test sets; None: those of the model's phase, an adapted model decodes all of them.
         lang: of these, only the sets in these languages; () for all.
         tag: appended to the directory's name.
+        alignment_sets: "own" or "all": an alignment decodes the test sets of its phase, or those of the adaptation too.
     """
 
     manifest: Path
@@ -61,6 +62,7 @@ class DecodingTask:
     sets: tuple[str, ...] | None = None
     lang: tuple[str, ...] = ()
     tag: str = ""
+    alignment_sets: str = ALIGNMENT_SETS[0]
 
     def __post_init__(self) -> None:
         if not _TAG.fullmatch(self.tag):
@@ -103,8 +105,8 @@ def sets_to_decode(experiment: Experiment, task: DecodingTask) -> list[Manifest]
     rows = [row for row in read_sets(table) if row.kind == "test"]
     if task.sets is not None:
         return [Manifest.open(task.manifest, name) for name in task.sets]
-    if experiment.phase == "sft":  # the tables may have more languages by now than the model
-        rows = [row for row in rows if row.language in experiment.languages]
+    if experiment.phase == "sft" or task.alignment_sets == "all":
+        rows = [row for row in rows if row.language in experiment.languages]  # the tables may have more by now
     else:
         rows = [row for row in rows if row.phase == experiment.phase]
     for code in task.lang:

@@ -76,7 +76,7 @@ def export(job: ExportJob) -> None:
             write_merged(opened, codes[0] if codes else None, temporary, DTYPES[job.dtype])
         config = opened.experiment.model
         (temporary / LICENCES).write_text(licence_notes(config.whisper, config.llm), encoding="utf-8")
-    log(f"{job.out}: {job.format}, {' '.join(codes) or 'no language adapters (stage 5)'}")
+    log(f"{job.out}: {job.format}, {' '.join(codes) or 'no encoder LoRA'}")
 
 
 def _check_options(job: ExportJob) -> None:
@@ -110,7 +110,7 @@ def _languages(job: ExportJob, opened: Pretrained) -> list[str]:
         opened.languages[code]
     adapted = opened.model.adapters is not None
     if job.format == "merged" and len(codes) != (1 if adapted else 0):
-        wanted = f"one of {', '.join(known)}" if adapted else "none, because a model of stage 5 has no adapters"
+        wanted = f"one of {', '.join(known)}" if adapted else "none, because the model has no encoder LoRA"
         raise ValueError(f"--lang: got {len(codes)} languages for --format merged, wanted {wanted}")
     if job.format == "peft" and not codes:
         raise ValueError(f"--format peft needs --lang with all, or with codes from {', '.join(known)}")

@@ -1,6 +1,6 @@
 """Write the model of one language without adapters, as encoder, projector and LLM.
 
-In: an adapted model and a language, or a model of stage 5. Out: DIR/encoder and DIR/llm for transformers,
+In: an adapted model and a language, or a model without encoder LoRA. Out: DIR/encoder and DIR/llm for transformers,
 DIR/projector.safetensors, and DIR/zipperasr.json, which describes how to combine them. The encoder is specific to the
 language.
 """
@@ -41,8 +41,8 @@ PADDED = (
 def write_merged(opened: Pretrained, code: str | None, directory: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write encoder, projector, LLM and configuration. The LLM of `opened` is merged in place.
 
-    code: the language; None only for a model of stage 5. Raises ValueError if the model does not have the language, or
-    if its variant cannot be merged.
+    code: the language; None only for a model without encoder LoRA. Raises ValueError if the model does not have the
+    language, or if its variant cannot be merged.
     """
     model, config = opened.model, opened.experiment.model
     encoder = whisper_with(encoder_state(model, code), config.whisper)

@@ -47,7 +47,7 @@ def encoder_state(model: SpeechLLM, code: str | None = None) -> dict[str, Tensor
 def _layers_for(model: SpeechLLM, code: str) -> list[tuple[str, LoraLinear, Tensor]]:
     """(name, layer, bank) of all adapted layers, ready to compute A(l) and B(l)."""
     if model.adapters is None:
-        raise ValueError(f"{code}: got a model of stage 5, which has no language adapters; wanted one of stage 6")
+        raise ValueError(f"{code}: the model has no encoder LoRA (an alignment, or --lora none); use --format merged")
     bank = torch.tensor([model.adapters.bank(code)])
     for layer in model.adapters.layers.values():
         if layer.unmergeable is not None:

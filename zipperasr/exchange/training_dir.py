@@ -16,7 +16,7 @@ from torch import Tensor
 from zipperasr.atomic import atomic_path
 from zipperasr.config import load_yaml
 from zipperasr.languages import LanguageTable
-from zipperasr.lora import variant_class
+from zipperasr.lora import check_lora
 from zipperasr.model.build import add_adapters, build_empty_model, set_trainable
 from zipperasr.model.checkpoint import save_trained
 from zipperasr.model.experiment import LANGUAGES, WEIGHTS, Experiment, located
@@ -26,7 +26,7 @@ from zipperasr.model.speech_llm import SpeechLLM
 
 def adaptation_of(alignment: Path, lora: str, table: LanguageTable, seed: int) -> Experiment:
     """The experiment of an adaptation (stage 6) of the alignment in a directory. Raises ValueError."""
-    variant_class(lora)
+    check_lora(lora)
     aligned = located(Experiment.load(alignment), alignment)
     if aligned.phase != "align":
         raise ValueError(f"{alignment}: got phase {aligned.phase}, wanted an alignment (stage 5)")

@@ -20,6 +20,20 @@ VARIANTS: dict[str, type[LoraLinear]] = {
     "zipper_soft": ZipperSoft,
 }
 
+NO_LORA = "none"  # instead of a variant: the adaptation leaves the encoder as it is (a control, not in the paper)
+LORA_CHOICES = (*VARIANTS, NO_LORA)
+
+
+def check_lora(name: str) -> None:
+    """Raises ValueError that suggests the nearest name unless `name` is a variant or NO_LORA."""
+    if name not in LORA_CHOICES:
+        raise ValueError(f"unknown lora {name!r}; {nearest(name, LORA_CHOICES)}")
+
+
+def is_routed(lora: str) -> bool:
+    """True if `lora`, one of LORA_CHOICES, has a router, which needs language embeddings."""
+    return lora != NO_LORA and variant_class(lora).routed
+
 
 def variant_class(name: str) -> type[LoraLinear]:
     """Return the class of the variant `name`. Raises ValueError that suggests the nearest name."""

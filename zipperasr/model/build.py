@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from zipperasr.cli import nearest
+from zipperasr.lora import NO_LORA
 from zipperasr.lora.injection import inject
 from zipperasr.model.backbones import find_encoder, find_llm, llm_of
 from zipperasr.model.backbones.protocol import SpeechEncoder
@@ -71,9 +72,12 @@ def assemble(config: ModelConfig, encoder: SpeechEncoder, llm: PreTrainedModel) 
 def add_adapters(
     model: SpeechLLM, config: ModelConfig, variant: str, language_codes: Sequence[str], lid_embeddings: Tensor | None
 ) -> None:
-    """Add the LoRA variant to every linear layer of the encoder (adaptation)."""
+    """Add the LoRA variant to every linear layer of the encoder (adaptation); NO_LORA adds nothing."""
     lora = config.encoder_lora
     model.encoder.pad_to_30s = config.pad_to_30s  # may differ from the alignment's
+    if variant == NO_LORA:
+        model.encoder.checkpointing = False  # it has no backward pass
+        return
     model.adapters = inject(
         model.encoder.pretrained,
         variant,
@@ -89,8 +93,8 @@ def add_adapters(
 def set_trainable(model: SpeechLLM, phase: str) -> None:
     """Freeze parameters by phase.
 
-    align trains encoder, projector and LLM LoRA; sft trains encoder LoRA, router, projector and LLM LoRA. The LLM
-    itself and the encoder's `never_trained` parameters are always frozen.
+    align trains encoder, projector and LLM LoRA; sft trains encoder LoRA and router (if there are any),
+    projector and LLM LoRA. The LLM itself and the encoder's `never_trained` parameters are always frozen.
     """
     if phase not in PHASES:
         raise ValueError(f"unknown phase {phase!r}; {nearest(phase, PHASES)}")

@@ -15,7 +15,7 @@ from torch import Tensor
 from zipperasr.atomic import atomic_path, fingerprint
 from zipperasr.config import load_yaml, to_tree
 from zipperasr.languages import MOST_LANGUAGES
-from zipperasr.lora import variant_class
+from zipperasr.lora import check_lora
 from zipperasr.model.build import PHASES
 from zipperasr.model.bundle_paths import bundle_root, check_links, check_name, find_inside
 from zipperasr.model.model_config import ModelConfig
@@ -39,7 +39,7 @@ class Experiment:
 
     phase: str  # align | sft
     regime: str  # chunked | full
-    lora: str | None  # LoRA variant of the encoder; sft only
+    lora: str | None  # LoRA variant of the encoder, or NO_LORA; sft only
     init: str | None  # directory of the alignment it started from; sft only
     languages: tuple[str, ...]  # language codes, in the order of the banks
     seed: int
@@ -57,7 +57,7 @@ class Experiment:
         if self.phase not in PHASES:
             raise ValueError(f"phase: got {shown(self.phase)}, wanted {' or '.join(PHASES)}")
         if self.lora is not None:
-            variant_class(self.lora)
+            check_lora(self.lora)
         if len(self.languages) > MOST_LANGUAGES:
             raise ValueError(f"languages: got {len(self.languages):,}, wanted at most {MOST_LANGUAGES:,}")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch.nn import Parameter
 
-from zipperasr.lora import VARIANTS, variant_class
+from zipperasr.lora import VARIANTS, is_routed
 from zipperasr.lora.router import router_options
 from zipperasr.model.build import add_adapters, build_model, set_trainable
 from zipperasr.model.checkpoint import load_parts, load_trained
@@ -75,7 +75,7 @@ def _start_from(model: SpeechLLM, experiment: Experiment) -> None:
     """
     source = Experiment.load(experiment.initial_b)
     check_ranks(source, Path(experiment.initial_b) / WEIGHTS, str(Path(experiment.initial_b) / CONFIG))
-    sources = variant_class(experiment.lora).initial_b_sources
+    sources = VARIANTS[experiment.lora].initial_b_sources if experiment.lora in VARIANTS else ()
     if source.lora not in sources:
         possible = [name for name, variant in VARIANTS.items() if variant.initial_b_sources]
         wanted = ", ".join(f"{name} from {' or '.join(VARIANTS[name].initial_b_sources)}" for name in possible)
@@ -114,7 +114,7 @@ def _load(directory: Path, dtype: torch.dtype) -> SpeechLLM:
     else:
         model = _load(Path(experiment.init), dtype)
         lid = None
-        if variant_class(experiment.lora).routed:  # placeholders: the embeddings are loaded with the weights
+        if is_routed(experiment.lora):  # placeholders: the embeddings are loaded with the weights
             lid = torch.zeros(len(experiment.languages), _lid_width(directory))
         add_adapters(model, experiment.model, experiment.lora, experiment.languages, lid)
         set_trainable(model, experiment.phase)

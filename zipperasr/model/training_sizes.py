@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipperasr.lora import variant_class
+from zipperasr.lora import NO_LORA, variant_class
 from zipperasr.lora.base import BANK_NAMES, DOWN_NAMES
 from zipperasr.model.backbones import find_encoder, find_llm
 from zipperasr.model.checkpoint import EMBEDDINGS
@@ -86,6 +86,8 @@ def _adapted(experiment: Experiment, widths: int, layers: int, found: Shapes) ->
 
     widths: sum of the adapted layers' input widths. layers: their number.
     """
+    if experiment.lora == NO_LORA:
+        return 0
     banks = len(experiment.languages) // 2 if variant_class(experiment.lora).bank_starts else 0
     d_lid = found.get(EMBEDDINGS, ((0, 0), 0))[0][-1:] or (0,)
     return experiment.model.encoder_lora.rank * (widths * (1 + banks) + layers * d_lid[0])

@@ -14,7 +14,7 @@ from zipperasr.cli import parser, run_step
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.languages import LanguageTable
-from zipperasr.lora import VARIANTS, variant_class
+from zipperasr.lora import LORA_CHOICES, check_lora
 from zipperasr.model.build import PHASES
 from zipperasr.model.model_config import REGIMES, ModelConfig
 from zipperasr.plan.columns import aligned, section
@@ -88,7 +88,7 @@ class Configuration:
 
 def print_plan(job: PlanJob) -> None:
     """Print all tables. Raises ValueError or FileNotFoundError for an invalid configuration."""
-    variant_class(job.lora)
+    check_lora(job.lora)
     config = Configuration.load(job)
     codes = config.languages.codes
     local = with_local_backbones(config.model, config.model_yaml)
@@ -200,7 +200,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--corpora", type=Path, default=None, help="corpora.yaml; default: conf/SCALE/corpora.yaml")
     options.add_argument("--datasets", type=Path, default=Path("conf/datasets.tsv"), help="data set table")
     options.add_argument("--languages", type=Path, default=Path("conf/languages.tsv"), help="language table")
-    options.add_argument("--lora", default="zipper_soft", help=f"encoder-side LoRA: {', '.join(VARIANTS)}")
+    options.add_argument("--lora", default="zipper_soft", help=f"LoRA of the encoder: {', '.join(LORA_CHOICES)}")
     options.add_argument("--regime", choices=REGIMES, default="chunked", help="encoder regime")
     options.add_argument("--setting", choices=SETTINGS, default="1h", help="training hours per low-resource language")
     options.add_argument(

@@ -7,7 +7,7 @@ cent). The tests compare the result with what autograd keeps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zipperasr.audio.segments import PROJECTOR_STRIDE
 from zipperasr.model.backbones.protocol import EncoderShape, LlmShape
@@ -15,6 +15,7 @@ from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.packed_llm import LABELS_AT_ONCE
 from zipperasr.model.ragged import MOST_PADDING
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.plan.parameters import encoder_is_frozen
 from zipperasr.plan.steps import AssumedSpeech
 
 FLOAT32 = 4
@@ -75,6 +76,8 @@ def count_activations(
     encoder, llm = model.encoder.shape, model.llm_family.shape(model.causal_lm.config)
     rank = config.encoder_lora.rank if phase == "sft" else 0
     encoder_layer = batch.frames * encoder_layer_bytes(encoder, rank, batch.attention_padding, value_bytes)
+    if encoder_is_frozen(model, phase):  # it keeps nothing
+        encoder, encoder_layer = replace(encoder, layers=0, inner=0), 0.0
     llm_layer = batch.positions * llm_layer_bytes(llm, config.llm_lora.rank, batch.attention_padding, value_bytes)
     kept = _ends(model, phase, batch, value_bytes)
     if config.checkpointing:
@@ -126,7 +129,7 @@ def _attention_tensors(padding: float) -> float:
 def _ends(model: SpeechLLM, phase: str, batch: MicroBatch, value_bytes: int) -> float:
     """Bytes kept outside the layers: convolutions, projector, the loss, the LLM's last norm."""
     encoder, llm = model.encoder.shape, model.llm_family.shape(model.causal_lm.config)
-    per_frame = 3 * encoder.width
+    per_frame = (1 if encoder_is_frozen(model, phase) else 3) * encoder.width
     if phase == "align":  # the convolutions are trained; each encoder frame has two mel frames
         per_frame += 2 * encoder.mel_bins + 5 * encoder.width
     per_speech_position = 6 * model.projector.linear.in_features + llm.width

@@ -1,7 +1,8 @@
 """Count the floating-point operations that a training step needs, from the model's shapes and its batch's lengths.
 
 In: a built model on any device, frozen by phase; the lengths. Out: `StepFlops`. A layer with a frozen weight has two
-products, forward and for the gradient of its input; one with a trained weight has a third, for its own gradient.
+products, forward and for the gradient of its input; one with a trained weight has a third, for its own gradient. An
+encoder without trained weights runs forward only.
 Padding and other overhead of an implementation are not counted. `recomputed_flops` counts what checkpointing adds.
 """
 
@@ -16,6 +17,7 @@ from zipperasr.audio.segments import MEL_FRAMES_PER_S, PROJECTOR_STRIDE, cut
 from zipperasr.batching.batch import PackedBatch
 from zipperasr.lora.base import LoraLinear
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.plan.parameters import encoder_is_frozen
 from zipperasr.plan.steps import AssumedSpeech
 
 ENCODER_FRAMES_PER_S = MEL_FRAMES_PER_S // 2
@@ -63,24 +65,30 @@ def step_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> StepFlops:
     """Operations of one training step. phase: align or sft."""
     shape = model.llm_family.shape(model.causal_lm.config)
     heads = shape.heads * shape.head_dim
-    passes = 3 if phase == "align" else 2
-    attention = (
-        3 * 4 * model.encoder.width * sum(frames**2 for frames in lengths.segments)
-    )  # per layer; backward: twice
     causal = 3 * 2 * heads * sum(positions**2 for positions in lengths.positions)
-    convolutions = 2 * lengths.frames * model.encoder.weights_before_layers() * (3 if phase == "align" else 1)
-    layers = model.encoder.layers
-    encoder = sum(_linear_layers(layer, lengths.frames, passes) for layer in layers) + attention * len(layers)
-    if phase == "sft":  # nothing before the first adapters is trained: no gradient of their input
-        encoder -= sum(2 * lengths.frames * _base(x).weight.numel() for x in model.encoder.first_linears())
     blocks = model.llm_family.layers(model.causal_lm)
     positions = sum(lengths.positions)
+    projector = 3 * _projector_weights(model)
+    if encoder_is_frozen(model, phase):  # no gradient of the projector's input
+        projector -= sum(x.weight.numel() for x in (model.projector.gate, model.projector.up))
     return StepFlops(
-        encoder=encoder + convolutions,
-        projector=3 * 2 * _projector_weights(model) * lengths.frames / PROJECTOR_STRIDE,
+        encoder=_encoder_flops(model, phase, lengths),
+        projector=2 * projector * lengths.frames / PROJECTOR_STRIDE,
         llm=sum(_linear_layers(block, positions, 2) for block in blocks) + causal * len(blocks),
         lm_head=2 * 2 * lengths.labels * model.causal_lm.lm_head.weight.numel(),
     )
+
+
+def _encoder_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> float:
+    passes = 1 if encoder_is_frozen(model, phase) else {"align": 3, "sft": 2}[phase]
+    both_ways = 1 if passes == 1 else 3  # attention's backward pass has twice the operations
+    attention = both_ways * 4 * model.encoder.width * sum(frames**2 for frames in lengths.segments)  # per layer
+    convolutions = 2 * lengths.frames * model.encoder.weights_before_layers() * (3 if phase == "align" else 1)
+    layers = model.encoder.layers
+    encoder = sum(_linear_layers(layer, lengths.frames, passes) for layer in layers) + attention * len(layers)
+    if passes == 2:  # nothing before the first adapters is trained: no gradient of their input
+        encoder -= sum(2 * lengths.frames * _base(x).weight.numel() for x in model.encoder.first_linears())
+    return encoder + convolutions
 
 
 def batch_flops(model: SpeechLLM, phase: str, batch: PackedBatch, chunk_frames: int | None) -> float:
@@ -101,8 +109,10 @@ def recomputed_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> float:
     layers, blocks = encoder.layers, family.layers(model.causal_lm)
     positions = sum(lengths.positions)
     attention = 4 * model.encoder.width * sum(frames**2 for frames in lengths.segments) * len(layers)
-    attention += 2 * heads * sum(n**2 for n in lengths.positions) * len(blocks)
     per_frame = sum(_forward(layer, phase) - _last(encoder.last_linear(layer), phase) for layer in layers)
+    if encoder_is_frozen(model, phase):
+        attention = per_frame = 0.0
+    attention += 2 * heads * sum(n**2 for n in lengths.positions) * len(blocks)
     per_position = sum(_forward(block, phase) - _last(family.last_linear(block), phase) for block in blocks)
     return attention + lengths.frames * per_frame + positions * per_position
 

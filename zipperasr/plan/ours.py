@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from zipperasr.lora import variant_class
+from zipperasr.lora import NO_LORA, is_routed
 from zipperasr.lora.router import Router
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.prepare.set_builder import HELD_OUT_SHARE
@@ -73,9 +73,11 @@ def _built_in(model: SpeechLLM, lora: str) -> list[tuple[str, ...]]:
         ("held-out dev set", f"{100 * HELD_OUT_SHARE:g} %", "of train, if there is no official dev set"),
         ("LID embedding", "token", "embedding of Whisper's language token; --lid_mode state: the decoder's state"),
     ]
-    if variant_class(lora).routed:
+    if is_routed(lora):
         init_std = inspect.signature(Router).parameters["init_std"].default
         rows += [("router init", f"N(0, {init_std}^2)", "of the weights; biases start at 0")]
+    if lora == NO_LORA:
+        return rows
     options = next(iter(model.adapters.layers.values())).options
     for option in dataclasses.fields(options):
         name = f"encoder_lora.{lora}.{option.name} in model.yaml"

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from zipperasr.languages import LanguageTable
-from zipperasr.lora import VARIANTS
+from zipperasr.lora import NO_LORA, VARIANTS
 from zipperasr.report.groups import Groups, load_groups
 from zipperasr.report.read_files import read_config, read_json, read_jsonl
 from zipperasr.run_record import DecodingRun, TrainingRun, load_run
 from zipperasr.score.scores_table import SetScore, read_scores
 
 ALIGNMENT = "Alignment"  # label of every alignment
+NO_ENCODER_LORA = "no encoder LoRA"  # label of an adaptation with --lora none
 MAIN_SETTING = "1h"  # the setting of the paper's tables
 OTHER = "other"  # phase of a directory that says nothing about itself
 
@@ -157,7 +158,8 @@ def _model(directory: Path) -> Model:
         return Model(directory, "align", _joined(ALIGNMENT, run.tag), run.regime, seed=run.seed)
     tag = run.tag or "_".join(["initial", *run.initial_parts] if run.initial_parts else [])
     added = "_".join(["add", *run.added] if run.added else [])
-    return Model(directory, run.phase, _joined(run.lora, tag, added), run.regime, run.setting, run.seed)
+    lora = NO_ENCODER_LORA if run.lora == NO_LORA else run.lora
+    return Model(directory, run.phase, _joined(lora, tag, added), run.regime, run.setting, run.seed)
 
 
 def _model_of_config(directory: Path) -> Model:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from zipperasr.cli import parser, run_step
 from zipperasr.config import load_yaml, parse_overrides
-from zipperasr.decode.decode_config import DecodeConfig
+from zipperasr.decode.decode_config import ALIGNMENT_SETS, DecodeConfig
 from zipperasr.decode.decode_experiment import DecodingTask, decode_experiment
 from zipperasr.model.model_config import REGIMES
 
@@ -27,6 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--regime", choices=REGIMES, help="encoder context; default: as the model was trained")
     options.add_argument("--sets", nargs="*", help="test sets; default: those of the model's phase")
     options.add_argument("--lang", nargs="*", default=[], metavar="CODE", help="decode only sets in these languages")
+    options.add_argument(
+        "--alignment_sets",
+        choices=ALIGNMENT_SETS,
+        default=ALIGNMENT_SETS[0],
+        help="test sets of an alignment: its own, or those of the adaptation too",
+    )
     options.add_argument(
         "--inference_tag", default="", metavar="SUFFIX", help="suffix of the decoding directory's name"
     )
@@ -43,6 +49,7 @@ def _run(options: argparse.Namespace) -> None:
         sets=None if options.sets is None else tuple(options.sets),
         lang=tuple(options.lang),
         tag=options.inference_tag,
+        alignment_sets=options.alignment_sets,
     )
     for exp in options.exp:
         decode_experiment(exp, config, task)

@@ -51,6 +51,7 @@ class Settings:
     train_parts: Sequence[str]
     eval_lang: Sequence[str]
     eval_phases: Sequence[str]
+    alignment_sets: str
     nj: str
     nproc: str
     ngpu: str
@@ -83,6 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     add_new_language_options(options)
     options.add_argument("--eval_lang", nargs="*", default=[], metavar="CODE", help="languages to decode and score")
     options.add_argument("--eval_phases", nargs="*", default=["sft"], help="phases of the models to decode")
+    options.add_argument("--alignment_sets", default="own", help="test sets that an alignment decodes")
     for name, (least, meaning) in COUNTS.items():
         options.add_argument(f"--{name}", default=str(least), metavar="N", help=meaning)
     options.add_argument("--master", default="", metavar="HOST:PORT", help="address of machine 0")
@@ -98,8 +100,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def check(settings: Settings) -> None:
     """Raise ValueError or OSError for the first mistake."""
-    from zipperasr.decode.decode_config import DecodeConfig
+    from zipperasr.decode.decode_config import ALIGNMENT_SETS, DecodeConfig
     from zipperasr.languages import LanguageTable
+    from zipperasr.lora import NO_LORA
     from zipperasr.model.experiment import Experiment
     from zipperasr.prepare.dataset_table import load_corpora, load_datasets
     from zipperasr.train.new_language import NewLanguages, check_request
@@ -109,6 +112,8 @@ def check(settings: Settings) -> None:
         settings.conf, settings.setting, settings.regime, settings.lora, settings.lid_mode, settings.initial_parts
     )
     if settings.initial_b is not None:
+        if settings.lora == NO_LORA:
+            raise ValueError(f"--initial_b {settings.initial_b}: --lora {NO_LORA} has no B to initialise")
         Experiment.load(settings.initial_b)
     table = LanguageTable.load(settings.languages)
     added = NewLanguages(settings.init_from, tuple(settings.add_lang), settings.bank_from, tuple(settings.train_parts))
@@ -117,6 +122,7 @@ def check(settings: Settings) -> None:
     for phase in settings.eval_phases:
         tested = sorted({row.language for row in rows if row.phase == phase})
         check_test_languages(settings.eval_lang, tested, f"{settings.datasets} (phase {phase})")
+    _choose("alignment_sets", settings.alignment_sets, ALIGNMENT_SETS)
     load_corpora(settings.conf / "corpora.yaml")
     sft = settings.sft_config or settings.conf / "sft.yaml"
     decode = settings.decode_config or settings.conf / "decode.yaml"
@@ -139,7 +145,7 @@ def check_integer(name: str, text: str, least: int) -> int:
 
 def check_names(conf: Path, setting: str, regime: str, lora: str, lid_mode: str, initial_parts: Sequence[str]) -> None:
     """Raise ValueError for a name that is not one of the known ones."""
-    from zipperasr.lora import variant_class
+    from zipperasr.lora import check_lora
     from zipperasr.model.experiment import INITIAL_PARTS
     from zipperasr.model.model_config import REGIMES
     from zipperasr.prepare.dataset_table import SETTINGS
@@ -147,7 +153,7 @@ def check_names(conf: Path, setting: str, regime: str, lora: str, lid_mode: str,
     _choose("scale", conf.name, sorted(path.name for path in conf.parent.iterdir() if path.is_dir()))
     _choose("setting", setting, SETTINGS)
     _choose("regime", regime, REGIMES)
-    variant_class(lora)
+    check_lora(lora)
     _choose("lid_mode", lid_mode, LID_MODES)
     for part in initial_parts:
         _choose("part for --initial_parts", part, list(INITIAL_PARTS))

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from zipperasr.cli import parser, run_step
-from zipperasr.lora import VARIANTS
+from zipperasr.lora import LORA_CHOICES
 from zipperasr.model.build import PHASES
 from zipperasr.model.experiment import INITIAL_PARTS
 from zipperasr.model.model_config import REGIMES
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         default=None,
         help="encoder context; default: chunked, or that of the model of --init_from",
     )
-    options.add_argument("--lora", default=None, help=f"sft: LoRA variant of the encoder: {', '.join(VARIANTS)}")
+    options.add_argument("--lora", default=None, help=f"sft: LoRA of the encoder: {', '.join(LORA_CHOICES)}")
     options.add_argument("--lid", type=Path, default=Path("exp/lid"), help="sft: output directory of stage 4")
     options.add_argument(
         "--lid_mode", choices=("token", "state"), default="token", help="sft: kind of language embeddings"

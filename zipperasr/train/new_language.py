@@ -11,7 +11,7 @@ from pathlib import Path
 from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.embeddings import load_embeddings
-from zipperasr.lora import variant_class
+from zipperasr.lora import NO_LORA, variant_class
 from zipperasr.model.experiment import Experiment, located, weights_digest
 from zipperasr.model.new_language import BANK, check_bank_start, chosen_parts
 
@@ -46,6 +46,8 @@ def check_request(new: NewLanguages, table: LanguageTable) -> Experiment | None:
     source = Experiment.load(new.init_from)
     if source.phase != "sft":
         raise ValueError(f"{new.init_from}: got an alignment, wanted the output directory of an adaptation (stage 6)")
+    if source.lora == NO_LORA:
+        raise ValueError(f"{new.init_from}: has no encoder LoRA to add languages to; wanted a model of another --lora")
     duplicates = sorted({code for code in new.add_lang if new.add_lang.count(code) > 1})
     if duplicates:
         raise ValueError(f"--add_lang: {', '.join(duplicates)} is listed twice")

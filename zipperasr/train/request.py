@@ -17,7 +17,7 @@ from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.datadir.set_table import SetRow, read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.embeddings import load_embeddings
-from zipperasr.lora import variant_class
+from zipperasr.lora import check_lora, is_routed
 from zipperasr.model.experiment import WEIGHTS, Experiment
 from zipperasr.model.model_config import REGIMES, ModelConfig
 from zipperasr.run_record import TrainingRun, versions
@@ -39,7 +39,7 @@ class TrainingRequest:
         seed: random seed.
         model: model.yaml; None when languages are added to a trained model, which has its own.
         regime: "chunked" or "full"; None for the default, or for that of the trained model.
-        lora: variant of the encoder's LoRA; adaptation only.
+        lora: variant of the encoder's LoRA, or "none"; adaptation only.
         lid: directory of stage 4.
         lid_mode: which of its embeddings: "token" or "state".
         init: training directory of the alignment; adaptation only.
@@ -146,7 +146,8 @@ def _new_experiment(request: TrainingRequest, table: LanguageTable) -> Experimen
     if adapts:
         if request.lora is None or request.init is None:
             raise ValueError("--phase sft needs --lora VARIANT and --init DIRECTORY of the alignment (stage 5)")
-        if variant_class(request.lora).routed:
+        check_lora(request.lora)
+        if is_routed(request.lora):
             lid = load_embeddings(request.lid, request.lid_mode, table.codes)
         Experiment.load(request.init)
         if request.initial_b is not None:

@@ -25,7 +25,7 @@ scale=mini            # mini (synthetic speech, small models), rehearsal (full c
 dry_run=false         # print model sizes, memory, training steps and missing files, then exit
 gpu=a800              # GPU model for --dry_run: a800, a100, h100, h200
 setting=1h            # training hours per low-resource language: 1h or 30h
-lora=zipper_soft      # LoRA of the encoder: vanilla, independent, flylora, zipper_static, zipper_hard, zipper_soft
+lora=zipper_soft      # LoRA of the encoder: vanilla, independent, flylora, zipper_static, zipper_hard, zipper_soft, none
 regime=chunked        # encoder context: chunked, or full for the whole utterance
 initial_b=            # trained zipper_soft model to initialise B from (the paper's Initial-B)
 initial_parts=b       # parameters to copy from --initial_b: b, a, router, or all; such as "b router"
@@ -43,6 +43,7 @@ inference_config=     # decoding configuration   [conf/SCALE/decode.yaml]
 train_args=           # overrides of the training configurations, such as "lr=1e-3 epochs=2"
 decode_args=          # overrides of the decoding configuration, such as "beam=4 batch_size=8"
 alignment_only=false  # skip stage 6; decode and score the model of stage 5
+alignment_sets=own    # test sets decoded with the model of stage 5: own, or all for those of the adaptation too
 skip_data_prep=false  # skip stages 0 to 3
 skip_train=false      # skip stages 4 to 6
 skip_eval=false       # skip stages 7 to 9
@@ -92,7 +93,7 @@ read -ra trained <<<"${train_parts}"
 start=(--model "${conf}/model.yaml" --regime "${regime}" --lora "${lora}" --init "${align}")
 [[ -z ${initial_b} ]] || start+=(--initial_b "${initial_b}" --initial_parts "${parts[@]}")
 addition=()
-how="with ${lora}"
+how=$([[ ${lora} == none ]] && echo "without encoder LoRA" || echo "with ${lora}")
 sft=${expdir}/sft_${lora}_${regime}${small}${tag}
 scored=("${align}" "${sft}")
 scored_phases=(align sft)
@@ -121,7 +122,8 @@ fi
 python3 -m zipperasr.stages.preflight --stages "${stages[@]}" --conf "${conf}" --setting "${setting}" \
     --lora "${lora}" --regime "${regime}" --lid_mode "${lid_mode}" ${initial_b:+--initial_b "${initial_b}"} \
     --initial_parts "${parts[@]}" "${addition[@]}" \
-    --eval_lang "${evaluated[@]}" --eval_phases "${scored_phases[@]}" --seed "${seed}" \
+    --eval_lang "${evaluated[@]}" --eval_phases "${scored_phases[@]}" --alignment_sets "${alignment_sets}" \
+    --seed "${seed}" \
     --sft_config "${asr_config}" --train_args "${train_set[@]}" \
     --decode_config "${inference_config}" --decode_args "${decode_set[@]}" \
     --nj "${nj}" --nproc "${nproc}" --ngpu "${ngpu}" --num_nodes "${num_nodes}" --node_rank "${node_rank}" \
@@ -163,7 +165,7 @@ fi
 
 if in_stage 7 "decoding: ${scored[*]}"; then
     on_gpu zipperasr.stages.decode --exp "${scored[@]}" --config "${inference_config}" --manifest "${manifest}" \
-        --inference_tag "${inference_tag}" --lang "${evaluated[@]}" --set "${decode_set[@]}"
+        --inference_tag "${inference_tag}" --alignment_sets "${alignment_sets}" --lang "${evaluated[@]}" --set "${decode_set[@]}"
 fi
 
 if in_stage 8 "scoring: ${scored[*]}"; then

@@ -26,7 +26,7 @@ def draw(run: Run, directory: Path) -> dict[str, Path]:
     drawn = {}
     codes = [*run.groups.high, *run.groups.low]
     for regime in REGIMES:
-        rates = _mean_rates(run, of_regime(run, regime))
+        rates = _mean_rates(run, [d for d in of_regime(run, regime) if d.model.phase != "align"])
         if draw_radar(path := directory / f"radar_{regime}.png", codes, rates, f"{regime} encoder"):
             drawn[f"Target languages, {regime} encoder (the paper's Fig. 5)"] = path
     return drawn
