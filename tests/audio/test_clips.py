@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from zipperasr.audio.clips import LONGEST_SILENCE, ROOM, ZERO, Silence, composed_entry, load_clip
+from zipperasr.audio.clips import BACKGROUND, LONGEST_SILENCE, ZERO, Silence, composed_entry, load_clip
 from zipperasr.audio.load import SAMPLE_RATE, load_audio
 from zipperasr.text_lines import refuse_composed
 
@@ -50,20 +50,20 @@ def test_white_noise_has_the_level_of_the_entry(recordings):
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_room_noise_sounds_like_the_quietest_part_of_the_recording_beside_it(recordings, before):
-    parts = [Silence(SAMPLE_RATE, ROOM), recordings[0]]
+def test_background_noise_sounds_like_the_quietest_part_of_the_recording_beside_it(recordings, before):
+    parts = [Silence(SAMPLE_RATE, BACKGROUND), recordings[0]]
     clip = load_clip(composed_entry(parts if before else parts[::-1]))
     noise = clip[:SAMPLE_RATE] if before else clip[-SAMPLE_RATE:]
     assert np.sqrt(np.square(noise).mean()) == pytest.approx(1e-3 / np.sqrt(2), rel=0.15)
     assert np.abs(np.fft.rfft(noise)).argmax() == pytest.approx(400, abs=5)
 
 
-def test_room_noise_of_digital_silence_is_silent(tmp_path):
+def test_background_noise_of_digital_silence_is_silent(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(9600), SAMPLE_RATE)
-    assert not load_clip(composed_entry([str(tmp_path / "a.wav"), Silence(3201, ROOM)])).any()
+    assert not load_clip(composed_entry([str(tmp_path / "a.wav"), Silence(3201, BACKGROUND)])).any()
 
 
-@pytest.mark.parametrize("kind", [-45.0, ROOM])
+@pytest.mark.parametrize("kind", [-45.0, BACKGROUND])
 def test_noise_is_the_same_every_time_and_differs_between_clips(recordings, kind):
     one = composed_entry([recordings[1], Silence(4000, kind)])
     other = composed_entry([recordings[1], Silence(4001, kind)])
@@ -77,7 +77,7 @@ def test_noise_is_the_same_every_time_and_differs_between_clips(recordings, kind
         ('["a.wav",[1,"zero"]', "Error opening 'a.wav'|not a composed clip"),
         ('["a.wav"}]', r"not a composed clip .*; rerun stage 3"),
         ('[[5,"zero"]]', "no recording in the clip; rerun stage 3"),
-        ('["a.wav",[5,"pink"]]', r'got \[5, "pink"\], wanted \[samples, zero, room or dB up to 0\]'),
+        ('["a.wav",[5,"pink"]]', r'got \[5, "pink"\], wanted \[samples, zero, background or dB up to 0\]'),
         ('["a.wav",[5,1.5]]', r"got \[5, 1.5\], wanted"),
         ('["a.wav",[5,NaN]]', r"got \[5, NaN\], wanted"),
         ('["a.wav",[-5,"zero"]]', r'got \[-5, "zero"\], wanted'),

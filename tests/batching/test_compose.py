@@ -105,7 +105,7 @@ def test_silences_are_as_long_and_of_the_kinds_that_the_configuration_says():
     assert 0.3 < len(with_edges) / len(rows) <= 0.55, "half of them, unless they would be too long"
     kinds = Counter(s[1] if isinstance(s[1], str) else "white" for row in rows for s in silences(row)[:1])
     assert all(abs(kinds[kind] / kinds.total() - share) < 0.1 for kind, share in zip(
-        ("zero", "room", "white"), (0.3, 0.3, 0.4), strict=True))  # fmt: skip
+        ("zero", "background", "white"), (0.3, 0.3, 0.4), strict=True))  # fmt: skip
     assert all(len({kind for _, kind in silences(row)}) <= 1 for row in rows), "one kind per clip"
 
 
@@ -156,7 +156,7 @@ def test_the_log_says_what_was_composed():
         ({"edge_s": (0.8,)}, r"edge_s: got \[0.8\], wanted the lowest and the highest value"),
         ({"edge_s": (0.0, 100.0)}, "edge_s: got 100.0, wanted 0 to 60"),
         ({"noise_db": (-50.0, 3.0)}, "noise_db: got 3.0, wanted -120 to 0"),
-        ({"zero": 0.6, "room": 0.5}, "zero [+] room: got 1.1, wanted at most 1: both are shares"),
+        ({"zero": 0.6, "background": 0.5}, "zero [+] background: got 1.1, wanted at most 1: both are shares"),
         ({"longest_s": 0.0}, "longest_s: got 0.0, wanted a finite number above 0"),
     ],
 )

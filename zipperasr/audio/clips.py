@@ -1,7 +1,7 @@
 """Composed clips: recordings joined with silence, as stage 3 writes them in the manifests of training sets.
 
 In: the `audio` of a manifest's row. Out: samples. A composed entry is a JSON list of entries of wav.scp and silences,
-each `[samples, kind]`: `["a.ark:12",[8000,"room"],"a.ark:99",[16000,-52.5]]`. See `Silence` for the kinds.
+each `[samples, kind]`: `["a.ark:12",[8000,"background"],"a.ark:99",[16000,-52.5]]`. See `Silence` for the kinds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zipperasr.audio.loudness import FRAME, loudness
 from zipperasr.text_lines import is_composed
 
 ZERO = "zero"  # digital silence
-ROOM = "room"  # noise with the spectrum of the quietest part of the recording before it, or else after it
+BACKGROUND = "background"  # noise with the spectrum of the quietest part of the recording before it, or else after it
 QUIET_FRAMES = 10  # length of that part: 0.2 s
 LONGEST_SILENCE = 60 * SAMPLE_RATE
 
@@ -27,7 +27,7 @@ class Silence(NamedTuple):
     """Silence in a clip."""
 
     num_samples: int
-    kind: str | float  # ZERO, ROOM, or the level of white noise in dB of full scale
+    kind: str | float  # ZERO, BACKGROUND, or the level of white noise in dB of full scale
 
 
 def composed_entry(parts: Sequence[str | Silence]) -> str:
@@ -68,20 +68,20 @@ def _parsed(entry: str) -> list[str | Silence]:
 
 def _parsed_silence(part: object, entry: str) -> Silence:
     match part:
-        case [int(num_samples), "zero" | "room" as kind] if 0 <= num_samples <= LONGEST_SILENCE:
+        case [int(num_samples), "zero" | "background" as kind] if 0 <= num_samples <= LONGEST_SILENCE:
             return Silence(num_samples, kind)
         case [int(num_samples), int(level) | float(level)] if 0 <= num_samples <= LONGEST_SILENCE and level <= 0:
             return Silence(num_samples, level)
     raise ValueError(
-        f"{entry[:80]}: got {json.dumps(part)[:40]}, wanted [samples, {ZERO}, {ROOM} or dB up to 0], with at most "
-        f"{LONGEST_SILENCE:,} samples; rerun stage 3"
+        f"{entry[:80]}: got {json.dumps(part)[:40]}, wanted [samples, {ZERO}, {BACKGROUND} or dB up to 0], "
+        f"with at most {LONGEST_SILENCE:,} samples; rerun stage 3"
     )
 
 
 def _silence(silence: Silence, near: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if silence.kind == ZERO:
         return np.zeros(silence.num_samples, dtype=np.float32)
-    if silence.kind == ROOM:
+    if silence.kind == BACKGROUND:
         return _like(_quietest(near), silence.num_samples, rng)
     return rng.normal(0.0, 10 ** (float(silence.kind) / 20), silence.num_samples).astype(np.float32)
 

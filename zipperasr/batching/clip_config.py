@@ -11,7 +11,7 @@ from zipperasr.config import load_yaml
 from zipperasr.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check_ranges
 
 RANGES = {
-    **dict.fromkeys(("joined", "edges", "zero", "room"), SHARE),
+    **dict.fromkeys(("joined", "edges", "zero", "background"), SHARE),
     **dict.fromkeys(("pause_s", "edge_s"), Range(0, LONGEST_SILENCE / SAMPLE_RATE)),
     "noise_db": Range(-120, 0),
     "longest_s": POSITIVE,
@@ -29,7 +29,7 @@ class ClipConfig:
     edges: float = 0.0  # share of the clips and utterances with silence before them, after them, or both
     edge_s: tuple[float, ...] = (0.1, 1.0)  # shortest and longest silence there
     zero: float = 0.3  # share of the clips whose silence is digital silence
-    room: float = 0.3  # share of the clips whose silence sounds like the quietest part of the recording
+    background: float = 0.3  # share of the clips whose silence sounds like the quietest part of the recording
     noise_db: tuple[float, ...] = (-75.0, -45.0)  # level of the white noise in all others, dB of full scale
     seed: int = 1  # random seed
 
@@ -39,8 +39,8 @@ class ClipConfig:
             bounds = getattr(self, name)
             if len(bounds) != 2 or bounds[0] > bounds[1]:
                 raise ValueError(f"{name}: got {list(bounds)}, wanted the lowest and the highest value")
-        if self.zero + self.room > 1:
-            raise ValueError(f"zero + room: got {self.zero + self.room:g}, wanted at most 1: both are shares")
+        if (total := self.zero + self.background) > 1:
+            raise ValueError(f"zero + background: got {total:g}, wanted at most 1: both are shares")
 
     @property
     def active(self) -> bool:

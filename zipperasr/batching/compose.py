@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from zipperasr.audio.clips import ROOM, ZERO, Silence, composed_entry
+from zipperasr.audio.clips import BACKGROUND, ZERO, Silence, composed_entry
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.segments import num_positions
 from zipperasr.batching.clip_config import ClipConfig
@@ -133,7 +133,9 @@ class Composer:
         drawn = rng.random()
         if drawn < self.config.zero:
             return ZERO
-        return ROOM if drawn < self.config.zero + self.config.room else round(rng.uniform(*self.config.noise_db), 1)
+        if drawn < self.config.zero + self.config.background:
+            return BACKGROUND
+        return round(rng.uniform(*self.config.noise_db), 1)
 
     def _edges(
         self, group: Sequence[Row], samples: int, kind: str | float, rng: random.Random
