@@ -12,6 +12,7 @@ from math import inf
 from pathlib import Path
 
 BLOCK_BYTES = 1 << 20  # decoded per call
+COMPOSED = ('["', "[[")  # how the entry of a composed clip starts
 NOT_IN_ID = re.compile(r"[\s/\x00-\x1f\x7f]")
 
 
@@ -39,6 +40,18 @@ def refuse_pipe(entry: str, where: str) -> str:
             f"{where}: {entry[:80]!r} is a command; commands in scp files are not run; "
             "run it yourself and enter the file that it writes"
         )
+    return entry
+
+
+def is_composed(entry: str) -> bool:
+    """True for the entry of a composed clip (zipperasr/audio/clips.py): a JSON list of recordings and silences."""
+    return entry.startswith(COMPOSED) and entry.endswith("]")
+
+
+def refuse_composed(entry: str, where: str) -> str:
+    """Return an entry of an scp file. Raises ValueError if it is a composed clip, which only a manifest may have."""
+    if is_composed(entry):
+        raise ValueError(f"{where}: {entry[:80]!r} is a composed clip of a manifest; enter one recording per line")
     return entry
 
 

@@ -50,6 +50,11 @@ def test_a_missing_table_is_named(directory: Path):
             [f"s{n}-a {'x' if n < 3 else 'cat x |'}" for n in range(5)],
             r"wav.scp: 'cat x |' is a command; com",
         ),
+        (
+            "wav.scp",
+            [*(f"s{n}-a x" for n in range(4)), 's4-a ["a.wav","b.wav"]'],
+            r"wav.scp: '\[\"a.wav\",\"b.wav\"\]' is a composed clip of a manifest; enter one recording per line",
+        ),
         ("utt2dur", [f"s{n}-a {'1.0' if n < 3 else 'long'}" for n in range(5)], r"utt2dur: id 's3-a': got 'long', wan"),
         ("utt2repeat", [f"s{n}-a 1.5" for n in range(5)], r"utt2repeat: id 's0-a': got '1.5', wanted a number"),
     ],

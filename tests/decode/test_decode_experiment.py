@@ -107,6 +107,15 @@ def test_a_decoding_directory_records_its_search_regime_and_tag(argv, tmp_path):
     assert (run.search, run.regime, run.tag) == ("beam2", "full", "warm")
 
 
+def test_utterances_that_are_decoded_again_are_listed(argv, tmp_path):
+    """Random weights run in circles."""
+    more = ["tokens_per_s=200", "tokens_floor=40", "retry_loops={}"]
+    for retry, listed in (("false", ""), ("true", "s-a\n")):
+        assert main([*argv, "--set", *(value.format(retry) for value in more)]) == 0
+        found = (tmp_path / "exp" / "decode_greedy_chunked" / "test_x_de" / "retried").read_text(encoding="utf-8")
+        assert found == listed
+
+
 def test_a_decoding_of_an_earlier_version_is_given_its_record(argv, tmp_path, capsys):
     assert main(argv) == 0
     record = tmp_path / "exp" / "decode_greedy_chunked" / "run.json"

@@ -99,6 +99,7 @@ def test_what_runs_in_circles_is_decoded_again_or_cut_and_says_so(model, utteran
         if one in looped:
             assert longest_loop(before.tokens).times >= LOOP_TIMES
             assert longest_loop(one.tokens).times < LOOP_TIMES
+            assert one.retried
         else:
             assert one == before
 

@@ -24,6 +24,7 @@ from zipperasr.lora import LORA_CHOICES, VARIANTS
 from zipperasr.model.checkpoint import save_trained
 from zipperasr.model.experiment import Experiment, weights_digest
 from zipperasr.model.experiment_model import build_for_training
+from zipperasr.transcribe import Transcriber
 
 
 def bundle(training: Path, out: Path, *options: str) -> Path:
@@ -43,6 +44,16 @@ def test_every_variant_puts_out_the_very_same_without_its_recipe(own_recipe, tmp
     assert opened.tokenizer("ein").input_ids == before.tokenizer("ein").input_ids
     if variant in VARIANTS and VARIANTS[variant].routed:
         assert torch.equal(opened.model.adapters.router.embeddings, before.model.adapters.router.embeddings)
+
+
+def test_it_keeps_the_longest_training_clips(own_recipe, tmp_path):
+    config = own_recipe / "exp/sft_vanilla/config.yaml"
+    tree = yaml.safe_load(config.read_text(encoding="utf-8"))
+    config.write_text(yaml.safe_dump({**tree, "longest_s": 8.75}), encoding="utf-8")
+    path = bundle(own_recipe / "exp/sft_vanilla", tmp_path / "m.zip")
+    assert importer.main(["--bundle", str(path), "--out", str(tmp_path / "imported")]) == 0
+    assert Experiment.load(tmp_path / "imported").longest_s == 8.75
+    assert Transcriber(load_pretrained(path)).longest_s == 8.75
 
 
 def test_an_alignment_is_bundled_too(recipe_dir, tmp_path):

@@ -25,6 +25,7 @@ DIFFERENCES = {
     "align": {"packs_per_batch", "log_every"},
     "sft": {"packs_per_batch", "epochs", "log_every"},
     "decode": set(),
+    "clips": set(),
     "corpora": {"roots", "utt_ids", "table_hours"},
 }
 SIZES = {"align_train": 4, "high_train": 3, "low_train_1h": 2, "low_train_30h": 2, "dev": 4, "test": 2}

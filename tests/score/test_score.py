@@ -109,9 +109,11 @@ def test_hypotheses_that_went_wrong_in_a_known_way_are_counted_and_marked(decode
     text = decode_dir / "test_mls_de" / "text"
     loop = "fünf große fünf große fünf große fünf große häuser"
     text.write_text(text.read_text("utf-8").replace("fünf große heuser", loop).replace("ja", "добрый день"), "utf-8")
+    (text.parent / "retried").write_text("spk0-de0\nspk1-de1\n", "utf-8")
     main(score_argv)
     row = scores(decode_dir)["test_mls_de", "whisper"]
-    assert (row.loops, row.bursts, row.language_errors, row.rtf) == (1, 1, 1, 0.11111)
+    assert (row.loops, row.bursts, row.language_errors, row.rtf, row.retried) == (1, 1, 1, 0.11111, 2)
+    assert scores(decode_dir)["test_mls_es", "whisper"].retried == 0, "an earlier decoding did not record them"
     audit = (decode_dir / "test_mls_de" / "score_wer" / "audit.jsonl").read_text(encoding="utf-8").splitlines()
     assert sorted(json.loads(line)["flags"] for line in audit) == [[], ["loop", "burst"], ["script"]]
 

@@ -7,7 +7,7 @@ from zipperasr.score.scores_table import SetScore, read_scores, write_scores
 ROW = SetScore(
     *("test_mls_de", "sft", "mls", "de", "wer", "whisper"),
     *(3, 8, 1, 1, 0, 0, 12.5, 1, 0, 0, 4, 9, 1, 11.1111, 0.0, 25.0, "utterance", 2),
-    *(1, 0, 2, 0, 0.00123),
+    *(1, 0, 2, 0, 0.00123, 3),
 )
 
 
@@ -20,7 +20,7 @@ def test_rows_survive_the_round_trip(tmp_path):
     ("old", "new", "message"),
     [
         ("set\tphase", "sets\tphase", r"scores.tsv:1: got columns"),
-        ("\t11.1111", "", r"scores.tsv:2: got 28 cells, wanted 29; rerun stage 8"),
+        ("\t11.1111", "", r"scores.tsv:2: got 29 cells, wanted 30; rerun stage 8"),
         ("\t12.5", "\tfew", r"scores.tsv:2: could not convert string to float: 'few'; rerun stage 8"),
     ],
 )

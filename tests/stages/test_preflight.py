@@ -27,6 +27,14 @@ def test_the_recipe_passes(conf, scale, setting):
     assert main(["--conf", f"conf/{scale}", "--setting", setting, "--lora", "none"]) == 0
 
 
+def test_a_mistake_in_the_settings_of_clips_is_reported(conf, capsys):
+    (conf / "mini" / "clips.yaml").write_text("joint: 0.3\n", encoding="utf-8")
+    assert main([]) == 1
+    assert "conf/mini/clips.yaml: unknown key 'joint'; did you mean 'joined'?" in capsys.readouterr().err
+    (conf / "mini" / "clips.yaml").unlink()
+    assert main([]) == 0, "a scale without the file has no composed clips"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

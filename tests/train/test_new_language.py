@@ -88,6 +88,8 @@ def test_the_experiment_records_the_extended_model(one_process):
     experiment = Experiment.load(one_process / "zipper_soft_added")
     assert experiment.init_from == str(one_process / "zipper_soft_fp32")
     assert (experiment.added, experiment.bank_from, experiment.trained) == (("it",), "nearest", ("bank",))
+    longest_s = Experiment.load(one_process / "zipper_soft_fp32").longest_s
+    assert longest_s and experiment.longest_s == longest_s, "the trained model's, not that of the new data"
     assert experiment.lora == "zipper_soft" and experiment.languages == (*OLD, "it")
 
 

@@ -1,3 +1,5 @@
+"""A recording is cut in its pauses, into pieces that a model can read, and nothing is lost."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -23,6 +25,44 @@ def test_pieces_are_the_whole_recording_cut_in_its_pauses(size_s):
     ends = np.cumsum([length + 0.4 for length in spoken])
     for piece in pieces[:-1]:
         assert any(end - 0.4 <= piece.end_s <= end for end in ends), piece.end_s
+
+
+def spoken(*parts: tuple[float, float], background: float = 0.0) -> np.ndarray:
+    """Noise of so many seconds, each before a pause of so many, over white noise of the level `background`."""
+    samples = np.concatenate([with_pauses([speech_s], pause_s) for speech_s, pause_s in parts])
+    return samples + (noise(len(samples) / RATE + 1, 5, background)[: len(samples)] if background else 0)
+
+
+def cuts(samples: np.ndarray, longest_s: float) -> list[float]:
+    """Times in seconds at which a recording is cut."""
+    return [piece.end_s for piece in list(cut_at_pauses([samples], longest_s))[:-1]]
+
+
+@pytest.mark.parametrize("longest_s", [6.0, 8.0, 13.0, 30.0])
+@pytest.mark.parametrize("background", [0.0, 1e-4, 5e-3])
+def test_no_utterance_is_cut_if_there_are_pauses_whatever_the_background(longest_s, background):
+    rng = np.random.default_rng(3)
+    lengths = list(zip(rng.uniform(2.0, 5.0, 20), rng.uniform(0.3, 0.8, 20), strict=True))
+    samples = spoken(*lengths, background=background)
+    pieces = list(cut_at_pauses(blocks(samples), longest_s))
+    assert np.array_equal(np.concatenate([piece.samples for piece in pieces]), samples)
+    assert all(len(piece.samples) <= longest_s * RATE for piece in pieces)
+    ends = np.cumsum([speech_s + pause_s for speech_s, pause_s in lengths])
+    pauses = [(end - pause_s, end) for end, (_, pause_s) in zip(ends, lengths, strict=True)]
+    for piece in pieces[:-1]:
+        assert any(start - 0.02 <= piece.end_s <= end + 0.02 for start, end in pauses), piece.end_s
+
+
+def test_the_cut_is_in_the_first_long_pause_after_half_of_the_longest_piece():
+    assert cuts(spoken((2.0, 0.5), (3.0, 0.5), (1.5, 0.5), (3.0, 0.0)), 8.0) == [pytest.approx(5.75, abs=0.03)]
+
+
+def test_a_hesitation_is_passed_over_for_a_pause_that_is_twice_as_long():
+    assert cuts(spoken((4.5, 0.26), (1.5, 0.7), (3.0, 0.0)), 8.0) == [pytest.approx(6.61, abs=0.03)]
+
+
+def test_an_early_pause_is_better_than_a_cut_through_a_word():
+    assert cuts(spoken((2.5, 0.5), (6.0, 0.5), (1.0, 0.0)), 8.0) == [pytest.approx(2.75, abs=0.03)]
 
 
 def test_noise_without_a_pause_is_cut_all_the_same():

@@ -14,7 +14,7 @@ from tests.transcribe.sound import RATE, noise, silence, tones, with_pauses
 from zipperasr.lora.merging import merged
 from zipperasr.transcribe import Transcriber
 from zipperasr.transcribe.sources import Recording
-from zipperasr.transcribe.transcript import Transcript
+from zipperasr.transcribe.transcript import Job, Segment, Transcript
 
 
 def recordings() -> list[Recording]:
@@ -142,3 +142,43 @@ def test_soft_detection_of_a_certain_language_is_hard(transcriber):
     soft = Transcriber(transcriber.opened, SHORT, soft=True)
     soft._detector = lambda samples: {"de": 1.0, "es": 0.0, "ja": 0.0}
     assert soft(noise(2)).text == transcriber(noise(2), lang="de").text
+
+
+def with_settings(transcriber, longest_s: float | None = None, **model) -> Transcriber:
+    """The same weights with another longest piece or other settings of the model."""
+    opened = transcriber.opened
+    changed = dataclasses.replace(opened.experiment.model, **model)
+    experiment = dataclasses.replace(opened.experiment, longest_s=longest_s, model=changed)
+    return Transcriber(dataclasses.replace(opened, experiment=experiment), SHORT)
+
+
+@pytest.mark.parametrize(("longest_s", "limit_s"), [(None, 30.0), (6.5, 6.5), (45.0, 30.0), (0.01, 1.0)])
+def test_no_piece_is_longer_than_the_longest_training_clips_or_30_s(transcriber, longest_s, limit_s):
+    samples = with_pauses([3.0, 4.0, 5.0, 2.0, 4.5, 3.5, 5.5, 4.0, 3.0])
+    transcript = with_settings(transcriber, longest_s)(samples, lang="de")
+    lengths = [part.end_s - part.start_s for part in transcript.segments]
+    assert limit_s / 2 < max(lengths) <= limit_s + 1e-9
+
+
+def test_silence_at_the_edges_changes_no_text_if_it_is_trimmed_and_times_are_of_the_speech(transcriber):
+    trimming = with_settings(transcriber, trim_silence=True)
+    padded = np.concatenate([silence(1.5), noise(2.0), silence(1.0)])
+    transcript = trimming(padded, lang="de")
+    (part,) = transcript.segments
+    assert (part.start_s, part.end_s) == (pytest.approx(1.4), pytest.approx(3.6))
+    assert transcript.duration_s == pytest.approx(4.5)
+    kept = padded[round(part.start_s * RATE) : round(part.end_s * RATE)]
+    assert transcript.text == transcriber(kept, lang="de").text
+    assert transcriber(padded, lang="de").segments[0].start_s == 0, "off by default"
+
+
+def test_every_piece_of_a_long_recording_is_trimmed(transcriber):
+    trimming = with_settings(transcriber, 5.0, trim_silence=True)
+    transcript = trimming(with_pauses([3.0, 3.0, 3.0], pause_s=1.0), lang="de")
+    times = [(part.start_s, part.end_s) for part in transcript.segments]
+    assert np.allclose(times, [(0.0, 3.1), (3.9, 7.1), (7.9, 11.1)], atol=0.03)
+
+
+def test_chinese_pieces_are_joined_without_a_space(transcriber):
+    job = Job(Recording("r", silence(1)), "zh", segments={n: Segment(n, n + 1, "你好") for n in range(2)}, num_pieces=2)
+    assert job.result().text == "你好你好"

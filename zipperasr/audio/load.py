@@ -15,7 +15,7 @@ import soundfile
 import soxr
 
 from zipperasr.audio.ark import audio_bytes, split_entry
-from zipperasr.text_lines import refuse_pipe
+from zipperasr.text_lines import refuse_composed, refuse_pipe
 
 SAMPLE_RATE = 16_000
 LOWEST_RATE, HIGHEST_RATE, MAX_CHANNELS = 1_000, 384_000, 64
@@ -30,9 +30,9 @@ class OutOfBounds(ValueError):
 def load_audio(entry: str | Path) -> np.ndarray:
     """Load a wav.scp entry or an audio file as samples (num_samples,), float32 in [-1, 1], mono, 16 kHz.
 
-    Raises ValueError if the file cannot be decoded or has no samples.
+    Raises ValueError if the file cannot be decoded or has no samples, or for a composed clip (clips.py).
     """
-    path, offset = split_entry(refuse_pipe(str(entry), "wav.scp"))
+    path, offset = split_entry(refuse_composed(refuse_pipe(str(entry), "wav.scp"), "wav.scp"))
     try:
         if offset is None:
             source = path

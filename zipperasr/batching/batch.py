@@ -29,6 +29,7 @@ class Example:
     transcript: Sequence[int]  # with the end token; empty when decoding
     audio: Tensor | None = None  # (num_samples,); only if mel is None
     edge_frames: int = 0  # mel frames after the end of the utterance
+    start: int = 0  # samples of silence removed before it
 
     @property
     def speech_positions(self) -> int:

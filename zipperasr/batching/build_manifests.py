@@ -1,13 +1,15 @@
 """Count tokens and LLM positions, and write the manifests (stage 3).
 
 In: dump/raw/<set> (Kaldi files), the LLM's tokenizer. Out: dump/manifest/<set>.arrow, and packing.json with the fill
-rate of the first epoch.
+rate of the first epoch. Rows of training sets may be composed of several utterances and silence.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from transformers import PreTrainedTokenizerBase
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.audio.segments import num_positions
+from zipperasr.batching.clip_config import ClipConfig
+from zipperasr.batching.compose import Composer
 from zipperasr.batching.manifest import SCHEMA, Manifest, open_kind
 from zipperasr.batching.packing import fill, pack_epoch
 from zipperasr.cli import log, nearest
@@ -38,6 +42,7 @@ def build_manifests(
     llm: str,
     load_tokenizer: Callable[[], PreTrainedTokenizerBase],
     max_positions: int,
+    clips: ClipConfig,
 ) -> None:
     """Write the manifests of all sets in `raw`, unless they are there and their inputs are unchanged.
 
@@ -45,6 +50,7 @@ def build_manifests(
         llm: directory or hub id; its tokenizer.json decides whether the manifests are current.
         load_tokenizer: called only if manifests are written.
         max_positions: capacity of a pack.
+        clips: composed clips of the training sets.
     """
     table = LanguageTable.load(languages)
     rows = read_sets(raw / "sets.tsv")
@@ -55,6 +61,7 @@ def build_manifests(
         max_positions=max_positions,
         languages=languages,
         sets=raw / "sets.tsv",
+        clips=asdict(clips) if clips.active else None,
         **sources,
     )
     if is_current(out, inputs):
@@ -62,7 +69,9 @@ def build_manifests(
         return
     with sole_writer(out), atomic_path(out) as temporary:
         temporary.mkdir()
-        _write_all(raw, temporary, rows, load_tokenizer(), table)
+        tokenizer = load_tokenizer()
+        composer = Composer(clips, max_positions, partial(_count_tokens, tokenizer=tokenizer))
+        _write_all(raw, temporary, rows, tokenizer, table, composer if clips.active else None)
         (temporary / "sets.tsv").write_bytes((raw / "sets.tsv").read_bytes())
         report = {
             phase: packing_report(open_kind(temporary, "train", phase), max_positions)
@@ -70,6 +79,8 @@ def build_manifests(
         }
         (temporary / "packing.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         mark_current(temporary, inputs)
+    if clips.active:
+        log(composer.counts.described())
     for phase, facts in report.items():
         log(f"{phase}: {facts['utterances']} utterances in {facts['packs']} packs, fill rate {facts['fill']:.1%}")
         if facts["too_long"]:
@@ -77,18 +88,30 @@ def build_manifests(
 
 
 def _write_all(
-    raw: Path, out: Path, rows: list[SetRow], tokenizer: PreTrainedTokenizerBase, table: LanguageTable
+    raw: Path,
+    out: Path,
+    rows: list[SetRow],
+    tokenizer: PreTrainedTokenizerBase,
+    table: LanguageTable,
+    composer: Composer | None,
 ) -> None:
     prompts = {language.code: len(prompt_ids(tokenizer, language)) for language in table}
     for row in tqdm(rows, desc="manifests", mininterval=2):
-        write_manifest(raw / row.set, out / f"{row.set}.arrow", tokenizer, prompts)
+        composes = composer if row.kind == "train" else None
+        write_manifest(raw / row.set, out / f"{row.set}.arrow", tokenizer, prompts, composes)
 
 
-def write_manifest(raw: Path, path: Path, tokenizer, prompt_lengths: dict[str, int]) -> None:
-    """Write a data directory of stage 2 as an Arrow file with token counts. Raises ValueError on a malformed table."""
+def write_manifest(
+    raw: Path, path: Path, tokenizer, prompt_lengths: dict[str, int], composer: Composer | None = None
+) -> None:
+    """Write a data directory of stage 2 as an Arrow file with token counts. Raises ValueError on a malformed table.
+
+    composer: joins the utterances; None: one row per utterance.
+    """
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for block in read_blocks(raw, BLOCK_ROWS):
-            writer.write_batch(_with_counts(block, raw, tokenizer, prompt_lengths))
+            counted = _with_counts(block, raw, tokenizer, prompt_lengths)
+            writer.write_batch(composer.compose(counted) if composer else counted)
 
 
 def _with_counts(block: pa.RecordBatch, raw: Path, tokenizer, prompt_lengths: dict[str, int]) -> pa.RecordBatch:

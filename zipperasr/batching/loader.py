@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
-from zipperasr.audio.load import load_audio
+from zipperasr.audio.clips import load_clip
 from zipperasr.audio.log_mel import log_mel
+from zipperasr.audio.loudness import speech_span
 from zipperasr.batching.batch import Example, PackedBatch, collate
 from zipperasr.batching.manifest import Manifest
 from zipperasr.batching.packing import Pack, Packs, global_batches, pack_epoch
@@ -29,6 +30,7 @@ class ExampleReader:
     Args:
         features: compute log-mel features here; otherwise the device does.
         edge_frames: see `log_mel`.
+        trim_silence: remove the silence before and after the speech, see `speech_span`.
     """
 
     def __init__(
@@ -38,16 +40,18 @@ class ExampleReader:
         mel_bins: int,
         features: bool = True,
         edge_frames: int = 0,
+        trim_silence: bool = False,
     ):
         self.tokenizer = tokenizer
         self.mel_bins = mel_bins
         self.features = features
         self.edge_frames = edge_frames
+        self.trim_silence = trim_silence
         self.prompts = {language.code: prompt_ids(tokenizer, language) for language in languages}
 
     def __call__(self, row: dict, with_transcript: bool = True) -> Example:
         """Read a row of a manifest. Raises ValueError if its audio has another length than the manifest says."""
-        audio = torch.from_numpy(load_audio(row["audio"]))
+        audio = torch.from_numpy(load_clip(row["audio"]))
         if len(audio) != row["num_samples"]:
             raise ValueError(
                 f"{row['audio']}: {row['utt_id']}: got {len(audio)} samples, manifest says {row['num_samples']}; "
@@ -57,6 +61,8 @@ class ExampleReader:
 
     def of_audio(self, utt_id: str, language: str, audio: Tensor, text: str | None = None) -> Example:
         """Make an example of audio (num_samples,) at 16 kHz. text: the transcript; None when decoding."""
+        kept = speech_span(audio.numpy()) if self.trim_silence else slice(0, len(audio))
+        audio = audio[kept]
         return Example(
             utt_id=utt_id,
             language=language,
@@ -66,6 +72,7 @@ class ExampleReader:
             transcript=() if text is None else transcript_ids(self.tokenizer, text),
             audio=None if self.features else audio,
             edge_frames=self.edge_frames,
+            start=kept.start,
         )
 
 

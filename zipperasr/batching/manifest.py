@@ -6,6 +6,7 @@ instead of holding copies.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
 
+from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.datadir.set_table import read_sets
 
 SCHEMA = pa.schema(
@@ -27,7 +29,8 @@ SCHEMA = pa.schema(
 class Manifest:
     """One data set. Columns: utt_id, language, audio, text, num_samples, num_tokens, repeat, positions.
 
-    num_tokens counts the transcript with its end token; positions adds prompt and speech.
+    num_tokens counts the transcript with its end token; positions adds prompt and speech. A row of a training set may
+    be a composed clip (compose.py); its audio is then an entry of zipperasr/audio/clips.py.
     """
 
     name: str
@@ -74,6 +77,15 @@ class Manifest:
     def row(self, index: int) -> dict:
         """Return utterance `index` as a dictionary of its columns."""
         return {name: column[index].as_py() for name, column in zip(self.table.column_names, self.table, strict=True)}
+
+
+def longest_clips_s(manifests: Sequence[Manifest], max_positions: int) -> float:
+    """Return the length in seconds that 1 % of the rows reach, of those that fit into a pack.
+
+    A single long utterance among many short ones does not teach a model that length.
+    """
+    lengths = np.concatenate([manifest.num_samples[manifest.positions <= max_positions] for manifest in manifests])
+    return round(float(np.quantile(lengths, 0.99, method="higher")) / SAMPLE_RATE, 2) if len(lengths) else 0.0
 
 
 def open_kind(directory: str | Path, kind: str, phase: str | None = None) -> list[Manifest]:

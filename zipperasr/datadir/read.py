@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from zipperasr.datadir.arrow_blocks import blocks
 from zipperasr.datadir.entry import ENTRIES, Entry, read_table
-from zipperasr.text_lines import refuse_pipe
+from zipperasr.text_lines import refuse_composed, refuse_pipe
 
 BLOCK_ROWS = 1 << 13
 COLUMN_OF = {
@@ -46,7 +46,7 @@ def read_blocks(directory: str | Path, block_rows: int = BLOCK_ROWS) -> Iterator
             columns |= _cut(values["segments"], utts, audio_of, directory)
         columns["utt"] = utts
         columns.setdefault("repeat", pa.array([1] * len(utts), pa.int32()))
-        _refuse_pipes(columns["audio"], directory / "wav.scp")
+        _check_audio(columns["audio"], directory / "wav.scp")
         arrays = [_column(columns.get(field.name), field, len(utts)) for field in ENTRIES]
         yield pa.record_batch(arrays, schema=ENTRIES)
     for table in tables.values():
@@ -117,10 +117,11 @@ def _cut(segments: pa.Array, utts: pa.Array, audio_of: dict[str, str], directory
     return {"audio": pa.array(audio), "start_s": pa.array(starts_s), "end_s": pa.array(ends_s)}
 
 
-def _refuse_pipes(audio: pa.Array, path: Path) -> None:
-    if pc.any(pc.match_substring_regex(audio, r"^\s*\||\|\s*$")).as_py():
+def _check_audio(audio: pa.Array, path: Path) -> None:
+    """Raise ValueError for a command or a composed clip."""
+    if pc.any(pc.match_substring_regex(audio, r"^\s*\||\|\s*$|^\[[\[\"]")).as_py():
         for entry in audio.to_pylist():
-            refuse_pipe(entry, str(path))
+            refuse_composed(refuse_pipe(entry, str(path)), str(path))
 
 
 def _column(values: pa.Array | None, field: pa.Field, count: int) -> pa.Array:

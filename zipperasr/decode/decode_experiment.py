@@ -1,8 +1,8 @@
 """Decode the test sets of a trained model (stage 7).
 
 In: a training directory, manifests. Out: <exp>/decode_<search>_<regime>[_<tag>]/ with run.json and, for each test set,
-{text,rtf.json,encoder_means.ark}. Each test set is locked while it is decoded, so that several processes can share the
-sets of one model.
+{text,retried,rtf.json,encoder_means.ark}; `retried` lists utterances that were decoded again because of a loop. Each
+test set is locked while it is decoded, so that several processes can share the sets of one model.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from zipperasr.model.experiment_model import load_model
 from zipperasr.sole_writer import sole_writer
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+RETRIED = "retried"
 _TAG = re.compile(r"[\w.-]*")
 Todo = dict[Path, tuple[Manifest, dict[str, str]]]  # output directory: test set, fingerprint of the inputs
 
@@ -129,14 +130,21 @@ def _decode_all(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(exp, _DTYPES[config.precision]).to(device).eval()
     tokenizer = load_tokenizer(experiment.model.llm)
-    read = ExampleReader(tokenizer, table, experiment.model.mel_bins, edge_frames=experiment.model.edge_frames)
+    settings = experiment.model
+    read = ExampleReader(
+        tokenizer,
+        table,
+        settings.mel_bins,
+        edge_frames=settings.edge_frames,
+        trim_silence=settings.trim_silence,
+    )
     decoder = Decoder(model, tokenizer, config, chunk_frames)
     adapted = len(model.adapters.layers) if model.adapters is not None else 0
     log(f"{exp}: {adapted} adapted encoder layers; {len(todo)} test sets to decode ({config.name})")
     total = sum(len(manifest) for manifest, _ in todo.values())
     with tqdm(total=total, desc=exp.name, unit="utt", mininterval=2) as bar, encoder_means(model) as means:
         for out, (manifest, inputs) in todo.items():
-            start, texts, kept = time.monotonic(), {}, {}
+            start, texts, kept, retried = time.monotonic(), {}, {}, set()
             wanted = chosen(manifest.table["utt_id"].to_pylist())
 
             def keep(
@@ -151,8 +159,11 @@ def _decode_all(
 
             for decoded in decoder.run(batches(manifest, read, config), keep):
                 texts[decoded.example.utt_id] = decoded.text
+                if decoded.retried:
+                    retried.add(decoded.example.utt_id)
                 bar.update()
-            _write(out, manifest, texts, kept, time.monotonic() - start, inputs)
+            seconds = time.monotonic() - start
+            _write(out, manifest, texts=texts, retried=retried, means=kept, seconds=seconds, inputs=inputs)
 
 
 def batches(manifest: Manifest, read: ExampleReader, config: DecodeConfig) -> Iterator[list[Example]]:
@@ -172,7 +183,9 @@ def batches(manifest: Manifest, read: ExampleReader, config: DecodeConfig) -> It
 def _write(
     out: Path,
     manifest: Manifest,
+    *,
     texts: dict[str, str],
+    retried: set[str],
     means: dict[str, np.ndarray],
     seconds: float,
     inputs: dict[str, str],
@@ -184,6 +197,7 @@ def _write(
             f"{utt_id} {' '.join(texts[utt_id].split())}".rstrip() for utt_id in manifest.table["utt_id"].to_pylist()
         )
         (temporary / "text").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (temporary / RETRIED).write_text("".join(f"{utt_id}\n" for utt_id in sorted(retried)), encoding="utf-8")
         speed = {"audio_s": round(audio_s, 2), "seconds": round(seconds, 2), "rtf": round(seconds / audio_s, 5)}
         (temporary / "rtf.json").write_text(json.dumps(speed) + "\n", encoding="utf-8")
         write_means(temporary / FILE, means)

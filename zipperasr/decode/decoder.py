@@ -39,6 +39,7 @@ class Decoded:
     text: str
     tokens: tuple[int, ...]  # of greedy search
     note: str = ""  # remark on the result: cut off, a loop, ...
+    retried: bool = False  # because of a loop
 
 
 class Decoder:
@@ -83,7 +84,7 @@ class Decoder:
                 is_chat_like(text) or is_chat_like(self.tokenizer.decode(tokens))
             ):  # may begin with <think>
                 note = "reads like a chat reply, not like a transcript"
-            yield Decoded(found.key, text, tuple(tokens), note)
+            yield Decoded(found.key, text, tuple(tokens), note, retried=found.no_repeat > 0)
 
     def _again(self, found: Encoded) -> bool:
         """Prepare an utterance that ended in a loop for a second decoding without repetition; True if it needs one."""

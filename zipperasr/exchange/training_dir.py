@@ -30,7 +30,16 @@ def adaptation_of(alignment: Path, lora: str, table: LanguageTable, seed: int) -
     aligned = located(Experiment.load(alignment), alignment)
     if aligned.phase != "align":
         raise ValueError(f"{alignment}: got phase {aligned.phase}, wanted an alignment (stage 5)")
-    return Experiment("sft", aligned.regime, lora, str(alignment), tuple(table.codes), seed, aligned.model)
+    return Experiment(
+        phase="sft",
+        regime=aligned.regime,
+        lora=lora,
+        init=str(alignment),
+        languages=tuple(table.codes),
+        seed=seed,
+        model=aligned.model,
+        longest_s=aligned.longest_s,
+    )
 
 
 def alignment_of(model_yaml: Path, regime: str, table: LanguageTable, seed: int) -> Experiment:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.audio.ark import read_vector
-from zipperasr.audio.load import load_audio
+from zipperasr.audio.clips import load_clip
 from zipperasr.audio.log_mel import log_mel
 from zipperasr.batching.manifest import Manifest, open_kind
 from zipperasr.cli import log
@@ -136,7 +136,7 @@ def _state_embeddings(
 def _draw_mels(manifests: Sequence[Manifest], code: str, count: int, seed: int, mel_bins: int) -> list[Tensor]:
     rows = [(m, row) for m in manifests for row in (m.languages == code).nonzero()[0].tolist()]
     chosen = random.Random(f"{seed} {code}").sample(rows, min(count, len(rows)))
-    return [log_mel(torch.from_numpy(load_audio(m.row(row)["audio"])), mel_bins) for m, row in chosen]
+    return [log_mel(torch.from_numpy(load_clip(m.row(row)["audio"])), mel_bins) for m, row in chosen]
 
 
 def _write(temporary: Path, out: Path, mode: str, codes: list[str], embeddings: Tensor) -> None:

@@ -20,6 +20,7 @@ from zipperasr.model.build import PHASES
 from zipperasr.model.bundle_paths import bundle_root, check_links, check_name, find_inside
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.training_sizes import check_training_size
+from zipperasr.ranges import POSITIVE, check_ranges
 from zipperasr.yaml_text import shown
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
@@ -52,12 +53,14 @@ class Experiment:
     added: tuple[str, ...] = ()  # the added languages, at the end of `languages`
     bank_from: str | None = None  # initial value of their banks: nearest | shared | zero
     trained: tuple[str, ...] = ()  # parts trained for them: see PARTS in new_language.py
+    longest_s: float | None = None  # longest training clips; recordings are cut into pieces of at most this length
 
     def __post_init__(self) -> None:
         if self.phase not in PHASES:
             raise ValueError(f"phase: got {shown(self.phase)}, wanted {' or '.join(PHASES)}")
         if self.lora is not None:
             check_lora(self.lora)
+        check_ranges(self, {"longest_s": POSITIVE})
         if len(self.languages) > MOST_LANGUAGES:
             raise ValueError(f"languages: got {len(self.languages):,}, wanted at most {MOST_LANGUAGES:,}")
 

@@ -116,6 +116,7 @@ class ModelConfig:
     lid_window_s: float = 30.0  # pad speech to this for language detection, as in Whisper's training; 0: no padding
     max_positions: int = 2048  # paper; longest pack: speech, text and prompt
     checkpointing: bool = False  # recompute activations in the backward pass
+    trim_silence: bool = False  # remove silence before and after the speech, in training and in use; not in the paper
     pad_to_30s: bool = False  # pad every segment with silence, as in Whisper's training, and cut the output back
 
     def __post_init__(self) -> None:

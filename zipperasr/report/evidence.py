@@ -26,6 +26,7 @@ BASELINE = "vanilla"
 FAULTS = {  # counts of SetScore, explained in zipperasr/score/diagnose.py: column title
     "empty": "empty",
     "loops": "loop",
+    "retried": "loop, decoded again",
     "bursts": "burst of insertions",
     "language_errors": "other language",
     "chat_replies": "chat reply",

@@ -63,9 +63,10 @@ def _score_decoding(decode_dir: Path, raw: Path, sets: dict[str, SetRow], table:
             raise ValueError(f"{text}: {name!r} is not in {raw / 'sets.tsv'}; rerun stages 1, 2 and 7")
         test_set = load_test_set(raw, sets[name])
         diagnosis = Diagnosis(test_set.language, table.codes)
-        speed = _real_time_factor(text.parent / "rtf.json")
+        speed, retried = _real_time_factor(text.parent / "rtf.json"), _num_retried(text.parent / "retried")
         for unit, norm in _ways(test_set, table, raw):
-            rows.append(replace(_score_once(raw, text, test_set, unit, norm, diagnosis), rtf=speed))
+            row = _score_once(raw, text, test_set, unit, norm, diagnosis)
+            rows.append(replace(row, rtf=speed, retried=retried))
     write_scores(decode_dir / "scores.tsv", rows)
     print(f"{decode_dir}\n{summary(rows)}")
     excess = sum(row.errors - row.jiwer_errors for row in rows)
@@ -89,6 +90,11 @@ def _ways(test_set: TestSet, table: LanguageTable, raw: Path) -> list[tuple[str,
 def _real_time_factor(path: Path) -> float:
     """Of the decoding; nan if it was not measured."""
     return json.loads(path.read_text(encoding="utf-8"))["rtf"] if path.is_file() else math.nan
+
+
+def _num_retried(path: Path) -> int:
+    """Number of utterances that stage 7 decoded again because of a loop; 0 if it did not record them."""
+    return len(path.read_text(encoding="utf-8").split()) if path.is_file() else 0
 
 
 def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, diagnosis: Diagnosis) -> SetScore:
@@ -122,13 +128,13 @@ def summary(rows: Sequence[SetScore]) -> str:
     lines = [
         f"{'test set':<34} {'unit':<4} {'normaliser':<13} {'utts':>6} {'units':>7} {'rate %':>7} "
         f"{'95 % interval over':>32} {'listed %':>8} "
-        f"{'empty':>5} {'loops':>5} {'bursts':>6} {'other lang.':>11} {'chat':>4} {'RTF':>7}"
+        f"{'empty':>5} {'loops':>5} {'retried':>7} {'bursts':>6} {'other lang.':>11} {'chat':>4} {'RTF':>7}"
     ]
     for row in rows:
         lines.append(
             f"{row.set:<34} {row.unit:<4} {row.normaliser:<13} {row.utts:>6} {row.ref_units:>7} {row.rate:>7.2f} "
-            f"{_interval(row):>32} {row.listed_rate:>8.2f} {row.empty:>5} {row.loops:>5} {row.bursts:>6} "
-            f"{row.language_errors:>11} {row.chat_replies:>4} {row.rtf:>7.4f}"
+            f"{_interval(row):>32} {row.listed_rate:>8.2f} {row.empty:>5} {row.loops:>5} {row.retried:>7} "
+            f"{row.bursts:>6} {row.language_errors:>11} {row.chat_replies:>4} {row.rtf:>7.4f}"
         )
     return "\n".join(lines)
 

@@ -31,7 +31,7 @@ COLUMNS = (
     ),
     *("jiwer_errors", "empty", "emptied_refs", "listed_utts", "listed_ref_units", "listed_errors", "listed_rate"),
     *("low", "high", "resampled_by", "speakers"),
-    *("loops", "bursts", "language_errors", "chat_replies", "rtf"),
+    *("loops", "bursts", "language_errors", "chat_replies", "rtf", "retried"),
 )
 
 
@@ -68,6 +68,7 @@ class SetScore:
     language_errors: int  # another script or language than asked
     chat_replies: int
     rtf: float = math.nan  # real-time factor of the decoding
+    retried: int = 0  # utterances decoded again because of a loop (retry_loops)
 
 
 def write_scores(path: Path, rows: Sequence[SetScore]) -> None:

@@ -1,7 +1,8 @@
 """Stage 3: count tokens and write one memory-mapped table (manifest) per data set.
 
 Reads dump/raw and the tokenizer of the LLM. Writes dump/manifest/<set>.arrow and packing.json, which has the fill rate
-of the first epoch's packs. Stages 5 and 6 make the packs themselves while training.
+of the first epoch's packs. Stages 5 and 6 make the packs themselves while training. With --clips, training utterances
+are joined and get silence around them; dev and test sets are never changed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 from zipperasr.batching.build_manifests import build_manifests
+from zipperasr.batching.clip_config import ClipConfig
 from zipperasr.cli import parser, run_step
 from zipperasr.config import load_yaml
 from zipperasr.model.backbones import load_tokenizer
@@ -25,6 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument(
         "--model", type=Path, required=True, help="model.yaml: names the LLM and sets the length of a pack"
     )
+    options.add_argument(
+        "--clips", type=Path, default=None, help="clips.yaml: training clips composed of utterances and silence"
+    )
 
     def step(given: argparse.Namespace) -> None:
         config = load_yaml(ModelConfig, given.model)
@@ -35,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             llm=config.llm,
             load_tokenizer=lambda: load_tokenizer(config.llm),
             max_positions=config.max_positions,
+            clips=ClipConfig.load(given.clips),
         )
 
     return run_step(step, options.parse_args(argv), "stage 3")

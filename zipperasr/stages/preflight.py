@@ -100,6 +100,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def check(settings: Settings) -> None:
     """Raise ValueError or OSError for the first mistake."""
+    from zipperasr.batching.clip_config import ClipConfig
     from zipperasr.decode.decode_config import ALIGNMENT_SETS, DecodeConfig
     from zipperasr.languages import LanguageTable
     from zipperasr.lora import NO_LORA
@@ -124,6 +125,7 @@ def check(settings: Settings) -> None:
         check_test_languages(settings.eval_lang, tested, f"{settings.datasets} (phase {phase})")
     _choose("alignment_sets", settings.alignment_sets, ALIGNMENT_SETS)
     load_corpora(settings.conf / "corpora.yaml")
+    ClipConfig.load(settings.conf / "clips.yaml")
     sft = settings.sft_config or settings.conf / "sft.yaml"
     decode = settings.decode_config or settings.conf / "decode.yaml"
     check_training((settings.conf / "align.yaml", sft), settings.train_args, settings.regime)

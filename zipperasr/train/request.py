@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from zipperasr.atomic import fingerprint
-from zipperasr.batching.manifest import Manifest
+from zipperasr.batching.manifest import Manifest, longest_clips_s
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.datadir.set_table import SetRow, read_sets
 from zipperasr.languages import LanguageTable
@@ -96,13 +96,16 @@ class TrainingSetup:
         experiment = _new_experiment(request, table) if source is None else _extended(source, request, config)
         config = config.for_regime(experiment.regime)
         sets = _own_sets(request)
-        inputs = _fingerprint(request, experiment, config, table, sets)
-        _check_compiler(config)
         train, dev = (
             [Manifest.open(request.manifest, row.set) for row in sets if row.kind == kind] for kind in ("train", "dev")
         )
         if not train:
             raise ValueError(f"{request.manifest}/sets.tsv: no train set of phase {request.phase}; run stages 1 to 3")
+        if source is None:  # with added languages, the model keeps the length that it was trained with
+            longest_s = longest_clips_s(train, experiment.model.max_positions)
+            experiment = replace(experiment, longest_s=longest_s or None)
+        inputs = _fingerprint(request, experiment, config, table, sets)
+        _check_compiler(config)
         return cls(request, experiment, config, table, train, dev, inputs)
 
     def run_record(self) -> TrainingRun:

@@ -140,8 +140,9 @@ def _training_data(setup: TrainingSetup, rank: int, world_size: int) -> Training
         load_tokenizer(model_config.llm),
         setup.languages,
         model_config.mel_bins,
-        not config.features_on_device,
-        model_config.edge_frames,
+        features=not config.features_on_device,
+        edge_frames=model_config.edge_frames,
+        trim_silence=model_config.trim_silence,
     )
     plan = TrainingPlan.make(
         setup.train,

@@ -1,7 +1,8 @@
 """Cut a recording of any length into segments at its pauses.
 
-Takes blocks of 16 kHz audio and yields pieces of at most 30 s with their start times; silent pieces are marked. A piece
-ends at the quietest point, by the energy of 20 ms frames; no model is used.
+Takes blocks of 16 kHz audio and yields pieces of at most 30 s, or less, with their start times; silent pieces are
+marked. A piece ends in a pause if there is one, else at the quietest point, by the energy of 20 ms frames; no model is
+used.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from zipperasr.audio.load import SAMPLE_RATE
+from zipperasr.audio.loudness import FRAME, decibels, loudness
 
-FRAME = SAMPLE_RATE // 50  # samples of 20 ms
 LONGEST_S = 30.0
-SHORTEST_CUT_S = 15.0  # earliest point of a cut, unless the recording ends
-PAUSE = 10  # frames in the window whose loudness determines the cut
+LEAST_LONGEST_S = 1.0  # a recording is not cut into smaller pieces, however short the training utterances were
+SHORTEST_CUT_S = 15.0  # earliest point of a cut if there is a choice; half of the longest piece if that is earlier
+PAUSE = 12  # frames from which silence counts as a pause: more than a stop consonant's
+LONG_PAUSE = 0.5  # of the longest pause: the first of at least this length is chosen
+BELOW_SPEECH_DB = 30.0  # silence is this much quieter than speech
+ABOVE_NOISE = 0.25  # or louder than the background noise by less than this share of its distance to speech
+WINDOW = 10  # frames whose loudness determines the cut where there is no pause
 SILENT_DB = -60.0  # of full scale; below it, a piece counts as silent
 SHORTEST_S = 0.1  # a shorter piece contains no speech
 
@@ -41,35 +47,50 @@ def cut_at_pauses(blocks: Iterable[np.ndarray], longest_s: float = LONGEST_S) ->
     for block in blocks:
         held = np.concatenate([held, block])
         while len(held) > longest:
-            size = earliest + _quietest(held[earliest:longest])
+            size = _best_cut(held[:longest], earliest)
             yield _piece(start, held[:size])
             start, held = start + size, held[size:]
     if len(held) or not start:
         yield _piece(start, held)
 
 
+def _best_cut(samples: np.ndarray, earliest: int) -> int:
+    """Sample to cut at: in the first long pause after `earliest`, else in the last pause, else where it is quiet."""
+    pauses = find_pauses(samples)
+    late = [pause for pause in pauses if _center(pause) >= earliest]
+    if late:
+        enough = LONG_PAUSE * max(len(pause) for pause in late)
+        return next(_center(pause) for pause in late if len(pause) >= enough)
+    return _center(pauses[-1]) if pauses else earliest + _quietest(samples[earliest:])
+
+
+def find_pauses(samples: np.ndarray) -> list[range]:
+    """Frames of each pause, in order: at least 0.24 s without speech."""
+    level = decibels(loudness(samples))
+    noise, speech = np.percentile(level, (5, 99))
+    silent = level < max(speech - BELOW_SPEECH_DB, noise + ABOVE_NOISE * (speech - noise))
+    edges = np.flatnonzero(np.diff(silent, prepend=False, append=False))
+    return [range(first, last) for first, last in edges.reshape(-1, 2).tolist() if last - first >= PAUSE]
+
+
+def _center(pause: range) -> int:
+    return (pause.start + pause.stop) // 2 * FRAME
+
+
 def _quietest(samples: np.ndarray) -> int:
     """Center of the last of the quietest windows, in samples."""
     energy = loudness(samples)
-    if len(energy) <= PAUSE:
+    if len(energy) <= WINDOW:
         return len(samples)
-    windows = np.convolve(energy, np.ones(PAUSE) / PAUSE, "valid")
+    windows = np.convolve(energy, np.ones(WINDOW) / WINDOW, "valid")
     quiet = np.flatnonzero(windows <= windows.min() * 1.5 + 1e-12)
-    return (int(quiet[-1]) + PAUSE // 2) * FRAME
+    return (int(quiet[-1]) + WINDOW // 2) * FRAME
 
 
 def _piece(start: int, samples: np.ndarray) -> Piece:
     reason = ""
     if len(samples) < SHORTEST_S * SAMPLE_RATE:
         reason = f"shorter than {SHORTEST_S} s"
-    elif 10 * np.log10(loudness(samples).max() + 1e-12) < SILENT_DB:
+    elif decibels(loudness(samples).max()) < SILENT_DB:
         reason = f"silence: nothing above {SILENT_DB:.0f} dB of full scale"
     return Piece(start / SAMPLE_RATE, samples, reason)
-
-
-def loudness(samples: np.ndarray) -> np.ndarray:
-    """Mean square of each frame of 20 ms; the last may be shorter. (frames,)"""
-    full = len(samples) // FRAME * FRAME
-    energy = np.square(samples[:full], dtype=np.float64).reshape(-1, FRAME).mean(1)
-    rest = samples[full:]
-    return np.append(energy, np.square(rest, dtype=np.float64).mean()) if len(rest) else energy

@@ -23,7 +23,7 @@ from zipperasr.decode.decoder import Decoder
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
 from zipperasr.model.model_config import REGIMES
 from zipperasr.transcribe.detect import LanguageDetector
-from zipperasr.transcribe.pauses import cut_at_pauses
+from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, cut_at_pauses
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
 
@@ -52,9 +52,14 @@ class Transcriber:
             raise ValueError(f"unknown regime {regime!r}; {nearest(regime, REGIMES)}")
         self.opened, self.languages, self.config, self.soft = opened, opened.languages, config, soft
         chunk_frames = segment_frames(settings.decode_chunk_s) if regime == "chunked" else None
+        self.longest_s = min(LONGEST_S, max(LEAST_LONGEST_S, opened.experiment.longest_s or LONGEST_S))  # of a piece
         self._decoder = Decoder(opened.model, opened.tokenizer, config, chunk_frames)
         self._read = ExampleReader(
-            opened.tokenizer, self.languages, settings.mel_bins, edge_frames=settings.edge_frames
+            opened.tokenizer,
+            self.languages,
+            settings.mel_bins,
+            edge_frames=settings.edge_frames,
+            trim_silence=settings.trim_silence,
         )
         self._detector: LanguageDetector | None = None
         self._keys = count()
@@ -152,9 +157,10 @@ class Transcriber:
 
     def _examples(self, job: Job, pending: dict[str, Pending]) -> Iterator[Example]:
         """Pieces of a recording to decode; silent ones go directly into the job."""
-        number = 0
+        number, pieces = 0, cut_at_pauses(job.recording.blocks(), self.longest_s)
         try:
-            for number, piece in enumerate(cut_at_pauses(job.recording.blocks()), 1):
+            for number, piece in enumerate(pieces, 1):
+                job.duration_s = piece.end_s
                 if piece.reason:
                     job.segments[number - 1] = Segment(piece.start_s, piece.end_s, "", piece.reason)
                     continue
@@ -162,9 +168,11 @@ class Transcriber:
                 if not job.lang:
                     job.lang_probs = self.detector(samples)
                     job.lang = max(job.lang_probs, key=job.lang_probs.__getitem__)
-                key = str(next(self._keys))
-                pending[key] = Pending(job, number - 1, piece.start_s, piece.end_s)
-                yield self._read.of_audio(key, job.lang, samples)
+                example = self._read.of_audio(str(next(self._keys)), job.lang, samples)
+                start_s = piece.start_s + example.start / SAMPLE_RATE
+                end_s = start_s + example.num_samples / SAMPLE_RATE
+                pending[example.utt_id] = Pending(job, number - 1, start_s, end_s)
+                yield example
         except (ValueError, OSError) as error:
             job.failure = error
         job.num_pieces = number

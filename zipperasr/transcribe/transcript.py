@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from zipperasr.spacing import join_texts
 from zipperasr.transcribe.sources import Recording
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a recording between two pauses."""
+    """A piece of a recording between two pauses, without the silence at its edges if the model was trained so."""
 
     start_s: float
     end_s: float
@@ -26,10 +27,7 @@ class Transcript:
     lang: str  # language code; empty if the recording is silent and no language was given
     lang_probs: dict[str, float] = field(default_factory=dict)  # by code, if the language was detected
     segments: tuple[Segment, ...] = ()
-
-    @property
-    def duration_s(self) -> float:
-        return self.segments[-1].end_s if self.segments else 0.0
+    duration_s: float = 0.0  # of the recording
 
     @property
     def notes(self) -> list[str]:
@@ -45,6 +43,7 @@ class Job:
     lang: str  # empty until detected
     lang_probs: dict[str, float] = field(default_factory=dict)
     segments: dict[int, Segment] = field(default_factory=dict)  # decoded pieces by number
+    duration_s: float = 0.0  # of what has been read
     num_pieces: int | None = None  # None until the recording has been read to its end
     failure: Exception | None = None
 
@@ -56,8 +55,8 @@ class Job:
         if self.failure is not None:
             return self.failure
         segments = tuple(self.segments[number] for number in range(self.num_pieces or 0))
-        text = " ".join(segment.text for segment in segments if segment.text)
-        return Transcript(text, self.lang, self.lang_probs, segments)
+        text = join_texts([segment.text for segment in segments])
+        return Transcript(text, self.lang, self.lang_probs, segments, self.duration_s)
 
 
 class Pending(NamedTuple):

@@ -144,7 +144,8 @@ if in_stage 2 "audio: ${datadir} -> ${raw}"; then
 fi
 
 if in_stage 3 "manifests: ${raw} -> ${manifest}"; then
-    on_cpu zipperasr.stages.build_manifest --raw "${raw}" --model "${conf}/model.yaml" --out "${manifest}"
+    on_cpu zipperasr.stages.build_manifest --raw "${raw}" --model "${conf}/model.yaml" --out "${manifest}" \
+        --clips "${conf}/clips.yaml"
 fi
 
 if in_stage 4 "language embeddings: Whisper's decoder -> ${lid}"; then
