@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import filecmp
+import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -49,6 +52,13 @@ def made(tmp_path_factory: pytest.TempPathFactory, tables: list[str]) -> Path:
     base = tmp_path_factory.mktemp("mini")
     make_corpora(base / "downloads", 2, write_sizes(base / "sizes.yaml"), *tables)
     return base
+
+
+def test_processes_that_speak_start_without_torch():
+    """multiprocessing imports the main module, stage 0's, in every process, of which there is one per few speakers."""
+    code = "import sys, local.prepare, local.mini.corpora; print('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, env=environment) == "False\n"
 
 
 def stage_1(base: Path, recipe: Path, setting: str) -> Path:

@@ -13,11 +13,14 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zipperasr.cli import parser, run_step, str2bool
 from zipperasr.config import load_yaml
-from zipperasr.model.model_config import ModelConfig
 from zipperasr.prepare.dataset_table import SETTINGS, load_corpora
+
+if TYPE_CHECKING:
+    from zipperasr.model.model_config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def prepare(sources: Sources, setting: str, train_backbones: bool, nj: int) -> N
         return
     from zipperasr.plan.inventory import check_inventory
 
-    model = load_yaml(ModelConfig, sources.conf / "model.yaml")
+    model = _model(sources.conf)
     backbones = [model.whisper, model.llm]
     check_inventory(sources.datasets, sources.languages, sources.conf / "corpora.yaml", backbones, setting)
 
@@ -56,7 +59,7 @@ def _make_corpora(sources: Sources, nj: int) -> None:
 
 
 def _make_backbones(conf: Path, train: bool, nj: int) -> None:
-    out = Path(load_yaml(ModelConfig, conf / "model.yaml").whisper).parent
+    out = Path(_model(conf).whisper).parent
     if (conf / "random_backbones.yaml").is_file():
         from local.rehearsal.backbones import make_random_backbones
 
@@ -69,6 +72,12 @@ def _make_backbones(conf: Path, train: bool, nj: int) -> None:
         from local.mini.backbones import install
 
         install(out)
+
+
+def _model(conf: Path) -> ModelConfig:
+    from zipperasr.model.model_config import ModelConfig  # loads torch, which the processes of make_corpora do not need
+
+    return load_yaml(ModelConfig, conf / "model.yaml")
 
 
 def main(argv: list[str] | None = None) -> int:
