@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from zipperasr.atomic import atomic_path
+from zipperasr.code_version import commit
 from zipperasr.config import from_tree
 
 NAME = "run.json"
@@ -37,7 +38,7 @@ class TrainingRun:
         parents: what the weights started from: role ("alignment", "initial_b", "init_from") -> directory.
         initial_parts: what was taken from `initial_b`; () if nothing.
         added: languages added to a trained model.
-        versions: of Python and of the packages that matter, with the command line.
+        versions: commit of this code, versions of Python and of the packages that matter, and the command line.
     """
 
     phase: str
@@ -88,8 +89,10 @@ def load_run(cls: type[R], directory: Path) -> R | None:
 
 
 def versions() -> dict[str, str]:
-    """{"python", "machine", "command", package: version}; "" for a package that is not installed."""
-    record = {"python": platform.python_version(), "machine": platform.machine(), "command": shlex.join(sys.argv)}
+    """{"commit", "python", "machine", "command", package: version}; "" for what is unknown or not installed."""
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    record = {"commit": commit(), "python": platform.python_version(), "machine": platform.machine()}
+    record["command"] = command
     for name in PACKAGES:
         try:
             record[name] = version(name)

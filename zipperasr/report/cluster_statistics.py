@@ -5,16 +5,21 @@ In: the encoder means that stage 7 keeps. Out: the mean silhouette, measured and
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 from sklearn.metrics import silhouette_samples
 
+from zipperasr.atomic import atomic_path
 from zipperasr.decode.encoder_means import FILE, read_means
 from zipperasr.languages import LanguageTable
 from zipperasr.report.collect import Decoding
+from zipperasr.report.read_files import read_json
 from zipperasr.report.tables import main_scores
 from zipperasr.stats.bootstrap import resampled_sums
 
 FEWEST = 2  # languages
+SILHOUETTES = "silhouettes.json"
 
 
 def target_means(decoding: Decoding, languages: LanguageTable) -> dict[str, np.ndarray]:
@@ -33,9 +38,24 @@ def silhouettes(decoding: Decoding, languages: LanguageTable) -> np.ndarray | No
 
     Utterances are resampled with the silhouette that they have in the whole set.
     """
+    values = utterance_silhouettes(decoding, languages)
+    return None if values is None else resampled_sums("silhouette", values[:, None])[:, 0] / len(values)
+
+
+def utterance_silhouettes(decoding: Decoding, languages: LanguageTable) -> np.ndarray | None:
+    """Silhouette of each utterance: (utterances,), float32; from SILHOUETTES if the means are not there."""
     means = target_means(decoding, languages)
     if len(means) < FEWEST:
-        return None
+        saved = read_json(decoding.directory / SILHOUETTES)
+        return np.array(saved["silhouettes"], dtype=np.float32) if saved else None
     labels = np.repeat(list(means), [len(part) for part in means.values()])
-    values = silhouette_samples(np.concatenate(list(means.values())), labels, metric="cosine")
-    return resampled_sums("silhouette", values[:, None])[:, 0] / len(values)
+    return silhouette_samples(np.concatenate(list(means.values())), labels, metric="cosine").astype(np.float32)
+
+
+def save_silhouettes(decoding: Decoding, languages: LanguageTable) -> None:
+    """Write SILHOUETTES, a hundredth of the means' size, unless there are no means."""
+    values = utterance_silhouettes(decoding, languages)
+    if values is not None:
+        with atomic_path(decoding.directory / SILHOUETTES) as temporary:
+            text = json.dumps({"silhouettes": [float(f"{value:.9g}") for value in values]})  # float32 exactly
+            temporary.write_text(text + "\n", encoding="utf-8")

@@ -10,35 +10,30 @@ from itertools import pairwise
 from statistics import median
 
 from zipperasr.markdown import table
-from zipperasr.model.checkpoint import count_trained
-from zipperasr.model.experiment import WEIGHTS
 from zipperasr.report.collect import Training
+from zipperasr.report.weight_facts import parameters
 
 
 def costs_table(trainings: Sequence[Training]) -> str:
     """One line per adapted system and regime; empty if no training has finished."""
     runs: dict[tuple[str, str], list[Training]] = {}
     for training in trainings:
-        if training.model.phase == "sft" and (training.model.directory / WEIGHTS).is_file():
+        if parameters(training):
             runs.setdefault((training.model.system, training.model.regime), []).append(training)
     rows = []
     for (system, regime), of_system in runs.items():
-        adapters, everything = count_trained(of_system[0].model.directory / WEIGHTS)
+        counts = [f"{count:,}" for count in parameters(of_system[0]) or ()]
         times = [seconds for training in of_system for seconds in step_seconds(training)]
         peaks = [row["peak_gb"] for training in of_system for row in training.train if "peak_gb" in row]
         step = f"{1000 * median(times):.0f}" if times else "–"
-        rows.append([f"`{system}`", regime, f"{adapters:,}", f"{everything:,}", step, _gigabytes(peaks)])
+        rows.append([f"`{system}`", regime, *counts, step, _gigabytes(peaks)])
     header = ["system", "encoder", "trained: encoder's LoRA and router", "trained in total", "ms per step", "peak GB"]
     return table(header, rows, 2) if rows else ""
 
 
 def encoder_parameters(trainings: Sequence[Training]) -> dict[str, int]:
     """{label: trained parameters of the encoder's LoRA and router} of finished trainings."""
-    return {
-        training.model.label: count_trained(training.model.directory / WEIGHTS)[0]
-        for training in trainings
-        if training.model.phase == "sft" and (training.model.directory / WEIGHTS).is_file()
-    }
+    return {t.model.label: counts[0] for t in trainings if (counts := parameters(t))}
 
 
 def step_seconds(training: Training) -> list[float]:

@@ -5,21 +5,24 @@ In: decodings and trainings. Out: Markdown tables, empty if there is nothing to 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 
-from zipperasr.config import from_tree
 from zipperasr.languages import LanguageTable
-from zipperasr.lora.router import router_options
 from zipperasr.markdown import percent, table
-from zipperasr.model.model_config import EncoderLoraConfig
-from zipperasr.model.weights_file import open_weights
 from zipperasr.report.collect import Decoding, Training, by_system
 from zipperasr.report.groups import GROUPS, SOURCE, Groups
-from zipperasr.report.read_files import read_config
-from zipperasr.report.tables import LABELS, main_scores, over_seeds, system_labels
+from zipperasr.report.tables import (
+    LABELS,
+    group_mean,
+    main_scores,
+    over_seeds,
+    rate_by_language,
+    set_label,
+    system_labels,
+)
+from zipperasr.report.weight_facts import specific_over_shared
 from zipperasr.score.scores_table import SetScore
 
 BASELINE = "vanilla"
@@ -34,23 +37,47 @@ FAULTS = {  # counts of SetScore, explained in zipperasr/score/diagnose.py: colu
 
 
 def forgetting_table(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> str:
-    """Increase of the error rate on each source test set from alignment to adaptation, in percentage points."""
+    """Increase of the error rate on the source test sets from alignment to adaptation, in percentage points.
+
+    The first row of each encoder regime is the alignment's own error rates, in per cent.
+    """
     before = {
-        decoding.regime: {s.set: s.rate for s in main_scores(decoding, languages) if groups.of(s) == SOURCE}
+        (decoding.regime, decoding.search): decoding
         for decoding in decodings
         if decoding.model.phase == "align" and decoding.model.regime == decoding.regime
     }
-    sets = sorted({name for rates in before.values() for name in rates})
-    rows = []
-    for runs in by_system([d for d in decodings if d.model.phase == "sft" and before.get(d.regime)]):
-        start = before[runs[0].regime]
-        after = [{score.set: score.rate for score in main_scores(run, languages)} for run in runs]
-        cells = [
-            over_seeds([rates[name] - start[name] if name in rates and name in start else None for rates in after])
-            for name in sets
-        ]
-        rows.append([f"`{runs[0].model.system}`", runs[0].regime, *cells])
-    return table(["system", "encoder", *(name.removeprefix("test_") for name in sets)], rows, 2) if rows else ""
+    columns = {s.set: s for decoding in before.values() for s in main_scores(decoding, languages)}
+    columns = {name: score for name, score in columns.items() if groups.of(score) == SOURCE}
+    ordered = sorted(columns.values(), key=lambda score: (languages.codes.index(score.language), score.set))
+    rows: list[list[str]] = []
+    for (regime, search), start in before.items():
+        adapted = [d for d in decodings if d.model.phase == "sft" and (d.regime, d.search) == (regime, search)]
+        rates, by_language = _source_rates(start, groups, languages)
+        if not adapted or not rates:
+            continue
+        cells = [percent(rates.get(score.set)) for score in ordered]
+        rows.append([f"`{start.model.system}`: error rates", regime, *cells, percent(_mean(by_language, groups))])
+        for runs in by_system(adapted):
+            after = [_source_rates(run, groups, languages) for run in runs]
+            cells = [over_seeds([_minus(found.get(s.set), rates.get(s.set)) for found, _ in after]) for s in ordered]
+            means = [_minus(_mean(found, groups), _mean(by_language, groups)) for _, found in after]
+            rows.append([f"`{runs[0].model.system}`", regime, *cells, over_seeds(means)])
+    header = ["system", "encoder", *(set_label(score, groups, ordered) for score in ordered)]
+    return table([*header, f"mean of {len(groups.source)}"], rows, 2) if rows else ""
+
+
+def _source_rates(decoding: Decoding, groups: Groups, languages: LanguageTable) -> tuple[dict, dict]:
+    """Error rates on the source domain: ({test set: rate}, {language: rate})."""
+    of_sets = {s.set: s.rate for s in main_scores(decoding, languages) if groups.of(s) == SOURCE}
+    return of_sets, rate_by_language(decoding, SOURCE, groups, languages)
+
+
+def _mean(by_language: dict[str, float], groups: Groups) -> float | None:
+    return group_mean(by_language, groups.source)
+
+
+def _minus(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
 
 
 def convergence_table(trainings: Sequence[Training]) -> str:
@@ -108,34 +135,6 @@ def norms_table(trainings: Sequence[Training]) -> str:
             cells = [percent(ratio) for ratio in shares.values()]
             rows.append([f"`{training.model.title}`", training.model.regime, *cells])
     return table(["system", "encoder", *codes], rows, 2) if rows else ""
-
-
-def specific_over_shared(training: Training) -> dict[str, float]:
-    """{language: ||B_spec diag(p)|| / ||B_shared diag(1 - p)||}, Frobenius norms over all layers.
-
-    Empty for a system to which languages were added: the other banks belong to the system it started from.
-    """
-    final, weights = training.router_final, training.model.directory / "model.safetensors"
-    if not final or not weights.is_file():
-        return {}
-    share = torch.tensor(final["p"])  # (layers, languages, rank)
-    config = read_config(training.model.directory)
-    if config.get("added"):
-        return {}
-    model = config.get("model")
-    lora = model.get("encoder_lora", {}) if isinstance(model, dict) else {}
-    lora = from_tree(EncoderLoraConfig, lora, f"{training.model.directory / 'config.yaml'}: encoder_lora")
-    share = router_options(lora.of(config.get("lora"))).specific_share(share)
-    own, common = ({code: 0.0 for code in final["languages"]} for _ in range(2))  # squared norms
-    with open_weights(weights) as stream:
-        for number, layer in enumerate(final["layers"]):
-            name = next((name for name in stream.keys() if name.endswith(f".{layer}.b_shared")), layer)  # noqa: SIM118
-            shared, specific = stream.get_tensor(name), stream.get_tensor(name.replace(".b_shared", ".b_specific"))
-            for place, code in enumerate(final["languages"]):
-                p = share[number, place]
-                own[code] += (specific[place] * p).square().sum().item()
-                common[code] += (shared * (1 - p)).square().sum().item()
-    return {code: math.sqrt(own[code] / common[code]) if common[code] else math.inf for code in own}
 
 
 def faults_table(decodings: Sequence[Decoding], groups: Groups, languages: LanguageTable) -> str:

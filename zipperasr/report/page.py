@@ -54,8 +54,11 @@ class Sources:
     command: str
 
 
-def results_page(run: Run, figures: Mapping[str, str], claims: Sequence[Claim], sources: Sources) -> str:
-    """RESULTS.md: results, figures, then what they are based on. figures: {title: path relative to the page}."""
+def results_page(run: Run, figures: Mapping[str, str], claims: Sequence[Claim], checks: str, sources: Sources) -> str:
+    """RESULTS.md: results, figures, then what they are based on.
+
+    figures: {title: path relative to the page}. checks: table of `checks_table`.
+    """
     decodings, trainings, groups, languages = run.decodings, run.trainings, run.groups, run.languages
     parts = ["# Results", _how_to_read(groups), overview(decodings, groups, languages)]
     for paper_table in TABLES:
@@ -66,9 +69,10 @@ def results_page(run: Run, figures: Mapping[str, str], claims: Sequence[Claim], 
     parts += _section("Languages added to trained systems", group_table(decodings, ADDED, groups, languages))
     verdicts = f"{summary_table(claims)}\n\nEstimates and intervals: [{CLAIMS}]({CLAIMS})." if claims else ""
     parts += _section("The paper's claims", verdicts)
+    parts += _section("Checks of the experiment", checks)
     parts += _section("Combining marks deleted or kept", marks_table(decodings, languages))
     parts += _section("Faulty output", faults_table(decodings, groups, languages))
-    heading = "Forgetting: error rate after adaptation minus that after alignment"
+    heading = "Forgetting: error rates of the source domain after adaptation minus those after alignment"
     parts += _section(heading, forgetting_table(decodings, groups, languages))
     parts += _section("Convergence", convergence_table(trainings))
     parts += _section("Cost of training", costs_table(trainings))
@@ -78,6 +82,8 @@ def results_page(run: Run, figures: Mapping[str, str], claims: Sequence[Claim], 
     parts += _section("Figures", "\n\n".join(f"![{title}]({path})" for title, path in figures.items()))
     parts += _section("Language embeddings", _cosines_of_related(run.exp / "lid"))
     parts += _section("All counts", _counts(decodings, languages))
+    trained = [training.model.directory for training in trainings]
+    parts += _section("Code", provenance.code_version(trained, sources.corpora))
     return "\n\n".join([*parts, *_provenance(sources, languages), *_made_by(sources)]) + "\n"
 
 

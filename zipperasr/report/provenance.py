@@ -1,4 +1,4 @@
-"""Provenance of the results: stage times, utterance lists, data sets, packing.
+"""Provenance of the results: commits, stage times, utterance lists, data sets, packing.
 
 In: files that the stages wrote. Out: Markdown tables, empty if a stage recorded nothing.
 """
@@ -6,14 +6,18 @@ In: files that the stages wrote. Out: Markdown tables, empty if a stage recorded
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
+from zipperasr.code_version import comes_after, last_change
 from zipperasr.datadir.entry import read_table
 from zipperasr.datadir.set_table import read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.markdown import table
 from zipperasr.prepare.dataset_table import SETTINGS, load_corpora, load_datasets
 from zipperasr.report.read_files import read_json, read_tsv
+from zipperasr.run_record import TrainingRun, load_run
 
 
 def stages_table(path: Path) -> str:
@@ -38,6 +42,32 @@ def stages_table(path: Path) -> str:
     highest = max((peak_mb for _, peak_mb, _ in longest.values()), default=0.0)
     lines.append(["", "**all**", f"**{total:.1f}**", f"**{highest:.0f}**"])
     return table(["stage", "does", "wall time, s", "peak memory, MB"], lines, num_labels=2)
+
+
+def code_version(trainings: Iterable[Path], corpora: Path) -> str:
+    """The commits that trained the models, and the one that fixed the corpora; empty if no training recorded one.
+
+    trainings: their directories. corpora: corpora.yaml, beside further configuration of the corpora.
+    """
+    runs = {directory.name: load_run(TrainingRun, directory) for directory in trainings}
+    commits = {name: run.versions.get("commit", "") for name, run in runs.items() if run}
+    if not any(commits.values()):
+        return ""
+    counts = Counter(commits.values())
+    if len(counts) == 1:
+        lines = [f"All {len(commits)} trainings: commit `{next(iter(counts))}`."]
+    else:
+        lines = [f"The trainings differ in their code ({len(counts)} versions):"]
+        for one, count in counts.most_common():
+            names = ", ".join(f"`{name}`" for name, other in commits.items() if other == one)
+            of = f"commit `{one}`" if one else "unknown commit"
+            lines.append(f"- {of}: {count} trainings ({names})")
+    fixed = last_change(sorted(corpora.parent.glob("*corpora.yaml")))
+    if fixed:
+        before = all(comes_after(one, fixed) for one in counts)
+        when = "before all of these commits" if before else "**not** known to be before all of these commits"
+        lines.append(f"\nThe corpora's configuration was last changed by commit `{fixed}`, {when}.")
+    return "\n".join(lines)
 
 
 def lists_table(datasets: Path, corpora: Path, languages: LanguageTable) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
+from zipperasr.report.claims.checks import checks_table
 from zipperasr.report.claims.claims_page import claims_page, find_controls
 from zipperasr.report.claims.systems import Scored
 from zipperasr.report.claims.twelve import all_claims
@@ -51,7 +52,7 @@ def write_report(
         links = {title: os.path.relpath(path, out.parent) for title, path in drawn.items()}
         scored = Scored(run)
         claims = _claims(run, scored)
-        _write(out, results_page(run, links, claims, sources))
+        _write(out, results_page(run, links, claims, checks_table(scored), sources))
         _write(out.with_name(SCORES), all_scores(run.decodings))
         if claims:
             _write(out.with_name(CLAIMS), claims_page(claims, find_controls(scored)))

@@ -82,7 +82,7 @@ def group_table(
     columns = sorted(sets.values(), key=lambda score: (languages.codes.index(score.language), score.set))
     if not columns:
         return ""
-    header = [*LABELS, *(_set_label(score, groups, columns) for score in columns), f"mean of {len(codes)}"]
+    header = [*LABELS, *(set_label(score, groups, columns) for score in columns), f"mean of {len(codes)}"]
     averages = {} if group == SOURCE else _averages(columns)
     for language, last in reversed(averages.items()):
         header.insert(len(LABELS) + last + 1, f"{language} average")
@@ -171,7 +171,7 @@ def system_labels(runs: Sequence[Decoding]) -> list[str]:
     return [f"`{runs[0].model.system}`, {len(runs)} seeds", runs[0].regime, runs[0].search]
 
 
-def _set_label(score: SetScore, groups: Groups, others: Sequence[SetScore]) -> str:
+def set_label(score: SetScore, groups: Groups, others: Sequence[SetScore]) -> str:
     """Language code; corpus and subset if there are several; the unit unless words; NO_SFT_DATA if it applies."""
     subset = score.set.removeprefix(f"test_{score.corpus}_{score.language}").strip("_")
     corpora = {other.corpus for other in others if other.language == score.language}

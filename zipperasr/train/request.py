@@ -77,6 +77,7 @@ class TrainingSetup:
         config: for the experiment's regime.
         train, dev: manifests of the phase; dev may be empty.
         inputs: fingerprint of everything the weights depend on.
+        versions: of the code and the packages, for run.json.
     """
 
     request: TrainingRequest
@@ -86,6 +87,7 @@ class TrainingSetup:
     train: list[Manifest]
     dev: list[Manifest]
     inputs: dict[str, str]
+    versions: dict[str, str] = field(default_factory=versions)  # at the start: the files may change meanwhile
 
     @classmethod
     def read(cls, request: TrainingRequest) -> TrainingSetup:
@@ -122,7 +124,7 @@ class TrainingSetup:
             parents={role: directory for role, directory in sources.items() if directory},
             initial_parts=experiment.initial_parts,
             added=experiment.added,
-            versions=versions(),
+            versions=self.versions,
         )
 
 

@@ -31,7 +31,7 @@ Statistic = Callable[[int | None], np.ndarray | None]  # of a seed
 
 def better(scored: Scored, one: Cell, other: Cell, scope: str) -> Comparison:
     """Is the error rate of `one` lower than that of `other`? Seeds are paired."""
-    found = _over_seeds(scored, (one, other), lambda *rates: rates[1] - rates[0], scope)
+    found = over_seeds(scored, (one, other), lambda *rates: rates[1] - rates[0], scope)
     if one.label == other.label:
         return Comparison(f"{one.label}: {one.regime} against {other.regime}", found)
     return Comparison(f"{one.label} against {other.label}, {one.regime}", found)
@@ -54,7 +54,7 @@ def soft_matches_independent(scored: Scored) -> Claim:
     rows = []
     for regime in REGIMES:
         one, other = Cell(SOFT, regime), Cell("independent", regime)
-        found = _over_seeds(scored, (one, other), lambda soft, own: 100 * (own - soft) / own[0], HIGH)
+        found = over_seeds(scored, (one, other), lambda soft, own: 100 * (own - soft) / own[0], HIGH)
         rows.append(Comparison(f"{SOFT} against independent, {regime}", found, floor=-100 * MARGIN))
     measure = "per cent of independent's error rate better, mean of the high-resource languages; "
     measure += f"above −{100 * MARGIN:.0f} % is a match"
@@ -82,7 +82,7 @@ def initial_b_converges_faster(scored: Scored) -> Claim:
 
 def order_holds_in_both_regimes(scored: Scored) -> Claim:
     cells = [Cell(label, regime) for regime in REGIMES for label in SYSTEMS]
-    found = _over_seeds(scored, cells, lambda *rates: _kendall(rates[: len(SYSTEMS)], rates[len(SYSTEMS) :]), TARGET)
+    found = over_seeds(scored, cells, lambda *rates: _kendall(rates[: len(SYSTEMS)], rates[len(SYSTEMS) :]), TARGET)
     measure = "Kendall's tau between the orders of the systems in the two regimes, mean of the twelve target languages"
     rows = [Comparison(f"{len(SYSTEMS)} systems", found)]
     return Claim(6, "The order of the systems holds chunked and full-context.", measure, rows)
@@ -110,8 +110,8 @@ def gain_shrinks_but_stays(scored: Scored) -> Claim:
     rows = []
     for regime, label in product(REGIMES, (*ZIPPERS, INITIAL_B)):
         cells = [Cell(name, regime, setting) for setting in ("1h", "30h") for name in ("vanilla", label)]
-        stays = _over_seeds(scored, cells[2:], _gain, LOW)
-        shrinks = _over_seeds(scored, cells, lambda v_1, z_1, v_30, z_30: _gain(v_1, z_1) - _gain(v_30, z_30), LOW)
+        stays = over_seeds(scored, cells[2:], _gain, LOW)
+        shrinks = over_seeds(scored, cells, lambda v_1, z_1, v_30, z_30: _gain(v_1, z_1) - _gain(v_30, z_30), LOW)
         rows.append(Comparison(f"{label}, {regime}: gain with 30 h", stays))
         rows.append(Comparison(f"{label}, {regime}: gain with 1 h less gain with 30 h", shrinks))
     measure = "gain: per cent of vanilla's error rate, mean of the low-resource languages"
@@ -196,7 +196,7 @@ def all_claims(scored: Scored, codes: list[str], cosines: np.ndarray, parameters
     yield zipper_is_smaller(parameters)
 
 
-def _over_seeds(scored: Scored, cells, statistic: Callable[..., np.ndarray], scope: str) -> Estimate | None:
+def over_seeds(scored: Scored, cells, statistic: Callable[..., np.ndarray], scope: str) -> Estimate | None:
     """`statistic` of the cells' error rates over their common seeds; None if a rate is missing."""
     by_seed = []
     for seed in scored.seeds(*cells):

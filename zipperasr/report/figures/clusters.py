@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.manifold import TSNE
 
 from zipperasr.model.model_config import REGIMES
-from zipperasr.report.cluster_statistics import silhouettes, target_means
+from zipperasr.report.cluster_statistics import FEWEST, silhouettes, target_means
 from zipperasr.report.collect import Run
 from zipperasr.report.figures.selection import of_regime
 from zipperasr.report.figures.style import colour, figure
@@ -31,8 +31,9 @@ def draw(run: Run, directory: Path) -> dict[str, Path]:
             label, trained = decoding.model.label, decoding.model.regime
             if label not in SYSTEMS or label in means or trained != regime:
                 continue
-            if (found := silhouettes(decoding, run.languages)) is not None:
-                means[label], silhouette[label] = target_means(decoding, run.languages), float(found[0])
+            of_system = target_means(decoding, run.languages)  # not part of published results
+            if len(of_system) >= FEWEST:
+                means[label], silhouette[label] = of_system, float(silhouettes(decoding, run.languages)[0])
         if draw_clusters(path := directory / f"clusters_{regime}.png", means, silhouette):
             drawn[f"Encoder outputs of the target test sets by t-SNE, {regime} encoder (the paper's Fig. 8)"] = path
     return drawn
