@@ -6,7 +6,7 @@ RECIPE := egs2/zipper12/asr1
 INSTALLED := .venv/.installed
 # one thread per process: the tests run in two processes
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1
-PYTEST := $(TEST_ENV) .venv/bin/python -m pytest -n 2
+PYTEST := $(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadgroup
 # neither training, nor browsers, nor whole recipes
 FAST := $(addprefix tests/,audio batching corpora datadir decode lid lora model plan prepare report score stats utils) \
 	$(wildcard tests/test_*.py) --ignore tests/report/html
@@ -37,10 +37,10 @@ times: $(INSTALLED)
 	cd $(RECIPE) && ./run.sh --stage 9 --stop-stage 9 --benchmark ../../../benchmarks/make_run.md
 
 test: lint
-	$(PYTEST) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) --no-loadscope-reorder
 
 test-fast: $(INSTALLED)
-	$(PYTEST) --dist loadfile -m "not slow" $(FAST)
+	$(PYTEST) -m "not slow" $(FAST)
 
 setup: $(INSTALLED)
 

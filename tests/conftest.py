@@ -10,15 +10,34 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-# Files that take minutes run first: one that starts last keeps one process busy while the other is idle
-LONGEST_FIRST = ("recipe/test_rehearsal", "recipe/test_end_to_end", "recipe/test_extending", "train/", "benchmarks/")
+# What takes minutes runs first: if it started last, one process would be busy with it while the other is idle.
+LONGEST_FIRST = (
+    "train/",
+    "recipe/test_rehearsal",
+    "recipe/test_end_to_end",
+    "recipe/test_extending",
+    "benchmarks/",
+    "recipe/",
+)
+TOGETHER = ("train/", "plan/")  # directories whose session fixtures take longer than sharing out their files saves
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Stable: the order within a file and among all other files is unchanged."""
-    last = len(LONGEST_FIRST)
-    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: next((place[name] for name in place if f"tests/{name}" in item.nodeid), last))
+    """Order the files, and mark those that `--dist loadgroup` runs in one process: each file or directory."""
+    for item in items:
+        directory = next((name for name in TOGETHER if _is_below(item, name)), None)
+        item.add_marker(pytest.mark.xdist_group(directory or str(item.path.relative_to(ROOT / "tests"))))
+    items.sort(key=_place)  # stable: the order within a file and among all other files is unchanged
+
+
+def _place(item: pytest.Item) -> int:
+    places = (number for number, name in enumerate(LONGEST_FIRST) if _is_below(item, name))
+    return next(places, len(LONGEST_FIRST))
+
+
+def _is_below(item: pytest.Item, name: str) -> bool:
+    return str(item.path).startswith(f"{ROOT}/tests/{name}")
 
 
 @pytest.fixture(scope="session")

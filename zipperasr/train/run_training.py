@@ -31,6 +31,7 @@ from zipperasr.run_record import save_run
 from zipperasr.sole_writer import sole_writer
 from zipperasr.train import new_language
 from zipperasr.train.checkpoints import Checkpoints
+from zipperasr.train.cpu_products import fast_products
 from zipperasr.train.dev_loss import BEST
 from zipperasr.train.engine import float32_weights, make_engine, restore_master_weights, start_ranks
 from zipperasr.train.interruption import TRY_AGAIN, Interrupted
@@ -81,7 +82,8 @@ def _train(setup: TrainingSetup, flops_of_batch: BatchFlops) -> None:
         _announce(engine.module, data.plan, setup)
     trainer = _trainer(setup, engine, optimiser, data, flops_of_batch)
     try:
-        state = trainer.run() or trained_state(engine.module)
+        with fast_products(DTYPES[setup.config.precision]):
+            state = trainer.run() or trained_state(engine.module)
     except Interrupted as interrupted:
         if rank == 0:
             log(f"{setup.request.out}: {interrupted}")
