@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.audio.segments import num_positions
@@ -23,8 +23,10 @@ from zipperasr.cli import log, nearest
 from zipperasr.datadir.read import COLUMN_OF, read_blocks
 from zipperasr.datadir.set_table import SetRow, read_sets
 from zipperasr.languages import LanguageTable
-from zipperasr.model.prompt import batch_transcript_ids, prompt_ids
 from zipperasr.sole_writer import sole_writer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 BLOCK_ROWS = 1 << 16
 TOKENIZER_BLOCK = 4096
@@ -79,6 +81,8 @@ def build_manifests(
 def _write_all(
     raw: Path, out: Path, rows: list[SetRow], tokenizer: PreTrainedTokenizerBase, table: LanguageTable
 ) -> None:
+    from zipperasr.model.prompt import prompt_ids  # loads transformers
+
     prompts = {language.code: len(prompt_ids(tokenizer, language)) for language in table}
     for row in tqdm(rows, desc="manifests", mininterval=2):
         write_manifest(raw / row.set, out / f"{row.set}.arrow", tokenizer, prompts)
@@ -110,6 +114,8 @@ def _with_counts(block: pa.RecordBatch, raw: Path, tokenizer, prompt_lengths: di
 
 def _count_tokens(texts: list[str], tokenizer) -> np.ndarray:
     """Count the tokens of each transcript, including its end token."""
+    from zipperasr.model.prompt import batch_transcript_ids
+
     counts = []
     for start in range(0, len(texts), TOKENIZER_BLOCK):
         counts += map(len, batch_transcript_ids(tokenizer, texts[start : start + TOKENIZER_BLOCK]))

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import log, nearest, parser, run_step
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.lora import VARIANTS
-from zipperasr.model.model_config import REGIMES
 from zipperasr.prepare.dataset_table import SETTINGS
 from zipperasr.train.train_config import TrainConfig
 
