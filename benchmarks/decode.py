@@ -24,13 +24,13 @@ from torch.nn import functional
 from train_step import CHUNK_FRAMES, CODES, SIZES, TOKENS_PER_S, Size, build, draw_packs
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerFast
 
+from zipperasr.audio.segments import REGIMES
 from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.cli import log, parser, run_step
 from zipperasr.decode.beam import left_padded, max_new_tokens
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.markdown import table
-from zipperasr.model.model_config import REGIMES
 from zipperasr.model.speech_llm import SpeechLLM
 
 STOP = 1  # of the backbones' configurations

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 from train_step import MAX_POSITIONS, SIZES, Step, contestant, needed_flops, peak_tflops
 
+from zipperasr.audio.segments import REGIMES
 from zipperasr.batching.batch import PackedBatch
 from zipperasr.cli import log, parser, run_step
 from zipperasr.markdown import table
-from zipperasr.model.model_config import REGIMES
 
 PACKS = {"chunked": 16, "full": 10}  # per GPU, as in the paper
 HEADER = ["regime", "packs", "s a step", "tokens per s", "audio s per s", "MFU", "peak GB"]

@@ -24,15 +24,16 @@ from torch import Tensor, nn
 from transformers import Qwen3Config, Qwen3ForCausalLM, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from zipperasr.audio.segments import cut, mel_frames, num_positions
+from zipperasr.audio.segments import REGIMES, cut, mel_frames, num_positions
 from zipperasr.batching.batch import Example
 from zipperasr.cli import log, parser, run_step
 from zipperasr.markdown import table
 from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
-from zipperasr.model.build import PHASES, add_adapters, assemble, set_trainable
-from zipperasr.model.model_config import REGIMES, EncoderLoraConfig, LoraConfig, ModelConfig
+from zipperasr.model.build import add_adapters, assemble, set_trainable
+from zipperasr.model.model_config import EncoderLoraConfig, LoraConfig, ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.plan.flops import Lengths, step_flops
+from zipperasr.prepare.dataset_table import PHASES
 
 CODES = ("en", "fr", "th", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt")
 PROMPT_TOKENS, TOKENS_PER_S = 12, 4.5  # of a transcript in Qwen3's pieces

@@ -19,11 +19,8 @@ from tests.model import tiny
 from tests.train.tiny_recipe import options, write_lines
 from zipperasr.audio.log_mel import log_mel
 from zipperasr.languages import LanguageTable
-from zipperasr.lid.embeddings import (
-    cosine_matrix,
-    language_token_ids,
-    load_embeddings,
-)
+from zipperasr.lid.embeddings import cosine_matrix, language_token_ids
+from zipperasr.lid.stored_embeddings import load_embeddings
 from zipperasr.model.backbone_files import load_backbone
 from zipperasr.model.backbones.whisper import WHISPER_SIZES, WhisperSpeechEncoder
 from zipperasr.model.backbones.whisper_languages import WhisperLanguages

@@ -14,7 +14,8 @@ from zipperasr.batching.batch import collate
 from zipperasr.lora.grow import nearest_language
 from zipperasr.model.experiment import Experiment, weights_digest
 from zipperasr.model.experiment_model import build_for_training, load_model
-from zipperasr.model.new_language import check_embeddings, part_of
+from zipperasr.model.new_language import check_embeddings
+from zipperasr.model.trained_parts import part_of
 
 
 def embeddings(count: int) -> torch.Tensor:

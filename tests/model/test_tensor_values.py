@@ -12,7 +12,7 @@ from transformers import Qwen3ForCausalLM
 from tests.model import tiny
 from tests.model.test_build import broken  # noqa: F401
 from tests.model.test_checkpoint import change_file, saved  # noqa: F401
-from zipperasr.lid.embeddings import load_embeddings
+from zipperasr.lid.stored_embeddings import load_embeddings
 from zipperasr.model.backbone_files import load_backbone
 from zipperasr.model.backbones.qwen3 import Qwen3
 from zipperasr.model.backbones.whisper import WHISPER_SIZES, WhisperEncoderOnly

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from zipperasr.audio.segments import REGIMES
 from zipperasr.config import load_yaml, parse_overrides
-from zipperasr.model.model_config import REGIMES
 from zipperasr.train.train_config import PacksPerBatch, TrainConfig
 
 

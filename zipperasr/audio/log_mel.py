@@ -11,7 +11,6 @@ import functools
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers.audio_utils import mel_filter_bank
 
 from zipperasr.audio.segments import SAMPLES_PER_MEL_FRAME, mel_frames
 
@@ -60,6 +59,8 @@ def _bands(mel_bins: int, device: torch.device) -> tuple[tuple[slice, slice, Ten
 
 def _filters(mel_bins: int) -> Tensor:
     """Return Slaney's mel filters: (201 frequency bins, mel_bins)."""
+    from transformers.audio_utils import mel_filter_bank
+
     bank = mel_filter_bank(
         num_frequency_bins=_WINDOW // 2 + 1,
         num_mel_filters=mel_bins,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+REGIMES = ("chunked", "full")  # context of the encoder: a chunk, or the whole utterance
 MEL_FRAMES_PER_S = 100
 SAMPLES_PER_MEL_FRAME = 160
 PROJECTOR_STRIDE = 4  # encoder frames per LLM position

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.audio.segments import num_positions
@@ -27,8 +27,10 @@ from zipperasr.cli import log, nearest
 from zipperasr.datadir.read import COLUMN_OF, read_blocks
 from zipperasr.datadir.set_table import SetRow, read_sets
 from zipperasr.languages import LanguageTable
-from zipperasr.model.prompt import batch_transcript_ids, prompt_ids
 from zipperasr.sole_writer import sole_writer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 BLOCK_ROWS = 1 << 16
 TOKENIZER_BLOCK = 4096
@@ -95,6 +97,8 @@ def _write_all(
     table: LanguageTable,
     composer: Composer | None,
 ) -> None:
+    from zipperasr.model.prompt import prompt_ids  # loads transformers
+
     prompts = {language.code: len(prompt_ids(tokenizer, language)) for language in table}
     for row in tqdm(rows, desc="manifests", mininterval=2):
         composes = composer if row.kind == "train" else None
@@ -133,6 +137,8 @@ def _with_counts(block: pa.RecordBatch, raw: Path, tokenizer, prompt_lengths: di
 
 def _count_tokens(texts: list[str], tokenizer) -> np.ndarray:
     """Count the tokens of each transcript, including its end token."""
+    from zipperasr.model.prompt import batch_transcript_ids
+
     counts = []
     for start in range(0, len(texts), TOKENIZER_BLOCK):
         counts += map(len, batch_transcript_ids(tokenizer, texts[start : start + TOKENIZER_BLOCK]))

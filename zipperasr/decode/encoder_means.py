@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import kaldiio
 import numpy as np
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor
 
 from zipperasr.audio.ark import read_vectors
-from zipperasr.model.speech_llm import SpeechLLM
+
+if TYPE_CHECKING:
+    from zipperasr.model.speech_llm import SpeechLLM
 
 FILE = "encoder_means.ark"
 PER_SET = 100  # largest number of utterances per test set; more do not make the figure clearer

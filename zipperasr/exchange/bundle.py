@@ -23,7 +23,8 @@ from zipperasr.exchange.licences import FILE as LICENCES
 from zipperasr.exchange.licences import licence_notes
 from zipperasr.model.backbone_files import check_local
 from zipperasr.model.bundle_paths import INIT, META, check_name
-from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment, training_chain
+from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment
+from zipperasr.model.training_chain import training_chain
 from zipperasr.model.training_sizes import check_ranks
 from zipperasr.model.weights_file import check_weights
 

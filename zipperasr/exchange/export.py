@@ -10,20 +10,18 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log, parser, run_step
-from zipperasr.exchange.bundle import HubIds, write_bundle
 from zipperasr.exchange.licences import FILE as LICENCES
 from zipperasr.exchange.licences import licence_notes
-from zipperasr.exchange.merged_model import write_merged
-from zipperasr.exchange.peft_adapter import BASE, write_peft
-from zipperasr.exchange.pretrained import Pretrained, load_pretrained
+
+if TYPE_CHECKING:
+    from zipperasr.exchange.pretrained import Pretrained
 
 FORMATS = ("peft", "merged", "bundle")
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = ("float32", "float16", "bfloat16")  # names in torch
 
 
 @dataclass(frozen=True)
@@ -63,17 +61,25 @@ def export(job: ExportJob) -> None:
         raise ValueError(f"{job.out} already exists; remove it or choose another --out")
     _check_options(job)
     if job.format == "bundle":
+        from zipperasr.exchange.bundle import HubIds, write_bundle
+
         write_bundle(job.model, job.out, HubIds(job.hub_whisper, job.hub_llm))
         log(f"{job.out}: {job.out.stat().st_size:,} bytes")
         return
-    opened = load_pretrained(job.model)
+    import torch
+
+    from zipperasr.exchange.merged_model import write_merged
+    from zipperasr.exchange.peft_adapter import BASE, write_peft
+    from zipperasr.exchange.pretrained import load_pretrained
+
+    opened, dtype = load_pretrained(job.model), getattr(torch, job.dtype)
     codes = _languages(job, opened)
     with atomic_path(job.out) as temporary:
         if job.format == "peft":
             base_name = job.base_name or str((job.out / BASE).resolve())
-            write_peft(opened, codes, temporary, base_name, DTYPES[job.dtype])
+            write_peft(opened, codes, temporary, base_name, dtype)
         else:
-            write_merged(opened, codes[0] if codes else None, temporary, DTYPES[job.dtype])
+            write_merged(opened, codes[0] if codes else None, temporary, dtype)
         config = opened.experiment.model
         (temporary / LICENCES).write_text(licence_notes(config.whisper, config.llm), encoding="utf-8")
     log(f"{job.out}: {job.format}, {' '.join(codes) or 'no encoder LoRA'}")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import log, parser, run_step
 from zipperasr.exchange.bundle import unpack_bundle
 from zipperasr.exchange.fit import STATES, Wanted, assemble, compare
@@ -22,11 +23,10 @@ from zipperasr.exchange.key_map import DEFAULT, load_key_map, map_names
 from zipperasr.exchange.peft_import import SPECIFIC, Adapter, read_adapter, start_from
 from zipperasr.exchange.training_dir import adaptation_of, alignment_of, empty_model, write_training
 from zipperasr.languages import LanguageTable
-from zipperasr.lid.embeddings import MODES, load_embeddings
+from zipperasr.lid.stored_embeddings import MODES, load_embeddings
 from zipperasr.lora import VARIANTS, variant_class
 from zipperasr.model.experiment import LANGUAGES, Experiment
 from zipperasr.model.experiment_model import build_for_training
-from zipperasr.model.model_config import REGIMES
 
 
 @dataclass(frozen=True)

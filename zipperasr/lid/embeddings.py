@@ -19,20 +19,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
-from zipperasr.audio.ark import read_vector
 from zipperasr.audio.clips import load_clip
 from zipperasr.audio.log_mel import log_mel
 from zipperasr.batching.manifest import Manifest, open_kind
 from zipperasr.cli import log
 from zipperasr.config import load_yaml
-from zipperasr.datadir.entry import read_table
 from zipperasr.languages import LanguageTable
-from zipperasr.model.backbones import find_languages
+from zipperasr.lid.stored_embeddings import MODES
 from zipperasr.model.model_config import ModelConfig
-from zipperasr.model.tensor_values import check_finite
 from zipperasr.sole_writer import sole_writer
-
-MODES = ("token", "state")
 
 
 @dataclass(frozen=True)
@@ -50,6 +45,8 @@ class EmbeddingJob:
 
 def language_token_ids(encoder: str, table: LanguageTable) -> list[int]:
     """Id of each language's token. encoder: local directory or hub id. Raises ValueError if a token does not exist."""
+    from zipperasr.model.backbones import find_languages
+
     ids = find_languages(encoder).token_ids(encoder, [language.whisper_token for language in table])
     for language, token_id in zip(table, ids, strict=True):
         if token_id is None:
@@ -64,23 +61,6 @@ def cosine_matrix(embeddings: Tensor) -> Tensor:
     """Cosine similarities of all pairs: (languages, d) -> (languages, languages)."""
     unit = torch.nn.functional.normalize(embeddings.double(), dim=-1)
     return unit @ unit.T
-
-
-def load_embeddings(directory: str | Path, mode: str, codes: list[str]) -> Tensor:
-    """Read embeddings (languages, d_lid) in the order of `codes`. Raises FileNotFoundError or ValueError."""
-    scp = Path(directory) / f"lid_{mode}.scp"
-    if not scp.is_file():
-        raise FileNotFoundError(f"{scp}: no LID embeddings; run stage 4")
-    entries = read_table(scp)
-    absent = [code for code in codes if code not in entries]
-    if absent:
-        raise ValueError(f"{scp}: no embedding for {', '.join(absent)}; rerun stage 4 with this language table")
-    vectors = [torch.tensor(read_vector(entries[code], f"{scp}: {code}")) for code in codes]
-    if len({vector.shape for vector in vectors}) > 1:
-        raise ValueError(f"{scp}: embeddings have unequal widths {sorted({len(v) for v in vectors})}; rerun stage 4")
-    embeddings = torch.stack(vectors)
-    check_finite(embeddings, str(scp))
-    return embeddings
 
 
 def write_embeddings(job: EmbeddingJob) -> None:
@@ -99,6 +79,8 @@ def write_embeddings(job: EmbeddingJob) -> None:
     if is_current(job.out, inputs):
         log(f"{job.out} is up to date")
         return
+    from zipperasr.model.backbones import find_languages
+
     with sole_writer(job.out):
         ids = language_token_ids(config.whisper, table)
         embeddings = {"token": find_languages(config.whisper).token_embeddings(config.whisper, ids)}
@@ -122,6 +104,8 @@ def _state_embeddings(
     manifests: Sequence[Manifest],
 ) -> Tensor:
     """Embeddings (languages, d_lid); a language without training data gets its row of `tokens`."""
+    from zipperasr.model.backbones import find_languages
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     source = find_languages(config.whisper).load(config.whisper, torch.float32).to(device)
     states = []

@@ -22,8 +22,7 @@ from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.packed_llm import use_ragged_attention
 from zipperasr.model.projector import GatedProjector
 from zipperasr.model.speech_llm import SpeechLLM
-
-PHASES = ("align", "sft")
+from zipperasr.prepare.dataset_table import PHASES
 
 
 def build_model(

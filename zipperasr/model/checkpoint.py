@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 from zipperasr.atomic import atomic_path
 from zipperasr.lora import VARIANTS
 from zipperasr.lora.base import BANK_NAMES
-from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.model.tensor_values import check_values
 from zipperasr.model.weights_file import few, open_weights
+
+if TYPE_CHECKING:
+    from zipperasr.model.speech_llm import SpeechLLM
 
 EMBEDDINGS = "adapters.router.embeddings"
 ADAPTED = ("encoder.", "adapters.")  # name prefixes of the encoder's LoRA and its router, in an adaptation

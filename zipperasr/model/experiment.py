@@ -1,4 +1,4 @@
-"""The configuration of a training, and the chain of trainings that it started from.
+"""The configuration of a training.
 
 In: a training directory with config.yaml and model.safetensors. Out: `Experiment`, with paths that exist on this
 machine.
@@ -16,15 +16,13 @@ from zipperasr.atomic import atomic_path, fingerprint
 from zipperasr.config import load_yaml, to_tree
 from zipperasr.languages import MOST_LANGUAGES
 from zipperasr.lora import check_lora
-from zipperasr.model.build import PHASES
 from zipperasr.model.bundle_paths import bundle_root, check_links, check_name, find_inside
 from zipperasr.model.model_config import ModelConfig
-from zipperasr.model.training_sizes import check_training_size
+from zipperasr.prepare.dataset_table import PHASES
 from zipperasr.ranges import POSITIVE, check_ranges
 from zipperasr.yaml_text import shown
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
-LONGEST_CHAIN = 16  # trainings, each started from the next
 LANGUAGES = "languages.tsv"  # the part of the language table that the model was trained with
 INITIAL_PARTS = {  # suffixes of tensor names
     "b": (".b_shared", ".b_specific"),
@@ -52,7 +50,7 @@ class Experiment:
     init_from_weights: str | None = None  # digest of its weights
     added: tuple[str, ...] = ()  # the added languages, at the end of `languages`
     bank_from: str | None = None  # initial value of their banks: nearest | shared | zero
-    trained: tuple[str, ...] = ()  # parts trained for them: see PARTS in new_language.py
+    trained: tuple[str, ...] = ()  # parts trained for them: see PARTS in trained_parts.py
     longest_s: float | None = None  # longest training clips; recordings are cut into pieces of at most this length
 
     def __post_init__(self) -> None:
@@ -102,28 +100,6 @@ class Experiment:
 def weights_digest(directory: str | Path) -> str:
     """Short digest of a training's weights."""
     return fingerprint(weights=Path(directory) / WEIGHTS)["weights"]
-
-
-def training_chain(directory: Path) -> list[tuple[Path, Experiment]]:
-    """The training in `directory` and those it started from, newest first, each `located` on this machine.
-
-    Raises ValueError if the chain is circular, or if a training's weights do not fit its configuration.
-    """
-    chain = [(directory, located(Experiment.load(directory), directory))]
-    seen = {directory.resolve()}
-    while source := chain[-1][1].source:
-        last, directory = chain[-1][0], Path(source)
-        if directory.resolve() in seen or len(chain) == LONGEST_CHAIN:
-            raise ValueError(
-                f"{last / CONFIG}: starts from {directory}: the chain of trainings is circular or longer than "
-                f"{LONGEST_CHAIN}; correct init"
-            )
-        seen.add(directory.resolve())
-        chain.append((directory, located(Experiment.load(directory), directory)))
-    backbones = chain[-1][1].model
-    for directory, experiment in chain:
-        check_training_size(experiment, backbones, directory / WEIGHTS, str(directory / CONFIG))
-    return chain
 
 
 def located(experiment: Experiment, directory: Path) -> Experiment:

@@ -22,11 +22,11 @@ from zipperasr.model.experiment import (
     WEIGHTS,
     Experiment,
     located,
-    training_chain,
     weights_digest,
 )
 from zipperasr.model.new_language import check_embeddings, grow, start_banks
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.model.training_chain import training_chain
 from zipperasr.model.training_sizes import check_ranks
 from zipperasr.model.weights_file import open_weights
 

@@ -15,7 +15,6 @@ from zipperasr.lora.base import Options
 from zipperasr.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Range, check_ranges
 from zipperasr.yaml_text import shown
 
-REGIMES = ("chunked", "full")
 LONGEST_CHUNK_S = 30.0  # Whisper has no positions beyond
 RANGES = {
     **dict.fromkeys(("mel_bins", "projector_dim", "max_positions"), COUNT),

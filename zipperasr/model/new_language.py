@@ -1,4 +1,4 @@
-"""Add languages to an adapted model, and choose which parts train.
+"""Add languages to an adapted model.
 
 In: a model after the adaptation, language codes, LID embeddings, how to initialise the new banks. Out: the model with
 more banks, frozen except for the chosen parts. By default only the new banks are trained and saved, and the outputs for
@@ -7,60 +7,16 @@ all other languages stay bit-identical.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from zipperasr.cli import log, nearest
-from zipperasr.lora import variant_class
-from zipperasr.lora.base import BANK_NAMES
-from zipperasr.lora.grow import BANK_STARTS, add_languages, nearest_language, start_bank, trained_languages
+from zipperasr.lora.grow import add_languages, nearest_language, start_bank, trained_languages
 from zipperasr.model.build import set_trainable
 from zipperasr.model.speech_llm import SpeechLLM
-
-BANK, ROUTER = "bank", "router"
-PARTS = {
-    BANK: "the new language's own bank",
-    ROUTER: "the router, which mixes shared and language-specific columns",
-    "shared": "A and B_shared of the encoder's LoRA",
-    "projector": "the projector",
-    "llm": "the LLM's LoRA",
-}
-ALL = "all"
-
-
-def chosen_parts(variant: str, requested: Sequence[str]) -> tuple[str, ...]:
-    """Return the parts to train, in the order of PARTS; `all` selects all parts of the variant.
-
-    Raises ValueError for a part that is unknown or that the variant does not have.
-    """
-    layer = variant_class(variant)
-    has = {BANK: bool(layer.bank_starts), ROUTER: layer.routed}
-    known = [part for part in PARTS if has.get(part, True)]
-    for part in requested:
-        if part not in (*PARTS, ALL):
-            raise ValueError(f"unknown part for --train_parts {part!r}; {nearest(part, [*PARTS, ALL])}")
-        if part not in (*known, ALL):
-            raise ValueError(f"--train_parts {part}: {variant} has no {part}; choose from {', '.join([*known, ALL])}")
-    if has[BANK] and not {BANK, ALL} & set(requested):
-        raise ValueError(
-            f"--train_parts {' '.join(requested)}: {variant} needs a new bank, which must be trained; add {BANK}"
-        )
-    return tuple(part for part in known if part in requested or ALL in requested)
-
-
-def check_bank_start(variant: str, bank_from: str) -> None:
-    """Raises ValueError if `bank_from` is unknown, or not possible for the variant."""
-    if bank_from not in BANK_STARTS:
-        raise ValueError(f"unknown start for --bank_from {bank_from!r}; {nearest(bank_from, BANK_STARTS)}")
-    possible = variant_class(variant).bank_starts
-    if possible and bank_from not in possible:
-        raise ValueError(
-            f"--bank_from {bank_from}: {variant} has no shared bank with the shape of a language's bank; "
-            f"choose {' or '.join(possible)}"
-        )
+from zipperasr.model.trained_parts import part_of
+from zipperasr.ranks import log_once  # all ranks build the same model
 
 
 def grow(model: SpeechLLM, codes: Sequence[str], embeddings: Tensor | None, parts: Sequence[str]) -> None:
@@ -82,18 +38,8 @@ def start_banks(model: SpeechLLM, bank_from: str, lid: Tensor | None) -> None:
         if bank_from == "nearest":
             of = dict(zip(adapters.language_codes, lid, strict=True))
             source, cosine = nearest_language(of[code], {other: of[other] for other in old})
-            _log_once(f"{code}: bank initialised from {source}, the nearest LID embedding (cosine {cosine:.3f})")
+            log_once(f"{code}: bank initialised from {source}, the nearest LID embedding (cosine {cosine:.3f})")
         start_bank(adapters, code, source)
-
-
-def part_of(name: str) -> str:
-    """The part (see PARTS) of an adapted model that a trainable parameter belongs to."""
-    if name.rpartition(".")[2] in BANK_NAMES:
-        return BANK
-    if name.startswith("adapters.router."):
-        return ROUTER
-    place = name.split(".")[0]
-    return place if place in PARTS else "shared"
 
 
 @torch.no_grad()
@@ -113,9 +59,4 @@ def check_embeddings(model: SpeechLLM, stage_4: Tensor, where: str) -> None:
             "and run stage 4 with the same Whisper model (mode state: also with the same languages' data)"
         )
     difference = (known - stage_4).abs().max().item()
-    _log_once(f"{where}: stage 4's LID embeddings differ by up to {difference:.1e} from the model's, which are kept")
-
-
-def _log_once(message: str) -> None:
-    if os.environ.get("RANK", "0") == "0":  # all ranks build the same model
-        log(message)
+    log_once(f"{where}: stage 4's LID embeddings differ by up to {difference:.1e} from the model's, which are kept")

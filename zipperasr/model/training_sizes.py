@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zipperasr.lora import NO_LORA, variant_class
 from zipperasr.lora.base import BANK_NAMES, DOWN_NAMES
 from zipperasr.model.backbones import find_encoder, find_llm
 from zipperasr.model.checkpoint import EMBEDDINGS
+from zipperasr.model.experiment import Experiment
+from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.sizes import SLACK, TIMES
 from zipperasr.model.weights_file import shapes
-
-if TYPE_CHECKING:
-    from zipperasr.model.experiment import Experiment
-    from zipperasr.model.model_config import ModelConfig
 
 Shapes = Mapping[str, tuple[tuple[int, ...], int]]
 

@@ -10,13 +10,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import parser, run_step
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.languages import LanguageTable
 from zipperasr.lora import LORA_CHOICES, check_lora
-from zipperasr.model.build import PHASES
-from zipperasr.model.model_config import REGIMES, ModelConfig
+from zipperasr.model.model_config import ModelConfig
 from zipperasr.plan.columns import aligned, section
 from zipperasr.plan.host_memory import host_memory, host_rows
 from zipperasr.plan.inventory import format_inventory, take_inventory
@@ -25,7 +25,7 @@ from zipperasr.plan.operations import GPUS, STAGE, Machines, operations
 from zipperasr.plan.ours import our_rows
 from zipperasr.plan.parameters import PhaseSize, build_phases, parameter_rows, with_local_backbones
 from zipperasr.plan.steps import AssumedSpeech, PhaseSteps, plan_phase, step_rows
-from zipperasr.prepare.dataset_table import SETTINGS, DatasetRow, load_corpora, load_datasets
+from zipperasr.prepare.dataset_table import PHASES, SETTINGS, DatasetRow, load_corpora, load_datasets
 from zipperasr.train.train_config import TrainConfig
 
 DEFAULT_GPUS = {"full": 4, "rehearsal": 1, "mini": 1}  # full: the paper's

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from zipperasr.audio.segments import MEL_FRAMES_PER_S, PROJECTOR_STRIDE, cut
-from zipperasr.batching.batch import PackedBatch
 from zipperasr.lora.base import LoraLinear
-from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.plan.parameters import encoder_is_frozen
 from zipperasr.plan.steps import AssumedSpeech
+
+if TYPE_CHECKING:
+    from zipperasr.batching.batch import PackedBatch
+    from zipperasr.model.speech_llm import SpeechLLM
 
 ENCODER_FRAMES_PER_S = MEL_FRAMES_PER_S // 2
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 
 from zipperasr.lora.base import BANK_NAMES
-from zipperasr.model.build import PHASES, add_adapters, build_empty_model, set_trainable
+from zipperasr.model.build import add_adapters, build_empty_model, set_trainable
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.prepare.dataset_table import PHASES
 
 CONFIG = "config.json"
 SHIPPED = "architectures"  # below the directory of model.yaml

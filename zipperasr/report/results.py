@@ -23,7 +23,8 @@ from zipperasr.report.collect import Run, read_run
 from zipperasr.report.costs import encoder_parameters
 from zipperasr.report.figures import draw_all
 from zipperasr.report.figures.lid import read_cosines
-from zipperasr.report.html.assemble import PageSettings, write_page
+from zipperasr.report.html.assemble import write_page
+from zipperasr.report.html.page_settings import PageSettings
 from zipperasr.report.page import CLAIMS, HTML, SCORES, Sources, benchmark_page, results_page
 from zipperasr.report.tables import all_scores
 from zipperasr.sole_writer import sole_writer

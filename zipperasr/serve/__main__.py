@@ -15,8 +15,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from zipperasr.cli import log, parser, run_step
+from zipperasr.decode.decode_config import PRECISIONS
 from zipperasr.serve.limits import Limits
-from zipperasr.transcribe.transcriber import DEFAULTS, DTYPES, Transcriber
+from zipperasr.transcribe.defaults import DEFAULTS
 
 EXTRA = ("starlette", "uvicorn", "python_multipart")  # packages of the extra `serve` in setup.py
 
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--read_timeout_s", type=float, default=20.0, help="maximum pause within an upload in seconds")
     options.add_argument("--max_waiting", type=int, default=8, help="maximum length of the queue")
     options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
-    options.add_argument("--precision", choices=tuple(DTYPES), default="fp32", help="of weights and activations")
+    options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
     chosen = options.parse_args(argv)
 
     def step(_: object) -> None:
@@ -57,6 +58,7 @@ def serve(model: Path, host: str, port: int, limits: Limits, *, device: str | No
     from zipperasr.serve.app import build_app
     from zipperasr.serve.connections import http_server, listen
     from zipperasr.serve.service import Service
+    from zipperasr.transcribe.transcriber import Transcriber
 
     listening, loopback = listen(host, port), is_loopback(host)
     with listening, suppress(KeyboardInterrupt):

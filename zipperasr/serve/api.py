@@ -20,7 +20,7 @@ from zipperasr.serve.errors import ApiError
 from zipperasr.serve.model_queue import retrieve_exception
 from zipperasr.serve.service import Recognised, Service
 from zipperasr.serve.upload import Upload
-from zipperasr.transcribe.transcriber import AUTO
+from zipperasr.transcribe.defaults import AUTO
 
 GRANULARITIES = ("timestamp_granularities[]", "timestamp_granularities")
 IGNORED = ("prompt", "temperature", "chunking_strategy")

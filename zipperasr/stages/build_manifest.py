@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from zipperasr.batching.build_manifests import build_manifests
-from zipperasr.batching.clip_config import ClipConfig
 from zipperasr.cli import parser, run_step
 from zipperasr.config import load_yaml
-from zipperasr.model.backbones import load_tokenizer
-from zipperasr.model.model_config import ModelConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,18 +32,28 @@ def main(argv: list[str] | None = None) -> int:
     )
 
     def step(given: argparse.Namespace) -> None:
+        from zipperasr.batching.build_manifests import build_manifests
+        from zipperasr.batching.clip_config import ClipConfig
+        from zipperasr.model.model_config import ModelConfig
+
         config = load_yaml(ModelConfig, given.model)
         build_manifests(
             given.raw,
             given.out,
             languages=given.languages,
             llm=config.llm,
-            load_tokenizer=lambda: load_tokenizer(config.llm),
+            load_tokenizer=lambda: _load_tokenizer(config.llm),
             max_positions=config.max_positions,
             clips=ClipConfig.load(given.clips),
         )
 
     return run_step(step, options.parse_args(argv), "stage 3")
+
+
+def _load_tokenizer(llm: str) -> PreTrainedTokenizerBase:
+    from zipperasr.model.backbones import load_tokenizer
+
+    return load_tokenizer(llm)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import parser, run_step
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.decode.decode_config import ALIGNMENT_SETS, DecodeConfig
-from zipperasr.decode.decode_experiment import DecodingTask, decode_experiment
-from zipperasr.model.model_config import REGIMES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from zipperasr.decode.decode_experiment import DecodingTask, decode_experiment
+
     config = load_yaml(DecodeConfig, options.config, parse_overrides(options.set))
     task = DecodingTask(
         manifest=options.manifest,

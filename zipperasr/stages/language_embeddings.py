@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from zipperasr.cli import parser, run_step
-from zipperasr.lid.embeddings import MODES, EmbeddingJob, write_embeddings
+from zipperasr.lid.embeddings import EmbeddingJob, write_embeddings
+from zipperasr.lid.stored_embeddings import MODES
 
 
 def main(argv: list[str] | None = None) -> int:

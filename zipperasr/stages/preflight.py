@@ -25,7 +25,6 @@ COUNTS = {  # option: (smallest value, meaning)
 }
 USES_BACKBONES = range(3, 8)  # stages that load Whisper or the LLM, or at least their tokenizers
 MADE_BY_STAGE_0 = ("backbones.yaml", "random_backbones.yaml")  # configurations of the backbones that it makes
-LID_MODES = ("token", "state")
 LOCAL_RUNNER = "utils/run.sh"
 
 
@@ -147,16 +146,17 @@ def check_integer(name: str, text: str, least: int) -> int:
 
 def check_names(conf: Path, setting: str, regime: str, lora: str, lid_mode: str, initial_parts: Sequence[str]) -> None:
     """Raise ValueError for a name that is not one of the known ones."""
+    from zipperasr.audio.segments import REGIMES
+    from zipperasr.lid.stored_embeddings import MODES
     from zipperasr.lora import check_lora
     from zipperasr.model.experiment import INITIAL_PARTS
-    from zipperasr.model.model_config import REGIMES
     from zipperasr.prepare.dataset_table import SETTINGS
 
     _choose("scale", conf.name, sorted(path.name for path in conf.parent.iterdir() if path.is_dir()))
     _choose("setting", setting, SETTINGS)
     _choose("regime", regime, REGIMES)
     check_lora(lora)
-    _choose("lid_mode", lid_mode, LID_MODES)
+    _choose("lid_mode", lid_mode, MODES)
     for part in initial_parts:
         _choose("part for --initial_parts", part, list(INITIAL_PARTS))
 

@@ -15,8 +15,6 @@ from pathlib import Path
 
 from zipperasr.cli import parser, run_step, str2bool
 from zipperasr.report.html.__main__ import add_page_settings, page_settings
-from zipperasr.report.page import Sources
-from zipperasr.report.results import write_report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from zipperasr.report.page import Sources
+    from zipperasr.report.results import write_report
+
     write_report(
         Sources(*(getattr(options, field.name) for field in fields(Sources))),
         options.out,

@@ -11,16 +11,17 @@ import argparse
 import sys
 from pathlib import Path
 
+from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import parser, run_step
+from zipperasr.lid.stored_embeddings import MODES
 from zipperasr.lora import LORA_CHOICES
-from zipperasr.model.build import PHASES
 from zipperasr.model.experiment import INITIAL_PARTS
-from zipperasr.model.model_config import REGIMES
-from zipperasr.model.new_language import BANK, PARTS
+from zipperasr.model.trained_parts import BANK, PARTS
 from zipperasr.plan.flops import batch_flops
+from zipperasr.prepare.dataset_table import PHASES
 from zipperasr.train.new_language import NewLanguages
 from zipperasr.train.request import TrainingRequest
-from zipperasr.train.run_training import run_training
+from zipperasr.train.run_request import run_request
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,9 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     options.add_argument("--lora", default=None, help=f"sft: LoRA of the encoder: {', '.join(LORA_CHOICES)}")
     options.add_argument("--lid", type=Path, default=Path("exp/lid"), help="sft: output directory of stage 4")
-    options.add_argument(
-        "--lid_mode", choices=("token", "state"), default="token", help="sft: kind of language embeddings"
-    )
+    options.add_argument("--lid_mode", choices=MODES, default="token", help="sft: kind of language embeddings")
     options.add_argument("--init", type=Path, default=None, help="sft: training directory of stage 5")
     options.add_argument("--initial_b", type=Path, default=None, help="sft: zipper_soft training to initialise B from")
     options.add_argument(
@@ -63,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)  # set by DeepSpeed's launcher
     chosen = options.parse_args(argv)
     request = _request(chosen)
-    return run_step(lambda _: run_training(request, batch_flops), chosen, f"stage {5 + PHASES.index(request.phase)}")
+    return run_step(lambda _: run_request(request, batch_flops), chosen, f"stage {5 + PHASES.index(request.phase)}")
 
 
 def add_new_language_options(options: argparse.ArgumentParser) -> None:

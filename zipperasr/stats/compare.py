@@ -13,12 +13,13 @@ from pathlib import Path
 
 from zipperasr.atomic import atomic_files
 from zipperasr.cli import log, parser, run_step
-from zipperasr.stats.comparison import compare
-from zipperasr.stats.comparison_tables import LETTERS, markdown, terminal_text, values
 
 
 def compare_decodings(decode_dirs: Sequence[Path], out: Path | None = None) -> None:
     """Compare every pair and print the result; write it to the directory `out` if there is one."""
+    from zipperasr.stats.comparison import compare  # loads scipy
+    from zipperasr.stats.comparison_tables import LETTERS, markdown, terminal_text, values
+
     if not 2 <= len(decode_dirs) <= len(LETTERS):
         raise ValueError(f"--decode_dir: got {len(decode_dirs)} decodings, wanted 2 to {len(LETTERS)}")
     if len({path.resolve() for path in decode_dirs}) < len(decode_dirs):

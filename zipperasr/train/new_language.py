@@ -10,10 +10,10 @@ from pathlib import Path
 
 from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
-from zipperasr.lid.embeddings import load_embeddings
+from zipperasr.lid.stored_embeddings import load_embeddings
 from zipperasr.lora import NO_LORA, variant_class
 from zipperasr.model.experiment import Experiment, located, weights_digest
-from zipperasr.model.new_language import BANK, check_bank_start, chosen_parts
+from zipperasr.model.trained_parts import BANK, check_bank_start, chosen_parts
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class NewLanguages:
         add_lang: their codes.
         bank_from: initial value of a new bank: "nearest" (the bank of the language with the most similar LID
             embedding), "shared" or "zero".
-        train_parts: what is trained; see PARTS in zipperasr/model/new_language.py.
+        train_parts: what is trained; see PARTS in zipperasr/model/trained_parts.py.
     """
 
     init_from: Path | None = None

@@ -12,14 +12,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from zipperasr.atomic import fingerprint
+from zipperasr.audio.segments import REGIMES
 from zipperasr.batching.manifest import Manifest, longest_clips_s
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.datadir.set_table import SetRow, read_sets
 from zipperasr.languages import LanguageTable
-from zipperasr.lid.embeddings import load_embeddings
+from zipperasr.lid.stored_embeddings import load_embeddings
 from zipperasr.lora import check_lora, is_routed
 from zipperasr.model.experiment import WEIGHTS, Experiment
-from zipperasr.model.model_config import REGIMES, ModelConfig
+from zipperasr.model.model_config import ModelConfig
 from zipperasr.run_record import TrainingRun, versions
 from zipperasr.train.new_language import NewLanguages, check_request, extended_experiment
 from zipperasr.train.train_config import TrainConfig

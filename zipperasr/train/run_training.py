@@ -1,15 +1,13 @@
 """Run one training of stage 5 or 6, alone or as one of several ranks.
 
-In: `TrainingRequest`. Out: a training directory with config.yaml, run.json, model.safetensors (trained weights) and the
-curves. A finished training is skipped; an interrupted one resumes from its newest complete checkpoint.
+In: `TrainingSetup`. Out: a training directory with config.yaml, run.json, model.safetensors (trained weights) and the
+curves. An interrupted training resumes from its newest complete checkpoint.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,11 +22,11 @@ from zipperasr.batching.packing import pack_epoch
 from zipperasr.cli import log
 from zipperasr.model.backbones import load_tokenizer
 from zipperasr.model.checkpoint import save_trained, trained_state
-from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS
+from zipperasr.model.experiment import LANGUAGES, WEIGHTS
 from zipperasr.model.experiment_model import build_for_training
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.ranks import log_once
 from zipperasr.run_record import save_run
-from zipperasr.sole_writer import sole_writer
 from zipperasr.train import new_language
 from zipperasr.train.checkpoints import Checkpoints
 from zipperasr.train.cpu_products import fast_products
@@ -37,7 +35,7 @@ from zipperasr.train.engine import float32_weights, make_engine, restore_master_
 from zipperasr.train.interruption import TRY_AGAIN, Interrupted
 from zipperasr.train.loop import Trainer, TrainingData
 from zipperasr.train.optim import LanguageAdamW
-from zipperasr.train.request import TrainingRequest, TrainingSetup
+from zipperasr.train.request import TrainingSetup
 from zipperasr.train.schedule import Schedule
 from zipperasr.train.throughput import ThroughputMeter, Window, peak_tflops
 
@@ -48,30 +46,13 @@ BatchFlops = Callable[[SpeechLLM, str, PackedBatch, int | None], float]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def run_training(request: TrainingRequest, flops_of_batch: BatchFlops) -> None:
-    """Train as requested, unless the training directory is up to date.
+def run_training(setup: TrainingSetup, flops_of_batch: BatchFlops) -> None:
+    """Train, and write the results.
 
     flops_of_batch: counts the FLOPs of a training step on one batch, for MFU.
 
-    Raises ValueError or OSError on rank 0 if the request is invalid; the other ranks exit with status 1. All ranks exit
-    with status `TRY_AGAIN` if SIGTERM interrupts the training.
+    All ranks exit with status `TRY_AGAIN` if SIGTERM interrupts the training.
     """
-    is_first = _is_first_rank()
-    try:
-        setup = TrainingSetup.read(request)
-    except (ValueError, OSError):
-        if not is_first:
-            raise SystemExit(1) from None  # all ranks read the same; rank 0 reports the error
-        raise
-    if is_current(request.out, setup.inputs, _log_once) and (request.out / CONFIG).is_file():
-        log(f"{request.out} is up to date")
-        return
-    # Only rank 0 takes the lock: if it fails, the launcher ends the others.
-    with sole_writer(request.out) if is_first else contextlib.nullcontext():
-        _train(setup, flops_of_batch)
-
-
-def _train(setup: TrainingSetup, flops_of_batch: BatchFlops) -> None:
     rank, world_size = start_ranks()
     torch.manual_seed(setup.experiment.seed)
     if setup.experiment.added and rank == 0:
@@ -175,7 +156,7 @@ def _announce(model: SpeechLLM, plan: TrainingPlan, setup: TrainingSetup) -> Non
 
 def _resume(checkpoints: Checkpoints, out: Path, inputs: dict[str, str]) -> tuple[int, Window]:
     """Step and window of the newest complete checkpoint; a training from other inputs is moved aside."""
-    if is_current(checkpoints.directory, inputs, _log_once):
+    if is_current(checkpoints.directory, inputs, log_once):
         step, window = checkpoints.load_newest()
         if step and distributed.get_rank() == 0:
             log(f"{out}: resuming from step {step}")
@@ -219,13 +200,3 @@ def _finish(model: SpeechLLM, state: dict[str, Tensor], setup: TrainingSetup) ->
     mark_current(out, setup.inputs, [WEIGHTS])
     for directory in (CHECKPOINTS, BEST):
         shutil.rmtree(out / directory, ignore_errors=True)
-
-
-def _is_first_rank() -> bool:
-    """Whether this process is rank 0, before the ranks have joined."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _log_once(line: str) -> None:
-    if _is_first_rank():
-        log(line)

@@ -22,7 +22,7 @@ RANGES = {
 
 @dataclass(frozen=True)
 class PacksPerBatch:
-    """Packs per batch for each regime (see REGIMES in zipperasr/model/model_config.py)."""
+    """Packs per batch for each regime (see REGIMES in zipperasr/audio/segments.py)."""
 
     chunked: int
     full: int

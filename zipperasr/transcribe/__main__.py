@@ -13,16 +13,21 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from zipperasr.atomic import atomic_path
+from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import log, parser, run_step
-from zipperasr.model.model_config import REGIMES
+from zipperasr.decode.decode_config import PRECISIONS
+from zipperasr.transcribe.defaults import AUTO, DEFAULTS
 from zipperasr.transcribe.formats import FORMATS
 from zipperasr.transcribe.sources import Recording, find_recordings
-from zipperasr.transcribe.transcriber import AUTO, DEFAULTS, DTYPES, Transcriber
 from zipperasr.transcribe.transcript import Transcript
+
+if TYPE_CHECKING:
+    from zipperasr.transcribe.transcriber import Transcriber
 
 PLAIN = ("txt",)  # formats that start with the name if there are several recordings
 
@@ -46,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         "--soft", action="store_true", help="with auto: average the adapters by the language probabilities"
     )
     options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
-    options.add_argument("--precision", choices=tuple(DTYPES), default="fp32", help="of weights and activations")
+    options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
     options.add_argument(
         "--batch_size", type=int, default=DEFAULTS.batch_size, help="maximum number of segments in a batch"
     )
@@ -57,6 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     chosen = options.parse_args(argv)
 
     def step(_: object) -> None:
+        from zipperasr.transcribe.transcriber import Transcriber
+
         config = replace(
             DEFAULTS,
             batch_size=chosen.batch_size,

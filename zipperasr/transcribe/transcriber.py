@@ -14,22 +14,20 @@ import numpy as np
 import torch
 
 from zipperasr.audio.load import SAMPLE_RATE
-from zipperasr.audio.segments import segment_frames
+from zipperasr.audio.segments import REGIMES, segment_frames
 from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
-from zipperasr.model.model_config import REGIMES
+from zipperasr.transcribe.defaults import AUTO, DEFAULTS
 from zipperasr.transcribe.detect import LanguageDetector
 from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, cut_at_pauses
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
 
-AUTO = "auto"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-DEFAULTS = DecodeConfig(retry_loops=True)
 
 
 class Transcriber:

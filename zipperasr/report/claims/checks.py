@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import product
 from math import inf
 
+from zipperasr.audio.segments import REGIMES
 from zipperasr.markdown import percent, table
-from zipperasr.model.model_config import REGIMES
 from zipperasr.report.claims.resampling import Estimate
 from zipperasr.report.claims.systems import Cell, Scored
 from zipperasr.report.claims.twelve import over_seeds

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
+from zipperasr.audio.segments import REGIMES
 from zipperasr.markdown import table
-from zipperasr.model.model_config import REGIMES
 from zipperasr.report.claims.systems import TARGET, Cell, Scored
 from zipperasr.report.claims.twelve import better
 from zipperasr.report.claims.verdict import Claim, Comparison

@@ -11,8 +11,8 @@ from itertools import product
 
 import numpy as np
 
+from zipperasr.audio.segments import REGIMES
 from zipperasr.lora import VARIANTS
-from zipperasr.model.model_config import REGIMES
 from zipperasr.report.claims.resampling import Estimate, estimate
 from zipperasr.report.claims.systems import TARGET, Cell, Scored
 from zipperasr.report.claims.verdict import Claim, Comparison

@@ -12,8 +12,8 @@ from statistics import fmean
 
 import numpy as np
 
+from zipperasr.audio.segments import REGIMES
 from zipperasr.languages import LanguageTable
-from zipperasr.model.model_config import REGIMES
 from zipperasr.report.collect import Decoding, Run, by_system
 from zipperasr.report.figures.selection import of_regime
 from zipperasr.report.figures.style import colour, figure

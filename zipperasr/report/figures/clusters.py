@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.manifold import TSNE
 
-from zipperasr.model.model_config import REGIMES
+from zipperasr.audio.segments import REGIMES
 from zipperasr.report.cluster_statistics import FEWEST, silhouettes, target_means
 from zipperasr.report.collect import Run
 from zipperasr.report.figures.selection import of_regime

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zipperasr.model.model_config import REGIMES
+from zipperasr.audio.segments import REGIMES
 from zipperasr.report.collect import Run, Training
 from zipperasr.report.figures.selection import trainings
 from zipperasr.report.figures.style import figure, system_colour

@@ -10,11 +10,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zipperasr.cli import log, parser, run_step
 from zipperasr.languages import LanguageTable
-from zipperasr.report.collect import Decoding, find_decodings
-from zipperasr.report.html.assemble import PageSettings, write_page
+from zipperasr.report.html.page_settings import PageSettings
+
+if TYPE_CHECKING:
+    from zipperasr.report.collect import Decoding
 
 AUDIO = ("copy", "none")
 
@@ -54,6 +57,9 @@ def page_settings(options: argparse.Namespace) -> PageSettings:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from zipperasr.report.collect import find_decodings
+    from zipperasr.report.html.assemble import write_page
+
     decodings = _chosen(find_decodings(options.exp), options.decoding)
     languages = LanguageTable.load(options.languages)
     num_utts = write_page(decodings, languages, options.raw, options.out, page_settings(options))

@@ -17,26 +17,12 @@ from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
 from zipperasr.report.collect import Decoding
 from zipperasr.report.html.compressed_rows import inline_json, new_block
+from zipperasr.report.html.page_settings import PageSettings
 from zipperasr.report.html.recordings import SortedTable, copy_audio
 from zipperasr.report.html.scores import cell, columns, repeated, score_dir, systems, way
 from zipperasr.report.html.template import write_end, write_start
 from zipperasr.report.html.utterances import read_audit
 from zipperasr.score.scores_table import SetScore
-
-
-@dataclass(frozen=True)
-class PageSettings:
-    """What the page contains.
-
-    Attributes:
-        audio: "copy" or "none".
-        audio_utts: utterances per test set whose audio is copied: those with the most errors.
-        max_utts: largest number of utterances in the page, counted once per system.
-    """
-
-    audio: str = "copy"
-    audio_utts: int = 100
-    max_utts: int = 1_000_000
 
 
 @dataclass

@@ -24,8 +24,9 @@ from zipperasr.report.machine import machine_table
 from zipperasr.score.diagnose import Diagnosis
 from zipperasr.score.test_set import Counts, score_utterances
 from zipperasr.score.transcripts import TestSet, load_test_set
+from zipperasr.transcribe.defaults import AUTO, DEFAULTS
 from zipperasr.transcribe.sources import find_recordings
-from zipperasr.transcribe.transcriber import AUTO, DEFAULTS, Transcriber
+from zipperasr.transcribe.transcriber import Transcriber
 
 WAYS = ("given", "likeliest", "mixed")
 

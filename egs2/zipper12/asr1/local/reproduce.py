@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from local.saved_cells import is_loaded, load_cells, save_cells
 from local.systems import SYSTEMS, Cell
+from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import log, nearest, parser, run_step, str2bool
 from zipperasr.config import load_yaml, parse_overrides
-from zipperasr.model.model_config import REGIMES
 from zipperasr.prepare.dataset_table import SETTINGS
 from zipperasr.train.train_config import TrainConfig
 

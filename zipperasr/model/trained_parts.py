@@ -1,0 +1,65 @@
+"""The parts of a model that can train when languages are added to it, and how the new banks can start.
+
+In: names given by the user, a LoRA variant. Out: checked names; the part that a parameter belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zipperasr.cli import nearest
+from zipperasr.lora import variant_class
+from zipperasr.lora.base import BANK_NAMES
+from zipperasr.lora.grow import BANK_STARTS
+
+BANK, ROUTER = "bank", "router"
+PARTS = {
+    BANK: "the new language's own bank",
+    ROUTER: "the router, which mixes shared and language-specific columns",
+    "shared": "A and B_shared of the encoder's LoRA",
+    "projector": "the projector",
+    "llm": "the LLM's LoRA",
+}
+ALL = "all"
+
+
+def chosen_parts(variant: str, requested: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts to train, in the order of PARTS; `all` selects all parts of the variant.
+
+    Raises ValueError for a part that is unknown or that the variant does not have.
+    """
+    layer = variant_class(variant)
+    has = {BANK: bool(layer.bank_starts), ROUTER: layer.routed}
+    known = [part for part in PARTS if has.get(part, True)]
+    for part in requested:
+        if part not in (*PARTS, ALL):
+            raise ValueError(f"unknown part for --train_parts {part!r}; {nearest(part, [*PARTS, ALL])}")
+        if part not in (*known, ALL):
+            raise ValueError(f"--train_parts {part}: {variant} has no {part}; choose from {', '.join([*known, ALL])}")
+    if has[BANK] and not {BANK, ALL} & set(requested):
+        raise ValueError(
+            f"--train_parts {' '.join(requested)}: {variant} needs a new bank, which must be trained; add {BANK}"
+        )
+    return tuple(part for part in known if part in requested or ALL in requested)
+
+
+def check_bank_start(variant: str, bank_from: str) -> None:
+    """Raises ValueError if `bank_from` is unknown, or not possible for the variant."""
+    if bank_from not in BANK_STARTS:
+        raise ValueError(f"unknown start for --bank_from {bank_from!r}; {nearest(bank_from, BANK_STARTS)}")
+    possible = variant_class(variant).bank_starts
+    if possible and bank_from not in possible:
+        raise ValueError(
+            f"--bank_from {bank_from}: {variant} has no shared bank with the shape of a language's bank; "
+            f"choose {' or '.join(possible)}"
+        )
+
+
+def part_of(name: str) -> str:
+    """The part (see PARTS) of an adapted model that a trainable parameter belongs to."""
+    if name.rpartition(".")[2] in BANK_NAMES:
+        return BANK
+    if name.startswith("adapters.router."):
+        return ROUTER
+    place = name.split(".")[0]
+    return place if place in PARTS else "shared"

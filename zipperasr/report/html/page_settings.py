@@ -1,0 +1,20 @@
+"""What report.html contains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """What the page contains.
+
+    Attributes:
+        audio: "copy" or "none".
+        audio_utts: utterances per test set whose audio is copied: those with the most errors.
+        max_utts: largest number of utterances in the page, counted once per system.
+    """
+
+    audio: str = "copy"
+    audio_utts: int = 100
+    max_utts: int = 1_000_000

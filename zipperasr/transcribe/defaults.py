@@ -1,0 +1,8 @@
+"""Defaults of `Transcriber`, shared with the options of the commands."""
+
+from __future__ import annotations
+
+from zipperasr.decode.decode_config import DecodeConfig
+
+AUTO = "auto"  # in place of a language code: detect the language
+DEFAULTS = DecodeConfig(retry_loops=True)
