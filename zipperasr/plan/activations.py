@@ -15,7 +15,7 @@ from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.packed_llm import LABELS_AT_ONCE
 from zipperasr.model.ragged import MOST_PADDING
 from zipperasr.model.speech_llm import SpeechLLM
-from zipperasr.plan.parameters import encoder_is_frozen
+from zipperasr.plan.flops import encoder_is_frozen
 from zipperasr.plan.steps import AssumedSpeech
 
 FLOAT32 = 4

@@ -16,7 +16,6 @@ from torch import nn
 
 from zipperasr.audio.segments import MEL_FRAMES_PER_S, PROJECTOR_STRIDE, cut
 from zipperasr.lora.base import LoraLinear
-from zipperasr.plan.parameters import encoder_is_frozen
 from zipperasr.plan.steps import AssumedSpeech
 
 if TYPE_CHECKING:
@@ -62,6 +61,11 @@ class StepFlops:
     @property
     def total(self) -> float:
         return self.encoder + self.projector + self.llm + self.lm_head
+
+
+def encoder_is_frozen(model: SpeechLLM, phase: str) -> bool:
+    """True for an adaptation without LoRA of the encoder, which then has no backward pass. model: of either phase."""
+    return phase == "sft" and model.adapters is None
 
 
 def step_flops(model: SpeechLLM, phase: str, lengths: Lengths) -> StepFlops:

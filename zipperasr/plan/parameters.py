@@ -81,11 +81,6 @@ def build_phases(config: ModelConfig, lora: str, codes: Sequence[str]) -> tuple[
     return model, sizes
 
 
-def encoder_is_frozen(model: SpeechLLM, phase: str) -> bool:
-    """True for an adaptation without LoRA of the encoder, which then has no backward pass. model: of either phase."""
-    return phase == "sft" and model.adapters is None
-
-
 def count_parameters(model: SpeechLLM) -> PhaseSize:
     """Count the parameters of a model; tied ones count once."""
     size = PhaseSize()
