@@ -1,4 +1,4 @@
-"""The count of operations is what torch's counter sees in a real forward and backward pass without padding."""
+"""The number of operations equals torch's count for a real forward and backward pass without padding."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.plan.test_activations import small_model
 from zipperasr.batching.batch import Example, collate
 from zipperasr.plan.flops import Lengths, batch_flops, recomputed_flops, step_flops
 
-MEL_BINS, FRAMES, PACKS = 16, 320, 6  # of equal utterances: nothing is padded inside attention
+MEL_BINS, FRAMES, PACKS = 16, 320, 6  # utterances of equal length: attention needs no padding
 
 
 @pytest.mark.parametrize("chunk_frames", [None, 80])
 @pytest.mark.parametrize("phase", ["align", "sft"])
-def test_the_count_is_that_of_torch(tmp_path, phase, chunk_frames):
+def test_the_count_equals_torch_s(tmp_path, phase, chunk_frames):
     model, counter, batch = counted_step(tmp_path, phase, chunk_frames, checkpointing=False)
     segments = [(chunk_frames or FRAMES) // 2] * (PACKS * FRAMES // (chunk_frames or FRAMES))
     flops = step_flops(model, phase, Lengths(segments, batch.text.lengths, len(batch.text.label_places)))
@@ -26,18 +26,18 @@ def test_the_count_is_that_of_torch(tmp_path, phase, chunk_frames):
 
 
 @pytest.mark.parametrize("phase", ["align", "sft"])
-def test_recomputation_is_what_checkpointing_adds(tmp_path, phase):
+def test_recomputation_equals_the_operations_added_by_checkpointing(tmp_path, phase):
     model, plain, batch = counted_step(tmp_path, phase, None, checkpointing=False)
     _, checkpointed, _ = counted_step(tmp_path, phase, None, checkpointing=True)
     products = [counter.get_total_flops() - _fused_attention(counter) for counter in (plain, checkpointed)]
     segments = [FRAMES // 2] * PACKS
-    attention = _attention_flops(model, segments, batch.text.lengths) / 3  # the forward pass is a third of both
+    attention = _attention_flops(model, segments, batch.text.lengths) / 3  # the forward pass is a third of the total
     recomputed = recomputed_flops(model, phase, Lengths(segments, batch.text.lengths, len(batch.text.label_places)))
     assert recomputed - attention == pytest.approx(products[1] - products[0], rel=1e-6)
 
 
 def counted_step(directory, phase: str, chunk_frames: int | None, checkpointing: bool):
-    """The model, torch's count of its forward and backward pass, and the batch."""
+    """Return the model, torch's count for its forward and backward pass, and the batch."""
     model, _ = small_model(directory, phase, checkpointing, dtype=torch.float32)
     packs = [
         [Example("id", code, torch.randn(FRAMES, MEL_BINS), FRAMES * 160, [1] * 5, [2] * 20)]
@@ -50,7 +50,7 @@ def counted_step(directory, phase: str, chunk_frames: int | None, checkpointing:
 
 
 def _attention_flops(model, segments, positions) -> float:
-    """torch counts a causal product in full and its backward pass two and a half times: both are put right."""
+    """Correct torch's count, which has the masked half of causal attention, and its backward pass 2.5 times."""
     whisper, llm = model.encoder.whisper.config, model.causal_lm.config
     both_ways = 12 * whisper.d_model * sum(n**2 for n in segments) * whisper.encoder_layers
     heads = llm.num_attention_heads * llm.head_dim
