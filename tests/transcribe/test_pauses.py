@@ -13,7 +13,7 @@ def blocks(samples, size_s=7.3):
 
 
 @pytest.mark.parametrize("size_s", [0.5, 7.3, 100.0])
-def test_pieces_are_the_whole_recording_cut_in_its_pauses(size_s):
+def test_pieces_cover_the_recording_and_are_cut_in_pauses(size_s):
     spoken = [3.1, 9.7, 6.2, 8.8, 12.0, 2.3, 14.9, 7.7, 5.5, 11.1]
     samples = with_pauses(spoken)
     pieces = list(cut_at_pauses(blocks(samples, size_s)))
@@ -25,13 +25,13 @@ def test_pieces_are_the_whole_recording_cut_in_its_pauses(size_s):
         assert any(end - 0.4 <= piece.end_s <= end for end in ends), piece.end_s
 
 
-def test_noise_without_a_pause_is_cut_all_the_same():
+def test_noise_without_pauses_is_also_cut():
     pieces = list(cut_at_pauses(blocks(noise(95))))
     assert len(pieces) >= 4
     assert all(15 <= piece.end_s - piece.start_s <= 30 for piece in pieces[:-1])
 
 
-def test_memory_holds_a_piece_and_a_block_however_long_the_recording():
+def test_memory_does_not_depend_on_the_length_of_the_recording():
     held = []
 
     def hour():
@@ -55,6 +55,6 @@ def test_memory_holds_a_piece_and_a_block_however_long_the_recording():
         (tones(3), ""),
     ],
 )
-def test_what_holds_no_speech_says_why(samples, reason):
+def test_recordings_without_speech_have_a_reason(samples, reason):
     (piece,) = cut_at_pauses([samples])
     assert piece.reason == reason
