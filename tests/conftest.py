@@ -10,12 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-# Files that take minutes run first: one that starts last keeps one process busy while the other is idle
+# Files that take minutes run first: started last, they would keep one process busy while the other is idle
 LONGEST_FIRST = ("recipe/test_rehearsal", "recipe/test_end_to_end", "recipe/test_extending", "train/", "benchmarks/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Stable: the order within a file and among all other files is unchanged."""
+    """Sort the slow files first; the order is otherwise unchanged."""
     last = len(LONGEST_FIRST)
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: next((place[name] for name in place if f"tests/{name}" in item.nodeid), last))
@@ -35,10 +35,10 @@ def recipe(root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_dir(root: Path) -> Path:
-    """Reference material next to the checkout: real recordings and the authors' utterance lists."""
+    """Reference material in ../shared: real recordings and the authors' utterance lists."""
     path = root.parent / "shared"
     if not path.is_dir():
-        pytest.skip("no ../shared next to the checkout, with real recordings and utterance lists")
+        pytest.skip("../shared, with real recordings and utterance lists, does not exist")
     return path
 
 
@@ -55,7 +55,7 @@ def qwen3_files(recipe: Path, tmp_path_factory) -> Path:
 
 
 def _published(write: str, recipe: Path, name: str, tmp_path_factory) -> Path:
-    from zipperasr.model import published_tokenizers  # loads transformers, which few tests need
+    from zipperasr.model import published_tokenizers  # imports transformers, which few tests need
 
     directory = tmp_path_factory.mktemp("published") / name
     shutil.copytree(recipe / "conf" / "full" / "architectures" / name, directory)
@@ -68,7 +68,7 @@ def _published(write: str, recipe: Path, name: str, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def held_elsewhere():
-    """Give the lock of a directory to a process of another machine; returns the expected error."""
+    """Make a process on another machine the owner of a directory's lock; returns the expected error."""
     from zipperasr.sole_writer import Owner
 
     def hold(directory: Path) -> str:
