@@ -1,7 +1,7 @@
-"""Reading audio and computing log-mel features, beside ESPnet's reader, kaldiio and transformers' feature extractor.
+"""Audio reading and log-mel extraction compared with ESPnet's reader, kaldiio and transformers' feature extractor.
 
-In: nothing; the audio is made up, in a temporary directory. Out: a section of RESULTS.md. One thread; ours and the peer
-take turns, and the medians over the rounds count.
+Input: none; audio is generated in a temporary directory. Output: a section of RESULTS.md. Runs on one thread,
+alternates between both sides and reports medians over the rounds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import kaldiio
 import numpy as np
 import soundfile
 import torch
-from record import RESULTS, write_section
+from record import write_section
+from shared_options import add_results
 
 from zipperasr.audio.convert import FLAC
 from zipperasr.audio.load import SAMPLE_RATE, load_audio
@@ -33,10 +34,10 @@ SPEECH_BAND_HZ = (100, 4000)
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--utts", type=int, default=40, help="utterances of each codec")
-    options.add_argument("--seconds", type=float, default=15.0, help="length of an utterance")
-    options.add_argument("--rounds", type=int, default=7, help="times that all of it is done")
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    options.add_argument("--utts", type=int, default=40, help="number of utterances per codec")
+    options.add_argument("--seconds", type=float, default=15.0, help="length of an utterance in seconds")
+    options.add_argument("--rounds", type=int, default=7, help="number of measured rounds")
+    add_results(options)
     return run_step(_run, options.parse_args(argv), "benchmarks.audio")
 
 
@@ -55,13 +56,13 @@ def _run(options: argparse.Namespace) -> None:
         ours, theirs = (median(values) for values in zip(*found, strict=True))
         speeds = (f"{total_s / ours:,.0f}", f"{total_s / theirs:,.0f}")
         rows.append([what, peer, *speeds, f"{median(b / a for a, b in found):.1f}"])
-    header = ["what", "peer", "ours, s of audio per s", "the peer's", "times as fast"]
+    header = ["task", "peer", "ours, s of audio per s", "peer, s of audio per s", "speedup"]
     body = f"{options.utts} utterances of {options.seconds:g} s, one thread, median of {options.rounds} rounds."
     write_section("Audio and features", f"{body}\n\n{table(header, rows, 2)}", options.results)
 
 
 def _speechlike(seconds: float, seed: int) -> np.ndarray:
-    """Noise in the band of speech, swelling four times a second; int16."""
+    """Band-limited noise in the frequencies of speech, modulated at 4 Hz; int16."""
     generator = np.random.default_rng(seed)
     samples = round(seconds * SAMPLE_RATE)
     spectrum = np.fft.rfft(generator.standard_normal(samples))
@@ -88,7 +89,7 @@ def _readers(base: Path, audio: list[np.ndarray]) -> Iterable[tuple[str, str, Ca
     named = {f"u{number:04d}": (SAMPLE_RATE, samples) for number, samples in enumerate(audio)}
     kaldiio.save_ark(str(ark), named, scp=str(scp), write_function="soundfile", write_kwargs=dict(FLAC))
     entries = [line.split()[1] for line in scp.read_text().splitlines()]
-    loader = kaldiio.load_scp(str(scp))  # noqa: TID251  # what is compared
+    loader = kaldiio.load_scp(str(scp))  # noqa: TID251  # this is the peer
     yield "read flac.ark", "kaldiio load_scp", _all(load_audio, entries), _all(loader.__getitem__, list(named))
 
 
@@ -98,7 +99,7 @@ def _extractors(audio: list[np.ndarray]) -> Iterable[tuple[str, str, Callable, C
     extractor = WhisperFeatureExtractor(feature_size=MEL_BINS)
     waves = [(samples / 32768).astype(np.float32) for samples in audio]
     ours = _all(lambda wave: log_mel(torch.from_numpy(wave), MEL_BINS), waves)
-    for how, settings in (("its default", {}), ("do_not_pad", {"padding": "do_not_pad"})):
+    for how, settings in (("default padding", {}), ("do_not_pad", {"padding": "do_not_pad"})):
         theirs = _all(lambda wave, s=settings: extractor(wave, sampling_rate=SAMPLE_RATE, **s), waves)
         yield f"log-mel, {MEL_BINS} bins", f"WhisperFeatureExtractor, {how}", ours, theirs
 

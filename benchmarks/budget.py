@@ -1,4 +1,4 @@
-"""How many rounds a benchmark measures: as many as it was asked for, fewer if its time runs out first."""
+"""How many rounds a benchmark measures: the requested number, or fewer if its time runs out first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 class Budget:
-    """Seconds for everything that a benchmark measures. 0: no limit."""
+    """Time limit for all measurements of a benchmark, in seconds. 0: no limit."""
 
     def __init__(self, seconds: float):
         self._end = time.monotonic() + seconds if seconds else math.inf
@@ -17,10 +17,10 @@ class Budget:
         return time.monotonic() >= self._end
 
     def rounds(self, warmup: int, wanted: int, parts_left: int = 1) -> Iterator[bool]:
-        """Yields False for each warm-up round and True for each measured one, at least one of them.
+        """Yield False for each warm-up round and True for each measured round, of which there is at least one.
 
-        Stops before a round that would end too late if it took as long as the last one. parts_left: how many
-        measurements, this one included, share the time that is left.
+        Stops before a round that would exceed the limit if it took as long as the previous one. `parts_left` is the
+        number of measurements, including this one, that share the remaining time.
         """
         started = time.monotonic()
         deadline = started + (self._end - started) / parts_left
@@ -33,6 +33,6 @@ class Budget:
 
 
 def rounds_note(made: int, wanted: int) -> str:
-    """`median of 5 rounds`, and how many were left out."""
-    left_out = f" ({wanted - made} of {wanted} left out for lack of time)" if made < wanted else ""
-    return f"median of {made} round{'s' * (made != 1)}{left_out}"
+    """`median of 5 rounds`, and how many rounds were skipped."""
+    skipped = f" ({wanted - made} of {wanted} skipped for lack of time)" if made < wanted else ""
+    return f"median of {made} round{'s' * (made != 1)}{skipped}"

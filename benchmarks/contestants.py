@@ -1,7 +1,7 @@
-"""The same training step three ways: ours, transformers' layers one utterance at a time, and the way peers do it.
+"""The same training step in three implementations: ours, transformers' layers per utterance, and padded batches.
 
-In: one batch of utterances. Out: of each way, the loss summed over the labels, with gradients accumulated. Ours and the
-second share the model and compute the same function; the peers' encoder attends to the padding, and so does not.
+Input: one batch of utterances. Output: the loss summed over the labels, with gradients accumulated. The first two
+share the model and compute the same function; the third does not, because its encoder attends to padding.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from zipperasr.model.projector import GatedProjector
 from zipperasr.model.speech_llm import SpeechLLM
 
 IGNORED = -100
-WINDOW_FRAMES = 3000  # mel frames that WhisperEncoder insists on
+WINDOW_FRAMES = 3000  # the number of mel frames that WhisperEncoder requires
 
 
 @dataclass
 class Ours:
-    """Packs, laid end to end."""
+    """Packed utterances, concatenated without padding."""
 
     model: SpeechLLM
     packs: Sequence[Sequence[Example]]
@@ -48,7 +48,7 @@ class Ours:
 
 @dataclass
 class OneByOne:
-    """transformers' layers and its language-model loss on each utterance alone, cut into the same chunks."""
+    """transformers' layers and language-model loss, one utterance at a time, with the same encoder chunks."""
 
     model: SpeechLLM
     packs: Sequence[Sequence[Example]]
@@ -74,7 +74,7 @@ class OneByOne:
         return loss.detach()
 
     def _encode(self, mel: Tensor) -> Tensor:
-        """mel: (segments, frames, bins), all of one length, by transformers' own layers."""
+        """Run transformers' own layers. mel: (segments, frames, bins), segments of equal length."""
         whisper = self.model.encoder.whisper
         hidden = functional.gelu(whisper.conv1(mel.transpose(1, 2)))
         hidden = functional.gelu(whisper.conv2(hidden)).transpose(1, 2)
@@ -87,9 +87,9 @@ class OneByOne:
 
 @dataclass
 class Peers:
-    """WhisperEncoder over 30 s whatever the utterance's length, PEFT's LoRA, text padded to the longest, all logits.
+    """What other toolkits do: 30 s encoder windows, PEFT's LoRA, text padded to the longest, logits at all positions.
 
-    Generous in one point: positions beyond the utterance's end do not enter the LLM.
+    One optimisation is granted: speech positions beyond the end of the utterance do not enter the LLM.
     """
 
     whisper: nn.Module
@@ -100,11 +100,11 @@ class Peers:
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.name = f"peers' way, {self.batch_size} utterances at a time"
+        self.name = f"padded batches of {self.batch_size} utterances"
 
     @classmethod
     def on(cls, whisper: WhisperEncoder, llm: Qwen3ForCausalLM, phase: str, ours: SpeechLLM, **more) -> Peers:
-        """Put PEFT's LoRA of the same rank on backbones of their own, and freeze as the phase does."""
+        """Add PEFT's LoRA of the same rank to separate backbones, and freeze the parameters that the phase freezes."""
         rank = ours.llm.peft_config["default"].r
         if phase == "sft":
             targets = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
@@ -135,7 +135,7 @@ class Peers:
 
 
 def _utterance_loss(llm: nn.Module, examples: Sequence[Example], speech: Sequence[Tensor]) -> Tensor:
-    """transformers' own loss, summed: rows padded on the right to the longest and masked."""
+    """transformers' own loss, summed over the labels; rows are right-padded to the longest and masked."""
     embed = llm.get_input_embeddings()
     rows, labels = [], []
     for example, part in zip(examples, speech, strict=True):

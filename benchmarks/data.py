@@ -1,7 +1,7 @@
-"""Stage 1, manifests and packs at the size of the paper's corpora, beside ESPnet's text files of the same rows.
+"""Stage 1, manifests and packing at the size of the paper's corpora, compared with ESPnet's text files.
 
-In: nothing; rows are made up, in a temporary directory. Out: a section of RESULTS.md. Every figure comes from a process
-of its own, so that its peak memory is its own.
+Input: none; data is generated in a temporary directory. Output: a section of RESULTS.md. Each part runs in a separate
+process, so that its peak memory includes nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pyarrow as pa
-from record import RESULTS, write_section
+from record import write_section
+from shared_options import add_results
 
 from zipperasr.cli import parser, run_step
 from zipperasr.markdown import table
@@ -37,11 +38,11 @@ ROW = "sft mls de both train 1 - test 1 train.txt -"
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--corpus_utts", type=int, default=1_000_000, help="utterances of the corpus in stage 1")
-    options.add_argument("--manifest_rows", type=int, default=10_000_000, help="rows of the manifest that is packed")
-    options.add_argument("--dir", type=Path, default=None, help="where to work; default: a temporary directory")
-    options.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # the process behind one figure
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    options.add_argument("--corpus_utts", type=int, default=1_000_000, help="number of utterances for stage 1")
+    options.add_argument("--manifest_rows", type=int, default=10_000_000, help="number of manifest rows to pack")
+    options.add_argument("--dir", type=Path, default=None, help="working directory; default: a temporary one")
+    options.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # what a child process measures
+    add_results(options)
     chosen = options.parse_args(argv)
     if chosen.part:
         print(json.dumps(_measured(PARTS[chosen.part], chosen.dir)))
@@ -66,11 +67,11 @@ def _run(options: argparse.Namespace) -> None:
         ]
         for part, figures in found.items()
     ]
-    write_section("Data at scale", table(["what", "utterances", "s", "peak MB", ""], rows), options.results)
+    write_section("Data at scale", table(["task", "utterances", "s", "peak MB", ""], rows), options.results)
 
 
 def make_corpus(base: Path, num_utts: int) -> None:
-    """An MLS tree: metadata, an empty file for each utterance's audio, and a list of all training ids."""
+    """Write a corpus in the layout of MLS: metadata, empty audio files, and a list of all training ids."""
     with (base / "train.txt").open("w") as ids:
         ids.writelines(f"{utt_id}\n" for utt_id in _write_split(base / "mls/mls_german/train", 100_000, num_utts))
     list(_write_split(base / "mls/mls_german/test", 900_000, 10))
@@ -95,7 +96,7 @@ def _write_split(folder: Path, first_speaker: int, num_utts: int) -> Iterator[st
 
 
 def write_manifest(directory: Path, num_rows: int, block: int = 500_000) -> None:
-    """A manifest as of stage 3, durations as in MLS: 10 to 20 s, 15 s in the mean; and its rows as Kaldi's text."""
+    """Write a manifest like stage 3's with durations as in MLS (10 to 20 s, mean 15 s), and its rows as Kaldi files."""
     from zipperasr.batching.manifest import SCHEMA
 
     directory.mkdir()
@@ -132,12 +133,12 @@ def stage_1(base: Path) -> str:
     tables = ["--datasets", str(base / "datasets.tsv"), "--languages", str(RECIPE / "conf" / "languages.tsv")]
     argv = [*tables, "--corpora", str(base / "corpora.yaml"), "--out", str(base / "data")]
     if prepare_data.main(argv):
-        raise SystemExit("stage 1 failed; its error stands above")
+        raise SystemExit("stage 1 failed; see the error above")
     return ""
 
 
 def probing(base: Path) -> str:
-    """The reader alone, and the reader with a look at every audio file."""
+    """Time the reader alone, and the reader with the check that every audio file exists."""
     from zipperasr.corpora import read_corpus
     from zipperasr.prepare.probing import probe
 
@@ -148,11 +149,11 @@ def probing(base: Path) -> str:
     assert found == sum(
         sum(exist) for _, exist in probe(read_corpus("mls", base / "mls", "de", "train"), 2, base / "probed")
     )
-    return f"the reader alone {alone:.1f} s, with the files {time.perf_counter() - start:.1f} s"
+    return f"reader alone {alone:.1f} s, with file checks {time.perf_counter() - start:.1f} s"
 
 
 def espnet_text(base: Path) -> str:
-    """ESPnet's reading of the manifest's rows from Kaldi's text and wav.scp: every worker's copy."""
+    """ESPnet reads the same rows from Kaldi's text and wav.scp, of which every worker holds a copy."""
     from espnet2.fileio.read_text import read_2columns_text
     from espnet2.fileio.sound_scp import SoundScpReader
 
@@ -166,7 +167,7 @@ def espnet_text(base: Path) -> str:
 
 
 def manifest(base: Path) -> str:
-    """Open, read the columns that packing needs; then workers that read rows here and there."""
+    """Open the manifest and read a row, then read random rows in worker processes."""
     from zipperasr.batching.manifest import Manifest
 
     start = time.perf_counter()
@@ -175,7 +176,7 @@ def manifest(base: Path) -> str:
     seconds = time.perf_counter() - start
     with multiprocessing.get_context("fork").Pool(WORKERS, _share, (opened,)) as pool:
         private_mb = max(pool.map(_read_rows, range(WORKERS)))
-    return f"open and first row {seconds:.2f} s; each of {WORKERS} workers holds {private_mb:.0f} MB of its own"
+    return f"open and first row {seconds:.2f} s; {private_mb:.0f} MB of private memory in each of {WORKERS} workers"
 
 
 def _share(opened) -> None:
@@ -184,7 +185,7 @@ def _share(opened) -> None:
 
 
 def _read_rows(seed: int, count: int = 5_000) -> float:
-    """Memory of its own that reading rows adds to a worker, in MB; mapped pages of the file are not its own."""
+    """Private memory that reading rows adds to a worker, in MB; mapped pages of the file are shared."""
     before = _private_dirty_mb()
     for index in random.Random(seed).sample(range(len(_opened)), min(count, len(_opened))):
         _opened.row(index)
@@ -218,16 +219,16 @@ IMPORTS = {
     "packs": ["zipperasr.batching.packing"],
 }
 WHAT = {
-    "stage_1": "stage 1 over an MLS tree and its list",
-    "probing": "of it: reading, and looking for the audio files",
-    "manifest": "manifest opened",
-    "espnet_text": "ESPnet opens the same rows as text",
-    "packs": "packs of an epoch",
+    "stage_1": "stage 1 on an MLS corpus with an utterance list",
+    "probing": "part of it: read the corpus, check that audio files exist",
+    "manifest": "open the manifest",
+    "espnet_text": "ESPnet: read the same rows from text files",
+    "packs": "pack an epoch",
 }
 
 
 def _measured(part: Callable[[Path], str], base: Path) -> dict:
-    for module in IMPORTS.get(part.__name__, ()):  # seconds and memory that are not the part's
+    for module in IMPORTS.get(part.__name__, ()):  # before the clock starts: imports are not part of the measurement
         importlib.import_module(module)
     start = time.perf_counter()
     note = part(base)
@@ -236,7 +237,7 @@ def _measured(part: Callable[[Path], str], base: Path) -> dict:
 
 
 def _peak_mb() -> float:
-    """Of this process alone; getrusage would count the one that started it."""
+    """Peak memory of this process; getrusage would include its parent's."""
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
 
@@ -245,7 +246,7 @@ def _in_a_process(part: str, base: Path) -> dict:
     command = [sys.executable, __file__, "--part", part, "--dir", str(base)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"{part}: exit status {done.returncode}; its error stands above")
+        raise ValueError(f"{part}: exit status {done.returncode}; see the error above")
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -1,7 +1,7 @@
-"""Greedy decoding at three sizes: ours, transformers' generate behind our encoder, and the way peers do it.
+"""Greedy decoding compared with transformers' `generate`, behind our encoder and behind Whisper's with PEFT.
 
-In: a size, a device, a regime. Out: a table in RESULTS.md: RTFx (seconds of speech per second). Utterances of 10 to
-20 s, random weights; every utterance gets as many tokens as its reference has, on all sides. All take turns.
+Output: a table in RESULTS.md with the inverse real-time factor RTFx (seconds of speech per second). Utterances of 10
+to 20 s, random weights. All methods generate exactly as many tokens as the reference has, and alternate in each round.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from budget import Budget, rounds_note
 from contestants import WINDOW_FRAMES, Peers
-from record import RESULTS, write_section
+from record import write_section
+from shared_options import add_device, add_results, add_rounds
 from tokenizers import Tokenizer, models
 from torch import Tensor, nn
 from torch.nn import functional
@@ -33,19 +33,19 @@ from zipperasr.decode.decoder import Decoder
 from zipperasr.markdown import table
 from zipperasr.model.speech_llm import SpeechLLM
 
-STOP = 1  # of the backbones' configurations
+STOP = 1  # end token in the backbones' configurations
 
 
 @dataclass
 class Ours:
-    """Adapters folded, LoRA folded, static cache, rows that come and go."""
+    """Adapters and LoRA merged into the weights, static cache, continuous batching."""
 
     decoder: Decoder
     batch_size: int
 
     def __post_init__(self) -> None:
-        self.name = f"ours, {self.decoder.config.batch_size} rows"
-        self.decoder.stops = ()  # every utterance gets the tokens of its reference
+        self.name = f"ours, batch size {self.decoder.config.batch_size}"
+        self.decoder.stops = ()  # the length of the reference ends an utterance, not the model
 
     def run(self, examples: Sequence[Example]) -> int:
         return sum(len(found.tokens) for found in self.decoder.run(_batches(examples, self.batch_size)))
@@ -53,7 +53,7 @@ class Ours:
 
 @dataclass
 class Generate:
-    """transformers' generate with PEFT's LoRA unmerged, batches of utterances of similar length."""
+    """transformers' `generate` with unmerged LoRA, in batches of utterances of similar length."""
 
     model: nn.Module  # with embed_speech, llm, causal_lm
     config: DecodeConfig
@@ -62,7 +62,7 @@ class Generate:
     batch_size: int
 
     def __post_init__(self) -> None:
-        self.name = f"{self.encoder}, transformers' generate, {self.batch_size} at a time"
+        self.name = f"{self.encoder}, transformers' generate, batch size {self.batch_size}"
 
     @torch.inference_mode()
     def run(self, examples: Sequence[Example]) -> int:
@@ -90,7 +90,7 @@ class Generate:
 
 
 class GenerateAsPeers(Generate):
-    """WhisperEncoder with PEFT's LoRA over 30 s, whatever the utterance's length."""
+    """The same behind WhisperEncoder with PEFT's LoRA, which always encodes 30 s."""
 
     def _encode(self, examples: Sequence[Example]) -> Sequence[Tensor]:
         peers: Peers = self.model
@@ -101,7 +101,7 @@ class GenerateAsPeers(Generate):
 
 
 class ExactLength(LogitsProcessor):
-    """The end token where the reference ends, and nowhere else."""
+    """Force the end token at the end of the reference, and forbid it before."""
 
     def __init__(self, bounds: Tensor):
         self.bounds = bounds
@@ -117,7 +117,7 @@ def _batches(examples: Sequence[Example], size: int) -> list[Sequence[Example]]:
 
 
 def draw(options: argparse.Namespace) -> list[Example]:
-    """Utterances without transcripts, by language, then by length, as stage 7 has them."""
+    """Utterances without transcripts, sorted by language and length as in stage 7."""
     packs = draw_packs(SIZES[options.size], options.utterances)
     languages = CODES[: options.languages]
     drawn = [replace(pack[0], transcript=(), language=languages[n % len(languages)]) for n, pack in enumerate(packs)]
@@ -125,7 +125,7 @@ def draw(options: argparse.Namespace) -> list[Example]:
 
 
 def tokenizer_of(size: Size) -> PreTrainedTokenizerFast:
-    """A word for each id; id 1 is the end token."""
+    """A tokenizer with one word per id; id 1 is the end token."""
     words = {("<|im_end|>" if number == STOP else f"w{number}"): number for number in range(size.vocabulary)}
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(words)))
 
@@ -146,8 +146,8 @@ def contestants(options: argparse.Namespace, ours: SpeechLLM) -> list:
     for part in (peers.whisper, peers.llm):
         part.eval()
     for batch_size in options.peer_batches:
-        chosen.append(Generate(ours, config, chunk_frames, "our encoder, adapters unmerged", batch_size))
-        chosen.append(GenerateAsPeers(peers, config, None, "Whisper's encoder over 30 s with PEFT", batch_size))
+        chosen.append(Generate(ours, config, chunk_frames, "our encoder with unmerged adapters", batch_size))
+        chosen.append(GenerateAsPeers(peers, config, None, "Whisper's 30 s encoder with PEFT", batch_size))
     return chosen
 
 
@@ -168,7 +168,7 @@ def measure(options: argparse.Namespace, budget: Budget, parts_left: int) -> str
             if measured:
                 seconds[way.name].append(time.perf_counter() - start)
                 log(f"{way.name}: {seconds[way.name][-1]:.2f} s")
-    (total,) = tokens  # the same number on all sides
+    (total,) = tokens  # the same number for all methods
     audio_s = sum(example.num_samples for example in examples) / 16_000
     rows = []
     for way in ways:
@@ -178,29 +178,24 @@ def measure(options: argparse.Namespace, budget: Budget, parts_left: int) -> str
     made = rounds_note(len(seconds[ways[0].name]), options.rounds)
     return (
         f"{options.regime}, {made}: {len(examples)} utterances in {options.languages} languages, "
-        f"{audio_s:.0f} s of speech, {total} tokens.\n\n" + table(["way", "s", "RTFx", "times ours"], rows)
+        f"{audio_s:.0f} s of speech, {total} tokens.\n\n"
+        + table(["method", "s", "RTFx", "time relative to ours"], rows)
     )
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--size", choices=SIZES, default="mini", help="of both backbones")
-    options.add_argument(
-        "--regime", choices=REGIMES, nargs="*", default=["chunked"], help="how the encoder sees speech"
-    )
-    options.add_argument("--device", default="cpu", help="cpu or cuda")
-    options.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights")
-    options.add_argument("--utterances", type=int, default=64, help="to decode")
-    options.add_argument("--languages", type=int, default=4, help="that they are in")
-    options.add_argument("--rows", type=int, default=32, help="utterances that our search has at a time")
-    options.add_argument("--positions", type=int, default=10**9, help="rows times the longest of them, at most")
-    options.add_argument("--encoder_batch", type=int, default=16, help="utterances that our encoder takes at a time")
+    options.add_argument("--size", choices=SIZES, default="mini", help="size of the backbones")
+    options.add_argument("--regime", choices=REGIMES, nargs="*", default=["chunked"], help="encoder context")
+    options.add_argument("--utterances", type=int, default=64, help="number of utterances")
+    options.add_argument("--languages", type=int, default=4, help="number of languages")
+    options.add_argument("--rows", type=int, default=32, help="batch size of our search")
+    options.add_argument("--positions", type=int, default=10**9, help="batch size times longest sequence, at most")
+    options.add_argument("--encoder_batch", type=int, default=16, help="batch size of our encoder")
     options.add_argument("--peer_batches", type=int, nargs="*", default=[16, 32], help="batch sizes of the peers")
-    options.add_argument("--rounds", type=int, default=3, help="measured")
-    options.add_argument("--warmup", type=int, default=1, help="rounds before")
-    options.add_argument("--seconds", type=float, default=0.0, help="fewer rounds after so long; 0: no limit")
-    options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    add_rounds(options, rounds=3, warmup=1)
+    add_device(options)
+    add_results(options)
     return run_step(_run, options.parse_args(argv), "benchmarks.decode")
 
 
@@ -212,8 +207,8 @@ def _run(options: argparse.Namespace) -> None:
     (width, layers, *_), (llm_width, llm_layers, *_) = size.encoder, size.llm
     parts = [
         f"Whisper encoder {width} x {layers} with zipper_soft, Qwen3 {llm_width} x {llm_layers}, vocabulary "
-        f"{size.vocabulary:,}, LoRA of rank {size.rank} on it, random weights; features ready, {options.dtype}, "
-        f"{options.threads} threads."
+        f"{size.vocabulary:,}, LoRA of rank {size.rank}, random weights. Feature extraction is not timed. "
+        f"{options.dtype}, {options.threads} threads."
     ]
     budget = Budget(options.seconds)
     for number, regime in enumerate(options.regime):

@@ -1,7 +1,7 @@
-"""The training step of stage 6 as conf/full configures it, on one device, without DeepSpeed.
+"""The training step of stage 6 as configured in conf/full, on one device, without DeepSpeed.
 
-zipper_soft, activation checkpointing, 16 packs (10 in full context), AdamW on the weights themselves. Out: a section of
-RESULTS.md with time, throughput, MFU and peak memory, and how far bfloat16 is from float32 on the same step.
+zipper_soft, activation checkpointing, 16 packs (10 with full context), AdamW without float32 master weights. Output: a
+section of RESULTS.md with time, throughput, MFU, peak memory and the difference between bfloat16 and float32.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from pathlib import Path
 
 import torch
 from budget import Budget, rounds_note
 from memory import peak_gb, reset_peak
-from record import RESULTS, write_section
+from record import write_section
+from shared_options import add_device, add_results, add_rounds
 from torch import Tensor
 from torch.nn import functional
 from train_step import MAX_POSITIONS, SIZES, Step, contestant, needed_flops, peak_tflops
@@ -25,20 +25,20 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.markdown import table
 
 PACKS = {"chunked": 16, "full": 10}  # per GPU, as in the paper
-HEADER = ["regime", "packs", "s a step", "tokens per s", "audio s per s", "MFU", "peak GB"]
+HEADER = ["regime", "packs", "s per step", "tokens per s", "audio s per s", "MFU", "peak GB"]
 PARTS = {"encoder": "encoder LoRA", "adapters": "router", "projector": "projector", "llm": "LLM LoRA"}
-DRAWN_STD = 0.02  # of the linear layers' own weights, by both backbones' configurations
+DRAWN_STD = 0.02  # standard deviation at which both backbones initialise their linear layers
 
 
 def configured(options: argparse.Namespace, regime: str, **changes) -> argparse.Namespace:
-    """The options of `train_step.build` and `contestant` for one regime of the configured step."""
+    """Return the options of `train_step.build` and `contestant` for one regime of the configured step."""
     packs = options.packs or PACKS[regime]
     fixed = {"phase": "sft", "checkpointing": True, "compile": False, "regime": regime, "packs": packs}
     return argparse.Namespace(**{**vars(options), **fixed, **changes})
 
 
 def table_row(regime: str, batch: PackedBatch, seconds: float, peak_flops: float, flops: float, memory: float) -> list:
-    """One line under HEADER."""
+    """A table row with the columns of HEADER."""
     return [
         regime,
         str(batch.num_packs),
@@ -51,7 +51,7 @@ def table_row(regime: str, batch: PackedBatch, seconds: float, peak_flops: float
 
 
 def measure(options: argparse.Namespace, budget: Budget, parts_left: int, peak_flops: float) -> tuple[list[str], int]:
-    """The table row of one regime, and the rounds that were measured."""
+    """Return the table row of one regime and the number of measured rounds."""
     reset_peak(options.device)
     ours, trained = contestant("ours", options)
     step = Step(ours, trained, options.device)
@@ -69,12 +69,12 @@ def measure(options: argparse.Namespace, budget: Budget, parts_left: int, peak_f
 
 
 def loss_and_gradients(options: argparse.Namespace) -> tuple[float, dict[str, Tensor]]:
-    """Loss per label, and the gradients of each part of the model as one float32 vector."""
+    """Loss per label, and the gradient of each part of the model as one float32 vector."""
     reset_peak(options.device)
     torch.manual_seed(0)
     ours, trained = contestant("ours", options)
     for parameter in trained:
-        if not parameter.any():  # B is zero at the start: A and the router would have no gradient
+        if not parameter.any():  # B is initialised to zero, which would leave A and the router without gradients
             drawn = torch.randn(parameter.shape, device=parameter.device)
             parameter.data.copy_(DRAWN_STD * drawn)
     loss = ours.step().item() / len(ours.batch.text.label_places)
@@ -86,11 +86,11 @@ def loss_and_gradients(options: argparse.Namespace) -> tuple[float, dict[str, Te
 
 
 def precision_table(options: argparse.Namespace) -> str:
-    """One step in bfloat16 beside the same step in float32, from the same weights."""
+    """Compare one step in bfloat16 with the same step in float32, from the same weights."""
     (loss, rounded), (wanted, exact) = (
         loss_and_gradients(configured(options, "chunked", dtype=dtype)) for dtype in ("bfloat16", "float32")
     )
-    rows = [["loss per label", f"{wanted:.5f}", f"{loss:.5f}", f"{abs(loss - wanted) / wanted:.1e} apart"]]
+    rows = [["loss per label", f"{wanted:.5f}", f"{loss:.5f}", f"{abs(loss - wanted) / wanted:.1e} difference"]]
     for part, name in PARTS.items():
         cosine = functional.cosine_similarity(rounded[part], exact[part], dim=0).item()
         norms = (f"{vectors[part].norm():.4g}" for vectors in (exact, rounded))
@@ -99,24 +99,18 @@ def precision_table(options: argparse.Namespace) -> str:
 
 
 def add_options(options: argparse.ArgumentParser) -> None:
-    """What every script that runs the configured step can be told."""
-    options.add_argument("--size", choices=SIZES, default="tiny", help="of both backbones")
-    options.add_argument("--device", default="cpu", help="cpu or cuda")
-    options.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="of the weights")
-    options.add_argument("--packs", type=int, default=0, help="packs of a step; 0: 16 chunked, 10 in full context")
-    options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    """Options of all benchmarks that run the configured step."""
+    options.add_argument("--size", choices=SIZES, default="tiny", help="size of the backbones")
+    options.add_argument("--packs", type=int, default=0, help="packs per step; 0: 16 if chunked, 10 with full context")
+    add_device(options, dtype="bfloat16")
+    add_results(options)
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     add_options(options)
-    options.add_argument(
-        "--regime", choices=REGIMES, nargs="*", default=REGIMES, help="how the encoder sees an utterance"
-    )
-    options.add_argument("--rounds", type=int, default=10, help="measured")
-    options.add_argument("--warmup", type=int, default=2, help="rounds before")
-    options.add_argument("--seconds", type=float, default=0.0, help="fewer rounds after so long; 0: no limit")
+    options.add_argument("--regime", choices=REGIMES, nargs="*", default=REGIMES, help="encoder context")
+    add_rounds(options, rounds=10, warmup=2)
     return run_step(_run, options.parse_args(argv), "benchmarks.full_step")
 
 
@@ -129,8 +123,8 @@ def _run(options: argparse.Namespace) -> None:
     head = (
         f"Stage 6, zipper_soft, activation checkpointing, packs of {MAX_POSITIONS} positions, random weights in "
         f"{options.dtype}; forward, backward, clipping and torch's AdamW. Tokens are LLM positions: prompt, speech and "
-        f"text. MFU counts what the batch needs, without recomputation, against {peak:.2f} TFLOP/s ({source}). Peak "
-        "memory includes the model."
+        f"text. MFU counts the operations that the batch needs, without recomputation, relative to {peak:.2f} TFLOP/s "
+        f"({source}). Peak memory includes the model."
     )
     for number, regime in enumerate(options.regime):
         chosen = configured(options, regime)
@@ -140,10 +134,10 @@ def _run(options: argparse.Namespace) -> None:
         text = f"{head} {'; '.join(notes)}.\n\n{table(HEADER, rows)}"
         write_section(title, text, options.results)
     if budget.is_spent():
-        log("left out for lack of time: bfloat16 beside float32")
-        text += "\n\nLeft out for lack of time: the step in bfloat16 beside float32."
+        log("skipped for lack of time: comparison of bfloat16 with float32")
+        text += "\n\nSkipped for lack of time: the comparison of bfloat16 with float32."
     else:
-        text += f"\n\nThe same step, without the update, in two precisions:\n\n{precision_table(options)}"
+        text += f"\n\nLoss and gradients of the same step in two precisions:\n\n{precision_table(options)}"
     write_section(title, text, options.results)
 
 

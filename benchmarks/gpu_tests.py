@@ -1,4 +1,4 @@
-"""The tests marked `gpu`, and their outcome as a section of RESULTS.md. Needs pytest."""
+"""Run the tests marked `gpu` and write their outcome to RESULTS.md. Needs pytest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from record import RESULTS, write_section
+from record import write_section
+from shared_options import add_results
 
 from zipperasr.cli import parser, run_step
 
@@ -16,13 +17,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--device", default="cuda", help="named in the section's title")
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    options.add_argument("--device", default="cuda", help="device named in the section's title")
+    add_results(options)
     return run_step(_run, options.parse_args(argv), "benchmarks.gpu_tests")
 
 
 def marked_files() -> list[str]:
-    """Test files with a `gpu` mark: the others may import packages that are not installed."""
+    """Test files with a `gpu` mark. Other files may import packages that are not installed."""
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     return [str(file.relative_to(ROOT)) for file in files if "mark.gpu" in file.read_text(encoding="utf-8")]
 
@@ -37,7 +38,7 @@ def _run(options: argparse.Namespace) -> None:
     body = f"{', '.join(f'`{file}`' for file in files)}:\n\n" + "\n".join(f"    {line}" for line in kept)
     write_section(f"Tests marked gpu, {options.device}", body, options.results)
     if done.returncode:
-        raise ValueError(f"pytest ended with status {done.returncode}; its output is above")
+        raise ValueError(f"pytest exited with status {done.returncode}; see its output above")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Requests that try to harm a transcription server, each with the answers that are right.
+"""Hostile requests to a transcription server, each with the correct answers.
 
-In: a random generator. Out: what to send, in which pieces, and the statuses that may come back.
+Input: a random generator. Output: what to send, in which pieces, and the acceptable status codes.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from functools import cache
 import numpy as np
 import soundfile
 
-CLOSED = 0  # the server closes the connection without an answer
+CLOSED = 0  # the server closes the connection without a response
 PATH = "/v1/audio/transcriptions"
 MULTIPART = "multipart/form-data; boundary=x"
 
 
 @dataclass(frozen=True)
 class Attack:
-    """A request, or less than one."""
+    """A request, possibly incomplete."""
 
     pieces: tuple[bytes, ...]
-    answers: tuple[int, ...]  # any of these statuses; none: it hangs up after the last piece
-    pause_s: float = 0.0  # after each piece
+    answers: tuple[int, ...]  # acceptable status codes; empty: the client disconnects after the last piece
+    pause_s: float = 0.0  # pause after each piece
 
 
 def head(method: str = "POST", target: str = PATH, length: int | str = 0, **headers: str) -> bytes:
-    """A request line and headers. length: of the body, or `chunked`."""
+    """A request line and headers. `length`: of the body, or `chunked`."""
     lines = {"Host": "localhost", "Content-Type": MULTIPART, **{k.replace("_", "-"): v for k, v in headers.items()}}
     lines |= {"Transfer-Encoding": "chunked"} if length == "chunked" else {"Content-Length": str(length)}
     return "\r\n".join([f"{method} {target} HTTP/1.1", *(f"{k}: {v}" for k, v in lines.items()), "", ""]).encode()
@@ -49,7 +49,7 @@ def request(audio: bytes, *fields: tuple[str, str], **headers: str) -> bytes:
 
 @cache
 def silence(rate: int, channels: int, seconds: float, kind: str = "FLAC", subtype: str | None = None) -> bytes:
-    """A small file that is large once decoded."""
+    """A small file that decodes to a large recording."""
     stream = io.BytesIO()
     block = np.zeros((rate, channels), dtype=np.int16)
     with soundfile.SoundFile(stream, "w", rate, channels, subtype, format=kind) as recording:
@@ -93,22 +93,22 @@ def _field(draw: random.Random) -> tuple[str, str]:
 
 ATTACKS: dict[str, Callable[[random.Random], Attack]] = {
     "connection without a request": lambda draw: Attack((b"",), (CLOSED,)),
-    "headers without an end": lambda draw: Attack((_cut(draw, head()[:-4]),), (CLOSED,)),
-    "headers byte by byte": lambda draw: Attack(_one_by_one(head(X_Long="x" * 1000)), (CLOSED,), 0.1),
-    "upload that stops": lambda draw: Attack((_cut(draw, request(noise(5.0))),), (408,)),
-    "upload byte by byte": lambda draw: Attack(
+    "unterminated headers": lambda draw: Attack((_cut(draw, head()[:-4]),), (CLOSED,)),
+    "headers one byte at a time": lambda draw: Attack(_one_by_one(head(X_Long="x" * 1000)), (CLOSED,), 0.1),
+    "stalled upload": lambda draw: Attack((_cut(draw, request(noise(5.0))),), (408,)),
+    "upload one byte at a time": lambda draw: Attack(
         (head(length=9999), *_one_by_one(form(bytes(9000)))), (408, CLOSED), 0.1
     ),
-    "upload that is too large": lambda draw: Attack((head(length=10**10) + form(bytes(10**5)),), (413,)),
-    "chunked upload without an end": lambda draw: Attack(_endless(), (413, CLOSED)),
-    "chunks of one byte": lambda draw: Attack(
+    "upload too large": lambda draw: Attack((head(length=10**10) + form(bytes(10**5)),), (413,)),
+    "endless chunked upload": lambda draw: Attack(_endless(), (413, CLOSED)),
+    "one-byte chunks": lambda draw: Attack(
         (head(length="chunked"), *(b"1\r\n%c\r\n" % byte for byte in form(bytes(500))), b"0\r\n\r\n"), (400,)
     ),
-    "another type": lambda draw: Attack(
+    "wrong content type": lambda draw: Attack(
         (request(b"", Content_Type=draw.choice(["", "text/plain", "application/json", "multipart/mixed", ";;;"])),),
         (400,),
     ),
-    "odd charset": lambda draw: Attack(
+    "unusual charset": lambda draw: Attack(
         (
             request(
                 noise(1.0), Content_Type=f"{MULTIPART}; charset={draw.choice(['punycode', 'idna', 'zlib', 'x' * 99])}"
@@ -116,27 +116,27 @@ ATTACKS: dict[str, Callable[[random.Random], Attack]] = {
         ),
         (400,),
     ),
-    "broken form": lambda draw: Attack(
+    "malformed form": lambda draw: Attack(
         (request(noise(1.0), Content_Type=f"multipart/form-data{draw.choice(['', '; boundary=y', '; boundary='])}"),),
         (400,),
     ),
     "too many fields": lambda draw: Attack((request(noise(1.0), *[("prompt", "x")] * 40),), (400,)),
-    "field that is not known": lambda draw: Attack((request(noise(1.0), _field(draw)),), (400,)),
+    "unknown field": lambda draw: Attack((request(noise(1.0), _field(draw)),), (400,)),
     "no audio": lambda draw: Attack((request(draw.randbytes(draw.randrange(5000))),), (400,)),
-    "audio cut off": lambda draw: Attack((request(_cut(draw, noise(2.0))),), (400,)),
-    "samples that are not finite": lambda draw: Attack((request(_not_finite()),), (400,)),
+    "truncated audio": lambda draw: Attack((request(_cut(draw, noise(2.0))),), (400,)),
+    "non-finite samples": lambda draw: Attack((request(_not_finite()),), (400,)),
     "655 kHz and 8 channels": lambda draw: Attack((request(silence(655_350, 8, 5.0)),), (400,)),
     "1,000 channels": lambda draw: Attack((request(silence(8_000, 1000, 0.01, "WAV")),), (400,)),
     "192 kHz and 8 channels": lambda draw: Attack((request(silence(192_000, 8, 30.0)),), (200,)),
     "192 kHz and 8 channels, too long": lambda draw: Attack((request(silence(192_000, 8, 130.0)),), (413,)),
-    "too long": lambda draw: Attack((request(silence(8_000, 1, 1000.0)),), (413,)),
-    "another method": lambda draw: Attack((head(draw.choice(["GET", "PUT", "DELETE", "BREW"])),), (405,)),
+    "recording too long": lambda draw: Attack((request(silence(8_000, 1, 1000.0)),), (413,)),
+    "wrong method": lambda draw: Attack((head(draw.choice(["GET", "PUT", "DELETE", "BREW"])),), (405,)),
     "long path": lambda draw: Attack((head("GET", "/x" + "x" * draw.randrange(10_000)),), (404,)),
-    "longer headers than are read": lambda draw: Attack((head(X_Long="x" * 100_000),), (400, CLOSED)),
-    "no HTTP": lambda draw: Attack((draw.randbytes(1000) + b"\r\n\r\n",), (400, CLOSED)),
-    "path out of the assets": lambda draw: Attack((head("GET", "/assets/../../run.py"),), (404,)),
+    "headers too long": lambda draw: Attack((head(X_Long="x" * 100_000),), (400, CLOSED)),
+    "not HTTP": lambda draw: Attack((draw.randbytes(1000) + b"\r\n\r\n",), (400, CLOSED)),
+    "path traversal": lambda draw: Attack((head("GET", "/assets/../../run.py"),), (404,)),
     "foreign host": lambda draw: Attack((head("GET", "/", Host="evil.example"),), (403,)),
     "foreign origin": lambda draw: Attack((request(noise(1.0), Origin="https://evil.example"),), (403,)),
-    "hangs up while it sends": lambda draw: Attack((_cut(draw, request(noise(5.0))),), ()),
-    "hangs up before the answer": lambda draw: Attack((request(noise(5.0)),), (), draw.uniform(0, 0.2)),
+    "disconnects during the upload": lambda draw: Attack((_cut(draw, request(noise(5.0))),), ()),
+    "disconnects before the response": lambda draw: Attack((request(noise(5.0)),), (), draw.uniform(0, 0.2)),
 }

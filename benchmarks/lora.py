@@ -1,7 +1,7 @@
-"""Forward and backward of one adapted linear layer: each variant against PEFT's LoRA and the frozen layer alone.
+"""Forward and backward pass of one linear layer: each LoRA variant, PEFT's LoRA, and the frozen layer without adapters.
 
-In: a device, a data type, the number of rows. Out: a table in RESULTS.md. The rows are a batch of packs in several
-languages, as in training, or in one. All take turns in each round, so that a machine's moods hit all alike.
+Output: a table in RESULTS.md. The input is a batch in several languages, as in training, and a batch in one language.
+The layers alternate in each round, so that variations in the machine's speed affect all of them equally.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from budget import Budget, rounds_note
 from peft import LoraConfig, inject_adapter_in_model
-from record import RESULTS, write_section
+from record import write_section
+from shared_options import add_device, add_results, add_rounds
 from torch import Tensor, nn
 
 from zipperasr.cli import log, parser, run_step
@@ -27,20 +27,20 @@ from zipperasr.lora.injection import inject
 from zipperasr.markdown import table
 
 CODES = ("en", "fr", "th", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt")
-RANK, ALPHA, LID_WIDTH = 32, 64.0, 1280  # the paper's; the width is Whisper large-v3's
+RANK, ALPHA, LID_WIDTH = 32, 64.0, 1280  # from the paper; the width is that of Whisper large-v3
 SHAPES = {"q, k, v, out": (1280, 1280), "fc1": (1280, 5120), "fc2": (5120, 1280)}  # d_in, d_out of Whisper large-v3
 PEER, ALONE = "PEFT LoRA", "frozen layer alone"
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A layer, and what must be said to it before a batch."""
+    """A layer, and what must be called before each batch."""
 
     module: nn.Module
     prepare: Callable[[], None] = lambda: None
 
     def seconds(self, x: Tensor, upstream: Tensor) -> float:
-        """One step: the router where there is one, forward, gradients of the input and of what trains."""
+        """Time one step: the router if there is one, the forward pass, gradients of input and trained weights."""
         for parameter in self.module.parameters():
             parameter.grad = None
         x = x.detach().requires_grad_()
@@ -53,7 +53,7 @@ class Contestant:
 
 
 def contestants(shape: tuple[int, int], num_languages: int, options: argparse.Namespace) -> dict[str, Contestant]:
-    """The frozen layer alone, PEFT's LoRA and every variant of ours on a layer of this shape."""
+    """The frozen layer, PEFT's LoRA and each of our variants on a layer of this shape."""
     torch.manual_seed(1)
     modules = {name: nn.Sequential(nn.Linear(*shape)).to(options.device) for name in (ALONE, PEER, *VARIANTS)}
     modules[ALONE].requires_grad_(False)
@@ -77,9 +77,9 @@ def _wait(x: Tensor) -> None:
 
 
 def measure(num_languages: int, options, budget: Budget, parts_left: int) -> tuple[list[list[str]], int]:
-    """A table row for each contestant: the ratio to PEFT's time on every shape, medians over the rounds.
+    """Return one table row per layer, and the smallest number of rounds measured for any shape.
 
-    Returns the rows and the rounds of the shape that had the fewest.
+    A row has the ratio to PEFT's time for each shape, as the median over the rounds.
     """
     rows: dict[str, list[str]] = {}
     made = options.rounds
@@ -106,15 +106,11 @@ def measure(num_languages: int, options, budget: Budget, parts_left: int) -> tup
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--device", default="cpu", help="cpu or cuda")
-    options.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of weights and rows")
     options.add_argument("--rows", type=int, default=6144, help="encoder frames in the batch")
-    options.add_argument("--languages", type=int, default=8, help="in the mixed batch")
-    options.add_argument("--rounds", type=int, default=15, help="measured")
-    options.add_argument("--warmup", type=int, default=3, help="rounds before")
-    options.add_argument("--seconds", type=float, default=0.0, help="fewer rounds after so long; 0: no limit")
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
-    options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
+    options.add_argument("--languages", type=int, default=8, help="number of languages in the multilingual batch")
+    add_rounds(options, rounds=15, warmup=3)
+    add_device(options)
+    add_results(options)
     return run_step(_run, options.parse_args(argv), "benchmarks.lora")
 
 
@@ -122,7 +118,7 @@ def _run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     budget = Budget(options.seconds)
     parts = [
-        "Ratio to PEFT's LoRA on the same layer in the same run, below 1 is faster (milliseconds in brackets). "
+        "Time relative to PEFT's LoRA on the same layer in the same run; below 1 is faster (milliseconds in brackets). "
         f"Rank {RANK}, {len(CODES)} languages in the model, {options.rows} rows of {options.dtype}, "
         f"{options.threads} CPU threads."
     ]

@@ -1,4 +1,4 @@
-"""Memory in use and at its peak: the allocator's count on a GPU, this process's resident set on a CPU."""
+"""Current and peak memory: of torch's allocator on a GPU, of the process (resident set size) on a CPU."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 
 
 def reset_peak(device: str) -> float:
-    """Start a new peak; returns the GB in use now."""
-    gc.collect()  # a model that is no longer used may be kept by reference cycles
+    """Reset the peak. Returns the memory in use, in GB."""
+    gc.collect()  # reference cycles may keep a model that is no longer used
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -20,7 +20,7 @@ def reset_peak(device: str) -> float:
 
 
 def peak_gb(device: str) -> float:
-    """The most GB in use since the last `reset_peak`."""
+    """Peak memory since the last `reset_peak`, in GB."""
     return torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else _status_gb("VmHWM")
 
 

@@ -1,30 +1,30 @@
 #!/usr/bin/env bash
-# Benchmarks and tests for a GPU, in sections. Each writes its results as soon as it has them.
+# Benchmarks and tests on a GPU, in sections. Each writes its results as soon as they are available.
 #
-# Usage: benchmarks/on_gpu.sh [options] [SECTION...]    (no section: all of them, in this order)
-#   lora        75 s  a layer with each LoRA variant, beside PEFT's LoRA, in bfloat16 and float32
-#   train      210 s  the configured training step, chunked and full context; then a smaller one beside two peers
+# Usage: benchmarks/on_gpu.sh [options] [SECTION...]    (default: all sections, in this order)
+#   lora        75 s  one layer with each LoRA variant and with PEFT's LoRA, in bfloat16 and float32
+#   train      210 s  the configured training step, chunked and full context; then a smaller one with two peers
 #   deepspeed   70 s  the same step under ZeRO-2 (needs DeepSpeed)
 #   resume      95 s  save, load in a new process, compare the next step (needs DeepSpeed)
-#   decode     100 s  greedy search as configured, chunked and full context; then fewer utterances beside two peers
+#   decode     100 s  greedy search as configured, chunked and full context; then fewer utterances with two peers
 #   tests       50 s  the tests marked `gpu` (needs pytest)
-# The seconds are those of --minutes 10 and scale with it: less time, fewer repetitions. A section is stopped at twice
-# its time, and the run at --minutes; what was left out is listed at the end. Takes the active python3 with torch 2.11
-# or later, transformers and peft; a section whose package is missing says so and is skipped. No network.
+# The times are for --minutes 10 and scale with it; with less time, fewer rounds are measured. A section is stopped at
+# twice its time, and the whole run after --minutes; what was skipped is listed at the end. Uses the active python3 with
+# torch 2.11 or later, transformers and peft. Sections that need a missing package are skipped. No network access.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . utils/log.sh
 
-device=cuda                   # cuda or cpu
-size=paper                    # paper or tiny (to try the script without a GPU)
-minutes=10                    # time for all sections
-results=benchmarks/RESULTS.md # the page whose sections are replaced
+device=cuda                   # device: cuda or cpu
+size=paper                    # size of the backbones: paper, or tiny to try the script without a GPU
+minutes=10                    # time limit for all sections
+results=benchmarks/RESULTS.md # Markdown file that receives the results
 . utils/parse_options.sh
 
 declare -A budget_s=([lora]=75 [train]=210 [deepspeed]=70 [resume]=95 [decode]=100 [tests]=50)
 declare -A needs=([deepspeed]=deepspeed [resume]=deepspeed [tests]=pytest)
 sections=(lora train deepspeed resume decode tests)
-startup_s=15 # imports and the first use of the GPU, which the benchmarks' own --seconds do not count
+startup_s=15 # imports and GPU initialisation, which --seconds of the benchmarks does not include
 
 [[ ${device} == cuda || ${device} == cpu ]] || options_error "--device: got '${device}', wanted cuda or cpu"
 [[ ${size} == paper || ${size} == tiny ]] || options_error "--size: got '${size}', wanted paper or tiny"
@@ -38,7 +38,7 @@ export PYTHONPATH=${PWD}:${PWD}/egs2/zipper12/asr1 HF_HUB_OFFLINE=1 TOKENIZERS_P
 if [[ ${device} == cpu ]]; then
     export CUDA_VISIBLE_DEVICES='' DS_ACCELERATOR=cpu
 elif ! python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
-    die "no CUDA device: --device cpu --size tiny tries the script without one"
+    die "no CUDA device; use --device cpu --size tiny to try the script without one"
 fi
 
 at=(--device "${device}" --results "${results}")
@@ -60,13 +60,14 @@ else
     peer_decoded=("${decoded[@]}" --peer_batches 2)
 fi
 
-# run PERCENT SCRIPT OPTIONS...: a benchmark with that share of the section's time. False if it failed or was stopped.
+# run PERCENT SCRIPT OPTIONS...: run a benchmark with this share of the section's time. Fails if the benchmark fails or
+# is stopped.
 run() {
     local share_s=$((budget * $1 / 100)) limit_s=$((2 * budget - (SECONDS - section_start)))
     shift
     ((limit_s < minutes * 60 - SECONDS)) || limit_s=$((minutes * 60 - SECONDS))
     if ((limit_s <= 0)); then
-        left_out+=("$*: not started")
+        skipped+=("$*: not started")
         return 1
     fi
     local script=benchmarks/$1 status=0
@@ -76,7 +77,7 @@ run() {
     timeout --kill-after=10 "${limit_s}" python3 "${script}" "$@" "${at[@]}" || status=$?
     case ${status} in
         0) ;;
-        124 | 137) left_out+=("${script}: stopped after ${limit_s} s") ;;
+        124 | 137) skipped+=("${script}: stopped after ${limit_s} s") ;;
         *) failed+=("${script} $*") ;;
     esac
     return "${status}"
@@ -101,22 +102,22 @@ tests() { run 100 gpu_tests.py || true; }
 
 has() { python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)' "$1" 2>/dev/null; }
 
-failed=() left_out=()
+failed=() skipped=()
 for section in "${sections[@]}"; do
     package=${needs[${section}]-}
     if [[ -z ${package} ]]; then
-        log "== ${section}: uses torch, transformers and peft; no other package would add to it"
+        log "== ${section}: uses torch, transformers and peft"
     elif has "${package}"; then
         log "== ${section}: uses ${package}"
     else
-        log "== ${section}: skipped, it needs ${package}, which is not installed (pip install ${package})"
+        log "== ${section}: skipped because ${package} is not installed (pip install ${package})"
         continue
     fi
     budget=$((budget_s[${section}] * minutes / 10))
     section_start=${SECONDS}
     "${section}"
-    log "== ${section}: ended after $((SECONDS - section_start)) s of ${budget} s; results in ${results}"
+    log "== ${section}: finished after $((SECONDS - section_start)) s of ${budget} s; results in ${results}"
 done
-((${#left_out[@]} == 0)) || printf 'left out for lack of time: %s\n' "${left_out[@]}" >&2
+((${#skipped[@]} == 0)) || printf 'skipped for lack of time: %s\n' "${skipped[@]}" >&2
 ((${#failed[@]} == 0)) || printf 'failed: %s\n' "${failed[@]}" >&2
-((${#left_out[@]} + ${#failed[@]} == 0))
+((${#skipped[@]} + ${#failed[@]} == 0))

@@ -1,7 +1,7 @@
-"""report.html of a large test set: size, time and memory to build, time to look at it in Chromium.
+"""report.html of large test sets: size, time and memory to build it, response times in Chromium.
 
-In: nothing; texts are made up and scored by stage 8. Out: a section of RESULTS.md. Needs chromium, chromedriver and
-selenium. Times in the browser are those of the page's own handlers, layout included.
+Input: none; texts are generated and scored by stage 8. Output: a section of RESULTS.md. Needs chromium, chromedriver
+and selenium. Response times are those of the page's event handlers and include layout.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from record import RESULTS, write_section
+from record import write_section
 from selenium import webdriver
 from selenium.webdriver.support.wait import WebDriverWait
+from shared_options import add_results
 
 from zipperasr.cli import parser, run_step
 from zipperasr.datadir.entry import write_lines
@@ -36,7 +37,7 @@ from zipperasr.report.html.__main__ import main
 status = main(sys.argv[1:])
 print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 sys.exit(status)
-"""  # ru_maxrss would count this process's memory, which a child has until it runs its own program
+"""  # ru_maxrss would include the memory of this process, which a child shares until it calls exec
 FIRST_TABLE = "const [mark] = performance.getEntriesByName('table'); return mark ? mark.startTime : null"
 LAID_OUT = "; document.querySelector('#table').getBoundingClientRect(); return performance.now() - start"
 ACTIONS = {
@@ -48,7 +49,7 @@ ACTIONS = {
 
 
 class Built(NamedTuple):
-    """What making a page took."""
+    """A page, and what it took to build."""
 
     page: Path
     seconds: float
@@ -58,8 +59,8 @@ class Built(NamedTuple):
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.add_argument("--utts", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="sizes of the test set")
-    options.add_argument("--rounds", type=int, default=5, help="times that the page is opened and used")
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    options.add_argument("--rounds", type=int, default=5, help="number of measured rounds in the browser")
+    add_results(options)
     return run_step(_run, options.parse_args(argv), "benchmarks.page")
 
 
@@ -75,12 +76,12 @@ def _run(options: argparse.Namespace) -> None:
         version = subprocess.run(["chromium", "--version"], capture_output=True, text=True, check=True).stdout.split()[
             1
         ]
-    header = ["utterances", "page, MB", "built in s", "peak RSS, MB", "first table, s", "JS heap, MB"]
+    header = ["utterances", "page, MB", "build, s", "peak RSS, MB", "first table, s", "JS heap, MB"]
     body = (
-        "One system, one test set; words drawn from 30,000 by Zipf's law, 8 to 30 an utterance, 15 % errors. Built in "
-        "a process of its own, imports included. "
-        f"Chromium {version} without a window or GPU, median of {options.rounds} rounds: from opening the file to the "
-        "first table; then from click or key to the table laid out anew."
+        "One system and one test set; vocabulary of 30,000 words with Zipf's distribution, 8 to 30 words per "
+        "utterance, 15 % errors. The page is built in a separate process; its time includes imports. "
+        f"Chromium {version}, headless, without a GPU, median of {options.rounds} rounds: time from opening the file "
+        "to the first table, then from a click or key press to the new layout of the table."
     )
     write_section(
         "report.html", f"{body}\n\n{table([*header, *(f'{a}, ms' for a in ACTIONS)], rows, 0)}", options.results
@@ -88,7 +89,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _scored(root: Path, num_utts: int) -> Path:
-    """A recipe directory after stage 8."""
+    """Return a recipe directory in the state after stage 8."""
     raw, decoded = root / "dump" / "raw", root / "exp" / DECODING
     for directory in (raw / SET, decoded / SET):
         directory.mkdir(parents=True)
@@ -105,7 +106,7 @@ def _scored(root: Path, num_utts: int) -> Path:
     write_lines(raw / SET / "utt2dur", (f"{utt} {draw.uniform(2, 20):.3f}" for utt in utts))
     write_sets(raw / "sets.tsv", [SetRow(SET, "test", "sft", "mls", "de")])
     if score(["--decode_dir", str(decoded), "--raw", str(raw), "--languages", str(LANGUAGES)]):
-        raise ValueError("stage 8 failed; its message stands above")
+        raise ValueError("stage 8 failed; see the error above")
     return root
 
 
@@ -116,12 +117,12 @@ def _build(root: Path) -> Built:
     command = [sys.executable, "-c", BUILD, *map(str, places), "--out", str(page)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise ValueError("the page was not built; its message stands above")
+        raise ValueError("the page could not be built; see the error above")
     return Built(page, time.monotonic() - start, int(done.stdout) / 1024)
 
 
 def _looked_at(page: Path, rounds: int) -> tuple[float, float, dict[str, float]]:
-    """(seconds to the first table, MB of script memory, {action: milliseconds}); medians."""
+    """Return medians: seconds to the first table, MB of JavaScript heap, {action: milliseconds}."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     firsts, heaps, actions = [], [], {name: [] for name in ACTIONS}

@@ -1,6 +1,6 @@
-"""Parameters that each variant adds to Whisper large-v3's encoder, counted in the built model.
+"""Number of parameters that each LoRA variant adds to the encoder of Whisper large-v3.
 
-In: conf/full/model.yaml. Out: a table in RESULTS.md. The model is built on the meta device: shapes without weights.
+Input: conf/full/model.yaml. Output: a table in RESULTS.md. The model is built on the meta device, without weights.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from record import RESULTS, write_section
+from record import write_section
+from shared_options import add_results
 
 from zipperasr.cli import parser, run_step
 from zipperasr.config import load_yaml
@@ -20,14 +21,16 @@ from zipperasr.model.model_config import ModelConfig
 from zipperasr.plan.parameters import build_phases, with_local_backbones
 
 RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "zipper12" / "asr1"
-SOURCE_ONLY = "zh"  # heard in stage 1 only: the paper's banks are twelve
+SOURCE_ONLY = "zh"  # Chinese is in the alignment data only: the paper adapts twelve languages
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--model", type=Path, default=RECIPE / "conf" / "full" / "model.yaml", help="model.yaml")
+    options.add_argument(
+        "--model", type=Path, default=RECIPE / "conf" / "full" / "model.yaml", help="model configuration"
+    )
     options.add_argument("--languages", type=Path, default=RECIPE / "conf" / "languages.tsv", help="language table")
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    add_results(options)
     return run_step(_run, options.parse_args(argv), "benchmarks.parameters")
 
 
@@ -52,8 +55,9 @@ def _run(options: argparse.Namespace) -> None:
         ]
         for variant, (lora, router) in sizes.items()
     ]
-    header = ["variant", "adapters", "router", "both", "of independent's"]
-    body = f"Trained; rank {config.encoder_lora.rank}, {len(codes)} languages, all linear layers of the encoder."
+    header = ["variant", "adapters", "router", "total", "relative to independent"]
+    rank = config.encoder_lora.rank
+    body = f"Trained parameters; rank {rank}, {len(codes)} languages, all linear layers of the encoder."
     write_section("Parameters at the paper's sizes", f"{body}\n\n{table(header, rows)}", options.results)
 
 

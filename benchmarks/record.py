@@ -1,6 +1,6 @@
-"""A benchmark's section in RESULTS.md: figures, the command, the machine and versions, the date.
+"""Write a benchmark's section of RESULTS.md: its results, the command, the date, the machine and versions.
 
-In: a title and Markdown. Out: the file with that section replaced, all others kept.
+Input: a title and Markdown. Output: the file with this section replaced and all others unchanged.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from zipperasr.atomic import atomic_path
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-_TITLE = "# Benchmarks\n\nWritten by the scripts beside this file: ratios against a peer in the same run.\n"
+_TITLE = "# Benchmarks\n\nWritten by the scripts in this directory. Ratios are relative to a peer in the same run.\n"
 
 
 def write_section(title: str, body: str, results: Path) -> None:
-    """Replace the section `title` of `results`, or append it."""
+    """Replace the section `title` of the file `results`, or append it."""
     text = results.read_text(encoding="utf-8") if results.is_file() else _TITLE
     heading, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
     section = f"## {title}\n\n{body.strip()}\n\n{_provenance()}\n"
@@ -32,7 +32,7 @@ def write_section(title: str, body: str, results: Path) -> None:
 
 
 def _provenance() -> str:
-    # Imported last: it brings torch, and a benchmark's processes would start with its memory.
+    # Imported here because it imports torch, whose memory a benchmark's child processes would otherwise start with.
     from zipperasr.report.machine import device, versions
 
     machine, found = device(), versions()

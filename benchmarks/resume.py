@@ -1,7 +1,7 @@
-"""A checkpoint taken up by a new process: the next step, beside the one of the process that went on.
+"""Resuming from a checkpoint under ZeRO-2: is the next step the same as without an interruption?
 
-In: stage 6 under ZeRO-2. Out: a section of RESULTS.md: time to save and to load, and how far the loss and the master
-weights of the two processes are apart after that step. Needs DeepSpeed.
+Output: a section of RESULTS.md with the time to save and to load, and the differences in loss and master weights after
+that step. Needs DeepSpeed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from zipperasr.markdown import table
 from zipperasr.train.checkpoints import Checkpoints
 from zipperasr.train.throughput import Window
 
-LOSS_TOLERANCE = 1e-3  # relative: GPU kernels may sum in another order
-UPDATE_TOLERANCE = 0.1  # distance of the weights, as a share of the length of the step's own update
+LOSS_TOLERANCE = 1e-3  # relative: GPU kernels may sum in a different order
+UPDATE_TOLERANCE = 0.1  # norm of the difference in weights, relative to the norm of the step's update
 
 
 def unbroken(options: argparse.Namespace, work: Path) -> None:
-    """Two steps, with a checkpoint between them."""
+    """Take two steps and save a checkpoint between them."""
     torch.set_num_threads(options.threads)
     training = Training.start(options)
     training.step()
@@ -43,24 +43,27 @@ def unbroken(options: argparse.Namespace, work: Path) -> None:
 
 
 def resumed(options: argparse.Namespace, work: Path) -> None:
-    """The second step alone, from the checkpoint."""
+    """Take the second step from the checkpoint."""
     torch.set_num_threads(options.threads)
     training = Training.start(options)
     start = time.perf_counter()
     step, _ = Checkpoints(work / "checkpoints", training.engine).load_newest()
     seconds = time.perf_counter() - start
     if step != 1:
-        raise ValueError(f"the checkpoint is of step {step}, wanted 1")
+        raise ValueError(f"the checkpoint has step {step}, wanted 1")
     loss = training.step()
     torch.save({"loss": loss, "weights": training.master_weights(), "seconds": seconds}, work / "resumed.pt")
 
 
 def _saved(work: Path, name: str) -> dict:
-    return torch.load(work / f"{name}.pt", weights_only=True)  # noqa: TID251  # its own file, and nothing is run
+    return torch.load(work / f"{name}.pt", weights_only=True)  # noqa: TID251  # written by this script; weights_only executes no code
 
 
 def compare(work: Path) -> tuple[float, float]:
-    """Distance of the losses, relative, and of the weights, as a share of the update. Raises ValueError if too far."""
+    """Return the relative differences of the loss and the weights. Raises ValueError if they exceed the tolerances.
+
+    The difference in weights is relative to the step's update.
+    """
     first, second = (_saved(work, name) for name in ("unbroken", "resumed"))
     loss = abs(second["loss"] - first["loss"]) / first["loss"]
     weights = (second["weights"] - first["weights"]).norm().item() / first["update"]
@@ -93,15 +96,15 @@ def _run(options: argparse.Namespace) -> None:
         ["save, s", f"{saved:.1f}"],
         ["load, s", f"{loaded:.1f}"],
         ["loss of the next step, relative difference", "equal" if loss == 0 else f"{loss:.1e}"],
-        ["weights after it, difference as a share of the update", "equal" if weights == 0 else f"{weights:.1e}"],
+        ["weights after it, difference relative to the update", "equal" if weights == 0 else f"{weights:.1e}"],
     ]
     log("; ".join(": ".join(row) for row in rows))
     body = (
-        f"Stage 6 under ZeRO-2, {chosen.packs} packs: one process takes two steps with a checkpoint between them, a "
-        "new one loads it and takes the second step."
+        f"Stage 6 under ZeRO-2, {chosen.packs} packs. One process takes two steps and saves a checkpoint between them; "
+        "a second process loads the checkpoint and takes the second step."
     )
     title = f"Resuming, {options.size}, {options.device}, {options.dtype}"
-    write_section(title, f"{body}\n\n{table(['what', ''], rows)}", options.results)
+    write_section(title, f"{body}\n\n{table(['quantity', 'value'], rows)}", options.results)
 
 
 def _in_new_process(part, *arguments) -> None:
@@ -109,7 +112,7 @@ def _in_new_process(part, *arguments) -> None:
     process.start()
     process.join()
     if process.exitcode:
-        raise ValueError(f"the {part.__name__} process ended with status {process.exitcode}; its output is above")
+        raise ValueError(f"the {part.__name__} process exited with status {process.exitcode}; see its output above")
 
 
 if __name__ == "__main__":

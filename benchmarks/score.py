@@ -1,7 +1,7 @@
-"""Scoring trn files: ours beside NIST's sclite, as commands, start-up included.
+"""Scoring trn files with our scorer and with NIST's sclite; times include the start of the process.
 
-In: nothing; the transcripts are made up, in a temporary directory. Out: a section of RESULTS.md. The two take turns on
-the same files; outputs must be equal byte by byte. Memory is the largest resident set that the system saw.
+Input: none; transcripts are generated in a temporary directory. Output: a section of RESULTS.md. The commands alternate
+on the same files, and their outputs must be identical byte for byte. Memory is the peak resident set size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from record import RESULTS, write_section
+from record import write_section
+from shared_options import add_results
 
 from zipperasr.cli import parser, run_step
 from zipperasr.markdown import table
@@ -38,7 +39,7 @@ SUBSTITUTED, DELETED = 0.07, 0.02
 
 @dataclass(frozen=True)
 class Run:
-    """What one command took."""
+    """Time and memory of one command."""
 
     seconds: float
     peak_mib: float
@@ -46,10 +47,10 @@ class Run:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--utts", type=int, default=10000, help="utterances, of 22 words on average")
-    options.add_argument("--many_utts", type=int, default=100000, help="utterances of the last row, run once")
-    options.add_argument("--rounds", type=int, default=7, help="times that each command runs")
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    options.add_argument("--utts", type=int, default=10000, help="number of utterances, with 22 words on average")
+    options.add_argument("--many_utts", type=int, default=100000, help="number of utterances in the last row, run once")
+    options.add_argument("--rounds", type=int, default=7, help="number of measured rounds")
+    add_results(options)
     return run_step(_run, options.parse_args(argv), "benchmarks.score")
 
 
@@ -61,10 +62,11 @@ def _run(options: argparse.Namespace) -> None:
     rows = [_row(sclite, *case) for case in cases]
     header = ["utterances", "reports", "ours, s", "sclite, s", "ratio", "ours, MiB", "sclite, MiB"]
     body = (
-        f"Seconds are best / median of {options.rounds} rounds (the last row: one), start-up included; the ratio is "
-        "the rounds' median, below 1 is faster. Memory is the peak. Outputs are equal byte by byte."
+        f"Times are the best / the median of {options.rounds} rounds (last row: one round) and include the start of "
+        "the process. The ratio is the median over the rounds; below 1 is faster. Memory is the peak. Outputs are "
+        "identical byte for byte."
     )
-    write_section("Scoring beside NIST's sclite", f"{body}\n\n{table(header, rows, 2)}", options.results)
+    write_section("Scoring compared with NIST's sclite", f"{body}\n\n{table(header, rows, 2)}", options.results)
 
 
 def _row(sclite: str, num_utts: int, way: str, rounds: int) -> list[str]:
@@ -82,7 +84,7 @@ def _row(sclite: str, num_utts: int, way: str, rounds: int) -> list[str]:
 
 
 def _write_trn(directory: Path, num_utts: int) -> None:
-    """Seven of a hundred words heard as another, two not at all; speakers one after the other."""
+    """Write transcripts with 7 % substitutions and 2 % deletions, sorted by speaker."""
     rng = random.Random(1)
     words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 9))) for _ in range(VOCABULARY)]
     with (directory / "ref.trn").open("w") as references, (directory / "hyp.trn").open("w") as hypotheses:

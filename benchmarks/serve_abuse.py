@@ -1,7 +1,7 @@
-"""The server under hostile requests: do honest ones get the same answers, how late, and what happens to memory.
+"""The server under hostile requests: response texts and latency of honest requests, memory of the server.
 
-In: a trained model. Out: a section of RESULTS.md. The server runs in a process of its own. The honest requests are
-sent twice at the same moments: alone, then among hostile ones of every kind in hostile.py.
+Input: a trained model. Output: a section of RESULTS.md. The server runs in a separate process. The honest requests are
+sent twice on the same schedule: alone, then among hostile requests of every kind in hostile.py.
 """
 
 from __future__ import annotations
@@ -25,41 +25,42 @@ import httpx
 import numpy as np
 import psutil
 from hostile import ATTACKS, CLOSED, PATH, Attack, noise
-from record import RESULTS, write_section
+from record import write_section
+from shared_options import add_results
 
 from zipperasr.cli import log, parser, run_step
 from zipperasr.markdown import table
 
 LIMITS = ["--max_mb", "5", "--max_s", "120", "--timeout_s", "60", "--read_timeout_s", "5"]
-BUSY = 503  # honest requests are repeated, as OpenAI's client does; hostile ones may get it, too
+BUSY = 503  # honest requests are retried, as OpenAI's client does; it is an acceptable answer to hostile ones
 PATIENCE_S = 90.0
-RECORDINGS = 8  # different honest ones
+RECORDINGS = 8  # number of different recordings in honest requests
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """One request: an attack of some kind, or an honest one."""
+    """One request, hostile or honest."""
 
     at_s: float
     number: int
     kind: str = ""
-    attack: Attack | None = None  # made before the clock runs
+    attack: Attack | None = None  # made before the clock starts
 
 
 @dataclass
 class Found:
-    """What came back."""
+    """What the requests returned."""
 
     honest_s: list[float] = field(default_factory=list)
     retries: int = 0  # of honest requests
-    texts: dict[int, set[str]] = field(default_factory=dict)  # of each honest recording
+    texts: dict[int, set[str]] = field(default_factory=dict)  # by honest recording
     failures: list[str] = field(default_factory=list)
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)  # (kind, status)
     rss: list[int] = field(default_factory=list)  # bytes, every 0.2 s
 
 
 def drawn(requests: int, honest: float, rate: float, seed: int) -> list[Arrival]:
-    """Arrivals at random moments, `rate` a second; every kind of attack equally often."""
+    """Arrivals at random times, `rate` per second; every kind of attack is equally frequent."""
     draw = random.Random(seed)
     num_honest = round(requests * honest)
     names = list(ATTACKS)
@@ -74,7 +75,7 @@ def drawn(requests: int, honest: float, rate: float, seed: int) -> list[Arrival]
 
 @contextmanager
 def served(bundle: Path, log_file: Path) -> Iterator[tuple[psutil.Process, int]]:
-    """A server over the model, and its port."""
+    """Start a server with the model; yield its process and port."""
     command = [sys.executable, "-m", "zipperasr", "serve", "--model", str(bundle), "--port", "0", *LIMITS]
     with log_file.open("w") as stream, subprocess.Popen(command, stderr=stream, env=os.environ) as server:
         try:
@@ -84,13 +85,13 @@ def served(bundle: Path, log_file: Path) -> Iterator[tuple[psutil.Process, int]]
                 time.sleep(0.1)
             yield psutil.Process(server.pid), int(found[1])
             if server.poll() is not None:
-                raise ValueError(f"the server ended with {server.returncode}")
+                raise ValueError(f"the server exited with status {server.returncode}")
         finally:
             server.terminate()
 
 
 async def run(arrivals: list[Arrival], port: int, server: psutil.Process) -> Found:
-    """Send every request at its moment, and wait for all answers."""
+    """Send every request at its time, and wait for all responses."""
     found = Found()
     watch = asyncio.create_task(_watch(server, found))
     limits = httpx.Limits(max_connections=None, keepalive_expiry=2.0)
@@ -138,7 +139,7 @@ async def _attack(port: int, arrival: Arrival, found: Found) -> None:
 
 
 async def _status(port: int, attack: Attack) -> int:
-    """The status of the answer; CLOSED: there was none."""
+    """Return the response's status code, or CLOSED if there was no response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answer = asyncio.create_task(reader.readline())
     try:
@@ -172,12 +173,12 @@ async def _watch(server: psutil.Process, found: Found) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--bundle", type=Path, required=True, help="training directory, or a bundle")
-    options.add_argument("--requests", type=int, default=2000, help="honest and hostile")
-    options.add_argument("--honest", type=float, default=0.25, help="share of them")
+    options.add_argument("--bundle", type=Path, required=True, help="training directory or bundle")
+    options.add_argument("--requests", type=int, default=2000, help="number of requests, honest and hostile")
+    options.add_argument("--honest", type=float, default=0.25, help="share of honest requests")
     options.add_argument("--rate", type=float, default=10.0, help="requests per second")
     options.add_argument("--seed", type=int, default=1, help="random seed")
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    add_results(options)
     return run_step(_run, options.parse_args(argv), "benchmarks.serve_abuse")
 
 
@@ -194,9 +195,9 @@ def _run(options: argparse.Namespace) -> None:
             end = server.memory_info().rss
         failures = quiet.failures + mixed.failures
         if "Traceback" in log_file.read_text("utf-8"):
-            failures.append(f"a traceback in the server's log: {log_file.read_text('utf-8')[-2000:]}")
+            failures.append(f"the server's log has a traceback: {log_file.read_text('utf-8')[-2000:]}")
     if quiet.texts != mixed.texts:
-        failures.append("honest requests got other texts than without hostile ones")
+        failures.append("honest requests got different texts than without hostile ones")
     if failures:
         raise ValueError(f"{len(failures)} failures: " + "; ".join(failures[:10]))
     write_section("The server under hostile requests", _section(quiet, mixed, end, options.rate), options.results)
@@ -209,11 +210,11 @@ def _p95(found: Found) -> float:
 def _section(quiet: Found, mixed: Found, end: int, rate: float) -> str:
     start = quiet.rss[-1]
     ratio = _p95(mixed) / _p95(quiet)
-    log(f"p95 {_p95(mixed):.3f} s, {ratio:.2f} times the quiet one; RSS {end / start:.3f} times the start")
+    log(f"p95 {_p95(mixed):.3f} s, {ratio:.2f} times that without attacks; RSS grew to {end / start:.3f} times")
     hostile = sum(mixed.answers.values())
     times = [
         [name, *(f"{np.percentile(found.honest_s, share):.3f}" for share in (50, 95, 100))]
-        for name, found in (("alone", quiet), ("among hostile ones", mixed))
+        for name, found in (("alone", quiet), ("among hostile requests", mixed))
     ]
     kinds = [
         [
@@ -227,13 +228,14 @@ def _section(quiet: Found, mixed: Found, end: int, rate: float) -> str:
     memory = f"{end / start:.2f} times that before the hostile requests ({start / 2**20:.0f} MiB)"
     return (
         f"`zipperasr serve` with `{' '.join(LIMITS)}`; {len(mixed.honest_s)} honest requests (1 to 8 s of noise as "
-        f"FLAC, language detected) and {hostile} hostile ones in random order, {rate:g} a second. All honest ones were "
-        f"answered with the texts that they get alone. Their 95th percentile is {ratio:.2f} times that of the same "
-        f"requests alone. Resident memory is {memory}, and was at most {max(mixed.rss) / start:.2f} times it. "
-        f"The log has no traceback; honest requests were told {mixed.retries} times to come again.\n\n"
-        + table(["honest requests", "median, s", "95th percentile, s", "longest, s"], times)
+        f"FLAC, language detected) and {hostile} hostile ones in random order, {rate:g} per second. All honest "
+        "requests got the same texts as without hostile ones. Their 95th percentile of the response time is "
+        f"{ratio:.2f} times that without hostile requests. Resident memory is {memory}; its peak was "
+        f"{max(mixed.rss) / start:.2f} times that. The log has no traceback; the server asked honest clients "
+        f"{mixed.retries} times to retry.\n\n"
+        + table(["honest requests", "median, s", "95th percentile, s", "maximum, s"], times)
         + "\n\n"
-        + table(["hostile requests", "answers"], kinds)
+        + table(["hostile requests", "responses"], kinds)
     )
 
 

@@ -1,7 +1,7 @@
-"""The recipe killed again and again against the recipe left alone: the same data, weights, texts, scores and report.
+"""Kill the recipe repeatedly and compare its data, weights, hypotheses and report with an uninterrupted run's.
 
-In: a recipe directory's conf. Out: a section in RESULTS.md; an error naming the files that differ. Every SIGKILL hits
-all processes of the run at a random moment of a random stage; then the same command is given again.
+Output: a section of RESULTS.md, or an error that names the files that differ. SIGKILL is sent to all processes of the
+run at a random time in a random stage; then the same command is run again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from pathlib import Path
 
 import psutil
 import yaml
-from record import RESULTS, write_section
+from record import write_section
+from shared_options import add_results
 
 from zipperasr.cli import log, parser, run_step
 from zipperasr.markdown import table
@@ -31,26 +32,32 @@ from zipperasr.markdown import table
 RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "zipper12" / "asr1"
 REDUCED = {"align_train": 44, "high_train": 40, "low_train_1h": 6, "low_train_30h": 8, "dev": 4, "test": 4}
 COMPARED = ("data", "dump", "exp", "RESULTS.md", "RESULTS.tsv")
-# what holds times, memory, process numbers or a log
-PASSED_OVER = re.compile(
+# logs, and files with times, memory or process ids
+IGNORED = re.compile(
     r"/(tensorboard|logs|figures|images|backbones)/|\.log$"
     r"|/(stages\.tsv|versions\.json|rtf\.json|\.outputs\.json|events\..*)$"
 )
-CLOCKS = ("seconds", "audio_s_per_s", "tokens_per_s", "peak_gb", "mfu")  # keys of train.jsonl
+CLOCKS = (
+    "seconds",
+    "audio_s_per_s",
+    "tokens_per_s",
+    "peak_gb",
+    "mfu",
+)  # keys of train.jsonl that vary between runs
 TIMED_SECTIONS = ("Time and memory", "Cost", "Command", "Machine and versions")
 TIMED_COLUMN = "audio s per s"
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: after so many seconds of a stage."""
+    """When to kill: a stage and the number of seconds after its start."""
 
     stage: int
     after_s: float
 
 
 def make_recipe(directory: Path) -> Path:
-    """A recipe of its own at a reduced mini scale: the shared stages by link, a copy of conf/."""
+    """Create a recipe at a reduced mini scale: links to the shared stages, a copy of conf/."""
     directory.mkdir(parents=True)
     for name in ("asr.sh", "path.sh", "cmd.sh", "utils", "local", "run.sh"):
         (directory / name).symlink_to((RECIPE / name).resolve())
@@ -63,14 +70,14 @@ def make_recipe(directory: Path) -> Path:
 
 
 def run_to_the_end(directory: Path, stop_stage: int) -> None:
-    """Raises RuntimeError with the end of the log if the recipe fails."""
+    """Run the recipe. Raises RuntimeError with the end of the log if it fails."""
     status = _start(directory, stop_stage).wait()
     if status:
         raise RuntimeError(f"{directory}: exit status {status}: {_log(directory)[-2000:]}")
 
 
 def run_and_kill(directory: Path, stop_stage: int, moment: Moment) -> bool:
-    """Give the command, kill all its processes at the moment. Returns False if it had ended before."""
+    """Start the recipe and kill all its processes at `moment`. Returns False if it finished before."""
     seen = len(_log(directory))
     process = _start(directory, stop_stage)
     while f" stage {moment.stage}: " not in _log(directory)[seen:]:
@@ -85,14 +92,14 @@ def run_and_kill(directory: Path, stop_stage: int, moment: Moment) -> bool:
     for victim in [*psutil.Process(process.pid).children(recursive=True), process]:
         try:
             victim.kill()
-        except psutil.NoSuchProcess:  # ended by itself meanwhile
+        except psutil.NoSuchProcess:  # it has exited in the meantime
             continue
     process.wait()
     return True
 
 
 def draw_moments(directory: Path, kills: int, seed: int) -> list[Moment]:
-    """One in every stage that the unbroken run took, the others in proportion to the stages' times; in order."""
+    """Draw one moment in each stage, the others in proportion to the stages' times; sorted by stage."""
     with (directory / "exp" / "stages.tsv").open(encoding="utf-8") as stream:
         times = {int(row["stage"]): float(row["wall_s"]) for row in csv.DictReader(stream, delimiter="\t")}
     draw = random.Random(seed)
@@ -101,7 +108,7 @@ def draw_moments(directory: Path, kills: int, seed: int) -> list[Moment]:
 
 
 def differences(one: Path, other: Path) -> Iterator[str]:
-    """Files that only one recipe has, or that differ in more than times."""
+    """Name the files that only one recipe has, and those that differ in more than times."""
     mine, theirs = ({path.relative_to(base) for path in _files(base)} for base in (one, other))
     yield from (f"{path}: only in one of them" for path in sorted(mine ^ theirs))
     for path in sorted(mine & theirs):
@@ -112,12 +119,12 @@ def differences(one: Path, other: Path) -> Iterator[str]:
 def _files(base: Path) -> Iterator[Path]:
     for name in COMPARED:
         for path in [base / name, *(base / name).rglob("*")]:
-            if path.is_file() and not PASSED_OVER.search(str(path)):
+            if path.is_file() and not IGNORED.search(str(path)):
                 yield path
 
 
 def _stable(path: Path) -> object:
-    """A file's content without what the clock wrote."""
+    """A file's content without times."""
     content = path.read_bytes()
     if path.suffix == ".jsonl":
         lines = [json.loads(line) for line in content.splitlines()]
@@ -125,7 +132,7 @@ def _stable(path: Path) -> object:
     if path.name == ".inputs.json":
         return {
             key: value for key, value in json.loads(content).items() if key != "roots"
-        }  # directories and their dates
+        }  # roots: directories with modification times
     if path.name == "RESULTS.md":
         return _without_times(content.decode())
     return content
@@ -168,19 +175,19 @@ def _edit(path: Path, **values) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--kills", type=int, default=20, help="SIGKILLs")
-    options.add_argument("--stop_stage", type=int, default=9, help="the last stage of the recipe")
-    options.add_argument("--seed", type=int, default=1, help="of the moments")
+    options.add_argument("--kills", type=int, default=20, help="how often to kill the recipe")
+    options.add_argument("--stop_stage", type=int, default=9, help="last stage to run")
+    options.add_argument("--seed", type=int, default=1, help="random seed")
     options.add_argument(
-        "--work", type=Path, required=True, help="directory for both recipes; a finished unbroken one is used"
+        "--work", type=Path, required=True, help="working directory; a finished uninterrupted run in it is reused"
     )
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    add_results(options)
     return run_step(_run, options.parse_args(argv), "benchmarks.survival")
 
 
 def _run(options: argparse.Namespace) -> None:
     unbroken, killed = options.work / "unbroken", options.work / "asr1"
-    if not unbroken.exists():  # it runs where the other will: some files hold their place
+    if not unbroken.exists():  # made in the same directory as the killed run, because some files contain their path
         shutil.rmtree(killed, ignore_errors=True)
         run_to_the_end(make_recipe(killed), options.stop_stage)
         killed.rename(unbroken)
@@ -194,14 +201,14 @@ def _run(options: argparse.Namespace) -> None:
     run_to_the_end(killed, options.stop_stage)
     found = list(differences(unbroken, killed))
     if found:
-        raise ValueError(f"{len(found)} files differ from the unbroken run's:\n" + "\n".join(found[:20]))
+        raise ValueError(f"{len(found)} files differ from the uninterrupted run's:\n" + "\n".join(found[:20]))
     rows = [[str(stage), str(count)] for stage, count in struck.items()]
     body = (
-        f"The recipe at a reduced mini scale, {sum(struck.values())} times killed (SIGKILL to all its processes, at "
-        "random moments), each time started again by the same command, ends as the unbroken one: "
-        f"{sum(1 for _ in _files(unbroken))} files under {', '.join(COMPARED)} are equal but for times.\n\n"
+        f"The recipe at a reduced mini scale was killed {sum(struck.values())} times (SIGKILL to all its processes, at "
+        "random times) and restarted with the same command. It ends with the same files as an uninterrupted run: "
+        f"{sum(1 for _ in _files(unbroken))} files below {', '.join(COMPARED)} are identical except for times.\n\n"
     )
-    write_section("Killed and started again", body + table(["in stage", "kills"], rows), options.results)
+    write_section("Killed and restarted", body + table(["stage", "kills"], rows), options.results)
 
 
 if __name__ == "__main__":

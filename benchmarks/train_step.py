@@ -1,7 +1,7 @@
-"""A training step at three sizes: ours, HF's layers one utterance at a time, and the way peers do it.
+"""A training step of ours compared with Hugging Face's layers, one utterance at a time, and with padded batches.
 
-In: a size, a device, a phase, a regime. Out: a table in RESULTS.md: audio seconds per second, model-FLOP utilisation,
-peak memory. Utterances of 10 to 20 s (mean 15, as in MLS), random weights. All take turns in each round.
+Output: a table in RESULTS.md with seconds of audio per second, model FLOP utilisation (MFU) and peak memory. Utterances
+of 10 to 20 s (mean 15 s, as in MLS), random weights. The methods alternate in each round.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from budget import Budget, rounds_note
 from contestants import OneByOne, Ours, Peers
 from memory import peak_gb, reset_peak
-from record import RESULTS, write_section
+from record import write_section
+from shared_options import add_device, add_results, add_rounds
 from torch import Tensor, nn
 from transformers import Qwen3Config, Qwen3ForCausalLM, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -36,11 +36,11 @@ from zipperasr.plan.flops import Lengths, step_flops
 from zipperasr.prepare.dataset_table import PHASES
 
 CODES = ("en", "fr", "th", "de", "es", "ru", "vi", "it", "ar", "ja", "ko", "pt")
-PROMPT_TOKENS, TOKENS_PER_S = 12, 4.5  # of a transcript in Qwen3's pieces
-MAX_POSITIONS = 2048  # of a pack
-AGREEMENT = 1e-4  # of the two ways that compute the same function, in float32
+PROMPT_TOKENS, TOKENS_PER_S = 12, 4.5  # Qwen3 tokens per second of speech
+MAX_POSITIONS = 2048  # in a pack
+AGREEMENT = 1e-4  # tolerance between the two methods that compute the same function, in float32
 CHUNK_FRAMES = {"chunked": 800, "full": None}
-GPU_TFLOPS = {"H100": 989.4, "H200": 989.4, "A100": 312.0}  # bfloat16 without sparsity, by the makers' data sheets
+GPU_TFLOPS = {"H100": 989.4, "H200": 989.4, "A100": 312.0}  # bfloat16 without sparsity, from NVIDIA's data sheets
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Size:
     llm: tuple[int, int, int, int, int, int]  # width, layers, heads, key heads, head dimension, feed-forward
     vocabulary: int
     rank: int
-    packs: int  # of a step
+    packs: int  # per step
 
     def whisper(self) -> WhisperEncoder:
         width, layers, heads, inner = self.encoder
@@ -83,7 +83,7 @@ SIZES = {
 
 
 def build(options: argparse.Namespace) -> SpeechLLM:
-    """Our model with random weights: zipper_soft in stage 2, no adapters on the encoder in stage 1."""
+    """Our model with random weights; the encoder has zipper_soft in adaptation and no adapters in alignment."""
     size = SIZES[options.size]
     config = ModelConfig(
         "none", "none", size.mel_bins, None, EncoderLoraConfig(size.rank, 2 * size.rank),
@@ -100,7 +100,7 @@ def build(options: argparse.Namespace) -> SpeechLLM:
 
 
 def contestant(name: str, options: argparse.Namespace, ours: SpeechLLM | None = None):
-    """One of ours, one_by_one, peers, with the parameters that it trains."""
+    """Return the method `name` (ours, one_by_one or peers) and the parameters that it trains."""
     ours = ours or build(options)
     packs = draw_packs(SIZES[options.size], options.packs or SIZES[options.size].packs)
     chunk_frames = CHUNK_FRAMES[options.regime]
@@ -115,7 +115,7 @@ def contestant(name: str, options: argparse.Namespace, ours: SpeechLLM | None = 
 
 
 def draw_packs(size: Size, count: int) -> list[list[Example]]:
-    """Packs of one language each, as full as utterances of 10 to 20 s make them."""
+    """Packs of one language each, filled with utterances of 10 to 20 s."""
     draw, noise = random.Random(1), torch.Generator().manual_seed(1)
     packs = []
     for number in range(count):
@@ -135,14 +135,14 @@ def draw_packs(size: Size, count: int) -> list[list[Example]]:
 
 
 class Step:
-    """Gradients, clipping and AdamW on one batch; torch's own for all."""
+    """Gradients, clipping and AdamW on one batch; clipping and AdamW are torch's for all methods."""
 
     def __init__(self, chosen, trained: list[nn.Parameter], device: str):
         self.chosen, self.trained, self.device = chosen, trained, device
-        self.optimiser = torch.optim.AdamW(trained, lr=0.0)  # every round sees the same weights
+        self.optimiser = torch.optim.AdamW(trained, lr=0.0)  # 0: every round starts with the same weights
 
     def run(self) -> tuple[float, Tensor]:
-        """Seconds of one step, and its summed loss."""
+        """Return the time of one step in seconds, and its summed loss."""
         self._wait()
         start = time.perf_counter()
         self.optimiser.zero_grad()
@@ -158,7 +158,7 @@ class Step:
 
 
 def peak_memory_gb(name: str, options: argparse.Namespace) -> float:
-    """Of one step, without the model: a process of its own on a CPU, the allocator's count on a GPU."""
+    """Peak memory of one step, without the model: in a separate process on a CPU, from the allocator on a GPU."""
     if options.device == "cuda":
         return _peak_of_step(name, options)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -174,7 +174,7 @@ def _peak_of_step(name: str, options: argparse.Namespace) -> float:
 
 
 def peak_tflops(options: argparse.Namespace) -> tuple[float, str]:
-    """What the device can do at best, and where that figure comes from."""
+    """Return the device's peak performance and the source of that figure."""
     if options.device == "cuda":
         name = torch.cuda.get_device_name()
         for known, tflops in GPU_TFLOPS.items():
@@ -187,11 +187,11 @@ def peak_tflops(options: argparse.Namespace) -> tuple[float, str]:
         start = time.perf_counter()
         (a @ b).sum().item()
         seconds.append(time.perf_counter() - start)
-    return 2 * side**3 / min(seconds) / 1e12, f"a product of {side} x {side} matrices here"
+    return 2 * side**3 / min(seconds) / 1e12, f"measured with {side} x {side} matrices"
 
 
 def needed_flops(model: SpeechLLM, phase: str, ours: Ours) -> float:
-    """Of one training step on this way's batch."""
+    """Number of floating-point operations that a training step on this batch needs."""
     longest = ours.chunk_frames or model.encoder.max_mel_frames
     segments = [(piece + 1) // 2 for length in ours.batch.speech.lengths for piece in cut(length, longest)]
     lengths = Lengths(segments, ours.batch.text.lengths, len(ours.batch.text.label_places))
@@ -199,7 +199,7 @@ def needed_flops(model: SpeechLLM, phase: str, ours: Ours) -> float:
 
 
 def measure(options: argparse.Namespace, budget: Budget, parts_left: int) -> str:
-    """The table of one size, phase and regime, with what it was measured on."""
+    """Return the table of one size, phase and regime, preceded by a description of the batch."""
     names = ("ours", "one_by_one", "peers")
     shared = build(options)
     steps = {name: Step(*contestant(name, options, shared), options.device) for name in names}
@@ -225,15 +225,17 @@ def measure(options: argparse.Namespace, budget: Budget, parts_left: int) -> str
         log(" ".join(rows[-1]))
     apart = abs(losses["ours"] - losses["one_by_one"]).item() / labels
     if options.dtype == "float32" and apart > AGREEMENT:
-        raise ValueError(f"losses per label of {names[0]} and {names[1]} are {apart:.1e} apart, wanted {AGREEMENT:g}")
+        raise ValueError(
+            f"losses per label of {names[0]} and {names[1]} differ by {apart:.1e}, wanted at most {AGREEMENT:g}"
+        )
     fill = batch.num_positions / (batch.num_packs * MAX_POSITIONS)
-    header = ["way", "s a step", "audio s per s", "times ours", "MFU", "peak GB"]
+    header = ["method", "s per step", "audio s per s", "time relative to ours", "MFU", "peak GB"]
     made = rounds_note(len(seconds["ours"]), options.rounds)
     return (
         f"{options.phase}, {options.regime}, {made}: {batch.num_packs} packs, {len(batch.utt_ids)} utterances, "
-        f"{audio_s:.0f} s of speech, packs {100 * fill:.0f} % full. Needed: {flops / audio_s / 1e9:,.1f} GFLOP a "
-        f"second of speech; at most {peak:.2f} TFLOP/s ({source}). Loss per label of the first two: {apart:.1e} "
-        "apart.\n\n" + table(header, rows)
+        f"{audio_s:.0f} s of speech, fill rate {100 * fill:.0f} %. Needed: {flops / audio_s / 1e9:,.1f} GFLOP per "
+        f"second of speech; peak: {peak:.2f} TFLOP/s ({source}). Losses per label of the first two methods differ by "
+        f"{apart:.1e}.\n\n" + table(header, rows)
     )
 
 
@@ -245,24 +247,16 @@ def _in_precision(module: nn.Module, options: argparse.Namespace) -> nn.Module:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--size", choices=SIZES, default="mini", help="of both backbones")
-    options.add_argument("--phase", choices=PHASES, default="sft", help="align: the encoder trains; sft: its adapters")
-    options.add_argument(
-        "--regime", choices=REGIMES, nargs="*", default=REGIMES, help="how the encoder sees an utterance"
-    )
-    options.add_argument("--device", default="cpu", help="cpu or cuda")
-    options.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of weights and activations"
-    )
-    options.add_argument("--packs", type=int, default=0, help="packs of a step; 0: the size's own")
-    options.add_argument("--peer_batch", type=int, default=8, help="utterances that the peers' way takes at once")
-    options.add_argument("--checkpointing", action="store_true", help="ours and the second way recompute activations")
-    options.add_argument("--compile", action="store_true", help="ours and the second way run through torch.compile")
-    options.add_argument("--rounds", type=int, default=5, help="measured")
-    options.add_argument("--warmup", type=int, default=1, help="rounds before")
-    options.add_argument("--seconds", type=float, default=0.0, help="fewer rounds after so long; 0: no limit")
-    options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch on the CPU")
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    options.add_argument("--size", choices=SIZES, default="mini", help="size of the backbones")
+    options.add_argument("--phase", choices=PHASES, default="sft", help="align trains the encoder, sft its adapters")
+    options.add_argument("--regime", choices=REGIMES, nargs="*", default=REGIMES, help="encoder context")
+    options.add_argument("--packs", type=int, default=0, help="packs per step; 0: the default of the size")
+    options.add_argument("--peer_batch", type=int, default=8, help="utterances per padded batch")
+    options.add_argument("--checkpointing", action="store_true", help="recompute activations, except in padded batches")
+    options.add_argument("--compile", action="store_true", help="use torch.compile, except for padded batches")
+    add_rounds(options, rounds=5, warmup=1)
+    add_device(options)
+    add_results(options)
     return run_step(_run, options.parse_args(argv), "benchmarks.train_step")
 
 
@@ -272,11 +266,11 @@ def _run(options: argparse.Namespace) -> None:
     size = SIZES[options.size]
     (width, layers, *_), (llm_width, llm_layers, *_) = size.encoder, size.llm
     parts = [
-        f"Whisper encoder {width} x {layers} with zipper_soft (PEFT's LoRA in the peers' way), Qwen3 {llm_width} x "
+        f"Whisper encoder {width} x {layers} with zipper_soft (padded batches: PEFT's LoRA), Qwen3 {llm_width} x "
         f"{llm_layers}, vocabulary {size.vocabulary:,}, rank {size.rank}, random weights, utterances of 10 to 20 s; "
         f"forward, backward, clipping and AdamW, {options.dtype}. Peak memory is "
-        "that of a step beside the model. MFU counts what the batch needs: no padding, no weight gradient of frozen "
-        "weights, logits of labels alone."
+        "that of a step, without the model. MFU counts only the operations that the batch needs: no padding, no "
+        "gradients of frozen weights, logits at label positions only."
     ]
     title = f"Training step, {options.size}, {options.phase}, {options.device}, {options.dtype}"
     title += ", compiled" if options.compile else ""

@@ -1,7 +1,7 @@
-"""Every stage started twice at once: one run does the work, the other ends with one line, and the outputs are the same.
+"""Start every stage twice at the same time: one run must do the work, the other must end with a one-line error.
 
-In: the recipe, at a reduced mini scale. Out: a section in RESULTS.md; an error naming the stage where both runs worked,
-both failed, an error was not one line, or a file differs from an undisturbed run's.
+Output: a section of RESULTS.md, or an error that names the stage in which both runs worked, both failed, an error was
+not one line, or a file differs from that of an undisturbed run. The recipe runs at a reduced mini scale.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
 
-from record import RESULTS, write_section
+from record import write_section
+from shared_options import add_results
 from survival import differences, make_recipe, run_to_the_end
 
 from zipperasr.cli import LONGEST_ERROR, log, parser, run_step
 from zipperasr.markdown import table
 
-OUTPUTS = {  # stage -> what it writes, as patterns below the recipe's directory
+OUTPUTS = {  # stage -> what it writes: patterns relative to the recipe's directory
     0: ("downloads", "exp/backbones"),
     1: ("data",),
     2: ("dump/raw",),
@@ -39,7 +40,7 @@ REFUSAL = re.compile(r": error: .*another run (writes here|has just started)")
 
 
 def start_twice(directory: Path, stage: int) -> list[tuple[int, str]]:
-    """Exit status and log of both runs."""
+    """Run the stage twice at the same time. Returns the exit status and log of both runs."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     command = ["bash", "run.sh", "--stage", str(stage), "--stop-stage", str(stage)]
     with tempfile.TemporaryDirectory() as scratch:
@@ -52,13 +53,13 @@ def start_twice(directory: Path, stage: int) -> list[tuple[int, str]]:
 
 
 def outcome(runs: list[tuple[int, str]]) -> str:
-    """What happened, in a word. Raises ValueError if it is none of what may happen."""
+    """Return `refused` or `done before`. Raises ValueError if anything else happened."""
     statuses = sorted(status for status, _ in runs)
     if statuses == [0, 0]:
-        return "done before"  # the second run came when the first had ended
+        return "done before"  # the second run started after the first had finished
     errors = [line for status, text in runs if status for line in text.splitlines() if ": error: " in line]
     if statuses != [0, 1] or len(errors) != 1 or not REFUSAL.search(errors[0]) or len(errors[0]) > LONGEST_ERROR:
-        raise ValueError(f"exit statuses {statuses}, errors {errors}: wanted one run at work and one line")
+        raise ValueError(f"exit statuses {statuses}, errors {errors}: wanted one success and one refusal")
     return "refused"
 
 
@@ -69,17 +70,17 @@ def remove_outputs(directory: Path, stage: int) -> None:
 
 
 def own_differences(undisturbed: Path, disturbed: Path, stage: int) -> list[str]:
-    """Those in what this stage or one before it writes; what later stages wrote there has been removed with it."""
+    """Differences in the outputs of this stage and earlier ones; those of later stages in them have been removed."""
     later = [pattern for number, patterns in OUTPUTS.items() if number > stage for pattern in patterns]
     return [line for line in differences(undisturbed, disturbed) if not any(fnmatch(line, f"{one}*") for one in later)]
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--times", type=int, default=10, help="pairs of runs of each stage")
+    options.add_argument("--times", type=int, default=10, help="pairs of runs per stage")
     options.add_argument("--stages", type=int, nargs="+", default=list(OUTPUTS), help="stages to run")
-    options.add_argument("--work", type=Path, required=True, help="directory for the recipes; a finished one is used")
-    options.add_argument("--results", type=Path, default=RESULTS, help="the page to write a section of")
+    options.add_argument("--work", type=Path, required=True, help="working directory; a finished run in it is reused")
+    add_results(options)
     return run_step(_run, options.parse_args(argv), "benchmarks.two_runs")
 
 
@@ -100,11 +101,12 @@ def _run(options: argparse.Namespace) -> None:
         log(f"stage {stage}: {dict(ended)}")
         rows.append([str(stage), str(ended["refused"]), str(ended["done before"])])
     body = (
-        f"Each stage of the recipe at a reduced mini scale started twice at once, {options.times} times. One run did "
-        "the work; the other ended with one line that names process and host, or, started a little later, found the "
-        "work done. All files are equal to an undisturbed run's but for times.\n\n"
+        f"Each stage of the recipe, at a reduced mini scale, was started twice at the same time, {options.times} "
+        "times. One run did the work; the other failed with a one-line error that names the process and host of the "
+        "first or, if it started slightly later, found the work done. All files are identical to those of an "
+        "undisturbed run except for times.\n\n"
     )
-    heads = ["stage", "refused by a line", "found it done"]
+    heads = ["stage", "refused with an error", "found the work done"]
     write_section("Two runs at once", body + table(heads, rows), options.results)
 
 

@@ -1,6 +1,6 @@
-"""The training step of stage 6 under DeepSpeed's ZeRO-2, one process: the trainer's own engine and optimiser.
+"""The training step of stage 6 under DeepSpeed's ZeRO-2 in one process, with the trainer's engine and optimiser.
 
-Out: a section of RESULTS.md with time, throughput, MFU and peak memory. Needs DeepSpeed.
+Output: a section of RESULTS.md with time, throughput, MFU and peak memory. Needs DeepSpeed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from budget import Budget, rounds_note
 from full_step import HEADER, add_options, configured, table_row
 from memory import peak_gb, reset_peak
 from record import write_section
+from shared_options import add_rounds
 from torch import Tensor, nn
 from train_step import CHUNK_FRAMES, MAX_POSITIONS, SIZES, build, draw_packs, needed_flops, peak_tflops
 
@@ -31,7 +32,7 @@ PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 
 @dataclass
 class Training:
-    """An engine as stage 6 makes it, and one batch."""
+    """The engine of stage 6, and one batch."""
 
     engine: nn.Module
     optimiser: LanguageAdamW
@@ -40,7 +41,7 @@ class Training:
 
     @classmethod
     def start(cls, options: argparse.Namespace) -> Training:
-        """options: of full_step.configured. The seed fixes the weights; the packs are always the same."""
+        """Build model and engine from the options of `full_step.configured`. Weights and packs are always the same."""
         start_ranks()
         torch.manual_seed(0)
         model = build(options)
@@ -58,7 +59,7 @@ class Training:
         return self.engine.module
 
     def step(self) -> float:
-        """One update, as the trainer makes it. Returns the loss per label before it."""
+        """Make one update, as the trainer does. Returns the loss per label before the update."""
         self.optimiser.set_present({self.model.adapters.bank(code) for code in self.batch.speech.languages})
         loss, _, labels = self.engine(self.batch.to(self.engine.device), self.chunk_frames)
         self.engine.backward(loss / labels.item())
@@ -66,7 +67,7 @@ class Training:
         return (loss / labels).item()
 
     def master_weights(self) -> Tensor:
-        """ZeRO's float32 copy of all that trains, as one vector on the CPU."""
+        """ZeRO's float32 copies of all trained parameters, as one vector on the CPU."""
         flat = (parameter for group in self.optimiser.param_groups for parameter in group["params"])
         return torch.cat([parameter.detach().float().flatten().cpu() for parameter in flat])
 
@@ -74,9 +75,7 @@ class Training:
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     add_options(options)
-    options.add_argument("--rounds", type=int, default=10, help="measured")
-    options.add_argument("--warmup", type=int, default=2, help="rounds before")
-    options.add_argument("--seconds", type=float, default=0.0, help="fewer rounds after so long; 0: no limit")
+    add_rounds(options, rounds=10, warmup=2)
     return run_step(_run, options.parse_args(argv), "benchmarks.zero_step")
 
 
@@ -89,7 +88,7 @@ def _run(options: argparse.Namespace) -> None:
     seconds, losses = [], []
     for measured in budget.rounds(options.warmup, options.rounds):
         start = time.perf_counter()
-        losses.append(training.step())  # reading the loss waits for the device
+        losses.append(training.step())  # reading the loss synchronises with the device
         if options.device == "cuda":
             torch.cuda.synchronize()
         if measured:
@@ -101,9 +100,9 @@ def _run(options: argparse.Namespace) -> None:
     log(" | ".join(row))
     body = (
         f"Stage 6 under DeepSpeed's ZeRO-2 in one process: zipper_soft, activation checkpointing, packs of "
-        f"{MAX_POSITIONS} positions, random weights, LanguageAdamW on float32 master weights; "
-        f"{rounds_note(len(seconds), options.rounds)}. MFU against {peak:.2f} TFLOP/s ({source}). Loss per "
-        f"label {losses[0]:.4f} in the first step, {losses[-1]:.4f} in step {len(losses)}, on the same batch."
+        f"{MAX_POSITIONS} positions, random weights, LanguageAdamW with float32 master weights; "
+        f"{rounds_note(len(seconds), options.rounds)}. MFU is relative to {peak:.2f} TFLOP/s ({source}). Loss per "
+        f"label: {losses[0]:.4f} in the first step, {losses[-1]:.4f} in step {len(losses)}, on the same batch."
     )
     title = f"ZeRO-2 step, {options.size}, {options.device}, {options.dtype}"
     write_section(title, f"{body}\n\n{table(HEADER, [row])}", options.results)

@@ -54,10 +54,10 @@ def recipe(root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_dir(root: Path) -> Path:
-    """Reference material next to the checkout: real recordings and the authors' utterance lists."""
+    """Reference material in ../shared: real recordings and the authors' utterance lists."""
     path = root.parent / "shared"
     if not path.is_dir():
-        pytest.skip("no ../shared next to the checkout, with real recordings and utterance lists")
+        pytest.skip("../shared, with real recordings and utterance lists, does not exist")
     return path
 
 
@@ -74,7 +74,7 @@ def qwen3_files(recipe: Path, tmp_path_factory) -> Path:
 
 
 def _published(write: str, recipe: Path, name: str, tmp_path_factory) -> Path:
-    from zipperasr.model import published_tokenizers  # loads transformers, which few tests need
+    from zipperasr.model import published_tokenizers  # imports transformers, which few tests need
 
     directory = tmp_path_factory.mktemp("published") / name
     shutil.copytree(recipe / "conf" / "full" / "architectures" / name, directory)
@@ -87,7 +87,7 @@ def _published(write: str, recipe: Path, name: str, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def held_elsewhere():
-    """Give the lock of a directory to a process of another machine; returns the expected error."""
+    """Make a process on another machine the owner of a directory's lock; returns the expected error."""
     from zipperasr.sole_writer import Owner
 
     def hold(directory: Path) -> str:

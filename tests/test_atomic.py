@@ -1,4 +1,4 @@
-"""A target is whole or absent, and what a killed writer leaves beside it goes with the next one."""
+"""A target is complete or absent, and temporary files of a killed writer are removed by the next one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ with {function}(sys.argv[1]) as temporary:
 
 @pytest.fixture
 def writer(root):
-    """Starts a process that is in the middle of writing a target; ended at the end."""
+    """Start a process that is writing a target; it is killed after the test."""
     running = []
 
     def start(function: str, target) -> subprocess.Popen:
@@ -41,19 +41,19 @@ def writer(root):
 
 
 @pytest.mark.parametrize("function", [atomic_path, atomic_files], ids=lambda function: function.__name__)
-def test_the_next_writer_clears_away_what_a_killed_one_left(tmp_path, writer, function):
+def test_the_next_writer_removes_the_temporary_files_of_a_killed_one(tmp_path, writer, function):
     killed = writer(function.__name__, tmp_path / "target")
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert len(list(tmp_path.glob(".target.*.tmp"))) == 1
-    (tmp_path / ".target2.host.1.tmp").touch()  # of another target
+    (tmp_path / ".target2.host.1.tmp").touch()  # belongs to another target
     with function(tmp_path / "target") as temporary:
         (temporary / "a" if temporary.is_dir() else temporary).write_text("whole")
     assert {path.name for path in tmp_path.iterdir()} == {"target", ".target2.host.1.tmp"}
 
 
 @pytest.mark.parametrize("function", [atomic_path, atomic_files], ids=lambda function: function.__name__)
-def test_a_writer_that_is_still_at_work_is_left_alone(tmp_path, writer, function):
+def test_temporary_files_of_a_running_writer_are_kept(tmp_path, writer, function):
     writer(function.__name__, tmp_path / "target")
     (theirs,) = tmp_path.glob(".target.*.tmp")
     with function(tmp_path / "target") as temporary:
@@ -61,7 +61,7 @@ def test_a_writer_that_is_still_at_work_is_left_alone(tmp_path, writer, function
     assert theirs.exists()
 
 
-def test_nothing_is_left_of_a_body_that_fails(tmp_path):
+def test_a_failing_body_leaves_no_files(tmp_path):
     (tmp_path / "target").write_text("old")
     with pytest.raises(RuntimeError), atomic_path(tmp_path / "target") as temporary:
         temporary.write_text("new")
@@ -75,7 +75,7 @@ INPUTS = {"a": "0123456789abcdef"}
 
 @pytest.fixture
 def made(tmp_path):
-    """A directory that a step has completed, and what is logged when it is looked at."""
+    """A directory that a step has completed, and the log of checking it."""
     out = tmp_path / "out"
     (out / "data").mkdir(parents=True)
     (out / "weights").write_bytes(bytes(1000))
@@ -84,7 +84,7 @@ def made(tmp_path):
     return out
 
 
-def test_a_whole_directory_is_current_for_its_inputs_alone(made):
+def test_a_complete_directory_is_current_only_for_its_inputs(made):
     assert is_current(made, INPUTS)
     assert not is_current(made, {"a": "another"})
     (made / "notes.txt").write_text("mine")
@@ -93,14 +93,14 @@ def test_a_whole_directory_is_current_for_its_inputs_alone(made):
 
 @pytest.mark.parametrize("record", [FINGERPRINT, SIZES])
 @pytest.mark.parametrize("text", ["", '{"a": "01234', "[]", "\x00" * 40, "[" * 100_000])
-def test_a_damaged_record_is_not_current_and_is_named(made, record, text, capsys):
+def test_a_damaged_record_is_not_current_and_is_reported(made, record, text, capsys):
     (made / record).write_text(text)
     assert not is_current(made, INPUTS)
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{made / record} is damaged; writing {made} again" in line
 
 
-def test_a_lost_or_cut_output_is_not_current_and_is_named(made, capsys):
+def test_a_missing_or_truncated_output_is_not_current_and_is_reported(made, capsys):
     (made / "weights").write_bytes(bytes(999))
     assert not is_current(made, INPUTS)
     assert f"{made}/weights has 999 bytes instead of 1,000; writing {made} again" in capsys.readouterr().err
@@ -110,7 +110,7 @@ def test_a_lost_or_cut_output_is_not_current_and_is_named(made, capsys):
     assert f"{made}/data/1.ark is missing; writing {made} again" in capsys.readouterr().err
 
 
-def test_other_inputs_need_no_line_about_damage(made, capsys):
+def test_changed_inputs_are_not_reported_as_damage(made, capsys):
     (made / "weights").unlink()
     assert not is_current(made, {"a": "another"})
     assert capsys.readouterr().err == ""
@@ -118,7 +118,7 @@ def test_other_inputs_need_no_line_about_damage(made, capsys):
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
 @pytest.mark.parametrize("name", ["", "llm/model.safetensors"])
-def test_weights_have_the_mode_that_the_umask_sets(tmp_path, mask, mode, name):
+def test_file_permissions_follow_the_umask(tmp_path, mask, mode, name):
     before = os.umask(mask)
     try:
         with atomic_path(tmp_path / "target") as temporary:

@@ -1,4 +1,4 @@
-"""What a step prints when it fails, and for --help."""
+"""The output of a command if it fails, and for --help."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fail_with(message: str):
     return step
 
 
-def test_an_error_has_500_characters_at_most_and_keeps_its_remedy(capsys):
+def test_an_error_has_at_most_500_characters_and_keeps_its_remedy(capsys):
     assert run_step(fail_with("got " + "x" * 10**6 + "; rerun stage 3"), argparse.Namespace(), "step") == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert len(line) <= 500
@@ -37,7 +37,7 @@ def test_control_characters_of_names_are_printed_escaped(capsys):
     assert line.endswith(r"set a\x1b]0;title\x07")
 
 
-def test_help_shows_only_defaults_that_tell_something():
+def test_help_shows_only_informative_defaults():
     options = parser("Do something.", prog="do")
     options.add_argument("--required", required=True, default="r", help="a")
     options.add_argument("--none", help="b")
@@ -58,7 +58,7 @@ def test_help_shows_only_defaults_that_tell_something():
 @pytest.mark.parametrize(
     "module", [*(f"zipperasr.stages.{name}" for name in STAGES), *(module for module, _ in COMMANDS.values())]
 )
-def test_help_of_every_command_has_no_empty_default_and_no_path_of_this_machine(module, capsys):
+def test_help_of_every_command_has_no_empty_defaults_and_no_local_paths(module, capsys):
     with pytest.raises(SystemExit) as ended:
         import_module(module).main(["--help"])
     text = " ".join(capsys.readouterr().out.split())

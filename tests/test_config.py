@@ -1,4 +1,4 @@
-"""YAML files on top of others: a scale lists only what differs from another one."""
+"""YAML files that extend others, and errors in them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_file_changes_single_keys_of_its_base(tmp_path):
     assert load_yaml(Settings, small) == Settings("full", "full", Inner(16, 64.0))
 
 
-def test_overrides_win_over_both(tmp_path):
+def test_overrides_have_priority_over_both(tmp_path):
     write(tmp_path / "a.yaml", "name: a\ndepth: 1\n")
     path = write(tmp_path / "b.yaml", "base: a.yaml\ndepth: 2\n")
     assert load_yaml(Settings, path, {"depth": 3, "inner.rank": 4}) == Settings("a", 3, Inner(4))
@@ -55,19 +55,19 @@ def test_overrides_win_over_both(tmp_path):
         ("base: a.yaml\n", r"a\.yaml: base: more than 8 files deep; do two files refer to each other\?"),
     ],
 )
-def test_a_base_that_cannot_be_read_is_named(tmp_path, text, message):
+def test_a_base_that_cannot_be_read_is_an_error(tmp_path, text, message):
     with pytest.raises((ValueError, OSError), match=message):
         load_yaml(Settings, write(tmp_path / "a.yaml", text))
 
 
-def test_a_file_of_somebody_else_names_no_other(tmp_path):
+def test_a_foreign_file_cannot_have_a_base(tmp_path):
     write(tmp_path / "secret.yaml", "name: secret\n")
     with pytest.raises(ValueError, match="unknown key 'base'"):
         load_yaml(Settings, write(tmp_path / "a.yaml", "base: secret.yaml\nname: a\n"), bases=False)
 
 
 def expanding(levels: int) -> str:
-    """A few lines whose aliases stand for 9 ** levels values."""
+    """A few lines whose aliases expand to 9 ** levels values."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
     return "\n".join(lines)
@@ -95,7 +95,7 @@ def expanding(levels: int) -> str:
     ],
     ids=lambda value: value[:20],
 )
-def test_hostile_yaml_is_a_short_error_at_once(tmp_path, text, message):
+def test_hostile_yaml_is_rejected_quickly_with_a_short_error(tmp_path, text, message):
     path = write(tmp_path / "a.yaml", text)
     start = time.process_time()
     with pytest.raises(ValueError, match=message) as caught:
@@ -129,7 +129,7 @@ def test_an_alias_used_a_few_times_is_read(tmp_path):
     ],
     ids=lambda value: str(value)[:24],
 )
-def test_an_error_of_a_command_line_setting_names_that_setting(tmp_path, pairs, message):
+def test_an_error_in_a_command_line_setting_names_the_setting(tmp_path, pairs, message):
     path = write(tmp_path / "a.yaml", "name: a\n")
     with pytest.raises(ValueError, match=message) as caught:
         load_yaml(Settings, path, parse_overrides(pairs, "--train_args"))
@@ -137,7 +137,7 @@ def test_an_error_of_a_command_line_setting_names_that_setting(tmp_path, pairs, 
     assert len(str(caught.value)) <= 500
 
 
-def test_an_error_of_the_file_names_the_file_whatever_the_command_line_sets(tmp_path):
+def test_an_error_in_the_file_names_the_file_despite_command_line_settings(tmp_path):
     path = write(tmp_path / "a.yaml", "name: a\ninner: {rank: x}\n")
     with pytest.raises(ValueError, match=r"a\.yaml: inner: rank: got 'x'"):
         load_yaml(Settings, path, parse_overrides(["depth=1"]))

@@ -24,7 +24,7 @@ LAYERS = (
     {"prepare", "audio"},
     {"datadir"},
     {"corpora"},
-    {path.stem for path in (ROOT / "zipperasr").glob("*.py")} - {"__main__"},  # modules that are in no package
+    {path.stem for path in (ROOT / "zipperasr").glob("*.py")} - {"__main__"},  # modules outside packages
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 USES_ARGPARSE = ("cli.py", "stages/", "score/sclite/options.py")  # and modules with a main()
@@ -35,7 +35,7 @@ def name(path: Path) -> str:
 
 
 def package(path: Path) -> str:
-    """The package below zipperasr, or the name of a module that is in none."""
+    """The package below zipperasr, or the name of a module outside packages."""
     return path.relative_to(ROOT / "zipperasr").parts[0].removesuffix(".py")
 
 
@@ -45,7 +45,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:
-    """(dotted module, line) of every import, those inside functions included."""
+    """(dotted module, line) of every import, including those inside functions."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -58,7 +58,7 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def arrows() -> Iterator[tuple[str, str, str]]:
-    """(package, imported package, place) for every import of one package by another."""
+    """(package, imported package, location) for every import of one package by another."""
     for path in MODULES:
         for module, line in imported(path):
             head, _, rest = module.partition(".")

@@ -1,7 +1,7 @@
-"""Texts that users and readers see avoid phrases that are not plain English, and keep to one vocabulary.
+"""Texts for users and readers avoid phrases that are not plain English, and use one vocabulary.
 
-Checked are string literals (help texts, logs, errors, docstrings) of the package, the recipes and the tools, the heads
-of shell scripts with their options, and the documentation. Code in documentation is not.
+This checks string literals (help texts, logs, errors, docstrings) and comments in the package, the recipes, the tools
+and the benchmarks; names, docstrings and comments of tests; shell scripts; and documentation, except code in it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,15 @@ INSTEAD = {  # pattern -> what to write
     r"(its|their|the same) bits|to the bit": "bit-identical",
     r"of initialisation, packs": "random seed",
     r"what (\w+ ){1,3}(is|are) made of": "name the parts",
+    r"takes? turns": "alternate",
+    r"anew": "again",
+    r"made[- ]up": "generated, synthetic",
+    r"held (against|apart)": "compared with, separate",
+    r"heard|hears": "recognised, encoded, depends on",
+    r"spoil(s|ed|t|ing)?": "damage, mutate",
+    r"puts? out": "output",
+    r"as (it|they) stands?": "unchanged",
+    r"what (\w+ ){0,2}(is|are) no(ne)?|that (is|are) none": "invalid, other",
     r"in vain|thereof|hereby|whilst": "plain words",
 }
 FOLD = re.compile(r"\bfold(s|ed|ing)?\b", re.I)
@@ -39,18 +49,43 @@ BANNED = re.compile("|".join(rf"\b(?:{pattern})\b" for pattern in INSTEAD), re.I
 CODE = re.compile(r"^(`{3,}).*?^\1$|`[^`\n]*`|^ {4}.*$|\]\([^)]*\)", re.M | re.S)
 SCRIPTS = [
     path
-    for folder in ("zipperasr", "egs2", "tools")
+    for folder in ("zipperasr", "egs2", "tools", "benchmarks")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if path.is_file()
 ]
-PAGES = sorted({*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "egs2").glob("*/asr1/README.md")})
+TESTS = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__).resolve()]
+PAGES = sorted(
+    {
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "benchmarks").glob("*.md"),
+        *ROOT.glob("*.md"),
+        *(ROOT / "egs2").glob("*/asr1/README.md"),
+    }
+)
 
 
 def literals(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, text) of every string literal, docstrings and the constant parts of f-strings included."""
+    """(line, text) of every string literal, including docstrings and the constant parts of f-strings."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, " ".join(node.value.split())
+
+
+def comments(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, text) of every comment."""
+    with tokenize.open(path) as stream:
+        for token in tokenize.generate_tokens(stream.readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string
+
+
+def names_and_docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, text) of the names of functions and classes, as words, and of all docstrings."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            line = getattr(node, "lineno", 1)
+            yield line, getattr(node, "name", "").replace("_", " ")
+            yield line, " ".join((ast.get_docstring(node) or "").split())
 
 
 def found(path: Path, line: int, text: str) -> list[str]:
@@ -65,8 +100,10 @@ def remedy(phrase: str) -> str:
     return next(words for pattern, words in INSTEAD.items() if re.fullmatch(pattern, phrase, re.I))
 
 
-def test_messages_and_docstrings():
-    assert [hit for path in SCRIPTS for line, text in literals(path) for hit in found(path, line, text)] == []
+def test_messages_docstrings_and_comments():
+    texts = [(path, *text) for path in SCRIPTS for text in (*literals(path), *comments(path))]
+    texts += [(path, *text) for path in TESTS for text in (*names_and_docstrings(path), *comments(path))]
+    assert [hit for text in texts for hit in found(*text)] == []
 
 
 def test_shell_scripts():

@@ -10,7 +10,7 @@ def table(recipe) -> LanguageTable:
     return LanguageTable.load(recipe / "conf" / "languages.tsv")
 
 
-def test_a_saved_choice_comes_back_in_its_order(table, tmp_path):
+def test_saved_languages_are_loaded_in_their_order(table, tmp_path):
     chosen = table.chosen(["th", "de"])
     chosen.save(tmp_path / "languages.tsv")
     read = LanguageTable.load(tmp_path / "languages.tsv")
@@ -18,7 +18,7 @@ def test_a_saved_choice_comes_back_in_its_order(table, tmp_path):
     assert list(read) == [table["th"], table["de"]]
 
 
-def test_an_unknown_language_says_where_its_line_would_go(table):
+def test_the_error_for_an_unknown_language_names_the_table(table):
     with pytest.raises(ValueError, match=r"unknown language 'dee'; did you mean 'de'.*add it to .*languages.tsv"):
         table["dee"]
 
@@ -32,14 +32,14 @@ def test_an_unknown_language_says_where_its_line_would_go(table):
         ("de\tde\tDeutsch\twer\twhisper\tBitte", r":15: language 'de' is listed twice; remove one line"),
     ],
 )
-def test_a_bad_line_is_named(recipe, tmp_path, line, message):
+def test_an_invalid_line_is_reported(recipe, tmp_path, line, message):
     path = tmp_path / "languages.tsv"
     path.write_text((recipe / "conf" / "languages.tsv").read_text("utf-8") + line + "\n", "utf-8")
     with pytest.raises(ValueError, match=message):
         LanguageTable.load(path)
 
 
-def test_a_table_without_languages_is_refused(tmp_path):
+def test_a_table_without_languages_is_an_error(tmp_path):
     path = tmp_path / "languages.tsv"
     path.write_text("code\twhisper_token\tname\tunit\tnormaliser\tprompt\n", "utf-8")
     with pytest.raises(ValueError, match="no language in the table"):
@@ -49,8 +49,8 @@ def test_a_table_without_languages_is_refused(tmp_path):
         LanguageTable.load(path)
 
 
-def test_a_table_without_the_optional_column_loads_and_is_saved_as_it_was(tmp_path):
-    """As trainings before the column wrote it."""
+def test_a_table_without_the_optional_column_round_trips(tmp_path):
+    """Earlier versions wrote tables without this column."""
     text = "code\twhisper_token\tname\tunit\tnormaliser\tprompt\nth\tth\tThai\tcer\twhisper\tx\n"
     (tmp_path / "old.tsv").write_text(text, "utf-8")
     table = LanguageTable.load(tmp_path / "old.tsv")
@@ -59,5 +59,5 @@ def test_a_table_without_the_optional_column_loads_and_is_saved_as_it_was(tmp_pa
     assert (tmp_path / "saved.tsv").read_text("utf-8") == text
 
 
-def test_thai_and_arabic_are_always_scored_with_marks_too(table):
+def test_thai_and_arabic_are_also_scored_with_marks(table):
     assert [language.code for language in table if language.marks == "keep"] == ["th", "ar"]

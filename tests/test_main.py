@@ -1,4 +1,4 @@
-"""The one command: it lists its subcommands, calls them with their options, and loads no other."""
+"""The `zipperasr` command lists its subcommands, calls them with their options, and imports no other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_help_has_a_line_for_each_command(capsys, flag):
         assert find_spec(module) is not None
 
 
-def test_without_a_command_it_says_how_to_call_it(capsys):
+def test_without_a_command_it_prints_the_usage(capsys):
     assert main([]) == 2
     assert "usage: zipperasr COMMAND" in capsys.readouterr().err
 
@@ -42,7 +42,7 @@ def test_each_command_has_its_own_help(capsys, name):
     assert f"usage: zipperasr {name}" in capsys.readouterr().out
 
 
-def test_an_old_name_still_works_for_a_release(capsys):
+def test_an_old_name_still_works_with_a_warning(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["demo", "--help"])
     assert stop.value.code == 0
@@ -57,13 +57,13 @@ def test_a_command_s_status_is_returned(capsys, tmp_path):
     assert "zipperasr export: error: " in capsys.readouterr().err
 
 
-def test_help_loads_no_command(root):
+def test_help_imports_no_command(root):
     script = "import sys; from zipperasr.__main__ import main; main(['--help']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.endswith("False\n")
 
 
-def test_it_is_installed_under_its_name(root):
+def test_it_is_installed_as_a_script(root):
     assert '"zipperasr = zipperasr.__main__:main"' in (root / "setup.py").read_text(encoding="utf-8")
     done = subprocess.run([sys.executable, "-m", "zipperasr", "-h"], capture_output=True, text=True, cwd=root)
     assert done.returncode == 0 and done.stdout.startswith("usage: zipperasr")

@@ -18,13 +18,13 @@ from zipperasr.output_faults import compression_ratio, cut_loop, is_chat_like, l
         ("a a b a a b a a b", (0, 3, 3), "a a b"),
     ],
 )
-def test_the_longest_loop_and_what_is_left_without_it(units, loop, cut):
+def test_the_longest_loop_is_found_and_removed(units, loop, cut):
     found = longest_loop(units.split())
     assert found == loop
     assert cut_loop(units.split(), found) == cut.split()
 
 
-def test_text_that_repeats_itself_compresses():
+def test_repetitive_text_has_a_high_compression_ratio():
     assert compression_ratio("die katze sitzt auf der matte und schläft") < 1.5
     assert compression_ratio("kommt aus " * 20) > 2.4
     assert compression_ratio("") == 0.0
@@ -46,7 +46,7 @@ def test_replies_are_found(text):
     assert is_chat_like(text)
 
 
-def test_speech_is_none():
+def test_speech_is_not_a_reply():
     texts = [text for pairs in SENTENCES.values() for pair in pairs for text in pair]
     texts += ["sure enough he came", "I'm sorry I'm late", "of course not", "the speaker was loud", ""]
     assert not [text for text in texts if is_chat_like(text)]

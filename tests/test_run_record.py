@@ -1,4 +1,4 @@
-"""run.json is read as it was written; a damaged one is one line."""
+"""run.json round-trips; a damaged one is reported in one line."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TRAINING = TrainingRun(
 
 
 @pytest.mark.parametrize("run", [TRAINING, DecodingRun("beam4", "full")], ids=["training", "decoding"])
-def test_a_run_is_read_as_it_was_written(tmp_path, run):
+def test_a_record_round_trips(tmp_path, run):
     save_run(run, tmp_path)
     assert load_run(type(run), tmp_path) == run
 
 
-def test_a_directory_of_an_earlier_version_has_none(tmp_path):
+def test_a_directory_of_an_earlier_version_has_no_record(tmp_path):
     assert load_run(TrainingRun, tmp_path) is None
 
 
@@ -26,7 +26,7 @@ def test_a_directory_of_an_earlier_version_has_none(tmp_path):
     ("text", "message"),
     [("{", "not JSON"), ("[1]", "wanted keys of TrainingRun"), ('{"seed": "x"}', "seed"), ("[" * 9999, "not JSON")],
 )
-def test_a_damaged_file_is_one_line(tmp_path, text, message):
+def test_a_damaged_file_is_reported_in_one_line(tmp_path, text, message):
     (tmp_path / NAME).write_text(text)
     with pytest.raises(ValueError, match=message) as error:
         load_run(TrainingRun, tmp_path)

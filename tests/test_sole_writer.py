@@ -1,4 +1,4 @@
-"""Of two runs that write one directory, one works and the other says who holds it."""
+"""Of two runs that write to a directory, one works and the other names the owner of the lock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ except ValueError as error:
 
 @pytest.fixture
 def start(root):
-    """Starts a process with one of the scripts above; killed at the end."""
+    """Start a process with one of the scripts above; it is killed after the test."""
     running = []
 
     def call(script: str, directory: Path) -> subprocess.Popen:
@@ -68,10 +68,10 @@ def test_the_second_run_names_host_and_process_of_the_first(tmp_path, start):
     process = hold(start, tmp_path / "out")
     wanted = rf"out: another run writes here \(process {process.pid} on {socket.gethostname()}\); wait until it ends$"
     with pytest.raises(ValueError, match=wanted), sole_writer(tmp_path / "out"):
-        pytest.fail("both write")
+        pytest.fail("both runs write")
 
 
-def test_nothing_is_left_after_success_and_after_failure(tmp_path):
+def test_no_lock_is_left_after_success_or_failure(tmp_path):
     with sole_writer(tmp_path / "new" / "out"):
         assert os.readlink(lock_of(tmp_path / "new" / "out")) == str(Owner.this())
     with pytest.raises(RuntimeError), sole_writer(tmp_path / "new" / "out"):
@@ -79,7 +79,7 @@ def test_nothing_is_left_after_success_and_after_failure(tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_other_directories_are_free(tmp_path, start):
+def test_other_directories_are_not_locked(tmp_path, start):
     hold(start, tmp_path / "out")
     with sole_writer(tmp_path / "out2"):
         pass
@@ -89,7 +89,7 @@ def test_other_directories_are_free(tmp_path, start):
 def test_the_lock_of_a_killed_run_is_taken_over(tmp_path, start, capsys, reaped):
     process = hold(start, tmp_path / "out")
     process.send_signal(signal.SIGKILL)
-    os.waitid(os.P_PID, process.pid, os.WEXITED | (0 if reaped else os.WNOWAIT))  # not reaped: a zombie
+    os.waitid(os.P_PID, process.pid, os.WEXITED | (0 if reaped else os.WNOWAIT))  # without reaping it is a zombie
     assert lock_of(tmp_path / "out").is_symlink()
     with sole_writer(tmp_path / "out"):
         assert os.readlink(lock_of(tmp_path / "out")) == str(Owner.this())
@@ -97,7 +97,7 @@ def test_the_lock_of_a_killed_run_is_taken_over(tmp_path, start, capsys, reaped)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_number_that_is_used_again_is_no_owner(tmp_path):
+def test_a_reused_process_id_is_not_the_owner(tmp_path):
     lock_of(tmp_path / "out").symlink_to(str(Owner.this()._replace(pid=os.getppid(), start="1")))
     with sole_writer(tmp_path / "out"):
         pass
@@ -112,30 +112,30 @@ def test_a_requeued_job_takes_over_its_own_lock(tmp_path, monkeypatch, restarts,
     if is_taken_over:
         with sole_writer(tmp_path / "out"):
             assert Owner.read(tmp_path / ".out.lock") == Owner.this()
-    else:  # the same start of the job, on another of its nodes
+    else:  # the same start of the job on another of its nodes
         with pytest.raises(ValueError, match=r"another run writes here .* on node7"), sole_writer(tmp_path / "out"):
             pass
 
 
 @pytest.mark.parametrize("other", [{"host": "node7"}, {"boot": "another"}, {"namespace": "1"}])
-def test_the_lock_of_another_machine_stays_and_the_file_to_remove_is_named(tmp_path, other):
+def test_the_lock_of_another_machine_is_kept_and_the_file_to_remove_is_named(tmp_path, other):
     lock = lock_of(tmp_path / "out")
     lock.symlink_to(str(Owner.this()._replace(pid=2**22 + 1, **other)))
     host = other.get("host", socket.gethostname())
     wanted = rf"\(process 4194305 on {host}\); wait until it ends, or remove {lock} if that process has died$"
     with pytest.raises(ValueError, match=wanted), sole_writer(tmp_path / "out"):
-        pytest.fail("both write")
+        pytest.fail("both runs write")
     assert lock.is_symlink()
 
 
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda lock: lock.symlink_to("elsewhere")])
-def test_a_file_that_is_no_lock_is_named(tmp_path, make):
+def test_a_file_that_is_not_a_lock_is_an_error(tmp_path, make):
     make(lock_of(tmp_path / "out"))
     with pytest.raises(ValueError, match=r"\.out\.lock exists and is not a lock"), sole_writer(tmp_path / "out"):
-        pytest.fail("it has no lock")
+        pytest.fail("the file must not be accepted as a lock")
 
 
-def test_of_many_runs_that_find_a_stale_lock_at_once_at_most_one_takes_it(tmp_path, start):
+def test_at_most_one_of_many_runs_takes_over_a_stale_lock(tmp_path, start):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     racers = [start(RACER, tmp_path / "out") for _ in range(6)]

@@ -1,4 +1,4 @@
-"""Arks and scp entries are data: nothing in them is run, and what is no audio or float vector is one line."""
+"""Arks and scp entries are data: nothing in them is executed; other content is reported in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zipperasr.text_lines import refuse_pipe
 
 
 class Touch:
-    """Unpickled, it creates a file."""
+    """Creates a file when unpickled."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -28,7 +28,7 @@ class Touch:
 
 @pytest.fixture
 def pickled(tmp_path) -> Path:
-    """An ark of kaldiio's PKL kind."""
+    """An ark with pickled objects, as kaldiio writes them."""
     path = tmp_path / "evil.ark"
     path.write_bytes(b"de PKL" + pickle.dumps(Touch(tmp_path / "run")))
     return path
@@ -47,7 +47,7 @@ def test_vectors_are_read_as_kaldiio_reads_them(tmp_path, dtype):
             assert one.dtype == dtype and np.array_equal(one, vector)
 
 
-def test_a_pickle_in_an_ark_is_not_run(pickled, tmp_path):
+def test_a_pickle_in_an_ark_is_not_loaded(pickled, tmp_path):
     with pytest.raises(ValueError, match=r"evil.ark: 'de': got b'PKL.*', wanted a binary float vector \(FV or DV\)"):
         dict(read_vectors(pickled))
     with pytest.raises(ValueError, match=r"x.scp:1: .*evil.ark:3: got b'PKL.*', wanted a binary float vector"):
@@ -58,7 +58,7 @@ def test_a_pickle_in_an_ark_is_not_run(pickled, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["touch {} |", "touch {}|", "| touch {}", " touch {} | "])
-def test_a_command_is_refused_and_not_run(tmp_path, form):
+def test_a_command_is_rejected_and_not_run(tmp_path, form):
     entry = form.format(tmp_path / "run")
     for read in (lambda: read_vector(entry, "x"), lambda: load_audio(entry), lambda: refuse_pipe(entry, "x")):
         with pytest.raises(ValueError, match=r"is a command; commands in scp files are not run; run it yourself"):
@@ -81,7 +81,7 @@ def test_a_command_is_refused_and_not_run(tmp_path, form):
         (b"x" * 5000 + b" ", "wanted an id and a space"),
     ],
 )
-def test_anything_else_in_an_ark_is_one_line(tmp_path, content, message):
+def test_other_content_of_an_ark_is_reported_in_one_line(tmp_path, content, message):
     (tmp_path / "x.ark").write_bytes(content)
     with pytest.raises(ValueError, match=rf"x.ark: .*{message}") as caught:
         dict(read_vectors(tmp_path / "x.ark"))
@@ -100,7 +100,7 @@ def test_bare_audio_files_in_an_ark_are_decoded(tmp_path, container):
 @pytest.mark.parametrize(
     "content", [b"AUDIO\xff" + b"\xff" * 255, b"AUDIO\x08\xff\xff\xff\xff\xff\xff\xff\x7f", b"RIFF\xff\xff\xff\xff"]
 )
-def test_a_length_beyond_the_file_allocates_nothing(tmp_path, content):
+def test_a_length_beyond_the_end_of_the_file_allocates_nothing(tmp_path, content):
     (tmp_path / "x.ark").write_bytes(content)
     with pytest.raises(ValueError, match=r"x.ark ends after \d+ of \d+ bytes of audio; rerun stage 2"):
         load_audio(f"{tmp_path}/x.ark:0")

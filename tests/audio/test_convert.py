@@ -1,4 +1,4 @@
-"""What becomes of one chunk of utterances, sound and broken."""
+"""Conversion of one chunk of utterances, intact and broken."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def convert(tmp_path: Path, *entries: Entry, audio_format: str = "flac.ark"):
     return convert_chunk(Chunk(str(tmp_path / "format.1"), audio_format, entries))
 
 
-def test_samples_survive_and_kaldiio_reads_them(tmp_path: Path):
+def test_samples_are_unchanged_and_kaldiio_reads_them(tmp_path: Path):
     samples = write_noise(tmp_path / "a.flac", 1.0)[:, 0]
 
     (entry,) = convert(tmp_path, entry_for(tmp_path / "a.flac")).written

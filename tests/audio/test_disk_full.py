@@ -1,4 +1,4 @@
-"""A disk that fills up in a data stage: one line that says where, nothing half-written, and going on with more room."""
+"""A disk that fills up in a data stage: a one-line error, no partial files; with more space, the stage resumes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def small_disk(tmp_path: Path):
 
     mounted = mount("-t", "tmpfs", "-o", "size=16k")
     if mounted.returncode:
-        pytest.skip(f"a small tmpfs needs the right to mount: {mounted.stderr.strip()}")
+        pytest.skip(f"mounting a small tmpfs is not permitted: {mounted.stderr.strip()}")
     yield disk, lambda size: mount("-o", f"remount,size={size}")
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_stage_2_says_where_room_is_lacking_and_goes_on_with_more(small_disk, tmp_path: Path, capfd):
+def test_stage_2_reports_a_full_disk_and_resumes_with_more_space(small_disk, tmp_path: Path, capfd):
     disk, resize = small_disk
     recipe = Recipe(tmp_path / "recipe")
     recipe.write_mls()
@@ -46,7 +46,7 @@ def test_stage_2_says_where_room_is_lacking_and_goes_on_with_more(small_disk, tm
     assert len(read_data_dir(disk / "raw" / "train_mls_de")) == len(TRAIN_IDS)
 
 
-def test_stage_1_says_where_room_is_lacking_and_goes_on_with_more(small_disk, tmp_path: Path, capfd):
+def test_stage_1_reports_a_full_disk_and_resumes_with_more_space(small_disk, tmp_path: Path, capfd):
     disk, resize = small_disk
     recipe = Recipe(tmp_path / "recipe")
     recipe.write_mls()

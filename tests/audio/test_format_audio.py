@@ -21,7 +21,7 @@ SETS = {"train_mls_de": TRAIN_IDS, "dev_mls_de": DEV_IDS, "test_mls_de": TEST_ID
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stage 1's output, with a corpus of one-second utterances."""
+    """Stage 1's output for a corpus of one-second utterances."""
     recipe = Recipe(tmp_path_factory.mktemp("prepared"))
     recipe.write_mls()
     assert recipe.prepare() == 0
@@ -60,7 +60,7 @@ def test_every_set_becomes_16_khz_audio_with_all_tables(base: Path):
         assert (base / "dump" / name / "quarantine.tsv").read_text() == "utt\treason\n"
 
 
-def test_length_limits_bind_training_only(base: Path):
+def test_length_limits_apply_to_training_sets_only(base: Path):
     for utt_id, split in ((TRAIN_IDS[0], "train"), (TEST_IDS[0], "test"), (DEV_IDS[0], "dev")):
         write_noise(audio_of(base, utt_id, split), 3.0)
 
@@ -72,7 +72,7 @@ def test_length_limits_bind_training_only(base: Path):
     assert len(read_data_dir(base / "dump/dev_mls_de")) == len(DEV_IDS)
 
 
-def test_one_broken_file_is_quarantined_and_the_rest_goes_on(base: Path, capsys: pytest.CaptureFixture):
+def test_one_broken_file_is_quarantined_and_the_others_are_converted(base: Path, capsys: pytest.CaptureFixture):
     audio_of(base, TRAIN_IDS[0], "train").write_bytes(b"")
 
     assert run(base) == 0
@@ -94,12 +94,12 @@ def test_too_many_broken_files_stop_the_stage(base: Path, capsys: pytest.Capture
     assert not (base / "dump/sets.tsv").exists() and not (base / "dump/train_mls_de/wav.scp").exists()
 
 
-def test_training_set_with_no_utterance_of_fitting_length_is_an_error(base: Path, capsys: pytest.CaptureFixture):
+def test_a_training_set_without_utterances_of_permitted_length_is_an_error(base: Path, capsys: pytest.CaptureFixture):
     assert run(base, "--max_s=0.5") == 1
     assert "none of 12 utterances is 0.1 to 0.5 s long" in capsys.readouterr().err
 
 
-def test_finished_sets_are_not_done_again(base: Path, capsys: pytest.CaptureFixture):
+def test_finished_sets_are_skipped(base: Path, capsys: pytest.CaptureFixture):
     assert run(base) == 0
     shutil.rmtree(base / "mls")
     capsys.readouterr()
@@ -108,11 +108,11 @@ def test_finished_sets_are_not_done_again(base: Path, capsys: pytest.CaptureFixt
     assert "3 of 3 sets" in capsys.readouterr().err
 
 
-def test_an_interrupted_set_goes_on_with_the_chunks_it_lacks(base: Path):
+def test_an_interrupted_set_resumes_with_its_missing_chunks(base: Path):
     assert run(base) == 0
     for mark in (base / "dump").glob("*/.inputs.json"):
         mark.unlink()
-    for split in ("train", "dev", "test"):  # finished chunks do not need the corpus
+    for split in ("train", "dev", "test"):  # finished chunks are not read from the corpus again
         shutil.rmtree(base / f"mls/mls_german/{split}")
 
     assert run(base) == 0
@@ -123,7 +123,7 @@ def test_an_interrupted_set_goes_on_with_the_chunks_it_lacks(base: Path):
     ("name", "content"),
     [("format.1.ark", b"cut"), ("format.1.ark", None), ("format.1.json", b""), ("format.1.json", b"{")],
 )
-def test_a_damaged_chunk_is_named_and_converted_again(base: Path, name, content, capsys: pytest.CaptureFixture):
+def test_a_damaged_chunk_is_reported_and_converted_again(base: Path, name, content, capsys: pytest.CaptureFixture):
     assert run(base) == 0
     data = base / "dump/train_mls_de/data"
     whole = {path.name: path.read_bytes() for path in data.iterdir()}
@@ -135,7 +135,7 @@ def test_a_damaged_chunk_is_named_and_converted_again(base: Path, name, content,
     assert {path.name: path.read_bytes() for path in data.iterdir()} == whole
 
 
-def test_chunks_that_the_set_no_longer_has_are_removed(base: Path):
+def test_obsolete_chunks_are_removed(base: Path):
     assert run(base) == 0
     stale = base / "dump/train_mls_de/data/format.99.json"
     stale.write_text("{}")
@@ -146,7 +146,7 @@ def test_chunks_that_the_set_no_longer_has_are_removed(base: Path):
     assert not stale.exists() and not stale.with_suffix(".ark").exists()
 
 
-def test_missing_stage_1_is_named(tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_missing_output_of_stage_1_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture):
     assert run(tmp_path) == 1
     assert "sets.tsv: no such file; run stage 1 first" in capsys.readouterr().err
 
@@ -176,14 +176,14 @@ def test_real_recordings_in_any_codec_become_16_khz(tmp_path: Path, shared_dir: 
     assert len(load_audio(entry.audio)) == pytest.approx(4.905 * 16_000, abs=2)
 
 
-def test_a_second_run_stops_before_it_writes(base: Path, capsys: pytest.CaptureFixture, held_elsewhere):
+def test_a_second_run_fails_before_it_writes(base: Path, capsys: pytest.CaptureFixture, held_elsewhere):
     message = held_elsewhere(base / "dump")
     assert run(base) == 1
     assert message in capsys.readouterr().err
     assert not (base / "dump").exists()
 
 
-def test_of_two_runs_at_once_one_works_and_the_other_says_so(base: Path, root: Path):
+def test_of_two_simultaneous_runs_one_works_and_the_other_fails(base: Path, root: Path):
     command = [
         sys.executable,
         "-m",

@@ -34,7 +34,7 @@ def test_ark_entry_is_read_as_kaldiio_reads_it(tmp_path: Path):
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
-def test_any_rate_becomes_16_khz_of_the_same_length_and_pitch(rate: int):
+def test_any_rate_is_resampled_to_16_khz_with_the_same_length_and_pitch(rate: int):
     audio = to_16k_mono(tone(1.0, rate), rate)
 
     assert len(audio) == pytest.approx(SAMPLE_RATE, abs=2)
@@ -54,7 +54,7 @@ def test_other_codecs_are_read(tmp_path: Path, suffix: str):
     assert len(load_audio(tmp_path / f"a{suffix}")) == pytest.approx(SAMPLE_RATE, abs=1_500)
 
 
-def test_excerpts_of_a_long_recording_are_cut_to_the_sample(tmp_path: Path):
+def test_excerpts_of_a_long_recording_have_exact_boundaries(tmp_path: Path):
     samples = write_noise(tmp_path / "long.flac", 3.0)[:, 0]
     with soundfile.SoundFile(tmp_path / "long.flac") as recording:
         later = read_excerpt(recording, 1.25, 2.0)
@@ -65,7 +65,7 @@ def test_excerpts_of_a_long_recording_are_cut_to_the_sample(tmp_path: Path):
     assert np.allclose(earlier, samples[8_000:16_000], atol=1e-4)
 
 
-def test_excerpt_of_opus_starts_where_it_should(tmp_path: Path):
+def test_excerpt_of_opus_starts_at_the_right_sample(tmp_path: Path):
     silence, beep = np.zeros(SAMPLE_RATE, dtype=np.float32), tone(1.0, SAMPLE_RATE)
     soundfile.write(tmp_path / "a.opus", np.concatenate([silence, beep, silence]), SAMPLE_RATE, "OPUS", format="OGG")
     with soundfile.SoundFile(tmp_path / "a.opus") as recording:
@@ -74,11 +74,11 @@ def test_excerpt_of_opus_starts_where_it_should(tmp_path: Path):
     assert inside.std() > 0.3 and after.std() < 0.01
 
 
-def test_full_scale_is_clipped_and_not_wrapped():
+def test_full_scale_is_clipped_instead_of_wrapping_around():
     assert to_int16(np.array([1.5, -1.5, 0.0])).tolist() == [32767, -32768, 0]
 
 
-def test_undecodable_and_empty_files_say_so(tmp_path: Path):
+def test_undecodable_and_empty_files_are_errors(tmp_path: Path):
     (tmp_path / "broken.flac").write_bytes(b"fLaC nothing else")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0, dtype=np.float32), SAMPLE_RATE)
 
@@ -88,11 +88,11 @@ def test_undecodable_and_empty_files_say_so(tmp_path: Path):
         load_audio(tmp_path / "empty.wav")
 
 
-def test_a_header_that_promises_too_many_samples_takes_no_memory_for_them(tmp_path: Path):
+def test_a_header_with_too_many_samples_allocates_no_memory_for_them(tmp_path: Path):
     path = tmp_path / "a.flac"
     write_noise(path, 0.5)
     content = bytearray(path.read_bytes())
-    content[21] |= 0x0F  # the number of samples is in the last 36 bits of these 8 bytes
+    content[21] |= 0x0F  # the number of samples is stored in the last 36 bits of these 8 bytes
     content[22:26] = b"\xff" * 4
     path.write_bytes(content)
     assert soundfile.info(path).frames == 2**36 - 1
@@ -106,7 +106,7 @@ def test_a_header_that_promises_too_many_samples_takes_no_memory_for_them(tmp_pa
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def test_rates_and_channels_of_no_speech_are_refused_before_decoding(tmp_path: Path):
+def test_implausible_rates_and_channels_are_rejected_before_decoding(tmp_path: Path):
     for name, rate, channels in (("slow", 10, 1), ("fast", 655_350, 1), ("wide", 16_000, 65)):
         soundfile.write(tmp_path / f"{name}.wav", np.zeros((40, channels), dtype=np.float32), rate)
     with pytest.raises(ValueError, match=r"slow.wav: sampling rate 10 Hz, wanted 1000 to 384000 Hz; resample it"):
@@ -117,7 +117,7 @@ def test_rates_and_channels_of_no_speech_are_refused_before_decoding(tmp_path: P
         load_audio(tmp_path / "wide.wav")
 
 
-def test_nothing_of_espnet_is_imported():
+def test_espnet_is_not_imported():
     import subprocess
     import sys
 

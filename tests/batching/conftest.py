@@ -1,4 +1,4 @@
-"""A recipe of three languages of noise, up to stage 4."""
+"""A recipe with noise in three languages, up to stage 4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bins: nothing lost, nothing too full, hardly any room left."""
+"""Bin packing: nothing is lost, no bin is too full, and hardly any capacity is wasted."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_best_fit_never_overfills_and_loses_nothing():
         (20, 500, 2048, 0.999),
         (50, 110, 256, 0.97),  # the mini scale
         (1, 3, 7, 0.99),
-        (90, 100, 100, 0.9),  # no two fit together
-        (40, 40, 100, 0.8),  # all of one size
+        (90, 100, 100, 0.9),  # no two fit into one bin
+        (40, 40, 100, 0.8),  # all the same size
     ],
 )
 @pytest.mark.parametrize("seed", range(3))
@@ -42,11 +42,11 @@ def test_completed_bins_lose_nothing_and_are_full(low, high, capacity, fullest, 
     assert filled.mean() / capacity >= fullest
 
 
-def test_one_utterance_is_not_taken_for_a_pair():
-    """50 is at hand once: 50 + 50 would close the bin exactly."""
+def test_one_utterance_is_not_used_twice_in_a_pair():
+    """There is one item of size 50; 50 + 50 would fill the bin exactly."""
     bins, rest = complete_bins(np.array([50, 30, 20]), 100, keep=0)
     assert sorted(index for members in bins for index in members) == [0, 1, 2] and rest == []
 
 
-def test_what_may_be_kept_is_kept():
+def test_as_many_items_as_allowed_are_kept():
     assert complete_bins(np.array([5, 6]), 10, keep=40) == ([], [0, 1])

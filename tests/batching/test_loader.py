@@ -1,4 +1,4 @@
-"""What each rank is fed: complete, disjoint, the same whatever the number of ranks, workers and restarts."""
+"""The data of each rank: complete, disjoint, independent of the number of ranks, workers and restarts."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_resumed_run_gets_the_same_items(manifests, plan, read, num_workers):
 
 
 class ProcessIds(Dataset):
-    """Items that say which process made them."""
+    """A dataset whose items are the id of the process that loads them."""
 
     def __len__(self) -> int:
         return 4
@@ -85,14 +85,14 @@ class ProcessIds(Dataset):
         return os.getpid()
 
 
-def test_later_passes_use_the_workers_of_the_first():
-    """A fork for each evaluation would copy a process that has a CUDA context and threads by then."""
+def test_later_passes_reuse_the_workers_of_the_first():
+    """Forking for each evaluation would copy a process that has a CUDA context and threads by then."""
     batches = prefetched(ProcessIds(), 0, num_workers=2)
     first, second = set(batches), set(batches)
     assert first == second and len(first) == 2 and os.getpid() not in first
 
 
-def test_features_on_the_device_are_those_of_the_loader(manifests, plan, read):
+def test_features_computed_on_the_device_equal_those_of_the_loader(manifests, plan, read):
     late = ExampleReader(read.tokenizer, tiny.table(), tiny.MEL_BINS, features=False)
     one, other = (MicroBatches(manifests, plan.batches, reader)[0] for reader in (read, late))
     assert other.speech.mel is None
@@ -102,15 +102,15 @@ def test_features_on_the_device_are_those_of_the_loader(manifests, plan, read):
     assert one.speech.lengths == moved.speech.lengths
 
 
-def test_a_rank_sees_few_languages_at_a_time(manifests, plan, read):
-    """Packs are shared out in the order of languages: a rank's share is a run of it."""
+def test_a_rank_gets_few_languages_per_batch(manifests, plan, read):
+    """Packs are distributed in the order of languages, so that a rank's share is contiguous."""
     data = [MicroBatches(manifests, plan.batches, read, rank, 2) for rank in range(2)]
     for step in range(len(plan)):
         first, second = (sorted(rank[step].speech.languages) for rank in data)
         assert first[-1] <= second[0]
 
 
-def test_audio_that_is_not_as_long_as_the_manifest_says_is_an_error(manifests, read):
+def test_audio_whose_length_differs_from_the_manifest_is_an_error(manifests, read):
     row = {**manifests[0].row(0), "num_samples": 17}
     with pytest.raises(ValueError, match=r"flac: s-es0-00: got \d+ samples, manifest says 17; rerun stages 2 and 3"):
         read(row)

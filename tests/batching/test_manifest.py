@@ -1,4 +1,4 @@
-"""Stage 3: what a manifest counts, when it is made anew, and its errors."""
+"""Stage 3: the content of a manifest, when it is rebuilt, and its errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zipperasr.stages.build_manifest import main
 
 @pytest.fixture
 def copy(noise_recipe, tmp_path):
-    """The recipe's tables and raw data, free to be spoilt; no manifest yet."""
+    """A copy of the recipe's tables and raw data that a test may damage; it has no manifest."""
     shutil.copytree(noise_recipe / "dump" / "raw", tmp_path / "dump" / "raw")
     shutil.copytree(noise_recipe / "conf", tmp_path / "conf")
     return tmp_path
@@ -28,11 +28,11 @@ def run(base) -> int:
     return main(options(base, raw="dump/raw", out="dump/manifest"))
 
 
-def spoil(path, change) -> None:
+def damage(path, change) -> None:
     path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
 
 
-def test_columns_hold_what_stage_2_left_and_what_packing_needs(noise_recipe):
+def test_columns_contain_stage_2s_tables_and_what_packing_needs(noise_recipe):
     manifest = Manifest.open(noise_recipe / "dump" / "manifest", "train_y_de")
     tokenizer, table = tiny.llm_tokenizer(), LanguageTable.load(noise_recipe / "conf" / "languages.tsv")
     assert len(manifest) == SETS["train_y_de"][3]
@@ -47,13 +47,13 @@ def test_columns_hold_what_stage_2_left_and_what_packing_needs(noise_recipe):
         assert manifest.num_samples[index] == row["num_samples"]
 
 
-def test_repeats_come_from_stage_2(copy):
+def test_repeats_are_taken_from_stage_2(copy):
     (copy / "dump" / "raw" / "dev_y_de" / "utt2repeat").write_text("s-de600-00 1\ns-de600-01 3\n")
     assert run(copy) == 0
     assert Manifest.open(copy / "dump" / "manifest", "dev_y_de").repeat.tolist() == [1, 3]
 
 
-def test_the_packing_report_says_fill_and_what_is_too_long(copy):
+def test_the_packing_report_has_the_fill_rate_and_utterances_that_are_too_long(copy):
     (copy / "conf" / "model.yaml").open("a").write("max_positions: 35\n")
     assert run(copy) == 0
     report = json.loads((copy / "dump" / "manifest" / "packing.json").read_text())
@@ -63,14 +63,14 @@ def test_the_packing_report_says_fill_and_what_is_too_long(copy):
     assert 0 < report["sft"]["fill"] <= 1
 
 
-def test_a_second_run_does_nothing_and_a_changed_text_makes_it_anew(copy, capsys):
+def test_a_second_run_is_skipped_and_a_changed_text_rebuilds_the_manifest(copy, capsys):
     assert run(copy) == 0
     written = (copy / "dump" / "manifest" / "sets.tsv").stat().st_ino
     assert run(copy) == 0
     assert "is up to date" in capsys.readouterr().err
     assert (copy / "dump" / "manifest" / "sets.tsv").stat().st_ino == written
     text = copy / "dump" / "raw" / "dev_y_de" / "text"
-    spoil(text, lambda lines: [line.replace("eins", "neun") for line in lines])
+    damage(text, lambda lines: [line.replace("eins", "neun") for line in lines])
     assert run(copy) == 0
     assert Manifest.open(copy / "dump" / "manifest", "dev_y_de").row(0)["text"] == "neun"
 
@@ -84,8 +84,8 @@ def test_a_second_run_does_nothing_and_a_changed_text_makes_it_anew(copy, capsys
         ("utt2lang", lambda lines: [line.replace(" de", " dee") for line in lines], "unknown language 'dee'; did you"),
     ],
 )
-def test_files_that_do_not_go_together_are_an_error(copy, capsys, name, change, message):
-    spoil(copy / "dump" / "raw" / "dev_y_de" / name, change)
+def test_inconsistent_files_are_an_error(copy, capsys, name, change, message):
+    damage(copy / "dump" / "raw" / "dev_y_de" / name, change)
     assert run(copy) == 1
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (copy / "dump" / "manifest").exists()
@@ -97,7 +97,7 @@ def test_a_missing_file_names_the_stage(copy, capsys):
     assert "utt2num_samples: no such file; rerun stage 2" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_no_stage_2_names_the_stage(copy, capsys):
+def test_missing_output_of_stage_2_names_the_stage(copy, capsys):
     shutil.rmtree(copy / "dump" / "raw")
     assert run(copy) == 1
     assert "dump/raw/sets.tsv: no such file; run stage 2 first" in capsys.readouterr().err.splitlines()[-1]
@@ -116,7 +116,7 @@ def test_sets_are_opened_by_kind_and_phase(noise_recipe):
         open_kind(directory, "train", "other")
 
 
-def test_a_second_run_stops_before_it_writes(copy, capsys, held_elsewhere):
+def test_a_second_run_fails_before_it_writes(copy, capsys, held_elsewhere):
     (copy / "exp").mkdir()
     message = held_elsewhere(copy / "dump" / "manifest")
     assert run(copy) == 1

@@ -1,4 +1,4 @@
-"""Packs: complete, of one language, full, and a pure function of (seed, epoch)."""
+"""Packing: complete, one language per pack, full, and a pure function of (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX = 2048
 
 
 def manifest(name: str, counts: dict[str, int], seed: int = 0, repeats: int = 1) -> Manifest:
-    """Utterances with lengths as in read speech: 2 to 20 s, most of them above 10 s."""
+    """Utterances with lengths as in read speech: 2 to 20 s, mostly above 10 s."""
     generator = np.random.default_rng(seed)
     languages = [language for language, count in counts.items() for _ in range(count)]
     seconds = np.clip(generator.gamma(6.0, 2.2, len(languages)), 1.0, 28.0)
@@ -39,7 +39,7 @@ def manifests():
     return [manifest("x", {"de": 700, "es": 90}, 1, repeats=3), manifest("y", {"de": 300, "ja": 11}, 2)]
 
 
-def test_every_utterance_comes_as_often_as_its_list_repeats_it(manifests):
+def test_every_utterance_occurs_as_often_as_its_list_repeats_it(manifests):
     found = Counter(place for pack in pack_epoch(manifests, MAX, 1, 0) for place in pack.rows)
     wanted = {(m, row): int(repeat) for m, one in enumerate(manifests) for row, repeat in enumerate(one.repeat)}
     assert found == wanted
@@ -64,17 +64,17 @@ def test_the_same_seed_and_epoch_give_the_same_packs(manifests):
 
 
 @pytest.mark.parametrize("other", [(1, 1), (2, 0)])
-def test_another_epoch_or_seed_gives_other_packs(manifests, other):
+def test_another_epoch_or_seed_gives_different_packs(manifests, other):
     first, second = ({pack.rows for pack in pack_epoch(manifests, MAX, *key)} for key in ((1, 0), other))
     assert len(first & second) < 0.1 * len(first)
 
 
-def test_packs_come_in_random_order_of_languages(manifests):
+def test_packs_of_all_languages_are_shuffled(manifests):
     order = [pack.language for pack in pack_epoch(manifests, MAX, 1, 0)]
     assert order != sorted(order)
 
 
-def test_utterances_beyond_the_maximum_are_left_out(manifests):
+def test_utterances_beyond_the_maximum_are_skipped(manifests):
     rows = [place for pack in pack_epoch(manifests, 200, 1, 0) for place in pack.rows]
     assert rows
     assert all(manifests[m].positions[row] <= 200 for m, row in rows)
@@ -86,7 +86,7 @@ def test_packs_of_a_realistic_set_are_at_least_99_percent_full():
     assert fill(packs[:0], MAX) == 0.0
 
 
-def test_no_utterance_fits_no_pack():
+def test_without_fitting_utterances_there_are_no_packs():
     assert len(pack_epoch([manifest("x", {"de": 3})], 5, 0, 0)) == 0
 
 
@@ -95,13 +95,13 @@ def test_global_batches_are_whole_and_the_last_is_filled_from_the_front():
     assert global_batches(8, 4).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
-def test_fewer_packs_than_a_global_batch_takes_is_an_error():
+def test_fewer_packs_than_a_global_batch_needs_is_an_error():
     with pytest.raises(ValueError, match="3 packs of training data do not fill one global batch of 4; lower"):
         global_batches(3, 4)
 
 
 @pytest.mark.parametrize(("exponent", "wanted"), [(1.0, (90, 10)), (0.5, (75, 25)), (0.0, (50, 50))])
-def test_languages_are_drawn_by_their_share_to_a_power(exponent, wanted):
+def test_languages_are_sampled_by_their_share_to_a_power(exponent, wanted):
     data = [manifest("x", {"de": 90, "es": 10})]
     packs = pack_epoch(data, MAX, 1, 0, exponent)
     drawn = Counter({language: sum(len(p.rows) for p in packs if p.language == language) for language in ("de", "es")})
@@ -113,4 +113,4 @@ def test_languages_are_drawn_by_their_share_to_a_power(exponent, wanted):
         first, second = (
             {place for pack in pack_epoch(data, MAX, 1, e, exponent) for place in pack.rows} for e in (0, 1)
         )
-        assert first != second, "another epoch leaves other utterances out"
+        assert first != second, "another epoch skips different utterances"

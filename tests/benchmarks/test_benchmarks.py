@@ -1,4 +1,4 @@
-"""Every benchmark runs at a tiny size and replaces its own section of the page, no other."""
+"""Every benchmark runs at a tiny size and replaces its own section of the results, and no other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_lora_times_every_variant_against_peft(root, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "old figures" not in text and "## Another\n\nkept\n" in text
     for name in ("frozen layer alone", "PEFT LoRA", *VARIANTS):
-        assert text.count(f"\n| {name} | ") == 2  # several languages, and one
+        assert text.count(f"\n| {name} | ") == 2  # multilingual and monolingual batch
     assert text.count("| PEFT LoRA | 1.00 (") == 2
     assert "cores" in text and "peft 0." in text
 
@@ -43,22 +43,22 @@ def test_parameters_are_counted_for_every_variant(root, tmp_path):
     assert "| vanilla | 23,592,960 | – | 23,592,960 | 0.08 |" in text  # 32 layers x 32 x (10 x 1280 + 2 x 5120)
 
 
-def test_a_training_step_is_timed_beside_both_peers(root, tmp_path):
+def test_a_training_step_is_compared_with_both_peers(root, tmp_path):
     page = tmp_path / "RESULTS.md"
     few = ["--size", "tiny", "--rounds", "1", "--warmup", "0", "--regime", "chunked", "--threads", "1"]
     run(root, "train_step.py", *few, "--results", str(page))
     text = page.read_text(encoding="utf-8")
-    for name in ("ours", "HF layers, one utterance at a time", "peers' way, 8 utterances at a time"):
+    for name in ("ours", "HF layers, one utterance at a time", "padded batches of 8 utterances"):
         assert f"\n| {name} | " in text
-    assert "Loss per label of the first two: " in text and "MFU" in text
+    assert "Losses per label of the first two methods differ by " in text and "MFU" in text
 
 
-def test_a_recipe_that_is_killed_ends_as_one_that_is_not(root, tmp_path):
+def test_a_killed_recipe_ends_with_the_same_files(root, tmp_path):
     page = tmp_path / "RESULTS.md"
     few = ["--kills", "1", "--stop_stage", "0", "--work", str(tmp_path / "work")]
     run(root, "survival.py", *few, "--results", str(page))
     text = page.read_text(encoding="utf-8")
-    assert "ends as the unbroken one" in text and "\n| 0 | 1 |" in text
+    assert "the same files as an uninterrupted run" in text and "\n| 0 | 1 |" in text
 
 
 def test_files_that_differ_are_named(root, tmp_path, monkeypatch):
@@ -75,7 +75,7 @@ def test_files_that_differ_are_named(root, tmp_path, monkeypatch):
     assert found == ["data/text: only in one of them", "exp/a.jsonl: differs"]
 
 
-def test_audio_is_timed_beside_each_peer(root, tmp_path):
+def test_audio_is_compared_with_each_peer(root, tmp_path):
     page = tmp_path / "RESULTS.md"
     run(root, "audio.py", "--utts", "2", "--seconds", "1", "--rounds", "1", "--results", str(page))
     text = page.read_text(encoding="utf-8")
@@ -93,16 +93,16 @@ def test_the_page_is_timed_in_a_browser(root, tmp_path):
     assert all(float(cell) > 0 for cell in row.strip("|").split("|")[2:])
 
 
-def test_data_at_scale_is_measured_with_memory(root, tmp_path):
+def test_data_at_scale_reports_time_and_memory(root, tmp_path):
     page = tmp_path / "RESULTS.md"
     run(root, "data.py", "--corpus_utts", "400", "--manifest_rows", "3000", "--results", str(page))
     text = page.read_text(encoding="utf-8")
-    assert "| stage 1 over an MLS tree and its list | 400 | " in text
-    assert "| packs of an epoch | 3,000 | " in text and "fill 99." in text
+    assert "| stage 1 on an MLS corpus with an utterance list | 400 | " in text
+    assert "| pack an epoch | 3,000 | " in text and "fill rate 99." in text
 
 
 @needs_sclite
-def test_scoring_is_timed_beside_the_real_sclite(root, tmp_path):
+def test_scoring_is_compared_with_the_real_sclite(root, tmp_path):
     page = tmp_path / "RESULTS.md"
     run(root, "score.py", "--utts", "20", "--many_utts", "30", "--rounds", "1", "--results", str(page))
     text = page.read_text(encoding="utf-8")

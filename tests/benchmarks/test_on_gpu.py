@@ -1,4 +1,4 @@
-"""benchmarks/on_gpu.sh at a tiny size on the CPU: every section, with and without the packages that are optional."""
+"""benchmarks/on_gpu.sh at a tiny size on the CPU: every section, with and without optional packages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# not brought in by torch, transformers and peft, which are all that the script may count on
+# not dependencies of torch, transformers and peft, the only packages that the script requires
 OTHERS = ("espnet", "espnet2", "deepspeed", "kaldiio", "jiwer", "pyarrow", "pytest", "_pytest", "whisper_normalizer")
 OTHERS += ("soundfile", "soxr", "sentencepiece", "tensorboard", "matplotlib", "scipy", "sklearn", "lhotse", "py3langid")
 WITHOUT_OTHERS = f"""
@@ -28,7 +28,7 @@ PathFinder.find_spec = staticmethod(find_spec)
 
 
 def on_gpu(root: Path, page: Path, *arguments: str, **changed: str) -> subprocess.CompletedProcess:
-    """Run the script on the CPU; `python3` is this Python."""
+    """Run the script on the CPU; `python3` is the Python that runs the tests."""
     folder = page.parent / "bin"
     folder.mkdir(exist_ok=True)
     python3 = folder / "python3"
@@ -36,31 +36,31 @@ def on_gpu(root: Path, page: Path, *arguments: str, **changed: str) -> subproces
         python3.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
         python3.chmod(0o755)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{folder}:{os.environ['PATH']}", **changed}
-    # an hour: one round of each is made all the same, and no section may be stopped on a busy machine
+    # --minutes 60: the tiny size measures one round anyway, and no section is stopped on a busy machine
     options = ["--device", "cpu", "--size", "tiny", "--minutes", "60", "--results", page]
     command = [root / "benchmarks" / "on_gpu.sh", *options, *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-def test_every_section_runs_with_torch_transformers_and_peft_alone(root, tmp_path):
+def test_sections_run_with_only_torch_transformers_and_peft(root, tmp_path):
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked" / "sitecustomize.py").write_text(WITHOUT_OTHERS, encoding="utf-8")
     python3 = tmp_path / "bin" / "python3"
     python3.parent.mkdir()
-    python3.write_text(  # the script sets PYTHONPATH, which would lead past the blocker
+    python3.write_text(  # the script overwrites PYTHONPATH, which would disable the blocker
         f'#!/bin/sh\nPYTHONPATH="{tmp_path}/blocked:$PYTHONPATH" exec "{sys.executable}" "$@"\n', encoding="utf-8"
     )
     python3.chmod(0o755)
     probe = subprocess.run([python3, "-c", "import pyarrow"], capture_output=True, text=True)
-    assert "No module named 'pyarrow'" in probe.stderr  # they are blocked indeed
+    assert "No module named 'pyarrow'" in probe.stderr  # the blocker works
 
     page = tmp_path / "RESULTS.md"
     done = on_gpu(root, page)
     assert done.returncode == 0, done.stderr
     for section, package in (("deepspeed", "deepspeed"), ("resume", "deepspeed"), ("tests", "pytest")):
-        assert f"== {section}: skipped, it needs {package}, which is not installed" in done.stderr
+        assert f"== {section}: skipped because {package} is not installed" in done.stderr
     for section in ("lora", "train", "decode"):
-        assert f"== {section}: uses torch, transformers and peft; no other package would add to it" in done.stderr
+        assert f"== {section}: uses torch, transformers and peft" in done.stderr
     text = page.read_text(encoding="utf-8")
     titles = [line for line in text.splitlines() if line.startswith("## ")]
     assert titles == [
@@ -77,12 +77,12 @@ def test_every_section_runs_with_torch_transformers_and_peft_alone(root, tmp_pat
     for part in ("encoder LoRA", "router", "projector", "LLM LoRA"):
         assert float(rows[f"| gradient norm, {part}"][-1].split()[1]) > 0.99
     assert float(rows["| loss per label"][-1].split()[0]) < 1e-3
-    assert text.count("| ours, 64 rows | ") == 3
+    assert text.count("| ours, batch size 64 | ") == 3
     assert "deepspeed 0." in text or "deepspeed not installed" in text
 
 
 @pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="no deepspeed")
-def test_a_resumed_step_equals_the_unbroken_one_under_zero(root, tmp_path):
+def test_a_resumed_step_equals_the_uninterrupted_one_under_zero(root, tmp_path):
     page = tmp_path / "RESULTS.md"
     done = on_gpu(root, page, "deepspeed", "resume")
     assert done.returncode == 0, done.stderr
@@ -90,11 +90,11 @@ def test_a_resumed_step_equals_the_unbroken_one_under_zero(root, tmp_path):
     assert "## ZeRO-2 step, tiny, cpu, bfloat16\n" in text
     assert "\n| chunked | 1 | " in text
     assert "\n| loss of the next step, relative difference | equal |" in text
-    assert "\n| weights after it, difference as a share of the update | equal |" in text
+    assert "\n| weights after it, difference relative to the update | equal |" in text
 
 
-def test_a_section_that_overruns_is_stopped_and_named(root, tmp_path):
-    """In one minute `tests` has 5 s; a python3 that sleeps in place of it is stopped after twice that."""
+def test_a_section_that_exceeds_its_time_is_stopped_and_reported(root, tmp_path):
+    """With --minutes 1 the section `tests` has 5 s; a stand-in that sleeps is stopped after twice that time."""
     python3 = tmp_path / "bin" / "python3"
     python3.parent.mkdir()
     python3.write_text(
@@ -103,7 +103,7 @@ def test_a_section_that_overruns_is_stopped_and_named(root, tmp_path):
     python3.chmod(0o755)
     done = on_gpu(root, tmp_path / "RESULTS.md", "--minutes", "1", "tests")
     assert done.returncode == 1
-    assert "left out for lack of time: benchmarks/gpu_tests.py: stopped after 10 s" in done.stderr
+    assert "skipped for lack of time: benchmarks/gpu_tests.py: stopped after 10 s" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -114,14 +114,14 @@ def test_a_section_that_overruns_is_stopped_and_named(root, tmp_path):
         (["--minutes", "0"], "--minutes: got '0', wanted at least 1"),
     ],
 )
-def test_wrong_options_end_in_one_line(root, tmp_path, arguments, message):
+def test_wrong_options_are_reported_in_one_line(root, tmp_path, arguments, message):
     done = on_gpu(root, tmp_path / "RESULTS.md", *arguments)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [f"on_gpu.sh: error: {message}; on_gpu.sh --help lists the options"]
 
 
-def test_without_a_gpu_the_script_says_how_to_try_it(root, tmp_path):
+def test_without_a_gpu_the_error_says_how_to_try_the_script(root, tmp_path):
     done = on_gpu(root, tmp_path / "RESULTS.md", "--device", "cuda", "lora", CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1
-    assert "on_gpu.sh: error: no CUDA device: --device cpu --size tiny tries the script without one" in done.stderr
+    assert "on_gpu.sh: error: no CUDA device; use --device cpu --size tiny to try the script without one" in done.stderr
     assert not (tmp_path / "RESULTS.md").exists()

@@ -1,4 +1,4 @@
-"""A resumed step that differs is an error."""
+"""A resumed step that differs from the uninterrupted one is an error."""
 
 from __future__ import annotations
 

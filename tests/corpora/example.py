@@ -1,4 +1,4 @@
-"""Small corpora on disk, written by hand: noise for speech, but real layouts."""
+"""Small corpora on disk: noise instead of speech, in the layouts of the real corpora."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import soundfile
 
 
 def write_noise(path: Path, seconds: float = 1.0, rate: int = 16_000, channels: int = 1, seed: int = 0) -> np.ndarray:
-    """Write noise in the codec of the suffix; returns the samples (frames, channels)."""
+    """Write noise in the codec that the suffix names; returns the samples (frames, channels)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = np.random.default_rng(seed).uniform(-0.5, 0.5, (round(seconds * rate), channels)).astype(np.float32)
     codec = {"format": "OGG", "subtype": "OPUS"} if path.suffix == ".opus" else {}
@@ -27,7 +27,7 @@ def write_text(path: Path, *lines: str) -> Path:
 def write_mls(
     root: Path, splits: dict[str, list[str]], seconds: float = 1.0, directory: str = "mls_german", suffix: str = ".flac"
 ) -> Path:
-    """MLS with the ids SPEAKER_BOOK_NUMBER of each split."""
+    """MLS with the given ids SPEAKER_BOOK_NUMBER per split."""
     for split, ids in splits.items():
         folder = root / directory / split
         write_text(folder / "transcripts.txt", *(f"{utt_id}\ttext von {utt_id.replace('_', ' ')}" for utt_id in ids))
@@ -43,7 +43,7 @@ CV_HEADER = ("client_id", "path", "sentence_id", "sentence", "up_votes", "locale
 
 
 def write_common_voice(root: Path, tables: dict[str, list[tuple[str, str, str]]], language: str = "ar") -> Path:
-    """Common Voice with (client_id, clip, sentence) rows per split; clips are not written."""
+    """Common Voice with the given rows (client_id, clip, sentence) per split; clips are not written."""
     for split, rows in tables.items():
         lines = ("\t".join((client, clip, "s1", sentence, "2", language)) for client, clip, sentence in rows)
         write_text(root / language / f"{split}.tsv", "\t".join(CV_HEADER), *lines)
@@ -51,7 +51,7 @@ def write_common_voice(root: Path, tables: dict[str, list[tuple[str, str, str]]]
 
 
 def write_librispeech(root: Path, splits: dict[str, list[str]]) -> Path:
-    """LibriSpeech with the ids SPEAKER-CHAPTER-NUMBER of each split."""
+    """LibriSpeech with the given ids SPEAKER-CHAPTER-NUMBER per split."""
     for split, ids in splits.items():
         chapters: dict[str, list[str]] = {}
         for utt_id in ids:
@@ -65,7 +65,7 @@ def write_librispeech(root: Path, splits: dict[str, list[str]]) -> Path:
 
 
 def recording(aid: str, path: str, times: list[tuple[float, float]], **segment_extra: object) -> dict:
-    """One object of WenetSpeech's and MSR-86K's JSON."""
+    """One recording in the JSON format of WenetSpeech and MSR-86K."""
     segments = [
         {"sid": f"{aid}_S{number}", "begin_time": begin, "end_time": end, "text": f"text {number}", **segment_extra}
         for number, (begin, end) in enumerate(times)

@@ -1,6 +1,6 @@
-"""Every reader, every flaw: handled alike, or stopped with file, line, id and remedy. One table says which.
+"""Every reader with every flaw: accepted, or rejected with file, line, id and remedy, as the tables below say.
 
-The flaws of audio files (empty, cut off, not a number, other rates and channels) are in tests/audio/test_convert.py.
+Flaws of audio files (empty, truncated, NaN, other rates and channels) are in tests/audio/test_convert.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.corpora.example import (
 from zipperasr.prepare.selection import Selector
 from zipperasr.prepare.utterance_lists import Wanted
 
-SAME = "read as without the flaw"
+SAME = "same result as without the flaw"
 CLIENT = "c" * 20
 
 
@@ -82,13 +82,13 @@ CORPORA: dict[str, tuple[str, str, Callable[[Path], Path]]] = {  # name -> corpu
 
 
 def last_line(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """The change, of the last line only."""
+    """Apply the change to the last line only."""
 
-    def spoil(content: bytes) -> bytes:
+    def damage(content: bytes) -> bytes:
         *lines, last = content.splitlines(keepends=True)
         return b"".join((*lines, change(last)))
 
-    return spoil
+    return damage
 
 
 FLAWS: dict[str, Callable[[bytes], bytes]] = {
@@ -121,7 +121,7 @@ EXPECTED = {
         "librispeech": r"19-227.trans.txt:2: got '19-', wanted SPEAKER-CHAPTER-NUMBER and text; download",
         "msr86k jsonl": r"dev.jsonl:2: not JSON",
         "msr86k tsv": r"dev.tsv:3: got 1 cells, wanted 3 as in the header",
-        "msr86k text": SAME,  # as far as it is whole: the id that is left has no audio and counts as missing
+        "msr86k text": SAME,  # the id that remains has no audio and is counted as missing
         "wenetspeech": r"WenetSpeech.json: not complete JSON after recording 0 .*; download it again",
     },
     "a line twice": {
@@ -132,10 +132,10 @@ EXPECTED = {
         "msr86k jsonl": r"id 'v1_1' is repeated in msr86k de",
         "msr86k tsv": r"id 'v1_1' is repeated in msr86k de",
         "msr86k text": r"id 'v1_1' is repeated in msr86k de",
-        "wenetspeech": SAME,  # what follows the object is not read
+        "wenetspeech": SAME,  # content after the object is not read
     },
 }
-TRAVERSAL = {  # what becomes what, and what is said
+TRAVERSAL = {  # (original, replacement, error)
     "mls": (
         b"15_7_1",
         b"../../x",
@@ -164,7 +164,7 @@ TABS = {  # within the text
 
 
 def texts_of(name: str, root: Path) -> dict[str, str]:
-    """Utterance -> text of what stage 1 would take of the split."""
+    """{utterance: text} of the utterances that stage 1 would accept from the split."""
     corpus, language, _ = CORPORA[name]
     found = Selector(corpus, language, root, root / "scratch", num_threads=2, seed=0).select(
         "dev", Wanted("all"), set()
@@ -172,11 +172,11 @@ def texts_of(name: str, root: Path) -> dict[str, str]:
     return {row["utt"]: row["text"] for block in found.entries.blocks() for row in block.to_pylist()}
 
 
-def check(name: str, root: Path, spoil: Callable[[bytes], bytes], expected: str) -> None:
+def check(name: str, root: Path, damage: Callable[[bytes], bytes], expected: str) -> None:
     metadata = CORPORA[name][2](root)
     sound = texts_of(name, root)
     assert len(sound) == 2
-    metadata.write_bytes(spoil(metadata.read_bytes()))
+    metadata.write_bytes(damage(metadata.read_bytes()))
     if expected == SAME:
         left = texts_of(name, root)
         assert left and left.items() <= sound.items()
@@ -199,5 +199,5 @@ def test_no_path_leads_out_of_the_corpus(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize("name", TABS)
 def test_tabs_within_a_text(tmp_path: Path, name: str):
-    spoil = last_line(lambda line: line.replace(b"text ", b"text \t ").replace(b"WORDS ", b"WORDS \t "))
-    check(name, tmp_path, spoil, TABS[name])
+    damage = last_line(lambda line: line.replace(b"text ", b"text \t ").replace(b"WORDS ", b"WORDS \t "))
+    check(name, tmp_path, damage, TABS[name])

@@ -31,7 +31,7 @@ def test_columns_are_found_by_name_in_any_order(tmp_path: Path):
 
     (utterance,) = read(tmp_path, "ar", "dev")
 
-    assert (utterance.text, Path(utterance.audio).name) == ("words", "b.mp3")  # old releases leave .mp3 out
+    assert (utterance.text, Path(utterance.audio).name) == ("words", "b.mp3")  # old releases omit .mp3
 
 
 def test_language_whose_directory_has_a_region(tmp_path: Path):
@@ -40,7 +40,7 @@ def test_language_whose_directory_has_a_region(tmp_path: Path):
     assert next(read(tmp_path, "zh", "dev")).lang_code == "zh"
 
 
-def test_header_alone_is_an_empty_split(tmp_path: Path):
+def test_a_file_with_only_a_header_is_an_empty_split(tmp_path: Path):
     write_common_voice(tmp_path, {"other": []})
 
     assert list(read(tmp_path, "ar", "other")) == []

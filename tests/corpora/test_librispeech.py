@@ -38,6 +38,6 @@ def test_missing_split_and_missing_transcripts_say_what_to_do(tmp_path: Path):
         list(read(tmp_path, "en", "dev-clean"))
 
 
-def test_other_languages_are_refused(tmp_path: Path):
+def test_other_languages_are_rejected(tmp_path: Path):
     with pytest.raises(ValueError, match="LibriSpeech has no language 'de'"):
         list(read(tmp_path, "de", "dev-clean"))

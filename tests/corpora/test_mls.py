@@ -32,7 +32,7 @@ def test_without_segments_the_duration_is_unknown(tmp_path: Path):
     assert next(read(tmp_path, "de", "dev")).duration_s is None
 
 
-def test_byte_order_mark_and_windows_line_ends_are_no_text(tmp_path: Path):
+def test_byte_order_mark_and_windows_line_ends_are_removed(tmp_path: Path):
     write_mls(tmp_path, {"dev": ["1_2_000003"]})
     path = tmp_path / "mls_german/dev/transcripts.txt"
     path.write_bytes(b"\xef\xbb\xbf1_2_000003\tguten tag\r\n\r\n")

@@ -29,7 +29,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_line_per_utterance_forms_read_alike(tmp_path: Path, name: str):
+def test_formats_with_one_line_per_utterance_give_the_same_result(tmp_path: Path, name: str):
     write_noise(tmp_path / "ru/dev/wav/v1_0.wav")
     write_text(tmp_path / "ru" / name, *LINES[name])
 
@@ -40,7 +40,7 @@ def test_line_per_utterance_forms_read_alike(tmp_path: Path, name: str):
     assert utterance.duration_s == (None if name == "dev/text" else 1.25)
 
 
-def test_kaldi_form_follows_its_wav_scp(tmp_path: Path):
+def test_kaldi_format_uses_its_wav_scp(tmp_path: Path):
     write_noise(tmp_path / "ru/elsewhere/x.flac")
     write_text(tmp_path / "ru/dev/text", "v1_0 да")
     write_text(tmp_path / "ru/dev/wav.scp", "v1_0 elsewhere/x.flac")
@@ -48,7 +48,7 @@ def test_kaldi_form_follows_its_wav_scp(tmp_path: Path):
     assert Path(next(read(tmp_path, "ru", "dev")).audio).is_file()
 
 
-def test_a_command_in_its_wav_scp_is_refused(tmp_path: Path):
+def test_a_command_in_its_wav_scp_is_rejected(tmp_path: Path):
     write_text(tmp_path / "ru/dev/text", "v1_0 да")
     write_text(tmp_path / "ru/dev/wav.scp", "v1_0 sox x.mp3 -t wav - |")
 
@@ -76,14 +76,14 @@ def test_malformed_metadata_is_named(tmp_path: Path, name: str, line: str, messa
         list(read(tmp_path, "ru", "dev"))
 
 
-def test_row_of_another_width_names_file_and_line(tmp_path: Path):
+def test_a_row_with_too_many_cells_names_file_and_line(tmp_path: Path):
     write_text(tmp_path / "ru/dev.tsv", "id\ttext", "a\tb\tc")
 
     with pytest.raises(ValueError, match=r"dev.tsv:2: got 3 cells, wanted 2 as in the header"):
         list(read(tmp_path, "ru", "dev"))
 
 
-def test_missing_metadata_lists_the_forms(tmp_path: Path):
+def test_missing_metadata_lists_the_supported_formats(tmp_path: Path):
     write_text(tmp_path / "ru/README", "x")
 
     with pytest.raises(

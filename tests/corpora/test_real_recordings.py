@@ -1,4 +1,4 @@
-"""The readers over a little real speech, where ../shared is beside the checkout."""
+"""The readers on real recordings in ../shared."""
 
 import csv
 from pathlib import Path

@@ -24,7 +24,7 @@ def test_unknown_corpus_names_the_nearest():
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
-def test_every_reader_refuses_an_empty_root(corpus: str, tmp_path: Path):
+def test_every_reader_rejects_an_empty_root(corpus: str, tmp_path: Path):
     language = {"wenetspeech": "zh", "librispeech": "en", "mls": "de"}.get(corpus, "th")
     split = "dev" if corpus == "wenetspeech" else "train"
     with pytest.raises(ValueError, match="the directory is empty"):

@@ -28,7 +28,7 @@ def test_file_is_decoded_in_chunks_smaller_than_a_recording(tmp_path: Path, monk
     assert list(recordings_json.iter_recordings(path)) == [TRAIN, NET, TRAIN]
 
 
-def test_file_cut_off_is_an_error_that_counts_recordings(tmp_path: Path):
+def test_a_truncated_file_is_an_error_with_the_number_of_recordings(tmp_path: Path):
     path = write_recordings(tmp_path / "WenetSpeech.json", [TRAIN, NET])
     path.write_text(path.read_text()[:-60])
 
@@ -58,14 +58,14 @@ def test_malformed_recording_is_named(tmp_path: Path, change: dict, message: str
         list(read(tmp_path, "zh", "L"))
 
 
-def test_list_of_something_else_is_an_error(tmp_path: Path):
+def test_a_list_of_other_values_is_an_error(tmp_path: Path):
     write_text(tmp_path / "WenetSpeech.json", '{"audios": [1, 2]}')
 
     with pytest.raises(ValueError, match=r"recording 1: got '1', wanted an object"):
         list(read(tmp_path, "zh", "L"))
 
 
-def test_unknown_split_and_language_are_refused(tmp_path: Path):
+def test_unknown_split_and_language_are_rejected(tmp_path: Path):
     with pytest.raises(ValueError, match=r"no split 'test_nett'; did you mean 'TEST_NET'"):
         list(read(tmp_path, "zh", "test_nett"))
     with pytest.raises(ValueError, match="it is Mandarin"):

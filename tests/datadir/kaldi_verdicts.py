@@ -1,9 +1,9 @@
-"""What Kaldi's validate_data_dir.sh says of small data directories, each with one peculiarity.
+"""Verdicts of Kaldi's validate_data_dir.sh on small data directories, each with one peculiarity.
 
 Measured with egs/wsj/s5/utils of Kaldi commit f4007661023b98b8081fd875029f0dee62242fd1, the locale C.UTF-8,
-perl 5.36, mawk 1.3.4, GNU grep 3.8, glibc 2.36; FAILS where it did not end with "Successfully validated". A case holds
-the verdict, what is peculiar, the tables that differ from GOOD's (None: absent), and the script's options. All were
-given --no-feats besides, but those WITH_FEATS.
+perl 5.36, mawk 1.3.4, GNU grep 3.8, glibc 2.36; FAILS means that it did not end with "Successfully validated". A case
+has the verdict, the peculiarity, the tables that differ from GOOD (None: absent) and the script's options. All cases
+except those in WITH_FEATS were run with --no-feats.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ CASES = [
 ]
 # fmt: on
 
-# Where ours differs, what it says then; validate.py tells the reasons. "" where it passes what Kaldi's refuses.
+# Cases in which our verdict differs, with our error; "" if we accept what Kaldi rejects. validate.py has the reasons.
 DIFFERENCES = {
     "text: NUL": r"text:1: a NUL character; is this a text file in UTF-8\?",
     "text: NUL with --non-print": r"text:1: a NUL character; is this a text file in UTF-8\?",

@@ -1,4 +1,4 @@
-"""Blocks hold what the line-by-line readers read, wherever a block ends."""
+"""Blocks have the same content as the line-by-line readers give, wherever a block ends."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def rows(found: list[Block]) -> list[tuple[str, str]]:
         (b"a x\x01y\n", False),
     ],
 )
-def test_blocks_are_the_lines_of_the_file(tmp_path: Path, content: bytes, plain: bool, block_bytes: int):
+def test_blocks_contain_the_lines_of_the_file(tmp_path: Path, content: bytes, plain: bool, block_bytes: int):
     path = written(tmp_path, content)
 
     found = list(blocks(path, block_bytes))
@@ -58,7 +58,7 @@ def test_an_empty_file_has_no_blocks(tmp_path: Path):
 
 
 @pytest.mark.parametrize("block_bytes", [4, 1 << 20])
-def test_blank_lines_and_other_encodings_are_named(tmp_path: Path, block_bytes: int):
+def test_blank_lines_and_other_encodings_are_errors(tmp_path: Path, block_bytes: int):
     for content in (b"a one\nb two\n\nc three\n", b"a one\nb two\n \t\nc three\n", b"a 1\nb 2\n\n"):
         with pytest.raises(ValueError, match=r"table:3: the line is blank, wanted `key value`; remove it"):
             list(blocks(written(tmp_path, content), block_bytes))
@@ -68,7 +68,7 @@ def test_blank_lines_and_other_encodings_are_named(tmp_path: Path, block_bytes: 
         list(blocks(written(tmp_path, b"a one\nb caf\xe9 x\nc three\n"), block_bytes))
 
 
-def test_a_line_of_another_scripts_spaces_is_the_same_to_both_readers(tmp_path: Path):
+def test_both_readers_agree_on_lines_of_unicode_spaces(tmp_path: Path):
     path = written(tmp_path, "a b\n\u3000\n\x85\n".encode())
     rows = [row for block in blocks(path) for row in zip(block.keys.to_pylist(), block.values.to_pylist(), strict=True)]
     assert rows == [key_and_value(line) for _, line in numbered_lines(path)]
@@ -85,6 +85,6 @@ def test_a_line_of_another_scripts_spaces_is_the_same_to_both_readers(tmp_path: 
         ("a one\nb two\n".encode("utf-16-le"), "table:1: a NUL character"),
     ],
 )
-def test_old_macintosh_line_ends_and_nul_are_named(tmp_path: Path, content: bytes, message: str, read):
+def test_old_macintosh_line_ends_and_nul_are_errors(tmp_path: Path, content: bytes, message: str, read):
     with pytest.raises(ValueError, match=message):
         read(written(tmp_path, content))

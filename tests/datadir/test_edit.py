@@ -1,4 +1,4 @@
-"""Editing data directories gives valid data directories, with nothing lost that was not asked for."""
+"""Editing a data directory gives a valid data directory that lacks only what was to be removed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZES = {"s1": 4, "s2": 2, "s3": 6, "s4": 1, "s5": 3}
 
 
 def entries(prefix: str = "", segments: bool = False) -> list[Entry]:
-    """16 utterances of five speakers; the n-th of a speaker lasts n seconds."""
+    """16 utterances of five speakers; a speaker's n-th utterance lasts n seconds."""
     found = []
     for speaker, count in SIZES.items():
         for n in range(1, count + 1):
@@ -82,7 +82,7 @@ def test_a_subset_by_lists(source: Path, tmp_path: Path, capsys):
         (["0", "x"], "no utterances would be left"),
     ],
 )
-def test_what_cannot_be_taken_is_said(source: Path, tmp_path: Path, monkeypatch, capsys, arguments, message):
+def test_an_impossible_subset_is_an_error(source: Path, tmp_path: Path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert main(["subset", str(source), *arguments]) == 1
     assert message in capsys.readouterr().err
@@ -90,7 +90,7 @@ def test_what_cannot_be_taken_is_said(source: Path, tmp_path: Path, monkeypatch,
 
 @pytest.mark.parametrize("num_parts", [1, 2, 3, 5])
 @pytest.mark.parametrize("per_utt", [False, True])
-def test_parts_hold_everything_once_and_are_of_about_equal_size(source: Path, num_parts: int, per_utt: bool):
+def test_parts_contain_everything_once_and_have_about_equal_size(source: Path, num_parts: int, per_utt: bool):
     assert main(["split", *(["--per-utt"] if per_utt else []), str(source), str(num_parts)]) == 0
     folder = source / f"split{num_parts}{'utt' if per_utt else ''}"
     parts = [utts(folder / str(number)) for number in range(1, num_parts + 1)]
@@ -113,7 +113,7 @@ def test_parts_hold_everything_once_and_are_of_about_equal_size(source: Path, nu
         ("validate_data_dir", "[-h] [--no_wav] [--no_text] [--no_feats] [--no_spk_sort] [--non_print] DIR [DIR ...]"),
     ],
 )
-def test_help_shows_the_name_of_the_script_and_what_each_argument_is(root: Path, script: str, usage: str):
+def test_help_shows_the_script_s_name_and_describes_each_argument(root: Path, script: str, usage: str):
     environment = {**os.environ, "PYTHON": sys.executable, "COLUMNS": "200"}
     done = subprocess.run([root / "utils" / script, "--help"], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
@@ -130,7 +130,7 @@ def test_more_parts_than_speakers_is_an_error(source: Path, capsys):
     assert "got 0 parts, wanted at least 1" in capsys.readouterr().err
 
 
-def test_directories_are_combined_with_segments_where_one_has_them(source: Path, tmp_path: Path, capsys):
+def test_combined_directories_have_segments_if_one_of_them_has(source: Path, tmp_path: Path, capsys):
     write_data_dir(tmp_path / "cut", entries("z", segments=True))
     (source / "utt2num_samples").write_text("".join(f"{utt} 16000\n" for utt in utts(source)))
     assert main(["combine", str(tmp_path / "both"), str(source), str(tmp_path / "cut")]) == 0
@@ -141,7 +141,7 @@ def test_directories_are_combined_with_segments_where_one_has_them(source: Path,
     assert (found["zs3-4"].start_s, found["zs3-4"].end_s) == (4.0, 8.0)
 
 
-def test_segments_that_cannot_be_made_name_the_directory(source: Path, tmp_path: Path, capsys):
+def test_segments_that_cannot_be_created_name_the_directory(source: Path, tmp_path: Path, capsys):
     write_data_dir(tmp_path / "cut", entries("z", segments=True))
     (source / "utt2dur").unlink()
     assert main(["combine", str(tmp_path / "both"), str(source), str(tmp_path / "cut")]) == 1
@@ -159,8 +159,8 @@ def as_it_is(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("existed", [False, True])
-def test_combining_what_is_not_valid_leaves_the_target_as_it_was(source: Path, tmp_path: Path, capsys, existed: bool):
-    """Each is valid; together utterance `s1-1-x` of speaker `s0` stands among those of s1."""
+def test_an_invalid_combination_leaves_the_target_unchanged(source: Path, tmp_path: Path, capsys, existed: bool):
+    """Each is valid; together, utterance `s1-1-x` of speaker `s0` is sorted among those of s1."""
     write_data_dir(tmp_path / "odd", [Entry("s1-1-x", "s0", "x.flac", "text", "de", 1.0)])
     target = tmp_path / "both"
     if existed:
@@ -200,25 +200,25 @@ def test_the_target_may_be_a_link(source: Path, tmp_path: Path, monkeypatch):
     assert main(["fix", "."]) == 0 and utts(tmp_path / "elsewhere") == utts(source)
 
 
-def test_what_is_valid_with_tabs_and_empty_transcripts_can_be_edited(source: Path, tmp_path: Path):
+def test_directories_with_tabs_and_empty_transcripts_can_be_edited(source: Path, tmp_path: Path):
     (source / "text").write_text("".join(f" {utt}\t\n" for utt in utts(source)))
     assert main(["subset", "--first", str(source), "2", str(tmp_path / "two")]) == 0
     assert (tmp_path / "two" / "text").read_text() == "s1-1\ns1-2\n"
     assert [entry.text for entry in read_data_dir(tmp_path / "two")] == ["", ""]
 
 
-def test_fix_takes_out_utterances_that_last_0_s(source: Path):
+def test_fix_removes_utterances_that_last_0_s(source: Path):
     lines = (source / "utt2dur").read_text().replace("s1-2 2.000", "s1-2 0.000").replace("s4-1 1.000", "s4-1 nan")
     (source / "utt2dur").write_text(lines)
     assert main(["fix", str(source)]) == 0
     assert utts(source) == [entry.utt for entry in entries() if entry.utt not in ("s1-2", "s4-1")]
 
 
-def test_fix_keeps_what_is_complete_and_the_old_tables(source: Path, capsys):
+def test_fix_keeps_complete_utterances_and_a_copy_of_the_old_tables(source: Path, capsys):
     text = source / "text"
     lines = text.read_text().splitlines()
     broken = "\n".join([*reversed(lines[3:]), "s1-1", lines[2], lines[2], "nobody lost"]) + "\n"
-    text.write_text(broken)  # s1-1 without text, s1-2 without line, unsorted, doubled, one too many
+    text.write_text(broken)  # s1-1 without text, no line for s1-2, unsorted, a duplicate and an extra id
     (source / "wav.scp").write_text(
         "".join(f"{utt} {utt}.flac\n" for utt in read_table(source / "utt2spk") if utt != "s5-3")
     )
@@ -231,7 +231,7 @@ def test_fix_keeps_what_is_complete_and_the_old_tables(source: Path, capsys):
 
 
 @pytest.mark.parametrize("name", ["fix_data_dir", "combine_data", "subset_data_dir", "split_data", "validate_data_dir"])
-def test_the_commands_have_kaldis_names(root: Path, name: str):
+def test_the_commands_are_named_as_in_kaldi(root: Path, name: str):
     environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(root)}
     done = subprocess.run([root / "utils" / name, "--help"], capture_output=True, text=True, env=environment)
     assert done.returncode == 0 and "usage:" in done.stdout

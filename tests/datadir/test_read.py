@@ -1,4 +1,4 @@
-"""Tables are read in step; what does not fit is named."""
+"""Tables are read in parallel; inconsistencies are reported."""
 
 from pathlib import Path
 
@@ -19,20 +19,20 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("block_rows", [1, 2, 5, 9])
-def test_blocks_hold_all_rows_in_order(directory: Path, block_rows: int):
+def test_blocks_contain_all_rows_in_order(directory: Path, block_rows: int):
     blocks = list(read_blocks(directory, block_rows))
 
     assert [len(block) for block in blocks[:-1]] == [block_rows] * (len(blocks) - 1)
     assert [Entry(*row.values()) for block in blocks for row in block.to_pylist()] == ENTRIES
 
 
-def test_repeats_are_one_where_no_table_says(directory: Path):
+def test_repeats_default_to_one_without_a_table(directory: Path):
     (directory / "utt2repeat").unlink()
 
     assert read_data_dir(directory) == ENTRIES
 
 
-def test_a_missing_table_is_named(directory: Path):
+def test_a_missing_table_is_reported(directory: Path):
     (directory / "utt2lang").unlink()
 
     with pytest.raises(FileNotFoundError, match=r"utt2lang: no such file; run the stage"):
@@ -59,7 +59,7 @@ def test_a_missing_table_is_named(directory: Path):
         ("utt2repeat", [f"s{n}-a 1.5" for n in range(5)], r"utt2repeat: id 's0-a': got '1.5', wanted a number"),
     ],
 )
-def test_tables_that_do_not_fit_are_named(directory: Path, name: str, lines: list[str], message: str):
+def test_inconsistent_tables_are_reported(directory: Path, name: str, lines: list[str], message: str):
     write_text(directory / name, *lines)
 
     with pytest.raises(ValueError, match=message):
@@ -74,7 +74,7 @@ def test_tables_that_do_not_fit_are_named(directory: Path, name: str, lines: lis
         ("s1-a other 0.0 1.0", r"segments: id 's1-a': recording 'other' is not in wav.scp"),
     ],
 )
-def test_malformed_segments_are_named(tmp_path: Path, line: str, message: str):
+def test_malformed_segments_are_reported(tmp_path: Path, line: str, message: str):
     write_data_dir(tmp_path / "set", [ENTRIES[1]._replace(audio="long.opus", start_s=0.0, end_s=1.5)])
     assert read_data_dir(tmp_path / "set")[0].end_s == 1.5
     write_text(tmp_path / "set" / "segments", line)

@@ -1,4 +1,4 @@
-"""Rows come back sorted and whole, whatever order and sizes they came in."""
+"""Rows are returned sorted and complete, in whatever order and block sizes they were added."""
 
 import random
 from pathlib import Path
@@ -24,7 +24,7 @@ def rows_of(spool: SortedSpool) -> list[tuple]:
 
 
 @pytest.mark.parametrize("order", ["sorted", "reversed", "shuffled", "interleaved"])
-def test_blocks_hold_every_row_once_in_c_order(tmp_path: Path, order: str):
+def test_blocks_contain_every_row_once_in_c_order(tmp_path: Path, order: str):
     keys = [f"{number:03d}é" if number % 3 else f"{number:03d}Z" for number in range(200)]
     if order == "reversed":
         keys.reverse()
@@ -46,7 +46,7 @@ def test_equal_keys_are_all_kept(tmp_path: Path):
     assert sorted(row[1] for row in rows) == list(range(90))
 
 
-def test_rows_can_be_read_again_and_more_can_follow(tmp_path: Path):
+def test_rows_can_be_read_again_and_more_can_be_added(tmp_path: Path):
     spool = spool_of(["c", "a"], tmp_path)
     assert rows_of(spool) == rows_of(spool)
 
@@ -55,11 +55,11 @@ def test_rows_can_be_read_again_and_more_can_follow(tmp_path: Path):
     assert [row[0] for row in rows_of(spool)] == ["a", "b", "c"] and len(spool) == 3
 
 
-def test_nothing_in_gives_nothing_out(tmp_path: Path):
+def test_an_empty_spool_gives_no_rows(tmp_path: Path):
     assert rows_of(SortedSpool(SCHEMA, "utt", tmp_path)) == []
 
 
-def test_files_go_with_the_object(tmp_path: Path):
+def test_files_are_deleted_with_the_object(tmp_path: Path):
     spool = spool_of([f"{number}" for number in range(50)], tmp_path)
     assert list(tmp_path.rglob("*.arrow"))
 

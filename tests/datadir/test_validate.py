@@ -59,28 +59,28 @@ def test_good_directory_passes(data: Path):
         ("segments", ["s1-a s1-a 2 1", "s2-b s2-b 0 1"], r"segments:1: id 's1-a': got start 2, end 1"),
     ],
 )
-def test_flaws_are_named(data: Path, name: str, lines: list[str], message: str):
+def test_flaws_are_reported(data: Path, name: str, lines: list[str], message: str):
     write_text(data / name, *lines)
 
     with pytest.raises(ValueError, match=message):
         validate_data_dir(data)
 
 
-def test_a_last_line_without_newline_is_named(data: Path):
+def test_a_last_line_without_newline_is_reported(data: Path):
     (data / "utt2lang").write_text("s1-a de\ns2-b de")
 
     with pytest.raises(ValueError, match=r"utt2lang:2: id 's2-b': no newline ends the last line"):
         validate_data_dir(data)
 
 
-def test_a_recording_that_no_segment_uses_is_named(data: Path):
+def test_a_recording_that_no_segment_uses_is_reported(data: Path):
     write_text(data / "segments", "s1-a s1-a 0 1", "s2-b s1-a 1 2")
 
     with pytest.raises(ValueError, match=r"wav.scp: id 's2-b': not used in segments"):
         validate_data_dir(data)
 
 
-def test_flaws_far_into_large_tables_are_found(tmp_path: Path):
+def test_flaws_deep_in_large_tables_are_found(tmp_path: Path):
     entries = [ENTRY._replace(utt=f"s{n // 7:05d}-{n:06d}", speaker=f"s{n // 7:05d}") for n in range(100_000)]
     write_data_dir(tmp_path / "set", entries)
     assert validate_data_dir(tmp_path / "set") == 100_000
@@ -90,12 +90,14 @@ def test_flaws_far_into_large_tables_are_found(tmp_path: Path):
     with pytest.raises(ValueError, match=f"text: id '{entries[90_000].utt}' of utt2spk is not in it"):
         validate_data_dir(tmp_path / "set")
     write_text(path, *lines[:10], *lines[11:90_000], lines[89_990])
-    with pytest.raises(ValueError, match=r"text:90000: id .* not in C order"):  # before what is lacking at line 11
+    with pytest.raises(
+        ValueError, match=r"text:90000: id .* not in C order"
+    ):  # reported before the missing id of line 11
         validate_data_dir(tmp_path / "set")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[1])
-def test_the_verdict_is_kaldis_but_for_the_differences_that_are_told(tmp_path: Path, capsys, case):
+def test_the_verdict_is_kaldis_except_for_documented_differences(tmp_path: Path, capsys, case):
     kaldi_passes, name, files, *options = case
     for file, content in {**GOOD, **files}.items():
         if content is not None:
@@ -106,7 +108,7 @@ def test_the_verdict_is_kaldis_but_for_the_differences_that_are_told(tmp_path: P
 
     assert passes == (kaldi_passes if name not in DIFFERENCES else not kaldi_passes)
     assert re.search(DIFFERENCES.get(name, ""), capsys.readouterr().err)
-    if passes and "--no-text" not in options:  # what it passes can be read
+    if passes and "--no-text" not in options:  # what it accepts can be read
         assert list(DataDir.read(tmp_path).by_speaker.values())
         wav = tmp_path / "wav.scp"
         if wav.is_file() and b"|" in wav.read_bytes():
@@ -116,14 +118,14 @@ def test_the_verdict_is_kaldis_but_for_the_differences_that_are_told(tmp_path: P
             assert [entry.utt for entry in read_data_dir(tmp_path)] == ["s1-a", "s2-b"]
 
 
-def test_our_own_steps_do_not_stop_at_what_only_kaldis_programs_mind(data: Path):
+def test_our_own_steps_accept_what_only_kaldis_programs_reject(data: Path):
     write_text(data / "text", "s1-a <s> \x07", "s2-b #0")
     write_text(data / "utt2dur", "s1-a 0.000", "s2-b 1")
 
     assert validate_data_dir(data, for_kaldi=False) == 2
 
 
-def test_missing_tables_and_directories_are_named(data: Path):
+def test_missing_tables_and_directories_are_reported(data: Path):
     (data / "text").unlink()
     with pytest.raises(ValueError, match=r"text: no such file"):
         validate_data_dir(data)
@@ -141,7 +143,7 @@ def test_command_accepts_kaldis_options_and_exits_1_on_a_flaw(data: Path, capsys
     assert "spk2utt: is not the inverse" in capsys.readouterr().err
 
 
-def test_shell_command_is_the_python_step(root: Path):
+def test_shell_command_runs_the_python_step(root: Path):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [root / "utils/validate_data_dir", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, env={**os.environ, "PATH": path})
@@ -149,7 +151,7 @@ def test_shell_command_is_the_python_step(root: Path):
     assert done.returncode == 0 and "Rejected here but accepted by Kaldi's script" in done.stdout
 
 
-def test_a_long_line_of_spk2utt_is_refused_at_once(data: Path):
+def test_a_long_line_of_spk2utt_is_rejected_quickly(data: Path):
     speaker, utts = "s" * 60_000, [f"u{n:05d}" for n in range(30_000)]
     write_text(data / "spk2utt", f"{speaker} {' '.join(utts)}")
     start = time.process_time()

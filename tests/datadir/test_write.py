@@ -1,4 +1,4 @@
-"""Data directories as Kaldi wants them, written a block at a time."""
+"""Data directories that Kaldi accepts, written block by block."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from zipperasr.datadir.write import write_data_dir, write_tables
 ENTRY = Entry("s1-a", "s1", "x/a.flac", "guten tag", "de", 1.25)
 
 
-def test_written_directory_reads_back(tmp_path: Path):
+def test_a_written_directory_can_be_read(tmp_path: Path):
     entries = [ENTRY._replace(utt="s2-b", speaker="s2", audio="x/b.flac", repeat=2), ENTRY]
 
     write_data_dir(tmp_path / "set", entries)
@@ -23,7 +23,7 @@ def test_written_directory_reads_back(tmp_path: Path):
     assert (tmp_path / "set/utt2repeat").read_text() == "s1-a 1\ns2-b 2\n"
 
 
-def test_segments_of_one_recording_share_its_line_in_wav_scp(tmp_path: Path):
+def test_segments_of_one_recording_share_one_line_in_wav_scp(tmp_path: Path):
     entries = [
         ENTRY._replace(utt=f"s1-{n}", audio="x/long.opus", start_s=n * 2.0, end_s=n * 2.0 + 1.25) for n in range(3)
     ]
@@ -52,7 +52,7 @@ def test_existing_directory_is_replaced_as_a_whole(tmp_path: Path):
     assert not (tmp_path / "set/segments").exists()
 
 
-def test_second_id_and_unsortable_speakers_are_refused(tmp_path: Path):
+def test_duplicate_ids_and_unsortable_speakers_are_errors(tmp_path: Path):
     with pytest.raises(ValueError, match=r"set: id 's1-a' is repeated \(x/a.flac, x/z.flac\)"):
         write_data_dir(tmp_path / "set", [ENTRY, ENTRY._replace(audio="x/z.flac")])
     clash = [ENTRY._replace(utt="a-b-1", speaker="a-b"), ENTRY._replace(utt="a-c", speaker="a")]
@@ -61,7 +61,7 @@ def test_second_id_and_unsortable_speakers_are_refused(tmp_path: Path):
     assert not (tmp_path / "set").exists()
 
 
-def test_recordings_of_the_same_name_are_refused(tmp_path: Path):
+def test_recordings_with_the_same_name_are_an_error(tmp_path: Path):
     entries = [ENTRY._replace(utt=f"s1-{n}", audio=f"{n}/long.opus", start_s=0.0, end_s=1.0) for n in range(2)]
 
     with pytest.raises(ValueError, match=r"1/long.opus: 0/long.opus has the same name"):
@@ -69,7 +69,7 @@ def test_recordings_of_the_same_name_are_refused(tmp_path: Path):
 
 
 def blocks_of(entries: list[Entry], sizes: list[int]) -> list[pa.RecordBatch]:
-    """The entries as blocks of these sizes."""
+    """The entries in blocks of these sizes."""
     rows = iter(entries)
     parts = [[next(rows)._asdict() for _ in range(size)] for size in sizes]
     return [pa.RecordBatch.from_pylist(part, schema=ENTRIES) for part in parts]
@@ -77,7 +77,7 @@ def blocks_of(entries: list[Entry], sizes: list[int]) -> list[pa.RecordBatch]:
 
 @pytest.mark.parametrize("sizes", [[6], [1, 1, 1, 1, 1, 1], [2, 4], [5, 1]])
 @pytest.mark.parametrize("segmented", [False, True])
-def test_tables_do_not_depend_on_where_blocks_end(tmp_path: Path, sizes: list[int], segmented: bool):
+def test_tables_do_not_depend_on_block_boundaries(tmp_path: Path, sizes: list[int], segmented: bool):
     entries = [
         ENTRY._replace(
             utt=f"s{n // 3}-{n}", speaker=f"s{n // 3}", repeat=n + 1, num_samples=20_000, audio=f"x/{n // 2}.opus",
@@ -95,6 +95,6 @@ def test_tables_do_not_depend_on_where_blocks_end(tmp_path: Path, sizes: list[in
     assert (totals.utterances, totals.seconds, totals.seconds_with_repeats) == (6, 6 * 1.25, 21 * 1.25)
 
 
-def test_second_id_is_found_across_blocks(tmp_path: Path):
+def test_a_duplicate_id_is_found_across_blocks(tmp_path: Path):
     with pytest.raises(ValueError, match=r"data/x: id 's1-a' is repeated"):
         write_tables(tmp_path, blocks_of([ENTRY, ENTRY], [1, 1]), segmented=False, name="data/x")

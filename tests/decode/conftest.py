@@ -1,4 +1,4 @@
-"""The tiny backbones of the model's tests, and utterances to decode."""
+"""The tiny backbones of the model tests, and utterances to decode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["backbones"]
 
 @pytest.fixture(scope="session")
 def utterances() -> list[Example]:
-    """Sixteen of 0.2 to 2.5 s in three languages, without transcripts."""
+    """Sixteen utterances of 0.2 to 2.5 s in three languages, without transcripts."""
     lengths = [3200 + (number * 7919) % 37_000 for number in range(16)]
     made = [
         tiny.example(f"u{number}", tiny.CODES[number % 3], length, "", seed=number)

@@ -1,4 +1,4 @@
-"""A text depends on its utterance alone: not on the batch, its padding, the cache or the neighbours' lengths."""
+"""A hypothesis depends only on its utterance, not on the batch, the padding, the cache or other utterances' lengths."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def decode(model: SpeechLLM, batch: list[Example], config: DecodeConfig = GREEDY
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_one_at_a_time_and_sixteen_at_a_time_give_the_same_texts(model, utterances, beam):
+def test_batch_sizes_1_and_16_give_the_same_hypotheses(model, utterances, beam):
     config = dataclasses.replace(GREEDY, beam=beam)
     alone = {id_: text for utterance in utterances for id_, text in decode(model, [utterance], config).items()}
-    assert len(set(alone.values())) > 8  # texts that could differ
+    assert len(set(alone.values())) > 8  # otherwise the comparison would prove little
     for seed in (1, 2):
         order = random.Random(seed).sample(utterances, len(utterances))
         assert decode(model, order, config) == alone
 
 
-def test_greedy_is_the_argmax_of_the_whole_sequence_run_anew_for_each_token(model, utterances):
+def test_greedy_search_equals_the_argmax_without_a_cache(model, utterances):
     tokenizer = tiny.llm_tokenizer()
     stops = {tokenizer.eos_token_id, tokenizer.pad_token_id}
     for utterance in utterances[:4]:
@@ -56,7 +56,7 @@ def test_greedy_is_the_argmax_of_the_whole_sequence_run_anew_for_each_token(mode
         assert decode(model, [utterance])[utterance.utt_id] == wanted
 
 
-def test_a_text_ends_where_its_own_audio_allows_no_more(model, utterances):
+def test_the_length_limit_depends_on_the_utterances_own_audio(model, utterances):
     short, long = sorted(utterances, key=lambda utterance: utterance.num_samples)[:: len(utterances) - 1]
     config = DecodeConfig(tokens_per_s=4.0, tokens_floor=1)
     texts = decode(model, [short, long], config)

@@ -1,4 +1,4 @@
-"""DecodeConfig refuses what cannot be decoded with."""
+"""DecodeConfig rejects invalid values."""
 
 from __future__ import annotations
 

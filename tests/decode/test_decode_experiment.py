@@ -1,4 +1,4 @@
-"""Stage 7: which test sets are decoded, and what the decoding directory holds."""
+"""Stage 7: which test sets are decoded, and the content of the decoding directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = [("en", "align"), ("de", "sft"), ("es", "sft"), ("sw", "sft")]
 
 @pytest.fixture
 def chosen(tmp_path):
-    """The names of the test sets for a phase, the model's languages and options."""
+    """The names of the test sets for a phase, the languages of the model and options."""
     rows = [SetRow(f"test_x_{code}", "test", phase, "x", code) for code, phase in ROWS]
     rows.append(SetRow("train_x_de", "train", "sft", "x", "de"))
     write_sets(tmp_path / "sets.tsv", rows)
@@ -46,7 +46,7 @@ def test_an_alignment_decodes_the_sets_of_the_adaptation_if_asked_to(chosen):
     assert chosen("align", alignment_sets="all") == chosen()
 
 
-def test_an_adapted_system_decodes_all_languages_that_it_knows(chosen):
+def test_an_adapted_model_decodes_all_its_languages(chosen):
     assert chosen() == ["test_x_en", "test_x_de", "test_x_es"]
 
 
@@ -56,12 +56,12 @@ def test_languages_and_sets_can_be_chosen(chosen):
 
 
 @pytest.mark.parametrize("code", ["sw", "fr"])
-def test_a_language_without_a_test_set_that_the_model_knows_is_named(chosen, code):
+def test_a_requested_language_without_a_test_set_is_an_error(chosen, code):
     with pytest.raises(ValueError, match=f"sets.tsv: no test set in {code} that the model knows; write its line"):
         chosen(lang=["de", code])
 
 
-def test_a_second_decoding_of_a_test_set_stops_before_it_writes(chosen, tmp_path, capsys, held_elsewhere):
+def test_a_second_decoding_of_a_test_set_fails_before_it_writes(chosen, tmp_path, capsys, held_elsewhere):
     chosen()
     write = {
         "conf/decode.yaml": "beam: 1\n",
@@ -80,7 +80,7 @@ def test_a_second_decoding_of_a_test_set_stops_before_it_writes(chosen, tmp_path
 
 @pytest.fixture
 def argv(backbones, tmp_path) -> list[str]:
-    """Stage 7's options for a tiny alignment and a test set of one utterance."""
+    """Options of stage 7 for a tiny alignment and a test set of one utterance."""
     config = tiny.model_config(backbones)
     Experiment("align", "chunked", None, None, tiny.CODES, 1, config).save(tmp_path / "exp")
     save_trained(tiny.align_model(config), tmp_path / "exp" / "model.safetensors")
@@ -116,7 +116,7 @@ def test_utterances_that_are_decoded_again_are_listed(argv, tmp_path):
         assert found == listed
 
 
-def test_a_decoding_of_an_earlier_version_is_given_its_record(argv, tmp_path, capsys):
+def test_a_decoding_of_an_earlier_version_gets_a_run_record(argv, tmp_path, capsys):
     assert main(argv) == 0
     record = tmp_path / "exp" / "decode_greedy_chunked" / "run.json"
     first = record.read_bytes()
@@ -128,7 +128,7 @@ def test_a_decoding_of_an_earlier_version_is_given_its_record(argv, tmp_path, ca
     assert load_run(DecodingRun, record.parent).search == "greedy"
 
 
-def test_a_tag_that_cannot_be_part_of_a_name_is_refused(argv, tmp_path, capsys):
+def test_a_tag_that_cannot_be_part_of_a_file_name_is_an_error(argv, tmp_path, capsys):
     assert main([*argv, "--inference_tag", "../x"]) == 1
     assert "--inference_tag: got '../x', wanted letters, digits" in capsys.readouterr().err
     assert not list((tmp_path / "exp").glob("decode_*"))

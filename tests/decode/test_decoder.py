@@ -1,4 +1,4 @@
-"""Our greedy search finds what transformers' does, in whatever order, company and folding."""
+"""Our greedy search gives the same hypotheses as transformers', whatever the order, the batch and the merging."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def texts(model, batches: list[list[Example]], config: DecodeConfig = GREEDY) ->
     return {decoded.example.utt_id: decoded.text for decoded in decoder.run(batches)}
 
 
-def test_it_finds_what_transformers_finds(model, utterances):
+def test_hypotheses_equal_those_of_transformers(model, utterances):
     wanted = transcribe_batch(model, tiny.llm_tokenizer(), utterances, CHUNK_FRAMES, GREEDY)
-    assert len(set(wanted)) > 8  # texts that could differ
+    assert len(set(wanted)) > 8  # otherwise the comparison would prove little
     by_language = [[u for u in utterances if u.language == code] for code in tiny.CODES]
     for batches in ([utterances], by_language, [[utterance] for utterance in utterances]):
         assert texts(model, batches) == {u.utt_id: text for u, text in zip(utterances, wanted, strict=True)}
 
 
 @pytest.mark.parametrize(("rows", "positions"), [(1, 4096), (3, 4096), (16, 4096), (16, 150), (16, 1)])
-def test_rows_that_come_and_go_change_no_text(model, utterances, rows, positions):
+def test_continuous_batching_changes_no_hypothesis(model, utterances, rows, positions):
     config = dataclasses.replace(GREEDY, batch_size=rows, batch_positions=positions)
     wanted = texts(model, [[utterance] for utterance in utterances])
     order = random.Random(rows).sample(utterances, len(utterances))
     assert texts(model, [order[:5], order[5:]], config) == wanted
 
 
-def test_only_a_loop_is_cut_out_of_text_that_compresses_well(model):
-    """Eleven words three times over: text that zlib makes small, but no n-gram four times in a row."""
+def test_compressible_text_is_cut_only_if_it_is_a_loop(model):
+    """Eleven words repeated three times: zlib compresses the text well, but no n-gram occurs four times in a row."""
     decoder = Decoder(model, tiny.llm_tokenizer(), dataclasses.replace(GREEDY, retry_loops=True), CHUNK_FRAMES)
     tokens = tiny.llm_tokenizer()("der kleine hund und die alte katze sehen den roten ball. " * 3)["input_ids"]
     found = Encoded("u", torch.zeros(1, 1), 500, list(tokens), ended=True, no_repeat=4)
@@ -62,7 +62,7 @@ def test_only_a_loop_is_cut_out_of_text_that_compresses_well(model):
     assert note == "a loop, cut after its first repetition" and len(tokens) < len(kept) < len(found.tokens)
 
 
-def test_forced_lengths_are_kept_to_the_token(model, utterances):
+def test_forced_lengths_are_exact(model, utterances):
     rng = torch.Generator().manual_seed(1)
     width = model.causal_lm.config.hidden_size
     wanted = {number: 1 + number * 3 % 11 for number in range(12)}
@@ -74,7 +74,7 @@ def test_forced_lengths_are_kept_to_the_token(model, utterances):
     assert not any(one.ended for one in found)
 
 
-def test_a_text_that_is_cut_off_says_so(model, utterances):
+def test_a_truncated_hypothesis_has_a_note(model, utterances):
     config = DecodeConfig(tokens_per_s=0.1, tokens_floor=1)
     for decoded in Decoder(model, tiny.llm_tokenizer(), config, CHUNK_FRAMES).run([utterances]):
         bound = max_new_tokens(decoded.example.num_samples, config)
@@ -83,8 +83,8 @@ def test_a_text_that_is_cut_off_says_so(model, utterances):
         assert decoded.note == (cut_off if len(decoded.tokens) == bound else "")
 
 
-def test_what_runs_in_circles_is_decoded_again_or_cut_and_says_so(model, utterances):
-    """Random weights run in circles more often than not."""
+def test_a_looping_hypothesis_is_decoded_again_or_cut_and_has_a_note(model, utterances):
+    """Random weights mostly produce loops."""
     long = dataclasses.replace(GREEDY, tokens_per_s=7.0, tokens_floor=4)
     free, batches = {}, [utterances[:7], utterances[7:]]
     for decoded in Decoder(model, tiny.llm_tokenizer(), long, CHUNK_FRAMES).run(batches):
@@ -106,7 +106,7 @@ def test_what_runs_in_circles_is_decoded_again_or_cut_and_says_so(model, utteran
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 @torch.no_grad()
-def test_folding_computes_the_same_and_gives_every_bit_back(backbones, variant):
+def test_merging_computes_the_same_and_is_undone_bit_by_bit(backbones, variant):
     model = tiny.sft_model(tiny.model_config(backbones), variant)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     layer = next(iter(model.adapters.layers.values()))
@@ -127,14 +127,14 @@ def before_weight(before, model, layer):
     return before[f"{name}.weight"]
 
 
-def test_folding_an_unknown_language_touches_nothing(backbones):
+def test_merging_an_unknown_language_changes_nothing(backbones):
     model = tiny.sft_model(tiny.model_config(backbones))
     with pytest.raises(ValueError, match="language 'xx' has no adapter"), merged(model.adapters, "xx"):
         pass
     assert not any(layer.merged for layer in model.adapters.layers.values())
 
 
-def test_what_is_raised_ahead_is_raised_to_the_reader():
+def test_an_exception_while_prefetching_reaches_the_consumer():
     def broken():
         yield 1
         raise ValueError("a.wav: no such file")
@@ -145,7 +145,7 @@ def test_what_is_raised_ahead_is_raised_to_the_reader():
         next(items)
 
 
-def test_a_reader_who_stops_early_closes_what_is_read():
+def test_a_consumer_that_stops_early_closes_the_source():
     closed = []
 
     def endless():

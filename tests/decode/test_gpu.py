@@ -1,4 +1,4 @@
-"""Decoding on a GPU, where the encoder has a stream of its own, finds what it finds on a CPU."""
+"""Decoding on a GPU, where the encoder uses its own stream, gives the same hypotheses as on a CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [
 ]
 
 
-def test_texts_are_those_of_the_cpu(backbones):
+def test_hypotheses_equal_those_of_the_cpu(backbones):
     model = tiny.sft_model(tiny.model_config(backbones))
     lengths = [3200 + (number * 7919) % 37_000 for number in range(12)]
     utterances = [tiny.example(f"u{n}", tiny.CODES[n % 3], length, "", seed=n) for n, length in enumerate(lengths)]

@@ -1,4 +1,4 @@
-"""The parts of greedy search."""
+"""Components of greedy search."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zipperasr.decode.greedy import _repeating
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_tokens_that_would_repeat_an_n_gram_are_those_of_transformers(size):
+def test_banned_n_gram_tokens_equal_those_of_transformers(size):
     generator = torch.Generator().manual_seed(size)
     found = []
     for length in range(1, 24):

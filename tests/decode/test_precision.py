@@ -1,4 +1,4 @@
-"""Every variant is decoded in float32 and bfloat16: greedily and by beam search, in one language, in several, mixed."""
+"""Every variant decodes in float32 and bfloat16, with greedy and beam search, in one language and in several."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def decode(model, utterances, beam: int, chunk_frames: int | None, mixture=None)
 
 
 @pytest.mark.parametrize(("beam", "regime"), [(1, "chunked"), (1, "full"), (3, "chunked")])
-def test_every_variant_gives_texts(model, utterances, beam, regime):
+def test_every_variant_gives_hypotheses(model, utterances, beam, regime):
     found = decode(model, utterances[:4], beam, CHUNK_FRAMES[regime])
     assert set(found) == {utterance.utt_id for utterance in utterances[:4]}
     assert any(found.values())
 
 
-def test_every_variant_gives_texts_of_a_mixture_of_languages(model, utterances):
+def test_every_variant_decodes_a_mixture_of_languages(model, utterances):
     assert any(decode(model, utterances[:4], 1, CHUNK_FRAMES["chunked"], MIXTURE).values())
 
 
 @torch.no_grad()
-def test_what_the_encoder_gives_is_close_to_float32(backbones, variant, model):
+def test_encoder_outputs_are_close_to_float32(backbones, variant, model):
     exact = tiny.sft_model(tiny.model_config(backbones), variant)
     outputs = []
     for one in (exact, model):

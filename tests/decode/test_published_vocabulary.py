@@ -1,4 +1,4 @@
-"""Decoding with Qwen3's own vocabulary and generation settings: end tokens, added tokens, no sampling."""
+"""Decoding with Qwen3's published vocabulary and generation settings: end tokens, added tokens, no sampling."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tokenizer(qwen3_files: Path):
 
 @pytest.fixture
 def model(backbones: Path, qwen3_files: Path, tmp_path: Path) -> SpeechLLM:
-    """A Qwen3 of two layers with the published vocabulary and generation settings, and plain LoRA."""
+    """A two-layer Qwen3 with the published vocabulary, generation settings and plain LoRA."""
     torch.manual_seed(0)
     sizes = {"hidden_size": WIDTH, "intermediate_size": 24, "num_hidden_layers": 2, "head_dim": 8}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "tie_word_embeddings": False}
@@ -50,9 +50,9 @@ def examples(tokenizer):
 
 @torch.no_grad()
 def say(model: SpeechLLM, ids: list[int]) -> None:
-    """Set the weights so that the LLM answers everything with these tokens, in a circle.
+    """Set the weights so that the LLM generates these tokens cyclically, whatever the input.
 
-    The layers add nothing to the residual stream; each token's embedding is an axis, on which its successor lies.
+    The layers add nothing to the residual stream; each token's embedding is an axis that selects its successor.
     """
     for name, parameter in model.llm.named_parameters():
         if "o_proj" in name or "down_proj" in name:
@@ -92,7 +92,7 @@ def test_added_tokens_stay_out_of_the_text(model, tokenizer, examples):
     assert set(transcribe_batch(model, tokenizer, examples, None, CONFIG)) == {"guten Tag"}
 
 
-def test_a_text_that_begins_with_thinking_is_noted(model, tokenizer, examples):
+def test_a_text_that_begins_with_thinking_has_a_note(model, tokenizer, examples):
     say(model, [THINK, *tokenizer("guten Tag")["input_ids"], IM_END])
     wanted = ("guten Tag", "reads like a chat reply, not like a transcript")
     assert set(found(model, tokenizer, examples).values()) == {wanted}
@@ -108,7 +108,7 @@ def test_the_published_sampling_settings_are_not_used(model, tokenizer, examples
     assert texts == [greedy[example.utt_id][0] for example in examples]
 
 
-def test_real_transcripts_fit_the_bound_of_full_scale_decoding(tokenizer, recipe, shared_dir):
+def test_real_transcripts_fit_the_length_limit_of_full_scale_decoding(tokenizer, recipe, shared_dir):
     config = load_yaml(DecodeConfig, recipe / "conf" / "full" / "decode.yaml")
     index = (shared_dir / "fixtures" / "real_speech" / "INDEX.tsv").read_text(encoding="utf-8").splitlines()
     rows = list(csv.DictReader(index, delimiter="\t", quoting=csv.QUOTE_NONE))

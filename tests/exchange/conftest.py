@@ -1,4 +1,4 @@
-"""A recipe on the tiny backbones: an alignment and an adaptation with every --lora, as stages 5 and 6 leave them."""
+"""A recipe with tiny backbones: an alignment and an adaptation with every --lora, as stages 5 and 6 write them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BACKBONES = {"whisper": "exp/backbones/whisper", "llm": "exp/backbones/llm"}
 
 @pytest.fixture(scope="session")
 def recipe_dir(tmp_path_factory) -> Path:
-    """exp/{backbones,lid,align,sft_VARIANT} and conf, all paths relative to it."""
+    """A directory with exp/{backbones,lid,align,sft_VARIANT} and conf; all paths are relative to it."""
     here = tmp_path_factory.mktemp("recipe")
     tiny.write_backbones(here / "exp" / "backbones")
     config = tiny.model_config(here / "exp" / "backbones")
@@ -50,7 +50,7 @@ def shake_all(model: SpeechLLM) -> None:
 
 
 def finish(experiment: Experiment, model: SpeechLLM, directory: Path) -> None:
-    """What a finished training leaves, with the recipe's relative paths."""
+    """Write the output of a finished training, with paths relative to the recipe."""
     directory.mkdir()
     init = "exp/align" if experiment.init else None
     replace(experiment, init=init, model=replace(experiment.model, **BACKBONES)).save(directory)
@@ -60,11 +60,11 @@ def finish(experiment: Experiment, model: SpeechLLM, directory: Path) -> None:
 
 @pytest.fixture
 def own_recipe(recipe_dir, tmp_path) -> Path:
-    """A copy to write to."""
+    """A writable copy of the recipe."""
     return Path(shutil.copytree(recipe_dir, tmp_path / "recipe"))
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """Bundles are not unpacked into the user's cache."""
+    """Unpack bundles outside the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""What models put out for the same noise, so that an exported one can be held against ours."""
+"""Outputs of models for the same noise, to compare exported models with ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LENGTHS = (7, 50, 101, 400)  # mel frames
 
 @torch.no_grad()
 def ours(model: SpeechLLM, code: str | None, lengths: tuple[int, ...] = LENGTHS) -> Tensor:
-    """Our encoder in that language: (frames, d_model)."""
+    """Output of our encoder in the given language: (frames, d_model)."""
     if code is not None:
         model.adapters.set_batch([code], [1])
     return model.encoder(tiny.random_mel(sum(lengths)), lengths)[0]
@@ -25,19 +25,19 @@ def ours(model: SpeechLLM, code: str | None, lengths: tuple[int, ...] = LENGTHS)
 
 @torch.no_grad()
 def through_our_encoder(whisper: WhisperModel, lengths: tuple[int, ...] = LENGTHS) -> Tensor:
-    """transformers' layers, PEFT's around them or not, over segments of any length."""
+    """Output of transformers' layers, with or without PEFT's adapters, for segments of any length."""
     return WhisperSpeechEncoder(whisper.encoder).eval()(tiny.random_mel(sum(lengths)), lengths)[0]
 
 
 @torch.no_grad()
 def by_transformers(whisper: WhisperModel) -> Tensor:
-    """WhisperEncoder's own forward, over 30 s."""
+    """Output of WhisperEncoder's own forward for 30 s."""
     return whisper.eval().encoder(tiny.random_mel(3000).T[None]).last_hidden_state[0]
 
 
 @torch.no_grad()
 def logits(model: SpeechLLM, code: str | None = None) -> Tensor:
-    """Of the whole model, over packed utterances of one language or of two."""
+    """Logits of the complete model for packed utterances of one or two languages."""
     german, japanese = tiny.two_packs()
     packs = {None: [german, japanese], "de": [german], "ja": [japanese]}[code]
     return model.eval().packed_logits(collate(packs), 50)

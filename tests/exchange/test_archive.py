@@ -1,4 +1,4 @@
-"""Archives give back what went in; nothing of a damaged, foreign or hostile one gets out."""
+"""Archives round-trip; nothing is unpacked from damaged, foreign or hostile ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sound(tmp_path) -> Path:
 
 
 def forge(path: Path, names: list, contents: bytes = b"boo", manifest: object = None) -> Path:
-    """A zip by hand. names: strings or ZipInfo; the manifest vouches for all of them unless it is given."""
+    """Write a zip file. names: strings or ZipInfo; unless a manifest is given, it lists all of them correctly."""
     infos = [zipfile.ZipInfo(name) if isinstance(name, str) else name for name in names]
     entry = {"size": len(contents), "sha256": hashlib.sha256(contents).hexdigest()}
     if manifest is None:
@@ -42,7 +42,7 @@ def refused(path: Path, tmp_path: Path, match: str) -> None:
     assert not list(tmp_path.glob("out/**/*.txt")) and not (tmp_path.parent / "evil.txt").exists()
 
 
-def test_what_went_in_comes_out(sound, tmp_path):
+def test_files_round_trip(sound, tmp_path):
     assert unpack(sound, tmp_path / "out")["x"] == 1
     assert (tmp_path / "out/a/w.safetensors").read_bytes() == (tmp_path / "w.safetensors").read_bytes()
     assert (tmp_path / "out/t.txt").read_bytes() == b"text" * 99
@@ -52,7 +52,7 @@ def test_what_went_in_comes_out(sound, tmp_path):
 @pytest.mark.parametrize(
     "name", ["../evil.txt", "/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:evil.txt", "a//b.txt"]
 )
-def test_no_name_leads_outside(tmp_path, name):
+def test_paths_outside_the_target_are_rejected(tmp_path, name):
     refused(forge(tmp_path / "m.zip", [name]), tmp_path, "this path leads outside the target directory; nothing")
     with pytest.raises(ValueError, match="leads outside"):
         write_archive(tmp_path / "n.zip", {name: b""}, {})
@@ -60,7 +60,7 @@ def test_no_name_leads_outside(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
-def test_links_and_devices_are_refused(tmp_path, kind):
+def test_links_and_devices_are_rejected(tmp_path, kind):
     info = zipfile.ZipInfo("link.txt")
     info.create_system, info.external_attr = 3, (kind | 0o777) << 16
     refused(
@@ -71,12 +71,12 @@ def test_links_and_devices_are_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["model.pt", "weights.bin", "x.pkl", "code.py", "noending"])
-def test_what_could_hold_pickle_or_code_is_refused(tmp_path, name):
+def test_file_types_that_could_contain_pickles_or_code_are_rejected(tmp_path, name):
     refused(forge(tmp_path / "m.zip", [name]), tmp_path, f"{name}: file type not allowed in a bundle; wanted one of .s")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
-def test_a_truncated_archive_is_one_clear_line(sound, tmp_path, share):
+def test_a_truncated_archive_is_reported_in_one_line(sound, tmp_path, share):
     content = sound.read_bytes()
     sound.write_bytes(content[: int(len(content) * share)])
     refused(sound, tmp_path, "m.zip: not a complete zip archive .*; fetch the file again")
@@ -99,7 +99,7 @@ def test_a_changed_byte_is_noticed_or_changes_nothing(tmp_path, bits):
         else:
             for path in (tmp_path / "right").rglob("*.*"):
                 assert (out / path.relative_to(tmp_path / "right")).read_bytes() == path.read_bytes(), place
-    assert noticed > len(sound) / 2  # dates, versions and comments may change
+    assert noticed > len(sound) / 2  # changes to dates, versions and comments are harmless
 
 
 def test_content_must_have_the_declared_size_and_digest(tmp_path):
@@ -110,17 +110,20 @@ def test_content_must_have_the_declared_size_and_digest(tmp_path):
     refused(forge(tmp_path / "n.zip", ["a.txt"], manifest=wrong), tmp_path, "a.txt: got 3 bytes, wanted 2 by the")
 
 
-def test_an_entry_that_lies_about_its_size_is_noticed(tmp_path):
+def test_an_entry_with_a_wrong_size_is_rejected(tmp_path):
     path = forge(tmp_path / "m.zip", ["a.txt"], b"boo" * 100)
     content = bytearray(path.read_bytes())
-    for header, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):  # uncompressed size; the compressed one is before
+    for header, offset in (
+        (b"PK\x01\x02", 24),
+        (b"PK\x03\x04", 22),
+    ):  # the uncompressed size, which follows the compressed one
         place = content.index(header) + offset
         content[place : place + 4] = (3).to_bytes(4, "little")
     path.write_bytes(content)
     refused(path, tmp_path, "a.txt: got 3 bytes, wanted 300 by the manifest")
 
 
-def test_archive_and_manifest_must_hold_the_same_files(tmp_path):
+def test_archive_and_manifest_must_list_the_same_files(tmp_path):
     refused(forge(tmp_path / "m.zip", ["a.txt"], manifest={"files": {}}), tmp_path, "a.txt: missing from the manifest")
     entry = {"size": 3, "sha256": "0"}
     refused(
@@ -129,17 +132,17 @@ def test_archive_and_manifest_must_hold_the_same_files(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_name_may_stand_there_once(tmp_path):
+def test_duplicate_names_are_rejected(tmp_path):
     refused(forge(tmp_path / "m.zip", ["a.txt", "a.txt"]), tmp_path, "two entries have the same name")
 
 
-def test_a_foreign_archive_is_told_by_its_missing_manifest(tmp_path):
+def test_a_foreign_archive_is_recognised_by_its_missing_manifest(tmp_path):
     with zipfile.ZipFile(tmp_path / "m.zip", "w") as foreign:
         foreign.writestr("a.txt", "boo")
     refused(tmp_path / "m.zip", tmp_path, "no manifest.json; wanted a zip written by `zipperasr export --format")
 
 
-def test_a_manifest_too_large_is_not_read(tmp_path, monkeypatch):
+def test_a_manifest_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "MANIFEST_BYTES", 20)
     refused(forge(tmp_path / "m.zip", ["a.txt"]), tmp_path, "no manifest.json; wanted a zip")
 
@@ -147,11 +150,11 @@ def test_a_manifest_too_large_is_not_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "manifest", [b"{", b"[]", b"{}", b'{"files": {"a.txt": {"size": "3", "sha256": ""}}}', b'{"files": {"a.txt": 3}}']
 )
-def test_an_unreadable_manifest_is_one_line(tmp_path, manifest):
+def test_an_unreadable_manifest_is_reported_in_one_line(tmp_path, manifest):
     refused(forge(tmp_path / "m.zip", ["a.txt"], manifest=manifest), tmp_path, "manifest.json cannot be read .*; fetch")
 
 
-def test_other_compressions_and_encryption_are_refused(tmp_path):
+def test_other_compression_methods_and_encryption_are_rejected(tmp_path):
     info = zipfile.ZipInfo("a.txt")
     info.compress_type = zipfile.ZIP_BZIP2
     refused(forge(tmp_path / "m.zip", [info]), tmp_path, "a.txt: encrypted, or compressed by another")
@@ -162,7 +165,7 @@ def test_other_compressions_and_encryption_are_refused(tmp_path):
     refused(path, tmp_path, "a.txt: encrypted, or compressed by another")
 
 
-def test_more_than_the_disk_holds_is_said_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_written(tmp_path, monkeypatch):
     path = forge(tmp_path / "m.zip", ["a.txt"])
     monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: archive.shutil._ntuple_diskusage(9, 8, 1))
     with pytest.raises(OSError, match=r"needs 3 bytes in .*, but 1 are free; free some space"):
@@ -170,8 +173,8 @@ def test_more_than_the_disk_holds_is_said_before_anything_is_written(tmp_path, m
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_files_beyond_the_old_limit_of_zip_come_back_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)  # as Python's own tests do: 2 GiB would take their time
+def test_zip64_files_round_trip(tmp_path, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)  # as in Python's own tests: writing 2 GiB would take too long
     (tmp_path / "w.safetensors").write_bytes(b"w" * 500)
     write_archive(tmp_path / "m.zip", {"w.safetensors": tmp_path / "w.safetensors", "t.txt": b"t" * 150}, {})
     unpack(tmp_path / "m.zip", tmp_path / "out")
@@ -191,7 +194,7 @@ def deflated(name: str) -> zipfile.ZipInfo:
 
 
 @pytest.mark.parametrize(("names", "size"), [(["a.txt"], 300 << 20), (["a.txt", "b.json", "c.model"], 50 << 20)])
-def test_a_small_zip_of_much_text_is_not_unpacked(tmp_path, names, size):
+def test_a_zip_bomb_of_text_is_not_unpacked(tmp_path, names, size):
     path = forge(tmp_path / "m.zip", [deflated(name) for name in names], bytes(size))
     assert path.stat().st_size < 1 << 20
     refused(
@@ -200,18 +203,18 @@ def test_a_small_zip_of_much_text_is_not_unpacked(tmp_path, names, size):
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_must_be_stored(tmp_path):
+def test_weights_must_be_stored_uncompressed(tmp_path):
     path = forge(tmp_path / "m.zip", [deflated("a/model.safetensors")], bytes(1 << 20))
     refused(path, tmp_path, "a/model.safetensors: got compressed weights; pack them with `zipperasr export`")
 
 
-def test_the_number_of_files_is_bounded(tmp_path):
+def test_the_number_of_files_is_limited(tmp_path):
     path = forge(tmp_path / "m.zip", [f"{number}.txt" for number in range(1001)], b"")
     refused(path, tmp_path, "m.zip: got 1,002 files, wanted at most 1,000; it was not written by `zipperasr export`")
 
 
-def test_files_that_share_their_bytes_are_refused(tmp_path):
-    """Every entry of the directory points to the same block: a zip of 64 kB would unpack to 1 MB."""
+def test_overlapping_entries_are_rejected(tmp_path):
+    """All entries of the directory point to the same data: a zip file of 64 kB would unpack to 1 MB."""
     names = [f"{number:02}.safetensors" for number in range(16)]
     block = bytes(1 << 16)
     path = forge(tmp_path / "m.zip", names[:1], block, {"files": {
@@ -223,7 +226,7 @@ def test_files_that_share_their_bytes_are_refused(tmp_path):
             info.filename = info.orig_filename = name
             archive.filelist.append(info)
             archive.NameToInfo[name] = info
-        archive.writestr("z.txt", b"")  # so that the directory is written again
+        archive.writestr("z.txt", b"")  # makes zipfile write the directory again
         archive.filelist.remove(archive.NameToInfo["z.txt"])
     assert path.stat().st_size < 2 * len(block)
     refused(path, tmp_path, "m.zip: its entries overlap; it was not written by `zipperasr export`")

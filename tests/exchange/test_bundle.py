@@ -1,4 +1,4 @@
-"""A bundle opens as the training directory it was made from, anywhere, and in ESPnet's hands too."""
+"""A bundle can be opened like the training directory it was made from, on any machine and with ESPnet."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bundle(training: Path, out: Path, *options: str) -> Path:
 
 
 @pytest.mark.parametrize("variant", sorted(LORA_CHOICES))
-def test_every_variant_puts_out_the_very_same_without_its_recipe(own_recipe, tmp_path, monkeypatch, variant):
+def test_outputs_are_identical_without_the_recipe(own_recipe, tmp_path, monkeypatch, variant):
     before = load_pretrained(own_recipe / f"exp/sft_{variant}")
     path = bundle(own_recipe / f"exp/sft_{variant}", tmp_path / "m.zip")
     shutil.rmtree(own_recipe)
@@ -56,13 +56,13 @@ def test_it_keeps_the_longest_training_clips(own_recipe, tmp_path):
     assert Transcriber(load_pretrained(path)).longest_s == 8.75
 
 
-def test_an_alignment_is_bundled_too(recipe_dir, tmp_path):
+def test_an_alignment_can_be_bundled(recipe_dir, tmp_path):
     path = bundle(recipe_dir / "exp/align", tmp_path / "m.zip")
     before = load_pretrained(recipe_dir / "exp/align").model
     assert distance(logits(load_pretrained(path).model), logits(before)) == 0.0
 
 
-def test_another_recipe_s_backbones_do_not_get_into_it(recipe_dir, tmp_path, monkeypatch):
+def test_backbones_of_another_recipe_are_not_bundled(recipe_dir, tmp_path, monkeypatch):
     path = bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "m.zip")
     before = load_pretrained(recipe_dir / "exp/sft_vanilla").model
     tiny.write_backbones(tmp_path / "elsewhere" / "backbones", seed=9)
@@ -70,7 +70,7 @@ def test_another_recipe_s_backbones_do_not_get_into_it(recipe_dir, tmp_path, mon
     assert distance(logits(load_pretrained(path).model), logits(before)) == 0.0
 
 
-def test_it_holds_no_path_of_this_machine(recipe_dir, tmp_path):
+def test_it_contains_no_local_path(recipe_dir, tmp_path):
     path = bundle(recipe_dir / "exp/sft_zipper_soft", tmp_path / "m.zip")
     directory = open_bundle(path)
     for file in directory.rglob("*"):
@@ -79,7 +79,7 @@ def test_it_holds_no_path_of_this_machine(recipe_dir, tmp_path):
     assert "Apache-2.0" in (directory / "LICENCES.md").read_text(encoding="utf-8")
 
 
-def test_where_b_came_from_stays_as_a_remark(own_recipe, tmp_path):
+def test_the_origin_of_b_is_kept_without_its_path(own_recipe, tmp_path):
     config = own_recipe / "exp/sft_zipper_soft/config.yaml"
     tree = yaml.safe_load(config.read_text(encoding="utf-8"))
     tree.update(initial_b="/somebody/exp/soft", initial_parts=["b"])
@@ -88,7 +88,7 @@ def test_where_b_came_from_stays_as_a_remark(own_recipe, tmp_path):
     assert Experiment.load(directory).initial_b == "soft"
 
 
-def test_equal_trainings_give_equal_bytes(recipe_dir, own_recipe, tmp_path):
+def test_equal_trainings_give_identical_bundles(recipe_dir, own_recipe, tmp_path):
     one = bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "1.zip")
     other = bundle(own_recipe / "exp/sft_vanilla", tmp_path / "2.zip")
     assert one.read_bytes() == other.read_bytes()
@@ -116,7 +116,7 @@ def test_espnet_unpacks_it_and_what_it_unpacked_opens(recipe_dir, tmp_path):
     files = pack_funcs.unpack(path, tmp_path / "espnet")
     assert Path(files["asr_model_file"]).name == "model.safetensors"
     assert Path(files["asr_train_config"]).name == "config.yaml"
-    assert pack_funcs.unpack(path, tmp_path / "espnet") == files  # this time from what lies there
+    assert pack_funcs.unpack(path, tmp_path / "espnet") == files  # the second time from its cache
     before = load_pretrained(recipe_dir / "exp/sft_independent").model
     opened = load_pretrained(Path(files["asr_model_file"]).parent).model
     assert distance(logits(opened), logits(before)) == 0.0
@@ -124,7 +124,7 @@ def test_espnet_unpacks_it_and_what_it_unpacked_opens(recipe_dir, tmp_path):
 
 @pytest.fixture
 def hub(recipe_dir, tmp_path, monkeypatch) -> Path:
-    """A hub's cache that holds the backbones under ids."""
+    """A Hugging Face cache that contains the backbones under ids."""
     import huggingface_hub.constants as constants
 
     for name in ("whisper", "llm"):
@@ -137,7 +137,7 @@ def hub(recipe_dir, tmp_path, monkeypatch) -> Path:
     return tmp_path / "hub"
 
 
-def test_backbones_of_a_hub_come_from_its_cache(own_recipe, tmp_path, hub):
+def test_backbones_with_a_hub_id_are_taken_from_the_cache(own_recipe, tmp_path, hub):
     for training in ("align", "sft_vanilla"):
         config = own_recipe / "exp" / training / "config.yaml"
         text = config.read_text(encoding="utf-8")
@@ -150,7 +150,7 @@ def test_backbones_of_a_hub_come_from_its_cache(own_recipe, tmp_path, hub):
         assert all(torch.equal(held[key], original[key]) for key in original)
 
 
-def test_backbones_can_be_named_instead_of_held(recipe_dir, tmp_path):
+def test_backbones_can_be_referenced_instead_of_included(recipe_dir, tmp_path):
     ids = ("--hub-whisper", "tiny/whisper", "--hub-llm", "tiny/llm")
     path = bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "m.zip", *ids)
     manifest = read_manifest(path)
@@ -163,7 +163,7 @@ def test_backbones_can_be_named_instead_of_held(recipe_dir, tmp_path):
     assert "| tiny/llm |" in (directory / "LICENCES.md").read_text(encoding="utf-8")
 
 
-def test_pickled_backbones_are_refused(own_recipe, tmp_path, capsys):
+def test_pickled_backbones_are_rejected(own_recipe, tmp_path, capsys):
     weights = own_recipe / "exp/backbones/llm/model.safetensors"
     torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
     weights.unlink()
@@ -183,7 +183,7 @@ def test_a_training_and_its_alignment_must_name_the_same_backbones(own_recipe, t
     assert "it and the trainings that it started from have different backbones" in capsys.readouterr().err
 
 
-def test_the_language_table_is_asked_for(own_recipe, tmp_path, capsys):
+def test_a_missing_language_table_is_an_error(own_recipe, tmp_path, capsys):
     (own_recipe / "exp/sft_vanilla/languages.tsv").unlink()
     call = ["--model", str(own_recipe / "exp/sft_vanilla"), "--format", "bundle", "--out", str(tmp_path / "m.zip")]
     assert main(call) == 1
@@ -192,7 +192,7 @@ def test_the_language_table_is_asked_for(own_recipe, tmp_path, capsys):
 
 @pytest.mark.parametrize("path", ["/somebody/else", "../else", "~/else"])
 @pytest.mark.parametrize("key", ["whisper", "llm", "init", "init_from", "initial_b"])
-def test_a_bundle_that_names_files_outside_itself_is_refused(recipe_dir, tmp_path, key, path):
+def test_a_bundle_that_refers_to_files_outside_is_rejected(recipe_dir, tmp_path, key, path):
     directory = open_bundle(bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "m.zip"))
     config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
     (config["model"] if key in config["model"] else config)[key] = path
@@ -204,15 +204,15 @@ def test_a_bundle_that_names_files_outside_itself_is_refused(recipe_dir, tmp_pat
     assert [entry.name for entry in (tmp_path / "cache/zipperasr").iterdir()] == [directory.name]
 
 
-def test_a_sound_archive_of_something_else_is_no_bundle(tmp_path):
+def test_a_valid_archive_of_another_kind_is_rejected(tmp_path):
     write_archive(tmp_path / "m.zip", {"a.txt": b"a"}, {"form": "other"})
     with pytest.raises(ValueError, match=r"m.zip: manifest.json: got form 'other', wanted 'zipperasr bundle 1'"):
         load_pretrained(tmp_path / "m.zip")
     assert not os.path.exists(tmp_path / "cache")
 
 
-def test_a_zip_without_the_mark_of_a_bundle_is_refused(tmp_path):
-    """Unpacked, it would be taken for a training of a recipe, which may name anything."""
+def test_a_zip_without_meta_yaml_is_rejected(tmp_path):
+    """Unpacked, it would look like a training of a recipe, which may refer to any path."""
     write_archive(tmp_path / "m.zip", {"config.yaml": b""}, {"form": "zipperasr bundle 1"})
     with pytest.raises(
         ValueError, match=r"m.zip: no meta.yaml; it was not written by `zipperasr export --format bundle`"
@@ -222,7 +222,7 @@ def test_a_zip_without_the_mark_of_a_bundle_is_refused(tmp_path):
 
 @pytest.fixture
 def unpacked(recipe_dir, tmp_path, monkeypatch):
-    """A bundle's directory and a way to change its configurations; the present directory has a recipe, too."""
+    """An unpacked bundle and a function that changes its configuration; the working directory is a recipe."""
     directory = tmp_path / "unpacked"
     assert importer.main(["--bundle", str(bundle(recipe_dir / "exp/sft_vanilla", tmp_path / "m.zip")),
                           "--out", str(directory)]) == 0  # fmt: skip
@@ -242,7 +242,7 @@ def unpacked(recipe_dir, tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", ["{recipe}/exp/backbones/llm", "../recipe/llm", "~/llm", "a/../../llm"])
 @pytest.mark.parametrize("key", ["whisper", "llm", "init", "init_from", "initial_b"])
 @pytest.mark.parametrize("training", ["", "init"])
-def test_a_directory_with_a_bundle_s_mark_is_read_from_inside_only(unpacked, recipe_dir, training, key, path):
+def test_an_unpacked_bundle_does_not_read_files_outside(unpacked, recipe_dir, training, key, path):
     directory = unpacked(training, **{key: path.format(recipe=recipe_dir)})
     with pytest.raises(ValueError, match=r"unpacked/.*config.yaml: refers to .*, which is outside the bundle; ask its"):
         load_pretrained(directory)
@@ -251,13 +251,13 @@ def test_a_directory_with_a_bundle_s_mark_is_read_from_inside_only(unpacked, rec
 @pytest.mark.parametrize(
     ("key", "path"), [("llm", "exp/backbones/llm"), ("llm", "exp/align"), ("init", "exp/align"), ("init", "align")]
 )
-def test_the_present_directory_does_not_complete_a_bundle(unpacked, key, path):
+def test_the_working_directory_does_not_complete_a_bundle(unpacked, key, path):
     directory = unpacked(**{key: path})
     with pytest.raises(ValueError, match=rf"config.yaml: refers to {path}, which is not in the bundle; ask its author"):
         load_pretrained(directory)
 
 
-def test_weights_of_others_do_not_come_in_by_an_index(unpacked, recipe_dir):
+def test_an_index_cannot_refer_to_weights_outside(unpacked, recipe_dir):
     llm = unpacked() / "backbones/llm"
     tensors = load_file(llm / "model.safetensors")
     (llm / "model.safetensors").unlink()
@@ -269,7 +269,7 @@ def test_weights_of_others_do_not_come_in_by_an_index(unpacked, recipe_dir):
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "model.safetensors", "init/model.safetensors", "backbones/llm", "x"])
-def test_links_out_of_a_bundle_are_refused(unpacked, tmp_path, name):
+def test_links_out_of_a_bundle_are_rejected(unpacked, tmp_path, name):
     directory = unpacked()
     if (directory / name).exists():
         (directory / name).rename(tmp_path / "elsewhere")
@@ -290,13 +290,13 @@ def test_links_within_a_bundle_are_followed(unpacked):
 @pytest.mark.parametrize(
     ("training", "init"), [("", "."), ("", "./"), ("", "backbones/.."), ("init", "."), ("", "init/..")]
 )
-def test_a_training_that_starts_from_itself_is_refused_at_once(unpacked, training, init):
+def test_a_training_that_starts_from_itself_is_rejected(unpacked, training, init):
     directory = unpacked(training, init=init, phase="sft", lora="vanilla")
     with pytest.raises(ValueError, match=r"config.yaml: (starts from .* is circular|refers to .*, which is outside)"):
         load_pretrained(directory)
 
 
-def test_trainings_of_a_recipe_that_start_from_each_other_are_refused(own_recipe, tmp_path, capsys):
+def test_trainings_that_start_from_each_other_are_rejected(own_recipe, tmp_path, capsys):
     for name, init in (("sft_vanilla", "exp/sft_zipper_soft"), ("sft_zipper_soft", "exp/sft_vanilla")):
         config = own_recipe / "exp" / name / "config.yaml"
         config.write_text(config.read_text(encoding="utf-8").replace("init: exp/align", f"init: {init}"), "utf-8")
@@ -307,7 +307,7 @@ def test_trainings_of_a_recipe_that_start_from_each_other_are_refused(own_recipe
     assert "the chain of trainings is circular or longer than 16; correct init" in capsys.readouterr().err
 
 
-def test_a_system_with_added_languages_is_bundled_with_all_it_stands_on(own_recipe, tmp_path, monkeypatch):
+def test_a_model_with_added_languages_is_bundled_with_all_its_parents(own_recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(own_recipe)
     source = Path("exp/sft_zipper_soft")
     experiment = replace(

@@ -1,4 +1,4 @@
-"""A damaged safetensors file is one line in every command that reads it, and the line names the file."""
+"""Every command that reads a damaged safetensors file reports it in one line that names the file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_damage_is_a_value_error(damaged, kind):
 
 @pytest.mark.parametrize("name", [SFT, ALIGN, *BACKBONES])
 @pytest.mark.parametrize("command", ["transcribe", "merged", "peft", "bundle"])
-def test_each_command_ends_in_one_line(own_recipe, damaged, tmp_path, capsys, name, command):
+def test_each_command_reports_it_in_one_line(own_recipe, damaged, tmp_path, capsys, name, command):
     path = damaged(name)
     soundfile.write(tmp_path / "a.wav", noise(0.5), RATE)
     model = ["--model", str(own_recipe / "exp/sft_zipper_soft")]
@@ -103,7 +103,7 @@ def test_a_merged_model_names_its_projector(own_recipe, tmp_path):
 
 
 @pytest.mark.parametrize("codes", ["{", "3", '"de"', "[1]", "[" * 100_000])
-def test_language_codes_that_are_no_list_are_named(own_recipe, codes):
+def test_language_codes_must_be_a_list(own_recipe, codes):
     path = own_recipe / SFT
     save_file(load_file(path), path, metadata={"language_codes": codes})
     with pytest.raises(ValueError, match=r"model\.safetensors: got language_codes .*, wanted a JSON list") as caught:
@@ -111,7 +111,7 @@ def test_language_codes_that_are_no_list_are_named(own_recipe, codes):
     assert len(str(caught.value)) < 500
 
 
-def test_embeddings_that_are_no_table_are_named(own_recipe):
+def test_embeddings_must_be_a_matrix(own_recipe):
     path = own_recipe / SFT
     tensors = load_file(path)
     tensors["adapters.router.embeddings"] = torch.zeros(3)
@@ -121,7 +121,7 @@ def test_embeddings_that_are_no_table_are_named(own_recipe):
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"<html>"])
-def test_torch_files_of_a_backbone_are_one_line_too(own_recipe, content):
+def test_torch_files_of_a_backbone_are_reported_in_one_line(own_recipe, content):
     weights = own_recipe / BACKBONES[0]
     weights.unlink()
     weights.with_name("pytorch_model.bin").write_bytes(content)

@@ -1,4 +1,4 @@
-"""The command's errors: one line each, and nothing left behind."""
+"""Errors of the command: one line each, and no partial output."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from zipperasr.exchange.export import main
         ("absent", "--format peft --lang de", "config.yaml: no finished training here; run stage 5 (align) or 6 (sft)"),
     ],
 )
-def test_a_wrong_call_is_one_line(recipe_dir, tmp_path, capsys, training, options, said):
+def test_wrong_options_are_reported_in_one_line(recipe_dir, tmp_path, capsys, training, options, said):
     call = ["--model", str(recipe_dir / "exp" / training), *options.split(), "--out", str(tmp_path / "out")]
     assert main(call) == 1
     err = capsys.readouterr().err
@@ -44,7 +44,7 @@ def test_a_wrong_call_is_one_line(recipe_dir, tmp_path, capsys, training, option
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_that_is_there_is_overwritten(recipe_dir, tmp_path, capsys):
+def test_existing_files_are_not_overwritten(recipe_dir, tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
     call = ["--model", str(recipe_dir / "exp/sft_vanilla"), "--format", "peft", "--lang", "de", "--out", str(tmp_path)]
     assert main(call) == 1
@@ -52,7 +52,7 @@ def test_nothing_that_is_there_is_overwritten(recipe_dir, tmp_path, capsys):
     assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "years of work"
 
 
-def test_a_bundle_can_be_exported_to_other_forms_but_not_bundled_again(recipe_dir, tmp_path, capsys):
+def test_a_bundle_can_be_exported_to_other_formats_but_not_bundled_again(recipe_dir, tmp_path, capsys):
     training, bundle = str(recipe_dir / "exp/sft_zipper_soft"), str(tmp_path / "m.zip")
     assert main(["--model", training, "--format", "bundle", "--out", bundle]) == 0
     for source, out in ((training, "one"), (bundle, "other")):

@@ -1,4 +1,4 @@
-"""docs/export.md, literally: every command and every piece of Python is run, in the page's order, on a tiny recipe."""
+"""docs/export.md: all commands and Python blocks run unchanged, in the order of the page, on a tiny recipe."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SOFT, ALIGN = "exp/sft_zipper_soft_chunked", "exp/align_chunked"
 
 @pytest.fixture
 def page_recipe(own_recipe, monkeypatch) -> Path:
-    """The tiny recipe under the page's names, with what others made."""
+    """The tiny recipe under the names that the page uses, with a foreign checkpoint and adapter."""
     monkeypatch.chdir(own_recipe)
     Path("exp/align").rename(ALIGN)
     Path("exp/sft_zipper_soft").rename(SOFT)
@@ -41,7 +41,7 @@ def others_make_their_files() -> None:
     whisper = WhisperModel.from_pretrained("peft/base")
     lora = get_peft_model(whisper, LoraConfig(r=4, target_modules=ENCODER, init_lora_weights=False))
     lora.save_pretrained("their_lora")
-    shutil.copytree(SOFT, "exp/sft_zipper_soft")  # where foreign_names looks for it
+    shutil.copytree(SOFT, "exp/sft_zipper_soft")  # where foreign_names expects it
     torch.save(foreign_names(list(load_pretrained(SOFT).model.adapters.layers)), "their_weights.pt")
 
 
@@ -52,7 +52,7 @@ def run(block: str) -> None:
         assert main(call) == 0, line
 
 
-def test_the_page_s_blocks_run_in_their_order(page_recipe, capsys):
+def test_all_blocks_run_in_order(page_recipe, capsys):
     pytest.importorskip("espnet2.main_funcs.pack_funcs", reason="no ESPnet: run tools/install_espnet.sh")
     names: dict = {}
     blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
@@ -89,7 +89,7 @@ def check_what_was_written(printed: str) -> None:
     assert "unmapped\tmodel.lid.de\t[16] float32" in printed and "missing\t" not in printed
 
 
-def test_every_block_was_found_and_the_tested_table_is_the_page_s():
+def test_every_block_is_found_and_the_tested_table_is_that_of_the_page():
     text = PAGE.read_text(encoding="utf-8")
     assert text.count("```") == 2 * len(BLOCK.findall(text))
     (table,) = [block for language, _, block in BLOCK.findall(text) if language == "tsv"]

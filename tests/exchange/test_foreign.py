@@ -1,4 +1,4 @@
-"""Checkpoints of other tools give their tensors; what is unsafe, damaged or unknown gives one line."""
+"""Tensors are read from other tools' checkpoints; unsafe, damaged or unknown files are reported in one line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_torch_files_of_both_kinds(tmp_path, suffix, zipped):
         {"a": {"weight": TENSORS["a.weight"]}, "b": TENSORS["b"], "n": TENSORS["n"], "model": "name"},
     ],
 )
-def test_trainers_wrappings_are_taken_off(tmp_path, tree):
+def test_prefixes_of_trainers_are_removed(tmp_path, tree):
     torch.save(tree, tmp_path / "x.pt")
     assert_same(open_checkpoint(tmp_path / "x.pt"))
 
@@ -83,7 +83,7 @@ def test_damaged_files_are_named(tmp_path, name, size):
 
 @pytest.mark.parametrize("kind", ["safetensors", "zipped", "legacy"])
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_any_changed_byte_or_cut_is_one_line_or_harmless(tmp_path, kind):
+def test_any_changed_byte_or_truncation_is_reported_or_harmless(tmp_path, kind):
     path = tmp_path / ("x.safetensors" if kind == "safetensors" else "x.pt")
     if kind == "safetensors":
         save_file(TENSORS, path)
@@ -116,7 +116,7 @@ def test_sharded_index_files(tmp_path):
     assert_same(open_checkpoint(tmp_path / "model.safetensors.index.json"))
 
 
-def test_an_index_leads_to_files_beside_it_only(tmp_path):
+def test_an_index_may_only_refer_to_files_in_its_directory(tmp_path):
     (tmp_path / "in").mkdir()
     save_file(TENSORS, tmp_path / "out.safetensors")
     shards(tmp_path / "in", {"b": "../out.safetensors"})
@@ -132,7 +132,7 @@ def test_an_index_leads_to_files_beside_it_only(tmp_path):
         open_checkpoint(tmp_path / "in")
 
 
-def test_deepspeed_s_directory_as_deepspeed_lays_it_out(tmp_path):
+def test_a_deepspeed_checkpoint_directory(tmp_path):
     (tmp_path / "global_step7").mkdir()
     (tmp_path / "latest").write_text("global_step7")
     torch.save({"module": TENSORS, "optimizer": None}, tmp_path / "global_step7/mp_rank_00_model_states.pt")
@@ -155,13 +155,13 @@ def test_deepspeed_s_directory_as_deepspeed_lays_it_out(tmp_path):
         ("something.txt", "none of model.safetensors.index.json, .*; give the path of the checkpoint file"),
     ],
 )
-def test_directories_that_cannot_be_opened_say_why(tmp_path, name, said):
+def test_directories_that_cannot_be_opened_are_errors(tmp_path, name, said):
     (tmp_path / name).write_text("")
     with pytest.raises(ValueError, match=said):
         open_checkpoint(tmp_path)
 
 
-def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
+def test_other_files_are_rejected(tmp_path):
     (tmp_path / "x.npz").write_text("")
     with pytest.raises(
         ValueError, match=r"x.npz: unknown file type; wanted .safetensors, .pt, .pth, .bin, .ckpt, \*.index"
@@ -182,14 +182,14 @@ def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
         ({"a": [TENSORS["n"]], "a.0": TENSORS["b"]}, r"\['a'\]\[0\] and \['a.0'\]"),
     ],
 )
-def test_two_tensors_of_one_name_are_both_shown(tmp_path, tree, both):
+def test_two_tensors_with_the_same_name_are_both_reported(tmp_path, tree, both):
     torch.save(tree, tmp_path / "x.pt")
     with pytest.raises(ValueError, match=rf"x.pt: two tensors are named .*, {both}; rename or remove one of them"):
         open_checkpoint(tmp_path / "x.pt")
 
 
 def shared_lists(levels: int) -> list:
-    """2 ** levels tensors for whoever follows every reference; a few bytes a level in a file."""
+    """Nested lists that expand to 2 ** levels tensors but take only a few bytes per level in a file."""
     tree = [torch.ones(1)]
     for _ in range(levels):
         tree = [tree, tree]
@@ -205,7 +205,7 @@ def itself() -> dict:
 @pytest.mark.parametrize(
     "tree", [shared_lists(40), {"model": shared_lists(40)}, {"x": shared_lists(40), "w": torch.ones(1)}, itself()]
 )
-def test_lists_that_share_their_elements_are_not_followed_for_ever(tmp_path, tree):
+def test_lists_that_share_their_elements_are_not_expanded_endlessly(tmp_path, tree):
     torch.save(tree, tmp_path / "x.pt")
     assert (tmp_path / "x.pt").stat().st_size < 4000
     start = time.monotonic()
@@ -215,13 +215,13 @@ def test_lists_that_share_their_elements_are_not_followed_for_ever(tmp_path, tre
 
 
 @pytest.mark.parametrize("key", ["x" * 1001, (1, 2), 1.5])
-def test_names_that_no_tensor_has_are_one_line(tmp_path, key):
+def test_invalid_tensor_names_are_reported_in_one_line(tmp_path, key):
     torch.save({"a": {key: torch.ones(1)}}, tmp_path / "x.pt")
     with pytest.raises(ValueError, match=r"x.pt: keys of a tensor are neither text nor integers, or longer"):
         open_checkpoint(tmp_path / "x.pt")
 
 
-def test_a_torch_file_that_is_compressed_is_refused(tmp_path):
+def test_a_compressed_torch_file_is_rejected(tmp_path):
     torch.save({"w": torch.zeros(1 << 20)}, tmp_path / "stored.pt")
     with zipfile.ZipFile(tmp_path / "stored.pt") as stored, zipfile.ZipFile(tmp_path / "x.pt", "w") as packed:
         for info in stored.infolist():
@@ -242,7 +242,7 @@ def test_a_torch_file_that_is_compressed_is_refused(tmp_path):
         ({"a": "loop.safetensors"}, "loop.safetensors: no such file"),
     ],
 )
-def test_an_index_that_names_no_shards_is_one_line(tmp_path, places, said):
+def test_an_index_without_valid_shards_is_reported_in_one_line(tmp_path, places, said):
     (tmp_path / "loop.safetensors").symlink_to(".")
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     with pytest.raises((ValueError, FileNotFoundError), match=said):
@@ -250,7 +250,7 @@ def test_an_index_that_names_no_shards_is_one_line(tmp_path, places, said):
 
 
 @pytest.mark.parametrize("content", ["[]", "[" * 100_000, '{"weight_map":' * 100_000, "null"])
-def test_an_index_of_another_kind_is_one_line(tmp_path, content):
+def test_an_unreadable_index_is_reported_in_one_line(tmp_path, content):
     (tmp_path / "model.safetensors.index.json").write_text(content)
     with pytest.raises(ValueError, match=r"index.json: cannot be read as JSON \(.*\); fetch it again") as caught:
         open_checkpoint(tmp_path)

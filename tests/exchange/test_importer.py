@@ -1,4 +1,4 @@
-"""A foreign checkpoint, renamed by a key table, is the training directory it was made from; nothing fits by half."""
+"""A key table converts a foreign checkpoint to the training directory it was made from, completely or not at all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def recipe(own_recipe, monkeypatch) -> Path:
 
 
 def foreign_names(layers: list[str]) -> dict[str, torch.Tensor]:
-    """The soft training in another tool's manner: a bank per language, a router per layer, A the other way round."""
+    """The zipper_soft training in another layout: one bank per language, one router per layer, A transposed."""
     out = {"model.step": torch.tensor(7)}
     for name, tensor in load_file("exp/sft_zipper_soft/model.safetensors").items():
         layer = re.sub(r"encoder\.whisper\.(layers\..+)\..*", r"model.enc.\1", name)
@@ -75,7 +75,7 @@ def rows(printed: str) -> list[list[str]]:
     return lines
 
 
-def test_a_foreign_checkpoint_becomes_the_very_training(recipe, foreign, capsys):
+def test_a_foreign_checkpoint_becomes_the_same_training(recipe, foreign, capsys):
     routers = {name: tensor.half() for name, tensor in foreign.items() if ".gate." in name and "enc" in name}
     torch.save({"state_dict": {**foreign, **routers}}, "foreign.pt")
     assert main([*CALL, "--out", "exp/new"]) == 0
@@ -89,7 +89,7 @@ def test_a_foreign_checkpoint_becomes_the_very_training(recipe, foreign, capsys)
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
-def test_our_own_files_need_no_table(recipe, variant, capsys):
+def test_our_own_files_need_no_key_table(recipe, variant, capsys):
     weights = f"exp/sft_{variant}/model.safetensors"
     call = ["--inspect", weights, "--model", "exp/align", "--lora", variant, "--out", "exp/new"]
     assert main(call) == 0
@@ -98,7 +98,7 @@ def test_our_own_files_need_no_table(recipe, variant, capsys):
     assert distance(logits(before), logits(after)) == 0.0
 
 
-def test_an_alignment_is_filled_from_model_yaml(recipe):
+def test_an_alignment_can_be_imported_with_model_yaml(recipe):
     config = yaml.safe_load(Path("exp/align/config.yaml").read_text(encoding="utf-8"))
     Path("model.yaml").write_text(yaml.safe_dump(config["model"]), encoding="utf-8")
     call = ["--inspect", "exp/align/model.safetensors", "--model", "model.yaml", "--regime", "full", "--out", "exp/new"]
@@ -107,7 +107,7 @@ def test_an_alignment_is_filled_from_model_yaml(recipe):
     assert distance(logits(load_pretrained("exp/new").model), logits(load_pretrained("exp/align").model)) == 0.0
 
 
-def test_every_kind_of_misfit_is_shown_and_nothing_is_written(recipe, foreign, capsys):
+def test_every_kind_of_mismatch_is_reported_and_nothing_is_written(recipe, foreign, capsys):
     layer = "model.enc.layers.0.fc1"
     del foreign[f"{layer}.lora_up"]
     del foreign[f"{layer}.lora_up_lang.ja"]
@@ -135,7 +135,7 @@ def test_every_kind_of_misfit_is_shown_and_nothing_is_written(recipe, foreign, c
     assert not Path("exp/new").exists()
 
 
-def test_two_tensors_for_one_place_do_not_fit(recipe, foreign, capsys):
+def test_two_tensors_for_one_parameter_are_an_error(recipe, foreign, capsys):
     foreign["model.enc.layers.0.fc1.lora_up_lang.de.copy"] = foreign["model.enc.layers.0.fc1.lora_up_lang.de"]
     line = r"model\.enc\.(layers\..+)\.lora_up_lang\.(\w+)\.copy	encoder.whisper.\1.b_specific[\2]	-"
     whole = r"model\.whole	encoder.whisper.layers.0.fc2.b_specific	-"
@@ -148,7 +148,7 @@ def test_two_tensors_for_one_place_do_not_fit(recipe, foreign, capsys):
     assert twice == ["encoder.whisper.layers.0.fc1.b_specific[de]", *banks]
 
 
-def test_without_a_model_the_tensors_are_listed_all_the_same(recipe, capsys):
+def test_tensors_are_listed_without_a_model(recipe, capsys):
     save_file({"projector.norm.bias": torch.ones(2), "other": torch.ones(1)}, "x.safetensors")
     assert main(["--inspect", "x.safetensors"]) == 0
     captured = capsys.readouterr()
@@ -160,7 +160,7 @@ def test_without_a_model_the_tensors_are_listed_all_the_same(recipe, capsys):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_that_deepspeed_wrote_is_taken_in(recipe, root):
+def test_a_checkpoint_written_by_deepspeed_can_be_imported(recipe, root):
     script = """
 import sys
 from zipperasr.config import load_yaml
@@ -196,7 +196,7 @@ engine.save_checkpoint("ds", tag="global_step0", exclude_frozen_parameters=True)
         (["--inspect", "W", "--model", "map.tsv"], "no language table; give --languages conf/languages.tsv"),
     ],
 )  # fmt: skip
-def test_a_wrong_call_is_one_line(recipe, capsys, call, said):
+def test_wrong_options_are_reported_in_one_line(recipe, capsys, call, said):
     weights = "exp/sft_vanilla/model.safetensors"
     assert main([weights if word == "W" else word for word in call]) == 1
     assert said in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The key table: the first whole match decides, slices have keys, mistakes are named with their line."""
+"""The key table: the first full match applies, slices have keys, mistakes are reported with their line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def write(tmp_path):
     return write
 
 
-def test_the_first_line_that_matches_the_whole_name_decides(write):
+def test_the_first_line_that_matches_the_full_name_applies(write):
     rules = load_key_map(
         write(f"# remark\n{HEADER}\nx\\.(\\d)\ty.\\1\t-\nx\\..*\t-\t-\nz\\.(\\w+)\tw[\\1]\ttranspose\n")
     )
@@ -41,18 +41,18 @@ def test_the_first_line_that_matches_the_whole_name_decides(write):
         (HEADER + "a\tb[\t-\n", r"map.tsv:2: got name 'b\[', wanted name, name\[key\] or -"),
     ],
 )
-def test_a_mistake_is_named_with_its_line(write, lines, said):
+def test_a_mistake_is_reported_with_its_line(write, lines, said):
     with pytest.raises(ValueError, match=said):
         load_key_map(write(lines))
 
 
-def test_groups_that_make_no_name_are_named(write):
+def test_groups_that_give_an_invalid_name_are_an_error(write):
     rules = load_key_map(write(HEADER + "(.*)\tb[\\1]\t-\n"))
     with pytest.raises(ValueError, match=r"key table: x\] is mapped to 'b\[x\]\]', wanted name or name\[key\]"):
         map_names(rules, ["x]"])
 
 
-def test_the_default_table_knows_our_names_and_those_of_transformers_and_peft():
+def test_the_default_table_maps_our_names_and_those_of_transformers_and_peft():
     names = {
         "module.adapters.router.bias": "adapters.router.bias",
         "encoder.whisper.layers.0.fc1.b_specific": "encoder.whisper.layers.0.fc1.b_specific",

@@ -1,4 +1,4 @@
-"""The merged model of a language puts out what ours does in it, encoder alone and as a whole."""
+"""The merged model of a language gives the same outputs as ours, for the encoder and for the complete model."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from zipperasr.exchange.pretrained import load_pretrained
 
 @pytest.fixture(scope="module", params=PLAIN)
 def exported(request, recipe_dir, tmp_path_factory):
-    """(our model, directory of its Japanese in merged form)."""
+    """(our model, directory of the model merged for Japanese)."""
     out = tmp_path_factory.mktemp("merged") / request.param
     training = recipe_dir / "exp" / f"sft_{request.param}"
     assert main(["--model", str(training), "--format", "merged", "--lang", "ja", "--out", str(out)]) == 0
     return load_pretrained(training).model, out
 
 
-def test_the_encoder_puts_out_the_same(exported):
+def test_encoder_outputs_are_equal(exported):
     model, out = exported
     whisper = WhisperModel.from_pretrained(out / "encoder").eval()
     assert distance(through_our_encoder(whisper), ours(model, "ja")) <= TOLERANCE
@@ -37,15 +37,15 @@ def test_the_encoder_puts_out_the_same(exported):
     assert distance(through_our_encoder(whisper), ours(model, "de")) > 0.01 or "vanilla" in str(out)
 
 
-def test_the_whole_model_puts_out_the_same(exported, recipe_dir):
-    """In float64: what is measured is the rounding of the merged weights, not that of two ways to add up."""
+def test_logits_of_the_complete_model_are_equal(exported, recipe_dir):
+    """In float64, so that only the rounding of the merged weights matters, not the order of summation."""
     _, out = exported
     model = load_pretrained(recipe_dir / "exp" / f"sft_{out.name}", torch.float64).model
     assert distance(logits(load_merged(out, torch.float64), "ja"), logits(model, "ja")) <= TOLERANCE
 
 
 @torch.no_grad()
-def test_the_llm_alone_puts_out_the_same(exported):
+def test_outputs_of_the_llm_are_equal(exported):
     model, out = exported
     ids = torch.arange(40)[None]
     theirs = Qwen3ForCausalLM.from_pretrained(out / "llm").eval()(ids).logits
@@ -70,11 +70,11 @@ def test_the_projector_follows_the_formula_in_the_configuration(exported):
     by_hand = functional.linear(hidden, w["out.weight"], w["out.bias"])
     assert distance(by_hand, model.projector(frames, [11])[0]) <= TOLERANCE
     assert facts["prompts"] == {"ja": tiny.table()["ja"].prompt} and facts["mel_bins"] == tiny.MEL_BINS
-    assert facts["trained_from"]["whisper"] == "whisper"  # and no path of this machine
+    assert facts["trained_from"]["whisper"] == "whisper"  # not a local path
     assert WhisperFeatureExtractor.from_pretrained(out / "encoder").feature_size == tiny.MEL_BINS
 
 
-def test_it_transcribes_as_ours_does(exported):
+def test_transcripts_are_equal(exported):
     model, out = exported
     batch = tiny.two_packs()[1]
     config, tokenizer = DecodeConfig(tokens_per_s=5), tiny.llm_tokenizer()
@@ -97,7 +97,7 @@ def test_half_precision_halves_the_files(recipe_dir, tmp_path):
     assert kinds == {torch.bfloat16}
 
 
-def test_what_is_no_merged_model_is_said_to_be_none(recipe_dir, tmp_path):
+def test_other_directories_are_rejected(recipe_dir, tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"zipperasr.json: missing; wanted the output of zipperasr export --format me"
     ):

@@ -1,4 +1,4 @@
-"""An exported adapter does in PEFT what the language does in ours, for every variant that is a plain LoRA."""
+"""An exported adapter computes the same in PEFT as in our model, for every variant that is a plain LoRA."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLAIN = [variant for variant in VARIANTS if variant != "flylora"]
 
 @pytest.fixture(scope="module", params=PLAIN)
 def exported(request, recipe_dir, tmp_path_factory):
-    """(our model, directory of all its languages in PEFT's form)."""
+    """(our model, directory of the PEFT adapters of all its languages)."""
     out = tmp_path_factory.mktemp("peft") / request.param
     training = recipe_dir / "exp" / f"sft_{request.param}"
     assert main(["--model", str(training), "--format", "peft", "--lang", "all", "--out", str(out)]) == 0
@@ -29,7 +29,7 @@ def opened(out, code: str) -> PeftModel:
 
 
 @pytest.mark.parametrize("code", tiny.CODES)
-def test_each_language_puts_out_the_same_in_peft(exported, code):
+def test_outputs_in_peft_are_equal_for_each_language(exported, code):
     model, out = exported
     peft_model = opened(out, code)
     assert distance(through_our_encoder(peft_model.base_model.model), ours(model, code)) <= TOLERANCE
@@ -37,7 +37,7 @@ def test_each_language_puts_out_the_same_in_peft(exported, code):
         assert distance(through_our_encoder(peft_model.base_model.model), ours(model, code)) > 0.01
 
 
-def test_transformers_own_forward_over_30_s_puts_out_the_same(exported):
+def test_outputs_of_transformers_forward_over_30_s_are_equal(exported):
     model, out = exported
     assert distance(by_transformers(opened(out, "ja").base_model.model), ours(model, "ja", (3000,))) <= TOLERANCE
 
@@ -55,7 +55,7 @@ def test_peft_adapts_the_encoder_s_layers_and_no_other(exported):
     assert names == [f"encoder.{name}" for name in model.adapters.layers]
 
 
-def test_languages_live_side_by_side_in_one_peft_model(exported):
+def test_one_peft_model_can_hold_several_languages(exported):
     model, out = exported
     peft_model = opened(out, "de")
     peft_model.load_adapter(out / "ja", "ja")
@@ -77,7 +77,7 @@ def test_the_base_can_have_another_name(recipe_dir, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["LICENCES.md", "base", "de"]
 
 
-def test_flylora_is_no_plain_lora_and_leaves_nothing(recipe_dir, tmp_path, capsys):
+def test_flylora_cannot_be_exported_and_leaves_no_files(recipe_dir, tmp_path, capsys):
     call = ["--model", str(recipe_dir / "exp/sft_flylora"), "--lang", "de", "--out", str(tmp_path / "out"), "--format"]
     for form in ("peft", "merged"):
         assert main([*call, form]) == 1
@@ -85,7 +85,7 @@ def test_flylora_is_no_plain_lora_and_leaves_nothing(recipe_dir, tmp_path, capsy
     assert not list(tmp_path.glob("*out*"))
 
 
-def test_an_alignment_has_no_language_adapter(recipe_dir, tmp_path, capsys):
+def test_an_alignment_has_no_adapter_to_export(recipe_dir, tmp_path, capsys):
     training = str(recipe_dir / "exp/align")
     call = ["--model", training, "--format", "peft", "--lang", "de", "--out", str(tmp_path / "out")]
     assert main(call) == 1

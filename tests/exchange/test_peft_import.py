@@ -1,4 +1,4 @@
-"""A PEFT adapter of other people's making is the start of a model: the same function, before any training."""
+"""A model initialised from a foreign PEFT adapter computes the same function before any training."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ ENCODER = rf".*encoder\.layers\.\d+\.(self_attn\.)?({'|'.join(ALL)})"
 
 @dataclass
 class Foreign:
-    """A recipe and an adapter that PEFT itself made on its Stage 1's encoder."""
+    """A recipe, and an adapter that PEFT created on the encoder of its alignment."""
 
     recipe: Path
     adapter: Path
-    model: WhisperModel  # with the adapter around its layers
+    model: WhisperModel  # with the adapter in its layers
 
     def call(self, *options: str, lora: str = "zipper_soft") -> int:
         return main(
@@ -85,14 +85,14 @@ def test_peft_s_scaling_is_merged_into_b(make_foreign, settings):
     assert distance(ours(foreign.imported(), "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
 
 
-def test_an_adapter_of_a_whisper_with_a_head_fits_too(make_foreign):
+def test_an_adapter_of_a_whisper_with_a_head_can_be_imported(make_foreign):
     foreign = make_foreign(WhisperForConditionalGeneration)
     assert foreign.call() == 0
     assert distance(ours(foreign.imported(), "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
 
 
 @torch.no_grad()
-def test_projector_and_llm_are_the_alignment_s_and_b_spec_can_be_zero(make_foreign):
+def test_projector_and_llm_are_copied_from_the_alignment_and_b_spec_can_be_zero(make_foreign):
     foreign = make_foreign()
     assert foreign.call("--specific", "zero") == 0
     model, aligned = foreign.imported(), load_pretrained(foreign.recipe / "exp/align").model
@@ -102,14 +102,14 @@ def test_projector_and_llm_are_the_alignment_s_and_b_spec_can_be_zero(make_forei
             assert torch.equal(state[name], tensor), name
     layer = model.adapters.layers["layers.0.fc1"]
     theirs = load_file(foreign.adapter / "adapter_model.safetensors")
-    scale = (12 / 4) / (8 / 4)  # alpha / r of theirs and ours
+    scale = (12 / 4) / (8 / 4)  # their alpha / r divided by ours
     prefix = "base_model.model.encoder.layers.0.fc1.lora_"
     assert torch.equal(layer.a, theirs[f"{prefix}A.weight"])
     torch.testing.assert_close(layer.b_shared, theirs[f"{prefix}B.weight"] * scale)
     assert not layer.b_specific.any() and layer.b_specific.shape == (3, 24, 4)
 
 
-def test_an_exported_language_comes_home(make_foreign, own_recipe):
+def test_an_exported_language_can_be_imported_again(make_foreign, own_recipe):
     make_foreign()
     soft = str(own_recipe / "exp/sft_zipper_soft")
     assert export.main(["--model", soft, "--format", "peft", "--lang", "ja", "--out", str(own_recipe / "out")]) == 0
@@ -118,7 +118,7 @@ def test_an_exported_language_comes_home(make_foreign, own_recipe):
     assert distance(ours(home.imported(), "de"), ours(load_pretrained(soft).model, "ja")) <= TOLERANCE
 
 
-def test_the_result_is_a_start_for_initial_b(make_foreign, own_recipe):
+def test_the_result_can_be_used_as_initial_b(make_foreign, own_recipe):
     foreign = make_foreign()
     assert foreign.call() == 0
     source = Experiment.load(own_recipe / "exp/new")
@@ -130,7 +130,7 @@ def test_the_result_is_a_start_for_initial_b(make_foreign, own_recipe):
     assert distance(ours(model, "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
 
 
-def test_it_is_a_training_of_the_recipe_and_opens_from_elsewhere(make_foreign, own_recipe, monkeypatch, tmp_path):
+def test_it_is_a_training_of_the_recipe_and_opens_from_any_directory(make_foreign, own_recipe, monkeypatch, tmp_path):
     assert make_foreign().call() == 0
     experiment = Experiment.load(own_recipe / "exp/new")
     assert (experiment.init, experiment.model.whisper) == ("exp/align", "exp/backbones/whisper")
@@ -147,7 +147,7 @@ def test_outside_a_recipe_its_paths_are_absolute(make_foreign, own_recipe, tmp_p
     assert Experiment.load(out).init == str(own_recipe / "exp/align")
 
 
-def test_another_rank_must_be_asked_for(make_foreign, capsys):
+def test_another_rank_must_be_requested(make_foreign, capsys):
     foreign = make_foreign(r=2)
     assert foreign.call() == 1
     said = "adapter: got rank 2, wanted 4, the alignment's encoder_lora.rank; use --rank 2 for a model with"
@@ -178,29 +178,29 @@ def refused(foreign: Foreign, capsys, said: str, *options: str) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--rank", "4"), ("--partial",)])
-def test_a_rank_that_the_factors_do_not_have_would_change_the_scaling(make_foreign, capsys, options):
-    foreign = make_foreign(r=8)  # and the model's rank is 4
+def test_a_rank_that_differs_from_the_factors_is_an_error(make_foreign, capsys, options):
+    foreign = make_foreign(r=8)  # the rank of the model is 4
     edit_config(foreign, r=4)
     said = "adapter_config.json: r: 4, but base_model.model.encoder.layers.0.fc1.lora_A.weight and its B are [8, 16]"
     refused(foreign, capsys, said, *options)
 
 
 @pytest.mark.parametrize("rank", [0, -1, -4, 10**9, 10**400, "16", None, 4.0, True, [4]])
-def test_a_rank_that_is_none_is_one_line(make_foreign, capsys, rank):
+def test_an_invalid_rank_is_reported_in_one_line(make_foreign, capsys, rank):
     foreign = make_foreign()
     edit_config(foreign, r=rank)
     refused(foreign, capsys, "adapter_config.json: r: got ")
 
 
 @pytest.mark.parametrize("alpha", [0, -8, "x", "16", None, float("nan"), float("inf"), 10**400, True])
-def test_alpha_must_be_a_number_above_0(make_foreign, capsys, alpha):
+def test_alpha_must_be_a_positive_number(make_foreign, capsys, alpha):
     foreign = make_foreign()
     edit_config(foreign, lora_alpha=alpha)
     refused(foreign, capsys, "wanted a finite number above 0")
 
 
 @pytest.mark.parametrize("kind", ["LOHA", None, "XYZ", ["LORA"], "lora"])
-def test_another_type_of_adapter_is_named(make_foreign, capsys, kind):
+def test_another_type_of_adapter_is_an_error(make_foreign, capsys, kind):
     foreign = make_foreign()
     edit_config(foreign, peft_type=kind)
     refused(foreign, capsys, "adapter_config.json: peft_type: got ")
@@ -229,13 +229,13 @@ def test_another_type_of_adapter_is_named(make_foreign, capsys, kind):
         ("x" * 1000, "on"),
     ],
 )
-def test_options_that_make_more_of_an_adapter_are_refused_by_name(make_foreign, capsys, key, value):
+def test_options_beyond_plain_lora_are_errors(make_foreign, capsys, key, value):
     foreign = make_foreign()
     edit_config(foreign, **{key: value})
     refused(foreign, capsys, f"adapter_config.json: {key[:40]}: unsupported or unknown options; wanted one plain LoRA")
 
 
-def test_options_that_are_off_or_only_remarks_are_accepted(make_foreign):
+def test_disabled_options_and_metadata_are_accepted(make_foreign):
     foreign = make_foreign(init_lora_weights="gaussian", lora_dropout=0.1, exclude_modules=["x"])
     edit_config(foreign, of_a_later_peft=None, another=False, and_another={}, enable_lora=None, revision="main")
     assert foreign.call() == 0
@@ -243,7 +243,7 @@ def test_options_that_are_off_or_only_remarks_are_accepted(make_foreign):
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "{", "[" * 100_000, '{"r":' * 100_000])
-def test_an_adapter_config_that_is_no_object_is_one_line(make_foreign, capsys, content):
+def test_an_adapter_config_that_is_not_an_object_is_an_error(make_foreign, capsys, content):
     foreign = make_foreign()
     (foreign.adapter / "adapter_config.json").write_text(content)
     refused(foreign, capsys, "adapter_config.json: cannot be read as JSON (")
@@ -278,7 +278,7 @@ def test_a_factor_s_values_are_checked(make_foreign, capsys, spoil, said):
         (lambda tensor: torch.ones(1).expand(tensor.shape), "shape [4, 16], but only 1 values are stored"),
     ],
 )
-def test_a_factor_of_another_form_is_one_line(make_foreign, capsys, spoil, said):
+def test_a_factor_of_another_layout_is_reported_in_one_line(make_foreign, capsys, spoil, said):
     foreign = make_foreign()
     path = foreign.adapter / "adapter_model.safetensors"
     tensors = load_file(path)
@@ -287,15 +287,15 @@ def test_a_factor_of_another_form_is_one_line(make_foreign, capsys, spoil, said)
     refused(foreign, capsys, f"adapter_model.bin: {FC1}: {said}")
 
 
-def test_two_factors_of_one_layer_are_both_named(make_foreign, capsys):
+def test_two_factors_for_one_layer_are_both_named(make_foreign, capsys):
     foreign = make_foreign()
     twin = FC1.replace("encoder.", "model.encoder.")
     edit_tensors(foreign, lambda tensors: tensors.update({twin: tensors[FC1] * 2}))
     refused(foreign, capsys, f"{FC1} and {twin} belong to the same layer; remove one")
 
 
-def test_missing_layers_are_named_and_allowed_if_asked(make_foreign, own_recipe, capsys):
-    foreign = make_foreign(target_modules=["q_proj", "v_proj"])  # of the decoder too
+def test_missing_layers_are_reported_and_can_be_allowed(make_foreign, own_recipe, capsys):
+    foreign = make_foreign(target_modules=["q_proj", "v_proj"])  # also in the decoder
     assert foreign.call() == 1
     said = capsys.readouterr().err
     assert "missing layers.0.self_attn.k_proj, layers.0.self_attn.out_proj" in said
@@ -306,7 +306,7 @@ def test_missing_layers_are_named_and_allowed_if_asked(make_foreign, own_recipe,
     assert distance(ours(foreign.imported(), "ja"), through_our_encoder(foreign.model)) <= TOLERANCE
 
 
-def test_tensors_that_are_no_factors_are_named(make_foreign, capsys):
+def test_other_tensors_are_reported(make_foreign, capsys):
     foreign = make_foreign()
     path = foreign.adapter / "adapter_model.safetensors"
     tensors = load_file(path)
@@ -325,7 +325,7 @@ def test_tensors_that_are_no_factors_are_named(make_foreign, capsys):
     ("key", "value"),
     [("use_dora", True), ("rank_pattern", {"fc1": 2}), ("alpha_pattern", {"fc1": 2}), ("layer_replication", [[0, 1]])],
 )
-def test_what_is_not_one_plain_lora_is_refused(make_foreign, capsys, key, value):
+def test_adapters_other_than_one_plain_lora_are_rejected(make_foreign, capsys, key, value):
     foreign = make_foreign()
     config = foreign.adapter / "adapter_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), key: value}))
@@ -333,7 +333,7 @@ def test_what_is_not_one_plain_lora_is_refused(make_foreign, capsys, key, value)
     assert f"adapter_config.json: {key}: unsupported or unknown options" in capsys.readouterr().err
 
 
-def test_variants_that_cannot_start_so_say_why(make_foreign, capsys):
+def test_variants_that_cannot_be_initialised_from_an_adapter(make_foreign, capsys):
     foreign = make_foreign()
     assert foreign.call(lora="flylora") == 1
     assert (

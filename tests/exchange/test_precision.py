@@ -1,4 +1,4 @@
-"""Every variant in every format, opened in float32 and in bfloat16: each of them transcribes."""
+"""Models of every variant and format transcribe in float32 and in bfloat16."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from zipperasr.lora import VARIANTS
 from zipperasr.transcribe import __main__ as transcribe
 
 PRECISIONS = ("fp32", "bf16")
-PLAIN = [name for name, variant in VARIANTS.items() if variant.unmergeable is None]  # a plain LoRA in any one language
+PLAIN = [
+    name for name, variant in VARIANTS.items() if variant.unmergeable is None
+]  # equivalent to a plain LoRA for any single language
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def recording(tmp_path):
 
 @pytest.fixture
 def texts(recording, capsys):
-    """model -> its texts of the recording in every precision, by the command that users call."""
+    """A function from a model to its transcripts of a recording in each precision, by `zipperasr transcribe`."""
 
     def of(model) -> list[str]:
         found = []
@@ -48,7 +50,7 @@ def texts(recording, capsys):
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
-def test_a_training_directory_a_bundle_and_its_import_give_the_same_texts(recipe_dir, tmp_path, texts, variant):
+def test_training_directory_bundle_and_imported_bundle_give_the_same_transcripts(recipe_dir, tmp_path, texts, variant):
     training = recipe_dir / "exp" / f"sft_{variant}"
     path = tmp_path / "m.zip"
     assert export.main(["--model", str(training), "--format", "bundle", "--out", str(path)]) == 0
@@ -61,8 +63,8 @@ def test_a_training_directory_a_bundle_and_its_import_give_the_same_texts(recipe
 
 
 @pytest.mark.parametrize("variant", PLAIN)
-def test_a_peft_adapter_becomes_a_model_that_gives_texts(recipe_dir, own_recipe, texts, variant):
-    """own_recipe: the imported training must have its alignment beside it."""
+def test_a_model_imported_from_peft_transcribes(recipe_dir, own_recipe, texts, variant):
+    """Uses own_recipe because the imported training refers to its alignment."""
     training, adapters = recipe_dir / "exp" / f"sft_{variant}", own_recipe / "adapters"
     for dtype in ("float32", "bfloat16"):
         out = own_recipe / "exp" / f"imported_{dtype}"
@@ -75,7 +77,7 @@ def test_a_peft_adapter_becomes_a_model_that_gives_texts(recipe_dir, own_recipe,
 
 
 @torch.no_grad()
-def test_padding_to_30_s_goes_with_every_format(own_recipe, recording, tmp_path, texts):
+def test_every_format_keeps_padding_to_30_s(own_recipe, recording, tmp_path, texts):
     training, merged = own_recipe / "exp/sft_vanilla", tmp_path / "merged"
     config = training / "config.yaml"
     config.write_text(config.read_text().replace("pad_to_30s: false", "pad_to_30s: true"))
@@ -96,7 +98,7 @@ def test_padding_to_30_s_goes_with_every_format(own_recipe, recording, tmp_path,
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("variant", PLAIN)
-def test_a_merged_model_gives_texts(recipe_dir, tmp_path, variant, dtype):
+def test_a_merged_model_transcribes(recipe_dir, tmp_path, variant, dtype):
     call = ["--model", str(recipe_dir / "exp" / f"sft_{variant}"), "--format", "merged", "--lang", "de"]
     assert export.main([*call, "--dtype", dtype, "--out", str(tmp_path / "merged")]) == 0
     utterance = dataclasses.replace(tiny.example("u", "de", 12_000, "", seed=3), transcript=[])

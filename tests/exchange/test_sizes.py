@@ -1,4 +1,4 @@
-"""A training's or bundle's config.yaml is held against its weights before the model is built."""
+"""The config.yaml of a training or bundle is checked against the weights before the model is built."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def bounded():
 
 
 def edit(directory: Path, **changes: object) -> None:
-    """Dotted keys of config.yaml."""
+    """Change values of config.yaml; `a__b` is key `b` of section `a`."""
     path = directory / "config.yaml"
     tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     for dotted, value in changes.items():
@@ -66,7 +66,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_a_training_says_must_fit_its_weights(own_recipe, tmp_path, capsys, case):
+def test_the_configuration_of_a_training_must_match_its_weights(own_recipe, tmp_path, capsys, case):
     name, said = WRONG[case]
     key, _, value = case.partition("=")
     number = {"many": 2001, "some": 2000}.get(value)
@@ -89,7 +89,7 @@ def test_what_a_training_says_must_fit_its_weights(own_recipe, tmp_path, capsys,
     assert not (tmp_path / "out.zip").exists() and not (tmp_path / "out").exists()
 
 
-def test_a_rank_is_not_believed_where_no_tensor_has_one(own_recipe):
+def test_a_rank_that_no_tensor_confirms_is_checked_by_size(own_recipe):
     directory = own_recipe / "exp/sft_zipper_soft"
     tensors = load_file(directory / "model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if not name.endswith(".a")}
@@ -101,7 +101,7 @@ def test_a_rank_is_not_believed_where_no_tensor_has_one(own_recipe):
         load_model(directory)
 
 
-def test_widths_of_embeddings_are_not_believed_either(own_recipe):
+def test_widths_of_embeddings_are_checked_by_size(own_recipe):
     directory = own_recipe / "exp/sft_zipper_soft"
     tensors = load_file(directory / "model.safetensors")
     tensors["adapters.router.embeddings"] = tensors["adapters.router.embeddings"].new_zeros(3, 10**6)
@@ -129,7 +129,7 @@ def test_a_bundle_with_another_rank_is_not_unpacked(recipe_dir, tmp_path, capsys
     assert not (tmp_path / "evil").exists()
 
 
-def test_another_rank_in_the_alignment_is_said_before_an_import_builds_it(own_recipe, tmp_path, capsys, monkeypatch):
+def test_an_import_checks_the_rank_of_the_alignment_before_building_it(own_recipe, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(own_recipe)
     call = ["--model", "exp/sft_vanilla", "--format", "peft", "--lang", "de", "--out", "peft"]
     assert export.main(call) == 0
@@ -141,7 +141,7 @@ def test_another_rank_in_the_alignment_is_said_before_an_import_builds_it(own_re
 
 
 @pytest.mark.parametrize("manifest", ["[" * 100_000, '{"files":' * 100_000])
-def test_a_deep_manifest_is_one_line(tmp_path, manifest):
+def test_a_deeply_nested_manifest_is_reported_in_one_line(tmp_path, manifest):
     with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
         archive.writestr("manifest.json", manifest)
     with pytest.raises(ValueError, match=r"m.zip: manifest.json cannot be read \(.*\); fetch the file again"):

@@ -1,4 +1,4 @@
-"""A model whose numbers make no sense is one line in every command, and the line names the file and the tensor."""
+"""Every command reports invalid weights of a model in one line that names the file and the tensor."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TENSORS = {
 }
 
 
-def spoil(path: Path, name: str, value: float = float("nan")) -> None:
+def damage(path: Path, name: str, value: float = float("nan")) -> None:
     with safe_open(path, framework="pt") as stream:
         metadata = stream.metadata()
     tensors = load_file(path)
@@ -47,7 +47,7 @@ def one_line(capsys) -> str:
 @pytest.mark.parametrize("name", TENSORS)
 @pytest.mark.parametrize("command", ["transcribe", "merged", "peft", "bundle"])
 def test_each_command_names_the_tensor(own_recipe, tmp_path, capsys, name, command, value):
-    spoil(own_recipe / name, TENSORS[name], value)
+    damage(own_recipe / name, TENSORS[name], value)
     soundfile.write(tmp_path / "a.wav", noise(0.5), RATE)
     model = ["--model", str(own_recipe / "exp/sft_zipper_soft")]
     lang = [] if command == "bundle" else ["--lang", "de"]
@@ -61,12 +61,12 @@ def test_each_command_names_the_tensor(own_recipe, tmp_path, capsys, name, comma
     assert not (tmp_path / "out.zip").exists()
 
 
-def test_a_bundle_s_values_are_checked_as_it_is_unpacked(own_recipe, tmp_path, capsys, monkeypatch):
+def test_values_of_a_bundle_are_checked_when_it_is_unpacked(own_recipe, tmp_path, capsys, monkeypatch):
     path, name = own_recipe / "exp/align/model.safetensors", "projector.gate.weight"
     out = tmp_path / "sound.zip"
     assert export.main(["--model", str(path.parent), "--format", "bundle", "--out", str(out)]) == 0
     assert importer.main(["--bundle", str(out), "--out", str(tmp_path / "sound")]) == 0
-    spoil(tmp_path / "sound/model.safetensors", name)
+    damage(tmp_path / "sound/model.safetensors", name)
     files = {
         str(file.relative_to(tmp_path / "sound")): file for file in (tmp_path / "sound").rglob("*") if file.is_file()
     }
@@ -77,17 +77,17 @@ def test_a_bundle_s_values_are_checked_as_it_is_unpacked(own_recipe, tmp_path, c
     assert not (tmp_path / "evil").exists()
 
 
-def test_trainings_that_start_from_such_weights_name_them(own_recipe):
+def test_trainings_that_start_from_invalid_weights_name_them(own_recipe):
     soft = own_recipe / "exp/sft_zipper_soft"
     experiment = replace(located(Experiment.load(soft), soft), lid=tiny.lid_embeddings().repeat(1, 2)[:, :16])
     warm = replace(experiment, initial_b=str(soft), initial_parts=("b",))
     build_for_training(warm, torch.float32, seed=1)
-    spoil(soft / "model.safetensors", "encoder.whisper.layers.1.fc2.b_specific")
+    damage(soft / "model.safetensors", "encoder.whisper.layers.1.fc2.b_specific")
     with pytest.raises(
         ValueError, match=r"sft_zipper_soft/model.safetensors: .*fc2.b_specific: 1 of .* values are NaN"
     ):
         build_for_training(warm, torch.float32, seed=1)
-    spoil(own_recipe / "exp/align/model.safetensors", "projector.gate.weight")
+    damage(own_recipe / "exp/align/model.safetensors", "projector.gate.weight")
     with pytest.raises(ValueError, match=r"align/model.safetensors: projector.gate.weight: 1 of .* values are NaN"):
         build_for_training(experiment, torch.float32, seed=1)
 
@@ -109,7 +109,7 @@ def test_trainings_that_start_from_such_weights_name_them(own_recipe):
     ],
 )
 @pytest.mark.filterwarnings("ignore:Sparse")
-def test_a_foreign_checkpoint_s_values_are_checked(own_recipe, monkeypatch, capsys, change, said):
+def test_values_of_a_foreign_checkpoint_are_checked(own_recipe, monkeypatch, capsys, change, said):
     monkeypatch.chdir(own_recipe)
     tensors = load_file("exp/sft_vanilla/model.safetensors")
     name = "encoder.whisper.layers.0.fc1.a"
@@ -121,10 +121,10 @@ def test_a_foreign_checkpoint_s_values_are_checked(own_recipe, monkeypatch, caps
     assert not Path("exp/new").exists()
 
 
-def test_a_merged_model_s_projector_is_checked(own_recipe, tmp_path):
+def test_values_of_a_merged_model_s_projector_are_checked(own_recipe, tmp_path):
     out = tmp_path / "merged"
     assert export.main(["--model", str(own_recipe / "exp/align"), "--format", "merged", "--out", str(out)]) == 0
-    spoil(out / "projector.safetensors", "norm.bias")
+    damage(out / "projector.safetensors", "norm.bias")
     with pytest.raises(ValueError, match=r"projector.safetensors: norm.bias: 1 of 16 values are NaN"):
         merged.load_merged(out)
     (out / "zipperasr.json").write_text("[]")

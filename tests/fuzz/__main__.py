@@ -1,4 +1,4 @@
-"""python -m tests.fuzz: see long.py."""
+"""Entry point of `python -m tests.fuzz`; see long.py."""
 
 import sys
 

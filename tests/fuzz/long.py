@@ -1,8 +1,8 @@
-"""Fuzz every reader for as long as you like: python -m tests.fuzz --minutes 30.
+"""Fuzz every reader for a given time: python -m tests.fuzz --minutes 30.
 
-In: nothing. Out: a table on stdout; each fault with the file that caused it under --out. A fault is a traceback, an
-answer that takes longer than 5 s, or an error that is not one line of at most 500 characters. Exits with 1 if there
-is any. Mutant N of a target depends on --seed, the target's name and N alone.
+Output: a table on stdout, and each fault with the file that caused it below --out. A fault is a traceback, a response
+that takes longer than 5 s, or an error that is not one line of at most 500 characters. The exit status is 1 if there
+is any. Mutant N of a target depends only on --seed, the target's name and N.
 """
 
 from __future__ import annotations
@@ -30,40 +30,40 @@ from zipperasr.cli import LONGEST_ERROR, parser, run_step
 
 HANG_S = 5.0
 WORKER_MEMORY = 12 << 30  # bytes of address space
-_KEPT = 20  # files of faults, a target
+_KEPT = 20  # files kept per target
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One mutant."""
+    """The result of one mutant."""
 
     target: str
     number: int
     refused: bool = False
     seconds: float = 0.0
-    message: str = ""  # of an error
+    message: str = ""  # text of the error
     fault: str = ""  # what went wrong, in one line
     details: str = ""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is fuzzed."""
+    """What is fuzzed and for how long."""
 
     minutes: float
     seed: int = 1
-    only: str = ""  # a regular expression; targets whose names match
+    only: str = ""  # regular expression for the names of targets
     workers: int = 2
-    slice_s: float = 0.5  # of each target in turn
+    slice_s: float = 0.5  # time per target before the next one's turn
 
 
 def try_mutant(target: Target, seed: int, number: int) -> Outcome:
-    """Spoil one file, read, restore."""
+    """Mutate one file, read it and restore it."""
     random = Random(f"{seed} {target.name} {number}")
     path = target.files[random.randrange(len(target.files))]
     good = path.read_bytes()
     errors, status, fault, details = io.StringIO(), 0, "", ""
-    path.write_bytes(target.spoil(good, random))
+    path.write_bytes(target.mutate(good, random))
     start = time.monotonic()
     try:
         with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())):
@@ -91,7 +91,7 @@ def _fault(status: int, message: str, seconds: float) -> str:
 
 
 def _work(base: Path, plan: Plan, numbers: _Numbers, answers: Connection) -> None:
-    """In a process of its own: say what is tried, try it, say how it went; for ever."""
+    """Loop of a worker process: announce a mutant, try it, report the outcome."""
     resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY, WORKER_MEMORY))
     os.environ["XDG_CACHE_HOME"] = str(base / "cache")
     targets = [target for target in all_targets(base) if re.search(plan.only, target.name)]
@@ -105,7 +105,7 @@ def _work(base: Path, plan: Plan, numbers: _Numbers, answers: Connection) -> Non
 
 
 class Worker:
-    """A process that fuzzes, watched from outside; one that hangs is replaced."""
+    """A monitored worker process; one that hangs is replaced."""
 
     def __init__(self, base: Path, plan: Plan, first: int):
         self._base, self._plan = base, plan
@@ -121,10 +121,10 @@ class Worker:
         self._process = context.Process(target=_work, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
-        self._since = time.monotonic() + 120  # to make the files
+        self._since = time.monotonic() + 120  # time to create the files
 
     def outcomes(self) -> Iterator[Outcome]:
-        """What has ended since the last call."""
+        """Return the outcomes since the last call."""
         while self.answers.poll():
             try:
                 answer = self.answers.recv()
@@ -140,9 +140,11 @@ class Worker:
         hangs = time.monotonic() - self._since > 2 * HANG_S
         if hangs or not self._process.is_alive():
             if self._doing is None:
-                raise RuntimeError(f"the process that fuzzes ended between two mutants, with {self._process.exitcode}")
+                raise RuntimeError(
+                    f"the worker process exited between two mutants with status {self._process.exitcode}"
+                )
             name, number = self._doing
-            fault = "hangs" if hangs else f"the process died with {self._process.exitcode}"
+            fault = "hangs" if hangs else f"the process exited with status {self._process.exitcode}"
             yield Outcome(name, number, fault=fault)
             self.stop()
             self._start()
@@ -153,7 +155,7 @@ class Worker:
 
 
 class _Numbers:
-    """first, first + step, ...: a counter that another process can be given."""
+    """The numbers first, first + step, ...; the counter can be passed to another process."""
 
     def __init__(self, first: int, step: int):
         self._next, self._step = first, step
@@ -164,7 +166,7 @@ class _Numbers:
 
 
 class Report:
-    """Counts by target, and the faults."""
+    """Counts per target, and the faults."""
 
     def __init__(self, out: Path):
         self._out = out
@@ -187,7 +189,10 @@ class Report:
 
     def table(self) -> str:
         """Markdown."""
-        lines = ["| target | mutants | read | refused | slowest s | longest error | faults |", "|---|" + "---:|" * 6]
+        lines = [
+            "| target | mutants | accepted | rejected | slowest s | longest error | faults |",
+            "|---|" + "---:|" * 6,
+        ]
         for name in (*self.mutants, None):
             one = lambda counts, name=name: counts[name] if name else sum(counts.values())  # noqa: E731
             most = lambda counts, name=name: counts[name] if name else max(counts.values(), default=0)  # noqa: E731
@@ -199,7 +204,7 @@ class Report:
 
 
 def fuzz(plan: Plan, out: Path) -> Report:
-    """Until the time is over."""
+    """Fuzz until the time is up."""
     report, end = Report(out), time.monotonic() + 60 * plan.minutes
     with tempfile.TemporaryDirectory() as scratch:
         running = [Worker(Path(scratch) / str(number), plan, number) for number in range(plan.workers)]
@@ -217,11 +222,13 @@ def fuzz(plan: Plan, out: Path) -> Report:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--minutes", type=float, default=1.0, help="how long")
+    options.add_argument("--minutes", type=float, default=1.0, help="duration in minutes")
     options.add_argument("--seed", type=int, default=1, help="random seed")
-    options.add_argument("--only", default="", help="regular expression: targets with such a name")
+    options.add_argument("--only", default="", help="regular expression for the names of the targets to fuzz")
     options.add_argument("--workers", type=int, default=2, help="processes")
-    options.add_argument("--out", type=Path, default=Path("fuzz_faults"), help="directory for what caused a fault")
+    options.add_argument(
+        "--out", type=Path, default=Path("fuzz_faults"), help="directory for files that caused a fault"
+    )
     chosen = options.parse_args(argv)
     report = fuzz(Plan(chosen.minutes, chosen.seed, chosen.only, chosen.workers), chosen.out)
     print(report.table())

@@ -1,6 +1,6 @@
-"""Spoiled requests to a server that listens: it answers with a status below 500, or closes; nothing is logged as fault.
+"""Mutated requests to a running server: it answers with a status below 500 or closes; it logs no fault.
 
-In: a directory. Out: `Target`s whose files are the bytes of a request.
+Input: a directory. Output: `Target`s whose files contain the bytes of a request.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from tests.fuzz.spoil import spoil_binary, spoil_text
+from tests.fuzz.mutate import mutate_binary, mutate_text
 from tests.fuzz.targets import Target
 from tests.fuzz.tiny_models import write_models
 from tests.serve.live import NAME, recording, running
@@ -26,7 +26,7 @@ WAIT_S = 20
 
 
 def server_targets(base: Path) -> Iterator[Target]:
-    """One for each kind of request; the server lives as long as its targets."""
+    """One target per kind of request; the server lives as long as its targets."""
     transcriber = Transcriber.from_pretrained(write_models(base).routed, "cpu")
     faults = _Faults()
     logging.getLogger("uvicorn.error").addHandler(faults)
@@ -35,11 +35,11 @@ def server_targets(base: Path) -> Iterator[Target]:
     for name, content in _requests().items():
         path = base / f"{name}.http"
         path.write_bytes(content)
-        yield Target(f"server: {name}", (path,), partial(_ask, live.port, path, faults, server), _spoil)
+        yield Target(f"server: {name}", (path,), partial(_ask, live.port, path, faults, server), _mutate)
 
 
 def _ask(port: int, path: Path, faults: _Faults, server: object) -> None:
-    """server: kept, for as long as it is asked."""
+    """`server` is kept alive as long as requests are sent."""
     status = _status(_answer(port, path.read_bytes()))
     if faults.lines:
         raise RuntimeError(faults.lines.pop())
@@ -72,12 +72,12 @@ def _requests() -> dict[str, bytes]:
     return {"transcription": head.encode() + body, "model": plain.encode()}
 
 
-def _spoil(good: bytes, random: Random) -> bytes:
-    """The head as text, or the whole as bytes."""
+def _mutate(good: bytes, random: Random) -> bytes:
+    """The header as text, or the complete request as bytes."""
     head, blank, body = good.partition(b"\r\n\r\n")
     if random.random() < 0.5:
-        return spoil_text(head, random) + blank + body
-    return head + blank + spoil_binary(body, random) if body and random.random() < 0.5 else spoil_binary(good, random)
+        return mutate_text(head, random) + blank + body
+    return head + blank + mutate_binary(body, random) if body and random.random() < 0.5 else mutate_binary(good, random)
 
 
 def _answer(port: int, request: bytes) -> bytes:
@@ -91,6 +91,6 @@ def _answer(port: int, request: bytes) -> bytes:
 
 
 def _status(answer: bytes) -> int | None:
-    """None: closed without a word."""
+    """Return the status; None: the connection was closed without a response."""
     words = answer.split(b" ", 2)
     return int(words[1]) if answer.startswith(b"HTTP/1.1 ") else None

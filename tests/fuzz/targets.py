@@ -1,7 +1,7 @@
-"""What is fuzzed: files of every kind that the toolkit reads, and how a command reads them.
+"""What is fuzzed: every kind of file that the toolkit reads, and how a command reads it.
 
-In: an empty directory. Out: `Target`s, each with good files in a directory of its own. `read` raises ValueError or
-OSError, which commands print as one line, or nothing; everything else is a fault.
+Input: an empty directory. Output: `Target`s, each with valid files in its own directory. `read` may raise ValueError or
+OSError, which commands print as one line; any other exception is a fault.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from tests.corpora import example
-from tests.fuzz.spoil import spoil_binary, spoil_text, spoil_tree
+from tests.fuzz.mutate import mutate_binary, mutate_text, mutate_tree
 from zipperasr.audio.ark import read_vector, read_vectors
 from zipperasr.audio.convert import Chunk, convert_chunk
 from zipperasr.audio.load import load_audio
@@ -37,12 +37,12 @@ TABLES = ("text", "utt2spk", "spk2utt", "utt2lang", "utt2dur", "utt2repeat", "wa
 
 @dataclass(frozen=True)
 class Target:
-    """Files that one reader reads, spoiled one at a time."""
+    """The files of one reader, which are mutated one at a time."""
 
     name: str
     files: tuple[Path, ...]
     read: Callable[[], None]
-    spoil: Callable[[bytes, Random], bytes] = spoil_text
+    mutate: Callable[[bytes, Random], bytes] = mutate_text
 
 
 def mls(base: Path) -> Path:
@@ -90,7 +90,7 @@ def wenetspeech(base: Path) -> Path:
     return recordings(base, "WenetSpeech.json", subsets=["L"])
 
 
-# how a good corpus is written, the files to spoil, and how it is read
+# how a valid corpus is written, the files to mutate, and how it is read
 CORPORA: dict[str, tuple[Callable[[Path], Path], str, tuple[str, str, str]]] = {
     "mls transcripts": (mls, "transcripts.txt", ("mls", "de", "train")),
     "mls segments": (mls, "segments.txt", ("mls", "de", "train")),
@@ -107,7 +107,7 @@ CORPORA: dict[str, tuple[Callable[[Path], Path], str, tuple[str, str, str]]] = {
 
 
 def text_makers() -> dict[str, Callable[[Path], Target]]:
-    """Corpora, data directories, lists, tables and settings: text that other people write; how a target is made."""
+    """Factories of targets for text files: corpora, data directories, lists, tables and configuration."""
     return {
         **{name: partial(_corpus_target, name) for name in CORPORA},
         **{f"data directory: {name}": partial(_data_dir_target, name) for name in TABLES},
@@ -131,7 +131,7 @@ def text_targets(base: Path) -> Iterator[Target]:
 def _corpus_target(name: str, base: Path) -> Target:
     write, file, how = CORPORA[name]
     path = write(base) / file
-    return Target(name, (path,), lambda: _corpus(base, *how), spoil_tree if path.suffix == ".json" else spoil_text)
+    return Target(name, (path,), lambda: _corpus(base, *how), mutate_tree if path.suffix == ".json" else mutate_text)
 
 
 def _entries() -> list[Entry]:
@@ -160,7 +160,7 @@ def _sets_target(base: Path) -> Target:
 
 
 def _corpus(base: Path, corpus: str, language: str, split: str) -> None:
-    """What a reader yields can become a data directory."""
+    """Whatever a reader yields can be written as a data directory."""
     for utterance in read_corpus(corpus, base, language, split):
         assert utterance.id and not set(utterance.id) & set(" \t\n/")
         assert utterance.speaker and not set(utterance.speaker) & set(" \t\n/")
@@ -170,13 +170,13 @@ def _corpus(base: Path, corpus: str, language: str, split: str) -> None:
 
 
 def _data_dir(directory: Path) -> None:
-    """As many utterances as lines."""
+    """There are as many utterances as lines."""
     validate_data_dir(directory)
     assert len(read_data_dir(directory)) == sum(1 for _ in numbered_lines(directory / "text"))
 
 
 def _table(path: Path) -> None:
-    """Read in blocks it is what it is line by line: as many rows as lines, and the same."""
+    """Reading in blocks gives the same rows as reading line by line, as many as there are lines."""
     found = list(blocks(path, 64))
     rows = [row for block in found for row in zip(block.keys.to_pylist(), block.values.to_pylist(), strict=True)]
     assert rows == [key_and_value(line) for _, line in numbered_lines(path)]
@@ -187,7 +187,7 @@ SETTINGS = ("model", "align", "sft", "decode")
 
 
 def _recipe_readers() -> dict[str, Callable[[Path], object]]:
-    """Files of conf/ and what reads them."""
+    """Files in conf/ and their readers."""
     return {
         "languages.tsv": LanguageTable.load,
         "datasets.tsv": lambda path: load_datasets(path, "1h", LanguageTable.load(RECIPE / "conf/languages.tsv")),
@@ -199,8 +199,8 @@ def _recipe_readers() -> dict[str, Callable[[Path], object]]:
 def _recipe_target(name: str, base: Path) -> Target:
     path = base / Path(name).name
     path.write_bytes((RECIPE / "conf" / name).read_bytes())
-    spoil = spoil_tree if path.suffix == ".yaml" else spoil_text
-    return Target(name, (path,), lambda: _recipe_readers()[name](path), spoil)
+    mutate = mutate_tree if path.suffix == ".yaml" else mutate_text
+    return Target(name, (path,), lambda: _recipe_readers()[name](path), mutate)
 
 
 def _settings(name: str, path: Path, arguments: Sequence[str] = ()) -> object:
@@ -250,28 +250,28 @@ def _hypotheses_target(base: Path) -> Target:
 
 
 def binary_targets(base: Path) -> Iterator[Target]:
-    """Arks and audio files."""
+    """Targets for arks and audio files."""
     import kaldiio
     import numpy as np
 
     for suffix in ("wav", "flac", "ogg", "mp3"):
         path = base / f"noise.{suffix}"
         example.write_noise(path, 0.3)
-        yield Target(f"audio: {suffix}", (path,), lambda path=path: load_audio(path), spoil_binary)
-        yield Target(f"stage 2: {suffix}", (path,), lambda path=path: _stage_2(base, path), spoil_binary)
-        yield Target(f"audio in blocks: {suffix}", (path,), lambda path=path: _blocks(path), spoil_binary)
+        yield Target(f"audio: {suffix}", (path,), lambda path=path: load_audio(path), mutate_binary)
+        yield Target(f"stage 2: {suffix}", (path,), lambda path=path: _stage_2(base, path), mutate_binary)
+        yield Target(f"audio in blocks: {suffix}", (path,), lambda path=path: _blocks(path), mutate_binary)
     ark, scp = base / "vectors.ark", base / "vectors.scp"
     kaldiio.save_ark(str(ark), {"a": np.ones(4, "float32"), "b": np.ones(4, "float32")}, scp=str(scp))
-    yield Target("vectors.ark", (ark,), lambda: list(read_vectors(ark)), spoil_binary)
+    yield Target("vectors.ark", (ark,), lambda: list(read_vectors(ark)), mutate_binary)
     yield Target("vectors.scp", (scp,), lambda: [read_vector(entry, str(scp)) for entry in read_table(scp).values()])
     wav = (base / "noise.wav").read_bytes()
     audio = base / "audio.ark"
     audio.write_bytes(b"u1 AUDIO\4" + len(wav).to_bytes(4, "little") + wav)
-    yield Target("audio.ark", (audio,), lambda: load_audio(f"{audio}:3"), spoil_binary)
+    yield Target("audio.ark", (audio,), lambda: load_audio(f"{audio}:3"), mutate_binary)
 
 
 def _stage_2(base: Path, audio: Path) -> None:
-    """As many utterances written and quarantined as there were."""
+    """Every utterance is either written or quarantined."""
     entries = [Entry(f"s1-{n}", "s1", str(audio), "guten tag", "de", 0.1, 1, n / 10, (n + 1) / 10) for n in range(3)]
     for stale in base.glob("format.*"):
         stale.unlink()
@@ -287,7 +287,7 @@ def _blocks(path: Path) -> None:
 
 
 def model_targets(base: Path) -> Iterator[Target]:
-    """Trainings, bundles, backbones, adapters and foreign checkpoints of a tiny model."""
+    """Targets for trainings, bundles, backbones, adapters and foreign checkpoints of a tiny model."""
     import torch
 
     from tests.fuzz.tiny_models import write_models
@@ -324,19 +324,19 @@ def model_targets(base: Path) -> Iterator[Target]:
     trees = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
     for part in ("whisper", "llm"):
         for name in (name for name in trees if (backbones / part / name).is_file()):
-            yield Target(f"{part}: {name}", (backbones / part / name,), open_model, spoil_tree)
+            yield Target(f"{part}: {name}", (backbones / part / name,), open_model, mutate_tree)
         weights = backbones / part / "model.safetensors"
-        yield Target(f"{part}: weights", (weights,), lambda: load_model(training), spoil_binary)
-    yield Target("training: config.yaml", (training / "config.yaml",), lambda: load_pretrained(training), spoil_tree)
+        yield Target(f"{part}: weights", (weights,), lambda: load_model(training), mutate_binary)
+    yield Target("training: config.yaml", (training / "config.yaml",), lambda: load_pretrained(training), mutate_tree)
     yield Target("training: languages.tsv", (training / "languages.tsv",), lambda: load_pretrained(training))
     weights = (training / "model.safetensors", made.align / "model.safetensors")
-    yield Target("training: weights", weights, lambda: load_model(training), spoil_binary)
-    yield Target("bundle", (made.bundle,), unpack, spoil_binary)
-    yield Target("adapter_config.json", (made.adapter / "adapter_config.json",), import_adapter, spoil_tree)
-    yield Target("adapter weights", (made.adapter / "adapter_model.safetensors",), import_adapter, spoil_binary)
+    yield Target("training: weights", weights, lambda: load_model(training), mutate_binary)
+    yield Target("bundle", (made.bundle,), unpack, mutate_binary)
+    yield Target("adapter_config.json", (made.adapter / "adapter_config.json",), import_adapter, mutate_tree)
+    yield Target("adapter weights", (made.adapter / "adapter_model.safetensors",), import_adapter, mutate_binary)
     for path in made.checkpoints:
-        spoil = spoil_tree if path.suffix == ".json" else spoil_binary
-        yield Target(f"checkpoint: {path.name}", (path,), lambda path=path: import_checkpoint(path), spoil)
+        mutate = mutate_tree if path.suffix == ".json" else mutate_binary
+        yield Target(f"checkpoint: {path.name}", (path,), lambda path=path: import_checkpoint(path), mutate)
     table = base / "key_map.tsv"
     table.write_bytes(DEFAULT.read_bytes())
     names = list(open_checkpoint(made.checkpoints[0]))
@@ -344,7 +344,7 @@ def model_targets(base: Path) -> Iterator[Target]:
 
 
 def all_targets(base: Path) -> Iterator[Target]:
-    """Everything, made as it is asked for."""
+    """All targets, created on demand."""
     from tests.fuzz.server import server_targets
 
     for kind in (text_targets, binary_targets, model_targets, server_targets):

@@ -1,4 +1,4 @@
-"""The long fuzz run finds nothing in a short time, and would name a traceback, a long error and a hang."""
+"""A short run of the long fuzz test finds no fault; tracebacks, long errors and hangs are recognised as faults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from tests.fuzz.long import Plan, fuzz, try_mutant
-from tests.fuzz.spoil import spoil_binary, spoil_text, spoil_tree
+from tests.fuzz.mutate import mutate_binary, mutate_text, mutate_tree
 from tests.fuzz.targets import Target
 
 
@@ -33,7 +33,7 @@ def raises(error: Exception):
         (raises(KeyError("x")), "KeyError: 'x'"),
         (raises(RecursionError("deep")), "RecursionError: deep"),
         (lambda: time.sleep(0.3), "took 0.3 s"),
-        (raises(ValueError("x" * 1000)), ""),  # a command shortens it
+        (raises(ValueError("x" * 1000)), ""),  # commands shorten it
         (lambda: None, ""),
     ],
 )
@@ -46,9 +46,9 @@ def test_what_counts_as_a_fault(tmp_path, monkeypatch, read, fault):
     assert path.read_bytes() == b"good"
 
 
-@pytest.mark.parametrize("spoil", [spoil_text, spoil_tree, spoil_binary])
-def test_mutants_differ_from_each_other_and_are_the_same_in_every_run(tmp_path: Path, spoil):
+@pytest.mark.parametrize("mutate", [mutate_text, mutate_tree, mutate_binary])
+def test_mutants_differ_and_are_reproducible(tmp_path: Path, mutate):
     good = b'{"a": [1, 2.5, "x"], "b": {"c": null}}'
-    mutants = [spoil(good, Random(number)) for number in range(200)]
-    assert mutants == [spoil(good, Random(number)) for number in range(200)]
+    mutants = [mutate(good, Random(number)) for number in range(200)]
+    assert mutants == [mutate(good, Random(number)) for number in range(200)]
     assert len(set(mutants)) > 120

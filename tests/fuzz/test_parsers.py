@@ -1,7 +1,7 @@
-"""No reader answers a spoiled file with a traceback: it reads it, or raises ValueError or OSError that names a file.
+"""No reader fails with a traceback on a mutated file: it accepts it or raises ValueError or OSError naming a file.
 
-The examples are the same in every run. `HYPOTHESIS_EXAMPLES=20000 pytest tests/fuzz` looks further, and `make fuzz` at
-binary files, models and the server as well.
+The examples are the same in every run. `HYPOTHESIS_EXAMPLES=20000 pytest tests/fuzz` tries more, and `make fuzz` also
+covers binary files, models and the server.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.spoil import spoiled
+from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import text_makers
 
 FURTHER = os.environ.get("HYPOTHESIS_EXAMPLES")
@@ -28,7 +28,7 @@ looked_into = settings(
 
 
 @pytest.mark.parametrize("name", text_makers())
-def test_a_spoiled_file_is_read_or_refused_by_name(tmp_path: Path, name: str):
+def test_a_mutated_file_is_accepted_or_rejected_by_name(tmp_path: Path, name: str):
     target = text_makers()[name](tmp_path)
     target.read()
     for path in target.files:
@@ -36,13 +36,13 @@ def test_a_spoiled_file_is_read_or_refused_by_name(tmp_path: Path, name: str):
 
 
 def survives(path: Path, read: Callable[[], object], named: Path | str) -> None:
-    """Spoil `path` again and again; what `read` raises must name a file below `named`, or the option."""
+    """Mutate `path` repeatedly; errors of `read` must name a file below `named`, or the option."""
     good = path.read_bytes()
 
     @looked_into
     @given(st.data())
     def look(data) -> None:
-        path.write_bytes(data.draw(spoiled(good)))
+        path.write_bytes(data.draw(mutated(good)))
         try:
             read()
         except (ValueError, OSError) as error:

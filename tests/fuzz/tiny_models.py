@@ -1,4 +1,4 @@
-"""A tiny trained system in every form that other people may send: directories, a bundle, an adapter, checkpoints."""
+"""A tiny trained model in every format that users exchange: directories, a bundle, an adapter, checkpoints."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from zipperasr.model.experiment_model import build_for_training
 
 @dataclass(frozen=True)
 class Models:
-    """Where they are."""
+    """Their paths."""
 
     align: Path
-    routed: Path  # zipper_soft on the alignment
+    routed: Path  # zipper_soft, started from the alignment
     vanilla: Path
     bundle: Path
-    adapter: Path  # PEFT's
-    checkpoints: tuple[Path, ...]  # safetensors, torch's, and an index of shards
+    adapter: Path  # in PEFT's format
+    checkpoints: tuple[Path, ...]  # safetensors, torch, and an index of shards
 
 
 def write_models(base: Path) -> Models:
-    """exp/{backbones,align,sft_VARIANT} and what is exported from them, all below `base`."""
+    """Create exp/{backbones,align,sft_VARIANT} and exported models below `base`."""
     exp = base / "exp"
     tiny.write_backbones(exp / "backbones")
     config = tiny.model_config(exp / "backbones")

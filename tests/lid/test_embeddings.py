@@ -1,4 +1,4 @@
-"""Stage 4: both kinds of LID embeddings, their files and their errors."""
+"""Stage 4: both kinds of LID embeddings, their files and errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def whisper(whisper_path):
 
 @pytest.fixture
 def with_language(noise_recipe, tmp_path):
-    """The recipe's language table with one line more; returns its path."""
+    """Write the recipe's language table with an additional line; returns its path."""
 
     def add(code: str, token: str):
         lines = (noise_recipe / "conf" / "languages.tsv").read_text().splitlines()
@@ -64,7 +64,7 @@ def test_token_embeddings_are_rows_of_the_decoders_embedding(noise_recipe, whisp
     assert torch.equal(load_embeddings(noise_recipe / "exp" / "lid", "token", CODES), found)
 
 
-def test_a_proxy_token_stands_in_for_a_language_without_its_own(with_language, whisper_path):
+def test_a_language_without_a_token_uses_its_proxy_token(with_language, whisper_path):
     ids = language_token_ids(whisper_path, LanguageTable.load(with_language("gsw", "de")))
     assert ids[-1] == ids[0]
 
@@ -79,8 +79,8 @@ def test_an_empty_unknown_token_does_not_make_transformers_recurse(with_language
 
 
 @torch.no_grad()
-def test_state_embedding_is_the_decoders_state_at_the_language_token(whisper):
-    """Transformers' own forward pass wants exactly 30 s."""
+def test_state_embedding_is_the_decoder_state_at_the_language_token(whisper):
+    """transformers' own forward pass requires exactly 30 s."""
     mel, token_id = tiny.random_mel(3000), 7
     start = whisper.config.decoder_start_token_id
     expected = whisper(mel.T[None], decoder_input_ids=torch.tensor([[start, token_id]])).last_hidden_state[0, -1]
@@ -88,7 +88,7 @@ def test_state_embedding_is_the_decoders_state_at_the_language_token(whisper):
 
 
 @torch.no_grad()
-def test_state_embedding_is_the_mean_over_utterances_each_alone(whisper):
+def test_state_embedding_is_the_mean_over_single_utterances(whisper):
     mels = [log_mel(tiny.noise(samples, seed=samples), tiny.MEL_BINS) for samples in (8000, 21_111)]
     alone = [WhisperLanguages(whisper).state_embedding(7, [mel]) for mel in mels]
     torch.testing.assert_close(WhisperLanguages(whisper).state_embedding(7, mels), (alone[0] + alone[1]) / 2)
@@ -96,7 +96,7 @@ def test_state_embedding_is_the_mean_over_utterances_each_alone(whisper):
 
 
 @torch.no_grad()
-def test_state_embedding_takes_the_first_30_s_of_longer_audio(whisper):
+def test_state_embedding_uses_the_first_30_s_of_longer_audio(whisper):
     mel = tiny.random_mel(3100)
     assert torch.equal(
         WhisperLanguages(whisper).state_embedding(7, [mel]), WhisperLanguages(whisper).state_embedding(7, [mel[:3000]])
@@ -110,8 +110,8 @@ def test_utterances_encoded_together_give_the_same_state(whisper):
     torch.testing.assert_close(together, WhisperLanguages(whisper).state_embedding(7, mels), rtol=0, atol=1e-5)
 
 
-def test_state_embedding_computes_where_the_model_is(whisper_path):
-    """The meta device stands for a GPU: it refuses to meet tensors of the CPU."""
+def test_state_embedding_is_computed_on_the_device_of_the_model(whisper_path):
+    """The meta device stands in for a GPU: it cannot be mixed with CPU tensors."""
     whisper = WhisperModel.from_pretrained(whisper_path).eval().to("meta")
     asked = []
 
@@ -120,13 +120,15 @@ def test_state_embedding_computes_where_the_model_is(whisper_path):
         assert {keywords[name].device.type for name in ("input_ids", "encoder_hidden_states")} == {"meta"}
 
     whisper.decoder.register_forward_pre_hook(record, with_kwargs=True)
-    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):  # its result, to the CPU
+    with pytest.raises(
+        NotImplementedError, match="Cannot copy out of meta tensor"
+    ):  # when copying the result to the CPU
         WhisperLanguages(whisper).state_embedding(7, [tiny.random_mel(frames) for frames in (30, 41, 30)])
     assert asked == [(1, 15), (1, 21), (1, 15)]
 
 
-def test_embeddings_of_the_shipped_whisper_keep_their_bits(root):
-    """As they were when the published mini results were made."""
+def test_embeddings_of_the_shipped_whisper_are_unchanged(root):
+    """They are bit-identical to those of the published mini results."""
     whisper = str(root / "egs2" / "zipper12" / "asr1" / "local" / "mini" / "weights" / "whisper")
     model = load_backbone(WhisperModel, whisper, torch.float32, WHISPER_SIZES).eval()
     mels = [log_mel(tiny.noise(samples, seed=samples), 80) for samples in (32_000, 48_111, 70_000, 96_000)]
@@ -140,7 +142,7 @@ def test_embeddings_of_the_shipped_whisper_keep_their_bits(root):
     assert torch.equal(WhisperLanguages(model).state_embedding(100, mels), torch.stack(states).mean(0))
 
 
-def test_token_embeddings_alone_need_no_speech_and_no_other_weight(noise_recipe, whisper_path, tmp_path):
+def test_token_embeddings_need_no_speech_and_no_other_weights(noise_recipe, whisper_path, tmp_path):
     shutil.copytree(whisper_path, tmp_path / "whisper")
     weights = tmp_path / "whisper" / "model.safetensors"
     embedding = {name: tensor for name, tensor in load_file(weights).items() if "embed_tokens" in name}
@@ -156,7 +158,7 @@ def test_token_embeddings_alone_need_no_speech_and_no_other_weight(noise_recipe,
         load_embeddings(out, "state", CODES)
 
 
-def test_a_whisper_that_does_not_fit_is_an_error(noise_recipe, whisper_path, tmp_path, capsys):
+def test_whisper_weights_that_do_not_fit_are_an_error(noise_recipe, whisper_path, tmp_path, capsys):
     shutil.copytree(whisper_path, tmp_path / "whisper")
     weights = tmp_path / "whisper" / "model.safetensors"
     tensors = load_file(weights)
@@ -211,7 +213,7 @@ def test_missing_embeddings_and_languages_name_the_stage(noise_recipe, tmp_path)
 
 
 @pytest.mark.parametrize("entry", ["{}/evil.ark:3", "touch {}/run |"])
-def test_embeddings_of_others_run_nothing(tmp_path, entry):
+def test_foreign_embeddings_execute_nothing(tmp_path, entry):
     (tmp_path / "evil.ark").write_bytes(b"de PKL" + pickle.dumps(Touch(tmp_path / "run")))
     write_lines(tmp_path / "lid_token.scp", f"de {entry.format(tmp_path)}")
     with pytest.raises(
@@ -228,12 +230,12 @@ def test_embeddings_of_unequal_length_are_an_error(tmp_path):
         load_embeddings(tmp_path, "token", ["de", "es"])
 
 
-def test_a_second_run_does_nothing(noise_recipe, capsys):
+def test_a_second_run_is_skipped(noise_recipe, capsys):
     assert run(noise_recipe) == 0
     assert "is up to date" in capsys.readouterr().err
 
 
-def test_a_language_without_training_data_takes_its_token_embedding(noise_recipe, with_language, tmp_path, capsys):
+def test_a_language_without_training_data_uses_its_token_embedding(noise_recipe, with_language, tmp_path, capsys):
     table = with_language("ko", "ko")
     assert run(noise_recipe, "--languages", str(table), "--out", str(tmp_path / "lid")) == 0
     err = capsys.readouterr().err
@@ -253,7 +255,7 @@ def test_missing_manifests_and_model_name_the_stage(noise_recipe, tmp_path, caps
     assert not (tmp_path / "lid").exists()
 
 
-def test_a_second_run_stops_before_it_writes(noise_recipe, tmp_path, capsys, held_elsewhere):
+def test_a_second_run_fails_before_it_writes(noise_recipe, tmp_path, capsys, held_elsewhere):
     message = held_elsewhere(tmp_path / "lid")
     assert main(options(noise_recipe, manifest="dump/manifest", out=tmp_path / "lid")) == 1
     assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The recipe's languages in Whisper large-v3's own vocabulary."""
+"""The languages of the recipe in the vocabulary of Whisper large-v3."""
 
 from __future__ import annotations
 

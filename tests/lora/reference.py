@@ -1,6 +1,7 @@
-"""The paper's updates, written out column by column in float64 from its equations; nothing of the package is used.
+"""The paper's updates, computed column by column in float64 from its equations without using the package.
 
-In: a layer's factors by name, the language's number, its p. Out: Delta W(l) = (alpha / r) B(l) A(l): (d_out, d_in).
+Input: a layer's factors by name, the index of the language, its p. Output: Delta W(l) = (alpha / r) B(l) A(l), of shape
+(d_out, d_in).
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ def independent(factors: Mapping[str, Tensor], language: int, p: Tensor | None, 
 
 
 def zipper_static(factors: Mapping[str, Tensor], language: int, p: Tensor | None, scaling: float) -> Tensor:
-    """Eq. 11: the first half of A's rows meets the shared columns, the second half the language's own."""
+    """Eq. 11: the first half of A's rows uses the shared columns, the second half the language-specific ones."""
     half = factors["a"].shape[0] // 2
     shared = _outer_sum(factors["b_shared"], factors["a"][:half])
     return scaling * (shared + _outer_sum(factors["b_specific"][language], factors["a"][half:]))
 
 
 def zipper_hard(factors: Mapping[str, Tensor], language: int, p: Tensor | None, scaling: float) -> Tensor:
-    """Eq. 12, 13 with tau = 0.5: s_i = 1 takes the shared column."""
+    """Eq. 12, 13 with tau = 0.5: s_i = 1 selects the shared column."""
     columns = [
         factors["b_shared"][:, i] if p[i] >= 0.5 else factors["b_specific"][language][:, i] for i in range(len(p))
     ]
@@ -65,7 +66,7 @@ def router(embedding: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _outer_sum(columns: Tensor, rows: Tensor) -> Tensor:
-    """B A as a sum of rank-one matrices."""
+    """B A as a sum of rank-1 matrices."""
     return sum(torch.outer(columns[:, i].double(), rows[i].double()) for i in range(rows.shape[0]))
 
 

@@ -1,4 +1,4 @@
-"""What every variant of the registry must do; a new variant is held to all of it by its line in the registry."""
+"""The contract of LoRA variants: every variant in the registry must pass these tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.parametrize("variant", sorted(VARIANTS))
 
 
 def dense_linear(variant, adapters, layer, x, code):
-    """W0 x + b + Delta W(l) x by the paper's equation."""
+    """W0 x + b + Delta W(l) x, from the paper's equation."""
     frozen = functional.linear(x, layer.base.weight, layer.base.bias).detach()
     if variant == "flylora":
         return frozen + reference.flylora(x, factors(layer), ALPHA / RANK)
@@ -25,7 +25,7 @@ def dense_linear(variant, adapters, layer, x, code):
 
 
 def dense_forward(variant, toy, adapters, x, code):
-    """The whole toy in one language, by the paper's equations."""
+    """Output of the toy model in one language, from the paper's equations."""
     hidden = dense_linear(variant, adapters, toy.first, x, code)
     return dense_linear(variant, adapters, toy.second, functional.gelu(hidden), code)
 
@@ -35,7 +35,7 @@ def test_update_starts_at_zero(variant):
     adapters.set_batch(["es"], [3])
     x = torch.randn(3, D_IN, dtype=torch.float64)
     assert torch.equal(toy.first(x), toy.first.base(x))
-    assert any(factor.any() for factor in factors(toy.first).values()), "A must not be zero: nothing would learn"
+    assert any(factor.any() for factor in factors(toy.first).values()), "A must not be zero: B would get no gradient"
 
 
 def test_update_follows_the_papers_equation_in_every_language(variant):
@@ -66,13 +66,13 @@ def test_ragged_batch_equals_each_language_alone(variant):
     torch.testing.assert_close(toy(x), torch.cat(alone), rtol=1e-6, atol=1e-6)
 
 
-def test_gradients_are_right(variant):
+def test_gradients_match_finite_differences(variant):
     toy, adapters = adapted_toy(variant)
     adapters.set_batch(["de", "ja"], [1, 2])
     leaves = list(own_parameters(toy).values())
-    if VARIANTS[variant].routed:  # p itself is float32: here it is a float64 leaf, see test_router for its own check
+    if VARIANTS[variant].routed:  # p is float32; here it is a float64 leaf, and test_router checks its own gradient
         p = torch.rand(2, len(CODES), RANK, dtype=torch.float64)
-        adapters._rows.specific_share = p.requires_grad_(variant != "zipper_hard")  # a step has no derivative
+        adapters._rows.specific_share = p.requires_grad_(variant != "zipper_hard")  # a step function has no derivative
         leaves += [p] if p.requires_grad else []
     x = torch.randn(3, D_IN, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, *_: toy(x), (x, *leaves), atol=1e-6)
@@ -121,7 +121,9 @@ def test_gradient_checkpointing_changes_no_gradient(variant):
     for checkpointed in (False, True):
         toy, adapters = adapted_toy(variant)
         adapters.set_batch(["de", "ja"], [2, 3])
-        x = torch.linspace(-1, 1, 5 * D_IN, dtype=torch.float64).view(5, D_IN)  # frozen encoder: no gradient needed
+        x = torch.linspace(-1, 1, 5 * D_IN, dtype=torch.float64).view(
+            5, D_IN
+        )  # the encoder is frozen, so x needs no gradient
         out = checkpoint(toy, x, use_reentrant=False) if checkpointed else toy(x)
         out.square().sum().backward()
         trained = {**own_parameters(toy), **dict(adapters.named_parameters())}
@@ -136,11 +138,11 @@ def test_compiles_without_a_graph_break(variant):
     toy, adapters = adapted_toy(variant)
     adapters.set_batch(["de", "es"], [2, 1])
     x = torch.randn(3, D_IN, dtype=torch.float64)
-    compiled = torch.compile(toy.first, backend="aot_eager", fullgraph=True)  # all but the C++ compiler's part
+    compiled = torch.compile(toy.first, backend="aot_eager", fullgraph=True)  # everything except C++ code generation
     torch.testing.assert_close(compiled(x), toy.first(x))
 
 
-def test_wrapped_layer_is_frozen_and_the_update_trains(variant):
+def test_wrapped_layer_is_frozen_and_the_update_is_trained(variant):
     toy, _ = adapted_toy(variant)
     assert not any(parameter.requires_grad for parameter in toy.first.base.parameters())
     assert all(parameter.requires_grad for parameter in own_parameters(toy).values())

@@ -1,4 +1,4 @@
-"""FlyLoRA: the sparse frozen A, the bias that steers the choice alone, and the load that it evens out."""
+"""FlyLoRA: the sparse frozen A, and the bias that balances the load by affecting only the selection of ranks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_quarter_of_a_is_drawn_from_the_papers_normal_and_the_rest_is_zero():
     assert "a" not in dict(model["x"].named_parameters())
 
 
-def test_the_bias_changes_which_ranks_pass_and_not_what_passes():
+def test_the_bias_affects_the_selection_but_not_the_values():
     toy, _ = adapted_toy("flylora")
     hidden = torch.tensor([[0.3, -0.9, 0.2, 0.1]], dtype=torch.float64)
     toy.first.bias_steps.zero_()
@@ -32,11 +32,13 @@ def test_the_bias_changes_which_ranks_pass_and_not_what_passes():
     assert toy.first.select(hidden).tolist() == [[0, -0.9, 0, 0]]
 
 
-def test_balancing_evens_out_the_load():
+def test_the_bias_balances_the_load():
     torch.manual_seed(0)
     model = nn.ModuleDict({"x": nn.Linear(64, 8)}).train()
     adapters = inject(model, "flylora", ["x"], ["de"], rank=16, alpha=32.0)
-    x = torch.randn(512, 64) * 0.1 + torch.randn(64) * 0.2  # a common direction: some ranks always score highest
+    x = (
+        torch.randn(512, 64) * 0.1 + torch.randn(64) * 0.2
+    )  # a common direction, so that the same ranks always score highest
     adapters.set_batch(["de"], [512])
     shares = []
     for _ in range(600):
@@ -60,7 +62,7 @@ def test_the_load_is_counted_in_training_only():
     assert toy.first.load.sum() == 3 * toy.first.top_k
 
 
-def test_the_bias_survives_half_precision():
+def test_the_bias_is_exact_in_half_precision():
     toy, _ = adapted_toy("flylora")
     toy.first.bias_steps.fill_(4096)
     toy.bfloat16()
@@ -71,16 +73,18 @@ def test_the_bias_survives_half_precision():
 
 @pytest.mark.parametrize(("dtype", "rows"), [(torch.bfloat16, 300), (torch.float16, 66_000), (torch.float32, 66_000)])
 def test_the_load_is_exact_in_every_precision(dtype, rows):
-    """bfloat16 has no 257, float16 nothing above 65504."""
+    """bfloat16 cannot represent 257, and float16 nothing above 65504."""
     toy, adapters = adapted_toy("flylora")
     toy.train()
     adapters.set_batch(["de"], [rows + 1])
-    toy.first.bias_steps.copy_(torch.arange(RANK) * 1000)  # d decides: the last rank wins in every row
+    toy.first.bias_steps.copy_(
+        torch.arange(RANK) * 1000
+    )  # d dominates, so that the last ranks are selected in every row
     toy.first.select((torch.randn(rows + 1, RANK) * 0.1).to(dtype))
     assert toy.first.load.tolist() == [0] * (RANK - 1) + [rows + 1]
 
 
-def test_top_k_sets_how_many_ranks_pass_and_how_sparse_a_is():
+def test_top_k_sets_the_number_of_ranks_and_the_sparsity_of_a():
     torch.manual_seed(0)
     model = nn.ModuleDict({"x": nn.Linear(64, 8)})
     inject(model, "flylora", ["x"], ["de"], rank=16, alpha=32.0, options=FlyLoraOptions(top_k=6))

@@ -1,4 +1,4 @@
-"""More banks for trained adapters: where they start, and that the others keep their bits."""
+"""Adding banks to trained adapters: their initial values, and that other languages are bit-identical."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEW = torch.linspace(-1, 1, D_LID)[None]
 
 
 def grown(variant: str):
-    """A toy whose factors are all at random, in float32, before and after a language comes to it."""
+    """A toy model with random factors in float32, before and after a language is added."""
     toys = [adapted_toy(variant) for _ in range(2)]
     for toy, _ in toys:
         toy.float()
@@ -29,7 +29,7 @@ def output(toy, adapters, code: str) -> torch.Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
-def test_every_other_languages_output_keeps_its_bits(variant):
+def test_outputs_of_all_other_languages_stay_bit_identical(variant):
     (old, old_adapters), (new, new_adapters) = grown(variant)
     assert new_adapters.language_codes == (*CODES, "xx") and new_adapters.own_codes == ("xx",)
     for code in CODES:
@@ -49,7 +49,7 @@ def test_the_trained_router_reads_the_new_embedding(variant):
 @pytest.mark.parametrize("variant", BANKED)
 def test_a_bank_from_the_nearest_updates_weights_as_that_language_does(variant):
     _, (_, adapters) = grown(variant)
-    if adapters.router is not None:  # the same p, so that the banks alone can differ
+    if adapters.router is not None:  # the same p, so that only the banks can differ
         adapters.router.embeddings[-1] = adapters.router.embeddings[1]
     start_bank(adapters, "xx", CODES[1])
     for layer in adapters.layers.values():
@@ -59,7 +59,7 @@ def test_a_bank_from_the_nearest_updates_weights_as_that_language_does(variant):
 
 @torch.no_grad()
 @pytest.mark.parametrize("variant", ["zipper_hard", "zipper_soft"])
-def test_a_bank_from_the_shared_one_is_shared_whatever_the_router_says(variant):
+def test_a_bank_copied_from_the_shared_one_gives_the_shared_update_for_any_p(variant):
     _, (_, adapters) = grown(variant)
     start_bank(adapters, "xx", None)
     adapters.set_batch(["xx"], [1])
@@ -69,14 +69,14 @@ def test_a_bank_from_the_shared_one_is_shared_whatever_the_router_says(variant):
 
 
 @torch.no_grad()
-def test_a_bank_from_zero_adds_nothing_of_its_own():
+def test_a_zero_bank_adds_no_specific_update():
     _, (_, adapters) = grown("independent")
     for layer in adapters.layers.values():
         assert not layer.delta_weight(len(CODES)).any()
         assert layer.a_specific[-1].any()
 
 
-def test_a_language_without_adaptation_is_told_by_its_zero_bank():
+def test_a_language_without_adaptation_is_recognised_by_its_zero_bank():
     _, (_, adapters) = grown("zipper_soft")
     with torch.no_grad():
         for layer in adapters.layers.values():
@@ -84,7 +84,7 @@ def test_a_language_without_adaptation_is_told_by_its_zero_bank():
     assert trained_languages(adapters) == [code for code in CODES if code != CODES[1]]
 
 
-def test_the_nearest_is_by_cosine():
+def test_the_nearest_language_has_the_largest_cosine():
     others = {"far": torch.tensor([9.0, 0.0]), "near": torch.tensor([0.1, 0.1])}
     code, cosine = nearest_language(torch.tensor([5.0, 4.0]), others)
     assert code == "near"
@@ -96,5 +96,5 @@ def test_without_a_trained_language_there_is_no_nearest():
         nearest_language(torch.ones(2), {})
 
 
-def test_every_start_of_a_variant_is_known():
+def test_every_initialisation_of_a_variant_is_known():
     assert {start for variant in VARIANTS.values() for start in variant.bank_starts} == set(BANK_STARTS)

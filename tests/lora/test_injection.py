@@ -1,4 +1,4 @@
-"""Putting a variant on a module: which layers, which languages, which errors."""
+"""Injecting a variant into a module: layers, languages and errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_only_layers_that_match_a_pattern_are_adapted():
     assert type(toy.first) is torch.nn.Linear
 
 
-def test_layers_keep_the_modules_order_whatever_the_patterns():
+def test_layers_keep_the_order_of_the_module_for_any_pattern():
     adapters = inject(Toy(), "vanilla", ["second", "first"], CODES)
     assert list(adapters.layers) == ["first", "second"]
     assert [layer.layer_index for layer in adapters.layers.values()] == [0, 1]
@@ -52,7 +52,7 @@ def test_a_routed_variant_needs_an_embedding_for_each_language(variant, embeddin
     toy = Toy()
     with pytest.raises(ValueError, match=f"{variant} needs one LID embedding for each of 3 languages; run stage 4"):
         inject(toy, variant, ["first"], CODES, embeddings)
-    assert type(toy.first) is torch.nn.Linear, "nothing may be half done"
+    assert type(toy.first) is torch.nn.Linear, "a failed injection must leave no adapter"
 
 
 def test_options_of_another_variant_are_an_error():
@@ -88,7 +88,7 @@ def test_routed_layer_before_the_router_ran_is_an_error():
         toy(torch.zeros(2, D_IN, dtype=torch.float64))
 
 
-def test_neighbours_of_one_language_share_a_span():
+def test_adjacent_utterances_of_one_language_share_a_span():
     _, adapters = adapted_toy("vanilla")
     adapters.set_batch(["de", "de", "ja", "de"], [1, 2, 3, 4])
     assert adapters._rows.rows == (3, 3, 4)

@@ -1,4 +1,4 @@
-"""A variant added at run time, as a plug-in would: one class, one entry in the registry, nothing else."""
+"""A variant added at run time, as by a plug-in: one class and one registry entry are enough."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def model_yaml(config, tmp_path, fading) -> ModelConfig:
 
 
 def train(model: SpeechLLM, batch: PackedBatch, steps: int) -> list[float]:
-    """Loss per label of each step."""
+    """Train a few steps. Returns the loss per label of each."""
     model.train()
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
     losses = []
@@ -103,7 +103,7 @@ def trained(model_yaml: ModelConfig, alignment) -> tuple[Experiment, SpeechLLM, 
     return experiment, model, train(model, collate(tiny.two_packs()), 6)
 
 
-def test_it_trains_with_its_option_and_its_work_after_each_step(model_yaml, aligned):
+def test_it_trains_with_its_option_and_its_after_step_hook(model_yaml, aligned):
     _, model, losses = trained(model_yaml, aligned[0])
     layers = list(model.adapters.layers.values())
     assert losses[-1] < losses[0]
@@ -128,7 +128,7 @@ def test_it_is_saved_loaded_and_merged(model_yaml, aligned, tmp_path):
     with merged(loaded.adapters, {"de": 0.5, "es": 0.5}):
         assert not torch.allclose(loaded.packed_logits(batch, None), logits)
     parameters = sum(p.numel() for name, p in loaded.named_parameters() if name in names and "encoder" in name)
-    assert count_trained(directory / WEIGHTS)[0] == parameters, "saved_buffers are no parameters"
+    assert count_trained(directory / WEIGHTS)[0] == parameters, "saved_buffers are not parameters"
 
 
 def test_it_is_exported_as_a_plain_lora(model_yaml, aligned):
@@ -140,7 +140,7 @@ def test_it_is_exported_as_a_plain_lora(model_yaml, aligned):
     torch.testing.assert_close(state, layer.base.weight + layer.scaling * up @ down)
 
 
-def test_a_bad_option_is_named(tmp_path, fading):
+def test_an_invalid_option_is_an_error(tmp_path, fading):
     path = tmp_path / "model.yaml"
     for text, message in {
         "{fading: {step: 2}}": "encoder_lora: fading: step: got 2.0, wanted 0 to 1",

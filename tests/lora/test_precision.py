@@ -1,4 +1,4 @@
-"""The update in bfloat16: merged weights are rounded once, and the router stays in float32."""
+"""bfloat16: merged weights are rounded only once, and the router computes in float32."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from zipperasr.lora import VARIANTS
 from zipperasr.lora.merging import merged
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-HALF_ULP = {"bf16": 2.0**-8, "fp32": 1e-6}  # largest relative error of rounding once; for float32 with some margin
+HALF_ULP = {"bf16": 2.0**-8, "fp32": 1e-6}  # largest relative error of one rounding, with some margin for float32
 LANGUAGES = {"one": {"es": 1.0}, "mixture": {"de": 0.7, "es": 0.29, "ja": 0.01}}
 MERGEABLE = [name for name, variant in VARIANTS.items() if variant.unmergeable is None]
 
 
 def toy_in(dtype: torch.dtype, variant: str):
-    """The toy with parameters in `dtype` and buffers as they are: what `load_model` and DeepSpeed make of a model."""
+    """The toy model with parameters in `dtype` and unchanged buffers, as `load_model` and DeepSpeed convert models."""
     toy, adapters = adapted_toy(variant)
     for parameter in (*toy.parameters(), *adapters.parameters()):
         parameter.data = parameter.data.to(dtype)
@@ -26,7 +26,7 @@ def toy_in(dtype: torch.dtype, variant: str):
 
 
 def exact_update(variant: str, adapters, layer, probabilities: dict[str, float]) -> torch.Tensor:
-    """Delta W of a mixture of languages in float64: (d_out, d_in); a mixture of updates, or of banks and embeddings."""
+    """Delta W of a mixture of languages in float64: (d_out, d_in). Mixes updates, or banks and embeddings."""
     parts = {name: tensor.double() for name, tensor in factors(layer).items() if not name.startswith("base.")}
     share = torch.tensor([probabilities.get(code, 0.0) for code in CODES], dtype=torch.float64)
     update = reference.UPDATES[variant]
@@ -76,7 +76,7 @@ def test_merged_and_unmerged_layers_agree_with_float64(variant, precision):
     for output in outputs:
         assert output.dtype == DTYPES[precision]
         error = output.double() - exact
-        # FlyLoRA chooses ranks by rounded scores: in a few frames a near tie falls the other way.
+        # FlyLoRA selects ranks by rounded scores, which resolve near ties differently in a few frames.
         kept = error.norm(dim=1).argsort()[: 56 if variant == "flylora" else 64]
         assert error[kept].norm() < tolerance * exact[kept].norm()
 
@@ -90,7 +90,7 @@ def test_the_router_computes_in_float32_in_a_bfloat16_model(variant):
         adapters.set_batch(["ja"], [1])
     p = adapters.specific_shares()
     assert p.dtype == toy.first.specific_share(torch.tensor([2])).dtype == torch.float32
-    assert toy.first.up(torch.tensor([2])).dtype == torch.float32  # B(l) is mixed before it is rounded
+    assert toy.first.up(torch.tensor([2])).dtype == torch.float32  # B(l) is mixed before rounding
     for layer in adapters.layers.values():
         weight, bias = (tensor[layer.layer_index] for tensor in (adapters.router.weight, adapters.router.bias))
         exact = reference.router(adapters.router.embeddings[2], weight, bias)
@@ -98,7 +98,7 @@ def test_the_router_computes_in_float32_in_a_bfloat16_model(variant):
 
 
 @torch.no_grad()
-def test_hard_takes_whole_columns_to_the_last_bit():
+def test_hard_selection_copies_columns_exactly():
     toy, adapters = toy_in(torch.float32, "zipper_hard")
     for code in CODES:
         adapters.set_batch([code], [1])

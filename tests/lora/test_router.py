@@ -1,4 +1,4 @@
-"""The router against its equation (Eq. 16-18), and its precision."""
+"""The router compared with its equation (Eq. 16-18), and its precision."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_embeddings_are_fixed():
     assert "embeddings" in dict(router.named_buffers())
 
 
-def test_description_names_languages_and_layers():
+def test_description_lists_languages_and_layers():
     _, adapters = adapted_toy("zipper_soft")
     described = json.loads(adapters.describe_router())
     assert described["languages"] == list(CODES)
@@ -78,6 +78,6 @@ def test_description_names_languages_and_layers():
     torch.testing.assert_close(torch.tensor(described["p"]), adapters.specific_shares(), rtol=0, atol=1e-5)
 
 
-def test_a_variant_without_router_has_no_shares():
+def test_a_variant_without_router_has_no_p():
     _, adapters = adapted_toy("vanilla")
     assert adapters.specific_shares() is None

@@ -1,4 +1,4 @@
-"""The router whose LayerNorm has a gain and a bias: the equation, the start, new languages, and its way to disk."""
+"""The router whose LayerNorm has gain and bias: equation, initialisation, added languages, saving."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def affine_router(trained: bool = True) -> Router:
 
 
 def by_torch_modules(router: Router) -> torch.Tensor:
-    """A LayerNorm and a Linear for every layer, in float64: (layers, languages, rank)."""
+    """p from one LayerNorm and one Linear per layer in float64: (layers, languages, rank)."""
     p = []
     for index in range(LAYERS):
         norm, linear = nn.LayerNorm(D_LID).double(), nn.Linear(D_LID, RANK).double()
@@ -46,7 +46,7 @@ def by_torch_modules(router: Router) -> torch.Tensor:
     return torch.stack(p)
 
 
-def test_every_layer_has_a_layer_norm_of_its_own():
+def test_every_layer_has_its_own_layer_norm():
     router = affine_router()
     torch.testing.assert_close(router().double(), by_torch_modules(router), rtol=1e-5, atol=1e-6)
 
@@ -76,7 +76,7 @@ def test_gain_and_bias_get_gradients():
 
 
 def affine(config):
-    """The model settings with router_affine."""
+    """The model's configuration with router_affine."""
     options = {
         name: replace(config.encoder_lora.of(name), router_affine=True) for name in ("zipper_soft", "zipper_hard")
     }
@@ -84,7 +84,7 @@ def affine(config):
 
 
 def trained(config, directory, variant: str = "zipper_soft", **more) -> Experiment:
-    """<directory's parent>/sft with every parameter random; returns its experiment."""
+    """Write <directory's parent>/sft with random parameters; returns its experiment."""
     lid = tiny.lid_embeddings()
     experiment = Experiment("sft", "full", variant, str(directory), tiny.CODES, 1, affine(config), lid=lid, **more)
     model = build_for_training(experiment, torch.float32, seed=1)
@@ -112,7 +112,7 @@ def test_it_is_saved_and_loaded(config, aligned, variant):
 
 
 @torch.no_grad()
-def test_a_new_language_keeps_the_others_p_and_reads_gain_and_bias(config, aligned):
+def test_an_added_language_uses_gain_and_bias_and_leaves_other_languages_p(config, aligned):
     trained(config, aligned[0])
     model = load_model(aligned[0].parent / "sft_zipper_soft")
     before = model.adapters.specific_shares()
@@ -126,7 +126,7 @@ def test_a_new_language_keeps_the_others_p_and_reads_gain_and_bias(config, align
     torch.testing.assert_close(after[:, -1], expected)
 
 
-def test_initial_b_with_the_router_takes_gain_and_bias_too(config, aligned):
+def test_initial_b_with_the_router_copies_gain_and_bias(config, aligned):
     trained(config, aligned[0])
     soft, lid = str(aligned[0].parent / "sft_zipper_soft"), tiny.lid_embeddings()
     warm = Experiment(

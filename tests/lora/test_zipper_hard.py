@@ -1,4 +1,4 @@
-"""Hard selection: which column p takes, in both readings, and the straight-through gradient."""
+"""Hard selection: the column that p selects, in both interpretations, and the straight-through gradient."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zipperasr.lora.zipper_hard import ZipperHardOptions
 
 
 def hard_layer(p_selects_shared: bool):
-    """The toy's first layer with p as a float64 leaf: (layers, languages, rank)."""
+    """The first layer of the toy model with p as a float64 leaf: (layers, languages, rank)."""
     toy, adapters = adapted_toy("zipper_hard")
     adapters.set_batch(["de", "ja"], [2, 3])
     toy.first.options = ZipperHardOptions(p_selects_shared=p_selects_shared)

@@ -1,4 +1,4 @@
-"""A module of two linear layers with a variant on both, every factor random: small enough for float64 checks."""
+"""A toy model of two linear layers with adapters and random factors, small enough for float64 checks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Toy(nn.Module):
 
 
 def adapted_toy(variant: str, trained: bool = True, seed: int = 0) -> tuple[Toy, LanguageAdapters]:
-    """The toy with `variant` on both layers, in float64. trained: all factors random; else as they start."""
+    """The toy model with `variant` on both layers, in float64. `trained`: all factors random instead of initial."""
     torch.manual_seed(seed)
     toy = Toy()
     adapters = inject(toy, variant, ["first", "second"], CODES, torch.randn(len(CODES), D_LID), RANK, ALPHA)
@@ -39,18 +39,18 @@ def adapted_toy(variant: str, trained: bool = True, seed: int = 0) -> tuple[Toy,
                 if name.endswith("bias_steps"):
                     buffer.random_(-200, 200)
             if adapters.router is not None:
-                adapters.router.weight.normal_()  # p spreads over (0, 1)
+                adapters.router.weight.normal_()  # spreads p over (0, 1)
                 adapters.router.bias.normal_()
     return toy, adapters
 
 
 def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """What the variant added: everything but the wrapped layers."""
+    """The parameters that the variant added: all except those of the wrapped layers."""
     return {name: p for name, p in module.named_parameters() if ".base." not in name and not name.startswith("base.")}
 
 
 def factors(layer: LoraLinear) -> dict[str, Tensor]:
-    """A layer's factors by name, detached: what it trains, and FlyLoRA's buffers."""
+    """A layer's factors by name, detached: trained parameters and FlyLoRA's buffers."""
     return {name: tensor.detach() for name, tensor in (*own_parameters(layer).items(), *layer.named_buffers())}
 
 

@@ -1,4 +1,4 @@
-"""The tiny backbones, written once per run."""
+"""The tiny backbones, written once per session."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def config(backbones: Path) -> ModelConfig:
 
 @pytest.fixture
 def wav_row(tmp_path) -> dict:
-    """A manifest's row with a recording of noise behind it."""
+    """A manifest row that points to a recording of noise."""
     soundfile.write(tmp_path / "a.wav", tiny.noise(8000, seed=1).numpy(), 16_000)
     return {"utt_id": "s-a", "language": "de", "audio": str(tmp_path / "a.wav"), "text": "ein", "num_samples": 8000}

@@ -1,4 +1,4 @@
-"""A backbone's directory gets transformers to run no code and to read no file outside it."""
+"""A backbone's directory cannot make transformers run code or read files outside the directory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CODE = {"AutoConfig": "evil.Config", "AutoTokenizer": ["evil.Tokenizer", None], 
 
 @pytest.fixture
 def own(backbones, tmp_path) -> Path:
-    """Both backbones, to be spoiled; their author's code would leave `run` behind."""
+    """A copy of both backbones with code that would create the file `run`."""
     shutil.copytree(backbones, tmp_path / "b")
     for part in ("whisper", "llm"):
         (tmp_path / "b" / part / "evil.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
@@ -39,8 +39,8 @@ def edit(path: Path, **changes: object) -> None:
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
 @pytest.mark.parametrize("part", ["whisper", "llm"])
-def test_code_that_comes_with_a_model_is_never_run_or_asked_about(own, tmp_path, monkeypatch, file, part):
-    monkeypatch.setattr(sys, "stdin", None)  # a question would fail
+def test_code_in_a_model_is_never_run_without_a_question(own, tmp_path, monkeypatch, file, part):
+    monkeypatch.setattr(sys, "stdin", None)  # a prompt would fail
     edit(own / part / file, auto_map=CODE, model_type="evil" if file == "config.json" else None)
     config = tiny.model_config(own)
     ways = {
@@ -59,7 +59,7 @@ def test_code_that_comes_with_a_model_is_never_run_or_asked_about(own, tmp_path,
 
 
 @pytest.mark.parametrize("model_type", ["evil", "llama", None, ["qwen3"], "x" * 1000])
-def test_another_model_type_is_named(own, model_type):
+def test_another_model_type_is_an_error(own, model_type):
     edit(own / "llm/config.json", model_type=model_type)
     with pytest.raises(ValueError, match=r"llm/config.json: got model_type .*, wanted 'qwen3'") as caught:
         load_backbone(Qwen3ForCausalLM, str(own / "llm"), torch.float32, Qwen3.size_rules)
@@ -82,7 +82,7 @@ def test_other_software_is_not_loaded(own, key, value):
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "{", "", "[" * 100_000, '{"a":' * 100_000, "\x00", "\ud800"])
-def test_an_unreadable_config_is_one_line(own, content):
+def test_an_unreadable_config_is_reported_in_one_line(own, content):
     (own / "llm/config.json").write_bytes(content.encode(errors="surrogatepass"))
     with pytest.raises(ValueError, match=r"llm/config.json: cannot be read as JSON \(.*\); fetch it again") as caught:
         load_tokenizer(str(own / "llm"))
@@ -99,15 +99,15 @@ def test_shards_outside_the_directory_are_not_opened(own, name, place):
         build_model(tiny.model_config(own))
 
 
-def test_an_adapter_does_not_lead_to_another_model(own, backbones, tmp_path):
-    """transformers would load the adapter's base instead of the directory."""
+def test_an_adapter_directory_is_rejected(own, backbones, tmp_path):
+    """transformers would load the base model of the adapter instead."""
     other = {"peft_type": "LORA", "base_model_name_or_path": str(tmp_path / "elsewhere")}
     (own / "llm/adapter_config.json").write_text(json.dumps(other))
     with pytest.raises(ValueError, match=r"llm/adapter_config.json: got a PEFT adapter, wanted a complete model"):
         build_model(tiny.model_config(own))
 
 
-def test_shards_beside_their_index_are_read(backbones, tmp_path):
+def test_shards_in_the_same_directory_are_read(backbones, tmp_path):
     whisper = WhisperForConditionalGeneration.from_pretrained(backbones / "whisper")
     whisper.save_pretrained(tmp_path / "w", max_shard_size="8KB")
     assert (tmp_path / "w/model.safetensors.index.json").is_file()
@@ -116,7 +116,7 @@ def test_shards_beside_their_index_are_read(backbones, tmp_path):
 
 @pytest.mark.parametrize("name", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
 @pytest.mark.parametrize("places", [{"x": "model.safetensors.index.json"}, {"x": "config.json"}, [], None])
-def test_an_index_names_weights_and_nothing_else(own, name, places):
+def test_an_index_may_only_name_weight_files(own, name, places):
     for weights in (own / "whisper").glob("*.safetensors"):
         weights.unlink()
     (own / "whisper" / name).write_text(json.dumps({"metadata": {}, "weight_map": places}))

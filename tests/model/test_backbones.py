@@ -1,4 +1,4 @@
-"""Of a checkpoint just the part that is used is loaded, from every format transformers reads, and strictly."""
+"""Only the required part of a checkpoint is loaded, strictly, from every format that transformers reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMATS = ["safetensors", "sharded", "bin", "sharded_bin", "base_model"]
 
 
 def as_format(backbones: Path, target: Path, form: str) -> str:
-    """The tiny Whisper in another of the formats that a hub repository may have."""
+    """The tiny Whisper in the given format of a Hugging Face repository."""
     model = WhisperForConditionalGeneration.from_pretrained(backbones / "whisper")
     if form == "base_model":  # keys without the leading "model."
         model.model.save_pretrained(target)
@@ -47,7 +47,7 @@ def _to_bin(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_the_encoder_alone_is_loaded_from_every_format(backbones, tmp_path, form):
+def test_the_encoder_is_loaded_from_every_format(backbones, tmp_path, form):
     path = as_format(backbones, tmp_path / "w", form)
     found = load_backbone(WhisperEncoderOnly, path, torch.float32, WHISPER_SIZES)
     wanted = WhisperModel.from_pretrained(path).encoder.state_dict()
@@ -85,7 +85,7 @@ def test_a_hub_id_is_found_in_the_cache(backbones, tmp_path, monkeypatch):
         ),
     ],
 )
-def test_what_does_not_fit_the_encoder_is_named(backbones, tmp_path, edit, message):
+def test_mismatched_tensors_are_named(backbones, tmp_path, edit, message):
     path = Path(as_format(backbones, tmp_path / "w", "safetensors"))
     tensors = load_file(path / "model.safetensors")
     edit(tensors)
@@ -94,7 +94,7 @@ def test_what_does_not_fit_the_encoder_is_named(backbones, tmp_path, edit, messa
         load_backbone(WhisperEncoderOnly, str(path), torch.float32, WHISPER_SIZES)
 
 
-def test_a_checkpoint_without_a_decoder_is_enough_to_train_and_decode(backbones, tmp_path):
+def test_training_and_decoding_need_no_decoder_in_the_checkpoint(backbones, tmp_path):
     shutil.copytree(backbones, tmp_path / "b")
     path = tmp_path / "b" / "whisper" / "model.safetensors"
     encoder = {name: tensor for name, tensor in load_file(path).items() if ".encoder." in name}
@@ -103,8 +103,8 @@ def test_a_checkpoint_without_a_decoder_is_enough_to_train_and_decode(backbones,
     assert torch.equal(model.encoder.whisper.conv2.weight, encoder["model.encoder.conv2.weight"])
 
 
-def test_the_model_holds_no_decoder_and_loading_it_draws_as_before(config):
-    """From a seed the same model, whether the whole Whisper is built on the way or its encoder alone."""
+def test_the_model_has_no_decoder_and_loading_draws_the_same_random_numbers(config):
+    """A seed gives the same model whether the complete Whisper or only its encoder is built."""
     torch.manual_seed(1)
     whisper = WhisperModel.from_pretrained(config.whisper, dtype=torch.float32)
     expected = assemble(
@@ -121,8 +121,8 @@ def test_the_model_holds_no_decoder_and_loading_it_draws_as_before(config):
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items())
 
 
-def test_weights_already_in_the_wanted_precision_stay_in_the_mapped_file(backbones, tmp_path):
-    """Ranks on one machine then share the frozen LLM's pages."""
+def test_weights_in_the_requested_precision_stay_memory_mapped(backbones, tmp_path):
+    """Ranks on one machine then share the memory of the frozen LLM."""
     Qwen3ForCausalLM.from_pretrained(backbones / "llm", dtype=torch.bfloat16).save_pretrained(tmp_path / "llm")
     llm = load_backbone(Qwen3ForCausalLM, str(tmp_path / "llm"), torch.bfloat16, Qwen3.size_rules)
     address = llm.model.layers[1].mlp.up_proj.weight.data_ptr()
@@ -132,7 +132,7 @@ def test_weights_already_in_the_wanted_precision_stay_in_the_mapped_file(backbon
     assert file == str((tmp_path / "llm" / "model.safetensors").resolve())
 
 
-def test_writing_to_a_mapped_weight_leaves_the_file_alone(backbones, tmp_path):
+def test_writing_to_a_mapped_weight_does_not_change_the_file(backbones, tmp_path):
     shutil.copytree(backbones / "llm", tmp_path / "llm")
     before = (tmp_path / "llm" / "model.safetensors").read_bytes()
     llm = load_backbone(Qwen3ForCausalLM, str(tmp_path / "llm"), torch.float32, Qwen3.size_rules)

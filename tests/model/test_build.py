@@ -1,4 +1,4 @@
-"""Building a model: what fits, and what is said when it does not."""
+"""Building a model from backbones, and the errors if they do not fit."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_loads_the_backbones_weights(config, backbones):
     assert torch.equal(model.causal_lm.get_input_embeddings().weight, llm["model.embed_tokens.weight"])
 
 
-def test_the_llms_lora_is_on_all_linear_layers_but_the_head(config):
+def test_the_llm_has_lora_in_all_linear_layers_except_the_head(config):
     names = [name for name, _ in build_model(config).llm.named_parameters() if "lora_A" in name]
     assert len(names) == 2 * 7  # layers x (q k v o gate up down)
     assert not any("lm_head" in name for name in names)
 
 
-def test_the_encoders_adapters_are_on_all_linear_layers(config):
+def test_the_encoder_has_adapters_in_all_linear_layers(config):
     model = tiny.sft_model(config)
     linear = [n for n, m in build_model(config).encoder.whisper.named_modules() if isinstance(m, torch.nn.Linear)]
     assert list(model.adapters.layers) == linear

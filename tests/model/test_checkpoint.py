@@ -1,4 +1,4 @@
-"""Trained parts on disk: strict, by name, language banks by code."""
+"""Trained weights on disk: loaded strictly and by name, language banks by code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zipperasr.model.checkpoint import count_trained, load_trained, save_trained
 
 
 def reordered_model(config, variant, codes, rank=4):
-    """A fresh SFT model with its own order of languages."""
+    """A new adaptation model with another order of languages."""
     model = tiny.align_model(config, seed=9)
     add_adapters(model, config, variant, codes, torch.randn(len(codes), 10))
     set_trainable(model, "sft")
@@ -23,7 +23,7 @@ def reordered_model(config, variant, codes, rank=4):
 
 
 def change_file(path, change):
-    """Rewrite a safetensors file after `change(tensors)`."""
+    """Apply `change(tensors)` to a safetensors file."""
     with safe_open(path, framework="pt") as stream:
         metadata = stream.metadata()
     tensors = load_file(path)
@@ -38,7 +38,7 @@ def saved(config, tmp_path):
     return model, tmp_path / "model.safetensors"
 
 
-def test_the_file_holds_what_was_trained_and_nothing_else(saved):
+def test_the_file_contains_exactly_the_trained_parameters(saved):
     model, path = saved
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert load_file(path).keys() == trained | {"adapters.router.embeddings"}
@@ -57,7 +57,7 @@ def test_a_loaded_model_computes_the_same(config, tmp_path, variant):
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
-def test_trained_parameters_are_counted_without_the_buffers_beside_them(config, tmp_path, variant):
+def test_trained_parameters_are_counted_without_buffers(config, tmp_path, variant):
     model = tiny.sft_model(config, variant)
     save_trained(model, tmp_path / "model.safetensors")
     trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
@@ -66,16 +66,16 @@ def test_trained_parameters_are_counted_without_the_buffers_beside_them(config, 
 
 
 @pytest.mark.parametrize("variant", ["independent", "zipper_soft"])
-def test_banks_find_their_place_by_language_code(config, tmp_path, variant):
+def test_banks_are_matched_by_language_code(config, tmp_path, variant):
     model = tiny.sft_model(config, variant)
     save_trained(model, tmp_path / "model.safetensors")
-    other = reordered_model(config, variant, ("ja", "de"))  # one line gone, the others swapped
+    other = reordered_model(config, variant, ("ja", "de"))  # one language removed, the others swapped
     load_trained(other, tmp_path / "model.safetensors")
     batch = collate(tiny.two_packs())
     torch.testing.assert_close(other.packed_logits(batch), model.packed_logits(batch), rtol=0, atol=1e-5)
 
 
-def test_stage_1_model_round_trips(config, tmp_path):
+def test_alignment_model_round_trips(config, tmp_path):
     model = tiny.align_model(config)
     save_trained(model, tmp_path / "model.safetensors")
     other = tiny.align_model(config, seed=7)
@@ -84,7 +84,7 @@ def test_stage_1_model_round_trips(config, tmp_path):
     assert torch.equal(other.packed_logits(batch), model.packed_logits(batch))
 
 
-def test_no_file_is_an_error(config, tmp_path):
+def test_a_missing_file_is_an_error(config, tmp_path):
     with pytest.raises(FileNotFoundError, match="no trained weights; finish the training of this directory first"):
         load_trained(tiny.align_model(config), tmp_path / "model.safetensors")
 
@@ -103,7 +103,7 @@ def test_many_missing_tensors_are_counted(saved):
         load_trained(model, path)
 
 
-def test_stage_1_weights_do_not_fit_stage_2(config, tmp_path):
+def test_weights_of_an_alignment_do_not_fit_an_adaptation(config, tmp_path):
     save_trained(tiny.align_model(config), tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match=r"missing adapters\.router\..*; unexpected encoder\.whisper\.conv1\.bias"):
         load_trained(tiny.sft_model(config), tmp_path / "model.safetensors")

@@ -1,4 +1,4 @@
-"""The ragged encoder against transformers' WhisperEncoder and against itself on one utterance."""
+"""The ragged encoder compared with transformers' WhisperEncoder and with itself on single utterances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import WhisperModel
 from tests.model import tiny
 from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
 
-LENGTHS = [1, 2, 7, 50, 101, 400, 8]  # mel frames; odd and even, far shorter than the longest
+LENGTHS = [1, 2, 7, 50, 101, 400, 8]  # mel frames; odd and even, and of very different length
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def encoder(whisper):
 
 @torch.no_grad()
 def by_transformers_layers(whisper, mel):
-    """One unpadded segment through the modules of transformers, layer by layer: (frames, d_model)."""
+    """Run one unpadded segment through transformers' layers: (frames, d_model)."""
     hidden = functional.gelu(whisper.conv1(mel.T[None]))
     hidden = functional.gelu(whisper.conv2(hidden)).transpose(1, 2)
     hidden = hidden + whisper.embed_positions.weight[: hidden.shape[1]]
@@ -35,7 +35,7 @@ def by_transformers_layers(whisper, mel):
 
 
 @torch.no_grad()
-def test_30_s_equal_transformers_own_forward(whisper, encoder):
+def test_outputs_for_30_s_equal_transformers_forward(whisper, encoder):
     mel = tiny.random_mel(3000)
     ours, frames = encoder(mel, [3000])
     theirs = whisper(mel.T[None]).last_hidden_state[0]
@@ -46,7 +46,7 @@ def test_30_s_equal_transformers_own_forward(whisper, encoder):
 
 @torch.no_grad()
 @pytest.mark.parametrize("length", LENGTHS)
-def test_one_utterance_equals_transformers_layers_without_padding(whisper, encoder, length):
+def test_outputs_for_one_utterance_equal_transformers_layers_without_padding(whisper, encoder, length):
     mel = tiny.random_mel(length)
     ours, frames = encoder(mel, [length])
     theirs = by_transformers_layers(whisper, mel)
@@ -56,7 +56,7 @@ def test_one_utterance_equals_transformers_layers_without_padding(whisper, encod
 
 @torch.no_grad()
 @pytest.mark.parametrize("lengths", [LENGTHS, LENGTHS[::-1], [64, 64, 64], [3, 3]])
-def test_a_batch_equals_each_utterance_alone(encoder, lengths):
+def test_outputs_for_a_batch_equal_those_of_each_utterance_alone(encoder, lengths):
     mels = [tiny.random_mel(length, seed) for seed, length in enumerate(lengths)]
     batched, frames = encoder(torch.cat(mels), lengths)
     for mel, part in zip(mels, batched.split(frames), strict=True):
@@ -65,7 +65,7 @@ def test_a_batch_equals_each_utterance_alone(encoder, lengths):
 
 
 @torch.no_grad()
-def test_an_utterance_never_hears_its_neighbours(encoder):
+def test_an_utterance_does_not_depend_on_its_neighbours(encoder):
     mels = [tiny.random_mel(length, seed) for seed, length in enumerate([31, 40, 22])]
     before, frames = encoder(torch.cat(mels), [31, 40, 22])
     mels[1] = mels[1] * 10 + 3

@@ -1,4 +1,4 @@
-"""A training directory becomes the same model again, through the chain backbones, alignment, SFT."""
+"""Loading a training directory gives the same model, through the chain of backbones, alignment and adaptation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def align_experiment(config) -> Experiment:
 
 
 def finish(experiment, model, directory):
-    """Leave what a finished training leaves."""
+    """Write the output of a finished training."""
     directory.mkdir()
     experiment.save(directory)
     save_trained(model, directory / "model.safetensors")
@@ -30,7 +30,7 @@ def finish(experiment, model, directory):
 
 @pytest.fixture
 def aligned(config, tmp_path):
-    """A trained Stage 1: its directory and its model."""
+    """A trained alignment: its directory and model."""
     experiment = align_experiment(config)
     model = build_for_training(experiment, torch.float32, seed=1)
     with torch.no_grad():
@@ -49,7 +49,9 @@ def test_alignment_then_sft_reloads_to_the_same_logits(config, aligned, variant)
     experiment = Experiment("sft", "full", variant, str(directory), tiny.CODES, 1, config, lid=lid)
     model = build_for_training(experiment, torch.float32, seed=1).eval()
     batch = collate(tiny.two_packs())
-    torch.testing.assert_close(model.packed_logits(batch), align_model.packed_logits(batch))  # SFT starts from Stage 1
+    torch.testing.assert_close(
+        model.packed_logits(batch), align_model.packed_logits(batch)
+    )  # adaptation starts from the alignment
     tiny.shake_adapters(model)
     finish(experiment, model, directory.parent / "sft")
     reloaded = load_model(directory.parent / "sft").eval()
@@ -86,7 +88,7 @@ def test_initial_b_needs_encoder_lora(config, aligned):
         build_for_training(initial_b(config, aligned[0], NO_LORA, soft, "b"), torch.float32, seed=1)
 
 
-def test_the_seed_decides_the_adapters_start(config, aligned):
+def test_the_seed_determines_the_initial_adapters(config, aligned):
     directory, _ = aligned
     experiment = Experiment("sft", "full", "independent", str(directory), tiny.CODES, 1, config)
     starts = [build_for_training(experiment, torch.float32, seed).adapters for seed in (1, 1, 2)]
@@ -113,7 +115,7 @@ def initial_b(config, align_directory, variant, soft, *parts) -> Experiment:
 
 
 @pytest.mark.parametrize("parts", [("b",), ("b", "router"), ("b", "a", "router")])
-def test_initial_b_takes_what_is_asked_for_and_nothing_else(config, aligned, parts):
+def test_initial_b_copies_only_the_requested_parts(config, aligned, parts):
     soft = soft_run(config, aligned[0])
     source = dict(load_model(Path(soft)).named_parameters())
     cold = Experiment("sft", "full", "zipper_soft", str(aligned[0]), tiny.CODES, 1, config, lid=tiny.lid_embeddings())
@@ -129,7 +131,7 @@ def test_initial_b_takes_what_is_asked_for_and_nothing_else(config, aligned, par
     assert not all(torch.equal(source[name], start[name]) for name in start if name.endswith(".b_specific"))
 
 
-def test_initial_b_needs_a_soft_run_and_a_variant_with_both_banks(config, aligned):
+def test_initial_b_needs_a_zipper_soft_training_and_a_variant_with_both_banks(config, aligned):
     soft = soft_run(config, aligned[0])
     with pytest.raises(
         ValueError,
@@ -142,7 +144,7 @@ def test_initial_b_needs_a_soft_run_and_a_variant_with_both_banks(config, aligne
 
 
 @pytest.mark.parametrize("parts", [("b", "router"), ("all",)])
-def test_initial_b_with_the_router_reads_p_in_hard_as_soft_does(config, aligned, parts):
+def test_initial_b_with_the_router_needs_the_same_meaning_of_p(config, aligned, parts):
     soft = soft_run(config, aligned[0])
     with pytest.raises(ValueError, match=r"set encoder_lora\.zipper_hard\.p_selects_shared: false in model\.yaml"):
         build_for_training(initial_b(config, aligned[0], "zipper_hard", soft, *parts), torch.float32, seed=1)
@@ -186,7 +188,7 @@ def test_a_model_loads_in_bfloat16_and_stays_close(config, aligned):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("variant", [None, *sorted(VARIANTS)])
-def test_frozen_weights_are_in_the_training_precision_and_trained_ones_exact(config, aligned, variant, dtype):
+def test_frozen_weights_have_the_training_precision_and_trained_ones_are_exact(config, aligned, variant, dtype):
     experiment = align_experiment(config)
     if variant is not None:
         lid = tiny.lid_embeddings()
@@ -199,7 +201,7 @@ def test_frozen_weights_are_in_the_training_precision_and_trained_ones_exact(con
     assert {parameter.dtype for parameter in half.values() if not parameter.requires_grad} == {dtype}
     assert {parameter.dtype for parameter in half.values() if parameter.requires_grad} == {torch.float32}
     for name, parameter in half.items():
-        # PEFT rounds a newly drawn A to the precision of its layer; the projector is scaled to the LLM's embeddings
+        # PEFT rounds the initial A to the precision of its layer; the projector is scaled to the LLM's embeddings
         drawn = variant is None and ("lora_A" in name or name == "projector.out.weight")
         if parameter.requires_grad and not drawn:
             assert torch.equal(parameter, exact[name]), name

@@ -1,4 +1,4 @@
-"""What each phase trains, as a table: one optimiser step, and every tensor has either moved or not."""
+"""A table of what each phase trains, checked by which tensors one optimiser step changes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from zipperasr.batching.batch import collate
 from zipperasr.lora import VARIANTS
 from zipperasr.model.build import set_trainable
 
-# part of the model -> phases in which it changes; the first pattern that matches counts
+# part of the model -> phases in which it changes; the first matching pattern applies
 TABLE = {
     "encoder.whisper.embed_positions.weight": (),  # sinusoids
-    "encoder.whisper.layers.*.base.*": (),  # linear layers behind an adapter: Stage 2 only
+    "encoder.whisper.layers.*.base.*": (),  # linear layers with an adapter, in adaptation only
     "encoder.whisper.layers.*.a": ("sft",),
     "encoder.whisper.layers.*.b_shared": ("sft",),
     "encoder.whisper.layers.*_specific": ("sft",),
@@ -28,7 +28,7 @@ TABLE = {
 
 
 def changed_by_a_step(model) -> dict[str, bool]:
-    """Tensor -> whether one AdamW step on all languages of the model moved it."""
+    """{tensor: whether one AdamW step with all languages of the model changed it}."""
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     packs = [*tiny.two_packs(), [tiny.example("f", "es", 8000, "tres", 6)]]
     model.train()(collate(packs), None)[0].backward()
@@ -52,7 +52,7 @@ def test_sft_trains_adapters_router_projector_and_the_llms_lora(config, variant)
         assert changed == ("sft" in phases_of(name)), name
 
 
-def test_every_line_of_the_table_is_met_by_some_model(config):
+def test_every_line_of_the_table_applies_to_some_model(config):
     names = [name for v in ("zipper_soft",) for name, _ in tiny.sft_model(config, v).named_parameters()]
     names += [name for name, _ in tiny.align_model(config).named_parameters()]
     for pattern in TABLE:

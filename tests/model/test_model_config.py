@@ -1,4 +1,4 @@
-"""ModelConfig refuses what no model can be built from."""
+"""ModelConfig rejects invalid values."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_variants_options_are_nested_under_its_name(tmp_path):
     assert lora.of("zipper_soft") == RouterOptions() and lora.of("vanilla") == Options()
 
 
-def test_options_without_the_variants_name_load_as_earlier_releases_wrote_them(tmp_path):
+def test_options_as_written_by_earlier_releases_are_read(tmp_path):
     text = "encoder_lora: {rank: 16, alpha: 32, tau: 0.4, p_selects_shared: false, router_affine: true, fly_top_k: 6}"
     lora = load(tmp_path / "model.yaml", text).encoder_lora
     assert lora.of("zipper_hard") == ZipperHardOptions(router_affine=True, tau=0.4, p_selects_shared=False)
@@ -75,7 +75,7 @@ def test_options_without_the_variants_name_load_as_earlier_releases_wrote_them(t
     assert off.of("flylora") == FlyLoraOptions(top_k=None)
 
 
-def test_what_is_written_is_read_back(tmp_path):
+def test_a_configuration_round_trips(tmp_path):
     options = {"zipper_hard": ZipperHardOptions(router_affine=True, tau=0.25), "flylora": FlyLoraOptions(3)}
     config = ModelConfig("w", "l", encoder_lora=EncoderLoraConfig(8, 16.0, options), train_chunk_s=(1.0,))
     tree = to_tree(config)

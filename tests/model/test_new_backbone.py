@@ -1,4 +1,4 @@
-"""An LLM and an encoder added at run time, as a plug-in would: one class each and one registry entry, nothing else."""
+"""An LLM and an encoder added at run time, as by a plug-in: one class and one registry entry each are enough."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ END = "<|stop|>"
 
 
 class Qwen2(CausalLLM):
-    """Has biases in its attention and no norms of queries and keys; no fast decoding of ours fits it."""
+    """Has attention biases and no query and key norms; our fast decoding does not support it."""
 
     size_rules = SizeRules(
         Qwen2Config,
@@ -50,7 +50,7 @@ class Qwen2(CausalLLM):
 
 @pytest.fixture
 def config(backbones, tmp_path, monkeypatch):
-    """The tiny model's settings with a Qwen2 instead of a Qwen3."""
+    """The tiny model's configuration with a Qwen2 instead of a Qwen3."""
     monkeypatch.setitem(LLMS, "qwen2", Qwen2)
     tokenizer = tiny.byte_tokenizer(["<|endoftext|>", "<|start|>", END])
     torch.manual_seed(3)
@@ -85,7 +85,7 @@ def test_its_loss_falls_and_its_model_reloads(config, tmp_path):
 
 
 @torch.no_grad()
-def test_packed_utterances_do_not_see_each_other(config):
+def test_packed_utterances_do_not_attend_to_each_other(config):
     model, (german, _) = tiny.align_model(config), tiny.two_packs()
     together = model.packed_logits(collate([german]), 50)
     alone = torch.cat([model.packed_logits(collate([[example]]), 50) for example in german])
@@ -105,7 +105,7 @@ def test_it_decodes_with_generate(config, beam):
     assert any(together)
 
 
-def test_its_sizes_are_checked_and_planned(config, tmp_path):
+def test_its_sizes_are_checked_and_counted(config, tmp_path):
     model = build_empty_model(config)
     set_trainable(model, "align")
     assert count_parameters(model).total == count_parameters(build_model(config)).total
@@ -120,13 +120,13 @@ def test_its_sizes_are_checked_and_planned(config, tmp_path):
 
 
 class EarsConfig(WhisperConfig):
-    """Another name for the same shape."""
+    """Whisper's configuration under another name."""
 
     model_type = "ears"
 
 
 class Ears(WhisperSpeechEncoder):
-    """An encoder of its own family, which has no decoder to tell languages by."""
+    """An encoder of another family, without a decoder that could provide language embeddings."""
 
     size_rules = SizeRules(EarsConfig, WHISPER_SIZES.keys, WHISPER_SIZES.num_parameters)
     module_name = "ears"
@@ -148,7 +148,7 @@ class Ears(WhisperSpeechEncoder):
         return cls(encoder.to(dtype))
 
 
-def test_an_encoder_of_another_family_gets_adapters_under_its_own_name(backbones, tmp_path, monkeypatch):
+def test_an_encoder_of_another_family_gets_adapters(backbones, tmp_path, monkeypatch):
     monkeypatch.setitem(ENCODERS, "ears", Ears)
     shutil.copytree(backbones, tmp_path / "b")
     path = tmp_path / "b/whisper/config.json"

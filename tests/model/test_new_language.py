@@ -1,4 +1,4 @@
-"""Languages added to a trained system, one after the other: starts, embeddings, reloading."""
+"""Languages added one by one to a trained model: initialisation, embeddings, reloading."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def embeddings(count: int) -> torch.Tensor:
 
 @pytest.fixture
 def soft(config, aligned) -> Path:  # noqa: F811
-    """A trained zipper_soft system of de, es, ja; ja had no data."""
+    """A trained zipper_soft model for de, es, ja; ja had no data."""
     directory, _ = aligned
     experiment = Experiment("sft", "full", "zipper_soft", str(directory), tiny.CODES, 1, config, lid=embeddings(3))
     model = build_for_training(experiment, torch.float32, seed=1)
@@ -38,7 +38,7 @@ def soft(config, aligned) -> Path:  # noqa: F811
 
 
 def addition(source: Path, code: str, **changes) -> Experiment:
-    """The Experiment of adding one language to `source`."""
+    """The Experiment that adds one language to `source`."""
     experiment = Experiment.load(source)
     languages = (*experiment.languages, code)
     settings = {
@@ -49,7 +49,7 @@ def addition(source: Path, code: str, **changes) -> Experiment:
 
 
 def banks(model) -> torch.Tensor:
-    """(layers, languages, elements)."""
+    """The given language's parameters as (layers, languages, elements)."""
     return torch.stack([layer.b_specific.flatten(1)[:, :32] for layer in model.adapters.layers.values()])
 
 
@@ -63,7 +63,7 @@ def test_the_nearest_is_a_language_with_a_trained_bank(soft, capsys):
     )
 
 
-def test_the_other_starts(soft):
+def test_the_other_initialisations(soft):
     zero, shared = (
         build_for_training(addition(soft, "it", bank_from=start), torch.float32, seed=1) for start in ("zero", "shared")
     )
@@ -73,7 +73,7 @@ def test_the_other_starts(soft):
 
 
 @torch.no_grad()
-def test_a_second_language_comes_to_a_system_that_one_came_to(soft):
+def test_a_second_language_can_be_added(soft):
     directory, batch = soft, collate(tiny.two_packs())
     wanted = load_model(soft).eval().packed_logits(batch, 50)
     for code in ("it", "fr"):
@@ -89,7 +89,7 @@ def test_a_second_language_comes_to_a_system_that_one_came_to(soft):
     assert load_model(directory).adapters.language_codes == (*tiny.CODES, "it", "fr")
 
 
-def test_only_what_is_asked_for_trains(soft):
+def test_only_the_requested_parts_are_trained(soft):
     model = build_for_training(addition(soft, "it", trained=("bank", "router", "projector")), torch.float32, seed=1)
     trains = {part_of(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trains == {"bank", "router", "projector"}
@@ -100,7 +100,7 @@ def test_only_what_is_asked_for_trains(soft):
     assert all("lora_" in name for name in names if part_of(name) == "llm")
 
 
-def test_the_model_keeps_its_embeddings_and_says_if_stage_4_has_others(soft, capsys):
+def test_the_model_keeps_its_embeddings_and_reports_differences_from_stage_4(soft, capsys):
     model, lid = load_model(soft), embeddings(3)
     check_embeddings(model, lid, "exp/lid")
     assert capsys.readouterr().err == ""
@@ -112,6 +112,6 @@ def test_the_model_keeps_its_embeddings_and_says_if_stage_4_has_others(soft, cap
 
 
 @pytest.mark.parametrize("other", [-embeddings(3), embeddings(3)[:, :9]])
-def test_embeddings_of_another_kind_are_refused(soft, other):
+def test_embeddings_of_another_kind_are_rejected(soft, other):
     with pytest.raises(ValueError, match="stage 4's LID embeddings are not those of the model's training; use"):
         check_embeddings(load_model(soft), other, "exp/lid")

@@ -1,4 +1,4 @@
-"""The LLM over packed utterances is transformers' own over each; its loss is plain cross-entropy, in less memory."""
+"""The LLM computes the same for packed utterances as transformers for each; the loss is plain cross-entropy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def hidden_and_targets(labels: int):
 
 @pytest.mark.parametrize("labels", [1, 4, 9])
 def test_loss_and_gradient_are_those_of_plain_cross_entropy(monkeypatch, labels):
-    monkeypatch.setattr(packed_llm, "LABELS_AT_ONCE", 4)  # nine labels: two parts and a rest
+    monkeypatch.setattr(packed_llm, "LABELS_AT_ONCE", 4)  # nine labels: two full parts and a remainder
     head, (hidden, targets) = frozen_head(), hidden_and_targets(labels)
     loss, correct = packed_llm.label_loss(hidden, head, targets)
     logits = head(hidden)
@@ -36,9 +36,9 @@ def test_loss_and_gradient_are_those_of_plain_cross_entropy(monkeypatch, labels)
     torch.testing.assert_close(mine, right, rtol=1e-5, atol=1e-7)
 
 
-def test_no_gradient_is_formed_where_none_is_wanted(monkeypatch):
+def test_no_gradient_is_computed_if_none_is_required(monkeypatch):
     head, (hidden, targets) = frozen_head(), hidden_and_targets(3)
-    monkeypatch.setattr(torch.Tensor, "scatter_add_", None)  # the gradient's first step
+    monkeypatch.setattr(torch.Tensor, "scatter_add_", None)  # the first step of computing the gradient
     loss, _ = packed_llm.label_loss(hidden.detach(), head, targets)
     torch.testing.assert_close(loss.double(), functional.cross_entropy(head(hidden), targets, reduction="sum"))
 
@@ -50,14 +50,14 @@ def test_a_batch_without_labels_has_no_loss():
 
 
 @pytest.mark.parametrize("change", [{"bias": True}, {"trains": True}])
-def test_a_head_that_would_need_a_gradient_is_refused(change):
+def test_a_trainable_head_is_rejected(change):
     head = nn.Linear(WIDTH, VOCABULARY, bias=change.get("bias", False)).requires_grad_(change.get("trains", False))
     with pytest.raises(ValueError, match="wanted a frozen one without bias"):
         packed_llm.label_loss(torch.randn(2, WIDTH), head, torch.tensor([0, 1]))
 
 
 @torch.no_grad()
-def test_packed_utterances_get_what_transformers_computes_for_each(config):
+def test_logits_of_packed_utterances_equal_those_of_transformers(config):
     model = tiny.align_model(config)
     batch = collate(tiny.two_packs())
     speech, counts = model.embed_speech(batch.speech, None)

@@ -1,4 +1,4 @@
-"""The encoder's option to pad every segment to 30 s, against transformers' features and encoder on padded input."""
+"""The option to pad every segment to 30 s, compared with transformers' features and encoder on padded input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ from zipperasr.model.speech_llm import SpeechLLM, pad_segments
 
 __all__ = ["aligned"]
 WINDOW = 3000  # mel frames of 30 s
-LENGTHS = (9_733, 16_000, 16_159, 3_000, 40_121, 100)  # samples: several offsets into a mel frame, and very short
+LENGTHS = (
+    9_733,
+    16_000,
+    16_159,
+    3_000,
+    40_121,
+    100,
+)  # samples: several offsets within a mel frame, and very short ones
 CHUNKS = {"chunked": 70, "full": None}
 
 
@@ -33,7 +40,7 @@ def variant(request) -> str:
 
 
 def padded_model(config, variant: str = "zipper_soft", window_s: int = 5) -> SpeechLLM:
-    """A model that pads. Its Whisper may have fewer positions than 30 s need: attention over them takes its time."""
+    """A model that pads. Its Whisper may have fewer positions than 30 s need, because attention over them is slow."""
     model = tiny.sft_model(replace(config, pad_to_30s=True), variant)
     whisper = model.encoder.whisper
     whisper.config.max_source_positions = 50 * window_s
@@ -42,7 +49,7 @@ def padded_model(config, variant: str = "zipper_soft", window_s: int = 5) -> Spe
 
 
 def by_transformers(audio: torch.Tensor, window_s: int = 30) -> torch.Tensor:
-    """WhisperFeatureExtractor's log-mel of the whole window: (frames, mel bins)."""
+    """WhisperFeatureExtractor's log-mel features of the full window: (frames, mel bins)."""
     extractor = WhisperFeatureExtractor(feature_size=tiny.MEL_BINS, chunk_length=window_s)
     return torch.from_numpy(extractor(audio.numpy(), sampling_rate=16_000)["input_features"][0]).T
 
@@ -57,7 +64,7 @@ def utterances(lengths=LENGTHS) -> list[Example]:
 
 
 @pytest.mark.parametrize("num_samples", [*LENGTHS, 160, 320, 16_001, 16_040, 16_120, 16_121])
-def test_features_are_transformers_own_up_to_the_end_and_silence_after_it(num_samples):
+def test_features_equal_transformers_and_are_followed_by_silence(num_samples):
     audio = tiny.noise(num_samples, seed=1)
     mel = log_mel(audio, tiny.MEL_BINS, EDGE_FRAMES)
     theirs = by_transformers(audio)
@@ -67,17 +74,17 @@ def test_features_are_transformers_own_up_to_the_end_and_silence_after_it(num_sa
 
 
 @pytest.mark.parametrize("regime", CHUNKS)
-def test_every_variant_equals_transformers_encoder_on_padded_input(config, variant, regime):
+def test_outputs_of_every_variant_equal_transformers_encoder_on_padded_input(config, variant, regime):
     check_against_transformers(padded_model(config, variant), regime, window_s=5)
 
 
-def test_30_s_equal_transformers_encoder_on_padded_input(config):
+def test_outputs_for_30_s_equal_transformers_encoder_on_padded_input(config):
     check_against_transformers(padded_model(config, window_s=30), "full", window_s=30)
 
 
 @torch.no_grad()
 def check_against_transformers(model: SpeechLLM, regime: str, window_s: int) -> None:
-    """A batch of several languages and lengths, each utterance cut again to its own length."""
+    """Compare a batch of several languages and lengths, with each output cut to its utterance's length."""
     examples, window = utterances(), 100 * window_s
     ours, positions = model.embed_speech(collate_speech(examples), CHUNKS[regime])
     for number, (example, part) in enumerate(zip(examples, ours.split(positions), strict=True)):
@@ -101,7 +108,7 @@ def check_against_transformers(model: SpeechLLM, regime: str, window_s: int) -> 
 
 
 @torch.no_grad()
-def test_padding_changes_what_the_model_hears_and_not_how_long_it_is(config):
+def test_padding_changes_the_outputs_but_not_their_length(config):
     padded, plain = padded_model(config), tiny.sft_model(config)
     speech = collate_speech(utterances())
     bare = Speech(torch.cat([e.mel[:-EDGE_FRAMES] for e in utterances()]), speech.lengths, speech.languages)
@@ -111,7 +118,7 @@ def test_padding_changes_what_the_model_hears_and_not_how_long_it_is(config):
     assert (ours - without).norm() > 0.01 * without.norm()
 
 
-def test_features_made_on_the_device_are_the_same(config):
+def test_features_computed_on_the_device_are_the_same(config):
     read = ExampleReader(tiny.llm_tokenizer(), tiny.table(), tiny.MEL_BINS, features=False, edge_frames=EDGE_FRAMES)
     examples = [read.of_audio(e.utt_id, e.language, tiny.noise(e.num_samples, n)) for n, e in enumerate(utterances())]
     speech = collate_speech(examples, tiny.MEL_BINS).to("cpu")
@@ -132,7 +139,7 @@ def test_checkpointing_changes_no_gradient(config):
 
 
 def gradients(config, variant: str, regime: str) -> dict[str, torch.Tensor | None]:
-    """Of one batch of padded segments, in train mode."""
+    """Gradients of one batch of padded segments, in training mode."""
     model = padded_model(config, variant).train()
     packs = [[replace(example, transcript=[1, 2, 3])] for example in utterances((9_733, 16_159, 8_000))]
     model(collate(packs), CHUNKS[regime])[0].backward()
@@ -149,8 +156,8 @@ def test_bfloat16_is_close(config):
     assert (outputs[1] - outputs[0]).norm() < 0.05 * outputs[0].norm()
 
 
-def test_silence_is_at_the_floor_of_the_scaling():
-    """Eight below the maximum, or the log of 1e-10 for audio that is quieter than that: digital silence itself."""
+def test_silence_has_the_smallest_feature_value():
+    """Eight below the maximum or, for quieter audio (digital silence), the logarithm of 1e-10."""
     for scale in (1.0, 1e-3, 1e-6, 0.0):
         audio = tiny.noise(8_000, seed=2) * scale
         theirs = by_transformers(audio)
@@ -160,7 +167,7 @@ def test_silence_is_at_the_floor_of_the_scaling():
 
 
 @torch.no_grad()
-def test_an_utterance_longer_than_the_window_is_padded_at_its_end(config):
+def test_the_last_segment_of_a_long_utterance_is_padded(config):
     model = padded_model(config)
     (example,) = utterances((11 * 16_000,))
     positions = model.embed_speech(collate_speech([example]), None)[1]
@@ -183,8 +190,8 @@ def test_the_option_is_recorded_and_a_configuration_without_it_loads(config, ali
     assert not load_model(directory).encoder.pad_to_30s
 
 
-def test_padding_of_plain_frames_needs_no_edges():
-    """Features that end with the utterance are followed by silence at once."""
+def test_features_without_lookahead_are_followed_by_silence():
+    """Features that end with the utterance are directly followed by silence."""
     mel = tiny.random_mel(50)
     padded = pad_segments(mel, [20, 30], 15, 0, 60).view(-1, 60, tiny.MEL_BINS)
     for segment, rows in zip(padded, [mel[:15], mel[15:20], mel[20:35], mel[35:]], strict=True):

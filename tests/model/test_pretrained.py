@@ -1,4 +1,4 @@
-"""A training directory opens from wherever the user is, with all that using it takes."""
+"""A training directory can be opened from any working directory, with everything that inference needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zipperasr.model.experiment_model import build_for_training
 
 @pytest.fixture
 def recipe_dir(config, tmp_path, monkeypatch):
-    """A recipe whose trainings name their models by relative paths, as stages 5 and 6 do. Returns it and the model."""
+    """A recipe whose trainings refer to models by relative paths, as stages 5 and 6 do. Returns it and the model."""
     here = tmp_path / "recipe"
     (here / "exp").mkdir(parents=True)
     for name in ("whisper", "llm"):
@@ -47,21 +47,21 @@ def test_it_opens_from_another_directory(recipe_dir, monkeypatch, tmp_path):
     assert opened.tokenizer("x")["input_ids"]
 
 
-def test_without_its_languages_it_says_what_to_do(recipe_dir):
+def test_a_missing_language_table_is_an_error_with_a_remedy(recipe_dir):
     here, _ = recipe_dir
     (here / "exp/b/languages.tsv").unlink()
     with pytest.raises(FileNotFoundError, match=r"languages.tsv: missing; copy the recipe's conf/languages.tsv there"):
         load_pretrained(here / "exp/b")
 
 
-def test_a_hub_id_is_not_looked_for_on_the_disk(config, tmp_path):
+def test_a_hub_id_is_not_looked_up_as_a_path(config, tmp_path):
     from zipperasr.model.experiment import located
 
     experiment = align_experiment(replace(config, llm="Qwen/Qwen3-1.7B"))
     assert located(experiment, tmp_path).model.llm == "Qwen/Qwen3-1.7B"
 
 
-def test_what_lies_nearer_to_the_training_goes_before_the_present_directory(config, tmp_path, monkeypatch):
+def test_paths_near_the_training_have_priority_over_the_working_directory(config, tmp_path, monkeypatch):
     from zipperasr.model.experiment import located
 
     for place in ("here", "there"):

@@ -1,4 +1,4 @@
-"""The projector against its formula with plain Conv1d layers, one utterance at a time."""
+"""The projector compared with its formula in plain Conv1d layers, one utterance at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from zipperasr.model.projector import GatedProjector
 
 
 def by_formula(projector: GatedProjector, frames: torch.Tensor) -> torch.Tensor:
-    """silu(gate(x)) * up(x); h = LayerNorm(h + linear(h)); out(h). frames: (n, d_in), n filled up to 4."""
+    """h = silu(gate(x)) * up(x); h = LayerNorm(h + linear(h)); out(h).
+
+    frames: (n, d_in), where n is padded to a multiple of 4.
+    """
     frames = functional.pad(frames, (0, 0, 0, -len(frames) % 4))
     gate, up = nn.Conv1d(6, 10, 4, stride=4), nn.Conv1d(6, 10, 4, stride=4)
     gate.load_state_dict(projector.gate.state_dict())
@@ -27,7 +30,7 @@ def by_formula(projector: GatedProjector, frames: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_every_utterance_follows_the_formula_on_its_own():
+def test_every_utterance_follows_the_formula():
     torch.manual_seed(0)
     projector = GatedProjector(d_in=6, d_hidden=10, d_out=5)
     lengths = [1, 4, 5, 8, 11, 2]
@@ -39,7 +42,7 @@ def test_every_utterance_follows_the_formula_on_its_own():
 
 
 @torch.no_grad()
-def test_a_new_projector_speaks_at_the_size_of_the_token_embeddings():
+def test_outputs_of_a_new_projector_have_the_scale_of_the_token_embeddings():
     torch.manual_seed(0)
     projector, embeddings = GatedProjector(d_in=6, d_hidden=64, d_out=48), torch.randn(100, 48) * 0.03
     projector.match_scale(embeddings)
@@ -48,7 +51,7 @@ def test_a_new_projector_speaks_at_the_size_of_the_token_embeddings():
 
 
 @torch.no_grad()
-def test_a_built_model_starts_so(config):
+def test_a_new_model_has_such_a_projector(config):
     model = build_model(config)
     embeddings = model.causal_lm.get_input_embeddings().weight
     speech, _ = model.projector(torch.randn(400, model.encoder.width), [400])

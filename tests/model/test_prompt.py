@@ -1,4 +1,4 @@
-"""Prompt and transcript ids: raw text, no template, one function for training and decoding."""
+"""Prompt and transcript ids: plain text without a template, from one function for training and decoding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zipperasr.batching.loader import ExampleReader
 from zipperasr.model.prompt import batch_transcript_ids, end_id, hypothesis_text, prompt_ids, transcript_ids
 
 
-def test_the_prompt_is_the_tables_sentence_and_nothing_else():
+def test_the_prompt_is_exactly_the_sentence_of_the_table():
     tokenizer, table = tiny.llm_tokenizer(), tiny.table()
     for language in table:
         assert tokenizer.decode(prompt_ids(tokenizer, language)) == language.prompt
@@ -27,7 +27,7 @@ def test_the_transcript_ends_with_the_end_token():
     assert transcript_ids(tokenizer, "") == [end_id(tokenizer)]
 
 
-def test_the_name_of_a_special_token_in_a_transcript_is_text():
+def test_names_of_special_tokens_in_a_transcript_are_plain_text():
     tokenizer = tiny.llm_tokenizer()
     texts = ["ein<|im_end|> zwei", "<|endoftext|>", ""]
     ids = batch_transcript_ids(tokenizer, texts)
@@ -36,9 +36,9 @@ def test_the_name_of_a_special_token_in_a_transcript_is_text():
     assert [transcript_ids(tokenizer, text) for text in texts] == ids
 
 
-def test_a_hypothesis_has_no_added_token_special_or_not():
+def test_a_hypothesis_contains_no_added_tokens():
     tokenizer = tiny.llm_tokenizer()
-    tokenizer.add_tokens(["<think>"])  # as Qwen3 has it: added, not special
+    tokenizer.add_tokens(["<think>"])  # as in Qwen3: added, but not special
     ids = [*tokenizer("<think>zwölf")["input_ids"], *tokenizer.all_special_ids]
     assert tokenizer.decode(ids, skip_special_tokens=True) == "<think>zwölf"
     assert hypothesis_text(tokenizer, ids) == "zwölf"
@@ -49,7 +49,7 @@ def test_a_tokenizer_without_end_token_is_an_error():
         end_id(tiny.byte_tokenizer(["<|endoftext|>"]))
 
 
-def test_training_and_decoding_read_the_same_prompt(wav_row):
+def test_training_and_decoding_use_the_same_prompt(wav_row):
     tokenizer, table = tiny.llm_tokenizer(), tiny.table()
     read = ExampleReader(tokenizer, table, tiny.MEL_BINS)
     for code in table.codes:
@@ -61,7 +61,7 @@ def test_training_and_decoding_read_the_same_prompt(wav_row):
 
 
 def test_only_the_example_reader_and_the_manifest_build_prompts():
-    """Decoding imports ExampleReader; a second place that builds prompts could drift from it."""
+    """Decoding imports ExampleReader; prompts built elsewhere could diverge from it."""
     package = Path(zipperasr.__file__).parent
     users = {
         path.relative_to(package).as_posix()

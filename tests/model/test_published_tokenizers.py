@@ -1,4 +1,4 @@
-"""Whisper large-v3's and Qwen3's tokenizers: the published ids, texts that survive, labels, and two oracles."""
+"""The tokenizers of Whisper large-v3 and Qwen3: published ids, round trips, labels, two reference tokenizers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zipperasr.model.bpe_ranks import QWEN_RANKS, RanksFile, last_merge, read_ra
 from zipperasr.model.prompt import batch_transcript_ids, end_id, hypothesis_text, prompt_ids, transcript_ids
 from zipperasr.model.published_tokenizers import QWEN_MARKUP, WHISPER_LANGUAGES
 
-# as the file of Qwen/Qwen3-1.7B has been published; large-v3's is known by its length alone
+# the digest of Qwen/Qwen3-1.7B's published file; for large-v3 only the length is known
 QWEN_TOKENIZER_SHA256 = "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4"
 WHISPER_TOKENIZER_BYTES = 2_480_617
 MAX_POSITIONS = 2048
@@ -40,12 +40,12 @@ def openai_whisper(whisper_files):
     return published.whisper_package().get_tokenizer(multilingual=True, num_languages=100)
 
 
-def test_the_files_are_the_published_ones(whisper_files, qwen3_files):
+def test_the_files_equal_the_published_ones(whisper_files, qwen3_files):
     assert hashlib.sha256((qwen3_files / "tokenizer.json").read_bytes()).hexdigest() == QWEN_TOKENIZER_SHA256
     assert len((whisper_files / "tokenizer.json").read_bytes()) == WHISPER_TOKENIZER_BYTES
 
 
-def test_ids_are_the_published_ones(whisper, qwen3):
+def test_ids_equal_the_published_ones(whisper, qwen3):
     ids = {
         "<|endoftext|>": 151_643,
         "<|im_end|>": 151_645,
@@ -67,7 +67,7 @@ def test_the_embeddings_have_a_row_for_every_token(whisper, qwen3, whisper_files
     assert len(qwen3) == 151_669 <= AutoConfig.from_pretrained(qwen3_files).vocab_size == 151_936
 
 
-def test_generation_settings_are_those_of_openai_whisper(whisper_files, openai_whisper):
+def test_generation_settings_equal_those_of_openai_whisper(whisper_files, openai_whisper):
     settings = GenerationConfig.from_pretrained(whisper_files)
     tasks = [openai_whisper.special_tokens[f"<|{task}|>"] for task in ("transcribe", "translate")]
     others = (openai_whisper.sot, openai_whisper.sot_prev, openai_whisper.sot_lm, openai_whisper.no_speech)
@@ -96,7 +96,7 @@ def test_qwen3_encodes_as_tiktoken_does(qwen3):
 
 
 @each_language
-def test_prompts_and_transcripts_survive(qwen3, language):
+def test_prompts_and_transcripts_round_trip(qwen3, language):
     assert qwen3.decode(prompt_ids(qwen3, language)) == language.prompt
     texts = published.normalised(language, published.sentences(language))
     assert len(texts) > 500
@@ -106,23 +106,23 @@ def test_prompts_and_transcripts_survive(qwen3, language):
 
 
 @pytest.mark.parametrize("text", published.HARD_TEXTS)
-def test_hard_texts_survive_composed_or_not(qwen3, text):
+def test_difficult_texts_round_trip_in_both_normal_forms(qwen3, text):
     ids = transcript_ids(qwen3, text)
     assert hypothesis_text(qwen3, ids) == unicodedata.normalize("NFC", text)
     assert transcript_ids(qwen3, unicodedata.normalize("NFD", text)) == ids
 
 
-def test_the_name_of_a_special_token_in_a_transcript_is_text(qwen3):
+def test_names_of_special_tokens_in_a_transcript_are_plain_text(qwen3):
     text = "he said <|im_end|> and <|endoftext|>"
     ids = transcript_ids(qwen3, text)
     assert ids.count(end_id(qwen3)) == 1 and max(ids[:-1]) < 151_643
     assert hypothesis_text(qwen3, ids) == text
 
 
-def test_no_added_token_and_no_spare_embedding_row_reaches_a_hypothesis(qwen3):
+def test_a_hypothesis_contains_no_added_tokens_and_no_unused_ids(qwen3):
     words = qwen3("guten Tag")["input_ids"]
     others = [*sorted(qwen3.added_tokens_decoder), 151_669, 151_935]
-    assert {*QWEN_MARKUP} < {qwen3.decode([token_id]) for token_id in others}  # which decoding would print
+    assert {*QWEN_MARKUP} < {qwen3.decode([token_id]) for token_id in others}  # which `decode` would print
     assert hypothesis_text(qwen3, [token for word in words for token in (*others, word, *others)]) == "guten Tag"
 
 
@@ -144,7 +144,7 @@ def test_labels_of_a_full_pack_decode_to_its_transcripts(qwen3):
         assert own == [*one.prompt, *[0] * one.speech_positions, *one.transcript]
 
 
-def test_a_missing_package_is_named_with_its_installer():
+def test_a_missing_package_is_an_error_with_its_installer():
     with pytest.raises(FileNotFoundError, match=r"package no-such-package is not installed; .*install_vocabularies"):
         read_ranks(dataclasses.replace(QWEN_RANKS, package="no-such-package"))
     with pytest.raises(FileNotFoundError, match=r"b\.tiktoken: missing from the installed pytest; .*install_voc"):
@@ -156,12 +156,12 @@ def test_another_file_is_an_error_that_names_both_digests():
         read_ranks(RanksFile("pytest", "pytest/py.typed", "123"))
 
 
-def test_other_files_of_the_directory_stay(qwen3_files, recipe):
+def test_other_files_in_the_directory_are_kept(qwen3_files, recipe):
     published_config = recipe / "conf" / "full" / "architectures" / "Qwen3-1.7B" / "config.json"
     assert json.loads((qwen3_files / "config.json").read_text()) == json.loads(published_config.read_text())
 
 
-def test_the_last_merge_is_that_of_the_lowest_ranks():
+def test_merges_are_derived_from_the_lowest_ranks():
     ranks = {bytes([byte]): byte for byte in range(256)} | {b"bc": 256, b"ab": 257, b"abc": 258, b"bcd": 259}
     assert last_merge(b"abc", ranks) == [b"a", b"bc"]
     assert last_merge(b"ab", ranks) == [b"a", b"b"]

@@ -1,4 +1,4 @@
-"""Attention over sequences laid end to end equals attention over each of them alone."""
+"""Attention over concatenated sequences equals attention over each of them alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEADS, HEAD_DIM, SCALE = 4, 8, 0.3
 
 
 def dense_attention(query, key, value, causal):
-    """softmax(scale q k') v of one sequence: (length, heads, head_dim), one loop a head."""
+    """softmax(scale q k') v of one sequence, in a loop over heads: (length, heads, head_dim)."""
     mixed = torch.empty_like(query)
     for head in range(query.shape[1]):
         shared = head * key.shape[1] // query.shape[1]
@@ -36,7 +36,7 @@ def heads(lengths, key_heads, dtype=torch.float64, device="cpu"):
 @LENGTHS
 @CAUSAL
 @pytest.mark.parametrize("key_heads", [HEADS, 2])
-def test_attention_and_its_gradient_are_those_of_each_sequence_alone(lengths, causal, key_heads):
+def test_attention_and_its_gradient_equal_those_of_each_sequence_alone(lengths, causal, key_heads):
     tensors = heads(lengths, key_heads)
     mixed = ragged.self_attention(*tensors, ragged.Layout(lengths, torch.device("cpu")), SCALE, causal)
     parts = zip(*(tensor.split(lengths) for tensor in tensors), strict=True)
@@ -75,14 +75,14 @@ def test_the_gpu_pads_nothing_and_computes_the_same(lengths, causal, key_heads):
         torch.testing.assert_close(mine, right, rtol=0, atol=0.1)
 
 
-def test_a_layout_knows_where_each_sequence_lies():
+def test_a_layout_has_the_position_of_each_sequence():
     layout = ragged.Layout((3, 1, 2), torch.device("cpu"))
     assert layout.offsets.tolist() == [0, 3, 4, 6]
     assert layout.offsets.dtype == torch.int32
     assert ragged.positions((3, 1, 2), torch.device("cpu")).tolist() == [0, 1, 2, 0, 0, 1]
 
 
-def test_sequences_of_similar_length_stand_together_and_little_is_padding():
+def test_sequences_of_similar_length_are_grouped_with_little_padding():
     lengths = (50, 100, 99, 7, 91, 100, 46, 7)
     groups = ragged.Layout(lengths, torch.device("cpu")).groups
     assert [(group.count, group.longest) for group in groups] == [(4, 100), (2, 50), (2, 7)]

@@ -1,4 +1,4 @@
-"""Cutting and counting: what packing counts is what encoder and projector deliver."""
+"""Segments and positions: packing counts as many positions as encoder and projector produce."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def model(config):
 
 @torch.no_grad()
 @pytest.mark.parametrize("chunk_s", [None, 0.02, 0.5, 1.0, 8.0])
-def test_positions_are_what_encoder_and_projector_deliver(model, chunk_s):
+def test_positions_equal_the_output_length_of_encoder_and_projector(model, chunk_s):
     draw = random.Random(0)
     counts = [n for n in SAMPLES if chunk_s != 0.02 or n < 20_000] + [draw.randrange(1, 40_000) for _ in range(20)]
     lengths = tuple(mel_frames(count) for count in counts)
@@ -31,12 +31,12 @@ def test_positions_are_what_encoder_and_projector_deliver(model, chunk_s):
     assert len(embedded) == sum(delivered)
 
 
-def test_12_and_a_half_positions_a_second():
+def test_a_second_has_12_and_a_half_positions():
     assert num_positions(16_000 * 8) == 100
     assert num_positions(16_000 * 30) == 375
 
 
-def test_segments_are_consecutive_whole_and_without_overlap():
+def test_segments_are_consecutive_complete_and_do_not_overlap():
     assert cut(3500, 3000) == [3000, 500]
     assert cut(3000, 3000) == [3000]
     assert cut(1, 3000) == [1]
@@ -44,7 +44,7 @@ def test_segments_are_consecutive_whole_and_without_overlap():
 
 
 @pytest.mark.parametrize("chunk_s", [0.0, -1.0, 0.01, 1.01])
-def test_a_chunk_of_no_or_an_odd_number_of_frames_is_an_error(chunk_s):
+def test_a_chunk_of_zero_or_an_odd_number_of_frames_is_an_error(chunk_s):
     with pytest.raises(ValueError, match=rf"chunk of {chunk_s} s: wanted a positive multiple of 0\.02 s"):
         segment_frames(chunk_s)
 

@@ -1,4 +1,4 @@
-"""Configurations that ask for more than the weights hold are refused before memory or minutes are spent."""
+"""Configurations with larger sizes than the weights are rejected before they cost memory or time."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def bounded():
     ("part", "key"),
     [
         ("whisper", "encoder_layers"),
-        ("whisper", "num_hidden_layers"),  # transformers' other name for it
+        ("whisper", "num_hidden_layers"),  # transformers' other name
         ("whisper", "decoder_layers"),
         ("llm", "num_hidden_layers"),
     ],
 )
-def test_numbers_of_layers_are_bounded(own, bounded, part, key, value):  # noqa: F811
+def test_the_number_of_layers_is_limited(own, bounded, part, key, value):  # noqa: F811
     edit(own / part / "config.json", **{key: value})
     ours = "encoder_layers" if part == "whisper" and key == "num_hidden_layers" else key
     for build in (build_model, build_empty_model):
@@ -71,7 +71,7 @@ def test_numbers_of_layers_are_bounded(own, bounded, part, key, value):  # noqa:
         ("llm", "num_key_value_heads"),
     ],
 )
-def test_sizes_that_the_weights_cannot_fill_are_refused(own, bounded, part, key, value):  # noqa: F811
+def test_sizes_larger_than_the_weights_are_rejected(own, bounded, part, key, value):  # noqa: F811
     edit(own / part / "config.json", **{key: value})
     for build in (build_model, build_empty_model):
         with pytest.raises(
@@ -83,7 +83,7 @@ def test_sizes_that_the_weights_cannot_fill_are_refused(own, bounded, part, key,
 
 @pytest.mark.parametrize("value", [0, 10**9, 10**400, -3, "x", 2.0, {}])
 @pytest.mark.parametrize(("part", "key"), [("whisper", "d_model"), ("llm", "hidden_size"), ("llm", "vocab_size")])
-def test_sizes_that_are_none_are_named(own, bounded, part, key, value):  # noqa: F811
+def test_invalid_sizes_are_named(own, bounded, part, key, value):  # noqa: F811
     edit(own / part / "config.json", **{key: value})
     with pytest.raises(
         ValueError, match=rf"{part}/config.json: {key}: got .*, wanted a whole number from 1 to 10,000,000"
@@ -91,7 +91,7 @@ def test_sizes_that_are_none_are_named(own, bounded, part, key, value):  # noqa:
         (find_llm if part == "llm" else find_encoder)(str(own / part))
 
 
-def test_pickled_weights_count_by_their_bytes(own):  # noqa: F811
+def test_pickled_weights_are_counted_by_file_size(own):  # noqa: F811
     weights = own / "llm/model.safetensors"
     torch.save({"x": torch.ones(3)}, weights.with_name("pytorch_model.bin"))
     weights.unlink()
@@ -100,7 +100,7 @@ def test_pickled_weights_count_by_their_bytes(own):  # noqa: F811
         build_model(tiny.model_config(own))
 
 
-def test_published_shapes_pass_with_and_without_weights(own, recipe, tmp_path):  # noqa: F811
+def test_published_shapes_are_accepted_with_and_without_weights(own, recipe, tmp_path):  # noqa: F811
     architectures = recipe / "conf/full/architectures"
     assert find_encoder(str(architectures / "whisper-large-v3"))[1]["encoder_layers"] == 32
     assert find_llm(str(architectures / "Qwen3-1.7B"))[1]["hidden_size"] == 2048
@@ -109,7 +109,7 @@ def test_published_shapes_pass_with_and_without_weights(own, recipe, tmp_path): 
         config = json.loads((architectures / name / "config.json").read_text())
         (tmp_path / name).mkdir()
         with (tmp_path / name / "pytorch_model.bin").open("wb") as weights:
-            weights.truncate(parameters * 2)  # a hole: takes no disk
+            weights.truncate(parameters * 2)  # a sparse file, which takes no disk space
         check_backbone_size(config, tmp_path / name / "config.json", (ENCODERS | LLMS)[model_type].size_rules)
 
 
@@ -117,7 +117,7 @@ def test_published_shapes_pass_with_and_without_weights(own, recipe, tmp_path): 
     "content", ["[]", "[" * 100_000, '{"a":' * 100_000, "3", '{"model": 3}', "", '{"added_tokens": 3}']
 )
 @pytest.mark.parametrize("part", ["whisper", "llm"])
-def test_a_tokenizer_that_is_none_is_one_line(own, bounded, part, content):  # noqa: F811
+def test_an_invalid_tokenizer_is_reported_in_one_line(own, bounded, part, content):  # noqa: F811
     (own / part / "tokenizer.json").write_text(content)
     with pytest.raises((ValueError, OSError)) as caught:
         if part == "llm":
@@ -128,7 +128,7 @@ def test_a_tokenizer_that_is_none_is_one_line(own, bounded, part, content):  # n
 
 
 @pytest.mark.parametrize("content", ["[]", "[" * 100_000, '{"a":' * 100_000, "3", '{"eos_token_id": {}}'])
-def test_a_generation_config_that_is_none_is_one_line_or_not_read(own, bounded, content):  # noqa: F811
+def test_an_invalid_generation_config_is_reported_in_one_line_or_not_read(own, bounded, content):  # noqa: F811
     (own / "llm/generation_config.json").write_text(content)
     try:
         build_model(tiny.model_config(own))
@@ -147,13 +147,13 @@ def test_a_generation_config_that_is_none_is_one_line_or_not_read(own, bounded, 
         {"id2label": 3},
     ],
 )
-def test_settings_that_no_model_can_have_are_one_line(own, bounded, changes):  # noqa: F811
+def test_impossible_settings_are_reported_in_one_line(own, bounded, changes):  # noqa: F811
     edit(own / "whisper/config.json", **changes)
     with pytest.raises((ValueError, OSError)):
         load_backbone(WhisperModel, str(own / "whisper"), torch.float32, WHISPER_SIZES)
 
 
-def test_languages_are_bounded(bounded, tmp_path):
+def test_the_number_of_languages_is_limited(bounded, tmp_path):
     header, line = "code\twhisper_token\tname\tunit\tnormaliser\tprompt\n", "\ten\tx\twer\tbasic\tp\n"
     (tmp_path / "languages.tsv").write_text(header + "".join(f"l{number}{line}" for number in range(100_000)))
     with pytest.raises(ValueError, match=r"languages.tsv:2002: more than 2,000 languages; keep those to be trained"):

@@ -1,4 +1,4 @@
-"""The whole model: packs, isolation, windows, chunks and the loss."""
+"""The complete model: packs, isolation of utterances, windows, chunks and the loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def model(config, request):
 
 
 def logits_by_utterance(model, packs, chunk_frames):
-    """Packed logits, cut apart again: utterance id -> (positions, vocabulary)."""
+    """Packed logits split into utterances: utterance id -> (positions, vocabulary)."""
     batch = collate(packs)
     logits = model.packed_logits(batch, chunk_frames)
     return dict(zip(batch.utt_ids, logits.split(batch.text.lengths), strict=True))
@@ -57,7 +57,7 @@ def test_loss_is_the_summed_cross_entropy_of_the_transcripts(model, chunk_frames
     for example in (example for pack in packs for example in pack):
         logits = logits_by_utterance(model, [[example]], chunk_frames)[example.utt_id]
         targets = torch.tensor(example.transcript)
-        predictions = logits[-len(targets) - 1 : -1]  # from the last speech position on
+        predictions = logits[-len(targets) - 1 : -1]  # from the last speech position
         expected += functional.cross_entropy(predictions, targets, reduction="sum")
         correct += (predictions.argmax(-1) == targets).sum()
         labels += len(targets)
@@ -68,7 +68,7 @@ def test_loss_is_the_summed_cross_entropy_of_the_transcripts(model, chunk_frames
 
 
 @torch.no_grad()
-def test_35_s_are_heard_whole_in_windows_of_30_s(model):
+def test_35_s_are_encoded_completely_in_windows_of_30_s(model):
     mel = tiny.random_mel(3500)
     whole, counts = model.embed_speech(Speech(mel, (3500,), ("ja",)), None)
     windows = [model.embed_speech(Speech(part, (len(part),), ("ja",)), None)[0] for part in mel.split([3000, 500])]
@@ -88,11 +88,11 @@ def test_chunks_are_encoded_alone_and_concatenated(model):
     assert counts == [32, 12]
     torch.testing.assert_close(chunked, torch.cat(alone), rtol=0, atol=1e-4)
     full, _ = model.embed_speech(Speech(mel, lengths, ("de", "ja")), None)
-    assert (full - chunked).abs().max() > 0.01, "chunking must matter"
+    assert (full - chunked).abs().max() > 0.01, "chunking must change the output"
 
 
 @torch.no_grad()
-def test_the_adapters_hear_each_utterance_in_its_own_language(config):
+def test_each_utterance_uses_the_adapters_of_its_language(config):
     model = tiny.sft_model(config, "independent")
     mel = tiny.random_mel(120)
     mixed, counts = model.embed_speech(Speech(mel, (50, 70), ("de", "ja")), 30)
@@ -113,7 +113,7 @@ def test_compiling_changes_no_loss_and_no_gradient(config, phase, checkpointing)
         if compiled:
             model.compile_layers(backend="aot_eager")
         losses = []
-        for packs in (tiny.two_packs(), tiny.two_packs()[:1]):  # of other lengths, in other languages
+        for packs in (tiny.two_packs(), tiny.two_packs()[:1]):  # with other lengths and languages
             losses.append(model(collate(packs), 50)[0])
             losses[-1].backward()
         found.append((losses, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))

@@ -1,4 +1,4 @@
-"""Weights of files are plain tensors of finite numbers, or one line that names file and tensor."""
+"""Weights in files must be plain tensors of finite numbers; errors name file and tensor in one line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
 @pytest.mark.parametrize("place", [0, 2, -1])
-def test_a_single_value_that_is_not_finite_is_found_and_counted(dtype, bad, place):
+def test_a_single_non_finite_value_is_found_and_counted(dtype, bad, place):
     tensor = torch.randn(3, 1001).to(dtype)
     check_values(tensor, "file: x")
     check_values(tensor.T, "file: x")
@@ -41,13 +41,13 @@ def test_a_single_value_that_is_not_finite_is_found_and_counted(dtype, bad, plac
 def test_the_largest_values_of_a_type_are_finite(dtype):
     largest = min(torch.finfo(dtype).max, torch.finfo(torch.float32).max)
     check_finite(torch.tensor([largest, -largest, 0.0, torch.finfo(dtype).tiny], dtype=dtype), "x")
-    check_finite(torch.full((1000,), largest, dtype=dtype), "x")  # their sum is not
+    check_finite(torch.full((1000,), largest, dtype=dtype), "x")  # their sum is infinite
 
 
 @pytest.mark.parametrize(
     "tensor", [torch.zeros(0), torch.zeros(3, 0), torch.tensor(1.0), torch.arange(3), torch.ones(2) > 0]
 )
-def test_tensors_without_values_and_of_integers_are_sound(tensor):
+def test_empty_and_integer_tensors_are_accepted(tensor):
     check_values(tensor, "x")
 
 
@@ -72,15 +72,15 @@ def test_tensors_without_values_and_of_integers_are_sound(tensor):
         ),
     ],
 )
-def test_what_is_no_plain_tensor_is_named(make, said):
+def test_other_tensors_are_rejected(make, said):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own, about sparse and quantised tensors
+        warnings.simplefilter("ignore")  # torch's warnings about sparse and quantised tensors
         tensor = make()
     with pytest.raises(ValueError, match=said):
         check_values(tensor, "x")
 
 
-def test_integers_do_not_become_weights_nor_weights_integers():
+def test_integers_are_not_accepted_as_weights_nor_weights_as_integers():
     with pytest.raises(ValueError, match="x: got int64, wanted float32, bfloat16, float16, float64; convert it"):
         check_values(torch.arange(3), "x", torch.float32)
     with pytest.raises(ValueError, match="x: got float32, wanted int64, int32, int16, int8, uint8, bool; convert it"):
@@ -126,7 +126,7 @@ def test_a_backbone_s_weights_are_checked(broken, part, name, model_class, dtype
         load_backbone(model_class, str(directory / part), dtype, Qwen3.size_rules if part == "llm" else WHISPER_SIZES)
 
 
-def test_parts_of_a_backbone_that_are_not_used_are_not_read(broken):  # noqa: F811
+def test_unused_parts_of_a_backbone_are_not_read(broken):  # noqa: F811
     directory, change = broken
     change("whisper", lambda tensors: tensors["model.decoder.layers.0.fc1.weight"].fill_(NAN))
     load_backbone(WhisperEncoderOnly, str(directory / "whisper"), torch.float32, WHISPER_SIZES)
@@ -142,7 +142,7 @@ def test_lid_embeddings_are_checked(tmp_path):
 
 
 def test_large_tensors_are_checked_without_a_copy():
-    """aminmax needs no mask; one of 200 MB would show."""
+    """aminmax needs no mask; a mask of 200 MB would be noticed."""
     import resource
 
     tensor = torch.zeros(200_000_000, dtype=torch.uint8).view(torch.bfloat16)
@@ -151,7 +151,7 @@ def test_large_tensors_are_checked_without_a_copy():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
 
 
-def test_damaged_files_are_named_before_values(tmp_path):
+def test_damaged_files_are_reported_before_values(tmp_path):
     save_file({"w": torch.ones(3)}, tmp_path / "x.safetensors")
     content = (tmp_path / "x.safetensors").read_bytes()
     (tmp_path / "x.safetensors").write_bytes(content[:-1])

@@ -1,7 +1,7 @@
-"""Backbones of a few thousand parameters, written as stage 0 writes them, and utterances of noise.
+"""Backbones with a few thousand parameters, written as stage 0 writes them, and utterances of noise.
 
-In: nothing. Out: real Whisper, Qwen3 and tokenizer directories, SpeechLLM, examples. Weights are larger than at a
-real start and no bias is zero: with Transformers' own start, a mistake would hide below the tolerance.
+Output: real Whisper, Qwen3 and tokenizer directories, SpeechLLM, examples. Weights are larger than transformers'
+initial ones and no bias is zero; otherwise, errors could be smaller than the tolerance.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ TABLE_PATH = Path(__file__).resolve().parents[2] / "egs2" / "zipper12" / "asr1" 
 
 
 def table() -> LanguageTable:
-    """The recipe's languages."""
+    """The languages of the recipe."""
     return LanguageTable.load(TABLE_PATH)
 
 
 def byte_tokenizer(specials: Sequence[str]) -> PreTrainedTokenizerFast:
-    """One token per byte, and the specials: reads every script, needs no training."""
+    """A tokenizer with one token per byte and the special tokens: it supports every script without training."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={symbol: index for index, symbol in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -62,7 +62,7 @@ def whisper_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def write_backbones(directory: Path, seed: int = 0) -> None:
-    """<directory>/whisper and <directory>/llm, as save_pretrained leaves them."""
+    """Write <directory>/whisper and <directory>/llm with save_pretrained."""
     torch.manual_seed(seed)
     tokenizer = whisper_tokenizer()
     whisper = WhisperForConditionalGeneration(
@@ -91,14 +91,14 @@ def write_backbones(directory: Path, seed: int = 0) -> None:
 
 @torch.no_grad()
 def shake_vectors(module: nn.Module) -> None:
-    """Move biases and gains off zero and one."""
+    """Change biases from zero and gains from one."""
     for parameter in module.parameters():
         if parameter.ndim == 1:
             parameter.add_(torch.randn_like(parameter) * 0.2)
 
 
 def model_config(backbones: Path, **changes) -> ModelConfig:
-    """The tiny model's configuration."""
+    """The configuration of the tiny model."""
     settings = {
         "whisper": str(backbones / "whisper"),
         "llm": str(backbones / "llm"),
@@ -114,7 +114,7 @@ def lid_embeddings() -> torch.Tensor:
 
 
 def align_model(config: ModelConfig, seed: int = 1) -> SpeechLLM:
-    """Stage 1's model, with no adapter factor at zero."""
+    """The model of an alignment, in which no adapter factor is zero."""
     torch.manual_seed(seed)
     model = build_model(config)
     set_trainable(model, "align")
@@ -123,7 +123,7 @@ def align_model(config: ModelConfig, seed: int = 1) -> SpeechLLM:
 
 
 def sft_model(config: ModelConfig, variant: str = "zipper_soft", seed: int = 1) -> SpeechLLM:
-    """Stage 2's model, with no adapter factor at zero."""
+    """The model of an adaptation, in which no adapter factor is zero."""
     model = align_model(config, seed)
     add_adapters(model, config, variant, CODES, lid_embeddings())
     set_trainable(model, "sft")
@@ -133,7 +133,7 @@ def sft_model(config: ModelConfig, variant: str = "zipper_soft", seed: int = 1) 
 
 @torch.no_grad()
 def shake_adapters(model: SpeechLLM) -> None:
-    """Give every LoRA factor and the router some value: B = 0 would hide the adapters."""
+    """Set every LoRA factor and the router to non-zero values; with B = 0, adapters would have no effect."""
     for name, parameter in model.named_parameters():
         if "lora_" in name or name.rpartition(".")[2] in ("a", "b_shared", "a_specific", "b_specific"):
             parameter.normal_(std=0.2)
@@ -142,13 +142,13 @@ def shake_adapters(model: SpeechLLM) -> None:
 
 
 def noise(num_samples: int, seed: int) -> torch.Tensor:
-    """16 kHz noise that swells, so that no two stretches are alike."""
+    """16 kHz noise with a modulated level, so that no two excerpts are alike."""
     audio = torch.randn(num_samples, generator=torch.Generator().manual_seed(seed))
     return audio * torch.linspace(0.01, 0.3, num_samples)
 
 
 def random_mel(num_frames: int, seed: int = 0) -> torch.Tensor:
-    """(num_frames, MEL_BINS)."""
+    """Random features (num_frames, MEL_BINS)."""
     return torch.randn(num_frames, MEL_BINS, generator=torch.Generator().manual_seed(seed))
 
 
@@ -157,12 +157,12 @@ def example(utt_id: str, language: str, num_samples: int, text: str, seed: int =
     tokenizer = llm_tokenizer()
     mel = log_mel(noise(num_samples, seed), MEL_BINS)
     assert len(mel) == mel_frames(num_samples)
-    prompt = prompt_ids(tokenizer, table()[language])[:12]  # the prompts have up to 90 bytes: keep rows short
+    prompt = prompt_ids(tokenizer, table()[language])[:12]  # the prompts have up to 90 bytes; this keeps rows short
     return Example(utt_id, language, mel, num_samples, prompt, transcript_ids(tokenizer, text))
 
 
 def two_packs() -> list[list[Example]]:
-    """Five utterances of unequal length in two rows: German and Japanese."""
+    """Five utterances of different lengths in two packs: German and Japanese."""
     german = [
         example("a", "de", 16_000, "ein Wort", 1),
         example("b", "de", 5_120, "zwei!", 2),

@@ -16,7 +16,7 @@ from zipperasr.train.train_config import TrainConfig
 
 @pytest.fixture(scope="session")
 def full_config(recipe: Path) -> ModelConfig:
-    """conf/full/model.yaml, with the architectures that ship beside it."""
+    """conf/full/model.yaml, with the architectures shipped with it."""
     model_yaml = recipe / "conf" / "full" / "model.yaml"
     return with_local_backbones(load_yaml(ModelConfig, model_yaml), model_yaml)
 
@@ -29,7 +29,7 @@ def full_model(full_config: ModelConfig):
 
 @pytest.fixture
 def setup(full_model, full_config: ModelConfig) -> TrainingSetUp:
-    """Stage 2 on four GPUs, as the paper has it."""
+    """Adaptation on four GPUs, as in the paper."""
     model, sizes = full_model
     train = TrainConfig(epochs=1, packs_per_batch=16)
     return TrainingSetUp(model, full_config, "sft", sizes["sft"], train, "chunked", 4, AssumedSpeech())

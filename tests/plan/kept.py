@@ -1,4 +1,4 @@
-"""What autograd really keeps: the ruler that the estimate is held against."""
+"""Measure the bytes that autograd saves, to compare with the estimate."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import nn
 
 
 class KeptBytes:
-    """Context: bytes of all storages that a forward pass saves for the backward pass; parameters do not count."""
+    """Context manager that counts the bytes saved by a forward pass for the backward pass, without parameters."""
 
     def __init__(self, model: nn.Module):
         self._own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
-        self._storages = {}  # kept alive, so that no address is used twice
+        self._storages = {}  # kept alive, so that no address is reused
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
 
     @property

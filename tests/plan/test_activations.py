@@ -1,4 +1,4 @@
-"""The estimate of activations is what autograd keeps, measured on a small model of the same classes."""
+"""The estimate of activations equals what autograd saves, measured on a small model of the same classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zipperasr.plan.activations import MicroBatch, count_activations
 from zipperasr.plan.steps import AssumedSpeech
 
 MEL_BINS, LANGUAGES = 16, ("de", "ja")
-LONG_FRAMES, SHORT_FRAMES = 800, 400  # mel frames of the two utterances of each pack
+LONG_FRAMES, SHORT_FRAMES = 800, 400  # mel frames of the two utterances in each pack
 
 
 def small_model(
@@ -42,7 +42,7 @@ def small_model(
     set_trainable(model, phase)
     model = model.to_empty(device="cpu").to(dtype).train()
     rotary = model.causal_lm.model.rotary_emb
-    rotary.inv_freq = torch.ones_like(rotary.inv_freq)  # a buffer without a value would hold anything
+    rotary.inv_freq = torch.ones_like(rotary.inv_freq)  # an uninitialised buffer could contain anything
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
     return model, config
@@ -64,7 +64,7 @@ def batch_of_two_packs(dtype: torch.dtype) -> PackedBatch:
 @pytest.mark.parametrize(
     ("checkpointing", "dtype"), [(False, torch.bfloat16), (False, torch.float32), (True, torch.bfloat16)]
 )
-def test_estimate_equals_what_autograd_keeps(tmp_path, phase, lora, checkpointing, dtype):
+def test_the_estimate_equals_what_autograd_saves(tmp_path, phase, lora, checkpointing, dtype):
     model, config = small_model(tmp_path, phase, checkpointing, dtype, lora)
     batch = batch_of_two_packs(dtype)
     with KeptBytes(model) as kept:
@@ -75,14 +75,14 @@ def test_estimate_equals_what_autograd_keeps(tmp_path, phase, lora, checkpointin
         max_positions=batch.num_positions // 2,
         speech_positions=len(batch.text.speech_places),
         labels=int(labels),
-        attention_padding=1.0,  # two groups of equal length, each a copy
+        attention_padding=1.0,  # two groups of equal length, each of them copied
     )
     estimate = count_activations(model, config, phase, micro_batch, dtype.itemsize)
 
     assert estimate.kept == pytest.approx(kept.total, rel=0.03)
 
 
-def test_checkpointing_keeps_a_fraction_and_computes_a_layer_again(full_model, full_config):
+def test_checkpointing_saves_a_fraction_and_recomputes_a_layer(full_model, full_config):
     model, _ = full_model
     batch = MicroBatch.assumed(16, full_config, AssumedSpeech())
     plain = dataclasses.replace(full_config, checkpointing=False)
@@ -94,7 +94,7 @@ def test_checkpointing_keeps_a_fraction_and_computes_a_layer_again(full_model, f
     assert little.logits == much.logits == 512 * 151_936 * 4 * 3
 
 
-def test_attention_pads_little_in_float32_and_nothing_in_half_precision(full_config):
+def test_attention_pads_little_in_float32_and_not_at_all_in_half_precision(full_config):
     speech = AssumedSpeech()
     whole, half = (MicroBatch.assumed(16, full_config, speech, half) for half in (False, True))
     assert whole.attention_padding == pytest.approx(1.05)

@@ -1,4 +1,4 @@
-"""The count of operations is what torch's counter sees in a real forward and backward pass without padding."""
+"""The number of operations equals torch's count for a real forward and backward pass without padding."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from zipperasr.batching.batch import Example, collate
 from zipperasr.lora import NO_LORA
 from zipperasr.plan.flops import Lengths, batch_flops, recomputed_flops, step_flops
 
-MEL_BINS, FRAMES, PACKS = 16, 320, 6  # of equal utterances: nothing is padded inside attention
+MEL_BINS, FRAMES, PACKS = 16, 320, 6  # utterances of equal length: attention needs no padding
 
 PHASES = [("align", "vanilla"), ("sft", "vanilla"), ("sft", NO_LORA)]
 
 
 @pytest.mark.parametrize("chunk_frames", [None, 80])
 @pytest.mark.parametrize(("phase", "lora"), PHASES)
-def test_the_count_is_that_of_torch(tmp_path, phase, lora, chunk_frames):
+def test_the_count_equals_torch_s(tmp_path, phase, lora, chunk_frames):
     model, counter, batch = counted_step(tmp_path, phase, lora, chunk_frames, checkpointing=False)
     segments = [(chunk_frames or FRAMES) // 2] * (PACKS * FRAMES // (chunk_frames or FRAMES))
     flops = step_flops(model, phase, Lengths(segments, batch.text.lengths, len(batch.text.label_places)))
@@ -29,7 +29,7 @@ def test_the_count_is_that_of_torch(tmp_path, phase, lora, chunk_frames):
 
 
 @pytest.mark.parametrize(("phase", "lora"), PHASES)
-def test_recomputation_is_what_checkpointing_adds(tmp_path, phase, lora):
+def test_recomputation_equals_the_operations_added_by_checkpointing(tmp_path, phase, lora):
     model, plain, batch = counted_step(tmp_path, phase, lora, None, checkpointing=False)
     _, checkpointed, _ = counted_step(tmp_path, phase, lora, None, checkpointing=True)
     products = [counter.get_total_flops() - _fused_attention(counter) for counter in (plain, checkpointed)]

@@ -12,7 +12,7 @@ def inventory(recipe: Recipe, weights: list[str]):
     return take_inventory(base / "datasets.tsv", base / "languages.tsv", base / "corpora.yaml", weights)
 
 
-def test_present_and_missing_things_are_told_apart(tmp_path: Path):
+def test_existing_and_missing_items_are_distinguished(tmp_path: Path):
     recipe = Recipe(tmp_path, MLS_ROW, "align msr86k ru both train 3000 held-out dev 8 - -")
     recipe.write_mls()
     recipe.write_list("train/lite_1h/de.txt", ["15_7_000000"])
@@ -40,7 +40,7 @@ def test_split_without_audio_or_transcripts_is_missing(tmp_path: Path):
     assert item.name == "mls de: dev, test" and item.blocks and "no such audio file" in item.place
 
 
-def test_hub_id_that_is_not_cached_says_how_to_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_hub_id_that_is_not_cached_comes_with_the_download_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("huggingface_hub")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     recipe = Recipe(tmp_path)
@@ -50,7 +50,7 @@ def test_hub_id_that_is_not_cached_says_how_to_download(tmp_path: Path, monkeypa
     assert item.blocks and item.place.startswith("hf download some/model-that-is-not-here")
 
 
-def test_backbone_that_is_neither_directory_nor_hub_id_is_listed_as_missing(tmp_path: Path):
+def test_a_backbone_that_is_neither_directory_nor_hub_id_is_missing(tmp_path: Path):
     item = inventory(Recipe(tmp_path), ["a/b/c"])[-1]
 
     assert item.blocks and item.place == "a/b/c: no such directory; correct the path in model.yaml"

@@ -1,4 +1,4 @@
-"""Memory of a GPU: states by hand, and a remedy that works."""
+"""GPU memory: optimiser states compared with hand calculations, and remedies that work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def without_checkpointing(setup):
     ("zero_stage", "gradients", "optimiser", "languages"),
     [(0, 2, 12, 2), (1, 2, 12 / 4, 2 / 4), (2, 4 / 4, 12 / 4, 2 / 4)],
 )
-def test_zero_shares_out_what_it_says(setup, zero_stage, gradients, optimiser, languages):
+def test_zero_divides_the_states_of_its_stage(setup, zero_stage, gradients, optimiser, languages):
     parts = changed(setup, zero_stage=zero_stage).memory().parts
     assert parts["weights"] == 2 * setup.size.total
     assert parts["gradients"] == pytest.approx(gradients * setup.size.trained)
@@ -43,7 +43,7 @@ def test_activations_grow_with_the_packs(setup):
         assert many[part] == pytest.approx(4 * few[part])
 
 
-def test_what_fits_is_said_to_fit(setup):
+def test_a_batch_that_fits_is_reported_as_such(setup):
     needed = setup.memory().total / GIB
     assert verdict("stage 2", setup, 80) == f"stage 2: {needed:.0f} of 80 GiB: fits."
 
@@ -60,12 +60,12 @@ def test_fewer_packs_keep_the_global_batch(setup):
     assert changed(setup, packs_per_batch=48).memory().total < 80 * GIB < large.memory().total
 
 
-def test_both_remedies_together_where_one_is_not_enough(setup):
+def test_both_remedies_are_combined_if_one_is_not_enough(setup):
     line = verdict("stage 2", without_checkpointing(setup), 20)
     assert "set checkpointing: true in model.yaml and packs_per_batch=8 accumulation=2 (" in line
 
 
-def test_a_gpu_that_is_too_small_is_told_so(setup):
+def test_a_gpu_that_is_too_small_is_reported(setup):
     assert "even packs_per_batch=1 with checkpointing does not fit; use more GPUs" in verdict("stage 2", setup, 8)
 
 

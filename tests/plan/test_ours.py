@@ -1,4 +1,4 @@
-"""The table of our own settings shows what is configured now."""
+"""The table of settings that are not from the paper shows the current configuration."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def shown(config, model, lora="zipper_soft") -> dict[str, str]:
     return {name: value for name, value, _ in ours.our_rows(config, model, lora)}
 
 
-def test_both_stages_stand_side_by_side_where_they_differ(config, full_model):
+def test_different_values_of_both_phases_are_shown_together(config, full_model):
     values = shown(config, full_model[0])
     assert values["epochs in align.yaml and sft.yaml"] == "1 / 3"
     assert values["betas in align.yaml and sft.yaml"] == "0.9, 0.95"
 
 
-def test_values_are_those_of_the_configuration(config, full_model):
+def test_values_equal_those_of_the_configuration(config, full_model):
     config["sft"] = dataclasses.replace(config["sft"], absent_language="dense", epochs=1)
     config["decode"] = DecodeConfig(beam=5)
     values = shown(config, full_model[0])
     assert values["absent_language in align.yaml and sft.yaml"] == "hold / dense"
     assert values["epochs in align.yaml and sft.yaml"] == "1"
     assert values["beam in decode.yaml"] == "5"
-    assert values["projector_dim in model.yaml"] == "2048"  # filled in by the model
+    assert values["projector_dim in model.yaml"] == "2048"  # derived by the model
 
 
 @pytest.mark.parametrize(

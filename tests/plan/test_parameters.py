@@ -1,4 +1,4 @@
-"""Counted parameters equal the sums over the layers' shapes."""
+"""Parameter counts equal sums over the shapes of the layers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROUTER = LAYERS * len(SHAPES) * RANK * (D_MODEL + 1)
 
 @pytest.fixture(scope="module")
 def encoder_side(full_config):
-    """(variant, number of languages) -> the SFT model's parts, each built once."""
+    """A function from (variant, number of languages) to the parts of the adaptation model; each is built once."""
 
     @functools.cache
     def build(variant: str, num_languages: int):
@@ -67,17 +67,17 @@ def test_backbones_have_their_published_sizes(full_model):
     assert sizes["align"].parts["encoder"].total == LAYERS * layer + convolutions + 1500 * D_MODEL + 2 * D_MODEL
 
 
-def test_each_stage_trains_its_parts(full_model):
+def test_each_phase_trains_its_parts(full_model):
     _, sizes = full_model
     align, sft = (sizes[phase].parts for phase in ("align", "sft"))
-    assert align["encoder"].trained == align["encoder"].total - 1500 * D_MODEL  # all but the positions
+    assert align["encoder"].trained == align["encoder"].total - 1500 * D_MODEL  # all except the positional embeddings
     assert sft["encoder"].trained == align["LLM"].trained == sft["LLM"].trained == 0
     for part in ("projector", "LLM LoRA"):
         assert align[part].trained == sft[part].trained == align[part].total > 0
     assert align["encoder LoRA"].total == 0
 
 
-def test_banks_are_what_belongs_to_one_language(full_model):
+def test_banks_are_the_parameters_of_one_language(full_model):
     _, sizes = full_model
     assert sizes["align"].banks == 0
     assert sizes["sft"].banks == 2 * RANK * ALL_OUT  # B_spec of two languages

@@ -1,4 +1,4 @@
-"""The command: every table, one line for a slip, no network, nothing written."""
+"""The command: all tables, one-line errors, no network access, no files written."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from zipperasr.plan.__main__ import main
 
 @pytest.fixture
 def conf(recipe: Path, tmp_path: Path, monkeypatch) -> Path:
-    """A copy of the recipe's conf/, in the working directory, with the network cut off."""
+    """A copy of the recipe's conf/ in the working directory, without network access."""
     shutil.copytree(recipe / "conf", tmp_path / "conf")
     monkeypatch.chdir(tmp_path)
 
     def refuse(*arguments):
-        raise AssertionError(f"a connection was asked for: {arguments}")
+        raise AssertionError(f"a network connection was requested: {arguments}")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
@@ -33,7 +33,7 @@ def conf(recipe: Path, tmp_path: Path, monkeypatch) -> Path:
 def test_full_scale_prints_everything_and_writes_nothing(conf, capsys):
     start = time.process_time()
     assert main([]) == 0
-    assert time.process_time() - start < 20  # on a busy machine too
+    assert time.process_time() - start < 20  # CPU time, so that a busy machine does not matter
     out = " ".join(capsys.readouterr().out.split())
     for wanted in (
         "encoder LoRA - - 176,947,200 176,947,200",
@@ -64,7 +64,7 @@ def test_options_reach_every_table(conf, capsys):
         "Memory of one GPU of 16 (estimate)",
         "ZeRO-1, bf16, micro-batch of 10 packs of 2048 positions, full, with checkpointing",
         "packs per step 160 160",
-        "hours of audio 12,000 7,422",  # 30 h thrice and 6.51 h instead of 1 h each
+        "hours of audio 12,000 7,422",  # three times 30 h and 6.51 h instead of 1 h each
         "beam in decode.yaml 4",
         "train/lite_30h/mls/train_mls_pt_ids.txt",
     ):
@@ -80,7 +80,7 @@ def test_options_reach_every_table(conf, capsys):
         ("h200", "of 141 GiB", "hours on 4 H200 GPUs 2.4 3.5"),
     ],
 )
-def test_the_card_decides_hours_and_memory(conf, capsys, gpu, memory, hours):
+def test_hours_and_memory_depend_on_the_gpu(conf, capsys, gpu, memory, hours):
     assert main(["--gpu", gpu]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert hours in out and memory in out
@@ -98,7 +98,7 @@ def test_utilisation_does_not_count_recomputed_operations(conf, capsys):
     assert "hours on 4 A800 GPUs 6.0 9.0" in without and "recomputed" not in without
 
 
-def test_banks_of_untrained_languages_are_named_only_where_there_are_any(conf, capsys):
+def test_banks_of_untrained_languages_are_mentioned_only_if_there_are_any(conf, capsys):
     table = conf / "languages.tsv"
     table.write_text("".join(line for line in table.read_text().splitlines(True) if not line.startswith("zh\t")))
     datasets = conf / "datasets.tsv"
@@ -114,12 +114,12 @@ def test_banks_of_untrained_languages_are_named_only_where_there_are_any(conf, c
         assert f"{lora}, 12 languages" in out and "banks: one for each" not in out
 
 
-def test_too_large_a_batch_says_what_to_lower(conf, capsys):
+def test_a_batch_that_is_too_large_comes_with_a_remedy(conf, capsys):
     assert main(["--set", "packs_per_batch=64"]) == 0
     assert "does not fit; set packs_per_batch=32 accumulation=2" in capsys.readouterr().out
 
 
-def test_mini_scale_takes_the_backbones_at_hand(conf, capsys):
+def test_mini_scale_uses_the_local_backbones(conf, capsys):
     model_yaml = conf / "mini" / "model.yaml"
     model_yaml.write_text(model_yaml.read_text().replace("mel_bins: 80", f"mel_bins: {MEL_BINS}"))
     write_backbones(Path("exp/backbones"))
@@ -139,7 +139,7 @@ def test_mini_scale_takes_the_backbones_at_hand(conf, capsys):
         (["--scale", "mini"], "exp/backbones/whisper: neither exp/backbones/whisper/config.json"),
     ],
 )
-def test_a_slip_is_one_line(conf, capsys, arguments, message):
+def test_wrong_options_are_reported_in_one_line(conf, capsys, arguments, message):
     assert main(arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line

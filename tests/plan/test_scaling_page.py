@@ -1,4 +1,4 @@
-"""docs/scaling.md says what the dry run says."""
+"""The figures in docs/scaling.md equal those of the dry run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def page(root):
 
 
 @pytest.mark.parametrize(("regime", "name"), [("chunked", "chunked"), ("full", "full context")])
-def test_operations_are_those_of_the_dry_run(page, recipe, monkeypatch, capsys, regime, name):
+def test_operations_equal_those_of_the_dry_run(page, recipe, monkeypatch, capsys, regime, name):
     monkeypatch.chdir(recipe)
     assert main(["--regime", regime]) == 0
     out = capsys.readouterr().out
@@ -26,7 +26,7 @@ def test_operations_are_those_of_the_dry_run(page, recipe, monkeypatch, capsys, 
     assert f"| {name} | {align} | {sft} |" in page
 
 
-def test_every_row_of_hours_follows_from_the_cards_peak_the_share_and_the_number(page, recipe, monkeypatch, capsys):
+def test_hours_follow_from_peak_performance_utilisation_and_number_of_gpus(page, recipe, monkeypatch, capsys):
     monkeypatch.chdir(recipe)
     main([])
     out = capsys.readouterr().out
@@ -43,7 +43,7 @@ def test_every_row_of_hours_follows_from_the_cards_peak_the_share_and_the_number
             assert hours == pytest.approx(exact_hours, abs=0.06)
 
 
-def test_memory_hours_and_speeds_are_those_of_the_dry_run(page, recipe, monkeypatch, capsys):
+def test_memory_hours_and_speeds_equal_those_of_the_dry_run(page, recipe, monkeypatch, capsys):
     monkeypatch.chdir(recipe)
     main([])
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Steps from hours, by hand."""
+"""Steps derived from hours, compared with hand calculations."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from zipperasr.plan.steps import AssumedSpeech, plan_phase, step_rows
 from zipperasr.prepare.dataset_table import DatasetRow
 from zipperasr.train.train_config import TrainConfig
 
-# 12.5 speech + 5 text + 1 end token per 2 s + 4 prompt tokens per 2 s = 20 positions a second
+# 12.5 speech + 5 text + 1 end token per 2 s + 4 prompt tokens per 2 s = 20 positions per second
 SPEECH = AssumedSpeech(utterance_s=2.0, tokens_per_s=5.0, prompt_tokens=4.0, fill=1.0)
 ROW = DatasetRow("sft", "mls", "de", "train", 10.0, "dev", ("test",), (1.0,), None, None)
 
 
-def test_positions_of_a_second_add_up():
+def test_positions_per_second_add_up():
     assert SPEECH.all_positions_per_s == 20
     assert SPEECH.pack_s(2000) == 100
 
@@ -26,12 +26,12 @@ def test_steps_follow_from_hours():
     assert plan.hours == 30
     assert plan.packs == 30 * 36
     assert plan.packs_per_step == 16
-    assert plan.steps == 3 * 68  # ceil(1080 / 16) = 68 an epoch
+    assert plan.steps == 3 * 68  # ceil(1080 / 16) = 68 per epoch
     assert plan.warmup == 20
     assert plan.hours_per_step == pytest.approx(16 * 100 / 3600)
 
 
-def test_hours_that_are_not_given_are_an_error():
+def test_missing_hours_are_an_error():
     with pytest.raises(ValueError, match=r"mls de: no train_hours; add the hours"):
         plan_phase([dataclasses.replace(ROW, train_hours=None)], TrainConfig(epochs=1), 2048, 1, SPEECH)
 

@@ -1,4 +1,4 @@
-"""A recipe's tables for one or two small corpora, and stage 1 over them."""
+"""The tables of a recipe for one or two small corpora, and a function that runs stage 1 on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MLS_ROW = "sft mls de both train 1000 dev test 14.29 train/lite_{setting}/de.txt
 
 
 class Recipe:
-    """Tables and corpora below one directory."""
+    """A directory with tables and corpora."""
 
     def __init__(self, base: Path, *rows: str, table_hours: bool = False):
         self.base, self.out = base, base / "data"
@@ -37,7 +37,7 @@ class Recipe:
         write_text(self.base / "utt_ids" / name, *ids)
 
     def prepare(self, *options: str) -> int:
-        """Stage 1; returns its exit status."""
+        """Run stage 1; returns its exit status."""
         base = self.base
         arguments = [
             f"--datasets={base / 'datasets.tsv'}", f"--languages={base / 'languages.tsv'}",

@@ -13,7 +13,7 @@ def table(recipe: Path) -> LanguageTable:
     return LanguageTable.load(recipe / "conf/languages.tsv")
 
 
-def test_recipe_has_table_1_in_both_settings(recipe: Path, table: LanguageTable):
+def test_the_recipe_contains_table_1_in_both_settings(recipe: Path, table: LanguageTable):
     small = {
         row.language: row for row in load_datasets(recipe / "conf/datasets.tsv", "1h", table) if row.phase == "sft"
     }
@@ -28,7 +28,7 @@ def test_recipe_has_table_1_in_both_settings(recipe: Path, table: LanguageTable)
     assert large["de"].train_list == "train/lite_30h/mls/train_mls_de_ids.txt"
 
 
-def test_every_list_of_the_table_is_one_of_the_authors(recipe: Path, table: LanguageTable):
+def test_every_list_in_the_table_is_provided_by_the_authors(recipe: Path, table: LanguageTable):
     lines = (recipe / "conf/utt_ids.tsv").read_text().splitlines()
     published = {line.split("\t")[1] for line in lines if not line.startswith("#")}
     rows = [row for setting in ("1h", "30h") for row in load_datasets(recipe / "conf/datasets.tsv", setting, table)]
@@ -37,7 +37,7 @@ def test_every_list_of_the_table_is_one_of_the_authors(recipe: Path, table: Lang
     assert named == published and len(published) == 31
 
 
-def test_set_names_tell_test_splits_apart(recipe: Path, table: LanguageTable):
+def test_test_splits_have_different_set_names(recipe: Path, table: LanguageTable):
     rows = {(r.corpus, r.language): r for r in load_datasets(recipe / "conf/datasets.tsv", "1h", table)}
 
     assert rows["wenetspeech", "zh"].set_names()[2] == {
@@ -70,7 +70,7 @@ def test_malformed_row_names_file_and_line(tmp_path: Path, table: LanguageTable,
         load_datasets(tmp_path / "datasets.tsv", "1h", table)
 
 
-def test_other_columns_and_settings_without_rows_are_refused(tmp_path: Path, table: LanguageTable):
+def test_other_columns_and_settings_without_rows_are_errors(tmp_path: Path, table: LanguageTable):
     Recipe(tmp_path, MLS_ROW.replace("both", "30h"))
     with pytest.raises(ValueError, match=r"no row for setting '1h'"):
         load_datasets(tmp_path / "datasets.tsv", "1h", table)
@@ -89,7 +89,7 @@ def test_corpora_of_each_scale_have_roots(recipe: Path, table: LanguageTable, sc
     assert config.table_hours == (scale == "full")
 
 
-def test_bad_corpora_yaml_is_named(tmp_path: Path):
+def test_invalid_corpora_yaml_is_an_error(tmp_path: Path):
     with pytest.raises(ValueError, match=r"unknown corpus 'mlsx'; did you mean 'mls'"):
         load_corpora(write_text(tmp_path / "c.yaml", "roots: {mlsx: x}", "utt_ids: y"))
     with pytest.raises(ValueError, match=r"roots: got None, wanted keys and their values"):

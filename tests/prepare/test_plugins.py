@@ -1,4 +1,4 @@
-"""A corpus and a language that another package adds at run time; test_extending.py runs whole recipes."""
+"""A corpus and a language added at run time by another package; test_extending.py runs complete recipes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tests.prepare.example import Recipe
 from zipperasr.corpora import CORPORA, Corpus
 
 
-def test_a_corpus_and_a_language_of_another_package_need_one_module_and_two_lines(tmp_path: Path, monkeypatch):
-    """A reader outside zipperasr, one line in the registry with the corpus's quirks, one line in languages.tsv."""
+def test_another_package_adds_a_corpus_and_a_language_in_one_module_and_two_lines(tmp_path: Path, monkeypatch):
+    """A reader outside zipperasr, one line in the registry with the corpus's properties, one line in languages.tsv."""
     write_text(
         tmp_path / "my_corpora" / "shouted.py",
         "from zipperasr.corpora.utterance import Utterance",

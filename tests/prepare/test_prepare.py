@@ -1,4 +1,4 @@
-"""Stage 1 end to end over small corpora: what lists, samples and flaws do to the sets."""
+"""Stage 1 end to end on small corpora: the effect of lists, sampling and flaws on the sets."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_train_dev_and_test_become_kaldi_directories(recipe_of: Recipe):
     assert len(recipe_of.ids("test_mls_de")) == len(TEST_IDS)
 
 
-def test_only_the_listed_ids_are_trained_on_and_repeats_are_counted(recipe_of: Recipe):
+def test_only_listed_ids_are_used_for_training_and_repeats_are_counted(recipe_of: Recipe):
     recipe_of.write_list(LIST, [*TRAIN_IDS[:3], TRAIN_IDS[0], TRAIN_IDS[0]])
 
     assert recipe_of.prepare() == 0
@@ -65,7 +65,7 @@ def test_train_ids_that_are_in_test_are_dropped_counted_and_listed(recipe_of: Re
     assert not set(recipe_of.ids("train_mls_de")) & set(recipe_of.ids("test_mls_de"))
 
 
-def test_dev_leaves_out_what_is_in_train(recipe_of: Recipe):
+def test_dev_excludes_training_utterances(recipe_of: Recipe):
     recipe_of.write_rows("sft mls de both train+dev 1000 dev test 14.29 train/lite_{setting}/de.txt -")
     recipe_of.write_list(LIST, [*TRAIN_IDS, DEV_IDS[0]])
 
@@ -74,7 +74,7 @@ def test_dev_leaves_out_what_is_in_train(recipe_of: Recipe):
     assert recipe_of.ids("dev_mls_de") == [f"20-{DEV_IDS[1]}"]
 
 
-def test_listed_ids_that_the_corpus_lacks_are_listed(recipe_of: Recipe):
+def test_listed_ids_missing_from_the_corpus_are_reported(recipe_of: Recipe):
     recipe_of.write_list(LIST, [*TRAIN_IDS, "99_1_000000"])
 
     assert recipe_of.prepare("--max_missing_share=0.1") == 0
@@ -83,7 +83,7 @@ def test_listed_ids_that_the_corpus_lacks_are_listed(recipe_of: Recipe):
     assert "99_1_000000\ton the list" in (recipe_of.out / "lists/train_mls_de.missing.txt").read_text()
 
 
-def test_too_many_missing_ids_stop_the_stage(recipe_of: Recipe, capsys: pytest.CaptureFixture):
+def test_too_many_missing_ids_are_an_error(recipe_of: Recipe, capsys: pytest.CaptureFixture):
     recipe_of.write_list(LIST, [*TRAIN_IDS, "99_1_000000"])
 
     message = error_of(recipe_of, capsys)
@@ -112,7 +112,7 @@ def test_utterance_without_text_is_dropped_and_counted(recipe_of: Recipe):
     assert len(recipe_of.ids("train_mls_de")) == len(TRAIN_IDS) - 1
 
 
-def test_text_is_composed_and_blanks_are_single(recipe_of: Recipe):
+def test_text_is_nfc_normalised_with_single_spaces(recipe_of: Recipe):
     path = recipe_of.base / "mls/mls_german/train/transcripts.txt"
     path.write_text(path.read_text().replace("text von 15 7 000000", "u\u0308ber \u3000 allem"), encoding="utf-8")
 
@@ -121,7 +121,7 @@ def test_text_is_composed_and_blanks_are_single(recipe_of: Recipe):
     assert read_table(recipe_of.out / "train_mls_de/text")[f"15-{TRAIN_IDS[0]}"] == "\u00fcber allem"
 
 
-def test_without_list_or_hours_everything_is_taken_and_said(recipe_of: Recipe, capsys: pytest.CaptureFixture):
+def test_without_list_or_hours_all_utterances_are_used_and_logged(recipe_of: Recipe, capsys: pytest.CaptureFixture):
     (recipe_of.base / "utt_ids" / LIST).unlink()
 
     assert recipe_of.prepare() == 0
@@ -130,7 +130,7 @@ def test_without_list_or_hours_everything_is_taken_and_said(recipe_of: Recipe, c
     assert "list not found" in capsys.readouterr().err
 
 
-def test_hours_are_sampled_with_a_fixed_seed_and_written_out(tmp_path: Path):
+def test_hours_are_sampled_with_a_fixed_seed_and_the_list_is_written(tmp_path: Path):
     row = "sft mls de both train 0.00138 dev test 14.29 train/lite_{setting}/de.txt -"  # 5 s of 12
     recipe = Recipe(tmp_path, row, table_hours=True)
     recipe.write_mls()
@@ -147,7 +147,7 @@ def test_hours_are_sampled_with_a_fixed_seed_and_written_out(tmp_path: Path):
     assert recipe.report("train_mls_de")["source"].startswith("sample (no ")
 
 
-def test_shortfall_is_noted_beside_the_tables_hours(tmp_path: Path):
+def test_a_shortfall_is_reported_with_the_hours_of_the_table(tmp_path: Path):
     recipe = Recipe(tmp_path, table_hours=True)
     recipe.write_mls()
 
@@ -184,7 +184,7 @@ def test_strict_lists_makes_overlap_an_error(recipe_of: Recipe, capsys: pytest.C
     assert "are in a test set: dropped; use --strict_lists false" in error_of(recipe_of, capsys, "--strict_lists=true")
 
 
-def test_held_out_dev_is_whole_recordings_of_train(tmp_path: Path):
+def test_held_out_dev_consists_of_complete_recordings(tmp_path: Path):
     recipe = Recipe(tmp_path, "align msr86k ru both train 3000 held-out dev 8 - -")
     for split, count in (("train", 8), ("dev", 1)):
         videos = [f"{split}{number}" for number in range(count)]
@@ -196,13 +196,13 @@ def test_held_out_dev_is_whole_recordings_of_train(tmp_path: Path):
     assert recipe.prepare() == 0
 
     train, dev = (read_data_dir(recipe.out / f"{kind}_msr86k_ru") for kind in ("train", "dev"))
-    assert len(dev) == 24 and len(train) == 24  # whole recordings of 6, at least 20 utterances
+    assert len(dev) == 24 and len(train) == 24  # complete recordings of 6 utterances, at least 20 in total
     assert not {entry.speaker for entry in train} & {entry.speaker for entry in dev}
     assert (train[0].start_s, train[0].end_s) == (0.0, 0.5)
     assert len(recipe.ids("train_msr86k_ru", "wav.scp")) == 4
 
 
-def test_common_voice_without_a_list_samples_no_official_evaluation_clip(tmp_path: Path):
+def test_common_voice_without_a_list_samples_no_official_evaluation_clips(tmp_path: Path):
     rows = {
         name: [(f"client{i:03d}", f"{name}{i}.mp3", "words") for i in range(3)] for name in ("train", "dev", "test")
     }
@@ -220,7 +220,7 @@ def test_common_voice_without_a_list_samples_no_official_evaluation_clip(tmp_pat
     }  # fmt: skip
 
 
-def test_unreadable_header_waits_for_stage_2(tmp_path: Path):
+def test_an_unreadable_header_is_left_to_stage_2(tmp_path: Path):
     rows = {"train": [("c", "a.mp3", "one")], "dev": [("c", "b.mp3", "two")], "test": [("c", "d.mp3", "three")]}
     write_common_voice(tmp_path / "commonvoice", rows)
     for clip in ("a.mp3", "b.mp3", "d.mp3"):
@@ -233,7 +233,7 @@ def test_unreadable_header_waits_for_stage_2(tmp_path: Path):
     assert [entry.duration_s for entry in read_data_dir(recipe.out / "train_commonvoice_ar")] == [0.0]
 
 
-def test_several_test_splits_become_sets_of_their_own(tmp_path: Path):
+def test_several_test_splits_become_separate_sets(tmp_path: Path):
     recipe = Recipe(tmp_path, "sft librispeech en both train-clean-100 960 dev-clean test-clean,test-other 5,5 - -")
     splits = ["train-clean-100", "dev-clean", "test-clean", "test-other"]
     write_librispeech(tmp_path / "librispeech", {split: [f"{n}-1-0000"] for n, split in enumerate(splits, 1)})
@@ -246,7 +246,7 @@ def test_several_test_splits_become_sets_of_their_own(tmp_path: Path):
     assert read_table(recipe.out / "train_librispeech_en/text")["1-1-1-0000"] == "some words of it"  # lower case
 
 
-def test_finished_stage_is_not_run_again(recipe_of: Recipe, capsys: pytest.CaptureFixture):
+def test_a_finished_stage_is_skipped(recipe_of: Recipe, capsys: pytest.CaptureFixture):
     assert recipe_of.prepare() == 0
     before = (recipe_of.out / "train_mls_de/text").stat().st_mtime_ns
     assert recipe_of.prepare() == 0
@@ -263,14 +263,14 @@ def test_changed_list_runs_the_stage_again(recipe_of: Recipe):
     assert len(recipe_of.ids("train_mls_de")) == 5
 
 
-def test_id_that_comes_twice_in_the_corpus_is_an_error(recipe_of: Recipe, capsys: pytest.CaptureFixture):
+def test_a_duplicate_id_in_the_corpus_is_an_error(recipe_of: Recipe, capsys: pytest.CaptureFixture):
     path = recipe_of.base / "mls/mls_german/train/transcripts.txt"
     path.write_text(path.read_text() + f"{TRAIN_IDS[0]}\tnoch einmal\n", encoding="utf-8")
 
     assert f"id '{TRAIN_IDS[0]}' is repeated in mls de" in error_of(recipe_of, capsys)
 
 
-def test_set_with_nothing_left_is_an_error(recipe_of: Recipe, capsys: pytest.CaptureFixture):
+def test_an_empty_set_is_an_error(recipe_of: Recipe, capsys: pytest.CaptureFixture):
     recipe_of.write_rows("sft mls de both train+dev 1000 dev test 14.29 train/lite_{setting}/de.txt -")
     recipe_of.write_list(LIST, [*TRAIN_IDS, *DEV_IDS])
 
@@ -297,7 +297,7 @@ def test_real_recordings_become_a_valid_data_dir(tmp_path: Path, shared_dir: Pat
     assert entry.text.startswith("he began a confused complaint")
 
 
-def test_a_second_run_stops_before_it_writes(recipe_of: Recipe, capsys: pytest.CaptureFixture, held_elsewhere):
+def test_a_second_run_fails_before_it_writes(recipe_of: Recipe, capsys: pytest.CaptureFixture, held_elsewhere):
     message = held_elsewhere(recipe_of.out)
     assert message in error_of(recipe_of, capsys)
     assert not recipe_of.out.exists()

@@ -21,7 +21,7 @@ def test_list_errors_name_file_and_line(tmp_path: Path):
         read_list(write_text(tmp_path / "list.txt", "a", "b c"))
 
 
-def test_list_wins_over_hours_and_hours_over_everything(tmp_path: Path):
+def test_a_list_has_priority_over_hours_and_hours_over_all_utterances(tmp_path: Path):
     write_text(tmp_path / "here.txt", "a")
 
     assert want("here.txt", tmp_path, 5.0, True).counts == Counter("a")
@@ -44,7 +44,7 @@ def test_sample_is_just_long_enough_and_does_not_depend_on_order():
     assert threshold_for_hours([], [], hours=1.0) == 0
 
 
-# The authors' lists: lines and unique ids
+# the authors' lists: number of lines and of unique ids
 PUBLISHED = {
     "train/lite_1h/mls/train_mls_it_ids.txt": (119_246, 59_623),
     "test/lite_1h/commo-voice/ko_test.txt": (664, 332),
@@ -58,7 +58,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_authors_lists_have_the_counted_flaws(shared_dir: Path, name: str):
+def test_the_authors_lists_have_the_known_flaws(shared_dir: Path, name: str):
     counts = read_list(shared_dir / "utt_ids" / name)
 
     assert (sum(counts.values()), len(counts)) == PUBLISHED[name]

@@ -1,6 +1,6 @@
-"""Stages 6 and 7 of several variants in one process: starting a process for each takes longer than its work.
+"""Run stages 6 and 7 of several variants in one process, because starting processes takes longer than their work.
 
-Usage: python -m tests.recipe.adapt_variants SCALE VARIANT... (in a recipe whose stages 0 to 5 have run)
+Usage: python -m tests.recipe.adapt_variants SCALE VARIANT... (in a recipe directory after stages 0 to 5)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""asr.sh and run.sh choose stages, check settings first, and say what is missing."""
+"""asr.sh and run.sh select stages, check settings first and report missing inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def project(root: Path, tmp_path: Path) -> Path:
-    """A project with the recipe, as a fresh checkout has it: nothing has run."""
+    """A project with the recipe in the state of a fresh checkout."""
     for name in ("utils", "tools", "zipperasr"):
         (tmp_path / name).symlink_to(root / name)
     made = shutil.ignore_patterns("data*", "dump*", "exp*", "downloads", "RESULTS.md", "__pycache__")
@@ -23,13 +23,13 @@ def project(root: Path, tmp_path: Path) -> Path:
 
 
 def _but_for_conf(ignore):
-    """conf/datasets.tsv is not stage 1's data/."""
+    """Ignore data/ of stage 1, but not conf/datasets.tsv."""
     return lambda folder, names: set() if Path(folder).name in {"conf", "mini"} else ignore(folder, names)
 
 
 @pytest.fixture
 def run(project: Path):
-    """Call the recipe's run.sh with this Python."""
+    """Call the recipe's run.sh with the Python that runs the tests."""
 
     def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -45,7 +45,7 @@ def run(project: Path):
 
 
 def left_behind(project: Path) -> list[str]:
-    """What a run wrote into the recipe."""
+    """Files that a run wrote into the recipe."""
     recipe = project / "egs2" / "zipper12" / "asr1"
     return sorted(path.name for path in recipe.iterdir() if path.name.startswith(("data", "dump", "exp", "downloads")))
 
@@ -64,7 +64,7 @@ def test_unknown_option_exits_with_2(run):
     assert "unknown option --lorra; asr.sh --help lists the options" in done.stderr
 
 
-def test_a_stray_word_is_refused(run):
+def test_an_unexpected_argument_is_an_error(run):
     done = run("--stage", "3", "4")
     assert done.returncode == 2
     assert "unexpected argument '4'" in done.stderr
@@ -77,14 +77,14 @@ def test_unknown_variant_fails_before_any_stage_and_writes_nothing(run, project)
     assert left_behind(project) == []
 
 
-def test_unknown_backend_is_named(run):
+def test_an_unknown_backend_is_an_error(run):
     done = run(CMD_BACKEND="slrum")
     assert done.returncode == 2
     assert "unknown CMD_BACKEND 'slrum'; choose from local, slurm" in done.stderr
 
 
 @pytest.mark.parametrize(("stage", "remedy"), [("1", "downloads/"), ("5", "run stage 0"), ("9", "run stages 7 and 8")])
-def test_a_stage_alone_says_what_is_missing(run, stage, remedy):
+def test_a_single_stage_names_the_stages_to_run_first(run, stage, remedy):
     done = run("--stage", stage, "--stop_stage", stage)
     assert done.returncode == 1
     (line,) = [line for line in (done.stdout + done.stderr).splitlines() if "error" in line]
@@ -107,7 +107,7 @@ done
 
 
 @pytest.mark.parametrize(("first", "last", "wanted"), [("0", "9", "0123789"), ("3", "7", "37"), ("8", "9", "89")])
-def test_stages_are_chosen_by_range_and_skips(root, first, last, wanted):
+def test_stages_are_selected_by_range_and_skip_options(root, first, last, wanted):
     command = ["bash", "-c", IN_STAGE.format(root=root), "asr.sh", first, last]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "".join(done.stdout.split()) == wanted
@@ -124,7 +124,7 @@ def test_stages_are_chosen_by_range_and_skips(root, first, last, wanted):
         ("--stage 4 --stop_stage 6 --skip_train true", "the options skip every stage from 4 to 6"),
     ],
 )
-def test_a_range_without_stages_is_refused(run, project, options, message):
+def test_a_range_without_stages_is_an_error(run, project, options, message):
     done = run(*options.split())
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
@@ -147,7 +147,7 @@ def test_a_range_without_stages_is_refused(run, project, options, message):
         ("--initial_b nowhere", "nowhere/config.yaml: no finished training here"),
     ],
 )
-def test_names_of_espnet_are_known_and_settings_are_checked_first(run, project, options, message):
+def test_espnet_s_option_names_are_accepted_and_settings_are_checked_first(run, project, options, message):
     done = run(*options.split())
     assert done.returncode in (1, 2)
     assert message in done.stderr
@@ -177,7 +177,7 @@ def test_a_new_recipe_shares_the_stages_by_link(project):
     ("place", "message"),
     [("", "wanted egs2/NAME/asr1"), ("mine", "wanted egs2/NAME/asr1"), ("egs2/zipper12/asr1", "already exists")],
 )
-def test_setup_refuses_a_wrong_place(project, place, message):
+def test_setup_rejects_a_wrong_directory(project, place, message):
     setup = project / "egs2" / "TEMPLATE" / "asr1" / "setup.sh"
     done = subprocess.run([setup, place], cwd=project, capture_output=True, text=True)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The comparison of starts: its figures from what trainings and decodings leave, and what it refuses."""
+"""The comparison of bank initialisations: its figures, computed from trainings and decodings, and its errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def row(name: str, code: str, errors: int, units: int = 100) -> SetScore:
 
 
 def write_system(exp: Path, new: int, german: str = "ja", losses: tuple[float, ...] = (4.0, 3.0)) -> Path:
-    """A scored system: `new` errors in Swahili, a German hypothesis."""
+    """A scored system with `new` errors in Swahili and a German hypothesis."""
     decoding = exp / "decode_greedy_chunked"
     scores = [row("test_x_de", "de", 10), row("test_y_de", "de", 20, 200), row("test_x_es", "es", 40)]
     for score in [*scores, row("test_x_sw", "sw", new)]:
@@ -36,7 +36,7 @@ def write_system(exp: Path, new: int, german: str = "ja", losses: tuple[float, .
     return exp
 
 
-def test_a_row_has_means_over_seeds_and_the_other_languages_of_the_first(tmp_path):
+def test_a_row_has_means_over_seeds_and_other_languages_for_the_first_seed(tmp_path):
     before = write_system(tmp_path / "before", 0)
     seeds = (write_system(tmp_path / "one", 90), write_system(tmp_path / "two", 94, losses=(4.0, 2.0)))
     options = compare.Comparison(before, "sw")
@@ -45,7 +45,7 @@ def test_a_row_has_means_over_seeds_and_the_other_languages_of_the_first(tmp_pat
     assert cells[5:] == ["92.00 ± 2.83", "9.09 ± 0.00", "25.00", "3 of 3"]  # one of eleven characters; (10 + 40) / 2
 
 
-def test_another_hypothesis_is_not_the_same_bits(tmp_path):
+def test_a_different_hypothesis_is_not_counted_as_identical(tmp_path):
     before, after = write_system(tmp_path / "before", 0), write_system(tmp_path / "after", 0, german="nein")
     assert compare.same_bits(after, before, "sw") == (1, 3)
 
@@ -58,7 +58,7 @@ def test_the_page_names_the_command(tmp_path):
     assert "| zero | bank | 1 | 4.00 | 3.00 | 0.00 | 9.09 | 25.00 | 3 of 3 |" in page
 
 
-def test_a_variant_without_banks_is_refused(tmp_path, capsys):
+def test_a_variant_without_banks_is_an_error(tmp_path, capsys):
     experiment = Experiment("sft", "chunked", "vanilla", "exp/a", ("de",), 1, ModelConfig("whisper", "llm"))
     experiment.save(tmp_path)
     (tmp_path / "model.safetensors").touch()

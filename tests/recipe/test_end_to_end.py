@@ -1,4 +1,4 @@
-"""run.sh from nothing to RESULTS.md at reduced mini scale: real corpora layouts, real training, real scores."""
+"""run.sh from stage 0 to RESULTS.md at a reduced mini scale: real corpus layouts, real training, real scores."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import yaml
 
 pytestmark = pytest.mark.slow
 
-# two utterances of each kind in each language would do for the code; held-out dev slices need some more
+# two utterances of each kind and language would suffice, but held-out dev sets need more
 SIZES = {"align_train": 44, "high_train": 40, "low_train_1h": 6, "low_train_30h": 8, "dev": 4, "test": 4}
 
 
 @pytest.fixture(scope="module")
 def recipe_dir(root: Path, tmp_path_factory) -> Path:
-    """A recipe of its own: the shared stages by link, a copy of conf/ with reduced sizes."""
+    """A recipe with links to the shared stages and a copy of conf/ with reduced sizes."""
     directory = tmp_path_factory.mktemp("reduced")
     source = root / "egs2" / "zipper12" / "asr1"
     for name in ("asr.sh", "path.sh", "cmd.sh", "utils", "local", "run.sh"):
@@ -34,7 +34,7 @@ def recipe_dir(root: Path, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(recipe_dir: Path) -> subprocess.CompletedProcess:
-    """The whole recipe, once."""
+    """Run the complete recipe once."""
     return call(recipe_dir, "--stage", "0", "--stop-stage", "9")
 
 
@@ -55,7 +55,7 @@ def _edit(path: Path, **values) -> None:
     path.write_text(yaml.safe_dump({**tree, **values}), encoding="utf-8")
 
 
-def test_all_stages_succeed_and_leave_a_report(recipe_dir, finished):
+def test_all_stages_succeed_and_write_a_report(recipe_dir, finished):
     assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
     results = (recipe_dir / "RESULTS.md").read_text(encoding="utf-8")
     assert "zipper_soft" in results
@@ -71,10 +71,12 @@ def test_every_test_set_is_scored_in_its_languages_unit(recipe_dir, finished):
     assert len(units) == 13
     assert {code for code, unit in units.items() if unit == "cer"} == {"zh", "ja", "ko", "th"}
     for row in rows:
-        assert int(row["errors"]) >= int(row["jiwer_errors"])  # jiwer minimises, sclite weighs substitutions more
+        assert int(row["errors"]) >= int(
+            row["jiwer_errors"]
+        )  # jiwer minimises the number of errors, sclite gives substitutions a higher cost
 
 
-def test_training_falls_and_leaves_its_records(recipe_dir, finished):
+def test_the_loss_falls_and_records_are_written(recipe_dir, finished):
     exp = recipe_dir / "exp" / "align_chunked"
     losses = [json.loads(line)["loss"] for line in (exp / "train.jsonl").read_text(encoding="utf-8").splitlines()]
     assert losses[-1] < losses[0]
@@ -90,7 +92,7 @@ def test_stage_times_are_recorded_for_every_stage(recipe_dir, finished):
     assert stages == {str(number) for number in range(10)}
 
 
-def test_another_variant_starts_from_the_same_alignment_and_does_no_work_twice(recipe_dir, finished):
+def test_another_variant_starts_from_the_same_alignment_and_skips_finished_work(recipe_dir, finished):
     written = [*recipe_dir.glob("exp/*/model.safetensors"), *recipe_dir.glob("dump/*/sets.tsv")]
     written += recipe_dir.glob("exp/*/decode_*/*/text")
     before = {path: path.stat().st_mtime_ns for path in written}

@@ -1,7 +1,7 @@
-"""docs/extending.md and docs/add_language.md, literally: blocks are written, appended, applied or called, in order.
+"""docs/extending.md and docs/add_language.md: blocks are written, appended, applied or run unchanged and in order.
 
-A block's first line says what becomes of it: `tsv append=PATH`, `python write=PATH`; bash is run, a diff applied, text
-is what a reader sees. Beforehand, only sizes are reduced: utterances, epochs, processes, length of hypotheses.
+The first line of a block says what is done with it: `tsv append=PATH`, `python write=PATH`. bash is run, a diff is
+applied, text is expected output. Only sizes are reduced: utterances, epochs, processes, length of hypotheses.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from zipperasr.prepare.dataset_table import load_datasets
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, TRAINED = DOCS / "extending.md", DOCS / "add_language.md"
 BLOCK = re.compile(r"^```(\w+)(?: (write|append)=(\S+))?\n(.*?)^```$", re.M | re.S)
-OF_A_RECIPE = ("asr.sh", "path.sh", "cmd.sh", "utils", "run.sh", "conf", "local")  # and not what a run made there
+OF_A_RECIPE = ("asr.sh", "path.sh", "cmd.sh", "utils", "run.sh", "conf", "local")  # but no outputs of a run
 SIZES = {"align_train": 8, "high_train": 4, "low_train_1h": 3, "low_train_30h": 4, "dev": 2, "test": 2}
 SFT = Path("exp/sft_zipper_soft_chunked")
 ALIGNED = Path("exp/align_chunked/model.safetensors")
@@ -42,7 +42,7 @@ ALIGNED = Path("exp/align_chunked/model.safetensors")
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block of the page."""
+    """A fenced block of the page."""
 
     language: str
     action: str  # write | append | ""
@@ -51,7 +51,7 @@ class Block:
 
 
 def sections(page: Path = PAGE) -> dict[str, list[Block]]:
-    """The blocks under each of a page's headings, by what stands before its colon."""
+    """The blocks below each heading of a page, by the part of the heading before its colon."""
     found = {}
     for section in page.read_text(encoding="utf-8").split("\n## ")[1:]:
         found[re.split("[:\n]", section)[0]] = [Block(*match) for match in BLOCK.findall(section)]
@@ -59,7 +59,7 @@ def sections(page: Path = PAGE) -> dict[str, list[Block]]:
 
 
 def follow(project: Path, blocks: list[Block]) -> str:
-    """Do what the blocks say, in order. Returns what the commands printed."""
+    """Execute the blocks in order. Returns the output of the commands."""
     printed = ""
     for block in blocks:
         if block.action:
@@ -75,7 +75,9 @@ def follow(project: Path, blocks: list[Block]) -> str:
 
 def call(project: Path, command: list[str], given: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    environment["GIT_CEILING_DIRECTORIES"] = str(project.parent)  # whatever repository the temporary files lie in
+    environment["GIT_CEILING_DIRECTORIES"] = str(
+        project.parent
+    )  # even if the temporary directory is inside a repository
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(command, input=given, capture_output=True, text=True, cwd=project, env=environment)
     assert done.returncode == 0, f"{given}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
@@ -84,7 +86,7 @@ def call(project: Path, command: list[str], given: str) -> str:
 
 @pytest.fixture(scope="module")
 def project(root: Path, tmp_path_factory) -> Path:
-    """A fresh checkout's code, with small corpora and short trainings."""
+    """The code of a fresh checkout, with small corpora and short trainings."""
     target = tmp_path_factory.mktemp("project")
     made = shutil.ignore_patterns("__pycache__")
     for name in ("utils", "zipperasr", "egs2/TEMPLATE"):
@@ -113,13 +115,13 @@ def scores(recipe: Path, system: Path | str = SFT) -> list[dict[str, str]]:
 
 
 def banks(recipe: Path) -> set[int]:
-    """How many languages' columns the adapted layers hold."""
+    """The number of languages in the adapted layers."""
     with safe_open(recipe / SFT / "model.safetensors", framework="pt") as stream:
         return {stream.get_slice(name).get_shape()[0] for name in stream.keys() if name.endswith(".b_specific")}  # noqa: SIM118
 
 
 @pytest.mark.parametrize("page", [PAGE, TRAINED], ids=lambda page: page.name)
-def test_every_block_has_its_place_and_prose_names_it(page):
+def test_every_block_has_a_path_that_the_text_mentions(page):
     text = page.read_text(encoding="utf-8")
     assert text.count("```") == 2 * len(BLOCK.findall(text))
     for match in BLOCK.finditer(text):
@@ -135,8 +137,8 @@ QUOTED = {
 
 
 @pytest.mark.parametrize("heading", QUOTED)
-def test_the_code_of_an_example_is_what_the_linked_tests_run(heading: str):
-    """Every definition that the page quotes is in a test file that its section links to."""
+def test_the_code_of_an_example_equals_that_of_the_linked_tests(heading: str):
+    """Every definition on the page is in a test file that its section links to."""
     (section,) = (part for part in PAGE.read_text(encoding="utf-8").split("\n## ") if part.startswith(heading))
     linked = [(DOCS / path).read_text(encoding="utf-8") for path in re.findall(r"\]\((\.\./tests/\S+\.py)\)", section)]
     for block in QUOTED[heading]:
@@ -166,7 +168,7 @@ def test_the_diff_applies_to_a_new_recipe(root: Path, tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def polish(project: Path) -> Path:
-    """The paper's recipe, run with the thirteenth target language."""
+    """The paper's recipe after a run with a thirteenth target language."""
     follow(project, sections()["A new language"])
     return project / "egs2/zipper12/asr1"
 
@@ -183,7 +185,7 @@ def test_a_thirteenth_target_language_is_scored(polish: Path):
 
 
 @pytest.mark.slow
-def test_the_new_language_has_a_bank_and_the_lent_token(polish: Path):
+def test_the_new_language_has_a_bank_and_the_related_language_s_token(polish: Path):
     assert banks(polish) == {14}
     header, *lines = (polish / "exp/lid/cosine_token.tsv").read_text(encoding="utf-8").splitlines()
     cosines = {line.split("\t")[0]: dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines}
@@ -194,14 +196,14 @@ def test_the_new_language_has_a_bank_and_the_lent_token(polish: Path):
 @dataclass(frozen=True)
 class Swahili:
     recipe: Path
-    printed: dict[str, str]  # by heading
-    before: dict[Path, int]  # file -> time of last change, before the language came
-    page: str  # RESULTS.md, before
+    printed: dict[str, str]  # output of the commands by heading
+    before: dict[Path, int]  # file -> modification time before the language was added
+    page: str  # RESULTS.md before
 
 
 @pytest.fixture(scope="module")
 def swahili(project: Path, polish: Path) -> Swahili:
-    """The system with Polish, to which Swahili comes after training."""
+    """The model with Polish, to which Swahili is added after training."""
     before = {path: path.stat().st_mtime_ns for path in (polish / ALIGNED, polish / SFT / "model.safetensors")}
     page = (polish / "RESULTS.md").read_text(encoding="utf-8")
     printed = {heading: follow(project, blocks) for heading, blocks in sections(TRAINED).items()}
@@ -209,7 +211,7 @@ def swahili(project: Path, polish: Path) -> Swahili:
 
 
 @pytest.mark.slow
-def test_a_language_that_comes_later_is_scored_and_stands_in_the_report(swahili: Swahili):
+def test_an_added_language_is_scored_and_reported(swahili: Swahili):
     (row,) = [row for row in scores(swahili.recipe, f"{SFT}_add_sw") if row["language"] == "sw"]
     assert (row["set"], row["unit"], row["utts"]) == ("test_commonvoice_sw", "wer", str(SIZES["test"]))
     assert int(row["ref_units"]) > 0
@@ -217,11 +219,11 @@ def test_a_language_that_comes_later_is_scored_and_stands_in_the_report(swahili:
     added = page.partition("## Languages added to trained systems")[2].partition("\n## ")[0]
     assert re.search(r"^\| system .* \| sw \|", added, re.M) and "| `zipper_soft add_sw` |" in added
     before, after = (re.search(r"^\| `zipper_soft` .*", text, re.M)[0].split("|")[:-2] for text in (swahili.page, page))
-    assert before == after, "the means of the others are what they were, but for the speed"
+    assert before == after, "the means of the other languages must be unchanged, except for the speed"
 
 
 @pytest.mark.slow
-def test_a_language_that_comes_later_trains_its_bank_alone(swahili: Swahili):
+def test_an_added_language_trains_only_its_bank(swahili: Swahili):
     with safe_open(swahili.recipe / f"{SFT}_add_sw" / "model.safetensors", framework="pt") as stream:
         shapes = {name: stream.get_slice(name).get_shape() for name in stream.keys()}  # noqa: SIM118
     assert {name.rpartition(".")[2] for name in shapes} == {"b_specific", "embeddings"}
@@ -232,12 +234,12 @@ def test_a_language_that_comes_later_trains_its_bank_alone(swahili: Swahili):
     assert "sw: training only the new bank; the outputs of the other languages stay bit-identical" in said
     assert "differ from the model's" not in said
     assert "stage 5" not in said
-    assert len(re.findall(r"^test_\w+ ", said, re.M)) == 1, "without --eval_lang the new language alone is decoded"
+    assert len(re.findall(r"^test_\w+ ", said, re.M)) == 1, "without --eval_lang only the new language is decoded"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["text", "encoder_means.ark"])
-def test_the_other_languages_are_decoded_to_the_same_bits(swahili: Swahili, name: str):
+def test_outputs_of_the_other_languages_stay_bit_identical(swahili: Swahili, name: str):
     decodings = (swahili.recipe / f"{SFT}{added}" / "decode_greedy_chunked" for added in ("", "_add_sw"))
     one, other = ((decoding / "test_mls_de" / name).read_bytes() for decoding in decodings)
     assert one == other
@@ -245,20 +247,20 @@ def test_the_other_languages_are_decoded_to_the_same_bits(swahili: Swahili, name
 
 
 @pytest.mark.slow
-def test_the_larger_system_opens(swahili: Swahili):
+def test_the_extended_model_can_be_opened(swahili: Swahili):
     line = swahili.printed["Using and extending the model"].splitlines()[-1]
     assert line.startswith("trained bank of sw on /") and line.endswith(f"/{SFT}")
 
 
 @pytest.fixture(scope="module")
 def iberia(project: Path) -> Path:
-    """The recipe of two languages, run."""
+    """The recipe with two languages after a run."""
     follow(project, sections()["A new recipe"])
     return project / "egs2/iberia/asr1"
 
 
 @pytest.mark.slow
-def test_a_recipe_of_two_languages_knows_no_other(iberia: Path):
+def test_a_recipe_with_two_languages_contains_no_other(iberia: Path):
     rows = scores(iberia)
     assert {row["language"] for row in rows} == {"es", "pt"}
     assert all(int(row["ref_units"]) > 0 for row in rows)
@@ -276,12 +278,12 @@ def test_a_recipe_of_two_languages_knows_no_other(iberia: Path):
 class Village:
     recipe: Path
     printed: str
-    before: dict[Path, int]  # file -> time of last change, before the corpus came
+    before: dict[Path, int]  # file -> modification time before the corpus was added
 
 
 @pytest.fixture(scope="module")
 def village(project: Path, iberia: Path) -> Village:
-    """The recipe of two languages, run again with recordings of one's own."""
+    """The recipe with two languages after a second run with the user's own recordings."""
     blocks = sections()["A new corpus"]
     before = {path: path.stat().st_mtime_ns for path in (iberia / ALIGNED, *iberia.glob("downloads/mls/*/*/*.txt"))}
     tables = [block for block in blocks if "recordings" in block.path]
@@ -293,7 +295,7 @@ def village(project: Path, iberia: Path) -> Village:
 
 
 def record(table: Path) -> None:
-    """Speak a table's texts into its audio files, at a rate that stage 2 must change."""
+    """Synthesise the texts of a table into its audio files, at a sampling rate that stage 2 must convert."""
     espeak = Espeak()
     for line in table.read_text(encoding="utf-8").splitlines()[1:]:
         _, _, audio, text = line.split("\t")
@@ -302,7 +304,7 @@ def record(table: Path) -> None:
 
 
 @pytest.mark.slow
-def test_recordings_of_ones_own_are_trained_on_and_scored(village: Village):
+def test_own_recordings_are_used_for_training_and_scored(village: Village):
     (row,) = [row for row in scores(village.recipe) if row["corpus"] == "village"]
     assert (row["set"], row["language"], row["utts"]) == ("test_village_pt", "pt", "2")
     assert int(row["ref_units"]) > 0
@@ -314,7 +316,7 @@ def test_recordings_of_ones_own_are_trained_on_and_scored(village: Village):
 
 
 @pytest.mark.slow
-def test_a_new_corpus_leaves_the_others_and_the_alignment_alone(village: Village):
+def test_a_new_corpus_changes_neither_other_corpora_nor_the_alignment(village: Village):
     assert len(village.before) > 5
     assert {path: path.stat().st_mtime_ns for path in village.before} == village.before
     assert "the mini corpora in downloads are complete" in village.printed
@@ -322,7 +324,7 @@ def test_a_new_corpus_leaves_the_others_and_the_alignment_alone(village: Village
 
 
 @pytest.mark.slow
-def test_the_example_reader_says_what_the_page_says(village: Village, tmp_path: Path, monkeypatch):
+def test_the_example_reader_reports_the_error_on_the_page(village: Village, tmp_path: Path, monkeypatch):
     spec = spec_from_file_location("village", village.recipe.parents[2] / "zipperasr/corpora/village.py")
     reader = module_from_spec(spec)
     spec.loader.exec_module(reader)
@@ -339,7 +341,7 @@ def test_the_example_reader_says_what_the_page_says(village: Village, tmp_path: 
 
 
 def with_lines(recipe: Path, tmp_path: Path, code: str, token: str, *, in_languages: bool = True) -> tuple[Path, Path]:
-    """The recipe's two tables with the page's two lines, for another code and token."""
+    """The two tables of the recipe with the two lines of the page, for another code and token."""
     languages, datasets = (tmp_path / name for name in ("languages.tsv", "datasets.tsv"))
     for table, block in zip((languages, datasets), sections()["A new language"][:2], strict=True):
         text = (recipe / "conf" / table.name).read_text(encoding="utf-8")
@@ -349,7 +351,7 @@ def with_lines(recipe: Path, tmp_path: Path, code: str, token: str, *, in_langua
     return languages, datasets
 
 
-def test_a_token_that_the_mini_whisper_lacks_asks_for_a_relative(recipe: Path, tmp_path: Path):
+def test_for_a_missing_token_the_error_suggests_a_related_language(recipe: Path, tmp_path: Path):
     languages, _ = with_lines(recipe, tmp_path, "pl", "pl")
     with pytest.raises(
         ValueError, match=r"languages.tsv: pl: .* no token <\|pl\|>; use the token of a related language"
@@ -357,25 +359,25 @@ def test_a_token_that_the_mini_whisper_lacks_asks_for_a_relative(recipe: Path, t
         language_token_ids(str(backbones.SHIPPED / "whisper"), LanguageTable.load(languages))
 
 
-def test_a_data_set_of_an_unknown_language_asks_for_its_line(recipe: Path, tmp_path: Path):
+def test_for_an_unknown_language_the_error_asks_for_a_table_line(recipe: Path, tmp_path: Path):
     languages, datasets = with_lines(recipe, tmp_path, "pl", "ru", in_languages=False)
     with pytest.raises(ValueError, match=r"datasets.tsv:\d+: unknown language 'pl'; .* add it to .*languages"):
         load_datasets(datasets, "1h", LanguageTable.load(languages))
 
 
-def test_at_full_scale_the_two_lines_make_the_corpus_part_of_the_inventory(recipe: Path, tmp_path: Path):
+def test_at_full_scale_the_two_lines_add_the_corpus_to_the_inventory(recipe: Path, tmp_path: Path):
     languages, datasets = with_lines(recipe, tmp_path, "pl", "pl")
     names = [item.name for item in take_inventory(datasets, languages, recipe / "conf/full/corpora.yaml", [], "1h")]
     assert [name for name in names if name.startswith("mls pl")]
 
 
-def test_a_language_without_sentences_asks_for_its_texts(recipe: Path, tmp_path: Path):
+def test_for_a_language_without_sentences_the_error_asks_for_texts(recipe: Path, tmp_path: Path):
     languages, datasets = with_lines(recipe, tmp_path, "nl", "de")
     with pytest.raises(ValueError, match=r"unknown language 'nl'; .* write local/mini/texts/nl.txt"):
         load_plan(recipe / "conf/mini/mini_corpora.yaml", datasets, languages)
 
 
-def test_a_new_language_leaves_every_other_sentence_as_it_was(recipe: Path, tmp_path: Path):
+def test_a_new_language_does_not_change_other_sentences(recipe: Path, tmp_path: Path):
     languages, datasets = with_lines(recipe, tmp_path, "pl", "ru")
     sizes = recipe / "conf/mini/mini_corpora.yaml"
     _, _, before = load_plan(sizes, recipe / "conf/datasets.tsv", recipe / "conf/languages.tsv")

@@ -10,7 +10,7 @@ def run(recipe: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Path:
-    """Two lists, the second not what the table says."""
+    """Two lists, of which the second does not match the table."""
     (tmp_path / "mirror/train").mkdir(parents=True)
     (tmp_path / "mirror/train/a.txt").write_text("hello\n")
     (tmp_path / "mirror/train/b.txt").write_text("changed\n")
@@ -19,7 +19,7 @@ def mirror(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_right_lists_are_kept_and_wrong_ones_named(recipe: Path, mirror: Path):
+def test_correct_lists_are_kept_and_wrong_ones_are_named(recipe: Path, mirror: Path):
     done = run(recipe, f"--from={mirror / 'mirror'}", f"--table={mirror / 'table.tsv'}", str(mirror / "out"))
 
     assert done.returncode == 1
@@ -28,7 +28,7 @@ def test_right_lists_are_kept_and_wrong_ones_named(recipe: Path, mirror: Path):
     assert [path.name for path in (mirror / "out/train").iterdir()] == ["a.txt"]
 
 
-def test_lists_that_are_there_and_right_are_not_fetched_again(recipe: Path, mirror: Path):
+def test_existing_correct_lists_are_not_downloaded_again(recipe: Path, mirror: Path):
     options = (f"--table={mirror / 'table.tsv'}", str(mirror / "out"))
     run(recipe, f"--from={mirror / 'mirror'}", *options)
     (mirror / "out/train/b.txt").write_text("hello\n")
@@ -44,7 +44,7 @@ def test_help_and_missing_directory(recipe: Path):
     assert run(recipe).returncode == 2
 
 
-def test_authors_lists_at_hand_have_their_blob_ids(recipe: Path, shared_dir: Path, tmp_path: Path):
+def test_local_copies_of_the_authors_lists_have_the_right_blob_ids(recipe: Path, shared_dir: Path, tmp_path: Path):
     done = run(recipe, f"--from={shared_dir / 'utt_ids'}", str(tmp_path / "out"))
 
     assert "23 of 31 are in" in done.stderr and "train/lite_1h/mls/train_mls_es_ids.txt" in done.stderr

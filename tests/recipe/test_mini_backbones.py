@@ -1,4 +1,4 @@
-"""The mini backbones: installed as shipped, refused when damaged, and trained anew at reduced size."""
+"""The mini backbones: installed as shipped, rejected if damaged, and retrained at reduced size."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from zipperasr.model.model_config import EncoderLoraConfig, LoraConfig, ModelCon
 from zipperasr.model.prompt import end_id
 
 
-def test_shipped_backbones_are_small_and_load_as_a_hubs_would(tmp_path: Path):
+def test_shipped_backbones_are_small_and_load_with_from_pretrained(tmp_path: Path):
     backbones.install(tmp_path / "backbones")
     files = [path for path in backbones.SHIPPED.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 12_000_000
@@ -38,14 +38,14 @@ def test_shipped_backbones_are_small_and_load_as_a_hubs_would(tmp_path: Path):
     Qwen3ForCausalLM.from_pretrained(tmp_path / "backbones" / "llm")
 
 
-def test_shipped_whisper_knows_every_language_of_the_table(recipe: Path):
+def test_shipped_whisper_has_a_token_for_every_language_in_the_table(recipe: Path):
     table = LanguageTable.load(recipe / "conf" / "languages.tsv")
     whisper = str(backbones.SHIPPED / "whisper")
     embeddings = WhisperLanguages.token_embeddings(whisper, language_token_ids(whisper, table))
     assert embeddings.shape == (len(table), AutoConfig.from_pretrained(whisper).d_model)
 
 
-def test_mini_prompts_are_few_pieces(recipe: Path):
+def test_mini_prompts_have_few_tokens(recipe: Path):
     tokenizer = AutoTokenizer.from_pretrained(backbones.SHIPPED / "llm")
     for language in LanguageTable.load(recipe / "conf" / "languages.tsv"):
         ids = tokenizer(language.prompt, add_special_tokens=False)["input_ids"]
@@ -54,7 +54,7 @@ def test_mini_prompts_are_few_pieces(recipe: Path):
         assert end_id(tokenizer) not in ids
 
 
-def test_a_damaged_file_is_named_and_nothing_is_installed(tmp_path: Path):
+def test_a_damaged_file_is_reported_and_nothing_is_installed(tmp_path: Path):
     shipped = tmp_path / "shipped"
     shutil.copytree(backbones.SHIPPED, shipped)
     (shipped / "llm" / "config.json").write_text("{}", encoding="utf-8")
@@ -63,14 +63,14 @@ def test_a_damaged_file_is_named_and_nothing_is_installed(tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_backbones_say_how_to_make_them(tmp_path: Path):
+def test_for_missing_backbones_the_error_says_how_to_train_them(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="--train_backbones true"):
         backbones.install(tmp_path / "out", tmp_path)
 
 
 @pytest.fixture
 def reader(recipe: Path) -> Reader:
-    """Draws from one English line with two phonemes, with the shipped tokenizer."""
+    """A generator for one English sentence with two phonemes, with the shipped tokenizer."""
     tokenizer = AutoTokenizer.from_pretrained(backbones.SHIPPED / "llm")
     lines = {"en": [Pronounced("to she", ("t", "uː", "ʃ", "iː"))]}
     table = LanguageTable.load(recipe / "conf" / "languages.tsv")
@@ -78,7 +78,7 @@ def reader(recipe: Path) -> Reader:
 
 
 @pytest.mark.parametrize("blur", [0.0, 1.0])
-def test_a_phoneme_is_shown_as_its_letters_at_one_place(reader, blur):
+def test_a_phoneme_is_represented_by_its_letters_at_one_position(reader, blur):
     line = reader.texts["sentence"]["en"][0]
     shown = [reader.place(line, [], "phonemes", blur) for _ in range(50)]
     places = [{} for _ in shown]
@@ -90,7 +90,7 @@ def test_a_phoneme_is_shown_as_its_letters_at_one_place(reader, blur):
     assert all(set().union(*line.phonemes) >= letters for by_place in places for letters in by_place.values())
 
 
-def test_the_reader_learns_to_copy_before_it_sees_sentences_and_clean_before_blurred(reader):
+def test_the_reader_learns_copying_before_sentences_and_clean_before_blurred_input(reader):
     text = reader.batch(0.9)[0].text
     first = [line for _ in range(20) for line in reader.batch(0.0)]
     assert all(line.text != text and len(line.heard) == len(line.text) - 1 <= 6 for line in first)
@@ -99,7 +99,7 @@ def test_the_reader_learns_to_copy_before_it_sees_sentences_and_clean_before_blu
     assert len(LlmSize().inputs) == len(LlmSize().first_inputs) == len(INPUTS)
 
 
-def test_joined_texts_fill_up_to_25_s_with_pauses_between(recipe: Path):
+def test_joined_texts_have_up_to_25_s_with_pauses_between_them(recipe: Path):
     tokenizer = AutoTokenizer.from_pretrained(backbones.SHIPPED / "llm")
     table = LanguageTable.load(recipe / "conf" / "languages.tsv")
     codes = ("en", "ja")
@@ -133,7 +133,7 @@ def test_joined_utterances_are_one_clip_with_pauses(utterances):
 
 @pytest.fixture
 def utterances() -> list[PretrainingUtterance]:
-    """Noise that is said to be speech."""
+    """Noise labelled as speech."""
     rng = np.random.default_rng(1)
     mels = [rng.standard_normal((size, 80)).astype(np.float16) for size in (80, 90, 100, 110, 120, 130)]
     return [PretrainingUtterance("en", "to she", ("a", "b", "a"), mel) for mel in mels]
@@ -154,7 +154,7 @@ def _same_training(first: Path, second: Path) -> bool:
 
 @pytest.fixture
 def train_llm(recipe: Path):
-    """Trains a small LLM; every call with the same arguments starts from the same weights."""
+    """A function that trains a small LLM; calls with the same arguments start from the same weights."""
     tokenizer = AutoTokenizer.from_pretrained(backbones.SHIPPED / "llm")
     table = LanguageTable.load(recipe / "conf" / "languages.tsv")
     texts = pronounce({"en": make_sentences("en", 10, 1, "pretrain")})
@@ -178,7 +178,7 @@ def test_an_interrupted_llm_resumes_to_the_same_weights(train_llm, tmp_path: Pat
     assert _same_training(tmp_path / "whole", tmp_path / "resumed")
 
 
-def test_an_interrupted_llm_may_get_another_number_of_steps_but_no_other_learning_rate(train_llm, tmp_path: Path):
+def test_an_interrupted_llm_may_change_the_number_of_steps_but_not_the_learning_rate(train_llm, tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         train_llm(tmp_path, _interrupt, report_every=5)
     with pytest.raises(ValueError, match=r"state\.pt: written with other values of batch, lr; restore them"):
@@ -204,7 +204,7 @@ def test_an_interrupted_whisper_resumes_to_the_same_weights(utterances, tmp_path
 
 @pytest.fixture(scope="module")
 def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """English and Korean backbones, trained in a few steps, and their language table."""
+    """English and Korean backbones, trained for a few steps, and their language table."""
     folder = tmp_path_factory.mktemp("trained")
     table = LanguageTable.load(recipe / "conf" / "languages.tsv")
     few = LanguageTable([table[code] for code in ("en", "ko")])
@@ -224,7 +224,7 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_training_them_anew_gives_what_install_expects(trained: Path, tmp_path: Path):
+def test_retrained_backbones_can_be_installed(trained: Path, tmp_path: Path):
     assert not (trained / "backbones.training").exists()
     backbones.install(tmp_path / "out", trained / "backbones")
     for part in ("llm", "whisper"):
@@ -236,7 +236,7 @@ def test_training_them_anew_gives_what_install_expects(trained: Path, tmp_path: 
     Qwen3ForCausalLM.from_pretrained(tmp_path / "out" / "llm")
 
 
-def test_trained_backbones_can_be_trained_on(trained: Path, recipe: Path, tmp_path: Path):
+def test_training_of_trained_backbones_can_be_continued(trained: Path, recipe: Path, tmp_path: Path):
     few = LanguageTable.load(trained / "languages.tsv")
     folder = tmp_path / "more.training" / "llm" / "phase3"
 
@@ -244,7 +244,7 @@ def test_trained_backbones_can_be_trained_on(trained: Path, recipe: Path, tmp_pa
         config = backbones.BackboneConfig(texts=120, llm=({}, {}, {"steps": 1, "batch": 4, "lr": lr}))
         with contextlib.chdir(recipe):
             backbones.train(config, few, {}, tmp_path / "more", 1, trained / "backbones", ("llm",))
-        assert not (tmp_path / "more").exists()  # Whisper is not trained yet
+        assert not (tmp_path / "more").exists()  # not created before Whisper has been trained, too
         return (folder / "model.safetensors").read_bytes()
 
     weights = train_on(lr=1e-3)
@@ -254,13 +254,13 @@ def test_trained_backbones_can_be_trained_on(trained: Path, recipe: Path, tmp_pa
     assert Qwen3ForCausalLM.from_pretrained(folder).config.hidden_size == 32
     written = (folder / "model.safetensors").stat().st_mtime_ns
     assert train_on(lr=1e-3) == weights
-    assert (folder / "model.safetensors").stat().st_mtime_ns == written  # finished: not trained twice
-    assert train_on(lr=1e-2) != weights  # with other settings it is
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written  # finished, so not trained again
+    assert train_on(lr=1e-2) != weights  # trained again with other settings
 
 
 @pytest.fixture
 def few_utterances(monkeypatch):
-    """The evaluation at reduced size."""
+    """Reduce the size of the evaluation."""
     monkeypatch.setattr(evaluate_backbones, "PROBE_TEXTS", 10)
     monkeypatch.setattr(evaluate_backbones, "READ_TEXTS", 10)
     for module in (evaluate_backbones, find_bottleneck):
@@ -274,7 +274,7 @@ def test_backbones_are_evaluated_by_language(trained: Path, recipe: Path, tmp_pa
     assert evaluate_backbones.main([*options, "--out", str(tmp_path / "figures.json")]) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert all(set(by_language) == {"en", "ko"} for by_language in figures.values())
-    # untrained: about the logarithm of 700 pieces, no language known for sure, few phonemes right
+    # untrained: about the logarithm of 700 tokens, languages uncertain, few phonemes correct
     assert all(4 < nats < 8 for name in ("unseen clean", "recipe joined") for nats in figures[name].values())
     assert sum(figures["languages named"].values()) <= 1.5
     assert all(0.5 < error <= 1.2 for error in figures["phoneme error alone"].values())
@@ -283,7 +283,7 @@ def test_backbones_are_evaluated_by_language(trained: Path, recipe: Path, tmp_pa
 
 @pytest.fixture
 def trainings(trained: Path, tmp_path: Path) -> list[Path]:
-    """An alignment and an adaptation to Korean, as they were before their first step."""
+    """An alignment and an adaptation to Korean, saved before their first step."""
     whisper, llm = (str(trained / "backbones" / part) for part in ("whisper", "llm"))
     model = ModelConfig(whisper, llm, mel_bins=80, encoder_lora=EncoderLoraConfig(4, 8), llm_lora=LoraConfig(4, 8))
     align, sft = tmp_path / "align", tmp_path / "sft"
@@ -310,13 +310,13 @@ def test_the_bottleneck_is_measured_for_each_training(trained, trainings, recipe
     assert align["phoneme error, encoder"] != align["phoneme error, projector"]
 
 
-def test_every_figure_is_in_its_languages_column():
+def test_every_figure_is_in_the_column_of_its_language():
     table = evaluate_backbones.markdown({"nats": {"en": 1.0, "ko": 2.0}, "errors": {"ko": 0.4, "en": 0.2}})
     assert table.splitlines()[0] == "| | en | ko | mean |"
     assert table.splitlines()[2:] == ["| nats | 1.00 | 2.00 | 1.50 |", "| errors | 0.20 | 0.40 | 0.30 |"]
 
 
-def test_evaluating_nothing_says_what_is_missing(recipe: Path, tmp_path: Path, monkeypatch, capsys):
+def test_evaluating_without_backbones_is_an_error(recipe: Path, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(recipe)
     assert evaluate_backbones.main(["--backbones", str(tmp_path), "--out", str(tmp_path / "figures.json")]) == 1
     assert "contains neither llm nor whisper" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Stage 0 at mini scale, at reduced size: what is written is what the readers, lists and stages 1 and 2 expect."""
+"""Stage 0 at mini scale and reduced size: readers, lists and stages 1 and 2 accept its output."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def tables(recipe: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, tables: list[str]) -> Path:
-    """All mini corpora, small."""
+    """All mini corpora at reduced size."""
     base = tmp_path_factory.mktemp("mini")
     make_corpora(base / "downloads", 2, write_sizes(base / "sizes.yaml"), *tables)
     return base
@@ -107,7 +107,7 @@ def test_codecs_are_those_of_the_real_corpora(
         assert last_s <= header.duration + 0.1
 
 
-def test_transcripts_have_each_corpus_own_form(made: Path):
+def test_transcripts_have_the_style_of_their_corpus(made: Path):
     def texts(corpus: str, language: str, split: str) -> list[str]:
         return [utterance.text for utterance in read_corpus(corpus, made / "downloads" / corpus, language, split)]
 
@@ -117,7 +117,7 @@ def test_transcripts_have_each_corpus_own_form(made: Path):
     assert all(not set(text) & set(" 。，？") for text in texts("wenetspeech", "zh", "test_net"))
 
 
-def test_test_and_dev_texts_are_in_no_training_set(made: Path, tables: list[str]):
+def test_training_sets_contain_no_test_or_dev_texts(made: Path, tables: list[str]):
     _, _, parts = load_plan(made / "sizes.yaml", *tables)
     held_out = held_out_texts(made / "sizes.yaml", *tables)
 
@@ -127,13 +127,13 @@ def test_test_and_dev_texts_are_in_no_training_set(made: Path, tables: list[str]
         assert bool(written & held_out[part.language]) == (part.kind != "train")
 
 
-def test_more_training_sentences_leave_the_test_texts_as_they_are(made: Path, tmp_path: Path, tables: list[str]):
+def test_more_training_sentences_do_not_change_the_test_texts(made: Path, tmp_path: Path, tables: list[str]):
     larger = write_sizes(tmp_path / "larger.yaml", align_train=80, low_train_30h=50)
 
     assert held_out_texts(larger, *tables) == held_out_texts(made / "sizes.yaml", *tables)
 
 
-def test_lists_have_the_authors_names_and_some_repeats(made: Path, recipe: Path):
+def test_lists_are_named_as_the_authors_and_have_some_repeats(made: Path, recipe: Path):
     lines = (recipe / "conf/utt_ids.tsv").read_text().splitlines()
     published = {line.split("\t")[1] for line in lines if not line.startswith("#")}
     root = made / "downloads/utt_ids"
@@ -145,7 +145,7 @@ def test_lists_have_the_authors_names_and_some_repeats(made: Path, recipe: Path)
 
 
 @pytest.mark.parametrize("setting", ["1h", "30h"])
-def test_stage_1_builds_every_set_of_the_table(made: Path, recipe: Path, setting: str):
+def test_stage_1_creates_every_set_in_the_table(made: Path, recipe: Path, setting: str):
     data = stage_1(made, recipe, setting)
 
     sizes = {row.set: len(read_data_dir(data / row.set)) for row in read_sets(data / "sets.tsv")}
@@ -183,13 +183,13 @@ def test_same_seed_gives_the_same_corpora_for_any_number_of_processes(tmp_path: 
     files = [str(path.relative_to(one)) for path in one.rglob("*") if path.is_file()]
     _, different, missing = filecmp.cmpfiles(one, two, files, shallow=False)
     assert len(files) > 40 and not missing
-    for name in different:  # the encoder gives each Ogg stream a random serial number
+    for name in different:  # the encoder writes a random serial number to each Ogg stream
         assert name.endswith(".opus")
         assert np.array_equal(*(soundfile.read(folder / name)[0] for folder in (one, two)))
 
 
 @pytest.mark.parametrize(("kind", "voices"), [("train", "train"), ("dev", "train"), ("test", "test")])
-def test_test_speakers_have_voices_of_their_own(
+def test_test_speakers_have_different_voices_than_training_speakers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, voices: str
 ):
     asked = []
@@ -207,7 +207,7 @@ def test_test_speakers_have_voices_of_their_own(
     assert [record.speaker for record in records] == ["100", "100", "137"]
 
 
-def test_finished_corpora_are_not_made_again(made: Path, tables: list[str], capsys: pytest.CaptureFixture):
+def test_finished_corpora_are_skipped(made: Path, tables: list[str], capsys: pytest.CaptureFixture):
     make_corpora(made / "downloads", 2, made / "sizes.yaml", *tables)
 
     assert "nothing to do" in capsys.readouterr().err
@@ -224,7 +224,7 @@ def test_language_without_a_voice_fails_before_anything_is_written(
 
 
 def some_tables(directory: Path, recipe: Path, *added: str) -> list[Path]:
-    """datasets.tsv with two rows and those added, and languages.tsv with Polish."""
+    """Write datasets.tsv with two rows and the given ones, and languages.tsv with Polish."""
     lines = (recipe / "conf/datasets.tsv").read_text().splitlines()
     lines = [line for line in lines if line.startswith(("phase\t", "sft\tmls\tde", "sft\tcommonvoice\tar"))]
     directory.mkdir(exist_ok=True)
@@ -235,12 +235,12 @@ def some_tables(directory: Path, recipe: Path, *added: str) -> list[Path]:
 
 
 def contents(directory: Path) -> dict[Path, tuple[int, bytes]]:
-    """File -> time of its last change and bytes; stage 0's own records are left out."""
+    """{file: (modification time, content)} without stage 0's own records."""
     files = [path for path in directory.rglob("*") if path.is_file() and not path.name.startswith(".")]
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
-def test_a_new_language_synthesises_its_own_speech_only(tmp_path: Path, recipe: Path, capsys):
+def test_for_a_new_language_only_its_speech_is_synthesised(tmp_path: Path, recipe: Path, capsys):
     sizes, out = write_sizes(tmp_path / "sizes.yaml"), tmp_path / "downloads"
     make_corpora(out, 2, sizes, *some_tables(tmp_path / "before", recipe))
     before = contents(out)
@@ -255,7 +255,7 @@ def test_a_new_language_synthesises_its_own_speech_only(tmp_path: Path, recipe: 
 
 
 @pytest.mark.parametrize("lost", ["mls/mls_german", "utt_ids/train/lite_1h/mls/train_mls_de_ids.txt"])
-def test_what_is_lost_is_made_again_with_the_same_bytes(tmp_path: Path, recipe: Path, lost: str):
+def test_lost_files_are_recreated_identically(tmp_path: Path, recipe: Path, lost: str):
     sizes, out = write_sizes(tmp_path / "sizes.yaml"), tmp_path / "downloads"
     tables = some_tables(tmp_path / "tables", recipe)
     make_corpora(out, 2, sizes, *tables)
@@ -269,19 +269,19 @@ def test_what_is_lost_is_made_again_with_the_same_bytes(tmp_path: Path, recipe: 
     assert all(after[path] == before[path] for path in before if "commonvoice" in path.parts)
 
 
-def test_only_the_sizes_that_a_language_has_decide_whether_it_is_current(tmp_path: Path, tables: list[str]):
+def test_a_language_is_rebuilt_only_if_its_own_sizes_change(tmp_path: Path, tables: list[str]):
     def digests(**changes: int) -> dict[tuple[str, str], str]:
         sizes = write_sizes(tmp_path / "sizes.yaml", **changes)
         return {(share.corpus, share.language): share.digest() for share in corpora.plan_shares(sizes, *tables)}
 
     before = digests()
     changed = {key for key, digest in digests(low_train_1h=2).items() if digest != before[key]}
-    # mls pt, the 30 h corpus, draws its sentences after commonvoice pt
+    # mls pt, the 30 h corpus, samples its sentences after commonvoice pt
     assert changed == {("mls", "pt"), *(("commonvoice", code) for code in ("ar", "ja", "ko", "pt"))}
     assert not before.items() & digests(seed=8).items()
 
 
-def test_directory_that_stage_0_did_not_make_is_left_alone(tmp_path: Path, tables: list[str]):
+def test_a_directory_that_stage_0_did_not_create_is_not_touched(tmp_path: Path, tables: list[str]):
     (tmp_path / "downloads/mls").mkdir(parents=True)
 
     with pytest.raises(ValueError, match=r"mls: exists, but stage 0 at mini scale did not make it; move it away"):
@@ -289,7 +289,7 @@ def test_directory_that_stage_0_did_not_make_is_left_alone(tmp_path: Path, table
 
 
 @pytest.mark.parametrize(("setting", "corpora", "lists"), [("1h", 16, 16), ("30h", 16, 15)])
-def test_full_scale_names_everything_that_is_missing(
+def test_full_scale_lists_everything_that_is_missing(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture, setting: str, corpora: int, lists: int, tables: list
 ):
     text = (recipe / "conf/full/corpora.yaml").read_text()
@@ -302,16 +302,16 @@ def test_full_scale_names_everything_that_is_missing(
     table, error = capsys.readouterr()
     assert table.count("\n") == 1 + corpora + lists + 2
     assert f"{corpora + 2} of {corpora + lists + 2} items are missing" in error
-    assert f"{tmp_path}/llm" in table  # the backbones that model.yaml names, not the hub's
+    assert f"{tmp_path}/llm" in table  # the backbones that model.yaml names, instead of hub ids
 
 
 def by_lhotse(corpus: str, language: str, split: str, root: Path, out: Path):
-    """Supervisions of lhotse's own recipe, by utterance id."""
-    from lhotse import recipes  # seconds to import
+    """Supervisions from lhotse's recipe, by utterance id."""
+    from lhotse import recipes  # takes seconds to import
 
     if corpus == "mls":
         folder = language_directory(root, language)
-        beside = out / folder.name  # the recipe reads all languages and splits that it finds
+        beside = out / folder.name  # the recipe reads all languages and splits in a directory
         beside.mkdir()
         for name in ("train", "dev", "test", "metainfo.txt"):
             (beside / name).symlink_to(folder / name)
@@ -336,7 +336,7 @@ def by_lhotse(corpus: str, language: str, split: str, root: Path, out: Path):
     ],
 )
 def test_lhotses_recipes_find_the_same_utterances(made: Path, tmp_path: Path, corpus: str, language: str, split: str):
-    """The layouts are the real ones, and the readers read them right."""
+    """The corpora have the real layouts, and our readers agree with lhotse's recipes."""
     root = made / "downloads" / corpus
     theirs = {segment.id: segment for segment in by_lhotse(corpus, language, split, root, tmp_path)}
     probed = probe(read_corpus(corpus, root, language, split), 2, tmp_path / "probed")

@@ -1,4 +1,4 @@
-"""Speech for the mini task: every language is voiced, words sound different, voices are held apart."""
+"""Speech of the mini corpora: every language has a voice, words sound different, splits share no voices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from local.mini.texts.grammar import load
 
 FASTEST_WPM = 220
 CHUNK_S = 2.0  # the longest decoding chunk of the mini task
-HOMOPHONES = {"en": {("to", "two")}, "fr": {("a", "à"), ("ans", "en")}}  # real ones
+HOMOPHONES = {"en": {("to", "two")}, "fr": {("a", "à"), ("ans", "en")}}  # genuine homophones
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_different_words_of_the_pronunciation_table_have_different_phonemes(espe
 
 
 def same_sound(espeak: Espeak, language: str, spoken: dict[str, str]) -> set[tuple[str, ...]]:
-    """Words that espeak-ng says alike, stress marks apart."""
+    """Groups of words that espeak-ng pronounces alike, ignoring stress."""
     sounds: dict[str, list[str]] = {}
     for word, text in sorted(spoken.items()):
         phonemes = espeak.phonemes(text, language)
@@ -70,7 +70,7 @@ def same_sound(espeak: Espeak, language: str, spoken: dict[str, str]) -> set[tup
         ("zh", "两张票", ["l", "iA214", "N", "ts.", "A55", "N", "ph", "j", "Au51"]),
     ],
 )
-def test_phoneme_names_keep_tones_and_lose_stress_and_pauses(espeak, language, spoken, names):
+def test_phoneme_names_include_tones_but_not_stress_and_pauses(espeak, language, spoken, names):
     assert espeak.phoneme_names(spoken, language) == names
 
 
@@ -81,12 +81,12 @@ def test_phoneme_names_keep_tones_and_lose_stress_and_pauses(espeak, language, s
         ("zh", "两张票", ["l", "iɑ2", "ŋ", "ts.", "ɑ5", "ŋ", "ph", "j", "ɑu5"]),
     ],
 )
-def test_ipa_is_one_string_a_phoneme_without_stress_and_pauses(espeak, language, spoken, phonemes):
+def test_ipa_has_one_string_per_phoneme_without_stress_and_pauses(espeak, language, spoken, phonemes):
     assert espeak.ipa(spoken, language) == phonemes
 
 
-def test_phonemes_need_no_object_that_spoke_before():
-    """The library keeps a bare pointer to the last callback; what took the place of one that is gone would hear."""
+def test_phonemes_do_not_use_the_callback_of_a_deleted_object():
+    """The library keeps a raw pointer to the last callback; without a new one it would call whatever is there now."""
     code = """
 import ctypes, gc
 from local.mini import espeak
@@ -106,12 +106,12 @@ def with_recipe_on_path() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONUTF8": "1"}
 
 
-def test_phoneme_input_is_spoken_as_it_stands(espeak):
+def test_phoneme_input_is_spoken_literally(espeak):
     assert espeak.phonemes("[[s'a:1m s'i:2]]", "th") == "s'a:1m s'i:2"
-    assert espeak.phonemes("two", "en") == "t'u:"  # and the next text is read as text again
+    assert espeak.phonemes("two", "en") == "t'u:"  # the next text is read as text again
 
 
-def test_audio_is_16_khz_int16_and_follows_gain_noise_and_rate(espeak):
+def test_audio_is_16_khz_int16_with_the_given_gain_noise_and_rate(espeak):
     voice = Voice("m1", 180)
     plain = espeak.say("Maria lives in Paris.", "en", voice)
     assert plain.dtype == np.int16 and plain.ndim == 1
@@ -124,7 +124,7 @@ def test_audio_is_16_khz_int16_and_follows_gain_noise_and_rate(espeak):
     assert len(fast) < 0.9 * len(plain)
 
 
-def test_same_calls_in_a_fresh_process_give_the_same_samples(recipe):
+def test_the_same_calls_in_a_new_process_give_the_same_samples(recipe):
     program = (
         "import hashlib; from local.mini.espeak import Espeak, Voice; speaker = Espeak();"
         "audio = [speaker.say('Anna, Peter.', 'en', Voice(v, noise_db=-40.0)) for v in ('m1', 'f2', 'm1')];"
@@ -142,7 +142,7 @@ def test_every_variant_exists_and_the_splits_share_none(espeak):
     assert len(named) == len(set(named))
 
 
-def test_drawn_voices_repeat_with_the_seed_and_stay_in_their_split():
+def test_sampled_voices_depend_on_the_seed_and_belong_to_their_split():
     for split, variants in VARIANTS.items():
         voices = [draw_voice(random.Random(seed), split) for seed in range(50)]
         assert voices == [draw_voice(random.Random(seed), split) for seed in range(50)]
@@ -150,7 +150,7 @@ def test_drawn_voices_repeat_with_the_seed_and_stay_in_their_split():
         assert all(150 <= voice.rate_wpm <= 220 and 30 <= voice.pitch <= 70 for voice in voices)
 
 
-def test_bad_language_variant_split_and_text_are_named(espeak):
+def test_invalid_language_variant_split_and_text_are_errors(espeak):
     with pytest.raises(ValueError, match=r"no espeak-ng voice for language 'xx'; .*add it to VOICE_NAMES"):
         espeak.say("hello", "xx", Voice())
     with pytest.raises(ValueError, match="espeak-ng has no variant 'm99'; choose from"):
@@ -161,7 +161,7 @@ def test_bad_language_variant_split_and_text_are_named(espeak):
         espeak.say("", "en", Voice())
 
 
-def test_voice_that_the_library_refuses_is_an_error(espeak, monkeypatch):
+def test_a_voice_that_the_library_rejects_is_an_error(espeak, monkeypatch):
     monkeypatch.setitem(VOICE_NAMES, "fr", "fr-fr")
     with pytest.raises(ValueError, match=r"espeak-ng rejected the voice 'fr-fr\+m1'"):
         espeak.say("bonjour", "fr", Voice("m1"))

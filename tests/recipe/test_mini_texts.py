@@ -1,4 +1,4 @@
-"""Sentences for the mini task: repeatable, unique, long enough after normalisation, patterns held apart."""
+"""Sentences of the mini corpora: reproducible, unique, long enough after normalisation, disjoint patterns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def normalised_words(language: str, text: str) -> list[str]:
 
 
 def write_grammar(tmp_path, monkeypatch, text: str) -> None:
-    """Put one language file `xx.txt` where the loader looks."""
+    """Write a language file `xx.txt` and make the loader find it."""
     (tmp_path / "xx.txt").write_text(text, encoding="utf-8")
     monkeypatch.setattr(grammars, "FOLDER", tmp_path)
     grammars.languages.cache_clear()
@@ -40,12 +40,12 @@ def forget_languages():
     grammars.languages.cache_clear()
 
 
-def test_every_language_of_the_table_has_texts(recipe):
+def test_every_language_in_the_table_has_texts(recipe):
     assert set(LanguageTable.load(recipe / "conf" / "languages.tsv").codes) <= set(grammars.languages())
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_sentences_are_repeatable_unique_and_without_digits(language):
+def test_sentences_are_reproducible_unique_and_without_digits(language):
     for patterns in PATTERN_SETS:
         sentences = make_sentences(language, 300, 1, patterns)
         assert sentences == make_sentences(language, 300, 1, patterns)
@@ -60,7 +60,7 @@ def test_entries_of_a_slot_are_thinned_evenly(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_seeds_and_pattern_sets_give_other_sentences(language):
+def test_seeds_and_pattern_sets_give_different_sentences(language):
     first, second = ({s.written for s in make_sentences(language, 200, seed, "recipe")} for seed in (1, 2))
     pretrain = {s.written for s in make_sentences(language, 200, 1, "pretrain")}
     assert len(first & second) < 20
@@ -68,7 +68,7 @@ def test_seeds_and_pattern_sets_give_other_sentences(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_pattern_sets_are_disjoint_and_none_is_starved_by_the_length_limits(language):
+def test_pattern_sets_are_disjoint_and_length_limits_leave_enough_sentences(language):
     loaded = grammars.load(language)
     assert not set(loaded.patterns["pretrain"]) & set(loaded.patterns["recipe"])
     shortest, longest = (int(cell) for cell in loaded.settings["length"].split())
@@ -82,7 +82,7 @@ def test_pattern_sets_are_disjoint_and_none_is_starved_by_the_length_limits(lang
 
 
 @pytest.mark.parametrize("language", ("en", "fr", "de", "es", "ru", "vi", "it", "ar", "pt", "pl", "sw"))
-def test_enough_words_survive_normalisation(language):
+def test_enough_words_remain_after_normalisation(language):
     pytest.importorskip("whisper_normalizer")
     for patterns in PATTERN_SETS:
         counts = [len(normalised_words(language, s.written)) for s in make_sentences(language, 200, 0, patterns)]
@@ -91,7 +91,7 @@ def test_enough_words_survive_normalisation(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_salad_has_the_patterns_words_and_none_of_their_sentences(language):
+def test_word_salad_has_the_words_of_the_patterns_but_none_of_their_sentences(language):
     sentences = make_sentences(language, 300, 3, "recipe")
     salad = make_salad(language, 40, 3, "recipe")
     assert salad == make_salad(language, 40, 3, "recipe")
@@ -105,7 +105,7 @@ def test_arabic_is_written_without_vowels_and_spoken_with_them():
     sentence = make_sentences("ar", 1, 0, "recipe")[0]
     assert not re.search("[\u064b-\u0652]", sentence.written)
     assert re.sub("[\u064b-\u0652]", "", sentence.spoken) == sentence.written
-    assert not re.search("[\u064b-\u0650]\u0651", sentence.spoken)  # the doubling mark comes before the vowel
+    assert not re.search("[\u064b-\u0650]\u0651", sentence.spoken)  # the doubling mark precedes the vowel
 
 
 def test_thai_is_written_in_thai_and_spoken_as_phonemes():
@@ -119,14 +119,14 @@ def test_japanese_is_spoken_in_kana():
         assert re.fullmatch(r"[\u3041-\u3096\u30fc。、 ]+", sentence.spoken), sentence
 
 
-def test_korean_particle_fits_the_sound_before_it():
+def test_korean_particles_depend_on_the_preceding_sound():
     finish = FINISHERS["korean"]
     loaded = grammars.load("ko")
     assert finish(loaded, "독일~는 시장~로").written == "독일은 시장으로"
     assert finish(loaded, "러시아~는 지하철~로").written == "러시아는 지하철로"
 
 
-def test_contractions_are_made():
+def test_contractions_are_applied():
     assert FINISHERS["plain"](grammars.load("fr"), "près de le pont").written == "Près du pont"
 
 
@@ -140,7 +140,7 @@ def test_cldr_and_num2words_fill_slots():
     assert [number("zh", value) for value in (0, 10, 15, 20, 47)] == ["零", "十", "十五", "二十", "四十七"]
 
 
-def test_unknown_language_and_pattern_set_are_named():
+def test_unknown_language_and_pattern_set_are_errors():
     with pytest.raises(
         ValueError, match=r"unknown language 'xq'; there are texts for ar, .*; write local/mini/texts/xq"
     ):
@@ -159,18 +159,18 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("text", BROKEN)
-def test_broken_language_file_says_where(text, tmp_path, monkeypatch):
+def test_errors_in_a_language_file_name_their_location(text, tmp_path, monkeypatch):
     write_grammar(tmp_path, monkeypatch, text)
     with pytest.raises(ValueError, match=BROKEN[text]):
         grammars.load("xx")
 
 
-def test_word_without_phonemes_is_named():
+def test_a_word_without_phonemes_is_an_error():
     with pytest.raises(ValueError, match=r"th.txt: no phonemes for 'xyz'; add xyz=... to \[words\]"):
         FINISHERS["phonemes"](grammars.load("th"), "ไป xyz")
 
 
-def test_too_small_a_grammar_says_how_many_sentences_it_has(tmp_path, monkeypatch):
+def test_a_grammar_that_is_too_small_is_an_error_with_its_number_of_sentences(tmp_path, monkeypatch):
     text = "[settings]\nscript plain\nlength 1 99\n[who]\nyou, me\n[pretrain]\nhello {who}\n[recipe]\nbye {who}\n"
     write_grammar(tmp_path, monkeypatch, text)
     monkeypatch.setattr("local.mini.texts.generate.load", grammars.load)

@@ -1,4 +1,4 @@
-"""README.md, CONTRIBUTING.md and docs/: links, commands with their options, modules, wording."""
+"""README.md, CONTRIBUTING.md and docs/: links, commands and their options, modules, wording."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RECIPE = ROOT / "egs2" / "zipper12" / "asr1"
 README, INDEX = ROOT / "README.md", ROOT / "docs" / "index.md"
 DOCS = tuple(sorted((ROOT / "docs").glob("*.md")))
 PAGES = (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS, RECIPE / "README.md")
-ON_GITHUB = "../../actions/"  # where GitHub shows the badge and the runs of a workflow
+ON_GITHUB = "../../actions/"  # GitHub's badge and runs of a workflow
 FENCE = re.compile(r"^(`{3,}).*?^\1$", re.M | re.S)
 BASH = re.compile(r"^```bash\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -37,7 +37,7 @@ BANNED = re.compile(
     r"|keeps? (its|their) bits|mend|fold(s|ed|ing)?|(small|larger) languages|nothing twice)\b",
     re.I,
 )
-NO_OPTIONS_HERE = ("git", "cd", "pip", ".", "curl", "ssh", "cat")  # other projects' commands
+NO_OPTIONS_HERE = ("git", "cd", "pip", ".", "curl", "ssh", "cat")  # commands of other projects
 
 
 def name(page: Path) -> str:
@@ -58,20 +58,20 @@ def commands(page: Path) -> list[str]:
 
 
 def calls(pages: tuple[Path, ...]) -> list[str]:
-    """The calls of this project's own scripts and modules on these pages."""
+    """The calls of this project's scripts and modules on these pages."""
     parts = (part for page in pages for line in commands(page) for part in re.split(r" \| | && ", line))
     return sorted({part for part in parts if RUN.match(part)})
 
 
 def calls_of_run_sh() -> list[str]:
-    """Every `./run.sh ...` of the pages and of run.sh's own head."""
+    """Every `./run.sh ...` on the pages and in run.sh's header."""
     head = re.findall(r"^#.*?(\./run\.sh(?: -[^\n]*?)?)(?:  .*)?$", read(RECIPE / "run.sh"), re.M)
     shown = [call[call.index("./run.sh") :] for call in calls(PAGES) if "./run.sh" in call]
     return sorted({*head, *shown})
 
 
 @pytest.mark.parametrize("call", calls_of_run_sh())
-def test_run_sh_knows_the_options_of_each_example(call):
+def test_run_sh_has_the_options_of_each_example(call):
     words = shlex.split(call)
     done = subprocess.run([*words, "--help"], cwd=RECIPE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -83,7 +83,7 @@ def test_the_examples_were_found():
 
 @cache
 def help_of(program: tuple[str, ...]) -> str:
-    """What a script or module prints for --help, in the recipe's directory if it is there."""
+    """The --help of a script or module, run in the recipe's directory if it is there."""
     if program[:2] == (sys.executable, "-m"):
         return help_of_module(*program[2:])
     places = [place for place in (RECIPE, ROOT) if program[0] == sys.executable or (place / program[0]).exists()]
@@ -102,7 +102,7 @@ def help_of(program: tuple[str, ...]) -> str:
 
 
 def help_of_module(name: str, *subcommand: str) -> str:
-    """In this process, which has torch loaded: a process of its own takes seconds to load it again."""
+    """Run in this process, because a new one takes seconds to import torch."""
     package = find_spec(name).submodule_search_locations is not None
     module = import_module(f"{name}.__main__" if package else name)
     said = io.StringIO()
@@ -113,7 +113,7 @@ def help_of_module(name: str, *subcommand: str) -> str:
 
 
 def program_of(words: list[str]) -> tuple[tuple[str, ...], list[str]]:
-    """A call's words as the program that runs, and its arguments."""
+    """Split a call into the program and its arguments."""
     if words[0] == "zipperasr":
         return (sys.executable, "-m", "zipperasr", words[1]), words[2:]
     if words[0].startswith("python"):
@@ -122,7 +122,7 @@ def program_of(words: list[str]) -> tuple[tuple[str, ...], list[str]]:
 
 
 @pytest.mark.parametrize("call", [call for call in calls(PAGES) if "./run.sh" not in call])
-def test_each_command_exists_and_knows_its_options(call):
+def test_each_command_exists_and_has_its_options(call):
     program, arguments = program_of(shlex.split(call))
     options = [match[0] for word in arguments if (match := OPTION.match(word))]
     if options or program[0] == sys.executable:
@@ -143,7 +143,7 @@ def test_settings_of_the_examples_are_fields_of_the_configuration():
     assert {key for config, key in keys if key not in {field.name for field in fields(config)}} == set()
 
 
-def test_every_command_of_a_page_is_checked_or_another_projects():
+def test_every_command_on_a_page_is_checked_or_belongs_to_another_project():
     left = set()
     for page in (
         README,
@@ -161,7 +161,7 @@ def test_every_command_of_a_page_is_checked_or_another_projects():
 
 
 def anchors(page: Path) -> set[str]:
-    """GitHub's anchors of a page's headings."""
+    """GitHub's anchors for the headings of a page."""
     found: list[str] = []
     for heading in re.findall(r"^#{1,6} +(.+?) *$", FENCE.sub("", read(page)), re.M):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -186,17 +186,17 @@ def test_links_and_their_anchors_resolve(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_prose_keeps_to_the_vocabulary(page):
-    """Merge, not fold; high- and low-resource, not larger and small; skipped, resumes, bit-identical, package."""
+def test_prose_uses_the_vocabulary(page):
+    """Terms such as merge, high- and low-resource, skipped, resumes, bit-identical and package have one word each."""
     assert [match[0] for match in BANNED.finditer(" ".join(FENCE.sub("", read(page)).split()))] == []
 
 
-def test_the_index_leads_to_every_page():
+def test_the_index_links_to_every_page():
     linked = {(INDEX.parent / link).resolve() for link in LINK.findall(read(INDEX)) if "://" not in link}
     assert {*DOCS, README, ROOT / "CONTRIBUTING.md"} - {INDEX} <= linked
 
 
-def test_the_readme_is_short_and_leads_to_the_index():
+def test_the_readme_is_short_and_links_to_the_index():
     assert len(read(README).splitlines()) <= 100
     assert "docs/index.md" in LINK.findall(read(README))
 

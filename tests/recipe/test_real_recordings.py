@@ -1,4 +1,4 @@
-"""Stages 1 to 4 and decoding over a little real speech, where ../shared is beside the checkout."""
+"""Stages 1 to 4 and decoding on real recordings in ../shared."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ align librispeech en both dev-clean 1 - test-clean 1 - -
 
 @pytest.fixture(scope="module")
 def stages(recipe: Path, shared_dir: Path, tmp_path_factory) -> Path:
-    """A recipe directory whose corpora are the recordings, after stage 4."""
+    """A recipe directory after stage 4 whose corpora are the recordings."""
     base = tmp_path_factory.mktemp("real")
     speech = shared_dir / "fixtures" / "real_speech"
     (base / "conf").symlink_to(recipe / "conf")
@@ -46,7 +46,7 @@ def stages(recipe: Path, shared_dir: Path, tmp_path_factory) -> Path:
     return base
 
 
-def test_every_transcribed_recording_reaches_the_manifest_with_its_length(stages: Path):
+def test_every_transcribed_recording_is_in_the_manifest_with_its_length(stages: Path):
     english = Manifest.open(stages / "dump" / "manifest", "train_librispeech_en")
     assert len(english) == 3
     assert english.num_samples.sum() / 16_000 == pytest.approx(5.855 + 4.815 + 11.66, abs=0.01)

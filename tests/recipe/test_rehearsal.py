@@ -1,6 +1,6 @@
-"""The rehearsal: conf/full through every stage, in bfloat16, on random backbones of the published widths.
+"""The rehearsal: conf/full through every stage, in bfloat16, with random backbones of the published widths.
 
-Depth and data are reduced further here; everything else is what `./run.sh --scale full` reads.
+Depth and data are reduced further here; everything else is the configuration of `./run.sh --scale full`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zipperasr.lora import LORA_CHOICES
 from zipperasr.model.experiment import Experiment
 from zipperasr.score.scores_table import read_scores
 
-# What conf/rehearsal may change of conf/full. Everything not listed here is rehearsed as it is.
+# Settings in which conf/rehearsal may differ from conf/full. All others are rehearsed unchanged.
 DIFFERENCES = {
     "model": {"whisper", "llm"},
     "align": {"packs_per_batch", "log_every"},
@@ -47,9 +47,9 @@ def test_rehearsal_has_every_file_of_full_scale(recipe: Path):
 
 @pytest.fixture(scope="module")
 def rehearsed(root: Path, tmp_path_factory: pytest.TempPathFactory, whisper_files: Path, qwen3_files: Path) -> Path:
-    """A recipe in which the rehearsal has run: two variants in both regimes to the report, the others to decoding.
+    """A recipe after the rehearsal: two variants in both regimes up to the report, the others up to decoding.
 
-    whisper_files and qwen3_files skip the tests where the published vocabularies are not installed.
+    whisper_files and qwen3_files skip the tests if the published vocabularies are not installed.
     """
     directory = tmp_path_factory.mktemp("rehearsal")
     source = root / "egs2" / "zipper12" / "asr1"
@@ -103,7 +103,7 @@ def test_a_variant_is_trained_decoded_and_scored(rehearsed: Path, lora: str, reg
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", LORA_CHOICES)
-def test_every_variant_writes_text_in_bfloat16(rehearsed: Path, lora: str):
+def test_every_variant_writes_hypotheses_in_bfloat16(rehearsed: Path, lora: str):
     decoded = rehearsed / "exp_rehearsal" / f"sft_{lora}_chunked" / "decode_greedy_chunked" / "test_mls_de" / "text"
     lines = decoded.read_text(encoding="utf-8").splitlines()
     assert len(lines) == SIZES["test"]
@@ -111,14 +111,14 @@ def test_every_variant_writes_text_in_bfloat16(rehearsed: Path, lora: str):
 
 
 @pytest.mark.slow
-def test_each_scale_has_a_report_of_its_own(rehearsed: Path):
+def test_each_scale_has_its_own_report(rehearsed: Path):
     page = (rehearsed / "exp_rehearsal" / "RESULTS.md").read_text(encoding="utf-8")
     assert all(lora in page for lora in END_TO_END)
     assert not (rehearsed / "RESULTS.md").exists()
 
 
 @pytest.mark.slow
-def test_full_scale_takes_local_backbones_and_corpora_in_the_real_layouts(rehearsed: Path):
+def test_full_scale_accepts_local_backbones_and_corpora_in_the_real_layouts(rehearsed: Path):
     conf = rehearsed / "conf" / "full"
     backbones = rehearsed / "exp_rehearsal" / "backbones"
     _edit(conf / "model.yaml", whisper=str(backbones / "whisper"), llm=str(backbones / "llm"))

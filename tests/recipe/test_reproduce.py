@@ -1,4 +1,4 @@
-"""The paper's matrix: which systems, in which order, and by which calls of run.sh."""
+"""The paper's matrix: the systems, their order, and the calls of run.sh."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from zipperasr.lora import VARIANTS
 EVERYTHING = reproduce.Plan(seeds=(1, 2))
 
 
-def test_every_system_is_trained_once_and_what_starts_from_soft_comes_after_it():
+def test_every_system_is_trained_once_and_after_the_soft_system_it_starts_from():
     matrix = reproduce.cells_of(EVERYTHING)
     order = [cell for cells in reproduce.rounds(matrix) for cell in cells]
     controls = sum(system.control for system in SYSTEMS.values())
@@ -53,7 +53,7 @@ def test_initial_b_starts_from_the_soft_run_of_its_regime_setting_and_seed():
     assert command[command.index("--tag") + 1] == "_initial_b_router_seed3"
 
 
-def test_settings_of_all_systems_come_before_those_of_one():
+def test_settings_of_all_systems_precede_those_of_one():
     twice = Cell("twice", "full", "1h", 3).command(epochs=2, exp="exp", settings=["epochs=2", "lr=1e-3"])
     assert twice[twice.index("--train_args") + 1] == "epochs=2 lr=1e-3 epochs=4"
     assert "--train_args" not in Cell("vanilla", "full", "1h", 3).command(epochs=2, exp="exp")
@@ -65,7 +65,7 @@ def test_run_sh_accepts_the_calls(recipe: Path, tmp_path: Path, system):
     command[command.index("--stop-stage") + 1] = "6"
     done = subprocess.run([*command, "--dumpdir", tmp_path], cwd=recipe, capture_output=True, text=True)
     assert done.returncode == 1
-    assert re.search(r"run stage [0-5]\b", done.stderr), done.stderr  # the options are right; the alignment is missing
+    assert re.search(r"run stage [0-5]\b", done.stderr), done.stderr  # the options are valid; the alignment is missing
 
 
 def test_unknown_system_names_the_nearest(recipe: Path, monkeypatch, capsys):
@@ -74,7 +74,7 @@ def test_unknown_system_names_the_nearest(recipe: Path, monkeypatch, capsys):
     assert "unknown system 'initial_c'; did you mean 'initial_b'" in capsys.readouterr().err
 
 
-def test_an_option_that_systems_set_for_themselves_is_refused(recipe: Path, monkeypatch, capsys):
+def test_options_that_differ_between_systems_are_rejected(recipe: Path, monkeypatch, capsys):
     monkeypatch.chdir(recipe)
     assert reproduce.main(["--systems", "dense", "--", "--train-args", "lr=1"]) == 1
     assert "--train-args: differs between systems; to set it for all use --sft_args" in capsys.readouterr().err

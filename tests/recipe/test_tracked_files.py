@@ -16,7 +16,7 @@ WRITTEN = (
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_what_a_run_writes_is_ignored(root: Path, name):
+def test_outputs_of_a_run_are_ignored_by_git(root: Path, name):
     done = subprocess.run(["git", "check-ignore", "-q", f"{RECIPE}/{name}/x"], cwd=root)
     if done.returncode == 128:
         pytest.skip("not a git checkout")
@@ -24,7 +24,7 @@ def test_what_a_run_writes_is_ignored(root: Path, name):
 
 
 def test_only_make_times_writes_the_benchmark_page(root: Path):
-    """The recipe's own RESULTS.md has the stage times of every run."""
+    """The recipe's RESULTS.md has the stage times of every run."""
     rules = dict(re.findall(r"^([\w-]+):.*\n((?:\t.*\n)+)", (root / "Makefile").read_text(encoding="utf-8"), re.M))
     assert "benchmarks/make_run.md" in rules["times"]
     assert [name for name, commands in rules.items() if "--benchmark" in commands] == ["times"]

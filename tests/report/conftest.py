@@ -1,4 +1,4 @@
-"""Fixtures of the report: a complete run, written once and copied for tests that change it."""
+"""Fixtures for the report: a complete run, created once and copied for tests that modify it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def pristine_run(tmp_path_factory, languages: LanguageTable) -> Path:
 
 @pytest.fixture
 def run_dir(pristine_run: Path, tmp_path: Path) -> Path:
-    """A recipe directory after stage 8, free to change."""
+    """A writable recipe directory after stage 8."""
     return Path(shutil.copytree(pristine_run, tmp_path / "asr1"))
 
 
 def options_for(run_dir: Path, languages: LanguageTable) -> list[str]:
-    """Stage 9's options for a run."""
+    """Options of stage 9 for a run."""
     places = {"exp": "exp", "raw": "dump/raw", "data": "data", "dump": "dump", "out": "RESULTS.md"}
     places |= {"datasets": "conf/datasets.tsv", "corpora": "conf/corpora.yaml"}
     options = [word for name, path in places.items() for word in (f"--{name}", str(run_dir / path))]
@@ -39,13 +39,13 @@ def options_for(run_dir: Path, languages: LanguageTable) -> list[str]:
 
 @pytest.fixture
 def report_argv(run_dir: Path, languages: LanguageTable) -> list[str]:
-    """Stage 9's options for `run_dir`."""
+    """Options of stage 9 for `run_dir`."""
     return options_for(run_dir, languages)
 
 
 @pytest.fixture(scope="session")
 def reported(pristine_run: Path, tmp_path_factory, languages: LanguageTable) -> Path:
-    """A run after stage 9, with the benchmark page. Read only."""
+    """A run after stage 9, with the benchmark page. Read-only."""
     run_dir = Path(shutil.copytree(pristine_run, tmp_path_factory.mktemp("reported") / "asr1"))
     benchmark = ["--benchmark_out", str(run_dir / "benchmarks" / "make_run.md")]
     assert main([*options_for(run_dir, languages), *benchmark]) == 0

@@ -52,7 +52,7 @@ stage description wall_s peak_rss_mb when
 
 
 def write_run(root: Path, languages: Path) -> Path:
-    """Everything below `root`, a recipe directory. Returns it."""
+    """Write the outputs below `root`, a recipe directory. Returns it."""
     decode_dir, raw = write_example(root)
     for model, lost_chars in (("align_chunked", 3), ("sft_zipper_soft_chunked", 1)):
         shutil.copytree(decode_dir, root / "exp" / model / "decode_greedy_chunked")

@@ -15,7 +15,7 @@ SOFT = {"phase": "sft", "lora": "zipper_soft", "regime": "chunked"}
 
 
 def write_trainings(exp, *runs: TrainingRun) -> list[str]:
-    """Directories a, b, ... with these records; their titles in the report."""
+    """Write directories a, b, ... with these records; returns their titles in the report."""
     for name, run in zip("abcdef", runs, strict=False):
         (exp / name).mkdir()
         (exp / name / "train.jsonl").touch()
@@ -23,7 +23,7 @@ def write_trainings(exp, *runs: TrainingRun) -> list[str]:
     return [model.title for model in read_models(exp).values()]
 
 
-def test_labels_come_from_the_record(tmp_path):
+def test_labels_are_derived_from_the_record(tmp_path):
     titles = write_trainings(
         tmp_path,
         TrainingRun("align", None, "full", "30h", 1),
@@ -37,16 +37,16 @@ def test_labels_come_from_the_record(tmp_path):
     assert titles == [*wanted, "zipper_soft add_sw_pl", "no encoder LoRA long"]
 
 
-def test_a_seed_is_named_among_several(tmp_path):
+def test_the_seed_is_shown_if_there_are_several(tmp_path):
     titles = write_trainings(tmp_path, *(TrainingRun(**SOFT, setting="1h", seed=seed) for seed in (1, 12)))
     assert titles == ["zipper_soft seed 1", "zipper_soft seed 12"]
 
 
-def test_trainings_with_equal_records_are_told_apart_by_their_names(tmp_path):
+def test_trainings_with_equal_records_are_distinguished_by_directory(tmp_path):
     assert write_trainings(tmp_path, *[TrainingRun(**SOFT, setting="1h", seed=1)] * 2) == ["a", "b"]
 
 
-def test_renaming_directories_changes_nothing_but_their_names(run_dir):
+def test_renaming_directories_changes_only_their_names(run_dir):
     exp = run_dir / "exp"
     before = find_decodings(exp), find_trainings(exp)
     for number, name in enumerate(RUNS):
@@ -63,8 +63,8 @@ def without_names(item) -> dict:
     return fields | ({"directory": None} if "directory" in fields else {})
 
 
-def test_without_a_record_config_yaml_says_what_it_knows(tmp_path):
-    """Directories of versions that wrote no run.json: their names are labels where the configuration is not enough."""
+def test_without_a_record_config_yaml_is_used(tmp_path):
+    """For directories of versions without run.json, names are labels if the configuration is not sufficient."""
     configs = {
         "old_align": "phase: align\nregime: full\nlora: null\nseed: 1\n",
         "old_soft": "phase: sft\nregime: chunked\nlora: zipper_soft\nseed: 1\n",
@@ -94,13 +94,13 @@ def test_without_a_record_config_yaml_says_what_it_knows(tmp_path):
     assert (models["my_model"].phase, models["my_model"].regime) == ("other", "")
 
 
-def test_decodings_come_with_alignment_first(pristine_run):
+def test_decodings_of_the_alignment_are_first(pristine_run):
     decodings = find_decodings(pristine_run / "exp")
     assert [decoding.name for decoding in decodings] == ["Alignment", "vanilla", "zipper_soft"]
     assert all(len(decoding.scores) == 19 for decoding in decodings)
 
 
-def test_full_context_beam_search_and_a_tag_show_in_the_name(run_dir):
+def test_the_name_shows_full_context_beam_search_and_tag(run_dir):
     save_run(DecodingRun("beam4", "full", "warm"), run_dir / "exp" / "align_chunked" / "decode_greedy_chunked")
     names = [decoding.name for decoding in find_decodings(run_dir / "exp")]
     assert names == ["Alignment (full) (beam4 warm)", "vanilla", "zipper_soft"]
@@ -112,13 +112,13 @@ def test_a_decoding_without_a_record_is_shown_by_its_name(run_dir):
     assert (alignment.search, alignment.regime) == ("decode_greedy_chunked", "")
 
 
-def test_a_damaged_record_is_named(run_dir):
+def test_a_damaged_record_is_an_error(run_dir):
     (run_dir / "exp" / "align_chunked" / "run.json").write_text('{"phase": "align"}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"align_chunked/run.json: missing lora, regime, setting, seed"):
         find_decodings(run_dir / "exp")
 
 
-def test_trainings_bring_their_logs(pristine_run):
+def test_trainings_include_their_logs(pristine_run):
     alignment, vanilla, soft = find_trainings(pristine_run / "exp")
     assert len(alignment.train) == 400
     assert len(vanilla.dev) == 3
@@ -126,7 +126,7 @@ def test_trainings_bring_their_logs(pristine_run):
     assert soft.router_final and soft.router
 
 
-def test_nothing_scored_names_the_stages(tmp_path):
+def test_without_scores_the_error_names_the_stages(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing is scored yet; run stages 7 and 8 first"):
         find_decodings(tmp_path)
 
@@ -163,11 +163,11 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("base: /etc/passwd", None),
     ],
 )
-def test_a_strangers_configuration_is_read_within_bounds(tmp_path, content, said):
+def test_a_foreign_configuration_is_read_within_limits(tmp_path, content, said):
     (tmp_path / "sft_x").mkdir()
     (tmp_path / "sft_x/config.yaml").write_text(content, encoding="utf-8")
     start = time.monotonic()
-    if said is None:  # `base` names no file to read here
+    if said is None:  # `base` is not followed here
         assert added_languages(tmp_path) == []
         return
     for read in (lambda: added_languages(tmp_path), lambda: read_config(tmp_path / "sft_x")):

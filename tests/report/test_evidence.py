@@ -19,7 +19,7 @@ def groups(pristine_run, languages):
     return load_groups(pristine_run / "conf" / "datasets.tsv", languages)
 
 
-def test_forgetting_is_after_less_before_on_the_source_sets(pristine_run, groups, languages):
+def test_forgetting_is_the_increase_on_the_source_sets(pristine_run, groups, languages):
     alignment, vanilla, _ = find_decodings(pristine_run / "exp")
     before = {(score.set, score.normaliser): score.rate for score in alignment.scores}
     worse = replace(vanilla, scores=[replace(s, rate=before[s.set, s.normaliser] + 2.5) for s in vanilla.scores])
@@ -46,7 +46,7 @@ def test_convergence_counts_steps_to_vanillas_last_dev_loss(pristine_run):
     slow = replace(soft, dev=[{"step": 100, "loss": 3.0}])
     assert "| `zipper_soft` | chunked | never |" in convergence_table([pair[0], slow])
     assert convergence_table([pair[1]]) == ""
-    other = replace(soft, dev=[{"step": 100, "loss": 0.95, "loss_sw": 0.95}])  # a language that came later
+    other = replace(soft, dev=[{"step": 100, "loss": 0.95, "loss_sw": 0.95}])  # a language added later
     assert convergence_table([pair[0], other]) == ""
 
 
@@ -55,7 +55,7 @@ def write_config(training, lora, added=(), **encoder_lora):
     (training.model.directory / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
 
 
-def test_norms_weigh_both_banks_by_the_routers_share(run_dir):
+def test_norms_weight_both_banks_by_the_routers_p(run_dir):
     soft = find_trainings(run_dir / "exp")[2]
     final = {"languages": ["de", "ja"], "layers": ["one"], "p": [[[0.5, 0.5], [0.0, 1.0]]]}
     shared = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
@@ -77,7 +77,7 @@ def test_norms_weigh_both_banks_by_the_routers_share(run_dir):
     assert norms_table([soft]) == ""
 
 
-def test_a_hard_configuration_that_makes_no_sense_is_named(run_dir):
+def test_an_invalid_zipper_hard_configuration_is_an_error(run_dir):
     soft = find_trainings(run_dir / "exp")[2]
     save_file({"x": torch.ones(1)}, soft.model.directory / "model.safetensors")
     hard = replace(soft, router_final={"languages": ["de"], "layers": ["one"], "p": [[[0.5]]]})

@@ -17,7 +17,7 @@ from zipperasr.report.figures.style import figure
 
 
 def is_a_picture(path) -> bool:
-    """Wide enough to read, and not empty."""
+    """Check that a figure is wide enough and not empty."""
     pixels = matplotlib.image.imread(path)
     return pixels.shape[0] >= 400 and pixels.shape[1] >= 600 and pixels[..., :3].std() > 0.01
 
@@ -54,8 +54,8 @@ def test_a_figure_is_added_by_one_module_and_one_registry_line(run, tmp_path, mo
     assert list(drawn)[-1] == "Decoding speed" and is_a_picture(drawn["Decoding speed"])
 
 
-def test_systems_are_shown_with_the_interval_of_their_mean(run):
-    """One seed: the variance of the mean over four languages is a sixteenth of the sum of their variances."""
+def test_systems_have_the_interval_of_their_mean(run):
+    """With one seed, the variance of the mean over four languages is a sixteenth of the sum of their variances."""
     scores = [s for s in run.decodings[1].scores if run.groups.of(s) == "low-resource" and s.normaliser == "whisper"]
     assert len(scores) == 4
     half = np.sqrt(sum(((score.high - score.low) / 2) ** 2 for score in scores)) / 4
@@ -64,7 +64,7 @@ def test_systems_are_shown_with_the_interval_of_their_mean(run):
     assert found.high - found.value == pytest.approx(half, rel=1e-4)
 
 
-def test_one_system_is_nothing_to_compare(tmp_path):
+def test_a_single_system_gives_no_comparison(tmp_path):
     one = {"soft": Estimate(10.0, 8.0, 12.0, 1)}
     assert not systems.draw_systems(tmp_path / "a.png", {"low-resource": one})
     both = one | {"vanilla": Estimate(20.0, 12.0, 28.0, 3)}
@@ -72,7 +72,7 @@ def test_one_system_is_nothing_to_compare(tmp_path):
     assert (tmp_path / "a.png").is_file()
 
 
-def test_nothing_to_draw_writes_nothing(run_dir, tmp_path):
+def test_without_data_no_figure_is_written(run_dir, tmp_path):
     path = tmp_path / "figure.png"
     vanilla = find_trainings(run_dir / "exp")[1]
     assert not draw_loss(path, [])
@@ -81,12 +81,12 @@ def test_nothing_to_draw_writes_nothing(run_dir, tmp_path):
     assert not path.exists()
 
 
-def test_change_is_per_cent_of_vanillas_mean_and_better_is_positive():
+def test_change_is_relative_to_vanillas_mean_and_improvements_are_positive():
     rates = {"vanilla": [40.0, 60.0], "soft": [25.0, 50.0], "hard": [75.0]}
     assert relative_changes(rates) == {"soft": [50.0, 0.0], "hard": [-50.0]}
 
 
-def test_change_and_radar_need_something_to_compare(tmp_path):
+def test_change_and_radar_need_comparable_systems(tmp_path):
     assert not draw_changes(tmp_path / "a.png", {"1 h": {"vanilla": [40.0]}, "30 h": {"soft": [25.0]}})
     one = {"soft": {"de": 1.0, "it": 2.0, "ru": 3.0}}
     assert not draw_radar(tmp_path / "a.png", ["de", "it", "ru"], one, "chunked")
@@ -95,7 +95,7 @@ def test_change_and_radar_need_something_to_compare(tmp_path):
     assert is_a_picture(tmp_path / "a.png")
 
 
-def test_runaway_language_does_not_flatten_the_others(tmp_path):
+def test_an_outlier_language_does_not_flatten_the_others(tmp_path):
     assert draw_bars(tmp_path / "a.png", {"x": (["de", "it"], {"soft": {"de": 10.0, "it": 950.0}})})
     assert is_a_picture(tmp_path / "a.png")
 

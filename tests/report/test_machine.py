@@ -5,7 +5,7 @@ import platform
 from zipperasr.report.machine import device, versions
 
 
-def test_machine_is_named():
+def test_machine_is_described():
     found = device()
     assert int(found["cores"]) >= 1
     assert found["CPU"] and found["GPU"] and found["RAM"]

@@ -17,7 +17,7 @@ from zipperasr.report.provenance import (
 from zipperasr.run_record import TrainingRun, save_run
 
 
-def test_stages_show_their_longest_run_and_the_sum(pristine_run):
+def test_stages_have_their_longest_run_and_the_total(pristine_run):
     lines = stages_table(pristine_run / "exp" / "stages.tsv").splitlines()
     assert lines[2:] == [
         "| 0 | corpora_and_backbones | 61.5 | 900 |",
@@ -57,11 +57,11 @@ def test_packing_has_a_row_per_phase(pristine_run):
     assert text.splitlines()[2:] == ["| align | 12 | 0.9712 |", "| sft | 7 | 0.9 |"]
 
 
-def test_absent_files_give_nothing(tmp_path):
+def test_missing_files_give_no_tables(tmp_path):
     assert [read(tmp_path / "a") for read in (stages_table, packing_table, tsv_table, audio_table)] == [""] * 4
 
 
-def test_packing_of_another_form(tmp_path):
+def test_packing_statistics_in_another_format_are_an_error(tmp_path):
     (tmp_path / "packing.json").write_text('{"fill": 0.9}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"packing.json: got .*, wanted statistics by phase; rerun stage 3"):
         packing_table(tmp_path / "packing.json")

@@ -7,7 +7,7 @@ import pytest
 from zipperasr.stages.report import main
 
 
-def test_page_holds_every_part_and_links_to_existing_figures(reported):
+def test_page_has_every_section_and_links_to_existing_figures(reported):
     page = (reported / "RESULTS.md").read_text(encoding="utf-8")
     for part in (
         "Table II",
@@ -34,18 +34,18 @@ def test_page_has_no_absolute_path(reported):
     assert str(reported) not in (reported / "RESULTS.md").read_text(encoding="utf-8")
 
 
-def test_benchmark_page_names_device_and_stages(reported):
+def test_benchmark_page_lists_device_and_stages(reported):
     text = (reported / "benchmarks" / "make_run.md").read_text(encoding="utf-8")
     assert "| 5 | alignment | 150.2 | 1800 |" in text
     assert "| CPU |" in text and "| torch |" in text
 
 
-def test_another_report_of_the_same_run_is_the_same(reported, report_argv, run_dir):
+def test_a_second_report_of_the_same_run_is_identical(reported, report_argv, run_dir):
     assert main(report_argv) == 0
     assert (run_dir / "RESULTS.md").read_bytes() == (reported / "RESULTS.md").read_bytes()
 
 
-def test_absent_parts_are_left_out_and_logged(run_dir, report_argv, capsys):
+def test_missing_sections_are_omitted_and_logged(run_dir, report_argv, capsys):
     for path in (
         "exp/stages.tsv",
         "data/report.tsv",
@@ -66,7 +66,7 @@ def test_absent_parts_are_left_out_and_logged(run_dir, report_argv, capsys):
     assert "lid_token.png" not in page
 
 
-def test_no_section_of_the_page_is_empty(reported):
+def test_no_section_is_empty(reported):
     page = (reported / "RESULTS.md").read_text(encoding="utf-8")
     sections = re.split(r"^## .*$", page, flags=re.MULTILINE)
     assert all(section.strip() for section in sections)
@@ -100,7 +100,7 @@ def test_pages_use_the_papers_words_for_groups_and_phases(reported):
         ("conf/datasets.tsv", "datasets.tsv"),
     ],
 )
-def test_what_is_missing_ends_in_one_line(run_dir, report_argv, capsys, remove, message):
+def test_missing_inputs_are_reported_in_one_line(run_dir, report_argv, capsys, remove, message):
     (run_dir / remove).rename(run_dir / "elsewhere")
     assert main(report_argv) == 1
     last = capsys.readouterr().err.splitlines()[-1]
@@ -108,13 +108,13 @@ def test_what_is_missing_ends_in_one_line(run_dir, report_argv, capsys, remove, 
     assert not (run_dir / "RESULTS.md").exists()
 
 
-def test_report_html_stands_beside_the_results_unless_it_is_not_wanted(reported, run_dir, report_argv):
+def test_report_html_is_written_next_to_the_results_unless_disabled(reported, run_dir, report_argv):
     assert '<script type="application/gzip"' in (reported / "report.html").read_text(encoding="utf-8")
     assert main([*report_argv, "--html", "false"]) == 0
     assert not (run_dir / "report.html").exists()
 
 
-def test_a_second_report_stops_before_it_writes(run_dir, report_argv, capsys, held_elsewhere):
+def test_a_second_report_fails_before_it_writes(run_dir, report_argv, capsys, held_elsewhere):
     message = held_elsewhere(run_dir / "RESULTS.md")
     assert main(report_argv) == 1
     assert message in capsys.readouterr().err

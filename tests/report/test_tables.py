@@ -30,8 +30,8 @@ def test_source_without_sft_data_is_marked(vanilla, groups, languages):
     assert "| zh\\* (CER) |" in group_table([vanilla], "source", groups, languages)
 
 
-def test_two_test_sets_of_a_language_count_once_in_the_mean(vanilla, groups, languages):
-    """LibriSpeech clean and other: two columns, one term of the mean."""
+def test_two_test_sets_of_a_language_are_one_term_of_the_mean(vanilla, groups, languages):
+    """LibriSpeech clean and other are two columns but one term of the mean."""
     clean = next(score for score in vanilla.scores if score.set == "test_librispeech_en")
     split = [
         replace(clean, set=f"test_librispeech_en_{part}", rate=rate) for part, rate in (("clean", 10), ("other", 30))
@@ -44,8 +44,8 @@ def test_two_test_sets_of_a_language_count_once_in_the_mean(vanilla, groups, lan
     assert "mean of 8" in header
 
 
-def test_two_corpora_of_a_language_are_told_apart(vanilla, groups, languages):
-    """pt comes from Common Voice in the 1 h setting, from MLS in the 30 h setting."""
+def test_two_corpora_of_a_language_have_separate_columns(vanilla, groups, languages):
+    """pt is from Common Voice in the 1 h setting and from MLS in the 30 h setting."""
     usual = next(score for score in vanilla.scores if score.language == "pt")
     other = replace(vanilla, scores=[replace(usual, set="test_mls_pt", corpus="mls")])
     header = group_table([vanilla, other], "low-resource", groups, languages).splitlines()[0]
@@ -53,12 +53,12 @@ def test_two_corpora_of_a_language_are_told_apart(vanilla, groups, languages):
 
 
 def test_decoding_speed_is_audio_per_second(vanilla, groups, languages):
-    """The example decodes 4.5 s of audio in 0.5 s, set by set."""
+    """In the example, each set has 4.5 s of audio, decoded in 0.5 s."""
     assert overview([vanilla], groups, languages).splitlines()[2].endswith("| 9.00 |")
     assert overview([replace(vanilla, audio_s_per_s=None)], groups, languages).splitlines()[2].endswith("| – |")
 
 
-def test_seeds_are_one_row_with_mean_and_standard_deviation(vanilla, groups, languages):
+def test_seeds_share_one_row_with_mean_and_standard_deviation(vanilla, groups, languages):
     runs = []
     for seed, rate in ((1, 10.0), (2, 14.0)):
         model = replace(vanilla.model, seed=seed, among_seeds=True)
@@ -73,20 +73,20 @@ def test_seeds_are_one_row_with_mean_and_standard_deviation(vanilla, groups, lan
     assert group_table([runs[0], gap], "low-resource", groups, languages).splitlines()[2].count("–") == 2
 
 
-def test_a_group_that_is_not_complete_has_no_mean(vanilla, groups, languages):
+def test_an_incomplete_group_has_no_mean(vanilla, groups, languages):
     partly = replace(vanilla, scores=[score for score in vanilla.scores if score.language != "ko"])
     assert group_mean(rate_by_language(partly, "low-resource", groups, languages), groups.low) is None
     assert overview([partly], groups, languages).splitlines()[2].endswith("| – | 9.00 |")
     assert "| – | 11.11 | – |" in group_table([partly, vanilla], "low-resource", groups, languages).splitlines()[2]
 
 
-def test_a_group_that_nobody_decoded_has_no_column(vanilla, groups, languages):
+def test_a_group_without_decodings_has_no_column(vanilla, groups, languages):
     target_only = replace(vanilla, scores=[score for score in vanilla.scores if groups.of(score) != "source"])
     header = "| system | encoder | search | high-resource: mean of 8 | low-resource: mean of 4 | audio s per s |"
     assert overview([target_only], groups, languages).splitlines()[0] == header
 
 
-def test_group_that_nobody_decoded_has_no_table(vanilla, groups, languages):
+def test_a_group_without_decodings_has_no_table(vanilla, groups, languages):
     target_only = replace(vanilla, scores=[score for score in vanilla.scores if groups.of(score) != "source"])
     assert group_table([target_only], "source", groups, languages) == ""
 
@@ -97,12 +97,12 @@ def test_marks_table_shows_both_rates(vanilla, languages):
     assert marks_table([replace(vanilla, scores=usual)], languages) == ""
 
 
-def test_counts_show_unique_and_listed_and_jiwers(vanilla, languages):
+def test_counts_include_unique_and_listed_utterances_and_jiwers_errors(vanilla, languages):
     line = next(line for line in counts_table([vanilla], languages).splitlines() if "test_mls_de" in line)
     assert line.endswith("| WER | whisper | 3 | 8 | 1 | 0 | 0 | 1 | 1 | 12.50 | 4 | 11.11 | 0 | 0 |")
 
 
-def test_cells_cannot_break_the_table():
+def test_cells_are_escaped():
     assert table(["a"], [["x|y\nz"]]).splitlines()[-1] == "| x\\|y z |"
 
 

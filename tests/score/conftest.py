@@ -1,4 +1,4 @@
-"""Fixtures of scoring."""
+"""Fixtures for scoring."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.score.example import write_example
 
 @pytest.fixture
 def decoded(tmp_path: Path) -> tuple[Path, Path]:
-    """(decode_dir, raw): test sets of thirteen languages and hypotheses for them."""
+    """(decode_dir, raw): test sets in thirteen languages and hypotheses for them."""
     return write_example(tmp_path)
 
 
 @pytest.fixture
 def score_argv(decoded: tuple[Path, Path], recipe: Path) -> list[str]:
-    """Stage 8's options for `decoded`, with the recipe's language table."""
+    """Options of stage 8 for `decoded`, with the recipe's language table."""
     decode_dir, raw = decoded
     return ["--decode_dir", str(decode_dir), "--raw", str(raw), "--languages", str(recipe / "conf" / "languages.tsv")]

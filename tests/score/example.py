@@ -1,4 +1,4 @@
-"""An example: a small dump/raw with one test set per language, and hypotheses for it."""
+"""A small dump/raw with one test set per language, and hypotheses for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zipperasr.datadir.write import write_data_dir
 from zipperasr.score.score_files import SIDES, trn_line
 from zipperasr.score.test_set import ScoredUtterance
 
-# Three sentences per language; the second is misrecognised, in ways that each script makes possible.
+# Three sentences per language; the second is misrecognised in a way that is typical of the script.
 SENTENCES = {
     "en": [("Nine one two, please.", "912 please"), ("The colour of it", "the color off hit"), ("Mr. Lee", "")],
     "fr": [("C'est l'été à Paris.", "c'est l'été à paris"), ("Où est la gare ?", "ou est gare"), ("Trois", "trois")],
@@ -34,7 +34,7 @@ CORPUS |= {"ja": "commonvoice", "ko": "commonvoice", "pt": "commonvoice"}
 
 
 def write_test_set(raw: Path, decode_dir: Path, code: str, corpus: str) -> SetRow:
-    """One test set with two speakers; the last utterance stands twice in the authors' list."""
+    """A test set with two speakers; the last utterance is listed twice in the authors' list."""
     name = f"test_{corpus}_{code}"
     entries = []
     hypotheses = []
@@ -53,7 +53,7 @@ def write_test_set(raw: Path, decode_dir: Path, code: str, corpus: str) -> SetRo
 
 
 def write_example(root: Path) -> tuple[Path, Path]:
-    """(decode_dir, raw): a target set of twelve languages, a source set of en, fr, th and zh."""
+    """(decode_dir, raw): target sets in twelve languages, source sets in en, fr, th and zh."""
     raw, decode_dir = root / "dump" / "raw", root / "exp" / "sft_vanilla_chunked" / "decode_greedy_chunked"
     pairs = [*CORPUS.items(), *((code, "msr86k") for code in ("en", "fr", "th"))]
     write_sets(raw / "sets.tsv", [write_test_set(raw, decode_dir, code, corpus) for code, corpus in pairs])
@@ -61,7 +61,7 @@ def write_example(root: Path) -> tuple[Path, Path]:
 
 
 def write_trn(directory: Path, utterances: Iterable[ScoredUtterance]) -> None:
-    """ref.trn and hyp.trn, as stage 8 writes them."""
+    """Write ref.trn and hyp.trn as stage 8 does."""
     for name, side in SIDES.items():
         lines = [trn_line(utterance, side) for utterance in utterances]
         (directory / name).write_text("".join(lines), encoding="utf-8", newline="\n")

@@ -13,7 +13,7 @@ def utterance(name: str, ref: list[str], hyp: list[str], ops: str) -> ScoredUtte
     return ScoredUtterance(name, "s", 1, "", "", ref, hyp, ops)
 
 
-def test_jiwers_counts_are_the_least_edits():
+def test_jiwer_counts_the_minimum_number_of_edits():
     pairs = random_pairs(200, seed=3)
     utterances = [utterance("u", *pair, ops) for pair, ops in zip(pairs, align_all(pairs), strict=True)]
     assert jiwer_errors(utterances) == [Levenshtein.distance(*pair) for pair in pairs]
@@ -38,6 +38,6 @@ def test_equal_counts_need_no_explanation():
     assert excess.explained() == ""
 
 
-def test_fewer_errors_than_the_least_is_our_fault():
+def test_fewer_errors_than_the_minimum_are_an_error():
     with pytest.raises(RuntimeError, match="u: 0 errors, jiwer 1: our alignment is wrong"):
         jiwer_errors([utterance("u", ["a"], ["b"], "C")])

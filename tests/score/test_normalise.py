@@ -5,7 +5,7 @@ import pytest
 from tests.score.example import SENTENCES
 from zipperasr.score.normalise import NORMALISERS, has_marks, normaliser, split_units, whisper
 
-# What Whisper's basic normaliser makes of each script.
+# Output of Whisper's basic normaliser for each script
 BASIC = {
     "fr": ("Où est la gare ? C'est l'été.", "où est la gare c est l été"),
     "th": ("น้ำสวัสดี", "น าสว สด"),
@@ -42,7 +42,7 @@ def test_whisper_en_joins_spelled_numbers_and_unifies_spelling():
 
 
 def test_whisper_en_agrees_with_transformers_normaliser():
-    """The package's copy of Whisper's rules is the one that transformers carries."""
+    """Our copy of Whisper's rules equals the one in transformers."""
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
     from whisper_normalizer.english import EnglishTextNormalizer as Package
 
@@ -58,12 +58,12 @@ def test_whisper_en_agrees_with_transformers_normaliser():
 
 
 @pytest.mark.parametrize("name", sorted(NORMALISERS))
-def test_no_normaliser_empties_a_sentence(name):
+def test_no_normaliser_removes_a_whole_sentence(name):
     for sentences in SENTENCES.values():
         assert all(NORMALISERS[name](reference) for reference, _ in sentences)
 
 
-def test_words_for_wer_and_graphemes_without_spaces_for_cer():
+def test_units_are_words_for_wer_and_graphemes_without_spaces_for_cer():
     assert split_units("สวัสดี ครับ", "wer") == ["สวัสดี", "ครับ"]
     assert split_units("กี่ ข", "cer") == ["กี่", "ข"]
     assert split_units("", "cer") == []
@@ -76,7 +76,7 @@ def test_a_grapheme_is_one_code_point_after_the_papers_normaliser(code):
             assert split_units(text, "cer") == [letter for letter in text if letter != " "]
 
 
-def test_marks_that_composition_absorbs_are_none():
+def test_marks_absorbed_by_composition_are_not_counted():
     assert has_marks("น้ำ")
     assert has_marks("مَرْحَبًا")
     assert not has_marks("e\u0301te\u0301 Hà Nội か\u3099")

@@ -15,7 +15,7 @@ def scores(decode_dir):
     return {(row.set, row.normaliser): row for row in read_scores(decode_dir / "scores.tsv")}
 
 
-def test_every_language_is_scored_by_its_unit_and_normaliser(decoded, score_argv, capsys):
+def test_every_language_is_scored_with_its_unit_and_normaliser(decoded, score_argv, capsys):
     decode_dir, _ = decoded
     assert main(score_argv) == 0
     rows = scores(decode_dir)
@@ -30,7 +30,7 @@ def test_every_language_is_scored_by_its_unit_and_normaliser(decoded, score_argv
 
 
 def test_counts_of_one_set(decoded, score_argv):
-    """de: `heuser` for `häuser` in eight words; the last utterance, one word, stands twice in the list."""
+    """de: `heuser` instead of `häuser` in eight words; the last utterance, one word, is listed twice."""
     decode_dir, _ = decoded
     main(score_argv)
     row = scores(decode_dir)["test_mls_de", "whisper"]
@@ -39,8 +39,8 @@ def test_counts_of_one_set(decoded, score_argv):
     assert row.jiwer_errors == 1
 
 
-def test_intervals_hold_the_rate_and_say_what_they_are_over(decoded, score_argv, capsys):
-    """Three utterances of two speakers: too few to draw speakers."""
+def test_intervals_contain_the_rate_and_name_what_was_resampled(decoded, score_argv, capsys):
+    """Three utterances of two speakers are too few to resample speakers."""
     decode_dir, _ = decoded
     main(score_argv)
     rows = scores(decode_dir)
@@ -50,7 +50,7 @@ def test_intervals_hold_the_rate_and_say_what_they_are_over(decoded, score_argv,
     assert f" {row.low:.2f} to {row.high:.2f}, 3 utts " in capsys.readouterr().out
 
 
-def test_speakers_are_resampled_where_there_are_enough(decoded, score_argv, capsys):
+def test_speakers_are_resampled_if_there_are_enough(decoded, score_argv, capsys):
     decode_dir, raw = decoded
     name = "test_mls_de"
     for path in (raw / name / "text", raw / name / "utt2spk", raw / name / "utt2lang", decode_dir / name / "text"):
@@ -64,7 +64,7 @@ def test_speakers_are_resampled_where_there_are_enough(decoded, score_argv, caps
     assert "0.00 to 0.00, 12 speakers" in capsys.readouterr().out
 
 
-def test_scores_from_before_the_intervals_are_made_again(decoded, score_argv, monkeypatch):
+def test_scores_without_intervals_are_computed_again(decoded, score_argv, monkeypatch):
     decode_dir, _ = decoded
     monkeypatch.setattr("zipperasr.score.score_decodings.SCORING", 1)
     main(score_argv)
@@ -76,8 +76,8 @@ def test_scores_from_before_the_intervals_are_made_again(decoded, score_argv, mo
     assert scores(decode_dir)["test_mls_de", "whisper"].high > 0
 
 
-def test_cer_drops_spaces(decoded, score_argv):
-    """ko: a lost space is no error, a lost character is."""
+def test_cer_ignores_spaces(decoded, score_argv):
+    """ko: a missing space is not an error, a missing character is."""
     decode_dir, _ = decoded
     main(score_argv)
     row = scores(decode_dir)["test_commonvoice_ko", "whisper"]
@@ -92,7 +92,7 @@ def test_empty_hypothesis_is_counted_and_scored_as_deletions(decoded, score_argv
 
 
 def test_thai_and_arabic_are_scored_with_and_without_marks(decoded, score_argv):
-    """th: a vowel sign that is lost makes one grapheme wrong, which only `whisper_marks` sees."""
+    """th: a missing vowel sign makes one grapheme wrong, which only `whisper_marks` counts."""
     decode_dir, _ = decoded
     text = decode_dir / "test_commonvoice_th" / "text"
     text.write_text(text.read_text("utf-8").replace("สวัสดีครับ", "สวัสดีครบ"), "utf-8")
@@ -104,7 +104,7 @@ def test_thai_and_arabic_are_scored_with_and_without_marks(decoded, score_argv):
     assert (with_marks.errors, without.errors) == (2, 1)
 
 
-def test_hypotheses_that_went_wrong_in_a_known_way_are_counted_and_marked(decoded, score_argv):
+def test_hypotheses_with_known_faults_are_counted_and_flagged(decoded, score_argv):
     decode_dir, _ = decoded
     text = decode_dir / "test_mls_de" / "text"
     loop = "fünf große fünf große fünf große fünf große häuser"
@@ -118,7 +118,7 @@ def test_hypotheses_that_went_wrong_in_a_known_way_are_counted_and_marked(decode
     assert sorted(json.loads(line)["flags"] for line in audit) == [[], ["loop", "burst"], ["script"]]
 
 
-def test_audit_keeps_the_text_before_and_after(decoded, score_argv):
+def test_audit_has_the_text_before_and_after_normalisation(decoded, score_argv):
     decode_dir, _ = decoded
     main(score_argv)
     lines = (decode_dir / "test_librispeech_en" / "score_wer" / "audit.jsonl").read_text(encoding="utf-8").splitlines()
@@ -128,7 +128,7 @@ def test_audit_keeps_the_text_before_and_after(decoded, score_argv):
     assert first["operations"] == "CC"
 
 
-def test_emptied_reference_is_counted_and_told(decoded, score_argv, capsys):
+def test_a_reference_that_is_empty_after_normalisation_is_counted_and_logged(decoded, score_argv, capsys):
     decode_dir, raw = decoded
     text = raw / "test_mls_es" / "text"
     text.write_text(text.read_text(encoding="utf-8").replace("Sí", "(¡…!)"), encoding="utf-8")
@@ -138,8 +138,8 @@ def test_emptied_reference_is_counted_and_told(decoded, score_argv, capsys):
     assert "1 references are empty after normalisation" in capsys.readouterr().err
 
 
-def test_lower_counts_of_jiwer_are_one_sum_in_the_log(decoded, score_argv, capsys):
-    """Two deletions and two insertions cost sclite as much as three substitutions, and jiwer less."""
+def test_lower_counts_of_jiwer_are_summed_up_in_the_log(decoded, score_argv, capsys):
+    """For sclite, two deletions and two insertions cost as much as three substitutions; jiwer finds fewer edits."""
     decode_dir, raw = decoded
     for name in ("test_mls_de", "test_mls_es"):
         for path, texts in ((raw / name / "text", "c d d b a"), (decode_dir / name / "text", "b a a b")):
@@ -152,10 +152,10 @@ def test_lower_counts_of_jiwer_are_one_sum_in_the_log(decoded, score_argv, capsy
     notes = (decode_dir / "test_mls_de" / "score_wer" / "notes.txt").read_text(encoding="utf-8")
     assert notes.startswith("3 errors above jiwer's least-edit count, in 3 utterances")
     assert main(score_argv) == 0
-    assert "6 errors more than jiwer's" in capsys.readouterr().err, "also of scores that are up to date"
+    assert "6 errors more than jiwer's" in capsys.readouterr().err, "also for scores that are up to date"
 
 
-def test_second_run_does_nothing_and_changed_hypotheses_are_scored_again(decoded, score_argv, capsys):
+def test_a_second_run_is_skipped_and_changed_hypotheses_are_scored_again(decoded, score_argv, capsys):
     decode_dir, _ = decoded
     main(score_argv)
     before = (decode_dir / "scores.tsv").read_bytes()
@@ -171,7 +171,7 @@ def test_second_run_does_nothing_and_changed_hypotheses_are_scored_again(decoded
     assert scores(decode_dir)["test_mls_de", "whisper"].errors == 0
 
 
-def test_a_missing_hypothesis_ends_in_one_line_and_writes_no_table(decoded, score_argv, capsys):
+def test_a_missing_hypothesis_is_reported_in_one_line_and_no_table_is_written(decoded, score_argv, capsys):
     decode_dir, _ = decoded
     (decode_dir / "test_mls_de" / "text").write_text("spk0-de0 die\n", encoding="utf-8")
     assert main(score_argv) == 1
@@ -189,20 +189,20 @@ def test_a_missing_hypothesis_ends_in_one_line_and_writes_no_table(decoded, scor
         ("dump/raw/test_mls_de/utt2lang", "utt2lang is missing; run stage 2 (dump/raw) first"),
     ],
 )
-def test_what_is_missing_names_the_stage_to_run(decoded, score_argv, capsys, tmp_path, remove, message):
+def test_missing_inputs_name_the_stage_to_run(decoded, score_argv, capsys, tmp_path, remove, message):
     (tmp_path / remove).rename(tmp_path / "elsewhere")
     assert main(score_argv) == 1
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_decoded_set_that_stage_2_does_not_know(decoded, score_argv, capsys):
+def test_a_decoded_set_unknown_to_stage_2_is_an_error(decoded, score_argv, capsys):
     decode_dir, _ = decoded
     (decode_dir / "test_mls_de").rename(decode_dir / "test_mls_xx")
     assert main(score_argv) == 1
     assert "'test_mls_xx' is not in" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_language_without_a_line_in_the_table(decoded, score_argv, capsys, tmp_path, recipe):
+def test_a_language_missing_from_the_table_is_an_error(decoded, score_argv, capsys, tmp_path, recipe):
     lines = (recipe / "conf" / "languages.tsv").read_text(encoding="utf-8").splitlines()
     short = tmp_path / "languages.tsv"
     short.write_text("\n".join(line for line in lines if not line.startswith("ja")) + "\n", encoding="utf-8")
@@ -233,7 +233,7 @@ def test_a_normaliser_is_added_by_one_function_and_one_registry_line(
     assert scores(decoded[0])["test_mls_de", "without_vowels"].errors == 0, "heuser and häuser are the same now"
 
 
-def test_several_decodings_in_one_call(decoded, score_argv):
+def test_several_decodings_can_be_scored_in_one_call(decoded, score_argv):
     decode_dir, _ = decoded
     other = decode_dir.with_name("decode_beam4_chunked")
     shutil.copytree(decode_dir, other)
@@ -241,7 +241,7 @@ def test_several_decodings_in_one_call(decoded, score_argv):
     assert scores(other) == scores(decode_dir)
 
 
-def test_a_training_directory_stands_for_all_its_decodings(decoded, score_argv, capsys, tmp_path):
+def test_for_a_training_directory_all_its_decodings_are_scored(decoded, score_argv, capsys, tmp_path):
     decode_dir, common = decoded[0], score_argv[2:]
     assert main(["--exp", str(decode_dir.parent), *common]) == 0
     assert capsys.readouterr().out.startswith(f"{decode_dir}\n")
@@ -251,7 +251,7 @@ def test_a_training_directory_stands_for_all_its_decodings(decoded, score_argv, 
     assert "pass training directories with --exp" in capsys.readouterr().err
 
 
-def test_a_second_scoring_stops_before_it_writes(decoded, score_argv, capsys, held_elsewhere):
+def test_a_second_scoring_fails_before_it_writes(decoded, score_argv, capsys, held_elsewhere):
     decode_dir, _ = decoded
     message = held_elsewhere(decode_dir / "test_mls_de" / "score_wer")
     assert main(score_argv) == 1

@@ -11,7 +11,7 @@ from zipperasr.score.sclite.align import align_all
 from zipperasr.score.score_files import Result
 from zipperasr.score.test_set import ScoredUtterance
 
-# What sclite 2.4.10 prints for the utterances of `six_utterances`.
+# Output of sclite 2.4.10 for `six_utterances`
 EXPECTED = Path(__file__).parent / "result.txt"
 
 
@@ -36,7 +36,7 @@ def six_utterances() -> list[ScoredUtterance]:
 
 
 def random_utterances(seed: int) -> list[ScoredUtterance]:
-    """Speakers without reference words, long lines, names that widen the table, scripts of several bytes a letter."""
+    """Speakers without reference words, long lines, names that widen the table, scripts with multi-byte letters."""
     rng = random.Random(seed)
     words = rng.choice([list("abcdefg"), ["the", "cat", "привет", "мир", "สาม", "ă", "nghỉ"], list("三四五六")])
     names = ["s1", "s2", "Speaker-Name", "x" * rng.randint(1, 60)]
@@ -60,26 +60,26 @@ def written(directory: Path, utterances: list[ScoredUtterance], title: str = "hy
     return (directory / "result.txt").read_bytes()
 
 
-def test_summary_and_alignments_are_sclites(tmp_path):
+def test_summary_and_alignments_equal_sclites(tmp_path):
     assert written(tmp_path, six_utterances()) == EXPECTED.read_bytes()
 
 
-def test_speaker_without_reference_words_is_starred_and_explained(tmp_path):
+def test_a_speaker_without_reference_words_is_marked_and_explained(tmp_path):
     text = written(tmp_path, scored([("a", "1", [], ["x"]), ("b", "1", ["y"], ["y"])])).decode()
     assert "| a      |    1      0 |    0*     0*     0*     1*     1* 100.0 |" in text
     assert "+ Speaker(s) with no reference data is ignored\n" in text
 
 
-def test_trn_ids_name_the_speaker_before_the_first_hyphen(tmp_path):
+def test_trn_ids_have_the_speaker_before_the_first_hyphen(tmp_path):
     write_trn(tmp_path, scored([("anna-lena", "anna-lena-7", ["ja"], [])]))
     assert (tmp_path / "ref.trn").read_text(encoding="utf-8") == "ja (anna_lena-anna-lena-7)\n"
     assert (tmp_path / "hyp.trn").read_text(encoding="utf-8") == " (anna_lena-anna-lena-7)\n"
 
 
 def as_given(directory: Path, seed: int) -> tuple[bytes, Path, list[str]]:
-    """result.txt, and what sclite needs to print the same: a directory of trn files and its options."""
+    """Write result.txt; returns it with the trn files and options with which sclite prints the same."""
     utterances = random_utterances(seed)
-    title = "./" * (seed % 60) + "hyp.trn"  # a title longer than the table widens it
+    title = "./" * (seed % 60) + "hyp.trn"  # a title wider than the table widens it
     files = directory / "files"
     files.mkdir()
     write_trn(files, utterances)
@@ -88,13 +88,13 @@ def as_given(directory: Path, seed: int) -> tuple[bytes, Path, list[str]]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_result_is_what_our_sclite_prints_for_the_trn_files(seed, tmp_path, monkeypatch):
+def test_result_equals_the_output_of_our_sclite_for_the_trn_files(seed, tmp_path, monkeypatch):
     result, files, argv = as_given(tmp_path, seed)
     assert (result, {}) == run_ours(argv, files, monkeypatch)
 
 
 @needs_sclite
 @pytest.mark.parametrize("seed", range(24))
-def test_result_is_byte_equal_to_the_real_sclites(seed, tmp_path):
+def test_result_equals_the_real_sclites_byte_for_byte(seed, tmp_path):
     result, files, argv = as_given(tmp_path, seed)
     assert (result, {}) == run_real(argv, files)

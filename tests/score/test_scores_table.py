@@ -11,7 +11,7 @@ ROW = SetScore(
 )
 
 
-def test_rows_survive_the_round_trip(tmp_path):
+def test_rows_round_trip(tmp_path):
     write_scores(tmp_path / "scores.tsv", [ROW, ROW])
     assert read_scores(tmp_path / "scores.tsv") == [ROW, ROW]
 

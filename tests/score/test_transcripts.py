@@ -10,7 +10,7 @@ GERMAN = SetRow("test_mls_de", "test", "sft", "mls", "de")
 
 @pytest.fixture
 def german(decoded):
-    """(raw, path of the hypotheses, the test set)"""
+    """(raw, path of the hypotheses, test set)"""
     decode_dir, raw = decoded
     return raw, decode_dir / "test_mls_de" / "text", load_test_set(raw, GERMAN)
 
@@ -21,7 +21,7 @@ def rewrite(path, old, new):
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_an_id_alone_is_an_empty_hypothesis(decoded):
+def test_an_id_without_text_is_an_empty_hypothesis(decoded):
     decode_dir, raw = decoded
     english = load_test_set(raw, SetRow("test_librispeech_en", "test", "sft", "librispeech", "en"))
     assert load_hypotheses(decode_dir / "test_librispeech_en" / "text", english)["spk0-en2"] == ""
@@ -31,7 +31,7 @@ def test_list_multiplicity_is_read(german):
     assert german[2].repeats == {"spk0-de0": 1, "spk0-de2": 2, "spk1-de1": 1}
 
 
-def test_missing_and_unknown_ids_are_one_line_with_count_and_first_id(german):
+def test_missing_and_unknown_ids_are_reported_with_count_and_first_id(german):
     _, path, test_set = german
     rewrite(path, "spk0-de0", "spk0-xx")
     rewrite(path, "spk1-de1", "spk1-yy")
@@ -43,47 +43,47 @@ def test_missing_and_unknown_ids_are_one_line_with_count_and_first_id(german):
     )
 
 
-def test_second_hypothesis_of_an_id(german):
+def test_a_second_hypothesis_for_an_id_is_an_error(german):
     _, path, test_set = german
     rewrite(path, "spk1-de1", "spk0-de0")
     with pytest.raises(ValueError, match=r"text:3: id 'spk0-de0' is listed twice; rerun stage 7"):
         load_hypotheses(path, test_set)
 
 
-def test_hypotheses_that_are_not_utf8(german):
+def test_hypotheses_that_are_not_utf8_are_an_error(german):
     _, path, test_set = german
     path.write_bytes("spk0-de0 größe\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"text:1: not UTF-8"):
         load_hypotheses(path, test_set)
 
 
-def test_set_that_stage_2_has_not_written(tmp_path):
+def test_a_set_missing_from_stage_2_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"test_mls_de/text is missing; run stage 2 \(dump/raw\) first"):
         load_test_set(tmp_path, GERMAN)
 
 
-def test_set_without_utterances(german):
+def test_an_empty_set_is_an_error(german):
     raw, _, _ = german
     (raw / "test_mls_de" / "text").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match="no utterance in the test set; rerun stages 1 and 2"):
         load_test_set(raw, GERMAN)
 
 
-def test_set_of_two_languages(german):
+def test_a_set_in_two_languages_is_an_error(german):
     raw, _, _ = german
     rewrite(raw / "test_mls_de" / "utt2lang", "spk1-de1 de", "spk1-de1 es")
     with pytest.raises(ValueError, match=r"got languages \['de', 'es'\], wanted one; split the set by language"):
         load_test_set(raw, GERMAN)
 
 
-def test_tables_that_disagree(german):
+def test_inconsistent_tables_are_an_error(german):
     raw, _, _ = german
     rewrite(raw / "test_mls_de" / "utt2spk", "spk1-de1 ", "spk1-de9 ")
     with pytest.raises(ValueError, match=r"utt2spk: 2 ids differ from text's, first 'spk1-de1'; rerun stages 1 and 2"):
         load_test_set(raw, GERMAN)
 
 
-def test_repeat_that_is_no_count(german):
+def test_an_invalid_repeat_is_an_error(german):
     raw, _, _ = german
     rewrite(raw / "test_mls_de" / "utt2repeat", "spk1-de1 1", "spk1-de1 0")
     with pytest.raises(ValueError, match="spk1-de1: got repeat '0', wanted a whole number from 1; rerun stage 1"):

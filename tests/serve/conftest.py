@@ -1,4 +1,4 @@
-"""A tiny model on disk, the same one opened once, and a server over it."""
+"""A tiny model on disk, the same model opened once, and a server for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zipperasr.transcribe import Transcriber
 
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory) -> Path:
-    """A finished training of the tiny model, with a router."""
+    """A finished training of the tiny model with a router."""
     here = tmp_path_factory.mktemp("serve")
     tiny.write_backbones(here)
     config = tiny.model_config(here)

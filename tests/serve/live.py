@@ -1,4 +1,4 @@
-"""A server that really listens, in a thread of the test's process."""
+"""A real server in a thread of the test process."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from zipperasr.serve.connections import http_server, listen
 from zipperasr.serve.service import Service
 
 NAME = "sft_tiny"
-WAIT_S = 20  # for what comes; nothing is measured by it
+WAIT_S = 20  # upper limit for waiting; not a measurement
 
 
 class Live:
-    """A running server and how to ask it."""
+    """A running server and its client."""
 
     def __init__(self, service: Service, port: int):
         self.service, self.port, self.url = service, port, f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.url, timeout=WAIT_S)
 
     def post(self, data: bytes, name: str = "speech.wav", **fields: str) -> httpx.Response:
-        """A recording with its form fields."""
+        """Post a recording with form fields."""
         return self.client.post("/v1/audio/transcriptions", files={"file": (name, data)}, data=fields)
 
 
 @contextmanager
 def running(service: Service, loopback: bool = True) -> Iterator[Live]:
-    """Until the context ends."""
+    """Run a server until the context ends."""
     with listen("127.0.0.1", 0) as listening:
         server = http_server(build_app(service, loopback), service.limits.read_timeout_s, log_level="critical")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -53,7 +53,7 @@ def running(service: Service, loopback: bool = True) -> Iterator[Live]:
 
 
 def recording(seconds: float = 1.5, kind: str = "WAV", seed: int = 1, rate: int = 16_000) -> bytes:
-    """Noise that swells, as a file."""
+    """Noise with a modulated level, as the bytes of a file."""
     return as_file(tiny.noise(int(seconds * rate), seed).numpy(), kind, rate)
 
 
@@ -64,20 +64,20 @@ def as_file(samples: np.ndarray, kind: str = "WAV", rate: int = 16_000, subtype:
 
 
 def form(data: bytes, before: bytes = b"") -> bytes:
-    """A multipart body with the boundary x."""
+    """A multipart body with boundary x."""
     head = b"--x\r\n" + before + b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     return head + data + b"\r\n--x--\r\n"
 
 
 def request(data: bytes) -> bytes:
-    """A whole request with a recording, as it is sent."""
+    """The bytes of a complete request with a recording."""
     body = form(data)
     head = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     return f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + body
 
 
 def rest(client: socket.socket) -> bytes:
-    """What the server sends before it closes the connection."""
+    """Read until the server closes the connection."""
     try:
         return b"".join(iter(lambda: client.recv(65536), b""))
     except ConnectionResetError:

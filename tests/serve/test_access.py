@@ -1,4 +1,4 @@
-"""Who may ask, and what the browser is told of the page."""
+"""Which hosts and origins may send requests, and the security headers of the page."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from zipperasr.serve.service import Service
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "[::1]:8000", "LOCALHOST", "127.8.8.8"])
-def test_names_of_this_machine_may_ask(live: Live, host):
+def test_requests_to_names_of_this_machine_are_allowed(live: Live, host):
     assert live.client.get("/health", headers={"Host": host.format(port=live.port)}).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example:80", "192.168.1.2", "[::1", ""])
-def test_a_name_rebound_to_this_machine_may_not(live: Live, host):
+def test_requests_to_a_rebound_name_are_rejected(live: Live, host):
     response = live.client.get("/model.json", headers={"Host": host})
     assert response.status_code == 403
     assert (
@@ -26,7 +26,7 @@ def test_a_name_rebound_to_this_machine_may_not(live: Live, host):
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1"])
-def test_a_foreign_page_may_not_post(live: Live, origin):
+def test_posts_from_a_foreign_page_are_rejected(live: Live, origin):
     response = live.client.post("/v1/audio/transcriptions", headers={"Origin": origin}, files={"file": b""})
     assert response.status_code == 403
     assert (
@@ -35,11 +35,11 @@ def test_a_foreign_page_may_not_post(live: Live, origin):
     assert "access-control-allow-origin" not in response.headers
 
 
-def test_its_own_page_may_post(live: Live):
+def test_posts_from_the_servers_page_are_allowed(live: Live):
     assert live.client.get("/health", headers={"Origin": live.url}).status_code == 200
 
 
-def test_beyond_loopback_any_host_may_ask_but_no_foreign_page(transcriber):
+def test_beyond_loopback_any_host_is_allowed_but_no_foreign_page(transcriber):
     with running(Service(transcriber, NAME, Limits()), loopback=False) as live:
         assert live.client.get("/health", headers={"Host": "asr.example"}).status_code == 200
         own = {"Host": "asr.example", "Origin": "https://asr.example"}
@@ -48,7 +48,7 @@ def test_beyond_loopback_any_host_may_ask_but_no_foreign_page(transcriber):
 
 
 @pytest.mark.parametrize("path", ["/", "/model.json", "/assets/main.js", "/nothing"])
-def test_every_answer_keeps_the_page_to_its_own_origin(live: Live, path):
+def test_every_response_restricts_the_page_to_its_origin(live: Live, path):
     headers = live.client.get(path).headers
     assert "default-src 'none'; script-src 'self'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
@@ -56,7 +56,7 @@ def test_every_answer_keeps_the_page_to_its_own_origin(live: Live, path):
 
 
 @pytest.mark.parametrize("path", ["/assets/../run.py", "/assets/%2e%2e/run.py", "/assets/page.html", "/assets/"])
-def test_nothing_but_the_pages_files_is_served(live: Live, path):
+def test_only_files_of_the_page_are_served(live: Live, path):
     assert live.client.get(path).status_code == 404
 
 
@@ -71,5 +71,5 @@ def test_nothing_but_the_pages_files_is_served(live: Live, path):
         ("asr.example", False),
     ],
 )
-def test_loopback_is_told_from_other_addresses(host, loopback):
+def test_loopback_is_distinguished_from_other_addresses(host, loopback):
     assert is_loopback(host) is loopback

@@ -1,4 +1,4 @@
-"""POST /v1/audio/transcriptions: every form of the answer, every refusal."""
+"""POST /v1/audio/transcriptions: all response formats and all errors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SILENCE = as_file(np.zeros(16_000, dtype=np.float32))
 
 @pytest.fixture(scope="module")
 def expected(transcriber):
-    """What the library itself makes of the same recording."""
+    """The result of the library for the same recording."""
     samples = np.frombuffer(SPEECH[44:], dtype="<i2") / np.float32(32768)
     return transcriber(samples, "de")
 
 
 def refusal(response, status: int) -> dict:
-    """The error, in OpenAI's form."""
+    """The error message, from OpenAI's format."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
     (error,) = response.json().values()
@@ -45,13 +45,13 @@ def test_json_is_the_default(live: Live, expected):
     ("name", "form", "kind"),
     [("text", lambda _, t: f"{t.text}\n", "text/plain"), ("srt", srt, "text/plain"), ("vtt", vtt, "text/vtt")],
 )
-def test_text_and_subtitles_are_those_of_the_library(live: Live, expected, name, form, kind):
+def test_text_and_subtitles_equal_those_of_the_library(live: Live, expected, name, form, kind):
     response = live.post(SPEECH, language="de", response_format=name)
     assert response.text == form("", expected)
     assert response.headers["content-type"] == f"{kind}; charset=utf-8"
 
 
-def test_verbose_json_has_language_times_and_what_it_took(live: Live, expected):
+def test_verbose_json_has_language_segment_times_and_processing_time(live: Live, expected):
     answer = live.post(SPEECH, language="de", response_format="verbose_json").json()
     assert {key: answer[key] for key in ("task", "language", "duration", "text")} == {
         "task": "transcribe",
@@ -81,7 +81,7 @@ def test_prompt_and_temperature_change_nothing(live: Live, expected):
     assert response.json()["text"] == expected.text
 
 
-def test_segment_is_the_one_granularity(live: Live):
+def test_segment_is_the_only_granularity(live: Live):
     fields = {"language": "de", "response_format": "verbose_json"}
     assert live.post(SPEECH, **fields, **{"timestamp_granularities[]": "segment"}).status_code == 200
     error = refusal(live.post(SPEECH, **fields, **{"timestamp_granularities[]": "word"}), 400)
@@ -89,7 +89,7 @@ def test_segment_is_the_one_granularity(live: Live):
 
 
 @pytest.mark.parametrize("kind", ["FLAC", "OGG", "MP3", "AIFF"])
-def test_what_libsndfile_reads_is_read(live: Live, kind):
+def test_all_formats_of_libsndfile_are_accepted(live: Live, kind):
     response = live.post(recording(kind=kind, rate=44_100), f"a.{kind.lower()}", response_format="verbose_json")
     assert response.json()["duration"] == pytest.approx(1.5, abs=0.06)
 
@@ -114,7 +114,7 @@ def test_silence_has_a_note_and_no_language(live: Live):
         ({"langauge": "de"}, "langauge", "unknown field 'langauge'; did you mean 'language'?"),
     ],
 )
-def test_what_the_model_has_not_is_refused_with_what_it_has(live: Live, fields, param, message):
+def test_unsupported_values_are_rejected_with_the_supported_ones(live: Live, fields, param, message):
     error = refusal(live.post(SPEECH, **fields), 400)
     assert message in error["message"]
     assert error["param"] == param
@@ -143,43 +143,43 @@ def test_another_model_is_not_found(live: Live):
         (as_file(np.full(800, np.nan, dtype=np.float32), subtype="FLOAT"), "some samples are not finite"),
     ],
 )
-def test_audio_that_cannot_be_used_is_named(live: Live, data, message):
+def test_unusable_audio_is_rejected_with_a_reason(live: Live, data, message):
     error = refusal(live.post(data), 400)
     assert message in error["message"]
     assert error["param"] == "file" and error["code"] == "undecodable_audio"
 
 
-def test_a_recording_that_is_too_long_is_refused(live: Live):
+def test_a_recording_that_is_too_long_is_rejected(live: Live):
     error = refusal(live.post(recording(21, "OGG"), "long.ogg"), 413)
     assert error["message"] == "long.ogg: longer than 20 s; split the recording"
 
 
-def test_a_recording_whose_header_says_that_it_is_too_long_is_not_decoded(live: Live, monkeypatch):
+def test_a_recording_that_is_too_long_by_its_header_is_not_decoded(live: Live, monkeypatch):
     monkeypatch.setattr(upload, "decoded_blocks", lambda *_: pytest.fail("it was decoded"))
     silence = as_file(np.zeros(22 * 8000, dtype=np.int16), "FLAC", 8000)
     assert refusal(live.post(silence), 413)["message"] == "speech.wav: longer than 20 s; split the recording"
 
 
 @pytest.mark.parametrize("size", [2**20 + 1, 5 * 2**20])
-def test_a_file_that_is_too_large_is_refused(live: Live, size):
+def test_a_file_that_is_too_large_is_rejected(live: Live, size):
     error = refusal(live.post(bytes(size)), 413)
     assert error["code"] == "file_too_large"
     assert error["message"] == "file: larger than 1 MB; send flac or mp3, or split the recording"
 
 
-def test_a_file_of_the_largest_size_is_read(live: Live):
+def test_a_file_of_the_maximum_size_is_accepted(live: Live):
     assert refusal(live.post(bytes(2**20)), 400)["code"] == "undecodable_audio"
 
 
-def test_an_upload_that_does_not_tell_its_size_is_refused_before_its_end(live: Live):
+def test_an_upload_of_unknown_size_is_rejected_before_its_end(live: Live):
     head = "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
     part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + bytes(2 * 2**20)
     with socket.create_connection(("127.0.0.1", live.port), WAIT_S) as client:
         client.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n{len(part):x}\r\n".encode() + part)
-        assert client.recv(12) == b"HTTP/1.1 413"  # and the last chunk was never sent
+        assert client.recv(12) == b"HTTP/1.1 413"  # although the last chunk was never sent
 
 
-def test_a_request_without_a_file_says_so(live: Live):
+def test_a_request_without_a_file_is_an_error(live: Live):
     path = "/v1/audio/transcriptions"
     assert "wanted a multipart/form-data request" in refusal(live.client.post(path, json={}), 400)["message"]
     fields = {"file": (None, "text instead of a file")}
@@ -201,13 +201,13 @@ def test_a_request_without_a_file_says_so(live: Live):
         ("multipart/mixed; boundary=x", 400),
     ],
 )
-def test_the_content_type_is_read_in_any_case(live: Live, type_, status):
+def test_the_content_type_is_not_case_sensitive(live: Live, type_, status):
     response = live.client.post("/v1/audio/transcriptions", content=form(SPEECH), headers={"Content-Type": type_})
     assert response.status_code == status, response.text
 
 
 @pytest.mark.parametrize("charset", ["punycode", "idna", "utf-16", "undefined", "zlib", "nothing", "\xe9"])
-def test_a_charset_that_is_not_read_is_named(live: Live, charset):
+def test_an_unsupported_charset_is_an_error(live: Live, charset):
     header = f"multipart/form-data; boundary=x; charset={charset}".encode("latin-1")
     odd = 'Content-Disposition: form-data; name="language"\r\n\r\n\xff\xfe-\r\n--x\r\n'.encode("latin-1")
     headers = [(b"Content-Type", header)]
@@ -230,7 +230,7 @@ def test_models_and_health(live: Live):
     assert live.client.get("/health").json() == {"status": "ok", "model": NAME, "requests": 0}
 
 
-def test_other_paths_and_methods_name_those_that_are_served(live: Live):
+def test_errors_for_other_paths_and_methods_list_the_supported_ones(live: Live):
     assert "not found; served are POST /v1/audio/transcriptions" in refusal(live.client.get("/v1/chat"), 404)["message"]
     response = live.client.get("/v1/audio/transcriptions")
     assert refusal(response, 405)["message"].startswith("GET /v1/audio/transcriptions: method not allowed")

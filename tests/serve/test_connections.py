@@ -1,4 +1,4 @@
-"""Clients that send slowly, half, or nothing: they are cut off in time, and keep nobody else out."""
+"""Clients that send slowly, incompletely or nothing are disconnected in time and do not block others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HALF = request(SPEECH)[:-1000]
 
 @pytest.fixture(scope="module")
 def hasty(transcriber) -> Iterator[Live]:
-    """A server that waits 0.4 s."""
+    """A server with a read timeout of 0.4 s."""
     with running(Service(transcriber, NAME, Limits(max_mb=1, read_timeout_s=READ_TIMEOUT_S))) as live:
         yield live
 
@@ -36,7 +36,7 @@ def error(answer: bytes) -> dict:
     return json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
 
 
-def test_idle_uploads_keep_nobody_out(transcriber):
+def test_idle_uploads_do_not_block_other_clients(transcriber):
     with running(Service(transcriber, NAME, Limits(max_waiting=0))) as live, ExitStack() as idle:
         for _ in range(20):
             idle.enter_context(connected(live)).sendall(HALF)
@@ -46,7 +46,7 @@ def test_idle_uploads_keep_nobody_out(transcriber):
         assert live.client.get("/health").json()["requests"] == 0
 
 
-def test_an_upload_that_stops_is_told_so_and_cut_off(hasty):
+def test_a_stalled_upload_gets_an_error_and_is_disconnected(hasty):
     start = time.monotonic()
     with connected(hasty) as client:
         client.sendall(HALF)
@@ -61,7 +61,7 @@ def test_an_upload_that_stops_is_told_so_and_cut_off(hasty):
 
 
 @pytest.mark.parametrize("sent", [HALF, b"POST /v1/audio/tran"], ids=["body", "headers"])
-def test_a_request_that_comes_byte_by_byte_is_cut_off(hasty, sent):
+def test_a_request_sent_byte_by_byte_is_disconnected(hasty, sent):
     start = time.monotonic()
     with connected(hasty) as client:
         client.sendall(sent)
@@ -79,13 +79,13 @@ def test_a_request_that_comes_byte_by_byte_is_cut_off(hasty, sent):
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\n"])
-def test_headers_that_never_end_are_cut_off(hasty, sent):
+def test_unterminated_headers_are_disconnected(hasty, sent):
     with connected(hasty) as client:
         client.sendall(sent)
         assert rest(client) == b""
 
 
-def test_the_headers_of_a_second_request_are_timed_too(hasty):
+def test_the_headers_of_a_second_request_have_a_timeout(hasty):
     with connected(hasty) as client:
         client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
@@ -95,7 +95,7 @@ def test_the_headers_of_a_second_request_are_timed_too(hasty):
         assert time.monotonic() - start >= READ_TIMEOUT_S
 
 
-def test_a_client_that_goes_on_sending_what_was_refused_is_cut_off(hasty):
+def test_a_client_that_continues_a_rejected_upload_is_disconnected(hasty):
     with connected(hasty) as client:
         client.sendall(b"POST /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n")
         assert b" 405 " in client.recv(65536)
@@ -107,8 +107,8 @@ def test_a_client_that_goes_on_sending_what_was_refused_is_cut_off(hasty):
                 time.sleep(0.05)
 
 
-def test_a_slow_upload_is_read_whole(hasty):
-    """10 kB/s, three times as long as the server waits for a silent one."""
+def test_a_slow_upload_is_read_completely(hasty):
+    """It sends 10 kB/s for three times as long as the server waits for a silent client."""
     body = request(recording(0.4))
     with connected(hasty) as client:
         for start in range(0, len(body), 1000):
@@ -117,7 +117,7 @@ def test_a_slow_upload_is_read_whole(hasty):
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
 
 
-def test_the_answer_may_take_longer_than_the_request(hasty, monkeypatch):
+def test_the_response_may_take_longer_than_the_read_timeout(hasty, monkeypatch):
     slow = hasty.service._transcribe
     monkeypatch.setattr(hasty.service, "_transcribe", lambda *some: (time.sleep(2 * READ_TIMEOUT_S), slow(*some))[1])
     assert hasty.post(SPEECH).status_code == 200
@@ -133,8 +133,8 @@ def test_of_too_many_silent_connections_the_oldest_is_closed(transcriber, monkey
         assert clients[-1].recv(65536).startswith(b"HTTP/1.1 200")
 
 
-def test_all_uploads_together_are_bounded(transcriber):
-    """Twice the largest upload for each place."""
+def test_the_total_size_of_uploads_is_limited(transcriber):
+    """The limit is twice the largest upload for each slot."""
     large = request(bytes(2**20))[:-1000]
     with running(Service(transcriber, NAME, Limits(max_mb=1, max_waiting=0))) as live:
         with ExitStack() as idle:

@@ -1,4 +1,4 @@
-"""Requests side by side: order, bounds, time-outs, clients that go, temporary files."""
+"""Concurrent requests: order, limits, timeouts, disconnecting clients, temporary files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPEECH = recording(0.5)
 
 
 class Gated(Service):
-    """The service with a gate before the model."""
+    """The service with a gate in front of the model."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -55,15 +55,15 @@ def gated(transcriber, **limits) -> Gated:
 def wait_for_requests(live: Live, number: int) -> None:
     end = time.monotonic() + WAIT_S
     while live.client.get("/health").json()["requests"] != number:
-        assert time.monotonic() < end, f"never {number} requests"
+        assert time.monotonic() < end, f"there were never {number} requests"
 
 
-def test_requests_take_turns_and_all_are_answered(transcriber):
+def test_requests_are_processed_one_at_a_time_and_all_are_answered(transcriber):
     service = gated(transcriber, max_waiting=8)
     with running(service) as live, ThreadPoolExecutor(6) as pool:
         languages = ["de", "es", "ja"] * 2
         asked = [pool.submit(live.post, recording(0.5, seed=n), language=code) for n, code in enumerate(languages)]
-        wait_for_requests(live, 6)  # /health answers while the model works: the loop is free
+        wait_for_requests(live, 6)  # /health responds while the model is busy, so the event loop is free
         service.gate.set()
         texts = [future.result().json()["text"] for future in asked]
         alone = [live.post(recording(0.5, seed=n), language=code).json()["text"] for n, code in enumerate(languages)]
@@ -71,7 +71,7 @@ def test_requests_take_turns_and_all_are_answered(transcriber):
     assert service.most_at_once == 1
 
 
-def test_when_all_places_are_taken_it_says_when_to_come_again(transcriber):
+def test_a_full_queue_says_when_to_retry(transcriber):
     service = gated(transcriber, max_waiting=1)
     with running(service) as live, ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(live.post, SPEECH) for _ in range(2)]
@@ -85,7 +85,7 @@ def test_when_all_places_are_taken_it_says_when_to_come_again(transcriber):
         assert live.post(SPEECH).status_code == 200
 
 
-def test_a_request_that_takes_too_long_is_answered_and_stopped(transcriber):
+def test_a_request_that_takes_too_long_gets_a_response_and_is_stopped(transcriber):
     service = gated(transcriber, timeout_s=0.3)
     with running(service) as live:
         response = live.post(SPEECH)
@@ -96,7 +96,7 @@ def test_a_request_that_takes_too_long_is_answered_and_stopped(transcriber):
         wait_for_requests(live, 0)
 
 
-def test_a_client_that_goes_frees_the_model(transcriber):
+def test_a_disconnecting_client_frees_the_model(transcriber):
     service = gated(transcriber)
     with running(service) as live:
         with socket.create_connection(("127.0.0.1", live.port)) as client:
@@ -108,7 +108,7 @@ def test_a_client_that_goes_frees_the_model(transcriber):
         assert live.post(SPEECH).status_code == 200
 
 
-def test_work_that_is_stopped_leaves_the_model_as_it_was(transcriber):
+def test_a_stopped_request_leaves_the_model_unchanged(transcriber):
     service = Service(transcriber, NAME, Limits())
     samples = tiny.noise(40 * 16_000, seed=3).numpy()
     before = transcriber(samples, "de")
@@ -120,7 +120,7 @@ def test_work_that_is_stopped_leaves_the_model_as_it_was(transcriber):
 
 
 def bomb(seconds: int) -> bytes:
-    """Silence in 8 channels of 192 kHz: little to send, 1.5 million samples a second to decode."""
+    """Silence in 8 channels at 192 kHz: small to send, but 1.5 million samples per second to decode."""
     stream = io.BytesIO()
     with soundfile.SoundFile(stream, "w", 192_000, 8, format="FLAC") as recording:
         for _ in range(seconds):
@@ -128,8 +128,8 @@ def bomb(seconds: int) -> bytes:
     return stream.getvalue()
 
 
-def test_the_deadline_holds_while_audio_is_decoded(transcriber):
-    """The answer comes with the block in which the time was up."""
+def test_the_timeout_applies_while_audio_is_decoded(transcriber):
+    """The response is sent after the block in which the timeout expires."""
     data = bomb(30)
     start = time.monotonic()
     blocks = sum(1 for _ in decoded_blocks(io.BytesIO(data), "bomb.flac"))
@@ -145,7 +145,7 @@ def test_the_deadline_holds_while_audio_is_decoded(transcriber):
     assert not live.service.reached.is_set()
 
 
-def test_a_client_that_goes_ends_the_decoding_of_its_audio(transcriber, monkeypatch):
+def test_a_disconnecting_client_stops_the_decoding_of_its_audio(transcriber, monkeypatch):
     seen = []
 
     def counted(*arguments, decode=decoded_blocks):
@@ -166,7 +166,7 @@ def test_a_client_that_goes_ends_the_decoding_of_its_audio(transcriber, monkeypa
 
 
 class SetLater(threading.Event):
-    """Set once it has been looked at five times."""
+    """An event that is set after it has been checked five times."""
 
     looks = 0
 
@@ -175,21 +175,21 @@ class SetLater(threading.Event):
         return self.looks > 5
 
 
-def test_recognition_is_given_up_within_a_piece(transcriber):
+def test_recognition_is_stopped_within_a_piece(transcriber):
     stop = SetLater()
     with pytest.raises(GivenUp):
         Service(transcriber, NAME, Limits())._transcribe(tiny.noise(20 * 16_000, seed=3).numpy(), "de", stop)
-    assert stop.looks == 6  # of one piece: after the encoder, and before each token
+    assert stop.looks == 6  # for one piece: after the encoder and before each token
 
 
 def open_temporary_files() -> list[str]:
-    """Files without a name that this process holds open in the temporary directory."""
+    """Unnamed files in the temporary directory that this process has open."""
     links = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
     return [link for link in links if link.startswith(tempfile.gettempdir()) and link.endswith("(deleted)")]
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc to see files without a name")
-def test_nothing_is_left_of_an_upload(transcriber, tmp_path, monkeypatch):
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's /proc to list unnamed files")
+def test_an_upload_leaves_no_files(transcriber, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     seen = []
 
@@ -200,7 +200,7 @@ def test_nothing_is_left_of_an_upload(transcriber, tmp_path, monkeypatch):
     monkeypatch.setattr(upload, "samples_of", look)
     with running(gated(transcriber, max_s=60)) as live:
         live.service.gate.set()
-        long = recording(50)  # 1.6 MB: more than is kept in memory
+        long = recording(50)  # 1.6 MB, more than is kept in memory
         answers = [live.post(long), live.post(bytes(2**21)), live.post(bytes(5 * 2**20)), live.post(recording(61))]
         assert [answer.status_code for answer in answers] == [200, 400, 413, 413]
         wait_for_requests(live, 0)

@@ -1,4 +1,4 @@
-"""The endpoint through OpenAI's own client."""
+"""The endpoint with OpenAI's client library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.serve.live import NAME, Live, recording
 
-openai = pytest.importorskip("openai", reason="no openai; pip install -e '.[dev]' brings it")
+openai = pytest.importorskip("openai", reason="openai is not installed; run pip install -e '.[dev]'")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_models_are_listed(client):
     assert client.models.retrieve(NAME).owned_by == "zipperasr"
 
 
-def test_errors_become_its_exceptions(client, speech):
+def test_errors_become_exceptions_of_the_client(client, speech):
     with pytest.raises(openai.NotFoundError) as caught:
         client.audio.transcriptions.create(file=speech, model="whisper-1")
     assert caught.value.code == "model_not_found"

@@ -1,4 +1,4 @@
-"""The page in a real Chromium with a made-up microphone: choose, drop, record, transcribe, read; by mouse and key."""
+"""The page in a real Chromium with a simulated microphone: choose, drop, record, transcribe; by mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def speech(tmp_path) -> Path:
     return path
 
 
-def test_a_chosen_file_in_a_chosen_language(page, speech, live):
+def test_a_file_is_transcribed_in_the_selected_language(page, speech, live):
     page.upload(speech)
     assert page.one("#name").text == "speech.flac"
     page.until("return document.querySelector('#player').duration === 1.5")
@@ -89,7 +89,7 @@ def test_a_chosen_file_in_a_chosen_language(page, speech, live):
     assert page.complaints() == []
 
 
-def test_a_detected_language_has_bars_with_numbers(page, speech, live):
+def test_a_detected_language_is_shown_with_probabilities(page, speech, live):
     page.upload(speech)
     page.transcribe()
     own = live.post(speech.read_bytes(), "speech.flac", response_format="verbose_json").json()["zipperasr"]
@@ -102,7 +102,7 @@ def test_a_detected_language_has_bars_with_numbers(page, speech, live):
     assert page.js(script) == pytest.approx([share for _, share in likeliest], abs=0.02)
 
 
-def test_router_weights_are_a_table_of_the_models_own(page, speech, transcriber):
+def test_router_weights_are_shown_as_a_table(page, speech, transcriber):
     page.upload(speech)
     page.choose("language", "Japanese")
     page.transcribe()
@@ -118,12 +118,12 @@ def test_router_weights_are_a_table_of_the_models_own(page, speech, transcriber)
     assert f"Mean of all layers: {mean.mean():.3f}." in page.one("#router-note").text
 
 
-def test_a_model_without_a_router_says_so(page):
+def test_for_a_model_without_a_router_there_is_a_note(page):
     page.js("drawRouter(null, 'de', {code: 'de', name: 'German'})")
     assert page.js("return document.querySelector('#router-note').textContent").endswith("variant has no router.")
 
 
-def test_a_dropped_file_is_taken_and_its_name_is_no_markup(page):
+def test_a_dropped_file_is_accepted_and_its_name_is_escaped(page):
     page.drop(EVIL, recording())
     assert page.one("#name").text == EVIL
     page.transcribe()
@@ -144,7 +144,7 @@ def test_the_microphone_is_recorded_and_transcribed(page):
     assert page.complaints() == []
 
 
-def test_what_the_browser_decodes_keeps_its_samples(page):
+def test_audio_decoded_by_the_browser_keeps_its_samples(page):
     samples = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
     script = """
         const bytes = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
@@ -171,7 +171,7 @@ def test_what_the_browser_decodes_keeps_its_samples(page):
         ("long.ogg", recording(21, "OGG"), "long.ogg: longer than 20 s; split the recording"),
     ],
 )
-def test_errors_are_told_and_the_next_recording_clears_them(page, name, data, message):
+def test_errors_are_shown_and_cleared_by_the_next_recording(page, name, data, message):
     page.drop(name, data)
     if page.one("#send").is_enabled():
         page.transcribe()
@@ -181,7 +181,7 @@ def test_errors_are_told_and_the_next_recording_clears_them(page, name, data, me
     assert page.error == "" and page.one("#send").is_enabled()
 
 
-def test_silence_is_told(page):
+def test_silence_is_reported(page):
     page.drop("silence.wav", as_file(np.zeros(16_000, dtype=np.float32)))
     page.transcribe()
     assert page.one("#text").text == "No text."
@@ -189,7 +189,7 @@ def test_silence_is_told(page):
     assert page.one("#router-note").text == "No weights without a language."
 
 
-def test_pieces_play_from_their_start(browser, transcriber):
+def test_segments_can_be_played_from_their_start(browser, transcriber):
     with running(Service(transcriber, NAME, Limits(max_mb=4))) as live:
         browser.visit(live)
         browser.drop("long.wav", recording(40))
@@ -214,7 +214,7 @@ def test_a_request_can_be_cancelled(browser, transcriber):
         assert browser.one("#send").is_enabled()
 
 
-def test_a_server_that_is_gone_is_told(browser, transcriber):
+def test_a_stopped_server_is_reported(browser, transcriber):
     with running(Service(transcriber, NAME, Limits())) as live:
         browser.visit(live)
         browser.drop("speech.wav", recording())
@@ -222,7 +222,7 @@ def test_a_server_that_is_gone_is_told(browser, transcriber):
     assert browser.error == "the server does not respond; is it still running?"
 
 
-def test_the_keyboard_is_enough(page, speech):
+def test_the_page_can_be_used_with_the_keyboard_only(page, speech):
     from selenium.webdriver.common.keys import Keys
 
     page.upload(speech)
@@ -235,7 +235,7 @@ def test_the_keyboard_is_enough(page, speech):
     assert page.js("return document.activeElement.id") == "result"
 
 
-def test_a_phone_shows_all_without_scrolling_sideways(page, speech):
+def test_a_phone_shows_everything_without_horizontal_scrolling(page, speech):
     page.driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     )
@@ -247,7 +247,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(page, speech):
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_the_dark_page_is_dark(page):
+def test_the_page_has_a_dark_mode(page):
     page.one("#theme").click()
     assert page.one("#theme").get_attribute("aria-pressed") == "true"
     assert page.js("return getComputedStyle(document.body).backgroundColor") == "rgb(21, 24, 28)"

@@ -1,4 +1,4 @@
-"""What can go wrong before the server listens is one line."""
+"""Errors before the server starts are reported in one line."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def failed(capsys, *options: str) -> str:
 
 @pytest.fixture(autouse=True)
 def never_serves(monkeypatch):
-    """A test that gets so far by mistake must not wait for a Ctrl-C."""
+    """A test that starts the server by mistake must not wait for Ctrl-C."""
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
 
 
 @pytest.mark.parametrize("name", run.EXTRA)
-def test_without_the_extra_it_says_how_to_get_it(model_dir, capsys, monkeypatch, name):
+def test_a_missing_package_is_an_error_with_the_command_to_install_it(model_dir, capsys, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     assert failed(capsys, "--model", model_dir) == f"{name} is not installed; run pip install 'zipperasr[serve]'"
 
 
-def test_a_port_in_use_is_named(model_dir, capsys):
+def test_a_port_in_use_is_an_error(model_dir, capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         line = failed(capsys, "--model", model_dir, "--port", port)
@@ -50,17 +50,17 @@ def test_a_port_in_use_is_named(model_dir, capsys):
         (["--port", "0", "--max_waiting", "-1"], "--max_waiting: got -1, wanted 0 or more"),
     ],
 )
-def test_options_that_cannot_be_are_named(model_dir, capsys, options, message):
+def test_invalid_options_are_errors(model_dir, capsys, options, message):
     assert failed(capsys, "--model", model_dir, *options).startswith(message)
 
 
-def test_a_model_that_is_not_there_is_named(tmp_path, capsys):
+def test_a_missing_model_is_an_error(tmp_path, capsys):
     line = failed(capsys, "--model", tmp_path, "--port", "0")
     assert line == f"{tmp_path}/config.yaml: no finished training here; run stage 5 (align) or 6 (sft)"
 
 
 @pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
-def test_beyond_loopback_it_warns(model_dir, capsys, host, warned):
+def test_binding_beyond_loopback_gives_a_warning(model_dir, capsys, host, warned):
     assert run.main(["--model", str(model_dir), "--host", host, "--port", "0"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert [f"bound to {host}" in line for line in lines if "warning" in line] == [True] * warned

@@ -1,4 +1,4 @@
-"""docs/serve.md: each example runs, and its table of limits is the program's."""
+"""docs/serve.md: all examples run, and the table of limits has the program's defaults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXAMPLE = re.compile(r"(?:^ {4}.*\n(?:\n(?= {4}))?)+", re.MULTILINE)
 
 
 def examples(start: str) -> list[str]:
-    """Indented blocks that start so, without their indent."""
+    """Indented blocks that start with the given text, without their indentation."""
     lines = [line for found in _EXAMPLE.findall(DOC) for line in re.split(r"\n(?=\n    curl|\n    \{)", found)]
     blocks = ["\n".join(line[4:] for line in block.strip("\n").split("\n")) for block in lines]
     return [block for block in blocks if block.startswith(start)]
@@ -43,7 +43,7 @@ def speech(tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("number", "wanted"), [(0, '{"text":"'), (1, "1\n00:00:00,000 --> 00:00:01,500\n"), (2, '{"error":{"message":')]
 )
-def test_curl_examples(live: Live, speech, number, wanted):
+def test_the_curl_examples_work(live: Live, speech, number, wanted):
     command = examples("curl")[number].replace(ADDRESS, live.url)
     done = subprocess.run([*shlex.split(command), "-sS"], capture_output=True, text=True, timeout=WAIT_S)
     assert done.stdout.startswith(wanted), done.stderr
@@ -54,8 +54,8 @@ def test_curl_examples(live: Live, speech, number, wanted):
         assert {**error, "message": ""} == {**shown, "message": ""}
 
 
-def test_the_example_of_openais_client(live: Live, speech):
-    pytest.importorskip("openai", reason="no openai; pip install -e '.[dev]' brings it")
+def test_the_example_with_openais_client_works(live: Live, speech):
+    pytest.importorskip("openai", reason="openai is not installed; run pip install -e '.[dev]'")
     (example,) = examples("from openai")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -86,6 +86,6 @@ def test_the_start_example_serves_until_interrupted(model_dir: Path, tmp_path):
             server.kill()
 
 
-def test_the_limits_are_the_programs():
+def test_the_limits_equal_the_programs_defaults():
     limits = dict(re.findall(r"^\| `--(\w+)` \| (\d+) \|", DOC, re.MULTILINE))
     assert {name: float(value) for name, value in limits.items()} == vars(Limits())

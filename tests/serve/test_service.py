@@ -1,4 +1,4 @@
-"""How the server describes its model."""
+"""The server's description of its model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def config(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("variant", "high"), [("zipper_soft", "own"), ("zipper_hard", "shared")])
-def test_router_weights_say_what_a_high_one_selects(config, variant, high):
+def test_router_weights_include_what_a_high_value_selects(config, variant, high):
     adapters = tiny.sft_model(config, variant).adapters
     found = router_weights(adapters)
     assert found["high"] == high

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while requests are under way: no traceback, and no request without an answer."""
+"""Ctrl-C and SIGTERM during requests: no traceback, and every request gets a response."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.serve.live import WAIT_S, recording, request, rest
 
 @contextmanager
 def started(model_dir: Path, log: Path) -> Iterator[tuple[subprocess.Popen, int]]:
-    """A server in a process of its own, and its port."""
+    """A server in a separate process, and its port."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "zipperasr", "serve", "--model", str(model_dir), "--port", "0"]
     with log.open("w") as stream, subprocess.Popen(command, env=environment, stderr=stream) as server:
@@ -48,7 +48,7 @@ def test_requests_are_ended_without_a_traceback(model_dir, tmp_path, signals, st
         for connection in connections:
             connection.settimeout(WAIT_S)
         *sent, uploading = connections
-        for connection in sent:  # one is transcribed, the others wait in the queue
+        for connection in sent:  # one is being transcribed, the others are queued
             connection.sendall(long)
         end = time.monotonic() + WAIT_S
         while httpx.get(f"http://127.0.0.1:{port}/health").json()["requests"] < len(sent) - 1:
@@ -63,7 +63,9 @@ def test_requests_are_ended_without_a_traceback(model_dir, tmp_path, signals, st
         assert server.wait(WAIT_S) == status
     assert "Traceback" not in log.read_text(), log.read_text()
     assert "Exception" not in log.read_text(), log.read_text()
-    refused = [answer for answer in answers if not answer.startswith(b"HTTP/1.1 200 ")]  # the first may have been quick
+    refused = [
+        answer for answer in answers if not answer.startswith(b"HTTP/1.1 200 ")
+    ]  # the first one may have finished
     assert len(refused) >= 2
     assert refused[-1] == answers[-1]
     for answer in refused:

@@ -1,4 +1,4 @@
-"""Decoding on the simulated GPU: the CPU's texts, and one wait for each token."""
+"""Decoding on the simulated GPU: the same hypotheses as on the CPU, and one wait per token."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def texts(model, utterances, config=GREEDY, mixture=None) -> dict[str, str]:
 
 @pytest.fixture
 def steps(monkeypatch) -> list[int]:
-    """The number of rows in each decoding step, as they are done."""
+    """Record the number of rows in each decoding step."""
     rows, choose = [], MergedQwen3.logits
 
     def counted(llm, hidden):
@@ -54,7 +54,7 @@ def steps(monkeypatch) -> list[int]:
 
 
 def search_waits(gpu) -> list:
-    """All but those of the encoder's thread, which waits for its own stream before it hands an utterance over."""
+    """Waits except those of the encoder's thread, which waits for its own stream before it passes an utterance on."""
     return [wait for wait in gpu.waits if wait.what != "Stream.synchronize"]
 
 
@@ -62,10 +62,12 @@ def search_waits(gpu) -> list:
     ("variant", "mixture"),
     [("align", None), *((variant, mixture) for variant in sorted(VARIANTS) for mixture in (None, MIXTURE))],
 )
-def test_texts_in_float32_are_the_cpus_and_each_step_waits_once(gpu, backbones, utterances, steps, variant, mixture):
-    """Once: the tokens must reach the host, which decides who has ended and what is printed."""
+def test_hypotheses_in_float32_equal_the_cpus_and_each_step_waits_once(
+    gpu, backbones, utterances, steps, variant, mixture
+):
+    """The host needs the tokens to decide which utterances have ended and to print them."""
     wanted = texts(new_model(backbones, variant), utterances, mixture=mixture)
-    assert len(set(wanted.values())) > 3  # texts that could differ
+    assert len(set(wanted.values())) > 3  # otherwise the comparison would prove little
     model = new_model(backbones, variant).to("cuda")
     steps.clear()
     gpu.waits.clear()
@@ -84,7 +86,7 @@ def test_every_variant_is_decoded_in_bfloat16(gpu, backbones, utterances, steps,
         assert len(search_waits(gpu)) == len(steps)
 
 
-def test_features_on_the_device_give_the_same_texts(gpu, backbones, utterances):
+def test_features_computed_on_the_device_give_the_same_hypotheses(gpu, backbones, utterances):
     wanted = texts(new_model(backbones, "zipper_soft"), utterances)
     model = new_model(backbones, "zipper_soft").to("cuda")
     audio = [
@@ -94,18 +96,18 @@ def test_features_on_the_device_give_the_same_texts(gpu, backbones, utterances):
     assert texts(model, audio) == wanted
 
 
-def test_beam_search_finds_the_cpus_texts(gpu, backbones, utterances):
-    """transformers' generate: it waits in every step, which is not counted here."""
+def test_hypotheses_of_beam_search_equal_the_cpus(gpu, backbones, utterances):
+    """It uses transformers' generate, whose waits are not counted here."""
     config = dataclasses.replace(GREEDY, beam=2)
     wanted = texts(new_model(backbones, "zipper_soft"), utterances, config)
     assert texts(new_model(backbones, "zipper_soft").to("cuda"), utterances, config) == wanted
 
 
-def test_what_is_decoded_again_without_repetition_waits_once_a_step_too(gpu, backbones, utterances, steps):
+def test_decoding_again_without_repetition_waits_once_per_step(gpu, backbones, utterances, steps):
     config = dataclasses.replace(GREEDY, tokens_per_s=14.0, retry_loops=True)
     wanted = texts(new_model(backbones, "zipper_soft"), utterances, config)
     plain = texts(new_model(backbones, "zipper_soft"), utterances, dataclasses.replace(config, retry_loops=False))
-    assert wanted != plain  # some utterance runs in circles
+    assert wanted != plain  # some utterance has a loop
     model = new_model(backbones, "zipper_soft").to("cuda")
     steps.clear()
     gpu.waits.clear()
@@ -114,13 +116,13 @@ def test_what_is_decoded_again_without_repetition_waits_once_a_step_too(gpu, bac
 
 
 def test_the_encoders_stream_is_on_the_models_device(gpu, backbones, utterances):
-    """A stream on the current device would be on cuda:0, wherever the model is."""
+    """A stream on the current device would be on cuda:0 even if the model is not."""
     model = new_model(backbones, "zipper_soft").to("cuda")
     texts(model, utterances[:2])
     assert [stream.device for stream in gpu.streams] == [model.causal_lm.device]
 
 
-def test_embeddings_for_the_figure_are_copied_once_a_batch(gpu, backbones, utterances):
+def test_embeddings_for_the_figure_are_copied_once_per_batch(gpu, backbones, utterances):
     model = new_model(backbones, "zipper_soft")
     with encoder_means(model) as wanted:
         texts(model, utterances)

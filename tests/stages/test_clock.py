@@ -38,7 +38,7 @@ def test_wall_time_and_memory_of_children_are_recorded(tmp_path):
     assert 60 < float(row["peak_rss_mb"]) < 400
 
 
-def test_exit_status_is_passed_on_and_a_failed_stage_is_not_recorded(tmp_path, capfd):
+def test_the_exit_status_is_returned_and_a_failed_stage_is_not_recorded(tmp_path, capfd):
     assert clock(tmp_path / "stages.tsv", "bash", "-c", "exit 3") == 3
     assert not (tmp_path / "stages.tsv").exists()
     assert "stage 5: FAILED after 0 s, peak memory " in capfd.readouterr().err
@@ -50,7 +50,7 @@ KILLED = (
 )
 
 
-def test_a_stage_killed_with_sigkill_says_memory_and_what_to_reduce(tmp_path, capfd):
+def test_for_sigkill_the_log_has_the_memory_and_what_to_reduce(tmp_path, capfd):
     program = "import os, time; block = bytearray(300 * 2**20); time.sleep(1.5); os.kill(os.getpid(), 9)"
     assert clock(tmp_path / "stages.tsv", sys.executable, "-c", program) == 137
     peak, limit = map(float, re.search(KILLED + "packs_per_batch", capfd.readouterr().err).groups())
@@ -59,7 +59,7 @@ def test_a_stage_killed_with_sigkill_says_memory_and_what_to_reduce(tmp_path, ca
     assert not (tmp_path / "stages.tsv").exists()
 
 
-def test_any_other_signal_is_named_too(tmp_path, capfd):
+def test_other_signals_are_named(tmp_path, capfd):
     assert clock(tmp_path / "stages.tsv", "bash", "-c", "kill -SEGV $$") == 139
     assert re.search(r"stage 5: FAILED after \d+ s: killed by SIGSEGV; peak memory ", capfd.readouterr().err)
 
@@ -85,7 +85,7 @@ def test_a_rank_that_is_killed_is_named_by_the_launcher_and_the_clock(root, tmp_
     assert "Traceback" not in err
 
 
-def test_a_rank_that_fails_by_itself_is_the_cause(root, tmp_path, capfd, monkeypatch):
+def test_a_rank_that_fails_is_reported_as_the_cause(root, tmp_path, capfd, monkeypatch):
     (tmp_path / "ranks.py").write_text("import os, time\nif os.environ['RANK'] == '1': exit(3)\ntime.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", f"{root}{os.pathsep}{tmp_path}")
     monkeypatch.setenv("PATH", f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}")
@@ -103,7 +103,7 @@ def test_exit_statuses_of_shells_and_of_python_launchers_name_the_signal(status,
     assert signal_of(status) == number
 
 
-def test_a_container_limits_the_memory_below_the_machines(tmp_path, monkeypatch):
+def test_the_memory_limit_of_a_container_is_used(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
     monkeypatch.setattr("zipperasr.timed_command._CGROUP_LIMITS", (str(limit).replace("{", "{{"),))
     limit.write_text("max\n")
@@ -140,7 +140,7 @@ def test_a_signal_reaches_the_command(tmp_path):
     assert (tmp_path / "ended").exists()
 
 
-def test_stages_that_end_at_once_keep_whole_lines(tmp_path):
+def test_stages_that_end_at_the_same_time_write_complete_lines(tmp_path):
     table = tmp_path / "stages.tsv"
     with ThreadPoolExecutor(8) as pool:
         for future in [pool.submit(append_row, table, "6", f"variant {n}", 1.0, 2.0) for n in range(40)]:

@@ -22,7 +22,7 @@ def conf(recipe, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("scale", ["mini", "full"])
 @pytest.mark.parametrize("setting", ["1h", "30h"])
-def test_the_recipe_passes(conf, scale, setting):
+def test_the_shipped_recipe_passes(conf, scale, setting):
     assert main(["--conf", f"conf/{scale}", "--setting", setting]) == 0
     assert main(["--conf", f"conf/{scale}", "--setting", setting, "--lora", "none"]) == 0
 
@@ -89,7 +89,7 @@ def test_a_mistake_in_the_settings_of_clips_is_reported(conf, capsys):
         ),
     ],
 )
-def test_a_mistake_is_one_line(conf, capsys, monkeypatch, arguments, message):
+def test_a_mistake_is_reported_in_one_line(conf, capsys, monkeypatch, arguments, message):
     monkeypatch.delenv("SLURM_JOB_NODELIST", raising=False)
     assert main(arguments) == 1
     error = capsys.readouterr().err
@@ -109,16 +109,16 @@ def test_a_mistake_is_one_line(conf, capsys, monkeypatch, arguments, message):
         ["--conf", "conf/full", "--stages", "5"],
     ],
 )
-def test_what_a_stage_can_do_passes(conf, arguments):
+def test_valid_settings_pass(conf, arguments):
     assert main(arguments) == 0
 
 
-def test_machines_are_known_under_slurm(conf, monkeypatch):
+def test_under_slurm_several_machines_need_no_address(conf, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_NODELIST", "node[1-2]")
     assert main(["--num_nodes", "2"]) == 0
 
 
-def test_more_gpus_than_the_machine_has_are_refused(conf, capsys):
+def test_more_gpus_than_the_machine_has_are_an_error(conf, capsys):
     found = torch.cuda.device_count()
     assert main(["--ngpu", str(found)]) == 0
     assert main(["--ngpu", str(found + 1)]) == 1
@@ -133,7 +133,7 @@ def write_backbones(mel_bins: int) -> None:
     Path("exp/backbones/whisper/config.json").write_text(json.dumps({"num_mel_bins": mel_bins}))
 
 
-def test_a_whisper_with_other_mel_bins_is_refused_unless_stage_0_makes_it(conf, capsys):
+def test_a_whisper_with_other_mel_bins_is_an_error_unless_stage_0_creates_it(conf, capsys):
     write_backbones(80)
     assert main(["--stages", "5"]) == 0
     write_backbones(128)
@@ -143,25 +143,25 @@ def test_a_whisper_with_other_mel_bins_is_refused_unless_stage_0_makes_it(conf, 
     assert message in capsys.readouterr().err
     model = conf / "full" / "model.yaml"
     model.write_text(f"base: {conf / 'mini' / 'model.yaml'}\n", encoding="utf-8")
-    assert main(["--conf", "conf/full"]) == 1  # stage 0 makes no backbones at full scale
+    assert main(["--conf", "conf/full"]) == 1  # stage 0 creates no backbones at full scale
 
 
 @pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[]", "got a JSON list, wanted an object")])
-def test_a_damaged_backbone_configuration_is_named(conf, capsys, text, message):
+def test_a_damaged_backbone_configuration_is_an_error(conf, capsys, text, message):
     write_backbones(80)
     Path("exp/backbones/whisper/config.json").write_text(text)
     assert main(["--stages", "5"]) == 1
     assert f"exp/backbones/whisper/config.json: {message}" in capsys.readouterr().err
 
 
-def test_an_unknown_language_in_the_data_set_table_is_named(conf, capsys):
+def test_an_unknown_language_in_the_dataset_table_is_an_error(conf, capsys):
     table = conf / "datasets.tsv"
     table.write_text(table.read_text(encoding="utf-8").replace("\tko\t", "\tkr\t"), encoding="utf-8")
     assert main([]) == 1
     assert "kr" in capsys.readouterr().err
 
 
-def test_a_missing_configuration_is_named(conf, capsys):
+def test_a_missing_configuration_is_an_error(conf, capsys):
     (conf / "mini" / "sft.yaml").unlink()
     assert main([]) == 1
     assert "conf/mini/sft.yaml: no such configuration file" in capsys.readouterr().err

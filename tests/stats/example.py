@@ -1,4 +1,4 @@
-"""Systems that make drawn errors on a drawn test set, and what NIST's sc_stats says of them."""
+"""Systems with random errors on a random test set, and the report of NIST's sc_stats for them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Verdicts = dict[tuple[str, str, str], tuple[str, float]]
 def draw_systems(
     seed: int, num_systems: int, num_speakers: int = 6, per_speaker: int = 10
 ) -> dict[str, list[ScoredUtterance]]:
-    """Error rates rise to a third; the last system is the first again, the one before makes one error more.
+    """Error rates rise to a third; the last system equals the first, the one before has one additional error.
 
-    Some references are empty, and some hypotheses. No system is perfect: sc_stats crashes where neither of two errs.
+    Some references and hypotheses are empty. No system is perfect: sc_stats crashes if neither of two has errors.
     """
     rng = random.Random(seed)
     ids = [(f"s{speaker:04d}", utt) for speaker in range(num_speakers) for utt in range(per_speaker)]
@@ -41,7 +41,7 @@ def draw_systems(
 
 
 def write_audit(directory: Path, utterances: list[ScoredUtterance]) -> Path:
-    """As stage 8 leaves it."""
+    """Write an audit as stage 8 does."""
     directory.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(utterance), ensure_ascii=False) + "\n" for utterance in utterances]
     (directory / "audit.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -53,7 +53,7 @@ def audits(directory: Path, systems: dict[str, list[ScoredUtterance]]) -> dict[s
 
 
 def one_audit(directory: Path, operations: list[str], speakers: list[str] | None = None) -> Audit:
-    """An audit with these operations; utterance n is by speakers[n], or by one speaker."""
+    """Write an audit with these operations; utterance n is from speakers[n] or, by default, one speaker."""
     utterances = []
     for n, ops in enumerate(operations):
         reference = ["a"] * (len(ops) - ops.count("I"))
@@ -63,7 +63,7 @@ def one_audit(directory: Path, operations: list[str], speakers: list[str] | None
 
 
 def run_sc_stats(directory: Path, systems: dict[str, list[ScoredUtterance]]) -> str:
-    """sclite on every system, then sc_stats' composite report of all pairs (it has room for 14 systems)."""
+    """Run sclite on every system, then sc_stats' composite report on all pairs (it supports up to 14 systems)."""
     alignments = b""
     for name, utterances in systems.items():
         (directory / name).mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def run_sc_stats(directory: Path, systems: dict[str, list[ScoredUtterance]]) -> 
     argv = [SCTK / "sc_stats", "-p", "-t", "std4", "-u", "-n", "-"]
     done = subprocess.run(
         argv, input=alignments, cwd=directory, capture_output=True, check=True
-    )  # it leaves files there
+    )  # it writes files there
     return done.stdout.decode()
 
 

@@ -1,4 +1,4 @@
-"""Intervals: the draws are the whole test set's, the widths known ones, speakers are drawn whole."""
+"""Intervals: resampling the complete test set, known widths, resampling complete speakers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zipperasr.stats.bootstrap import FEWEST_SPEAKERS, RESAMPLINGS, resample, re
 
 
 @pytest.mark.parametrize("num", [1, 30, bootstrap.MOST_KEPT + 1])
-def test_draws_in_blocks_are_the_draws_made_at_once(num, monkeypatch):
+def test_resampling_in_blocks_equals_resampling_at_once(num, monkeypatch):
     monkeypatch.setattr(bootstrap, "RESAMPLINGS", 100)
     monkeypatch.setattr(bootstrap, "BLOCK_CELLS", 7 * num)
     blocks = list(times_drawn("test_y", num))
@@ -22,7 +22,7 @@ def test_draws_in_blocks_are_the_draws_made_at_once(num, monkeypatch):
     bootstrap._kept_draws.cache_clear()
 
 
-def test_first_row_is_the_measured_one_and_each_resampling_draws_as_many():
+def test_the_first_row_is_measured_and_each_resampling_has_the_same_size():
     sums = resampled_sums("test_y", np.stack([np.ones(30), np.arange(30)], axis=1))
     assert sums.shape == (1 + RESAMPLINGS, 2)
     assert sums[0].tolist() == [30, 435]
@@ -30,7 +30,7 @@ def test_first_row_is_the_measured_one_and_each_resampling_draws_as_many():
     assert sums[1:, 1].mean() == pytest.approx(435, rel=0.02)
 
 
-def test_interval_is_the_binomial_one_where_utterances_are_one_word():
+def test_the_interval_is_binomial_for_utterances_of_one_word():
     errors = np.repeat([0, 1], [300, 100])[:, None]
     found = resample("test_x", errors, np.ones(400), np.arange(400))
     low, high = found.interval()
@@ -40,15 +40,15 @@ def test_interval_is_the_binomial_one_where_utterances_are_one_word():
 
 
 def test_a_difference_is_paired():
-    """The second system makes one error more in each utterance: that much in each resampling."""
+    """The second system has one more error in each utterance, and so in each resampling."""
     errors = np.random.default_rng(0).integers(0, 5, 50)
     found = resample("test_x", np.stack([errors, errors + 1], axis=1), np.full(50, 10), np.arange(50))
     assert found.difference(0, 1) == pytest.approx((10.0, 10.0, 10.0))
     assert found.interval(0)[1] - found.interval(0)[0] > 1
 
 
-def test_speakers_are_drawn_whole_where_enough_are_known():
-    """Speakers of five utterances all right or all wrong: the interval is that of speakers, wider by sqrt(5)."""
+def test_complete_speakers_are_resampled_if_there_are_enough():
+    """If a speaker's five utterances are all correct or all wrong, the interval is wider by sqrt(5)."""
     speakers = np.repeat(np.arange(40), 5)
     errors = (speakers % 2)[:, None]
     by_speaker = resample("test_x", errors, np.ones(200), speakers)
@@ -65,7 +65,7 @@ def test_few_speakers_are_not_resampled(num_speakers, by):
     assert resample("test_x", np.ones((60, 1)), np.ones(60), speakers).by == by
 
 
-def test_names_of_speakers_do_as_well_as_numbers():
+def test_speakers_may_be_names_or_numbers():
     numbers = np.arange(60) % 12
     errors = np.random.default_rng(0).integers(0, 3, (60, 1))
     names = np.array([f"s{number:02d}" for number in numbers])
@@ -79,8 +79,8 @@ def test_without_reference_units_there_is_no_rate():
 
 
 @pytest.mark.parametrize(("num_speakers", "fewest"), [(10, 0.80), (40, 0.88)])
-def test_intervals_by_speaker_hold_the_truth_more_often_than_by_utterance(num_speakers, fewest):
-    """200 test sets of speakers whose error rates spread log-normally (s.d. 0.5) around 20 %, 20 utterances each."""
+def test_intervals_by_speaker_contain_the_true_value_more_often(num_speakers, fewest):
+    """200 test sets; speakers have 20 utterances and log-normally distributed error rates (s.d. 0.5) around 20 %."""
     rng, held = np.random.default_rng(0), {"speaker": 0, "utterance": 0}
     speakers = np.repeat(np.arange(num_speakers), 20)
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""The step on what stage 8 leaves, the documented command included."""
+"""The comparison of outputs of stage 8, including the documented command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETS = {"test_mls_de": ("de", "score_wer"), "test_mls_fr": ("fr", "score_wer")}
 
 
 def write_decoding(decode_dir: Path, utterances_by_set, normaliser: str = "whisper") -> Path:
-    """What `compare` reads of a scored decoding."""
+    """Write the files of a scored decoding that `compare` reads."""
     for (test_set, (language, way)), utterances in zip(SETS.items(), utterances_by_set, strict=False):
         write_audit(decode_dir / test_set / way, utterances)
         score = {"language": language, "unit": "wer", "normaliser": normaliser}
@@ -34,7 +34,7 @@ def write_decoding(decode_dir: Path, utterances_by_set, normaliser: str = "whisp
 
 @pytest.fixture
 def decodings(tmp_path) -> list[Path]:
-    """Three systems on two test sets of twelve speakers; the third is worst."""
+    """Three systems on two test sets of twelve speakers; the third is the worst."""
     drawn = [draw_systems(seed, 8, 12, 12) for seed in (1, 2)]
     return [write_decoding(tmp_path / name, [systems[name] for systems in drawn]) for name in ("sys0", "sys1", "sys5")]
 
@@ -53,7 +53,7 @@ def last_line(capsys) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_documented_command_compares_what_the_stages_left(page, root, recipe, tmp_path, monkeypatch, capsys):
+def test_the_documented_command_compares_two_systems(page, root, recipe, tmp_path, monkeypatch, capsys):
     text = (root / page).read_text(encoding="utf-8").replace("\\\n", "")
     (command,) = re.findall(r"^ {4}zipperasr compare (.*)$", text, re.M)
     monkeypatch.chdir(write_run(tmp_path, recipe / "conf" / "languages.tsv"))
@@ -73,7 +73,7 @@ def test_the_documented_command_compares_what_the_stages_left(page, root, recipe
     assert "## A and B" in (tmp_path / "exp" / "compare" / "comparison.md").read_text(encoding="utf-8")
 
 
-def test_values_are_the_tests_and_holm_is_over_the_test_sets(decodings, tmp_path):
+def test_p_values_are_corrected_over_the_test_sets(decodings, tmp_path):
     assert main(argv(decodings[:2], "--out", tmp_path / "out")) == 0
     found = rows(tmp_path / "out" / "comparison.tsv")
     assert [row["set"] for row in found] == list(SETS)
@@ -105,7 +105,7 @@ def test_every_pair_is_compared_and_the_worse_system_named(decodings, tmp_path, 
     assert len(re.findall("^test set +mapsswe", printed, re.M)) == 3
 
 
-def test_the_order_of_systems_turns_the_verdict(decodings, tmp_path):
+def test_the_order_of_systems_reverses_the_verdict(decodings, tmp_path):
     worst_first = [decodings[2], decodings[0]]
     assert main(argv(worst_first, "--out", tmp_path / "out")) == 0
     found = rows(tmp_path / "out" / "comparison.tsv")
@@ -113,20 +113,20 @@ def test_the_order_of_systems_turns_the_verdict(decodings, tmp_path):
     assert all(float(row["diff_high"]) < 0 for row in found)
 
 
-def test_few_segments_are_told(tmp_path, capsys):
+def test_few_segments_are_mentioned(tmp_path, capsys):
     systems = draw_systems(3, 8, 2, 6)
     both = [write_decoding(tmp_path / name, [systems[name]]) for name in ("sys0", "sys5")]
     assert main(argv(both)) == 0
     assert re.search(r"A is better \(only \d+ segments: an approximation\)$", capsys.readouterr().out, re.M)
 
 
-def test_without_out_nothing_is_written(decodings, tmp_path):
+def test_without_out_no_files_are_written(decodings, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     assert main(argv(decodings)) == 0
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_only_some_are_scored_on_is_left_out_and_told(decodings, capsys):
+def test_test_sets_scored_for_only_some_systems_are_omitted_and_logged(decodings, capsys):
     shutil.rmtree(decodings[1] / "test_mls_fr")
     assert main(argv(decodings)) == 0
     captured = capsys.readouterr()
@@ -134,7 +134,7 @@ def test_what_only_some_are_scored_on_is_left_out_and_told(decodings, capsys):
     assert "test_mls_fr" not in captured.out
 
 
-def test_decodings_without_a_common_test_set(decodings, capsys):
+def test_decodings_without_a_common_test_set_are_an_error(decodings, capsys):
     shutil.rmtree(decodings[0] / "test_mls_fr")
     shutil.rmtree(decodings[1] / "test_mls_de")
     assert main(argv(decodings[:2])) == 1
@@ -143,19 +143,19 @@ def test_decodings_without_a_common_test_set(decodings, capsys):
     )
 
 
-def test_a_decoding_without_scores(decodings, tmp_path, capsys):
+def test_a_decoding_without_scores_is_an_error(decodings, tmp_path, capsys):
     assert main(argv([decodings[0], tmp_path / "none"])) == 1
     assert "none/*/score_*/audit.jsonl: nothing is scored; run stage 8 first" in last_line(capsys)
 
 
-def test_one_decoding_or_the_same_twice(decodings, capsys):
+def test_one_decoding_or_a_repeated_one_is_an_error(decodings, capsys):
     assert main(argv(decodings[:1])) == 1
     assert "--decode_dir: got 1 decodings, wanted 2 to 26" in last_line(capsys)
     assert main(argv([decodings[0], f"{decodings[1]}/../sys0"])) == 1
     assert "wanted each decoding once" in last_line(capsys)
 
 
-def test_another_normaliser_is_one_line(decodings, tmp_path, capsys):
+def test_different_normalisers_are_an_error(decodings, tmp_path, capsys):
     drawn = [draw_systems(seed, 8, 12, 12)["sys1"] for seed in (1, 2)]
     other = write_decoding(tmp_path / "other", drawn, normaliser="whisper_en")
     assert main(argv([decodings[0], other], "--out", tmp_path / "out")) == 1
@@ -167,7 +167,7 @@ def test_another_normaliser_is_one_line(decodings, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_other_ids_and_other_references_are_one_line(decodings, tmp_path, capsys):
+def test_different_ids_or_references_are_an_error(decodings, tmp_path, capsys):
     audit = decodings[1] / "test_mls_fr" / "score_wer" / "audit.jsonl"
     lines = audit.read_text(encoding="utf-8").splitlines(keepends=True)
     audit.write_text("".join(lines[:-1]), encoding="utf-8")

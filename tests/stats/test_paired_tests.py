@@ -1,4 +1,4 @@
-"""The verdicts are sc_stats' own; the p-values are those of an independent computation."""
+"""Verdicts equal those of sc_stats; p-values equal those of an independent computation."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from zipperasr.stats.paired_tests import FIRST, SAME, SECOND, TESTS, mapsswe, mc
 needs_sc_stats = pytest.mark.skipif(
     not (SCTK / "sc_stats").is_file(), reason="no sc_stats to compare with: apt-get install sctk"
 )
-# What sc_stats of SCTK 2.4.10 prints for draw_systems(*arguments).
+# Output of sc_stats of SCTK 2.4.10 for draw_systems(*arguments)
 FIXTURES = {
     "sc_stats_1_speaker.txt": (1, 6, 1, 30),
     "sc_stats_6_speakers.txt": (2, 6, 6, 8),
     "sc_stats_20_speakers.txt": (3, 6, 20, 3),
 }
-# (seed, systems, speakers, utterances of each): up to 14 systems, 91 pairs, a call
+# (seed, systems, speakers, utterances per speaker): up to 14 systems (91 pairs) per call
 DRAWN = [(11, 14, 1, 20), (12, 14, 2, 5), (13, 14, 6, 10), (14, 14, 20, 3), (15, 14, 3, 40), (16, 14, 50, 1)]
 
 
 def verdicts(directory: Path, systems) -> dict[tuple[str, str, str], tuple[str, float]]:
-    """As `read_report` gives sc_stats'."""
+    """Our results in the format of `read_report`."""
     found = audits(directory, systems)
     answer = {}
     for one, other in itertools.combinations(systems, 2):
@@ -38,7 +38,7 @@ def verdicts(directory: Path, systems) -> dict[tuple[str, str, str], tuple[str, 
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_verdicts_and_probabilities_are_those_of_a_kept_report(name, tmp_path):
+def test_verdicts_and_probabilities_equal_those_of_a_stored_report(name, tmp_path):
     kept = read_report((Path(__file__).parent / name).read_text(encoding="utf-8"))
     assert len(kept) == 4 * 15
     assert kept == verdicts(tmp_path, draw_systems(*FIXTURES[name]))
@@ -46,7 +46,7 @@ def test_verdicts_and_probabilities_are_those_of_a_kept_report(name, tmp_path):
 
 @needs_sc_stats
 @pytest.mark.parametrize("drawn", DRAWN)
-def test_verdicts_and_probabilities_are_those_of_the_real_sc_stats(drawn, tmp_path):
+def test_verdicts_and_probabilities_equal_those_of_the_real_sc_stats(drawn, tmp_path):
     systems = draw_systems(*drawn)
     real = read_report(run_sc_stats(tmp_path / "nist", systems))
     assert len(real) == 4 * 91
@@ -54,7 +54,7 @@ def test_verdicts_and_probabilities_are_those_of_the_real_sc_stats(drawn, tmp_pa
     assert real == verdicts(tmp_path, systems)
 
 
-def test_matched_pairs_p_is_the_normal_one_of_the_mean_difference(tmp_path):
+def test_matched_pairs_p_is_normal_for_the_mean_difference(tmp_path):
     one = one_audit(tmp_path / "a", ["SSCC", "SCC", "CCC", "SCCS"])
     other = one_audit(tmp_path / "b", ["CCCC", "CCC", "SCC", "CCCS"])
     found = mapsswe(one, other)  # segments: 2-0, 1-0, 0-1, 1-0, 1-1 (the last utterance has two)
@@ -69,8 +69,8 @@ def test_differences_without_variance_have_z_0(tmp_path):
     assert (mapsswe(one, other).statistic, mapsswe(one, other).p_value, mapsswe(one, other).num) == (0, 1, 9)
 
 
-def test_mcnemar_is_exact_where_sc_stats_halves_the_count(tmp_path):
-    """15 sentences against 13: nothing for an exact test, p = 0.005 for sc_stats' approximation."""
+def test_mcnemar_is_exact_although_sc_stats_halves_the_count(tmp_path):
+    """15 sentences against 13: not significant in an exact test, p = 0.005 in sc_stats' approximation."""
     one = one_audit(tmp_path / "a", ["S"] * 15 + ["C"] * 13 + ["S"] * 4)
     other = one_audit(tmp_path / "b", ["C"] * 15 + ["S"] * 13 + ["S"] * 4)
     found = mcnemar(one, other)
@@ -80,7 +80,7 @@ def test_mcnemar_is_exact_where_sc_stats_halves_the_count(tmp_path):
 
 
 def test_sign_test_names_the_lower_mean_even_against_most_speakers(tmp_path):
-    """Nine speakers fare better with the second system; the tenth makes its mean the higher one."""
+    """For nine speakers the second system is better, but the tenth makes its mean higher."""
     speakers = [f"s{n}" for n in range(10)]
     one = one_audit(tmp_path / "a", ["SCCCCCCCCC"] * 9 + ["C" * 10], speakers)
     other = one_audit(tmp_path / "b", ["C" * 10] * 9 + ["S" * 10], speakers)
@@ -89,7 +89,7 @@ def test_sign_test_names_the_lower_mean_even_against_most_speakers(tmp_path):
     assert sign(one, other).p_value == pytest.approx(stats.binomtest(1, 10).pvalue)
 
 
-def test_equal_speakers_are_shared_by_both_signs(tmp_path):
+def test_ties_are_split_between_both_signs(tmp_path):
     speakers = list("abcde")
     one, other = (
         one_audit(tmp_path / name, ["SC", ops, "CC", "SC", "SS"], speakers) for name, ops in (("a", "SS"), ("b", "SC"))
@@ -97,7 +97,7 @@ def test_equal_speakers_are_shared_by_both_signs(tmp_path):
     assert (sign(one, other).statistic, sign(one, other).num, sign(one, other).p_value) == (2, 5, 1.0)
 
 
-def test_wilcoxon_p_is_exact_where_speakers_are_few_and_differ(tmp_path):
+def test_wilcoxon_p_is_exact_for_few_speakers_without_ties(tmp_path):
     speakers = [f"s{n}" for n in range(8)]
     one = one_audit(tmp_path / "a", ["S" * (n + 2) + "C" * (18 - n) for n in range(8)], speakers)
     other = one_audit(tmp_path / "b", ["S" + "C" * 19] * 8, speakers)
@@ -108,7 +108,7 @@ def test_wilcoxon_p_is_exact_where_speakers_are_few_and_differ(tmp_path):
 
 
 @pytest.mark.parametrize("test", TESTS.values(), ids=TESTS)
-def test_a_system_is_the_same_as_itself(test, tmp_path):
+def test_a_system_does_not_differ_from_itself(test, tmp_path):
     for ops in (["SC", "CI", "CC"], ["CC", "C", "C"]):
         audit = one_audit(tmp_path, ops, ["a", "b", "c"])
         assert test(audit, audit).p_value == 1.0
@@ -116,7 +116,7 @@ def test_a_system_is_the_same_as_itself(test, tmp_path):
 
 
 @pytest.mark.parametrize("test", TESTS.values(), ids=TESTS)
-def test_exchanged_systems_exchange_the_verdict(test, tmp_path):
+def test_exchanging_the_systems_exchanges_the_verdict(test, tmp_path):
     found = audits(tmp_path, draw_systems(4, 5, 9, 6))
     for one, other in itertools.combinations(found.values(), 2):
         there, back = test(one, other), test(other, one)

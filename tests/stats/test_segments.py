@@ -16,10 +16,10 @@ def segments(tmp_path, one: list[str], other: list[str]) -> list[tuple[int, int]
 @pytest.mark.parametrize(
     ("one", "other", "wanted"),
     [
-        ("SCCS", "CCCC", [(1, 0), (1, 0)]),  # two words right: two segments
-        ("SCS", "CCC", [(2, 0)]),  # one is not enough
-        ("SCCCD", "CSCCC", [(1, 1), (1, 0)]),  # both must have them right
-        ("SCCS", "CCICC", [(2, 1)]),  # and nothing between them
+        ("SCCS", "CCCC", [(1, 0), (1, 0)]),  # two correct words separate segments
+        ("SCS", "CCC", [(2, 0)]),  # one correct word does not
+        ("SCCCD", "CSCCC", [(1, 1), (1, 0)]),  # both systems must be correct
+        ("SCCS", "CCICC", [(2, 1)]),  # without insertions between them
         ("CCCC", "CCCCII", [(0, 2)]),  # after the last word
         ("ICCC", "CCS", [(1, 0), (0, 1)]),  # before the first
         ("ICC", "IICC", [(1, 2)]),
@@ -36,7 +36,7 @@ def test_a_segment_ends_with_its_utterance(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_segments_are_those_of_a_walk_word_by_word(tmp_path, seed):
+def test_segments_equal_those_of_a_word_by_word_reference(tmp_path, seed):
     rng = random.Random(seed)
     one, other = (["".join(_drawn(rng, num)) for num in (0, 1, 5, 9, 30, 3)] for _ in range(2))
     wanted = [pair for ops in zip(one, other, strict=True) for pair in _walk(*map(_words, ops))]
@@ -49,7 +49,7 @@ def _drawn(rng: random.Random, num_words: int) -> list[str]:
 
 
 def _words(ops: str) -> list[tuple[int, int]]:
-    """(insertions before it, is it wrong) per word; after the last word a right one that stands for the end."""
+    """(insertions before it, is it wrong) per word; the end is represented by an additional correct word."""
     words, inserted = [], 0
     for op in ops:
         if op == "I":

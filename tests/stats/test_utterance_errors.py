@@ -39,12 +39,12 @@ def test_errors_and_units_of_each_utterance(tmp_path):
         ([], r"audit\.jsonl: no utterance; rerun stage 8"),
     ],
 )
-def test_a_damaged_file_names_its_line(tmp_path, records, message):
+def test_an_error_in_a_file_names_the_line(tmp_path, records, message):
     with pytest.raises(ValueError, match=message):
         read_audit(written(tmp_path, *records))
 
 
-def test_an_absent_file_names_the_stage(tmp_path):
+def test_a_missing_file_names_the_stage(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"audit\.jsonl: no such file; run stage 8 first"):
         read_audit(tmp_path / "audit.jsonl")
 
@@ -58,7 +58,7 @@ def test_an_absent_file_names_the_stage(tmp_path):
         ({"speaker": "t"}, r"b/audit\.jsonl:2: id 'u3' has another speaker in .*a/audit\.jsonl; rerun stage 8"),
     ],
 )
-def test_what_cannot_be_compared(tmp_path, changed, message):
+def test_files_that_cannot_be_compared_are_errors(tmp_path, changed, message):
     first = read_audit(written(tmp_path / "a", LINE, {**LINE, "id": "u3"}))
     other = read_audit(written(tmp_path / "b", {**LINE, **changed}, {**LINE, "id": "u3"}))
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""tools/check_install.py tells what works, and fails for what is required and does not."""
+"""tools/check_install.py reports which components work, and fails if a required one does not."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_light_components_work_here(tool, name):
     assert good, line
 
 
-def test_two_ranks_take_the_step_that_is_right(root):
-    """DeepSpeed's ZeRO-2 over gloo, as set-up checks it; no compiler may be needed."""
+def test_two_ranks_take_the_correct_step(root):
+    """DeepSpeed's ZeRO-2 over gloo, as the set-up checks it, works without a compiler."""
     environment = {**os.environ, "PYTHONPATH": str(root), "CC": "false", "CXX": "false"}
     done = subprocess.run(
         [sys.executable, root / "tools" / "deepspeed_step.py"], capture_output=True, text=True, env=environment

@@ -1,4 +1,4 @@
-"""requirements/constraints.txt pins everything setup.py names, once for each supported Python."""
+"""requirements/constraints.txt pins every requirement of setup.py once for each supported Python."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_pins_satisfy_the_bounds_of_setup(root):
     assert outside == []
 
 
-def test_torch_is_pinned_to_what_the_installer_takes(root):
+def test_torch_is_pinned_to_the_installers_version(root):
     installer = (root / "tools" / "torch_version.sh").read_text(encoding="utf-8")
     (torch,) = [pin for pin in pins(root) if pin.name == "torch"]
     assert f"torch_version{str(torch.specifier)[1:]}\n" in installer

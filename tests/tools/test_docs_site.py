@@ -55,7 +55,7 @@ def test_the_api_reference_was_found():
         ),
     ],
 )
-def test_links_out_of_docs_lead_to_the_repository(url, wanted):
+def test_links_out_of_docs_point_to_the_repository(url, wanted):
     spec = spec_from_file_location("docs_links", ROOT / "tools" / "docs_links.py")
     hook = module_from_spec(spec)
     spec.loader.exec_module(hook)

@@ -1,4 +1,4 @@
-"""The installers choose a Python and say in one line what is missing. Nothing is downloaded here."""
+"""The installers select a Python and report in one line what is missing. These tests download nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tool(root):
 
 
 def only_with(folder: Path, **tools: str) -> str:
-    """A PATH that holds the shell's own tools and the given ones."""
+    """A PATH with the standard tools and the given scripts."""
     for name in ("bash", "env", "dirname", "date", "mktemp", "rm"):
         (folder / name).symlink_to(subprocess.check_output(["which", name], text=True).strip())
     for name, script in tools.items():
@@ -31,11 +31,11 @@ def only_with(folder: Path, **tools: str) -> str:
     return str(folder)
 
 
-def test_the_python_asked_for_is_taken(tool):
+def test_the_requested_python_is_used(tool):
     assert tool("find_python.sh", PYTHON=sys.executable).stdout.strip() == sys.executable
 
 
-def test_a_python_that_is_too_old_or_absent_is_refused(tool, tmp_path):
+def test_a_python_that_is_too_old_or_missing_is_an_error(tool, tmp_path):
     path = only_with(tmp_path, old="exit 1")
     for python in ("old", "no-such-python"):
         done = tool("find_python.sh", PATH=path, PYTHON=python)
@@ -43,19 +43,19 @@ def test_a_python_that_is_too_old_or_absent_is_refused(tool, tmp_path):
         assert f"PYTHON={python}: wanted Python 3.10 to 3.13" in done.stderr
 
 
-def test_no_python_at_all_says_what_to_install(tool, tmp_path):
+def test_without_any_python_the_error_says_what_to_install(tool, tmp_path):
     done = tool("find_python.sh", PATH=only_with(tmp_path), PYTHON="")
     assert done.returncode == 1
     assert "found no Python 3.10 to 3.13; install one" in done.stderr
 
 
-def test_a_python_with_neither_venv_nor_pip_names_the_debian_package(tool, tmp_path):
+def test_for_a_python_without_venv_and_pip_the_error_names_the_debian_package(tool, tmp_path):
     done = tool("make_venv.sh", "bare", str(tmp_path / "venv"), PATH=only_with(tmp_path, bare="exit 1"))
     assert done.returncode == 1
     assert "apt-get install python3-venv" in done.stderr
 
 
-def test_a_venv_is_made_with_pip_in_it(tool, tmp_path):
+def test_a_venv_is_created_with_pip(tool, tmp_path):
     assert tool("make_venv.sh", sys.executable, str(tmp_path / "venv")).returncode == 0
     assert (tmp_path / "venv" / "bin" / "pip").exists()
 
@@ -82,7 +82,7 @@ def sctk_package(folder: Path, prints: str) -> Path:
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="no dpkg-deb on PATH: apt-get install dpkg")
 @pytest.mark.parametrize(("prints", "works"), [("sclite Version: 2.10", True), ("cannot start", False)])
-def test_sctk_is_unpacked_from_the_package_if_it_runs_there(root, tmp_path, prints, works):
+def test_sctk_is_unpacked_from_the_debian_package_if_it_runs(root, tmp_path, prints, works):
     package = sctk_package(tmp_path, prints)
     for name in ("tools/install_sctk.sh", "utils/log.sh"):
         (tmp_path / name).parent.mkdir()

@@ -1,4 +1,4 @@
-"""The lint rules that keep data from being run: each unsafe call is refused in the package, and only there."""
+"""The lint rules against executing data: each unsafe call is rejected in the package, and only there."""
 
 from __future__ import annotations
 

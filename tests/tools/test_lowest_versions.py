@@ -1,6 +1,6 @@
-"""The lower bounds of setup.py, run: every module, a training step with and without DeepSpeed, decoding.
+"""The lowest versions that setup.py allows: all modules, a training step with and without DeepSpeed, decoding.
 
-.venv-lowest is made by `make lowest` and not here: it takes minutes and gigabytes.
+.venv-lowest is created by `make lowest` only, because it takes minutes and gigabytes.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def lowest_versions(root, monkeypatch):
 
 @pytest.fixture(scope="module")
 def lowest(root):
-    """Run .venv-lowest's Python in the checkout, without a GPU; returns what it printed."""
+    """Run .venv-lowest's Python in the checkout, without a GPU; returns its output."""
     venv = root / ".venv-lowest"
     if not (venv / "lowest.txt").is_file():
-        pytest.skip("no .venv-lowest: `make lowest` makes it (minutes, up to 5 GB)")
+        pytest.skip("no .venv-lowest; run `make lowest` (minutes, up to 5 GB)")
     listed = subprocess.check_output([sys.executable, root / "tools" / "lowest_versions.py"], text=True)
     if (venv / "lowest.txt").read_text(encoding="utf-8") != listed:
-        pytest.skip(".venv-lowest was made for other bounds than setup.py's: run `make lowest` again")
+        pytest.skip(".venv-lowest does not match the bounds in setup.py; rerun `make lowest`")
     settings = {"PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
     environment = {**os.environ, **settings, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -70,10 +70,10 @@ def lowest(root):
 def test_every_requirement_has_a_lower_bound(lowest_versions):
     found = lowest_versions()
     assert len(found) > 20
-    assert found["torch"] == "2.11"  # the first whose varlen_attn takes scale and window_size
+    assert found["torch"] == "2.11"  # the first version whose varlen_attn accepts scale and window_size
 
 
-def test_a_requirement_without_a_lower_bound_is_refused(lowest_versions, tmp_path):
+def test_a_requirement_without_a_lower_bound_is_an_error(lowest_versions, tmp_path):
     (tmp_path / "setup.py").write_text('REQUIRED = ["torch>=2.11", "scipy"]\n', encoding="utf-8")
     with pytest.raises(ValueError, match="got 'scipy' in REQUIRED, wanted name>=version"):
         lowest_versions(tmp_path / "setup.py")
@@ -90,7 +90,7 @@ def test_every_module_can_be_imported_with_the_lowest_versions(lowest):
     assert lowest("-c", IMPORT_ALL) == ""
 
 
-def test_the_ragged_attention_finds_its_arguments_in_the_lowest_torch(lowest):
+def test_ragged_attention_s_arguments_exist_in_the_lowest_torch(lowest):
     asked = "import inspect; from torch.nn.attention import varlen; print(inspect.signature(varlen.varlen_attn))"
     signature = lowest("-c", asked)
     assert " scale: " in signature and " window_size: " in signature
@@ -105,7 +105,7 @@ def test_training_and_decoding_run_with_the_lowest_versions(lowest, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "| gradient norm, router | " in text
     assert "## ZeRO-2 step, tiny, cpu, bfloat16\n" in text
-    assert "\n| ours, 32 rows | " in text
+    assert "\n| ours, batch size 32 | " in text
     assert "torch 2.11.0" in text
 
 
@@ -113,5 +113,5 @@ def test_the_tests_to_run_with_the_lowest_versions_exist(root):
     assert [file for file in LIGHT_TESTS if not (root / "tests" / file).is_file()] == []
 
 
-def test_scoring_audio_and_manifests_pass_their_tests_with_the_lowest_versions(lowest):
+def test_tests_of_scoring_audio_and_manifests_pass_with_the_lowest_versions(lowest):
     lowest("-m", "pytest", "-p", "no:cacheprovider", *(f"tests/{file}" for file in LIGHT_TESTS))

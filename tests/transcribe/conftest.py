@@ -1,4 +1,4 @@
-"""A trained model of tiny size, opened once."""
+"""A tiny trained model, opened once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHORT = DecodeConfig(tokens_per_s=4.0, tokens_floor=4, batch_size=4, batch_posit
 
 @pytest.fixture(scope="session")
 def trained(backbones, tmp_path_factory) -> Path:
-    """A training directory as stage 6 leaves it."""
+    """A training directory as stage 6 writes it."""
     directory = tmp_path_factory.mktemp("exp")
     config = tiny.model_config(backbones, lid_window_s=0.0)
     alignment = align_experiment(config)

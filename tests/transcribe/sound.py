@@ -1,4 +1,4 @@
-"""Recordings to transcribe, made of nothing."""
+"""Generated recordings to transcribe."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def silence(seconds: float) -> np.ndarray:
 
 
 def tones(seconds: float) -> np.ndarray:
-    """A chord that fades in and out, twice a second."""
+    """A chord that fades in and out twice per second."""
     time = np.arange(int(seconds * RATE)) / RATE
     chord = sum(np.sin(2 * np.pi * pitch * time) for pitch in (220.0, 277.2, 329.6))
     return (0.1 * chord * (1 + np.sin(4 * np.pi * time))).astype(np.float32)
 
 
 def with_pauses(speech_s: Sequence[float], pause_s: float = 0.4) -> np.ndarray:
-    """Bursts of noise between pauses."""
+    """Bursts of noise separated by pauses."""
     parts = [part for number, length in enumerate(speech_s) for part in (noise(length, number), silence(pause_s))]
     return np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""The recipe's table of known and unknown languages, on a tiny model and noise."""
+"""The recipe's comparison of given and detected languages, with a tiny model and noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zipperasr.datadir.set_table import SetRow, write_sets
 from zipperasr.datadir.write import write_data_dir
 
 
-def test_every_test_set_has_a_row_and_the_mean_is_theirs(trained, recipe, tmp_path):
+def test_every_test_set_has_a_row_followed_by_the_mean(trained, recipe, tmp_path):
     raw, rows = tmp_path / "raw", []
     for code in ("de", "ja"):
         entries = []

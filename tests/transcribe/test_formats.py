@@ -19,19 +19,19 @@ def test_srt():
     )
 
 
-def test_vtt_escapes_its_markup():
+def test_vtt_escapes_markup():
     assert FORMATS["vtt"]("a", TWO) == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nguten tag\n\n01:01:01.000 --> 01:01:02.250\n&lt;b&gt; &amp; gut\n"
     )
 
 
-def test_json_holds_everything():
+def test_json_has_all_fields():
     found = json.loads(FORMATS["json"]("a.wav", TWO))
     assert found["id"] == "a.wav" and found["lang_probs"] == {"de": 0.75, "es": 0.25}
     assert found["segments"][1] == {"start_s": 1.5, "end_s": 31.0, "text": "", "note": "silence"}
 
 
-def test_trn_keeps_blanks_and_brackets_out_of_its_id():
+def test_trn_replaces_blanks_and_brackets_in_the_id():
     assert FORMATS["trn"]("my file (2).wav", TWO) == "guten tag <b> & gut (my_file__2_.wav)\n"
     assert FORMATS["txt"]("a", TWO) == "guten tag <b> & gut\n"
     assert FORMATS["srt"]("a", Transcript("", "de")) == ""

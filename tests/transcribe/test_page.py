@@ -1,4 +1,4 @@
-"""The blocks of docs/transcribe.md, as they stand there, on a tiny model."""
+"""The blocks of docs/transcribe.md run unchanged, with a tiny model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zipperasr.__main__ import main
 
 @pytest.fixture
 def workplace(trained, tmp_path, monkeypatch):
-    """The names that the page uses."""
+    """A directory with the file names that the page uses."""
     (tmp_path / "exp").mkdir()
     (tmp_path / "exp" / "sft_zipper_soft_chunked").symlink_to(trained)
     for name in ("recordings", "dump"):
@@ -35,7 +35,7 @@ def workplace(trained, tmp_path, monkeypatch):
 
 
 def run(line: str, monkeypatch) -> None:
-    """A command of the page, perhaps with a file piped into it."""
+    """Run a command of the page; a file may be piped into it."""
     piped, _, call = line.rpartition(" | ")
     if piped:
         command, name = piped.split()

@@ -15,7 +15,7 @@ def blocks(samples, size_s=7.3):
 
 
 @pytest.mark.parametrize("size_s", [0.5, 7.3, 100.0])
-def test_pieces_are_the_whole_recording_cut_in_its_pauses(size_s):
+def test_pieces_cover_the_recording_and_are_cut_in_pauses(size_s):
     spoken = [3.1, 9.7, 6.2, 8.8, 12.0, 2.3, 14.9, 7.7, 5.5, 11.1]
     samples = with_pauses(spoken)
     pieces = list(cut_at_pauses(blocks(samples, size_s)))
@@ -28,7 +28,7 @@ def test_pieces_are_the_whole_recording_cut_in_its_pauses(size_s):
 
 
 def spoken(*parts: tuple[float, float], background: float = 0.0) -> np.ndarray:
-    """Noise of so many seconds, each before a pause of so many, over white noise of the level `background`."""
+    """Noise of `speech_s` seconds before each pause of `pause_s` seconds, over white noise of level `background`."""
     samples = np.concatenate([with_pauses([speech_s], pause_s) for speech_s, pause_s in parts])
     return samples + (noise(len(samples) / RATE + 1, 5, background)[: len(samples)] if background else 0)
 
@@ -57,7 +57,7 @@ def test_the_cut_is_in_the_first_long_pause_after_half_of_the_longest_piece():
     assert cuts(spoken((2.0, 0.5), (3.0, 0.5), (1.5, 0.5), (3.0, 0.0)), 8.0) == [pytest.approx(5.75, abs=0.03)]
 
 
-def test_a_hesitation_is_passed_over_for_a_pause_that_is_twice_as_long():
+def test_a_pause_of_twice_the_length_is_preferred_to_a_hesitation():
     assert cuts(spoken((4.5, 0.26), (1.5, 0.7), (3.0, 0.0)), 8.0) == [pytest.approx(6.61, abs=0.03)]
 
 
@@ -65,13 +65,13 @@ def test_an_early_pause_is_better_than_a_cut_through_a_word():
     assert cuts(spoken((2.5, 0.5), (6.0, 0.5), (1.0, 0.0)), 8.0) == [pytest.approx(2.75, abs=0.03)]
 
 
-def test_noise_without_a_pause_is_cut_all_the_same():
+def test_noise_without_pauses_is_also_cut():
     pieces = list(cut_at_pauses(blocks(noise(95))))
     assert len(pieces) >= 4
     assert all(15 <= piece.end_s - piece.start_s <= 30 for piece in pieces[:-1])
 
 
-def test_memory_holds_a_piece_and_a_block_however_long_the_recording():
+def test_memory_does_not_depend_on_the_length_of_the_recording():
     held = []
 
     def hour():
@@ -95,6 +95,6 @@ def test_memory_holds_a_piece_and_a_block_however_long_the_recording():
         (tones(3), ""),
     ],
 )
-def test_what_holds_no_speech_says_why(samples, reason):
+def test_recordings_without_speech_have_a_reason(samples, reason):
     (piece,) = cut_at_pauses([samples])
     assert piece.reason == reason

@@ -19,17 +19,17 @@ def read(recording: Recording) -> np.ndarray:
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_any_rate_and_channels_become_16_khz_mono(tmp_path, rate, channels):
+def test_any_rate_and_channels_are_converted_to_16_khz_mono(tmp_path, rate, channels):
     time = np.arange(int(25.5 * rate)) / rate
     tone = np.sin(2 * np.pi * 440 * time) * 0.5
     soundfile.write(tmp_path / "a.flac", np.stack([tone] * channels, 1), rate)
     samples = read(Recording("a", tmp_path / "a.flac"))
     assert abs(len(samples) - 25.5 * RATE) <= 2
     wanted = 0.5 * np.sin(2 * np.pi * 440 * np.arange(len(samples)) / RATE)
-    assert np.abs(samples - wanted)[100:-100].max() < 1e-3  # block by block, as in one piece
+    assert np.abs(samples - wanted)[100:-100].max() < 1e-3  # processing in blocks must not matter
 
 
-def test_standard_input(tmp_path, monkeypatch):
+def test_standard_input_is_read(tmp_path, monkeypatch):
     stream = io.BytesIO()
     soundfile.write(stream, noise(0.5), RATE, format="WAV", subtype="FLOAT")
 
@@ -61,7 +61,7 @@ def test_folders_are_searched_and_scp_files_read(tmp_path):
     assert all(abs(len(read(recording)) - 0.3 * RATE) < 400 for recording in found)
 
 
-def test_a_recording_that_was_cut_short_has_a_reason(tmp_path):
+def test_a_truncated_recording_has_a_reason(tmp_path):
     soundfile.write(tmp_path / "a.flac", noise(12.0), RATE)
     content = (tmp_path / "a.flac").read_bytes()
     (tmp_path / "a.flac").write_bytes(content[: len(content) // 2])
@@ -77,9 +77,7 @@ def test_a_recording_that_was_cut_short_has_a_reason(tmp_path):
         (16_000, 65, "65 channels, at most 64 are read; mix it down to mono"),
     ],
 )
-def test_rates_and_channels_out_of_bounds_are_refused_before_a_sample_is_read(
-    tmp_path, monkeypatch, rate, channels, message
-):
+def test_invalid_rates_and_channels_are_rejected_before_reading_samples(tmp_path, monkeypatch, rate, channels, message):
     soundfile.write(tmp_path / "a.wav", np.zeros((100, channels)), rate)
     monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("a sample was read"))
     with pytest.raises(ValueError, match=re.escape(f"a.wav: {message}")):
@@ -87,7 +85,7 @@ def test_rates_and_channels_out_of_bounds_are_refused_before_a_sample_is_read(
 
 
 def test_the_memory_of_a_block_depends_neither_on_rate_nor_on_channels(tmp_path):
-    """100 kB of FLAC that are 128 MB as float32: as many values as 10 s of 48 kHz stereo are decoded at a time."""
+    """100 kB of FLAC decode to 128 MB of float32; blocks have as many values as 10 s of 48 kHz stereo."""
     silence = np.zeros((4_000_000, 8), dtype=np.int16)
     soundfile.write(tmp_path / "a.flac", silence, 384_000)
     del silence
@@ -98,11 +96,11 @@ def test_the_memory_of_a_block_depends_neither_on_rate_nor_on_channels(tmp_path)
     finally:
         tracemalloc.stop()
     assert abs(num_samples - 4_000_000 / 24) <= 2
-    assert peak < 12e6  # two blocks of 3.84 MB, one of them as mono, one resampled
+    assert peak < 12e6  # two blocks of 3.84 MB, one mixed down, one resampled
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(44_100, 1), (96_000, 2), (48_000, 6)])
-def test_the_size_of_a_block_changes_no_sample(tmp_path, monkeypatch, rate, channels):
+def test_samples_do_not_depend_on_the_block_size(tmp_path, monkeypatch, rate, channels):
     speech = noise(12.0 * rate / RATE).reshape(-1, 1) * np.linspace(1, 0.5, channels)
     soundfile.write(tmp_path / "a.wav", speech, rate)
     found = read(Recording("a", tmp_path / "a.wav"))
@@ -111,7 +109,7 @@ def test_the_size_of_a_block_changes_no_sample(tmp_path, monkeypatch, rate, chan
 
 
 @pytest.mark.parametrize("name", ["a.raw", "B.RAW"])
-def test_samples_without_a_header_have_a_reason(tmp_path, name):
+def test_raw_samples_without_a_header_have_a_reason(tmp_path, name):
     (tmp_path / name).write_bytes(bytes(3200))
     message = f"{name}: raw samples without a header, so rate and channels are unknown; convert it: sox -t raw "
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -120,7 +118,7 @@ def test_samples_without_a_header_have_a_reason(tmp_path, name):
         read(Recording("c", tmp_path / "c.raw"))
 
 
-def test_what_cannot_be_read_is_named(tmp_path):
+def test_unreadable_files_have_a_reason(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"RIFFnothing")
     with pytest.raises(ValueError, match=r"a\.wav: cannot be decoded"):
         read(Recording("a", tmp_path / "a.wav"))

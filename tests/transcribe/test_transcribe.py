@@ -12,7 +12,7 @@ from zipperasr.transcribe.formats import FORMATS
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two recordings with one between them that is none."""
+    """Two recordings and, between them, a file that is not audio."""
     audio = tmp_path / "audio"
     audio.mkdir()
     soundfile.write(audio / "a.wav", noise(0.6, 1), RATE)
@@ -21,7 +21,7 @@ def folder(tmp_path):
     return audio
 
 
-def test_one_file_gives_its_text_alone_and_several_their_names(trained, folder, capsys):
+def test_texts_have_file_names_only_for_several_files(trained, folder, capsys):
     assert main([str(folder / "a.wav"), "--model", str(trained), "--lang", "de"]) == 0
     alone = capsys.readouterr().out
     assert main([str(folder / "a.wav"), str(folder / "c.flac"), "--model", str(trained), "--lang", "de"]) == 0
@@ -30,7 +30,7 @@ def test_one_file_gives_its_text_alone_and_several_their_names(trained, folder, 
     assert second.startswith(f"{folder / 'c.flac'} ")
 
 
-def test_a_corrupt_file_is_named_and_the_others_are_written(trained, folder, tmp_path, capsys):
+def test_a_corrupt_file_is_reported_and_the_others_are_transcribed(trained, folder, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([str(folder), "--model", str(trained), "--lang", "auto", "--format", "json", "--out", str(out)]) == 1
     assert sorted(path.name for path in out.iterdir()) == ["a.json", "c.json"]
@@ -42,7 +42,7 @@ def test_a_corrupt_file_is_named_and_the_others_are_written(trained, folder, tmp
     assert "language detection: Whisper needs another" in captured.err
 
 
-def test_raw_samples_in_a_folder_are_named_and_the_others_are_written(trained, folder, tmp_path, capsys):
+def test_raw_samples_in_a_folder_are_reported_and_the_others_are_transcribed(trained, folder, tmp_path, capsys):
     (folder / "b.wav").rename(folder / "b.raw")
     out = tmp_path / "out"
     assert main([str(folder), "--model", str(trained), "--lang", "de", "--out", str(out)]) == 1
@@ -52,7 +52,7 @@ def test_raw_samples_in_a_folder_are_named_and_the_others_are_written(trained, f
     assert "1 of 3 recordings could not be transcribed" in lines[1]
 
 
-def test_two_recordings_of_one_name_are_refused_before_any_work(trained, folder, tmp_path, capsys):
+def test_two_recordings_with_the_same_name_are_an_error(trained, folder, tmp_path, capsys):
     soundfile.write(folder / "a.flac", noise(0.6), RATE)
     assert main([str(folder), "--model", str(trained), "--out", str(tmp_path / "out")]) == 1
     assert "the transcript of another recording is a.txt; rename one of them" in capsys.readouterr().err
@@ -65,7 +65,7 @@ def test_two_recordings_of_one_name_are_refused_before_any_work(trained, folder,
         (["--model", "nowhere"], "nowhere/config.yaml: no finished training here"),
     ],
 )
-def test_bad_options_are_one_line(trained, folder, capsys, more, message):
+def test_wrong_options_are_reported_in_one_line(trained, folder, capsys, more, message):
     assert main([str(folder / "a.wav"), "--model", str(trained), *more]) == 1
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
@@ -73,7 +73,7 @@ def test_bad_options_are_one_line(trained, folder, capsys, more, message):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_real_recordings_in_every_format(trained, shared_dir, tmp_path, capsys, name):
-    """One of each codec and rate at hand: wav at 16 kHz, flac, mp3 at 48 kHz, opus."""
+    """One recording per available codec and rate: wav at 16 kHz, flac, mp3 at 48 kHz, opus."""
     found = {}
     for file in sorted((shared_dir / "fixtures" / "real_speech").rglob("*")):
         if file.suffix in (".wav", ".flac", ".mp3", ".opus"):

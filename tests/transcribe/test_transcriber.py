@@ -1,4 +1,4 @@
-"""A transcript depends on its recording alone, and every recording gets one, or a reason."""
+"""A transcript depends only on its recording, and every recording gets a transcript or a reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zipperasr.transcribe.transcript import Job, Segment, Transcript
 
 
 def recordings() -> list[Recording]:
-    """Eleven: short ones, one of several pieces, silence in between."""
+    """Eleven recordings: short ones, one with several pieces, and silence."""
     made = [noise(0.4 + 0.37 * number, number) for number in range(8)]
     made[3:3] = [silence(2), with_pauses([11.0, 9.0, 14.0, 4.0]), noise(0.03)]
     return [Recording(f"r{number}", samples) for number, samples in enumerate(made)]
@@ -29,7 +29,7 @@ def texts(found) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("lang", ["auto", "es"])
-def test_alone_together_and_shuffled_give_the_same_texts(trained, transcriber, lang):
+def test_transcripts_do_not_depend_on_other_recordings_and_their_order(trained, transcriber, lang):
     alone = texts(pair for one in recordings() for pair in transcriber.transcribe([one], lang))
     assert len(set(alone.values())) > 5
     assert texts(transcriber.transcribe(recordings(), lang)) == alone
@@ -37,16 +37,16 @@ def test_alone_together_and_shuffled_give_the_same_texts(trained, transcriber, l
     assert texts(wide.transcribe(reversed(recordings()), lang)) == alone
 
 
-def test_they_come_in_the_order_of_the_input(transcriber):
+def test_transcripts_are_in_the_order_of_the_input(transcriber):
     found = [recording.id for recording, _ in transcriber.transcribe(recordings(), "de")]
     assert found == [recording.id for recording in recordings()]
 
 
-def test_languages_mixed_in_a_batch_give_the_texts_of_each_alone(transcriber):
+def test_a_batch_with_several_languages_gives_the_same_transcripts(transcriber):
     probabilities = [dict(zip(transcriber.languages.codes, row, strict=True)) for row in np.eye(3)]
 
     class Rotating:
-        """Three languages in turn."""
+        """Detects three languages in turn."""
 
         def __init__(self):
             self.turn = -1
@@ -64,7 +64,7 @@ def test_languages_mixed_in_a_batch_give_the_texts_of_each_alone(transcriber):
         assert found[recording.id] == transcriber(recording.audio, lang=code).text
 
 
-def test_a_long_recording_is_joined_from_its_pieces_with_times(transcriber):
+def test_pieces_of_a_long_recording_are_joined_with_times(transcriber):
     samples = with_pauses([12.0, 14.0, 13.0, 9.0, 12.0])
     transcript = transcriber(samples, lang="de")
     assert len(transcript.segments) >= 2
@@ -84,19 +84,19 @@ def test_a_long_recording_is_joined_from_its_pieces_with_times(transcriber):
         (silence(0), "0.0 to 0.0 s: shorter than 0.1 s"),
     ],
 )
-def test_where_nothing_is_said_the_transcript_is_empty_and_says_why(transcriber, samples, note, lang):
+def test_a_recording_without_speech_has_an_empty_transcript_and_a_reason(transcriber, samples, note, lang):
     transcript = transcriber(samples, lang=lang)
     assert transcript.text == "" and transcript.notes == [note]
     assert transcript.lang == ("" if lang == "auto" else "de")
 
 
 @pytest.mark.parametrize("samples", [noise(30), tones(30)])
-def test_noise_and_tones_come_to_an_end(transcriber, samples):
+def test_decoding_of_noise_and_tones_terminates(transcriber, samples):
     transcript = transcriber(samples, lang="de")
     assert len(transcript.text) <= SHORT.tokens_floor + SHORT.tokens_per_s * 30
 
 
-def test_what_cannot_be_decoded_is_returned_among_the_others(transcriber, tmp_path):
+def test_undecodable_recordings_are_returned_in_order(transcriber, tmp_path):
     (tmp_path / "bad.wav").write_bytes(b"RIFF\x00\x00")
     mixed = [recordings()[0], Recording("bad", tmp_path / "bad.wav"), recordings()[1]]
     first, bad, last = (found for _, found in transcriber.transcribe(mixed, "de"))
@@ -106,12 +106,12 @@ def test_what_cannot_be_decoded_is_returned_among_the_others(transcriber, tmp_pa
         transcriber(tmp_path / "bad.wav", lang="de")
 
 
-def test_a_language_outside_the_set_lists_the_set(transcriber):
+def test_the_error_for_an_unknown_language_lists_the_known_ones(transcriber):
     with pytest.raises(ValueError, match=r"language 'fr' is not one of the model's; .*choose from auto, de, es, ja"):
         transcriber(noise(1), lang="fr")
 
 
-def test_detection_sums_to_one_and_is_whispers_own(transcriber):
+def test_detection_sums_to_one_and_equals_whispers(transcriber):
     transcript = transcriber(noise(2))
     assert set(transcript.lang_probs) == set(tiny.CODES)
     assert sum(transcript.lang_probs.values()) == pytest.approx(1)
@@ -121,8 +121,8 @@ def test_detection_sums_to_one_and_is_whispers_own(transcriber):
 
 
 @torch.no_grad()
-def test_a_mixture_of_languages_lies_between_them(transcriber):
-    """With one bank and one embedding for each language, mixed by probability; a certain language is itself."""
+def test_outputs_for_a_mixture_of_languages_are_between_theirs(transcriber):
+    """Banks and embeddings are mixed by probability; a probability of 1 gives the language itself."""
     adapters = transcriber.opened.model.adapters
     layer = next(iter(adapters.layers.values()))
     weights = {}
@@ -138,7 +138,7 @@ def test_a_mixture_of_languages_lies_between_them(transcriber):
     assert torch.equal(weights["certain"], weights["de"])
 
 
-def test_soft_detection_of_a_certain_language_is_hard(transcriber):
+def test_soft_detection_with_probability_1_equals_hard_detection(transcriber):
     soft = Transcriber(transcriber.opened, SHORT, soft=True)
     soft._detector = lambda samples: {"de": 1.0, "es": 0.0, "ja": 0.0}
     assert soft(noise(2)).text == transcriber(noise(2), lang="de").text

@@ -1,4 +1,4 @@
-"""utils/run.sh, utils/slurm.sh and utils/launch.sh keep Kaldi's calling form."""
+"""utils/run.sh, utils/slurm.sh and utils/launch.sh are called as in Kaldi."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def call(root: Path, tmp_path: Path):
-    """Run a script of utils/ in an empty directory, with this Python first on PATH."""
+    """Run a script from utils/ in an empty directory, with the Python that runs the tests first on PATH."""
 
     def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -28,7 +28,7 @@ def call(root: Path, tmp_path: Path):
     return run
 
 
-def test_one_command_shows_its_output_and_logs_it(call, tmp_path):
+def test_output_of_a_single_command_is_shown_and_logged(call, tmp_path):
     done = call("run.sh", "log/a.log", "echo", "two words")
     assert (done.returncode, done.stdout) == (0, "two words\n")
     lines = (tmp_path / "log" / "a.log").read_text(encoding="utf-8").splitlines()
@@ -37,25 +37,25 @@ def test_one_command_shows_its_output_and_logs_it(call, tmp_path):
     assert lines[-1].startswith("# Ended (code 0)")
 
 
-def test_one_command_passes_its_exit_status_on(call, tmp_path):
+def test_the_exit_status_of_a_single_command_is_returned(call, tmp_path):
     assert call("run.sh", "a.log", "bash", "-c", "exit 7").returncode == 7
     assert "# Ended (code 7)" in (tmp_path / "a.log").read_text(encoding="utf-8")
 
 
-def test_a_killed_command_is_named_with_its_signal(call, tmp_path):
+def test_a_killed_command_is_reported_with_its_signal(call, tmp_path):
     done = call("run.sh", "a.log", "bash", "-c", "kill -KILL $$")
     assert done.returncode == 137
     assert "run.sh: the command ended with code 137, SIGKILL, probably out of memory, see a.log" in done.stderr
     assert "# Ended (code 137, SIGKILL, probably out of memory)" in (tmp_path / "a.log").read_text(encoding="utf-8")
 
 
-def test_a_killed_job_of_a_range_is_named_with_its_signal(call):
+def test_a_killed_job_of_a_range_is_reported_with_its_signal(call):
     done = call("run.sh", "JOB=1:2", "x.JOB.log", "bash", "-c", "test JOB = 1 || kill -SEGV $$")
     assert done.returncode == 1
     assert "a job failed with code 139, SIGSEGV, see x.2.log" in done.stderr
 
 
-def test_job_number_replaces_job_in_log_and_command(call, tmp_path):
+def test_the_job_number_replaces_job_in_log_and_command(call, tmp_path):
     done = call("run.sh", "JOB=2:4", "log/x.JOB.log", "bash", "-c", "echo part.JOB > out.JOB; echo said JOB")
     assert (done.returncode, done.stdout) == (0, "")
     for job in (2, 3, 4):
@@ -64,7 +64,7 @@ def test_job_number_replaces_job_in_log_and_command(call, tmp_path):
     assert not (tmp_path / "out.1").exists()
 
 
-def test_failed_jobs_are_named_and_the_others_finish(call, tmp_path):
+def test_failed_jobs_are_reported_and_the_others_finish(call, tmp_path):
     done = call(
         "run.sh", "--max-jobs-run", "2", "JOB=1:4", "x.JOB.log", "bash", "-c", "test JOB != 3 && touch done.JOB"
     )
@@ -74,7 +74,7 @@ def test_failed_jobs_are_named_and_the_others_finish(call, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("done.*")) == ["done.1", "done.2", "done.4"]
 
 
-def test_no_more_jobs_run_at_once_than_allowed(call, tmp_path):
+def test_the_number_of_simultaneous_jobs_is_limited(call, tmp_path):
     start = time.monotonic()
     assert call("run.sh", "--max_jobs_run", "1", "JOB=1:3", "x.JOB.log", "sleep", "0.3").returncode == 0
     assert time.monotonic() - start > 0.9
@@ -87,12 +87,12 @@ def test_missing_command_exits_with_2(call, script):
     assert "wanted LOG and COMMAND, got 'a.log'" in done.stderr
 
 
-def test_options_for_a_queue_are_accepted_and_unknown_ones_refused(call):
+def test_queue_options_are_accepted_and_unknown_ones_are_errors(call):
     assert call("run.sh", "--gpu", "2", "--mem", "8G", "--num-threads", "4", "a.log", "true").returncode == 0
     assert call("run.sh", "--gpus", "2", "a.log", "true").returncode == 2
 
 
-def test_slurm_script_asks_for_what_the_options_say(call):
+def test_the_slurm_script_requests_the_resources_of_the_options(call):
     done = call(
         "slurm.sh", "--show", "true", "--gpu", "4", "--num-nodes", "2", "--mem", "64G", "--max-jobs-run", "3",
         "JOB=1:8", "log/x.JOB.log", "cmd", "two words", "part.JOB",
@@ -104,8 +104,8 @@ def test_slurm_script_asks_for_what_the_options_say(call):
 
 
 @pytest.mark.parametrize(("status", "requeued"), [(0, False), (1, False), (75, True)])
-def test_slurm_job_that_wants_to_go_on_is_requeued(call, tmp_path, status, requeued):
-    """By the batch script itself, with stand-ins for Slurm's commands, which are not at hand here."""
+def test_an_interrupted_slurm_job_is_requeued(call, tmp_path, status, requeued):
+    """The batch script requeues itself; Slurm's commands are replaced by scripts, because Slurm is not installed."""
     script = call("slurm.sh", "--show", "true", "x.log", "train").stdout
     for name, line in (("srun", f"exit {status}"), ("scontrol", f'echo "$@" >>{tmp_path}/calls')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
@@ -118,7 +118,7 @@ def test_slurm_job_that_wants_to_go_on_is_requeued(call, tmp_path, status, reque
     assert (calls.read_text() if calls.exists() else "") == ("requeue 42\n" if requeued else "")
 
 
-def test_without_slurm_one_line_says_what_to_do(call, tmp_path):
+def test_without_slurm_the_error_says_what_to_do(call, tmp_path):
     (tmp_path / "bin").mkdir()
     for tool in ("bash", "dirname", "basename", "env", "date", "mkdir"):
         (tmp_path / "bin" / tool).symlink_to(subprocess.check_output(["which", tool], text=True).strip())
@@ -133,7 +133,7 @@ def test_without_slurm_one_line_says_what_to_do(call, tmp_path):
 RANKS = """
 import os
 rank, ranks, node = (os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "GROUP_RANK"))
-os.write(1, f"rank {rank} of {ranks} node {node}\\n".encode())  # one write, so that lines of two ranks stay whole
+os.write(1, f"rank {rank} of {ranks} node {node}\\n".encode())  # one write, so that lines of two ranks are not mixed
 """
 
 
@@ -156,8 +156,8 @@ def test_several_processes_get_their_ranks(call, tmp_path):
         ({"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:512"}, ""),
     ],
 )
-def test_on_a_gpu_the_allocators_blocks_grow_unless_the_user_set_it_up(tmp_path, given, wanted):
-    """With a stand-in for Python that sees one GPU."""
+def test_on_a_gpu_the_allocator_uses_expandable_segments_by_default(tmp_path, given, wanted):
+    """Uses a stand-in for Python that reports one GPU."""
     (tmp_path / "python3").write_text('#!/bin/sh\n[ "$1" = -c ] && echo 1 || echo "${PYTORCH_ALLOC_CONF}"\n')
     (tmp_path / "python3").chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.endswith("ALLOC_CONF")}
@@ -169,7 +169,7 @@ def test_on_a_gpu_the_allocators_blocks_grow_unless_the_user_set_it_up(tmp_path,
     assert done.stdout.strip() == wanted, done.stderr
 
 
-def test_launcher_names_what_is_missing(call):
+def test_errors_of_the_launcher(call):
     assert "wanted -m MODULE, got 'ranks'" in call("launch.sh", "ranks").stderr
     assert "--ngpu 99: torch finds" in call("launch.sh", "--ngpu", "99", "-m", "ranks").stderr
     assert "hosts: host file not found" in call("launch.sh", "--hostfile", "hosts", "-m", "ranks").stderr

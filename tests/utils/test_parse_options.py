@@ -1,4 +1,4 @@
-"""utils/parse_options.sh sets a script's variables, and refuses what it does not know."""
+"""utils/parse_options.sh sets variables of a script and rejects unknown options."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """#!/usr/bin/env bash
-# Say what was asked for.
+# Print the options.
 #
 # Usage: say.sh [options] WORD ...
 set -euo pipefail
@@ -26,7 +26,7 @@ echo "$stage|$stop_stage|$dry_run|$train_args|$*"
 
 @pytest.fixture
 def say(tmp_path: Path, root: Path):
-    """Run the script with some arguments."""
+    """Run the script with the given arguments."""
     script = tmp_path / "say.sh"
     script.write_text(SCRIPT.format(options=root / "utils" / "parse_options.sh"), encoding="utf-8")
 
@@ -73,7 +73,7 @@ def test_options_become_variables(say, tmp_path, arguments, wanted):
         (["--dry_run", "maybe"], "--dry_run: got 'maybe', wanted true or false"),
     ],
 )
-def test_bad_options_exit_with_2_and_one_line(say, tmp_path, arguments, message):
+def test_wrong_options_exit_with_2_and_one_line(say, tmp_path, arguments, message):
     done = say(*arguments)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -82,10 +82,10 @@ def test_bad_options_exit_with_2_and_one_line(say, tmp_path, arguments, message)
     assert not (tmp_path / "harm").exists()
 
 
-def test_help_prints_the_head_comment_and_every_option_with_its_default(say):
+def test_help_prints_the_header_and_every_option_with_its_default(say):
     done = say("--help")
     assert done.returncode == 0
-    assert done.stdout.startswith("Say what was asked for.\n\nUsage: say.sh")
+    assert done.stdout.startswith("Print the options.\n\nUsage: say.sh")
     assert "--stop_stage         last stage [9]\n" in done.stdout
     assert "--train_args         settings\n" in done.stdout
     assert "below" not in done.stdout

@@ -1,4 +1,4 @@
-"""SIGTERM reaches the command behind utils/run.sh and asr.sh's stages, and the command's own answer comes back."""
+"""SIGTERM reaches commands started by utils/run.sh and asr.sh, and their exit status is returned."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ touch next_stage
 
 
 def heed_ctrl_c() -> None:
-    """Tests that were started in the background ignore it, and so would their children."""
+    """Tests started in the background ignore SIGINT, and so would their child processes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
 def start(root: Path, tmp_path: Path):
-    """Starts a command that becomes ready, in a process group of its own."""
+    """Start a command in its own process group and wait until it is ready."""
 
     def call(*command: str) -> subprocess.Popen:
         process = subprocess.Popen(
@@ -45,7 +45,7 @@ def start(root: Path, tmp_path: Path):
     return call
 
 
-def test_a_command_asked_to_stop_is_heard_out(start, root, tmp_path):
+def test_a_command_may_finish_after_sigterm(start, root, tmp_path):
     process = start(str(root / "utils/run.sh"), "a.log", "bash", "-c", SAVES)
     os.killpg(process.pid, signal.SIGTERM)
     assert "saved\n" in process.communicate(timeout=30)[0]
@@ -54,7 +54,7 @@ def test_a_command_asked_to_stop_is_heard_out(start, root, tmp_path):
 
 
 @pytest.mark.parametrize(("command", "status"), [(SAVES, 75), (INSISTS, 143)])
-def test_a_recipe_asked_to_stop_does_not_begin_the_next_stage(start, root, tmp_path, command, status):
+def test_after_sigterm_a_recipe_does_not_start_the_next_stage(start, root, tmp_path, command, status):
     process = start("bash", "-c", STAGES, "asr.sh", str(root), command)
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=30)

@@ -14,16 +14,16 @@ from zipperasr.decode.encoder_means import FILE, write_means
 from zipperasr.run_record import DecodingRun, TrainingRun, save_run
 from zipperasr.score.scores_table import SetScore, write_scores
 
-UTTS, UNITS = 60, 10  # of a test set, of an utterance
+UTTS, UNITS = 60, 10  # utterances per test set, reference units per utterance
 SOURCE = {"en": "msr86k", "fr": "msr86k", "th": "msr86k", "zh": "wenetspeech"}
 LOW = ("ar", "ja", "ko", "pt")
 SEEDS = (1, 2, 3)
 
 
 def write_model(exp: Path, run: TrainingRun, rate: float, low: float | None = None, separation: float = 1.0) -> Path:
-    """A directory below `exp`: decodings with errors drawn at `rate` (low-resource languages at `low`), embeddings.
+    """Write a directory below `exp`: decodings with error rate `rate` (low-resource: `low`), embeddings.
 
-    An utterance is equally hard in every system: its number of errors has a part of its own.
+    Part of the number of errors depends only on the utterance, so that it is equally hard for every system.
     """
     name = "_".join(filter(None, [run.phase, run.lora, run.regime, run.setting, run.tag, f"seed{run.seed}"]))
     directory = exp / name
@@ -45,7 +45,7 @@ def write_model(exp: Path, run: TrainingRun, rate: float, low: float | None = No
         rates = dict.fromkeys(("rate", "listed_rate"), 100 * sum(errors) / (UTTS * UNITS))
         interval = {"low": 0.0, "high": 100.0, "resampled_by": "utterance", "speakers": 1}
         what = {"set": test_set, "phase": phase, "corpus": corpus, "language": code, "unit": "wer"}
-        normaliser = "whisper_en" if code == "en" else "whisper"  # as the language table says
+        normaliser = "whisper_en" if code == "en" else "whisper"  # as in the language table
         scores.append(SetScore(**what, normaliser=normaliser, **counts, **listed, **zeros, **rates, **interval))
         write_means(place.parent / FILE, _means(test_set, code, separation))
     write_scores(decoded / "scores.tsv", scores)
@@ -55,7 +55,7 @@ def write_model(exp: Path, run: TrainingRun, rate: float, low: float | None = No
 
 
 def write_losses(directory: Path, losses: Mapping[int, float]) -> None:
-    """{train,dev}.jsonl of a training."""
+    """Write {train,dev}.jsonl of a training."""
     dev = "".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in losses.items())
     (directory / "dev.jsonl").write_text(dev, encoding="utf-8")
     (directory / "train.jsonl").write_text(dev, encoding="utf-8")

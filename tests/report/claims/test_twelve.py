@@ -1,4 +1,4 @@
-"""Verdicts follow the error rates that a matrix was made with."""
+"""The verdicts match the true error rates of a generated matrix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zipperasr.report.collect import Run, find_decodings, read_run
 from zipperasr.run_record import TrainingRun
 from zipperasr.stages.report import main
 
-# true error rates: of all languages, and of the low-resource ones with 1 h; with 30 h half way to 0.30
+# true error rates: of all languages, and of low-resource ones with 1 h; with 30 h half way to 0.30
 RATES = {
     "vanilla": (0.40, 0.60),
     "independent": (0.305, 0.55),
@@ -72,7 +72,7 @@ def claims(scored):
     return {claim.number: claim for claim in all_claims(scored, *NO_COSINES, {})}
 
 
-def test_claims_that_the_rates_were_made_for_are_confirmed(claims):
+def test_claims_that_hold_for_the_true_rates_are_confirmed(claims):
     found = {number: claim.verdict for number, claim in claims.items()}
     assert [number for number, verdict in found.items() if verdict == "confirmed"] == [1, 2, 3, 4, 5, 6, 8, 11]
 
@@ -88,8 +88,8 @@ def test_initial_b_saves_the_steps_between_two_exponentials(claims):
     assert claims[5].comparisons[0].estimate.value == pytest.approx(100 * (1 - 100 / 267), abs=2)
 
 
-def test_every_system_forgets_but_independent_is_no_better_on_the_source(claims):
-    """The example's source rates are those of the high-resource languages: hard is not the least forgetful."""
+def test_all_systems_forget_but_zipper_hard_is_not_the_least_forgetful(claims):
+    """In the example, error rates of source languages equal those of high-resource ones."""
     rows = {row.what: row.verdict for row in claims[9].comparisons}
     assert rows["Alignment against vanilla, chunked"] == "confirmed"
     assert rows["zipper_hard against zipper_soft initial_b, chunked"] == "contrary"
@@ -108,7 +108,7 @@ def test_without_a_system_its_claims_are_not_tested(run):
     assert found[1].verdict == "confirmed" and found[2].verdict == "not tested" and found[5].verdict == "not tested"
 
 
-def test_one_adapted_system_beside_its_alignment_is_nothing_to_compare(run):
+def test_one_adapted_system_and_its_alignment_cannot_be_compared(run):
     def kept(*labels: str) -> Scored:
         return Scored(replace(run, decodings=[d for d in run.decodings if d.model.label in labels]))
 
@@ -117,7 +117,7 @@ def test_one_adapted_system_beside_its_alignment_is_nothing_to_compare(run):
     assert kept("vanilla", "zipper_soft").can_compare()
 
 
-def test_related_languages_are_held_against_chance():
+def test_related_languages_are_compared_with_chance():
     codes = ["ja", "ko", "th", "vi", "de", "en", "es", "fr", "it", "pt"]
     generator = np.random.default_rng(3)
     noise = generator.normal(0, 0.05, (10, 10))
@@ -135,7 +135,7 @@ def test_fewer_parameters_are_counted_exactly():
     assert zipper_is_smaller({"independent": 100, "zipper_static": 80}).verdict == "not tested"
 
 
-def test_silhouettes_are_scikit_learns(matrix, languages):
+def test_silhouettes_equal_scikit_learns(matrix, languages):
     decoding = next(d for d in find_decodings(matrix) if d.model.label == "zipper_soft")
     means = target_means(decoding, languages)
     labels = [code for code, part in means.items() for _ in part]
@@ -144,7 +144,7 @@ def test_silhouettes_are_scikit_learns(matrix, languages):
     assert found[0] == pytest.approx(wanted, abs=1e-6) and found[1:].std() > 0
 
 
-def test_the_page_holds_all_claims_and_results_link_to_it(run_dir, languages):
+def test_the_page_has_all_claims_and_results_link_to_it(run_dir, languages):
     write_matrix(run_dir / "exp2", ["full"], [1, 2])
     (run_dir / "exp2" / "lid").mkdir()
     for name in ("token", "state"):
@@ -152,7 +152,7 @@ def test_the_page_holds_all_claims_and_results_link_to_it(run_dir, languages):
         (run_dir / "exp2" / "lid" / source.name).write_bytes(source.read_bytes())
     argv = options_for(run_dir, languages)
     argv[argv.index("--exp") + 1] = str(run_dir / "exp2")
-    assert main([*argv, "--html", "false"]) == 0  # the matrix has error counts, no texts
+    assert main([*argv, "--html", "false"]) == 0  # the matrix has error counts but no texts
     page = (run_dir / "CLAIMS.md").read_text(encoding="utf-8")
     headings = [line.split(".")[0] for line in page.splitlines() if line.startswith("## ")]
     assert headings == [*(f"## {number}" for number in range(1, 13)), "## Controls"]

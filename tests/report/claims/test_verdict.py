@@ -17,16 +17,16 @@ def comparison(low, high, **bounds) -> Comparison:
         (-0.1, 2.0, {}, "not confirmed"),
         (-2.0, -0.1, {}, "contrary"),
         (-2.0, -0.1, {"floor": -3.0}, "confirmed"),  # worse, but by less than the margin
-        (-0.4, 0.4, {"floor": -0.5, "ceiling": 0.5}, "confirmed"),  # on par
+        (-0.4, 0.4, {"floor": -0.5, "ceiling": 0.5}, "confirmed"),  # equivalent
         (-0.4, 0.6, {"floor": -0.5, "ceiling": 0.5}, "not confirmed"),
         (0.6, 0.9, {"floor": -0.5, "ceiling": 0.5}, "contrary"),
     ],
 )
-def test_a_comparison_goes_by_its_whole_interval(low, high, bounds, verdict):
+def test_the_verdict_of_a_comparison_depends_on_its_full_interval(low, high, bounds, verdict):
     assert comparison(low, high, **bounds).verdict == verdict
 
 
-def test_a_claim_needs_all_of_its_comparisons_and_falls_by_one():
+def test_a_claim_is_confirmed_only_if_all_its_comparisons_are():
     yes, no, open_, absent = comparison(1, 2), comparison(-2, -1), comparison(-1, 1), Comparison("c", None)
     verdict = {name: Claim(1, "", "", rows).verdict for name, rows in {
         "all": [yes, yes], "one open": [yes, open_], "one contrary": [yes, no, absent], "one absent": [yes, absent],

@@ -1,4 +1,4 @@
-"""A real Chromium without a window, and the page in it."""
+"""A real headless Chromium, and the page in it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 REMEDY = "on Debian: apt install chromium chromium-driver; pip install -e '.[dev]' brings selenium"
-# what the browser itself would ask the network for is switched off, so that what is asked for comes from the page
+# the browser's own network requests are disabled, so that all requests come from the page
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 ARGUMENTS += ("--disable-background-networking", "--disable-component-update", "--window-size=1280,900", "--mute-audio")
 
 
 def start_browser(user_data: Path, *more: str):
-    """A driver, or a skipped test where Chromium, its driver or selenium is missing. more: Chromium's arguments."""
+    """Start Chromium; skips the test if Chromium, its driver or selenium is missing. `more`: arguments of Chromium."""
     webdriver = pytest.importorskip("selenium.webdriver", reason=f"no selenium; {REMEDY}")
     programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
     if missing := [name for name, path in programs.items() if path is None]:
@@ -29,7 +29,7 @@ def start_browser(user_data: Path, *more: str):
 
 
 class Page:
-    """What a reader sees and does."""
+    """What a reader of the page sees and does."""
 
     def __init__(self, driver):
         from selenium.webdriver.support.wait import WebDriverWait
@@ -38,7 +38,7 @@ class Page:
         self._wait = WebDriverWait(driver, 15, poll_frequency=0.02)
 
     def open(self, path: Path) -> None:
-        """Load the page; what was logged before is forgotten."""
+        """Load the page and clear the log."""
         self.driver.get("about:blank")
         self.driver.get_log("performance"), self.driver.get_log("browser")
         self.driver.get(path.as_uri())
@@ -64,7 +64,7 @@ class Page:
         return self.texts(f"#table td.col-{key}")
 
     def choose(self, name: str, text: str) -> None:
-        """An entry of a list, by the start of its text."""
+        """Select an entry of a list by the beginning of its text."""
         self.one(f"[name={name}]").find_element("xpath", f"option[starts-with(., '{text}')]").click()
 
     def press(self, *keys: str) -> None:
@@ -73,11 +73,11 @@ class Page:
         ActionChains(self.driver, duration=0).send_keys(*keys).perform()
 
     def requests(self) -> list[str]:
-        """Addresses that the page asked for since it was opened."""
+        """Addresses that the page has requested since it was opened."""
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
         return [params["request"]["url"] for params in sent]
 
     def complaints(self) -> list[str]:
-        """Lines of the console."""
+        """Lines in the browser's console."""
         return [entry["message"] for entry in self.driver.get_log("browser")]

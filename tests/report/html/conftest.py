@@ -1,4 +1,4 @@
-"""Fixtures: a scored run made once, copies to change, and the data of a page as its script reads them."""
+"""Fixtures: a scored run, created once; writable copies; the data of a page as its script reads them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def scored_run(tmp_path_factory, languages) -> Path:
 
 @pytest.fixture
 def run(scored_run: Path, tmp_path: Path) -> Path:
-    """Free to change."""
+    """A writable copy."""
     return Path(shutil.copytree(scored_run, tmp_path / "asr1"))
 
 
@@ -41,7 +41,7 @@ def build(languages) -> Callable[..., int]:
 
 
 class PageData:
-    """What the page's script finds in it."""
+    """The data that the page's script reads."""
 
     def __init__(self, path: Path):
         self.text = path.read_text(encoding="utf-8")

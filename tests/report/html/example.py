@@ -1,4 +1,4 @@
-"""A recipe directory after stage 8 with real audio: two systems, English and Arabic, texts like code."""
+"""A recipe directory after stage 8 with real audio: two systems, English and Arabic, texts that look like code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zipperasr.stages.score import main as score
 
 EVIL = "<script>alert(1)</script> <img src=x onerror=alert(2)> </script> <!-- \u2028"
 DURATION_S = 0.5
-# reference, what the first system heard, what the second heard
+# reference, hypothesis of the first system, hypothesis of the second
 ENGLISH = [
     ("one two three", "one two three", "one too three"),
     ("the red house", "the red mouse", "the red mouse"),
@@ -27,13 +27,13 @@ ENGLISH = [
     ("stop", "stop stop stop stop stop stop", "stop"),
     ("we go home now", "we home now", "we go home now"),
 ]
-ARABIC = [("ثلاثة أيام", "ثلاثة ايام", "hello ايام"), ("نَعم", "نعم", "لا")]  # a mark that is not heard
+ARABIC = [("ثلاثة أيام", "ثلاثة ايام", "hello ايام"), ("نَعم", "نعم", "لا")]  # a diacritic that is not recognised
 SETS = {"test_librispeech_en": ("en", ENGLISH), "test_commonvoice_ar": ("ar", ARABIC)}
 SYSTEMS = ("align_chunked", "sft_zipper_soft_chunked")
 
 
 def write_page_run(root: Path, languages: Path, more_english: int = 0) -> Path:
-    """Everything that the page is made from, below `root`. more_english: further utterances."""
+    """Write all inputs of the page below `root`. `more_english`: number of additional utterances."""
     raw = root / "dump" / "raw"
     rows = []
     for name, (code, sentences) in SETS.items():
@@ -66,7 +66,7 @@ def _write_set(root: Path, name: str, code: str, sentences: list[tuple[str, str,
 
 
 def _write_ark(directory: Path, ids: list[str]) -> dict[str, str]:
-    """A tone for each of the first utterances, as kaldiio writes them; the others share the last."""
+    """Write a tone for each of the first utterances with kaldiio; the others share the last tone."""
     entries: dict[str, str] = {}
     path = directory / "format.1.ark"
     with path.open("wb") as stream:
@@ -84,14 +84,14 @@ def _write_ark(directory: Path, ids: list[str]) -> dict[str, str]:
 
 
 def add_to_score(directory: Path, **values: object) -> None:
-    """Set keys of score.json."""
+    """Change keys of score.json."""
     path = directory / "score.json"
     record = json.loads(path.read_text(encoding="utf-8")) | values
     path.write_text(json.dumps(record), encoding="utf-8")
 
 
 def set_flags(directory: Path, flags: dict[str, list[str]] | None) -> None:
-    """Flags of some utterances, none of the others; None: as a stage 8 that did not look for any."""
+    """Set the flags of some utterances and remove the others'; None: as in versions of stage 8 without flags."""
     path = directory / "audit.jsonl"
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     for record in records:

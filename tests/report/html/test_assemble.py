@@ -20,8 +20,8 @@ from zipperasr.text_lines import BLOCK_BYTES
 AUDIT = f"exp/{SYSTEMS[0]}/decode_greedy_chunked/test_librispeech_en/score_wer/audit.jsonl"
 
 
-def spoil(run, edit):
-    """Change the second line of an audit."""
+def damage(run, edit):
+    """Modify the second line of an audit."""
     lines = (run / AUDIT).read_text(encoding="utf-8").split("\n")
     lines[1] = edit(lines[1])
     (run / AUDIT).write_text("\n".join(lines), encoding="utf-8")
@@ -31,14 +31,14 @@ def with_value(name, value):
     return lambda line: json.dumps(json.loads(line) | {name: value})
 
 
-def test_page_holds_scores_and_utterances_of_both_systems(run, build):
+def test_page_contains_scores_and_utterances_of_both_systems(run, build):
     assert build(run) == 0
     page = PageData(run / "report.html")
     assert [system["name"] for system in page.index["systems"]] == ["Alignment", "zipper_soft"]
     place = page.column("test_librispeech_en", "whisper_en")
     cells = [row[place] for row in page.index["scores"]]
     assert [cell["utts"] for cell in cells] == [len(ENGLISH)] * 2
-    assert cells[0]["blocks"]["shared"] == cells[1]["blocks"]["shared"], "references stand in the page once"
+    assert cells[0]["blocks"]["shared"] == cells[1]["blocks"]["shared"], "references are stored once"
     shared, own = (page.rows(cells[0]["blocks"][name]) for name in ("shared", "own"))
     assert [row[0] for row in shared] == sorted(row[0] for row in shared)
     row = next(number for number, row in enumerate(shared) if row[3] == "the red house")
@@ -46,15 +46,15 @@ def test_page_holds_scores_and_utterances_of_both_systems(run, build):
     assert own[row] == ["the red mouse", "the red mouse", "CCS"]
 
 
-def test_arabic_is_there_with_and_without_marks(run, build):
+def test_arabic_is_included_with_and_without_marks(run, build):
     assert build(run) == 0
     page = PageData(run / "report.html")
     ways = {(column["name"], column["unit"], column["normaliser"]) for column in page.index["columns"]}
     assert {("Arabic", "wer", "whisper"), ("Arabic", "wer", "whisper_marks")} <= ways
 
 
-def test_a_way_of_scoring_that_changes_no_count_has_no_column(run, build):
-    """No Arabic mark is left in references and hypotheses: both normalisers give the same counts."""
+def test_a_scoring_that_changes_no_counts_has_no_column(run, build):
+    """Without Arabic marks in references and hypotheses, both normalisers give the same counts."""
     for table in run.glob("exp/*/*/scores.tsv"):
         rows = read_scores(table)
         usual = next(row for row in rows if (row.language, row.normaliser) == ("ar", "whisper"))
@@ -68,14 +68,14 @@ def test_a_way_of_scoring_that_changes_no_count_has_no_column(run, build):
     assert note in page.index["notes"]
 
 
-def test_another_page_of_the_same_run_is_the_same(run, build):
+def test_a_second_page_of_the_same_run_is_identical(run, build):
     assert build(run) == 0
     first = (run / "report.html").read_bytes()
     assert build(run) == 0
     assert (run / "report.html").read_bytes() == first
 
 
-def test_intervals_come_from_score_json_and_are_never_made_up(run, build):
+def test_intervals_are_taken_from_score_json_only(run, build):
     directory = (run / AUDIT).parent
     add_to_score(directory, low=10.25, high=99.5, resampled_by="speaker")
     for other in (run / "exp").glob("*/*/*/score_*"):
@@ -98,7 +98,7 @@ def test_a_rate_that_is_not_a_number_becomes_none(run, build):
     assert page.index["scores"][0][page.column("test_librispeech_en", "whisper_en")]["interval"] is None
 
 
-def test_flags_of_stage_8_are_taken_over(run, build):
+def test_flags_of_stage_8_are_included(run, build):
     set_flags((run / AUDIT).parent, {"spk1-en00004": ["loop", "burst"]})
     assert build(run) == 0
     page = PageData(run / "report.html")
@@ -108,7 +108,7 @@ def test_flags_of_stage_8_are_taken_over(run, build):
 
 
 def test_transcripts_cannot_end_or_start_an_element(run, build):
-    """Ids, notes and texts are the page's only foreign content: compressed, or JSON without `<`."""
+    """Ids, notes and texts, the only foreign content of the page, are compressed or JSON without `<`."""
     assert build(run) == 0
     page = PageData(run / "report.html")
     assert EVIL not in page.text and "onerror" not in page.text and "alert(" not in page.text
@@ -117,7 +117,7 @@ def test_transcripts_cannot_end_or_start_an_element(run, build):
     assert any(row[3] == EVIL for row in rows)
 
 
-def test_policy_names_script_and_style_and_forbids_all_else(run, build):
+def test_policy_allows_only_the_pages_script_and_style(run, build):
     assert build(run) == 0
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', (run / "report.html").read_text("utf-8"))
     assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy and "http" not in policy
@@ -139,8 +139,8 @@ def test_policy_names_script_and_style_and_forbids_all_else(run, build):
         (with_value("raw_hypothesis", "\ud800"), "is not Unicode"),
     ],
 )
-def test_a_malformed_audit_line_is_named_and_nothing_is_written(run, build, capsys, edit, message):
-    spoil(run, edit)
+def test_a_malformed_audit_line_is_reported_and_nothing_is_written(run, build, capsys, edit, message):
+    damage(run, edit)
     assert build(run) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("report.html: error:") and "audit.jsonl:2" in last and message in last
@@ -155,35 +155,35 @@ def test_a_missing_score_file_names_stage_8(run, build, capsys, missing):
     assert f"{missing}: no such file; rerun stage 8" in capsys.readouterr().err
 
 
-def test_an_interval_that_is_no_number_is_an_error(run, build, capsys):
+def test_an_interval_that_is_not_a_number_is_an_error(run, build, capsys):
     add_to_score((run / AUDIT).parent, low="wide", high=1.0)
     assert build(run) == 1
     assert "score.json: 'low' is 'wide', wanted a number; rerun stage 8" in capsys.readouterr().err
 
 
-def test_an_older_page_stays_when_a_new_one_fails(run, build):
+def test_an_older_page_is_kept_if_a_new_one_fails(run, build):
     assert build(run) == 0
     before = (run / "report.html").read_bytes()
-    spoil(run, lambda line: "{}")
+    damage(run, lambda line: "{}")
     assert build(run) == 1
     assert (run / "report.html").read_bytes() == before
 
 
-def test_decodings_can_be_chosen(run, build, capsys):
+def test_decodings_can_be_selected(run, build, capsys):
     assert build(run, "--decoding", f"{SYSTEMS[1]}/decode_greedy_chunked") == 0
     assert [system["name"] for system in PageData(run / "report.html").index["systems"]] == ["zipper_soft"]
     assert build(run, "--decoding", "sft_nothing/decode_x") == 1
     assert f"choose from {SYSTEMS[0]}/decode_greedy_chunked, " in capsys.readouterr().err
 
 
-def test_beyond_max_utts_only_scores_are_in_the_page_and_it_says_so(run, build):
+def test_beyond_max_utts_the_page_has_only_scores_and_a_note(run, build):
     assert build(run, "--max_utts", str(len(ENGLISH) + 4)) == 0
     page = PageData(run / "report.html")
     assert [["blocks" in cell for cell in row] for row in page.index["scores"]] == [[True] * 3, [False] * 3]
     assert any(note.startswith("Scores only, from zipper_soft, test_") for note in page.index["notes"])
 
 
-def test_without_durations_the_page_says_so(run, build):
+def test_without_durations_the_page_has_a_note(run, build):
     (run / "dump/raw/test_librispeech_en/utt2dur").unlink()
     assert build(run) == 0
     page = PageData(run / "report.html")
@@ -199,7 +199,7 @@ def test_without_durations_the_page_says_so(run, build):
         (lambda text: "".join(reversed(text.splitlines(keepends=True))), "in the order of ids; sort it"),
     ],
 )
-def test_bad_durations_are_named(run, build, capsys, edit, message):
+def test_invalid_durations_are_errors(run, build, capsys, edit, message):
     path = run / "dump/raw/test_librispeech_en/utt2dur"
     path.write_text(edit(path.read_text(encoding="utf-8")), encoding="utf-8")
     assert build(run) == 1
@@ -217,11 +217,11 @@ def test_memory_does_not_grow_with_the_test_set(run, build):
         assert build(run, "--audio", "none") == 0
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert (run / AUDIT).stat().st_size > 10 * BLOCK_BYTES  # lines are decoded a block at a time
+    assert (run / AUDIT).stat().st_size > 10 * BLOCK_BYTES  # lines are decoded block by block
     assert peaks[1] < peaks[0] + BLOCK_BYTES / 4
 
 
-def test_an_installed_wheel_has_the_assets(root, tmp_path):
+def test_an_installed_wheel_contains_the_assets(root, tmp_path):
     source = tmp_path / "source"
     command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
     command += ["build", "--build-base", str(source), "bdist_wheel", "--dist-dir", str(tmp_path)]

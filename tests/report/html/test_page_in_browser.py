@@ -1,4 +1,4 @@
-"""report.html in a real Chromium: what a reader sees and does, by mouse and by keyboard alone."""
+"""report.html in a real Chromium: what a reader sees and does, with the mouse and with the keyboard only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory, languages) -> Path:
-    """A page with an interval, and flags for the first system alone. Read only."""
+    """A page with an interval and with flags for the first system only. Read-only."""
     run = write_page_run(tmp_path_factory.mktemp("browser"), languages.path, MORE)
     english, other = (
         run / "exp" / system / "decode_greedy_chunked" / "test_librispeech_en" / "score_wer" for system in SYSTEMS
@@ -59,13 +59,13 @@ def numbers(cells: list[str]) -> list[float]:
     return [float(cell) for cell in cells]
 
 
-def test_scores_show_rate_interval_and_the_best(page):
+def test_scores_show_rate_interval_and_the_best_system(page):
     assert page.texts("#scores tbody th span") == ["Alignment", "zipper_soft"]
     first = page.texts("#scores tbody tr:first-child td")[0]
     assert "20.5–41.3" in first and "95 % interval over speakers" in page.one("#scores td button").get_attribute(
         "title"
     )
-    assert page.texts("#scores tbody tr:last-child td.best strong"), "the second system is the better one in English"
+    assert page.texts("#scores tbody tr:last-child td.best strong"), "the second system is better in English"
     assert "resampling speakers" in page.one("#scores-note").text
     headings = page.texts("#scores thead tr:last-child button span")
     assert {"WER · whisper_en", "WER · whisper", "WER · whisper_marks"} <= set(headings)
@@ -103,8 +103,8 @@ def test_sorting_covers_all_pages(page):
     assert page.column("errors")[-1] == "5" and page.column("reference")[-1] == "stop"
 
 
-def test_a_score_table_that_continues_says_so(page):
-    """The example's three columns fit into a wide window, not into that of a phone."""
+def test_a_score_table_wider_than_the_window_is_marked(page):
+    """The three columns of the example fit into a wide window but not into that of a phone."""
     sign = "return getComputedStyle(document.querySelector('.frame'), '::after').content"
     assert page.js(sign) == "none"
     size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
@@ -118,7 +118,7 @@ def test_a_score_table_that_continues_says_so(page):
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_speakers_that_repeat_the_ids_have_no_column(page):
+def test_speakers_that_only_repeat_the_ids_have_no_column(page):
     script = "".join((ASSETS / name).read_text(encoding="utf-8") for name in ("utterances.js", "table.js"))
     shown = """
         const named = [{id: "a", speaker: "a", place: 0}, {id: "s-b", speaker: "s-b", place: 1}];
@@ -129,7 +129,7 @@ def test_speakers_that_repeat_the_ids_have_no_column(page):
     assert page.all("#table th.col-speaker"), "the example's speakers have several utterances"
 
 
-def test_text_and_rate_filter(page):
+def test_utterances_can_be_filtered_by_text_and_rate(page):
     page.one("[name=text]").send_keys("RED")
     assert page.column("reference") == ["the red house"]
     page.one("[name=text]").clear()
@@ -151,18 +151,18 @@ def test_text_and_rate_filter(page):
         ("script", set()),
     ],
 )
-def test_kinds_of_error_filter(page, kind, references):
+def test_utterances_can_be_filtered_by_kind_of_error(page, kind, references):
     page.one(f"[name=kind][value={kind}]").click()
     assert set(page.column("reference")) == references
 
 
-def test_flags_cannot_be_asked_for_where_stage_8_left_none(page):
+def test_filters_for_flags_are_disabled_without_flags(page):
     page.choose("system", "zipper_soft")
     page.until("return document.querySelector('[name=kind][value=loop]').disabled")
     assert "rerun stage 8" in page.one("#unflagged").text
 
 
-def test_a_second_system_stands_beside(page):
+def test_a_second_system_can_be_compared(page):
     page.choose("beside", "zipper_soft")
     page.until("return document.querySelector('#table th.col-change') !== null")
     page.one("#table th.col-change button").click()
@@ -172,7 +172,7 @@ def test_a_second_system_stands_beside(page):
     assert len(page.all("#detail .alignment")) == 2
 
 
-def test_alignment_names_each_operation_in_letters(page):
+def test_alignment_names_each_operation_by_its_letter(page):
     page.one("[name=text]").send_keys("go home")
     page.all("#table tbody tr")[0].click()
     cells = page.texts("#detail .alignment li:not(.labels) span:not(.unseen)")
@@ -183,7 +183,7 @@ def test_alignment_names_each_operation_in_letters(page):
     assert page.texts("#detail .raw dd") == ["we go home now", "we home now"]
 
 
-def test_arabic_runs_from_the_right(page):
+def test_arabic_is_displayed_from_right_to_left(page):
     page.choose("column", "Arabic, commonvoice, WER, whisper")
     page.until("return document.querySelector('#status').textContent.startsWith('2 of 2')")
     page.all("#table tbody tr")[0].click()
@@ -195,7 +195,7 @@ def test_arabic_runs_from_the_right(page):
     assert page.one("#table td.col-reference").value_of_css_property("direction") == "rtl"
 
 
-def test_keys_alone_lead_through_the_table(page):
+def test_the_table_can_be_used_with_the_keyboard_only(page):
     from selenium.webdriver.common.keys import Keys
 
     page.js("document.querySelector('#table tbody tr').focus()")
@@ -229,7 +229,7 @@ def test_tab_order_goes_from_the_skip_link_to_the_utterances(page):
     assert len(page.all("#table tbody tr[tabindex='0']")) == 1
 
 
-def test_audio_lies_beside_the_page_and_plays(page, report):
+def test_audio_next_to_the_page_can_be_played(page, report):
     from selenium.webdriver.common.keys import Keys
 
     page.one("[name=text]").send_keys("stop")
@@ -250,7 +250,7 @@ def test_an_utterance_without_audio_says_why(page):
     assert f"only the {len(ENGLISH)} utterances" in page.one("#detail .heading").text
 
 
-def test_a_transcript_that_looks_like_code_is_text(page):
+def test_a_transcript_that_looks_like_code_is_shown_as_text(page):
     from selenium.common.exceptions import NoAlertPresentException
 
     page.one("[name=text]").send_keys("onerror")
@@ -262,7 +262,7 @@ def test_a_transcript_that_looks_like_code_is_text(page):
         page.driver.switch_to.alert.accept()
 
 
-def test_confusions_narrow_the_table(page):
+def test_confusions_filter_the_table(page):
     page.one("#confusions summary").click()
     assert page.texts("#confusions li")[0] == f"{MORE}words→birds"
     (house,) = [button for button in page.all("#confusions li button") if button.text == "house→mouse"]
@@ -285,7 +285,7 @@ def test_light_and_dark(page):
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_a_phone_shows_everything_without_scrolling_sideways(page):
+def test_a_phone_shows_everything_without_horizontal_scrolling(page):
     size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
@@ -296,7 +296,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(page):
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_nothing_leaves_the_page_and_the_console_is_silent(page, report):
+def test_the_page_makes_no_requests_and_the_console_is_empty(page, report):
     page.all("#table tbody tr")[0].click()
     page.until("return document.querySelector('audio').readyState >= 1")
     page.one("#confusions summary").click()
@@ -309,7 +309,7 @@ def test_nothing_leaves_the_page_and_the_console_is_silent(page, report):
     assert page.complaints() == []
 
 
-def test_the_policy_keeps_a_foreign_request_in(page):
+def test_the_policy_blocks_foreign_requests(page):
     refused = page.driver.execute_async_script(
         "const done = arguments[0]; document.addEventListener('securitypolicyviolation', (e) => done(e.blockedURI));"
         "fetch('https://example.invalid/').catch(() => null)"

@@ -17,7 +17,7 @@ def wav_scp(run):
     return dict(line.split(" ") for line in lines)
 
 
-def test_every_utterance_has_the_samples_that_the_recogniser_heard(run, build):
+def test_every_utterance_has_the_samples_that_were_recognised(run, build):
     assert build(run) == 0
     for utt, entry in wav_scp(run).items():
         samples, rate = soundfile.read(run / "report_audio" / EN / f"{utt}.flac", dtype="float32")
@@ -31,7 +31,7 @@ def test_the_utterances_with_the_most_errors_have_audio(run, build):
     assert sorted(path.stem for path in (run / "report_audio" / EN).glob("*.flac")) == page.index["audio"][EN]
 
 
-def test_none_copies_nothing_and_the_page_says_so(run, build):
+def test_with_none_nothing_is_copied_and_the_page_has_a_note(run, build):
     assert build(run, "--audio", "none") == 0
     assert not (run / "report_audio").exists()
     assert any("--audio none" in note for note in PageData(run / "report.html").index["notes"])
@@ -45,9 +45,11 @@ def test_audio_is_copied_once(run, build):
 
 
 @pytest.mark.parametrize("gone", ["wav.scp", "format.1.ark"])
-def test_audio_that_was_cleared_away_is_a_note(run, build, gone):
+def test_deleted_audio_gives_a_note(run, build, gone):
     directory = run / "dump" / "raw" / EN
-    entries = {utt: directory / entry.rpartition("/")[2] for utt, entry in wav_scp(run).items()}  # of this copy
+    entries = {
+        utt: directory / entry.rpartition("/")[2] for utt, entry in wav_scp(run).items()
+    }  # paths in this copy of the run
     write_lines(directory / "wav.scp", [f"{utt} {entry}" for utt, entry in entries.items()])
     (directory / gone).unlink()
     assert build(run) == 0
@@ -72,13 +74,13 @@ def test_a_plain_flac_file_is_copied(tmp_path):
         (b"", "a.ark:0", "got b'' at byte 0"),
     ],
 )
-def test_what_is_no_flac_is_named(tmp_path, content, entry, message):
+def test_files_that_are_not_flac_are_errors(tmp_path, content, entry, message):
     (tmp_path / "a.ark").write_bytes(content)
     with pytest.raises(ValueError, match=f"^wav.scp: id 'a': .*{message}"):
         flac_bytes(str(tmp_path / entry), "wav.scp: id 'a'")
 
 
-def test_a_failing_copy_leaves_nothing(tmp_path):
+def test_a_failing_copy_leaves_no_files(tmp_path):
     (tmp_path / "good.flac").write_bytes(b"fLaC")
     (tmp_path / "bad.flac").write_bytes(b"none")
     (tmp_path / "wav.scp").write_text(f"a {tmp_path}/good.flac\nb {tmp_path}/bad.flac\n", encoding="utf-8")

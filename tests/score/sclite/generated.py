@@ -1,4 +1,4 @@
-"""Made-up trn files: thirteen languages' letters, every mark that sclite knows, ids in all orders."""
+"""Generated trn files: letters of thirteen languages, all markup that sclite supports, ids in any order."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Words = Callable[[], str]
 
 
 def write_files(directory: Path, seed: int, num_utterances: int) -> None:
-    """ref.trn and hyp.trn; every third seed without marks, every third with alternations."""
+    """Write ref.trn and hyp.trn; a third of the seeds gives no markup, another third alternations."""
     rng = random.Random(seed)
     letters = LETTERS[list(LETTERS)[seed % len(LETTERS)]]
-    # Up to 6 letters: next to words of more than 40 bytes sclite prints stray memory.
+    # At most 6 letters: next to words of more than 40 bytes, sclite prints uninitialised memory.
     vocabulary = ["".join(rng.choices(letters, k=rng.randint(1, 6))) for _ in range(rng.choice([3, 8, 40]))]
     decorated = 0.2 if seed % 3 else 0.0
     alternations = 0.1 if seed % 3 == 2 else 0.0

@@ -1,4 +1,4 @@
-"""The real sclite, where it is installed, and ours in the same process: what each prints and writes."""
+"""Run the real sclite, if it is installed, and ours in the same process; return what they print and write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zipperasr.score.sclite.__main__ import main
 ROOT = Path(__file__).parents[3]
 PLACES = (Path("/usr/lib/sctk/bin/sclite"), ROOT / "tools" / "sctk" / "bin" / "sclite")
 SCLITE = next((str(place) for place in PLACES if place.is_file()), shutil.which("sclite"))
-needs_sclite = pytest.mark.skipif(SCLITE is None, reason="no sclite to compare with: tools/install_sctk.sh")
+needs_sclite = pytest.mark.skipif(SCLITE is None, reason="no sclite to compare with; run tools/install_sctk.sh")
 
 Output = tuple[bytes, dict[str, bytes]]  # stdout, files by name
 

@@ -20,7 +20,7 @@ def random_pairs(count: int, seed: int, longest: int = 14) -> list[tuple[list[st
 
 
 def reference_operations(ref: list[str], hyp: list[str]) -> str:
-    """Costs 4/3/3 by recursion; among equals first the diagonal, then insertion, then deletion, from the end."""
+    """Recursive alignment with costs 4/3/3; ties prefer the diagonal, then insertion, then deletion, from the end."""
 
     @cache
     def best(i: int, j: int) -> tuple[int, str]:
@@ -50,7 +50,7 @@ def reference_operations(ref: list[str], hyp: list[str]) -> str:
         ("", "", ""),
     ],
 )
-def test_alignment_of_plain_cases(ref, hyp, wanted):
+def test_alignment_of_simple_cases(ref, hyp, wanted):
     assert align(ref.split(), hyp.split()) == wanted
 
 
@@ -59,14 +59,14 @@ def test_agrees_with_the_recursive_definition():
     assert align_all(pairs) == [reference_operations(*pair) for pair in pairs]
 
 
-def test_batches_of_any_size_give_the_same(monkeypatch):
+def test_results_do_not_depend_on_the_batch_size(monkeypatch):
     pairs = random_pairs(120, seed=2, longest=30)
     at_once = align_all(pairs)
     monkeypatch.setattr(module, "CELLS_AT_ONCE", 1)
     assert align_all(pairs) == at_once
 
 
-def test_one_very_long_pair_beside_short_ones():
+def test_one_very_long_pair_among_short_ones():
     long = ["a", "b"] * 600
     pairs = [(["a"], ["a"]), (long, long[1:]), ([], ["b"])]
     assert align_all(pairs) == ["C", "D" + "C" * 1199, "I"]

@@ -1,4 +1,4 @@
-"""What is malformed or not supported ends in one line with its place and remedy, exit status 1, and no output file."""
+"""Malformed or unsupported input ends in one line with location and remedy, exit status 1 and no output file."""
 
 from __future__ import annotations
 
@@ -46,30 +46,30 @@ def fails(tmp_path, monkeypatch, capsys):
         (b"a (s-9)", "the last line has no newline; add one (sclite ignores such an utterance)"),
     ],
 )
-def test_malformed_line_is_named(line, message, fails):
+def test_a_malformed_line_is_reported(line, message, fails):
     assert fails(ref=REF + b";; comment\n" + line).startswith(f"ref.trn:4: {message}")
     assert fails(hyp=HYP + b"\n" + line).startswith(f"hyp.trn:4: {message}")
 
 
-def test_byte_order_mark(fails):
+def test_a_byte_order_mark_is_an_error(fails):
     message = "1: got a byte order mark before the first word; remove the file's first 3 bytes"
     assert fails(ref=b"\xef\xbb\xbf" + REF) == f"ref.trn:{message}"
     assert fails(hyp=b"\xef\xbb\xbf" + HYP) == f"hyp.trn:{message}"
 
 
-def test_bytes_that_are_not_utf8(fails):
+def test_invalid_utf8_is_an_error(fails):
     argv = [*FILES, "-i", "rm", "-o", "all", "-e", "utf-8"]
     wanted = "hyp.trn:3: not UTF-8 at byte 3; convert the file, or leave out -e utf-8"
     assert fails(hyp=HYP + b"a \xe9 (s-9)\n", argv=argv) == wanted
 
 
-def test_id_twice(fails):
+def test_a_duplicate_id_is_an_error(fails):
     message = "id '(s-1)' is listed twice; keep one line per utterance (without -s, ids are not case-sensitive)"
     assert fails(ref=REF + b"a b (S-1)\n") == f"ref.trn:3: {message}"
     assert fails(hyp=HYP + b"a (S-1)\n") == f"hyp.trn:3: {message}"
 
 
-def test_hypothesis_without_reference(fails):
+def test_a_hypothesis_without_reference_is_an_error(fails):
     assert fails(hyp=HYP + b"x (s-9)\n") == (
         "hyp.trn:3: no reference for id '(s-9)' in ref.trn; add it there or remove this line"
     )
@@ -77,16 +77,16 @@ def test_hypothesis_without_reference(fails):
     assert fails(hyp=HYP.upper(), argv=argv).startswith("hyp.trn:1: no reference for id '(S-1)'")
 
 
-def test_id_without_speaker(fails):
+def test_an_id_without_speaker_is_an_error(fails):
     wanted = "hyp.trn:1: no speaker in id '(s1)'; wanted (speaker-utterance) or (speaker_utterance), or -i wsj or sp"
     assert fails(ref=b"a (s1)\n", hyp=b"a (s1)\n") == wanted
 
 
-def test_no_hypothesis_at_all(fails):
+def test_an_empty_file_is_an_error(fails):
     assert fails(hyp=b";; nothing\n") == "hyp.trn: no utterance; wanted lines of the form: words (speaker-utterance)"
 
 
-def test_missing_file(fails):
+def test_a_missing_file_is_an_error(fails):
     assert "No such file or directory: 'none.trn'" in fails(argv=["-r", "none.trn", "-h", "hyp.trn", "-i", "rm"])
     assert "No such file or directory: 'none.trn'" in fails(argv=["-r", "ref.trn", "-h", "none.trn", "-i", "rm"])
 
@@ -101,14 +101,14 @@ def test_missing_file(fails):
         (["-e", "utf-8", "babel_turkish"], "-e utf-8 babel_turkish"),
     ],
 )
-def test_what_only_the_real_one_has(argv, message, fails):
+def test_options_of_the_real_sclite_that_are_not_supported(argv, message, fails):
     assert fails(argv=[*FILES, "-i", "rm", *argv]) == (
         f"{message} is not supported here; use NIST's sclite (tools/install_sctk.sh)"
     )
 
 
 @pytest.mark.parametrize("form", ABSENT_FORMATS)
-def test_formats_that_only_the_real_one_has(form, fails):
+def test_formats_of_the_real_sclite_that_are_not_supported(form, fails):
     message = f"the format {form} is not supported here; use NIST's sclite (tools/install_sctk.sh)"
     assert fails(argv=["-r", "ref.trn", form, "-h", "hyp.trn", "-i", "rm"]) == f"-r: {message}"
     assert fails(argv=["-r", "ref.trn", "-h", "hyp.trn", form, "-i", "rm"]) == f"-h: {message}"
@@ -135,20 +135,20 @@ def test_formats_that_only_the_real_one_has(form, fails):
         ([*FILES, "my", "title", "-i", "rm"], "-h: got 4 values, 'hyp.trn trn my title', wanted at most 3"),
     ],
 )
-def test_wrong_options(argv, message, fails):
+def test_wrong_options_are_errors(argv, message, fails):
     assert fails(argv=argv).startswith(message)
 
 
 @pytest.mark.parametrize("report", ["spk", "snt"])
-def test_speaker_that_cannot_name_a_file(report, fails):
-    """The real one prints to stdout instead."""
+def test_a_speaker_that_cannot_be_part_of_a_file_name_is_an_error(report, fails):
+    """The real sclite prints to stdout instead."""
     line = b"a (s/t-1)\n"
     wanted = f"-o {report}: speaker 's/t' cannot be part of a file name because of its slash; add -o stdout"
     assert fails(ref=line, hyp=line, argv=[*FILES, "-i", "rm", "-o", report]) == wanted
 
 
-def test_directory_that_cannot_be_written(tmp_path, monkeypatch, capsys):
-    """The real one prints to stdout instead."""
+def test_a_directory_that_cannot_be_written_is_an_error(tmp_path, monkeypatch, capsys):
+    """The real sclite prints to stdout instead."""
     for name, content in (("ref.trn", REF), ("hyp.trn", HYP), ("file", b"")):
         (tmp_path / name).write_bytes(content)
     monkeypatch.chdir(tmp_path)
@@ -156,7 +156,7 @@ def test_directory_that_cannot_be_written(tmp_path, monkeypatch, capsys):
     assert "sclite: error: [Errno 17] File exists: 'file'" in capsys.readouterr().err
 
 
-def test_help_names_every_option_that_is_there(capsys):
+def test_help_lists_every_supported_option(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--help"])
     assert stopped.value.code == 0
@@ -165,7 +165,7 @@ def test_help_names_every_option_that_is_there(capsys):
         assert f"\n  {option} " in text or f"\n  {option}  " in text
 
 
-def test_nothing_heavy_is_imported():
+def test_no_large_packages_are_imported():
     import subprocess
     import sys
 

@@ -1,6 +1,6 @@
-"""A small pair of files and what sclite 2.10 (Debian's sctk 2.4.10) prints for it: holds where no sclite is installed.
+"""A small pair of files with the output of sclite 2.10 (Debian's sctk 2.4.10), for machines without sclite.
 
-To write the outputs anew: in fixture/, `sclite $OPTIONS > NAME.txt` with the options below.
+To regenerate the outputs, run `sclite $OPTIONS > NAME.txt` in fixture/ with the options below.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_output_is_as_sclite_printed_it(name, tmp_path, monkeypatch):
+def test_output_equals_the_stored_output_of_sclite(name, tmp_path, monkeypatch):
     files = tmp_path / "files"
     files.mkdir()
     for trn in ("ref.trn", "hyp.trn"):
@@ -34,7 +34,7 @@ def test_output_is_as_sclite_printed_it(name, tmp_path, monkeypatch):
 
 @needs_sclite
 @pytest.mark.parametrize("name", OPTIONS)
-def test_fixture_is_the_real_sclites(name, tmp_path):
+def test_the_stored_output_equals_that_of_the_real_sclite(name, tmp_path):
     files = tmp_path / "files"
     files.mkdir()
     for trn in ("ref.trn", "hyp.trn"):

@@ -1,4 +1,4 @@
-"""The network's alignment: equal to the tables' on plain words, least over all ways through alternations."""
+"""Network alignment: on plain words it equals the table alignment; with alternations it has the lowest cost."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def align(ref: str, hyp: str, **rules: bool) -> tuple[str, str, str]:
     return b" ".join(references).decode(), b" ".join(hypotheses).decode(), operations
 
 
-def test_plain_words_align_as_in_the_tables():
+def test_plain_words_are_aligned_as_in_the_tables():
     pairs = random_pairs(200, seed=5)
     found = [align(" ".join(ref), " ".join(hyp))[2] for ref, hyp in pairs]
     assert found == align_all(pairs)
 
 
 def ways(parts: list[bytes | Alternation]) -> list[list[bytes]]:
-    """Every row of words through a transcript."""
+    """All sequences of words that a transcript allows."""
     choices = [
         [row for alternative in part.alternatives for row in ways(alternative)]
         if isinstance(part, Alternation)
@@ -38,7 +38,7 @@ def ways(parts: list[bytes | Alternation]) -> list[list[bytes]]:
 
 
 @pytest.mark.parametrize("hyp", ["a d", "b c d", "e f d g", "d", "x d d", ""])
-def test_the_cheapest_way_through_alternations_is_taken(hyp):
+def test_the_cheapest_alternative_is_selected(hyp):
     ref = "{ a / b { c / @ } / { e f / g } h } d"
 
     def cost(operations: str) -> int:
@@ -48,7 +48,7 @@ def test_the_cheapest_way_through_alternations_is_taken(hyp):
     assert cost(align(ref, hyp)[2]) == least
 
 
-def test_optional_words_are_correct_when_left_out():
+def test_optional_words_are_correct_if_omitted():
     assert align("(uh) a", "a", optional=True) == ("(uh) a", " a", "CC")
     assert align("a", "(uh) a", optional=True) == (" a", "(uh) a", "CC")
     assert align("(uh) a", "uh b", optional=True) == ("(uh) a", "uh b", "CS")
@@ -59,10 +59,10 @@ def test_optional_words_are_correct_when_left_out():
     ("ref", "hyp", "wanted"),
     [("wor-", "world", "C"), ("-ld", "world", "C"), ("world", "wo-", "C"), ("wor-", "word-", "C"), ("-ld", "d", "S")],
 )
-def test_fragments_match_what_they_begin_or_end(ref, hyp, wanted):
+def test_fragments_match_words_that_begin_or_end_with_them(ref, hyp, wanted):
     assert align(ref, hyp, fragments=True)[2] == wanted
 
 
-def test_the_empty_word_is_in_no_result():
+def test_the_empty_word_does_not_appear_in_results():
     assert align("@ a @", "@ b") == ("a", "b", "S")
     assert align("@", "") == ("", "", "")

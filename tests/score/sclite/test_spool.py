@@ -12,7 +12,7 @@ def copied(spool: Spool, speaker: bytes) -> bytes:
     return target.getvalue()
 
 
-def test_pieces_come_back_by_speaker_in_their_order():
+def test_pieces_are_returned_by_speaker_in_order():
     spool = Spool()
     for number in range(1000):
         spool.add(b"s%d" % (number % 3), b"%d," % number)
@@ -21,7 +21,7 @@ def test_pieces_come_back_by_speaker_in_their_order():
     spool.close()
 
 
-def test_a_run_of_one_speakers_pieces_takes_no_more_memory_than_one():
+def test_many_pieces_of_one_speaker_need_no_more_memory_than_one():
     spool = Spool()
     for _ in range(10000):
         spool.add(b"s", b"x" * 100)

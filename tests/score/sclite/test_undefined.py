@@ -1,4 +1,4 @@
-"""Where sclite crashes, does not end or prints stray memory, ours does what the help says."""
+"""Where sclite crashes, does not terminate or prints uninitialised memory, ours does what its help says."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def dump(tmp_path, monkeypatch, capfdbinary):
     return run
 
 
-def test_a_gap_beside_a_word_of_more_than_40_bytes_is_asterisks(dump):
+def test_a_gap_next_to_a_word_of_more_than_40_bytes_is_asterisks(dump):
     assert dump("a" * 50 + " b", "b") == [f"REF:  {'A' * 50} b", f"HYP:  {'*' * 50} b"]
 
 
-def test_a_word_wider_than_the_line_stands_alone(dump):
+def test_a_word_wider_than_the_line_has_its_own_line(dump):
     assert dump("aaaaaaaaaaaa b", "b", "-l", "12") == [
         "REF:  AAAAAAAAAAAA",
         "HYP:  ************",
@@ -34,7 +34,7 @@ def test_a_word_wider_than_the_line_stands_alone(dump):
     ]
 
 
-def test_a_word_of_hyphens_alone_is_dropped_by_dh(dump):
+def test_a_word_of_only_hyphens_is_dropped_by_dh(dump):
     assert dump("a --- b", "a b", "-c", "DH") == ["REF:  a b", "HYP:  a b"]
     assert dump("{ a / x } --- b", "a b", "-c", "DH") == ["REF:  a b", "HYP:  a b"]
 

@@ -19,7 +19,7 @@ from zipperasr.score.sclite.words import WordRules, undecorated
         (";tag", ""),
     ],
 )
-def test_tags_backslashes_and_a_final_star_are_no_part_of_a_word(word, wanted):
+def test_tags_backslashes_and_a_final_star_are_removed_from_a_word(word, wanted):
     assert undecorated(word.encode()) == wanted.encode()
 
 
@@ -33,7 +33,7 @@ def test_tags_backslashes_and_a_final_star_are_no_part_of_a_word(word, wanted):
         (WordRules(utf8=True, characters=True, keep_ascii=True, drop_hyphens=True), ["ab", "é", "t", "é", "-"]),
     ],
 )
-def test_characters_by_the_arguments_of_c(rules, wanted):
+def test_splitting_into_characters_follows_the_arguments_of_c(rules, wanted):
     assert [word.decode() for word in rules.split("a-b été -".encode())] == wanted
 
 

@@ -1,7 +1,7 @@
-"""Ways in which a file goes wrong: bytes lost, lines doubled, cells of another kind, other encodings, odd sizes.
+"""Mutations of files: lost bytes, repeated lines, cells of another type, other encodings, unusual sizes.
 
-In: the bytes of a good file. Out: a Hypothesis strategy of spoiled text files; or, for long runs, one spoiled file for
-each state of a random generator: text, JSON or YAML with odd values, or binary with changed bytes.
+Input: the bytes of a valid file. Output: a Hypothesis strategy of mutated text files or, for long runs, one mutated
+file per state of a random generator: text, JSON or YAML with unusual values, or binary data with changed bytes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ODD_VALUES = (
     *([], {}, [[]], [None], {"": None}, [0] * 1000, "\x00", "\ud800", "LORA", "auto_map", "custom.py"),
 )
 NESTED, DEPTHS = "nested lists", (20, 300, 5000, 100_000)
-WIDTHS = (1, 2, 4, 8)  # bytes of a number in a binary file
+WIDTHS = (1, 2, 4, 8)  # sizes of numbers in binary files, in bytes
 ODD_NUMBERS = (0, 1, 2, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63, 2**64 - 1)
 KINDS = ("insert", "replace a word", "cut off", "lose", "double a line", "raw bytes", "encode")
 CODECS = ("utf-16", "cp1252", "utf-8-sig")
 
 
-def spoiled(good: bytes) -> st.SearchStrategy[bytes]:
-    """`good` after one to four mishaps."""
+def mutated(good: bytes) -> st.SearchStrategy[bytes]:
+    """`good` after one to four mutations."""
     pieces = st.sampled_from([piece.encode() for piece in PIECES])
     mishap = st.one_of(
         st.tuples(st.just("insert"), st.floats(0, 1), pieces),
@@ -44,14 +44,14 @@ def spoiled(good: bytes) -> st.SearchStrategy[bytes]:
     return st.lists(mishap, min_size=1, max_size=4).map(lambda mishaps: _apply(good, mishaps))
 
 
-def spoil_text(good: bytes, random: Random) -> bytes:
+def mutate_text(good: bytes, random: Random) -> bytes:
     return _apply(good, [_mishap(random) for _ in range(random.randint(1, 4))])
 
 
-def spoil_tree(good: bytes, random: Random) -> bytes:
-    """JSON or YAML whose values are odd, missing, doubled or nested too deep; one in four is spoiled as text."""
+def mutate_tree(good: bytes, random: Random) -> bytes:
+    """JSON or YAML with unusual, missing, repeated or deeply nested values; one in four is mutated as text."""
     if random.random() < 0.25:
-        return spoil_text(good, random)
+        return mutate_text(good, random)
     is_json = good.lstrip().startswith((b"{", b"["))
     tree = json.loads(good) if is_json else yaml.safe_load(good)
     for _ in range(random.randint(1, 3)):
@@ -62,8 +62,8 @@ def spoil_tree(good: bytes, random: Random) -> bytes:
     return text.encode("utf-8", errors="surrogatepass")
 
 
-def spoil_binary(good: bytes, random: Random) -> bytes:
-    """Changed bytes and numbers, most of them near the beginning, where headers are."""
+def mutate_binary(good: bytes, random: Random) -> bytes:
+    """Change bytes and numbers, mostly near the beginning, where headers are."""
     content = bytearray(good)
     for _ in range(random.randint(1, 4)):
         kind = random.randrange(6)
@@ -117,7 +117,7 @@ def _apply(content: bytes, mishaps: list[tuple[str, float, bytes]]) -> bytes:
 
 
 def _with_odd_value(tree: object, random: Random) -> object:
-    """`tree` with one value, anywhere in it, odd, removed, wrapped or under another key."""
+    """`tree` with one value replaced, removed, wrapped or moved to another key."""
     if isinstance(tree, dict | list) and tree and random.random() < 0.8:
         key = random.choice(list(tree) if isinstance(tree, dict) else range(len(tree)))
         tree = tree.copy()
