@@ -10,7 +10,7 @@ from zipperasr import code_version, run_record
 
 
 @pytest.fixture(autouse=True)
-def asked_anew():
+def uncached():
     code_version.commit.cache_clear()
     yield
     code_version.commit.cache_clear()

@@ -29,7 +29,7 @@ def comes_after(later: str, earlier: str) -> bool:
 
 def _git(*words: str) -> str | None:
     """Output of a git command on this code's repository, without blanks around it; None if it fails."""
-    if not (_ROOT / ".git").exists():  # installed, perhaps inside somebody else's repository
+    if not (_ROOT / ".git").exists():  # installed, possibly inside somebody else's repository
         return None
     command = ["git", "--no-optional-locks", "-C", str(_ROOT), *words]
     try:

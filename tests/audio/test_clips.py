@@ -1,4 +1,4 @@
-"""Composed clips: what the notation says is what is heard, always the same, and nothing else is taken for one."""
+"""Composed clips: the notation determines the samples, reading is repeatable, and other entries are not composed."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def test_off_or_without_a_file_stage_3_writes_the_same_as_ever(recipe, noise_rec
     assert "is up to date" in capsys.readouterr().err
 
 
-def test_other_settings_make_the_manifests_anew(recipe, capsys):
+def test_other_settings_make_new_manifests(recipe, capsys):
     recipe(**SHORT)
     recipe(**SHORT)
     assert "is up to date" in capsys.readouterr().err

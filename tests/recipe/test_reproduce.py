@@ -99,7 +99,7 @@ def calls(tmp_path: Path, monkeypatch):
     return reproduced
 
 
-def test_a_failing_system_is_named_and_the_others_go_on(calls, capsys):
+def test_a_failing_system_is_named_and_the_others_are_trained(calls, capsys):
     status, called = calls("flylora", "vanilla")
     assert status == 1
     assert "1 systems failed: flylora_full_1h_seed1; see exp/logs/matrix" in capsys.readouterr().err

@@ -68,7 +68,7 @@ def pages(recipe: Path, languages) -> tuple[list[str], str]:
     return results, (recipe / "CLAIMS.md").read_text(encoding="utf-8")
 
 
-def test_the_report_is_made_anew_from_hypotheses_alone(trained, tmp_path, languages):
+def test_the_report_needs_hypotheses_only(trained, tmp_path, languages):
     copy = elsewhere(trained, save(trained, tmp_path / "cells.tar.xz", languages))
     assert all(is_loaded(copy / "exp" / name) and not is_loaded(trained / "exp" / name) for name in TRAININGS)
     for name in TRAININGS:
@@ -112,7 +112,7 @@ def test_a_training_that_is_there_is_kept(trained, tmp_path, languages, capsys):
     assert is_loaded(trained / "exp" / TRAININGS[0]) and not is_loaded(trained / "exp" / TRAININGS[1])
 
 
-def test_another_training_under_the_same_name_is_told(trained, tmp_path, languages, capsys):
+def test_another_training_under_the_same_name_is_named(trained, tmp_path, languages, capsys):
     archive = save(trained, tmp_path / "cells.tar.xz", languages)
     directory = trained / "exp" / TRAININGS[0]
     next(directory.glob("decode_*/*/text")).write_text("a b\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from zipperasr.report.groups import load_groups
 
 
 def test_faults_are_shares_of_a_groups_utterances(pristine_run, languages):
-    """In the example, 3 of 12 hypotheses in low-resource languages loop, 6 are in another language, 1 was decoded again."""
+    """In the example, 3 of 12 low-resource hypotheses loop, 6 are in another language, and 1 was decoded again."""
     groups = load_groups(pristine_run / "conf" / "datasets.tsv", languages)
     vanilla = find_decodings(pristine_run / "exp")[1]
     counts = {"ar": {"loops": 3, "retried": 1}, "ja": {"language_errors": 3}, "pt": {"language_errors": 3}}
