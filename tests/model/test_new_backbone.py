@@ -109,7 +109,7 @@ def test_its_sizes_are_checked_and_counted(config, tmp_path):
     model = build_empty_model(config)
     set_trainable(model, "align")
     assert count_parameters(model).total == count_parameters(build_model(config)).total
-    batch = MicroBatch(packs=2, max_positions=64, speech_positions=40, labels=20, attention_padding=0.0)
+    batch = MicroBatch(packs=2, max_positions=64, speech_positions=40, labels=20, flash_attention=True)
     assert count_activations(model, config, "align", batch, 4).peak > 0
     assert step_flops(model, "align", Lengths([50, 50], [30, 34], 20)).llm > 0
     shutil.copytree(tmp_path / "qwen2", tmp_path / "other")

@@ -7,7 +7,7 @@ import torch
 
 from zipperasr.model import ragged
 
-LENGTHS = pytest.mark.parametrize("lengths", [(5, 1, 9, 3), (4, 4, 4), (7,)], ids=["unequal", "equal", "one"])
+LENGTHS = pytest.mark.parametrize("lengths", [(5, 1, 9, 9, 3, 9), (4, 4, 4), (7,)], ids=["unequal", "equal", "one"])
 CAUSAL = pytest.mark.parametrize("causal", [False, True], ids=["both ways", "causal"])
 HEADS, HEAD_DIM, SCALE = 4, 8, 0.3
 
@@ -82,12 +82,6 @@ def test_a_layout_has_the_position_of_each_sequence():
     assert ragged.positions((3, 1, 2), torch.device("cpu")).tolist() == [0, 1, 2, 0, 0, 1]
 
 
-def test_sequences_of_similar_length_are_grouped_with_little_padding():
-    lengths = (50, 100, 99, 7, 91, 100, 46, 7)
-    groups = ragged.Layout(lengths, torch.device("cpu")).groups
-    assert [(group.count, group.longest) for group in groups] == [(4, 100), (2, 50), (2, 7)]
-    assert sum(group.count * group.longest for group in groups) < 1.1 * sum(lengths)
-    assert groups[0].inside[:, 0, 0].sum(1).tolist() == [100, 100, 99, 91]
-    assert groups[2].inside is None
-    starts = [0, 50, 150, 249, 256, 347, 447, 493]
-    assert groups[1].sources[[0, 49, 50, 95]].tolist() == [starts[0], 49, starts[6], starts[6] + 45]
+def test_only_neighbours_of_equal_length_are_one_run():
+    layout = ragged.Layout((100, 100, 46, 100, 7, 7, 7), torch.device("cpu"))
+    assert layout.runs == [(2, 100), (1, 46), (1, 100), (3, 7)]

@@ -14,7 +14,7 @@ from zipperasr.lora import NO_LORA
 from zipperasr.model.build import add_adapters, build_empty_model, set_trainable
 from zipperasr.model.model_config import EncoderLoraConfig, ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
-from zipperasr.plan.activations import MicroBatch, count_activations
+from zipperasr.plan.activations import MicroBatch, count_activations, encoder_layer_bytes
 from zipperasr.plan.steps import AssumedSpeech
 
 MEL_BINS, LANGUAGES = 16, ("de", "ja")
@@ -75,7 +75,7 @@ def test_the_estimate_equals_what_autograd_saves(tmp_path, phase, lora, checkpoi
         max_positions=batch.num_positions // 2,
         speech_positions=len(batch.text.speech_places),
         labels=int(labels),
-        attention_padding=1.0,  # two groups of equal length, each of them copied
+        flash_attention=False,
     )
     estimate = count_activations(model, config, phase, micro_batch, dtype.itemsize)
 
@@ -94,9 +94,10 @@ def test_checkpointing_saves_a_fraction_and_recomputes_a_layer(full_model, full_
     assert little.logits == much.logits == 512 * 151_936 * 4 * 3
 
 
-def test_attention_pads_little_in_float32_and_not_at_all_in_half_precision(full_config):
+def test_attention_keeps_one_tensor_more_without_flash_attention(full_model, full_config):
+    model, _ = full_model
     speech = AssumedSpeech()
     whole, half = (MicroBatch.assumed(16, full_config, speech, half) for half in (False, True))
-    assert whole.attention_padding == pytest.approx(1.05)
-    assert half.attention_padding == 0
     assert whole.frames == half.frames == pytest.approx(50 * 16 * speech.pack_s(2048))
+    more, less = (encoder_layer_bytes(model.encoder.shape, 32, batch.flash_attention, 2) for batch in (whole, half))
+    assert more - less == 2 * model.encoder.width

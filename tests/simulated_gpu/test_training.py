@@ -96,7 +96,7 @@ def test_features_on_the_device_give_the_same_step(gpu, backbones):
     assert error(gradient, wanted) < 1e-5
 
 
-def test_half_precision_on_a_gpu_without_flash_attention_is_padded(gpu, backbones, monkeypatch):
+def test_half_precision_needs_no_flash_attention(gpu, backbones, monkeypatch):
     """Turing (7.5) has fp16 but no FlashAttention: its operator raises an error."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
     ragged.has_flash_attention.cache_clear()

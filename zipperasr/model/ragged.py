@@ -7,8 +7,8 @@ directly; only attention and convolution need the boundaries of sequences.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -17,30 +17,16 @@ from torch.nn.attention.varlen import varlen_attn
 
 from zipperasr.device import to_device
 
-MOST_PADDING = 0.1  # largest share of padding in a row, if attention has to pad
-
-
-@dataclass(frozen=True)
-class Group:
-    """Sequences of a ragged batch that attention processes as one padded batch."""
-
-    count: int
-    longest: int
-    sources: Tensor  # (count * longest,) index of each slot's item in the ragged batch; 0 for padding
-    inside: Tensor | None  # True on the items, (count, 1, 1, longest); None: all have the same length
-    filled: Tensor  # indices of the slots that hold an item
-
 
 class Layout:
     """Boundaries of the sequences of a ragged batch, computed once per batch and shared by all layers.
 
-    Indices are computed on the CPU, where the lengths are known, so that no layer waits for the device.
+    Everything is computed on the CPU, where the lengths are known, so that no layer waits for the device.
     """
 
     def __init__(self, lengths: Sequence[int], device: torch.device):
         self.lengths = tuple(lengths)
         self.longest = max(lengths)
-        self.equal = min(lengths) == self.longest
         self._device = device
 
     @cached_property
@@ -50,33 +36,9 @@ class Layout:
         return to_device(ends.to(torch.int32), self._device)
 
     @cached_property
-    def groups(self) -> list[Group]:
-        """All sequences, in groups of similar length, so that padding is at most `MOST_PADDING` of a row."""
-        starts = torch.as_tensor((0, *self.lengths)).cumsum(0)
-        ordered = sorted(range(len(self.lengths)), key=lambda number: -self.lengths[number])
-        groups, members = [], [ordered[0]]
-        for number in ordered[1:]:
-            if self.lengths[number] < (1 - MOST_PADDING) * self.lengths[members[0]]:
-                groups.append(self._group(members, starts))
-                members = []
-            members.append(number)
-        return [*groups, self._group(members, starts)]
-
-    @cached_property
-    def order(self) -> Tensor:
-        """Index of each item of the ragged batch in the concatenated outputs of the groups: (sum of lengths,)."""
-        items = torch.cat([group.sources[group.filled] for group in self.groups])
-        return items.argsort()
-
-    def _group(self, members: Sequence[int], starts: Tensor) -> Group:
-        lengths = [self.lengths[number] for number in members]
-        sizes, slot = torch.as_tensor(lengths)[:, None], torch.arange(max(lengths))
-        inside = slot < sizes
-        sources = torch.where(inside, starts[list(members)][:, None] + slot, 0)
-        mask = None if inside.all() else to_device(inside[:, None, None], self._device)
-        filled = inside.flatten().nonzero().flatten()
-        sources, filled = (to_device(index, self._device) for index in (sources.flatten(), filled))
-        return Group(len(members), max(lengths), sources, mask, filled)
+    def runs(self) -> list[tuple[int, int]]:
+        """Runs of consecutive sequences of equal length: (number of sequences, their length)."""
+        return [(len(list(run)), length) for length, run in groupby(self.lengths)]
 
 
 def positions(lengths: Sequence[int], device: torch.device) -> Tensor:
@@ -104,9 +66,9 @@ def self_attention(
     """Attention within each sequence of a ragged batch; if causal, no item attends to later ones.
 
     query: (sum of lengths, heads, head_dim); key, value: the same, or with fewer heads, each shared by several query
-    heads (grouped-query attention). Returns a tensor of query's shape. With FlashAttention (half precision on an Ampere
-    or later GPU) nothing is padded. Otherwise sequences of equal length form a plain batch, and others are padded in
-    groups of similar length.
+    heads (grouped-query attention). Returns a tensor of query's shape. Nothing is padded: with FlashAttention (half
+    precision on an Ampere or later GPU) all sequences are computed at once, otherwise each run of sequences of equal
+    length is a plain batch.
     """
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
@@ -115,15 +77,10 @@ def self_attention(
         window = (-1, 0) if causal else (-1, -1)
         ends, longest = layout.offsets, layout.longest
         return varlen_attn(query, key, value, ends, ends, longest, longest, scale=scale, window_size=window)
-    if layout.equal:
-        return _batched(query, key, value, (len(layout.lengths), layout.longest), None, scale, causal)
-    outputs = []
-    for group in layout.groups:
-        parts = (tensor.index_select(0, group.sources) for tensor in (query, key, value))
-        mask = None if causal else group.inside  # padding is at the end, where no causal query attends to it
-        output = _batched(*parts, (group.count, group.longest), mask, scale, causal)
-        outputs.append(output if group.inside is None else output.index_select(0, group.filled))
-    return torch.cat(outputs).index_select(0, layout.order)
+    sizes = [count * length for count, length in layout.runs]
+    parts = zip(layout.runs, *(tensor.split(sizes) for tensor in (query, key, value)), strict=True)
+    outputs = [_batched(*tensors, shape, scale, causal) for shape, *tensors in parts]
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 @cache
@@ -132,24 +89,23 @@ def has_flash_attention(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def _batched(query: Tensor, key: Tensor, value: Tensor, shape: tuple[int, int], mask, scale: float, causal: bool):
+def _batched(query: Tensor, key: Tensor, value: Tensor, shape: tuple[int, int], scale: float, causal: bool) -> Tensor:
     """Attention over sequences of equal length: (count * length, heads, head_dim), with shape = (count, length)."""
     batch = (tensor.unflatten(0, shape).transpose(1, 2) for tensor in (query, key, value))
-    return _attend(*batch, mask, scale, causal).transpose(1, 2).flatten(0, 1)
+    return _attend(*batch, scale, causal).transpose(1, 2).flatten(0, 1)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, causal: bool) -> Tensor:
-    """torch's fused attention. Inputs: (batch, heads, length, head_dim); the mask is broadcast over heads and queries.
+def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool) -> Tensor:
+    """torch's fused attention. Inputs: (batch, heads, length, head_dim).
 
     In half precision on a CPU, plain products are used: they take half the time of the fused kernel.
     """
     if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         scores = (query * scale) @ key.transpose(-1, -2)
         if causal:
-            mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-        scores = scores if mask is None else scores.masked_fill(~mask, -torch.inf)
+            scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -torch.inf)
         return scores.softmax(-1) @ value
-    return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale, is_causal=causal)
+    return functional.scaled_dot_product_attention(query, key, value, scale=scale, is_causal=causal)
 
 
 def _positions(lengths: Sequence[int]) -> Tensor:

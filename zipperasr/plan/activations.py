@@ -13,7 +13,6 @@ from zipperasr.audio.segments import PROJECTOR_STRIDE
 from zipperasr.model.backbones.protocol import EncoderShape, LlmShape
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.packed_llm import LABELS_AT_ONCE
-from zipperasr.model.ragged import MOST_PADDING
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.plan.flops import encoder_is_frozen
 from zipperasr.plan.steps import AssumedSpeech
@@ -29,18 +28,18 @@ class MicroBatch:
     max_positions: int  # of a pack
     speech_positions: float  # of all packs
     labels: float  # of all packs
-    attention_padding: float  # padded / real frames inside attention; 0 if nothing is padded
+    flash_attention: bool  # one call for all sequences
 
     @classmethod
     def assumed(cls, packs: int, config: ModelConfig, speech: AssumedSpeech, half: bool = True) -> MicroBatch:
-        """A batch of full packs of typical utterances. half: half precision, in which attention does not pad."""
+        """A batch of full packs of typical utterances. half: half precision, for which there is FlashAttention."""
         seconds = packs * speech.pack_s(config.max_positions)
         return cls(
             packs=packs,
             max_positions=config.max_positions,
             speech_positions=seconds * speech.positions_per_s,
             labels=seconds * speech.labels_per_s,
-            attention_padding=0.0 if half else 1.0 + MOST_PADDING / 2,
+            flash_attention=half,
         )
 
     @property
@@ -75,10 +74,10 @@ def count_activations(
     """
     encoder, llm = model.encoder.shape, model.llm_family.shape(model.causal_lm.config)
     rank = config.encoder_lora.rank if phase == "sft" else 0
-    encoder_layer = batch.frames * encoder_layer_bytes(encoder, rank, batch.attention_padding, value_bytes)
+    encoder_layer = batch.frames * encoder_layer_bytes(encoder, rank, batch.flash_attention, value_bytes)
     if encoder_is_frozen(model, phase):  # it keeps nothing
         encoder, encoder_layer = replace(encoder, layers=0, inner=0), 0.0
-    llm_layer = batch.positions * llm_layer_bytes(llm, config.llm_lora.rank, batch.attention_padding, value_bytes)
+    llm_layer = batch.positions * llm_layer_bytes(llm, config.llm_lora.rank, batch.flash_attention, value_bytes)
     kept = _ends(model, phase, batch, value_bytes)
     if config.checkpointing:
         kept += batch.frames * encoder.width * value_bytes * encoder.layers
@@ -98,17 +97,17 @@ def count_activations(
     )
 
 
-def encoder_layer_bytes(encoder: EncoderShape, rank: int, attention_padding: float, value_bytes: int) -> float:
+def encoder_layer_bytes(encoder: EncoderShape, rank: int, flash_attention: bool, value_bytes: int) -> float:
     """Bytes of one frame in one encoder layer: b (4 d + d t + 2 f + 6 r).
 
     b: bytes per value. d: width. t: tensors in attention. f: feed-forward width. r: rank (0 without LoRA). Both norms
     keep their input and output.
     """
     width, inner = encoder.width, encoder.inner
-    return value_bytes * (4 * width + width * _attention_tensors(attention_padding) + 2 * inner + 6 * rank)
+    return value_bytes * (4 * width + width * _attention_tensors(flash_attention) + 2 * inner + 6 * rank)
 
 
-def llm_layer_bytes(llm: LlmShape, rank: int, attention_padding: float, value_bytes: int) -> float:
+def llm_layer_bytes(llm: LlmShape, rank: int, flash_attention: bool, value_bytes: int) -> float:
     """Bytes of one position in one LLM layer: b (2 d + q t + 4 f + 7 r) + 4 (2 d + q + k).
 
     b: bytes per value. d: width. t: tensors in attention. f: feed-forward width. q, k: widths of queries and keys.
@@ -117,13 +116,13 @@ def llm_layer_bytes(llm: LlmShape, rank: int, attention_padding: float, value_by
     """
     width, inner = llm.width, llm.inner
     query, key = (heads * llm.head_dim for heads in (llm.heads, llm.key_heads))
-    halves = 2 * width + query * _attention_tensors(attention_padding) + 4 * inner + 7 * rank
+    halves = 2 * width + query * _attention_tensors(flash_attention) + 4 * inner + 7 * rank
     return value_bytes * halves + FLOAT32 * (2 * width + query + key)
 
 
-def _attention_tensors(padding: float) -> float:
-    """Number of tensors that attention keeps: queries, keys, values and output; with padding, the padded ones too."""
-    return 4 * padding + 1 if padding else 4
+def _attention_tensors(flash_attention: bool) -> int:
+    """Number of tensors that attention keeps: queries, keys, values and output; without FlashAttention it is copied."""
+    return 4 if flash_attention else 5
 
 
 def _ends(model: SpeechLLM, phase: str, batch: MicroBatch, value_bytes: int) -> float:
