@@ -79,7 +79,7 @@ def test_the_report_needs_hypotheses_only(trained, tmp_path, languages):
     (before, claims), (after, claims_after) = (pages(recipe, languages) for recipe in (trained, copy))
     assert claims_after == claims and "silhouette" in claims
     assert [line for line in before if line not in after and "t-SNE" not in line] == []
-    assert any(line.startswith("| `zipper_soft` | chunked | 1,248 | 1,263 |") for line in after), "parameters"
+    assert any(line.startswith("| `zipper_soft` | chunked | 2,496 | 2,511 |") for line in after), "parameters"
     assert "## Specific over shared: norms of the two parts of B" in after
 
 
