@@ -53,16 +53,28 @@ def test_no_utterance_is_cut_if_there_are_pauses_whatever_the_background(longest
         assert any(start - 0.02 <= piece.end_s <= end + 0.02 for start, end in pauses), piece.end_s
 
 
-def test_the_cut_is_in_the_first_long_pause_after_half_of_the_longest_piece():
-    assert cuts(spoken((2.0, 0.5), (3.0, 0.5), (1.5, 0.5), (3.0, 0.0)), 8.0) == [pytest.approx(5.75, abs=0.03)]
-
-
-def test_a_pause_of_twice_the_length_is_preferred_to_a_hesitation():
-    assert cuts(spoken((4.5, 0.26), (1.5, 0.7), (3.0, 0.0)), 8.0) == [pytest.approx(6.61, abs=0.03)]
+def test_a_longer_pause_is_preferred_to_a_hesitation():
+    samples = spoken((10.0, 0.5), (8.0, 0.26), (3.0, 0.7), (12.0, 0.0))
+    assert cuts(samples, 30.0) == [pytest.approx(22.1, abs=0.03)]
 
 
 def test_an_early_pause_is_better_than_a_cut_through_a_word():
-    assert cuts(spoken((2.5, 0.5), (6.0, 0.5), (1.0, 0.0)), 8.0) == [pytest.approx(2.75, abs=0.03)]
+    assert cuts(spoken((1.2, 0.5), (7.5, 0.0)), 8.0) == [pytest.approx(1.45, abs=0.03)]
+    assert cuts(spoken((12.0, 0.5), (20.0, 0.0)), 30.0) == [pytest.approx(12.25, abs=0.03)]
+
+
+@pytest.mark.parametrize(("longest_s", "cut_s"), [(8.0, [3.2, 6.75]), (30.0, [])])
+def test_models_of_short_utterances_get_one_after_the_other_even_if_more_would_fit(longest_s, cut_s):
+    samples = spoken((3.0, 0.4), (3.1, 0.5), (2.9, 0.3), (1.0, 0.0))[: int(8 * RATE + 3000)]
+    assert cuts(samples[: int(7.9 * RATE)], longest_s) == pytest.approx(cut_s[:1], abs=0.03)
+    assert cuts(spoken((3.0, 0.4), (3.1, 0.5), (2.9, 0.26)), longest_s) == pytest.approx(cut_s, abs=0.03)
+
+
+@pytest.mark.parametrize("longest_s", [8.0, 30.0])
+def test_silence_is_not_cut_into_small_pieces(longest_s):
+    (piece,) = cut_at_pauses([silence(7.5)], longest_s)
+    assert piece.reason
+    assert len(list(cut_at_pauses([silence(31)], longest_s))) <= 31 / longest_s + 2
 
 
 def test_noise_without_pauses_is_also_cut():

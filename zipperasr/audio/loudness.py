@@ -11,7 +11,8 @@ from zipperasr.audio.load import SAMPLE_RATE
 
 FRAME = SAMPLE_RATE // 50  # samples of 20 ms
 TINY = 1e-12  # energy of digital silence: -120 dB of full scale
-SPEECH_RANGE_DB = 40.0  # quieter than the loudest frame by more than this: no speech
+BELOW_SPEECH_DB = 30.0  # silence is this much quieter than speech
+ABOVE_NOISE = 0.25  # or louder than the background noise by less than this share of its distance to speech
 MARGIN_S = 0.1  # kept on both sides of speech: fricatives and stops at its edges are quiet
 
 
@@ -28,14 +29,16 @@ def decibels(energy: np.ndarray) -> np.ndarray:
     return 10 * np.log10(energy + TINY)
 
 
-def speech_span(samples: np.ndarray) -> slice:
-    """Return the part without the silence before and after the speech, with a margin.
-
-    Silence is what is 40 dB quieter than the loudest frame, so background noise above that stays. Digital silence is
-    returned whole.
-    """
+def silent_frames(samples: np.ndarray) -> np.ndarray:
+    """Return for each frame whether it has no speech. (frames,) of bool; all are silent if nothing is louder."""
     level = decibels(loudness(samples))
-    loud = np.flatnonzero(level > max(level.max(initial=-np.inf) - SPEECH_RANGE_DB, decibels(np.zeros(1))[0]))
+    noise, speech = np.percentile(level, (5, 99)) if len(level) else (0.0, 0.0)
+    return level <= max(speech - BELOW_SPEECH_DB, noise + ABOVE_NOISE * (speech - noise))
+
+
+def speech_span(samples: np.ndarray) -> slice:
+    """Return the part without the silence before and after the speech, with a margin; everything if all is silent."""
+    loud = np.flatnonzero(~silent_frames(samples))
     if not len(loud):
         return slice(0, len(samples))
     margin = int(MARGIN_S * SAMPLE_RATE)

@@ -2,7 +2,7 @@
 
 Takes blocks of 16 kHz audio and yields pieces of at most 30 s, or less, with their start times; silent pieces are
 marked. A piece ends in a pause if there is one, else at the quietest point, by the energy of 20 ms frames; no model is
-used.
+used. Models of short utterances get pieces that follow the pauses even where a longer piece would be allowed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from zipperasr.audio.load import SAMPLE_RATE
-from zipperasr.audio.loudness import FRAME, decibels, loudness
+from zipperasr.audio.loudness import FRAME, decibels, loudness, silent_frames
 
 LONGEST_S = 30.0
 LEAST_LONGEST_S = 1.0  # a recording is not cut into smaller pieces, however short the training utterances were
-SHORTEST_CUT_S = 15.0  # earliest point of a cut if there is a choice; half of the longest piece if that is earlier
+EARLIEST_S = 15.0  # earliest point of a cut if there is a choice; half of the longest piece if that is earlier
+SHORT_S = 15.0  # below this longest piece, a model has learned single utterances: pieces follow the pauses
+SHORTEST_UTTERANCE = 0.25  # of the longest piece: its earliest cut
 PAUSE = 12  # frames from which silence counts as a pause: more than a stop consonant's
-LONG_PAUSE = 0.5  # of the longest pause: the first of at least this length is chosen
-BELOW_SPEECH_DB = 30.0  # silence is this much quieter than speech
-ABOVE_NOISE = 0.25  # or louder than the background noise by less than this share of its distance to speech
+LONG_PAUSE = 15  # frames from which a pause is probably one between utterances
 WINDOW = 10  # frames whose loudness determines the cut where there is no pause
 SILENT_DB = -60.0  # of full scale; below it, a piece counts as silent
 SHORTEST_S = 0.1  # a shorter piece contains no speech
@@ -42,7 +42,9 @@ class Piece:
 
 def cut_at_pauses(blocks: Iterable[np.ndarray], longest_s: float = LONGEST_S) -> Iterator[Piece]:
     """Yield consecutive pieces that cover the recording; at most one piece and one block are in memory."""
-    longest, earliest = int(longest_s * SAMPLE_RATE), int(min(SHORTEST_CUT_S, longest_s / 2) * SAMPLE_RATE)
+    follows_pauses = longest_s < SHORT_S
+    earliest_s = longest_s * SHORTEST_UTTERANCE if follows_pauses else min(EARLIEST_S, longest_s / 2)
+    longest, earliest = int(longest_s * SAMPLE_RATE), int(earliest_s * SAMPLE_RATE)
     held, start = np.zeros(0, dtype=np.float32), 0
     for block in blocks:
         held = np.concatenate([held, block])
@@ -50,25 +52,37 @@ def cut_at_pauses(blocks: Iterable[np.ndarray], longest_s: float = LONGEST_S) ->
             size = _best_cut(held[:longest], earliest)
             yield _piece(start, held[:size])
             start, held = start + size, held[size:]
+    while follows_pauses and (size := _cut_between_utterances(held, earliest)):
+        yield _piece(start, held[:size])
+        start, held = start + size, held[size:]
     if len(held) or not start:
         yield _piece(start, held)
 
 
 def _best_cut(samples: np.ndarray, earliest: int) -> int:
-    """Sample to cut at: in the first long pause after `earliest`, else in the last pause, else where it is quiet."""
+    """Sample to cut at: in the first long pause after `earliest`, or the longest; else in the last pause before it.
+
+    Without any pause, where it is quietest.
+    """
     pauses = find_pauses(samples)
     late = [pause for pause in pauses if _center(pause) >= earliest]
     if late:
-        enough = LONG_PAUSE * max(len(pause) for pause in late)
+        enough = min(LONG_PAUSE, max(len(pause) for pause in late))
         return next(_center(pause) for pause in late if len(pause) >= enough)
     return _center(pauses[-1]) if pauses else earliest + _quietest(samples[earliest:])
 
 
+def _cut_between_utterances(samples: np.ndarray, shortest: int) -> int:
+    """Sample of the first long pause with at least `shortest` samples on both sides; 0 if there is none."""
+    long = (_center(pause) for pause in find_pauses(samples) if len(pause) >= LONG_PAUSE)
+    return next((cut for cut in long if shortest <= cut <= len(samples) - shortest), 0)
+
+
 def find_pauses(samples: np.ndarray) -> list[range]:
-    """Frames of each pause, in order: at least 0.24 s without speech."""
-    level = decibels(loudness(samples))
-    noise, speech = np.percentile(level, (5, 99))
-    silent = level < max(speech - BELOW_SPEECH_DB, noise + ABOVE_NOISE * (speech - noise))
+    """Frames of each pause, in order: at least 0.24 s without speech. There are none where nothing is said."""
+    silent = silent_frames(samples)
+    if silent.all():
+        return []
     edges = np.flatnonzero(np.diff(silent, prepend=False, append=False))
     return [range(first, last) for first, last in edges.reshape(-1, 2).tolist() if last - first >= PAUSE]
 
