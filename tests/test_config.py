@@ -100,7 +100,7 @@ def test_hostile_yaml_is_rejected_quickly_with_a_short_error(tmp_path, text, mes
     start = time.process_time()
     with pytest.raises(ValueError, match=message) as caught:
         load_yaml(Settings, path)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 30  # a hundredth of a second here; minutes if values were expanded
     assert len(str(caught.value).replace(str(tmp_path), "")) <= 500
 
 

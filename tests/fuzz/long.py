@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import multiprocessing
 import os
 import re
@@ -55,6 +56,7 @@ class Plan:
     only: str = ""  # regular expression for the names of targets
     workers: int = 2
     slice_s: float = 0.5  # time per target before the next one's turn
+    rounds: int = 0  # passes over all targets by each worker; 0: until the time is up
 
 
 def try_mutant(target: Target, seed: int, number: int) -> Outcome:
@@ -91,17 +93,20 @@ def _fault(status: int, message: str, seconds: float) -> str:
 
 
 def _work(base: Path, plan: Plan, numbers: _Numbers, answers: Connection) -> None:
-    """Loop of a worker process: announce a mutant, try it, report the outcome."""
+    """Loop of a worker process: announce a mutant, try it, report the outcome; None after the last round."""
     resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY, WORKER_MEMORY))
     os.environ["XDG_CACHE_HOME"] = str(base / "cache")
     targets = [target for target in all_targets(base) if re.search(plan.only, target.name)]
-    while targets:
+    for _ in range(plan.rounds) if plan.rounds else itertools.count():
         for target in targets:
             end = time.monotonic() + plan.slice_s
-            while time.monotonic() < end:
+            while True:
                 number = next(numbers)
                 answers.send((target.name, number))
                 answers.send(try_mutant(target, plan.seed, number))
+                if time.monotonic() >= end:
+                    break
+    answers.send(None)
 
 
 class Worker:
@@ -109,7 +114,7 @@ class Worker:
 
     def __init__(self, base: Path, plan: Plan, first: int):
         self._base, self._plan = base, plan
-        self._next, self._doing = first, None
+        self._next, self._doing, self.done = first, None, False
         self._start()
 
     def _start(self) -> None:
@@ -131,6 +136,9 @@ class Worker:
             except EOFError:
                 break
             self._since = time.monotonic()
+            if answer is None:
+                self.done = True
+                return
             if isinstance(answer, Outcome):
                 self._doing = None
                 yield answer
@@ -204,15 +212,15 @@ class Report:
 
 
 def fuzz(plan: Plan, out: Path) -> Report:
-    """Fuzz until the time is up."""
+    """Fuzz until the time is up or all rounds are finished."""
     report, end = Report(out), time.monotonic() + 60 * plan.minutes
     with tempfile.TemporaryDirectory() as scratch:
         running = [Worker(Path(scratch) / str(number), plan, number) for number in range(plan.workers)]
         try:
-            while time.monotonic() < end:
-                wait([worker.answers for worker in running], timeout=1)
+            while time.monotonic() < end and not all(worker.done for worker in running):
+                wait([worker.answers for worker in running if not worker.done], timeout=1)
                 for worker in running:
-                    for outcome in worker.outcomes():
+                    for outcome in () if worker.done else worker.outcomes():
                         report.add(outcome)
         finally:
             for worker in running:

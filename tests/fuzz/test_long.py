@@ -14,7 +14,7 @@ from tests.fuzz.targets import Target
 
 
 def test_a_short_run_over_all_targets_has_no_fault(tmp_path):
-    report = fuzz(Plan(minutes=0.5, workers=1, slice_s=0.03), tmp_path / "faults")
+    report = fuzz(Plan(minutes=10, workers=1, slice_s=0.03, rounds=2), tmp_path / "faults")
     assert not report.faults, [path.read_text()[:1500] for path in sorted((tmp_path / "faults").iterdir())[:3]]
     assert len(report.mutants) > 60 and all(report.mutants.values())
     assert sum(report.refused.values()) > sum(report.mutants.values()) / 10
@@ -32,17 +32,17 @@ def raises(error: Exception):
     [
         (raises(KeyError("x")), "KeyError: 'x'"),
         (raises(RecursionError("deep")), "RecursionError: deep"),
-        (lambda: time.sleep(0.3), "took 0.3 s"),
+        (lambda: time.sleep(2.01), "took 2."),
         (raises(ValueError("x" * 1000)), ""),  # commands shorten it
         (lambda: None, ""),
     ],
 )
 def test_what_counts_as_a_fault(tmp_path, monkeypatch, read, fault):
-    monkeypatch.setattr("tests.fuzz.long.HANG_S", 0.2)
+    monkeypatch.setattr("tests.fuzz.long.HANG_S", 2.0)
     path = tmp_path / "file"
     path.write_bytes(b"good")
     outcome = try_mutant(Target("one", (path,), read), seed=1, number=7)
-    assert outcome.fault == fault
+    assert outcome.fault.startswith(fault) and bool(outcome.fault) == bool(fault)
     assert path.read_bytes() == b"good"
 
 

@@ -20,14 +20,14 @@ from zipperasr.model.backbones.whisper import WHISPER_SIZES
 from zipperasr.model.build import build_empty_model, build_model
 from zipperasr.model.sizes import check_backbone_size
 
-SECONDS, KILOBYTES = 10, 300_000
+CPU_SECONDS, KILOBYTES = 60, 300_000
 
 
 @pytest.fixture
 def bounded():
-    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < CPU_SECONDS
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < KILOBYTES
 
 

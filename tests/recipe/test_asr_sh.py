@@ -157,7 +157,8 @@ def test_espnet_s_option_names_are_accepted_and_settings_are_checked_first(run, 
 
 @pytest.mark.parametrize("tag", ["_b", "b"])
 def test_a_tag_is_separated_by_one_underscore(run, tag):
-    done = run("--stage", "6", "--stop_stage", "6", "--scale", "full", "--asr_tag", tag, "--lora", "vanilla")
+    options = "--stage 6 --stop_stage 6 --scale full --lora vanilla --nproc 1 --asr_tag"
+    done = run(*options.split(), tag)
     assert "-> exp_full/sft_vanilla_chunked_b\n" in done.stderr
 
 
