@@ -6,7 +6,7 @@ RECIPE := egs2/zipper12/asr1
 INSTALLED := .venv/.installed
 # one thread per process: the tests run in two processes
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1
-PYTEST := $(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadgroup
+PYTEST := $(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile
 # neither training, nor browsers, nor whole recipes
 FAST := $(addprefix tests/,audio batching corpora datadir decode lid lora model plan prepare report score stats utils) \
 	$(wildcard tests/test_*.py) --ignore tests/report/html

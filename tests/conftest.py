@@ -22,22 +22,29 @@ LONGEST_FIRST = (
 TOGETHER = ("train/", "plan/")  # directories whose session fixtures take longer than sharing out their files saves
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the files, and mark those that `--dist loadgroup` runs in one process: each file or directory."""
-    for item in items:
-        directory = next((name for name in TOGETHER if _is_below(item, name)), None)
-        item.add_marker(pytest.mark.xdist_group(directory or str(item.path.relative_to(ROOT / "tests"))))
-    items.sort(key=_place)  # stable: the order within a file and among all other files is unchanged
+    """Stable: the order within a file and among all other files is unchanged."""
+    items.sort(key=_place)
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """With `--dist loadfile`, run each file in one process, and all files of a directory in TOGETHER, too."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return next((name for name in TOGETHER if file.startswith(f"tests/{name}")), file)
+
+    return Scheduling(config, log)
 
 
 def _place(item: pytest.Item) -> int:
-    places = (number for number, name in enumerate(LONGEST_FIRST) if _is_below(item, name))
+    places = (number for number, name in enumerate(LONGEST_FIRST) if item.nodeid.startswith(f"tests/{name}"))
     return next(places, len(LONGEST_FIRST))
-
-
-def _is_below(item: pytest.Item, name: str) -> bool:
-    return str(item.path).startswith(f"{ROOT}/tests/{name}")
 
 
 @pytest.fixture(scope="session")
