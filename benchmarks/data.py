@@ -201,7 +201,7 @@ def packs(base: Path) -> str:
     from zipperasr.batching.packing import fill, pack_epoch
 
     found = pack_epoch([Manifest.open(base / "manifest", "train")], MAX_POSITIONS, seed=0, epoch=0)
-    return f"fill {100 * fill(found, MAX_POSITIONS):.2f} % of {MAX_POSITIONS} positions"
+    return f"fill rate {100 * fill(found, MAX_POSITIONS):.2f} % of {MAX_POSITIONS} positions"
 
 
 PARTS: dict[str, Callable[[Path], str]] = {

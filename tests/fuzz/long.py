@@ -56,7 +56,7 @@ class Plan:
     only: str = ""  # regular expression for the names of targets
     workers: int = 2
     slice_s: float = 0.5  # time per target before the next one's turn
-    rounds: int = 0  # passes over all targets by each worker; 0: until the time is up
+    rounds: int = 0  # rounds of each worker through all targets; 0: until the time is up
 
 
 def try_mutant(target: Target, seed: int, number: int) -> Outcome:
