@@ -16,6 +16,7 @@ import soundfile
 
 from local import prepare as stage_0
 from local.mini import corpora
+from local.mini.acoustics import Accent, Channel
 from local.mini.corpora import make_corpora
 from local.mini.espeak import VOICE_NAMES, draw_voice
 from local.mini.plan import Part, held_out_texts, load_plan
@@ -201,7 +202,9 @@ def test_test_speakers_have_different_voices_than_training_speakers(
     monkeypatch.setattr(corpora, "draw_voice", draw)
     part = Part("mls", "de", "train", kind, tuple(make_sentences("de", 3, 1, "recipe")))
 
-    records = corpora._speak(corpora.Task(tmp_path, part, first_speaker=0, speaker_utts=2, seed=1))
+    records = corpora._speak(
+        corpora.Task(tmp_path, part, first_speaker=0, speaker_utts=2, seed=1, acoustics=(Channel(), Accent()))
+    )
 
     assert asked == [voices, voices]
     assert [record.speaker for record in records] == ["100", "100", "137"]
