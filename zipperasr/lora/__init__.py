@@ -26,8 +26,9 @@ LORA_CHOICES = (*VARIANTS, NO_LORA)
 
 def check_lora(name: str) -> None:
     """Raises ValueError that suggests the nearest name unless `name` is a variant or NO_LORA."""
-    if name not in LORA_CHOICES:
-        raise ValueError(f"unknown lora {name!r}; {nearest(name, LORA_CHOICES)}")
+    choices = [*VARIANTS, NO_LORA]  # a variant may have been added since LORA_CHOICES was made
+    if name not in choices:
+        raise ValueError(f"unknown lora {name!r}; {nearest(name, choices)}")
 
 
 def is_routed(lora: str) -> bool:
