@@ -25,6 +25,7 @@ from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.encoder_means import FILE, chosen, encoder_means, write_means
 from zipperasr.languages import LanguageTable
 from zipperasr.model.backbones import load_tokenizer
+from zipperasr.model.cpu_products import fast_products
 from zipperasr.model.experiment import Experiment
 from zipperasr.model.experiment_model import load_model
 
@@ -57,7 +58,8 @@ def decode_sets(
     adapted = len(model.adapters.layers) if model.adapters is not None else 0
     log(f"{exp}: {adapted} adapted encoder layers; {len(todo)} test sets to decode ({config.name})")
     total = sum(len(manifest) for manifest, _ in todo.values())
-    with tqdm(total=total, desc=exp.name, unit="utt", mininterval=2) as bar, encoder_means(model) as means:
+    bars = tqdm(total=total, desc=exp.name, unit="utt", mininterval=2)
+    with bars as bar, encoder_means(model) as means, fast_products(_DTYPES[config.precision]):
         for out, (manifest, inputs) in todo.items():
             start, texts, kept, retried = time.monotonic(), {}, {}, set()
             wanted = chosen(manifest.table["utt_id"].to_pylist())

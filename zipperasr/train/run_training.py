@@ -22,6 +22,7 @@ from zipperasr.batching.packing import pack_epoch
 from zipperasr.cli import log
 from zipperasr.model.backbones import load_tokenizer
 from zipperasr.model.checkpoint import save_trained, trained_state
+from zipperasr.model.cpu_products import fast_products
 from zipperasr.model.experiment import LANGUAGES, WEIGHTS
 from zipperasr.model.experiment_model import build_for_training
 from zipperasr.model.speech_llm import SpeechLLM
@@ -29,7 +30,6 @@ from zipperasr.ranks import log_once
 from zipperasr.run_record import save_run
 from zipperasr.train import new_language
 from zipperasr.train.checkpoints import Checkpoints
-from zipperasr.train.cpu_products import fast_products
 from zipperasr.train.dev_loss import BEST
 from zipperasr.train.engine import float32_weights, make_engine, restore_master_weights, start_ranks
 from zipperasr.train.interruption import TRY_AGAIN, Interrupted

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.model import tiny
 from zipperasr.batching.batch import collate
 from zipperasr.lora import VARIANTS
-from zipperasr.train import cpu_products
-from zipperasr.train.cpu_products import HALVES, Float32Products, fast_products
+from zipperasr.model import cpu_products
+from zipperasr.model.cpu_products import HALVES, Float32Products, fast_products
 
 NOT_PRODUCTS = ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention_for_cpu_backward")
 
@@ -69,6 +69,22 @@ def test_gradients_of_a_layer_and_a_convolution_are_those_of_float32_rounded_onc
     for gradient, exact in zip(ours, gradients([value.float() for value in values]), strict=True):
         assert gradient.dtype == precision
         torch.testing.assert_close(gradient.float(), exact, rtol=torch.finfo(precision).eps, atol=0)
+
+
+@pytest.mark.parametrize("precision", HALVES)
+def test_products_in_inference_mode_are_those_of_float32_rounded_once(precision):
+    with torch.inference_mode():
+        x, weight, bias, kernel = (torch.randn(size).to(precision) for size in ((2, 5, 6), (4, 6), (4,), (3, 5, 3)))
+        with MatrixOperations() as seen, Float32Products():
+            ours = [functional.linear(x, weight, bias), x @ weight.T, functional.conv1d(x, kernel)]
+        exact = [
+            functional.linear(x.float(), weight.float(), bias.float()),
+            x.float() @ weight.T.float(),
+            functional.conv1d(x.float(), kernel.float()),
+        ]
+    assert not seen.halves
+    for product, wanted in zip(ours, exact, strict=True):
+        assert torch.equal(product, wanted.to(precision))
 
 
 def test_float32_is_left_alone():

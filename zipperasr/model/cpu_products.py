@@ -22,6 +22,10 @@ PRODUCTS = {
     torch.ops.aten.baddbmm.default,
     torch.ops.aten.convolution.default,
     torch.ops.aten.convolution_backward.default,
+    # in inference mode, what would call those
+    torch.ops.aten.linear.default,
+    torch.ops.aten.matmul.default,
+    torch.ops.aten.conv1d.default,
 }
 
 
