@@ -37,6 +37,7 @@ def dev_losses(
         of_language = sums[codes.index(batch.speech.languages[0])]
         of_language[0] += loss
         of_language[1] += num_labels
+    engine.train()
     distributed.all_reduce(sums)
     sums = sums.cpu()
     loss, num_labels = sums.sum(0).tolist()

@@ -89,6 +89,7 @@ class Trainer:
         ):
             best = BestWeights(self.out, self.config.average_best, self.config.early_stop, self.start_step)
             batches = self._batches()
+            self.engine.train()  # here and after evaluations only: it visits every module
             self.meter.start()
             if self.config.eval_first and not self.start_step:
                 self._evaluate(records, 0, best)
@@ -111,7 +112,6 @@ class Trainer:
 
     def _step(self, step: int, batches: Iterator[PackedBatch]) -> float:
         """Forward, backward and update on global batch `step`. Returns the loss per label of this rank."""
-        self.engine.train()
         self._prepare_update(step)
         chunk_frames = self.schedule.chunk_frames(step)
         scale = distributed.get_world_size() * self.config.accumulation / self.data.plan.num_tokens(step)

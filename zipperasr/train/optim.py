@@ -3,21 +3,19 @@
 A stacked bank (languages, ...) always has a gradient. For a language without utterances in the global batch it is zero,
 but plain AdamW would still change its bank through momentum and weight decay. Here each language has its own step
 count, and only languages in the batch are updated, as by torch's AdamW with one parameter per language and no gradient
-for absent ones. Works on whole parameters and on ZeRO's flat partitions.
+for absent ones. Works on whole parameters and on ZeRO's flat partitions. The update itself is torch's fused AdamW.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.adamw import adamw
 
 from zipperasr.device import to_device
-
-BLOCK = 1 << 24  # elements updated at once, which limits temporary tensors to 128 MB
 
 
 class LanguageAdamW(Optimizer):
@@ -47,7 +45,7 @@ class LanguageAdamW(Optimizer):
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
         self.hold = hold
         self.bank_of_element: dict[Tensor, Tensor] = {}
-        self._runs: dict[Tensor, _Runs] = {}  # of the tensors in bank_of_element
+        self._runs: dict[Tensor, dict[int, list[slice]]] = {}  # of the tensors in bank_of_element, see _runs_of
         self.checks_gradients = True
         self.overflow = False
         self.present = torch.ones(num_languages, dtype=torch.bool)
@@ -65,76 +63,57 @@ class LanguageAdamW(Optimizer):
         if self.overflow:
             return
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group, self.bank_of_element.get(parameter))
+            parts = [part for p in group["params"] if p.grad is not None for part in self._parts(p)]
+            if parts:
+                values, gradients, means, squares, steps = map(list, zip(*parts, strict=True))
+                beta1, beta2 = group["betas"]
+                options = {name: group[name] for name in ("lr", "weight_decay", "eps")}
+                adamw(
+                    values, gradients, means, squares, [], steps, fused=True, amsgrad=False, maximize=False,
+                    beta1=beta1, beta2=beta2, **options,
+                )  # fmt: skip
 
-    def _blocks(self, parameter: Tensor, bank: Tensor | None) -> Iterable[slice | Tensor]:
-        """The elements to update, in blocks of `BLOCK`: all, or those of the languages that are present."""
-        if bank is None or self.present.all():
-            return (slice(start, start + BLOCK) for start in range(0, parameter.numel(), BLOCK))
+    def _parts(self, parameter: Tensor) -> list[tuple[Tensor, ...]]:
+        """What is updated: the whole parameter, or each run of elements of a language that is present.
+
+        Returns value, gradient, both moments and step count of each part, as views. `adamw` increments all step counts;
+        a language's runs get copies of its count, which is incremented here.
+        """
+        bank = self.bank_of_element.get(parameter)
+        state = self._state(parameter, 1 if bank is None else len(self.present))
+        tensors = (parameter, parameter.grad.contiguous(), state["exp_avg"], state["exp_avg_sq"])
+        flat, steps = [tensor.view(-1) for tensor in tensors], state["step"]
+        if bank is None:
+            return [(*flat, steps)]
         if bank not in self._runs:
-            self._runs[bank] = _Runs.of(bank)
-        return self._runs[bank].blocks(self.present)
+            self._runs[bank] = _runs_of(bank)
+        present, parts = self.present.tolist(), []
+        for language, runs in self._runs[bank].items():
+            if present[language]:
+                counts = steps[language].repeat(len(runs)).unbind()
+                parts += [(*(tensor[run] for tensor in flat), count) for run, count in zip(runs, counts, strict=True)]
+        steps += to_device(self.present, steps.device)
+        return parts
 
-    def _update(self, parameter: Tensor, group: dict, bank: Tensor | None) -> None:
+    def _state(self, parameter: Tensor, num_counts: int) -> dict[str, Tensor]:
         state = self.state[parameter]
         if not state:
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-            # One count per language. torch keeps the precision of a state of this name when it loads a checkpoint.
-            count = 1 if bank is None else len(self.present)
-            state["step"] = torch.zeros(count, dtype=torch.float64, device=parameter.device)
-        # torch leaves `step` on the device that the checkpoint was loaded to.
-        steps = state["step"] = state["step"].to(parameter.device)
-        beta1, beta2 = group["betas"]
-        steps += 1 if bank is None else to_device(self.present, steps.device)
-        corrections = [(1 - beta**steps).to(parameter.dtype) for beta in (beta1, beta2)]
-        flat = [t.view(-1) for t in (parameter.grad.contiguous(), parameter, state["exp_avg"], state["exp_avg_sq"])]
-        for block in self._blocks(parameter, bank):
-            mine = corrections if bank is None else [c[bank.flatten()[block].long()] for c in corrections]
-            gradient, value, mean, square = (tensor[block] for tensor in flat)
-            mean.lerp_(gradient, 1 - beta1)
-            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            value.mul_(1 - group["lr"] * group["weight_decay"])
-            denominator = (square / mine[1]).sqrt_().add_(group["eps"])
-            value.addcdiv_(mean / mine[0], denominator, value=-group["lr"])
-            if not isinstance(block, slice):  # indexing made copies
-                for target, updated in zip(flat[1:], (value, mean, square), strict=True):
-                    target[block] = updated
+            state["step"] = torch.zeros(num_counts, device=parameter.device)  # one, or one per language
+        # torch leaves precision and device of `step` as in the checkpoint; the fused kernel needs float32.
+        state["step"] = state["step"].to(parameter.device, torch.float32)
+        return state
 
 
-@dataclass(frozen=True)
-class _Runs:
-    """Runs of consecutive elements of one language, in order; all tensors are on the CPU.
-
-    `nonzero` on a GPU would find the same elements, but the host would have to wait for their number.
-    """
-
-    languages: Tensor  # (runs,)
-    starts: Tensor  # (runs,) index of the first element
-    sizes: Tensor  # (runs,)
-    device: torch.device  # of the indices that `blocks` yields
-
-    @classmethod
-    def of(cls, bank_of_element: Tensor) -> _Runs:
-        languages, sizes = torch.unique_consecutive(bank_of_element.flatten(), return_counts=True)
-        languages, sizes = languages.cpu().long(), sizes.cpu()
-        return cls(languages, sizes.cumsum(0) - sizes, sizes, bank_of_element.device)
-
-    def blocks(self, present: Tensor) -> Iterator[Tensor]:
-        """Indices of the elements of the languages in `present` (languages,), in blocks of whole runs."""
-        chosen = present[self.languages]
-        starts, sizes = self.starts[chosen], self.sizes[chosen]
-        _, runs = torch.unique_consecutive((sizes.cumsum(0) - 1) // BLOCK, return_counts=True)
-        for block in zip(starts.split(runs.tolist()), sizes.split(runs.tolist()), strict=True):
-            yield self._elements(*block)
-
-    def _elements(self, starts: Tensor, sizes: Tensor) -> Tensor:
-        skipped = starts - (sizes.cumsum(0) - sizes)  # elements of other languages before each run
-        skipped, repeats = to_device(skipped, self.device), to_device(sizes, self.device)
-        count = int(sizes.sum())
-        indices = torch.arange(count, device=self.device)
-        return indices.add_(skipped.repeat_interleave(repeats, output_size=count))
+def _runs_of(bank_of_element: Tensor) -> dict[int, list[slice]]:
+    """Runs of consecutive elements of one language, for each language."""
+    languages, sizes = torch.unique_consecutive(bank_of_element.flatten(), return_counts=True)
+    runs: dict[int, list[slice]] = {}
+    start = 0
+    for language, size in zip(languages.tolist(), sizes.tolist(), strict=True):
+        runs.setdefault(language, []).append(slice(start, start + size))
+        start += size
+    return runs
 
 
 def _are_finite(gradients: Sequence[Tensor]) -> bool:
