@@ -89,7 +89,8 @@ def train(
 ) -> None:
     """Train `parts` in parallel processes; once both are trained, write them to `out` with checksums.
 
-    start: backbones to run the last phase of each on, instead of all phases from scratch.
+    start: backbones to run the last phase of each part on, instead of all phases from scratch; a part that is not in
+    `parts` is copied from there.
     """
     work = out.with_name(f"{out.name}.training")
     threads = max(1, nj // len(parts))
@@ -98,14 +99,17 @@ def train(
     with ProcessPoolExecutor(len(parts), get_context("spawn")) as pool:
         for training in [pool.submit(TRAINERS[part], jobs[part]) for part in parts]:
             training.result()
-    missing = [part for part, job in jobs.items() if not job.is_finished(len(job.phases))]
+    finished = {part: job.last_folder for part, job in jobs.items() if job.is_finished(len(job.phases))}
+    if start:
+        finished = {part: start / part for part in PARTS if part not in parts} | finished
+    missing = [part for part in PARTS if part not in finished]
     if missing:
         log(f"backbones: {', '.join(missing)} not trained yet; the rest is in {work}")
         return
     with atomic_path(out) as temporary:
-        for part, job in jobs.items():
-            shutil.copytree(job.last_folder, temporary / part, ignore=shutil.ignore_patterns(FINGERPRINT, SIZES))
-        _write_record(temporary, config, start)
+        for part, folder in finished.items():
+            shutil.copytree(folder, temporary / part, ignore=shutil.ignore_patterns(FINGERPRINT, SIZES))
+        _write_record(temporary, config, start, parts)
     shutil.rmtree(work)
     log(f"backbones: trained {out}")
 
@@ -200,11 +204,12 @@ def _spoken_once(folder: Path, spoken: dict, seed: int, mel_bins: int, nj: int) 
         return pickle.load(stream)  # noqa: S301 - scratch that this pretraining wrote itself
 
 
-def _write_record(out: Path, config: BackboneConfig, start: Path | None) -> None:
+def _write_record(out: Path, config: BackboneConfig, start: Path | None, parts: tuple[str, ...]) -> None:
     import transformers
 
+    options = f" --start START --parts {' '.join(parts)}" if start else ""
     record = {
-        "command": "python -m local.mini.backbones --train --out OUT --nj 2" + (" --start START" if start else ""),
+        "command": f"python -m local.mini.backbones --train --out OUT --nj 2{options}",
         "config": asdict(config),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

@@ -17,6 +17,8 @@ ARABIC_MARKS = re.compile("[\u064b-\u0652\u0670]")  # short vowels and similar m
 # Unicode's order is vowel, then doubling mark (shadda); espeak-ng loses the vowel unless the mark comes first
 VOWEL_BEFORE_SHADDA = re.compile("([\u064b-\u0650])\u0651")
 SENTENCE_MARKS = "_.,?!;:¿¡。、，？！؟،"
+FINAL_MARK = re.compile(r" ?[.!?。！？؟]$")
+UNSPACED_PARTS = re.compile(r"(\{\w+\})|[，、。！？]")
 PHRASE_GAP = "_"  # a written space in a script without spaces between words
 KOREAN_PARTICLE = re.compile(r"(.)~(.)")
 AFTER_CONSONANT = {"는": "은", "가": "이", "를": "을", "와": "과", "로": "으로"}
@@ -54,24 +56,27 @@ def make_sentences(language: str, count: int, seed: int, patterns: str) -> list[
 
 
 def make_salad(language: str, count: int, seed: int, patterns: str) -> list[Sentence]:
-    """Return `count` lines of 6 to 12 words of a pattern set in random order."""
+    """Return `count` lines of 6 to 12 words of a pattern set in random order, half of them with a final mark."""
     grammar, rng = load(language), random.Random(f"{language}-{patterns}-{seed}-salad")
-    words = [word for _ in range(600) for word in _words(grammar.draw(patterns, rng), rng)]
-    glue = " " if any(" " in pattern for pattern in grammar.patterns[patterns]) else ""
-    return [_finish(grammar, glue.join(rng.sample(words, rng.randint(6, 12)))) for _ in range(count)]
+    spaced = any(" " in pattern for pattern in grammar.patterns[patterns])
+    words = [word for _ in range(600) for word in _words(grammar, patterns, rng, spaced)]
+    marks = [match[0] for pattern in grammar.patterns[patterns] if (match := FINAL_MARK.search(pattern))] or [""]
+    glue = " " if spaced else ""
+    lines = []
+    for _ in range(count):
+        line = glue.join(rng.sample(words, rng.randint(6, 12)))
+        lines.append(_finish(grammar, line + (rng.choice(marks) if rng.random() < 0.5 else "")))
+    return lines
 
 
-def _words(drawn: str, rng: random.Random) -> list[str]:
-    """Split into words without punctuation; without spaces, into pieces of one to four characters."""
-    words = [word for token in drawn.split() if (word := token.strip(SENTENCE_MARKS))]
-    if len(words) > 1:
-        return words
-    pieces, text = [], words[0]
-    while text:
-        size = rng.randint(1, 4)
-        pieces.append(text[:size])
-        text = text[size:]
-    return pieces
+def _words(grammar: Grammar, patterns: str, rng: random.Random, spaced: bool) -> list[str]:
+    """Draw a sentence's words without punctuation; without spaces, its slots' values and what stands between them."""
+    if spaced:
+        parts = grammar.draw(patterns, rng).split()
+    else:
+        pattern = rng.choice(grammar.patterns[patterns])
+        parts = [grammar.fill(part, rng) for part in UNSPACED_PARTS.split(pattern) if part]
+    return [word for part in parts if (word := part.strip(SENTENCE_MARKS))]
 
 
 def _finish(grammar: Grammar, drawn: str) -> Sentence:

@@ -35,8 +35,11 @@ class Grammar:
 
     def draw(self, patterns: str, rng: random.Random) -> str:
         """Fill a random pattern; values are not repeated in a sentence if the slots have enough."""
-        seen: set[str] = set()
-        return self._fill(rng.choice(self.patterns[patterns]), rng, seen)
+        return self.fill(rng.choice(self.patterns[patterns]), rng)
+
+    def fill(self, text: str, rng: random.Random) -> str:
+        """Replace the slots of `text`, a pattern or a part of one, by their values."""
+        return self._fill(text, rng, set())
 
     def _fill(self, text: str, rng: random.Random, seen: set[str]) -> str:
         def value(match: re.Match) -> str:
