@@ -23,7 +23,7 @@ import torch
 from zipperasr.atomic import FINGERPRINT, SIZES, atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
 from zipperasr.config import from_tree
-from zipperasr.languages import LanguageTable
+from zipperasr.languages import Language, LanguageTable
 
 PARTS = ("llm", "whisper")
 CHECKSUMS = "SHA256SUMS"
@@ -41,6 +41,7 @@ class BackboneConfig:
     texts: int = 4000  # sentences of each language for the LLM, and as many lines of word salad
     whisper: tuple[dict, ...] = ({},)  # overrides of WhisperSize, one for each phase of its training
     llm: tuple[dict, ...] = ({},)  # overrides of LlmSize, likewise
+    llm_only: dict = field(default_factory=dict)  # code -> prompt of languages that Whisper does not learn
     seed: int = 1
 
 
@@ -69,7 +70,7 @@ class Job:
         config = self.config
         return fingerprint(
             phases=self.phases[:number],
-            data=[config.texts, config.utterances, self.table.codes],
+            data=[config.texts, config.utterances, config.llm_only, self.table.codes],
             seed=config.seed,
             start=self.start and sha256(self.start / "model.safetensors"),
         )
@@ -120,8 +121,10 @@ def _train_llm(job: Job) -> None:
     from local.mini import evaluate_backbones, pretrain_llm, pretraining_data, reading, tokenizers
 
     torch.set_num_threads(job.threads)
-    config, codes = job.config, job.table.codes
-    counts = dict.fromkeys(codes, config.texts)
+    config = job.config
+    more = [Language(code, "", code, "wer", "whisper", prompt) for code, prompt in config.llm_only.items()]
+    table = LanguageTable([*job.table, *more])
+    counts = dict.fromkeys(table.codes, config.texts)
     texts = pretraining_data.pronounce(pretraining_data.sentences(counts, config.seed + 1, job.held_out))
     salad = pretraining_data.pronounce(pretraining_data.word_salad(counts, config.seed, job.held_out))
     for number, target, previous in _phases(job):
@@ -133,11 +136,11 @@ def _train_llm(job: Job) -> None:
         else:
             lines = [line for chosen in (*texts.values(), *salad.values()) for line in chosen]
             ipa = sorted({letter for line in lines for phoneme in line.phonemes for letter in phoneme})
-            prompts = [language.prompt for language in job.table]
+            prompts = [language.prompt for language in table]
             tokenizer = tokenizers.train_llm_tokenizer([line.text for line in lines], size.pieces, prompts, ipa)
             torch.manual_seed(seed)
             model = pretrain_llm.build(size, tokenizer)
-        reader = reading.Reader(texts, salad, tokenizer, job.table, size, seed)
+        reader = reading.Reader(texts, salad, tokenizer, table, size, seed)
         test = evaluate_backbones.ReadingTest(tokenizer, job.table)
         pretrain_llm.train(model, reader, seed, target, test, number)
 
