@@ -15,7 +15,7 @@ import yaml
 pytestmark = pytest.mark.slow
 
 # two utterances of each kind and language would suffice, but held-out dev sets need more
-SIZES = {"align_train": 44, "high_train": 40, "low_train_1h": 6, "low_train_30h": 8, "dev": 4, "test": 4}
+SIZES = {"align_train": 24, "high_train": 20, "low_train_1h": 6, "low_train_30h": 8, "dev": 4, "test": 4}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def recipe_dir(root: Path, tmp_path_factory) -> Path:
     subprocess.run(["cp", "-r", source / "conf", directory / "conf"], check=True)
     _edit(directory / "conf" / "mini" / "mini_corpora.yaml", **SIZES, speaker_utts=4, repeats=1)
     for phase in ("align", "sft"):
-        _edit(directory / "conf" / "mini" / f"{phase}.yaml", epochs=1, log_every=2, eval_every=5, save_every=5)
+        _edit(directory / "conf" / "mini" / f"{phase}.yaml", epochs=1, log_every=2, eval_every=12, save_every=12)
     return directory
 
 

@@ -1,6 +1,6 @@
 """The rehearsal: conf/full through every stage, in bfloat16, with random backbones of the published widths.
 
-Depth and data are reduced further here; everything else is the configuration of `./run.sh --scale full`.
+Depth, data and languages are reduced further here; everything else is the configuration of `./run.sh --scale full`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ DIFFERENCES = {
     "clips": set(),
     "corpora": {"roots", "utt_ids", "table_hours"},
 }
-SIZES = {"align_train": 3, "high_train": 2, "low_train_1h": 1, "low_train_30h": 2, "dev": 1, "test": 1}
+SIZES = {"align_train": 3, "high_train": 3, "low_train_1h": 2, "low_train_30h": 2, "dev": 1, "test": 1}
+LANGUAGES = {"en", "th", "zh", "de", "ru", "ar"}  # every corpus, high- and low-resource languages, words and characters
 END_TO_END = {"chunked": "zipper_soft", "full": "flylora"}
 
 
@@ -56,6 +57,7 @@ def rehearsed(root: Path, tmp_path_factory: pytest.TempPathFactory, whisper_file
         (directory / name).symlink_to((source / name).resolve())
     subprocess.run(["cp", "-r", source / "conf", directory / "conf"], check=True)
     conf = directory / "conf" / "rehearsal"
+    _keep_languages(directory / "conf" / "datasets.tsv")
     _edit(conf / "mini_corpora.yaml", **SIZES)
     _edit(conf / "random_backbones.yaml", depth=1)
     short = ["--decode_args", "tokens_per_s=2 tokens_floor=2"]
@@ -78,6 +80,13 @@ def call(directory: Path, *arguments: str, scale: str = "rehearsal") -> subproce
     done = subprocess.run(command, capture_output=True, text=True, cwd=directory, env=environment, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
+
+
+def _keep_languages(table: Path) -> None:
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    start = next(number for number, line in enumerate(lines) if line.startswith("phase\t"))
+    kept = [line for line in lines[start + 1 :] if line.split("\t")[2] in LANGUAGES]
+    table.write_text("".join([*lines[: start + 1], *kept]), encoding="utf-8")
 
 
 def _edit(path: Path, **values) -> None:
