@@ -74,7 +74,7 @@ def test_gradients_of_a_layer_and_a_convolution_are_those_of_float32_rounded_onc
 @pytest.mark.parametrize("precision", HALVES)
 def test_products_in_inference_mode_are_those_of_float32_rounded_once(precision):
     with torch.inference_mode():
-        x, weight, bias, kernel = (torch.randn(size).to(precision) for size in ((2, 5, 6), (4, 6), (4,), (3, 5, 3)))
+        x, weight, bias, kernel = (torch.randn(size).to(precision) for size in ((2, 9, 6), (4, 6), (4,), (3, 9, 3)))
         with MatrixOperations() as seen, Float32Products():
             ours = [functional.linear(x, weight, bias), x @ weight.T, functional.conv1d(x, kernel)]
         exact = [
@@ -85,6 +85,14 @@ def test_products_in_inference_mode_are_those_of_float32_rounded_once(precision)
     assert not seen.halves
     for product, wanted in zip(ours, exact, strict=True):
         assert torch.equal(product, wanted.to(precision))
+
+
+def test_the_layers_of_a_token_are_left_alone():
+    with torch.inference_mode():
+        x, weight = torch.randn(2, 6).bfloat16(), torch.randn(4, 6).bfloat16()
+        with MatrixOperations() as seen, Float32Products():
+            functional.linear(x, weight)
+    assert seen.halves == {"linear"}
 
 
 def test_float32_is_left_alone():
