@@ -39,6 +39,16 @@ def test_counts_of_one_set(decoded, score_argv):
     assert row.jiwer_errors == 1
 
 
+def test_a_set_of_one_utterance_without_faults_has_a_row_of_numbers(decoded, score_argv):
+    decode_dir, raw = decoded
+    for path in (*(raw / "test_mls_de").glob("[tu]*"), decode_dir / "test_mls_de" / "text"):
+        first, *_ = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text(first, encoding="utf-8")
+    assert main(score_argv) == 0
+    row = scores(decode_dir)["test_mls_de", "whisper"]
+    assert (row.utts, row.language_errors) == (1, 0)
+
+
 def test_intervals_contain_the_rate_and_name_what_was_resampled(decoded, score_argv, capsys):
     """Three utterances of two speakers are too few to resample speakers."""
     decode_dir, _ = decoded

@@ -45,7 +45,7 @@ class Tally:
             self._units.append(len(utterance.reference))
             self._speakers.append(utterance.speaker)
             flags = set(utterance.flags)
-            self._found.update(flags, language_errors=bool(flags & LANGUAGE_FLAGS))
+            self._found.update(flags, language_errors=int(bool(flags & LANGUAGE_FLAGS)))
             self._found["empty hypotheses"] += not utterance.hypothesis
             if not utterance.reference:
                 self._found["emptied references"] += 1
