@@ -68,7 +68,7 @@ class MergedQwen3:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(rows, width) -> (rows, vocabulary), float32."""
-        return (hidden @ self._head.T).float()
+        return functional.linear(hidden, self._head).float()
 
     def add(self, embeddings: Tensor, lengths: Sequence[int], capacity: int) -> Tensor:
         """Append a row for each sequence.
