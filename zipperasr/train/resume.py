@@ -56,7 +56,7 @@ def resume(checkpoints: Checkpoints, saved: SavedCheckpoint | None, setup: Train
         window = checkpoints.load(saved)
         log_once(f"{out}: resuming from step {saved.step}")
         return saved.step, window
-    if is_current(checkpoints.directory, inputs, log_once):
+    if is_current(checkpoints.directory, inputs, say=lambda _: None):  # newest_checkpoint has named damaged files
         return 0, Window()
     distributed.barrier()  # no rank still reads what rank 0 removes
     if distributed.get_rank() == 0:
