@@ -20,7 +20,7 @@ from zero_step import Training
 
 from zipperasr.cli import log, parser, run_step
 from zipperasr.markdown import table
-from zipperasr.train.checkpoints import Checkpoints
+from zipperasr.train.checkpoints import Checkpoints, SavedCheckpoint
 from zipperasr.train.throughput import Window
 
 LOSS_TOLERANCE = 1e-3  # relative: GPU kernels may sum in a different order
@@ -47,10 +47,11 @@ def resumed(options: argparse.Namespace, work: Path) -> None:
     torch.set_num_threads(options.threads)
     training = Training.start(options)
     start = time.perf_counter()
-    step, _ = Checkpoints(work / "checkpoints", training.engine).load_newest()
+    saved = SavedCheckpoint.newest(work / "checkpoints")
+    if saved is None:
+        raise ValueError(f"{work}/checkpoints: no complete checkpoint")
+    Checkpoints(work / "checkpoints", training.engine).load(saved)
     seconds = time.perf_counter() - start
-    if step != 1:
-        raise ValueError(f"the checkpoint has step {step}, wanted 1")
     loss = training.step()
     torch.save({"loss": loss, "weights": training.master_weights(), "seconds": seconds}, work / "resumed.pt")
 

@@ -1,15 +1,19 @@
-"""Loading an untrusted checkpoint never runs code."""
+"""Loading an untrusted checkpoint never runs code; an incomplete one is skipped."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed
 
 from tests.audio.test_ark import Touch
-from zipperasr.train.checkpoints import load_tensors
+from zipperasr.train.checkpoint_files import load_tensors
+from zipperasr.train.checkpoints import CHECKSUMS, SavedCheckpoint
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -53,3 +57,30 @@ def test_checkpoints_that_deepspeed_writes_can_be_read(tmp_path, dynamic):
     assert found["loss_scaler"].__dict__ == content["loss_scaler"].__dict__
     assert found["zero_stage"] is ZeroStageEnum.gradients
     assert found["param_slice_mappings"] == content["param_slice_mappings"]
+
+
+def write_checkpoint(directory: Path, step: int, world_size: int) -> Path:
+    """Write a complete checkpoint whose files are not DeepSpeed's."""
+    path = directory / f"step-{step}"
+    path.mkdir(parents=True)
+    files = {f"rank{rank}.pt": bytes([rank]) for rank in range(world_size)}
+    for name, content in files.items():
+        (path / name).write_bytes(content)
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    facts = {"world_size": world_size, "packs_per_step": 8, "trained": ["w"], "files": checksums}
+    (path / CHECKSUMS).write_text(json.dumps(facts))
+    return path
+
+
+def test_a_checkpoint_without_the_file_of_a_rank_is_skipped(tmp_path, capsys):
+    older, newer = (write_checkpoint(tmp_path, step, 4) for step in (9, 10))
+    (newer / "rank3.pt").unlink()
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        assert SavedCheckpoint.newest(tmp_path) == SavedCheckpoint(older, 9, 4, 8, ("w",))
+        assert f"{newer}: rank3.pt is missing; skipped" in capsys.readouterr().err
+        (older / CHECKSUMS).write_text("{")
+        assert SavedCheckpoint.newest(tmp_path) is None
+        assert f"{older}: no readable {CHECKSUMS}; skipped" in capsys.readouterr().err
+    finally:
+        distributed.destroy_process_group()

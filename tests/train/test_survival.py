@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from tests.train.tiny_recipe import options
 from tests.train.worker import free_port
-from zipperasr.train.checkpoints import CHECKSUMS, load_tensors
+from zipperasr.train.checkpoint_files import load_tensors
+from zipperasr.train.checkpoints import CHECKSUMS
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 120
@@ -133,15 +134,24 @@ def test_two_machines_stop_together_and_train_like_two_processes_on_one(training
     assert_equal(out, two_ranks / "sft")
 
 
-def test_resuming_with_another_number_of_processes_is_refused(training, one_process, tmp_path):
+def test_a_global_batch_that_does_not_divide_among_the_processes_is_refused_in_one_line(
+    training, one_process, tmp_path
+):
+    out, log = tmp_path / "sft", tmp_path / "log"
     process = training(one_process, sys.executable)
-    wait_for_step(process, tmp_path / "sft", 1)
+    wait_for_step(process, out, 1)
     process.kill()
     process.wait()
+    newest = max((out / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
+    facts = json.loads((newest / CHECKSUMS).read_text())
+    assert facts.pop("packs_per_step") == 2
+    (newest / CHECKSUMS).write_text(json.dumps(facts))  # as an earlier version saved it
 
-    assert training(one_process, "bash", "utils/launch.sh", "--nproc", "2", packs=2).wait(TIMEOUT_S) == 1
+    assert training(one_process, "bash", "utils/launch.sh", "--nproc", "3").wait(TIMEOUT_S) == 1
 
-    assert "saved by 1 processes, got 2, which would change the global batch" in (tmp_path / "log").read_text()
+    (line,) = (line for line in log.read_text().splitlines() if "error:" in line)
+    assert f"{newest}: its global batch of 2 packs cannot be divided among 3 processes; use 2, or remove " in line
+    assert "Traceback" not in log.read_text()
 
 
 def another_version(checkpoint: Path) -> None:

@@ -13,7 +13,7 @@ from tests.train.tiny_recipe import options
 from tests.train.worker import free_port
 from zipperasr.atomic import mark_current
 from zipperasr.stages.train import main
-from zipperasr.train.run_training import set_aside
+from zipperasr.train.resume import set_aside
 
 
 @pytest.fixture

@@ -93,3 +93,38 @@ def test_packs_must_be_one_number_or_one_per_regime(tmp_path, packs, message):
     (tmp_path / "sft.yaml").write_text(f"epochs: 1\npacks_per_batch: {packs}\n")
     with pytest.raises(ValueError, match=message):
         load_yaml(TrainConfig, tmp_path / "sft.yaml")
+
+
+@pytest.mark.parametrize(
+    ("packs_per_step", "world_size", "shares"),
+    [
+        (128, 8, (16, 1)),  # as configured
+        (128, 4, (16, 2)),
+        (128, 1, (16, 8)),
+        (128, 16, (8, 1)),
+        (96, 4, (12, 2)),  # 24 packs per process are not a multiple of 16
+        (4, 4, (1, 1)),
+    ],
+)
+def test_a_global_batch_is_divided_into_micro_steps_of_at_most_packs_per_batch(packs_per_step, world_size, shares):
+    config = TrainConfig(epochs=1, packs_per_batch=16, accumulation=1)
+    divided = config.with_global_batch(packs_per_step, world_size)
+    assert (divided.packs_per_batch, divided.accumulation) == shares
+    assert divided.packs_per_step(world_size) == packs_per_step
+
+
+def test_the_configured_division_is_kept_for_the_same_number_of_processes():
+    for packs, accumulation in ((1, 1), (2, 3), (16, 1), (6, 4)):
+        config = TrainConfig(epochs=1, packs_per_batch=packs, accumulation=accumulation)
+        assert config.with_global_batch(config.packs_per_step(3), 3) == config
+
+
+@pytest.mark.parametrize(
+    ("packs_per_step", "world_size", "remedy"), [(128, 6, "use 4 or 8"), (6, 4, "use 3 or 6"), (2, 3, "use 2")]
+)
+def test_a_global_batch_without_equal_shares_is_an_error(packs_per_step, world_size, remedy):
+    with pytest.raises(
+        ValueError,
+        match=f"global batch of {packs_per_step} packs cannot be divided among {world_size} processes; {remedy}$",
+    ):
+        TrainConfig(epochs=1).with_global_batch(packs_per_step, world_size)

@@ -2,7 +2,7 @@
 
 In: the engine and the number of finished steps. Out: checkpoints/step-N with DeepSpeed's files (trainable weights,
 optimiser states, loss scale; no frozen weights) and checksums.json, written to a temporary directory and renamed. Data,
-chunk lengths and learning rates are functions of the seed and the step, and are not saved.
+chunk lengths and learning rates are functions of the seed, the step and the global batch; only the latter is saved.
 """
 
 from __future__ import annotations
@@ -10,20 +10,56 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import shutil
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import torch
 from torch import distributed
 
 from zipperasr.cli import log
 from zipperasr.model.checkpoint import few
+from zipperasr.train.checkpoint_files import load_tensors
+from zipperasr.train.reshard import Resharding
 from zipperasr.train.throughput import Window
 
 KEPT = 2
 CHECKSUMS = "checksums.json"
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class SavedCheckpoint:
+    """A complete checkpoint.
+
+    Attributes:
+        step: number of finished steps.
+        world_size: number of processes that saved it.
+        packs_per_step: size of the global batch; None if an earlier version saved it.
+        trained: names of the trainable parameters.
+    """
+
+    path: Path
+    step: int
+    world_size: int
+    packs_per_step: int | None
+    trained: tuple[str, ...]
+
+    @classmethod
+    def newest(cls, directory: Path) -> SavedCheckpoint | None:
+        """The newest complete checkpoint; damaged ones are reported and skipped. All ranks must call it."""
+
+        def find() -> SavedCheckpoint | None:
+            for step in sorted(_steps(directory), reverse=True):
+                path = directory / f"step-{step}"
+                if (problem := _damage(path)) is None:
+                    facts = json.loads((path / CHECKSUMS).read_text(encoding="utf-8"))
+                    return cls(path, step, facts["world_size"], facts.get("packs_per_step"), tuple(facts["trained"]))
+                log(f"{path}: {problem}; skipped")
+            return None
+
+        return _on_rank_0(find)
 
 
 class Checkpoints:
@@ -42,14 +78,14 @@ class Checkpoints:
         if target.is_dir():
             return
         aside = self.directory / f".step-{step}.tmp"
-        self._on_rank_0(lambda: shutil.rmtree(aside, ignore_errors=True))
+        _on_rank_0(lambda: shutil.rmtree(aside, ignore_errors=True))
         try:
             self._engine.save_checkpoint(
                 str(self.directory), tag=aside.name, client_state={"step": step, "window": asdict(window)},
                 save_latest=False, exclude_frozen_parameters=True,
             )  # fmt: skip
             distributed.barrier()
-            self._on_rank_0(lambda: self._finish(aside, target, step))
+            _on_rank_0(lambda: self._finish(aside, target, step))
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             shutil.rmtree(aside, ignore_errors=True)
             reason = str(error).strip().splitlines()[0]
@@ -58,41 +94,27 @@ class Checkpoints:
                 "the previous checkpoint"
             ) from error
 
-    def load_newest(self) -> tuple[int, Window]:
-        """Load the newest complete checkpoint. Returns its step and window; 0 and an empty window if there is none.
+    def load(self, saved: SavedCheckpoint) -> Window:
+        """Load a checkpoint, also of another number of processes. Returns its window.
 
-        Damaged checkpoints are reported and skipped. Raises ValueError if the checkpoint does not fit this training.
+        Raises ValueError if it does not fit this training.
         """
-        for step in sorted(self._steps(), reverse=True):
-            path = self.directory / f"step-{step}"
-            if (problem := self._on_rank_0(lambda path=path: _damage(path))) is not None:
-                if self._rank == 0:
-                    log(f"{path}: {problem}; skipped")
-                continue
-            facts = json.loads((path / CHECKSUMS).read_text(encoding="utf-8"))
-            if facts["world_size"] != self._world_size:
-                raise ValueError(
-                    f"{path}: saved by {facts['world_size']} processes, got {self._world_size}, which would change the "
-                    f"global batch; use {facts['world_size']} processes, or remove {self.directory} to start over"
-                )
-            missing = sorted(self._trained_names() ^ set(facts["trained"]))
-            if missing:
-                raise ValueError(
-                    f"{path}: saved with a different set of trainable parameters ({few(missing)}); "
-                    f"remove {self.directory} to start over"
-                )
-            # Not strict, since frozen weights are not saved. The trainable ones have just been checked.
-            self._engine.checkpoint_engine.load = load_tensors
-            _, state = self._engine.load_checkpoint(str(self.directory), tag=path.name, load_module_strict=False)
-            try:
-                return step, Window.restore(state["window"])
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}; remove {self.directory} to start over") from error
-        return 0, Window()
-
-    def _steps(self) -> list[int]:
-        names = (path.name.removeprefix("step-") for path in self.directory.glob("step-*"))
-        return [int(name) for name in names if name.isdigit()]
+        remedy = f"remove {self.directory} to start over"
+        different = sorted(self._trained_names() ^ set(saved.trained))
+        if different:
+            raise ValueError(
+                f"{saved.path}: saved with a different set of trainable parameters ({few(different)}); {remedy}"
+            )
+        load = load_tensors
+        if saved.world_size != self._world_size:
+            load = Resharding.to_this_rank(self._engine, saved.world_size).load
+        self._engine.checkpoint_engine.load = load
+        # Not strict, since frozen weights are not saved. The trainable ones have just been checked.
+        _, state = self._engine.load_checkpoint(str(self.directory), tag=saved.path.name, load_module_strict=False)
+        try:
+            return Window.restore(state["window"])
+        except ValueError as error:
+            raise ValueError(f"{saved.path}: {error}; {remedy}") from error
 
     def _trained_names(self) -> set[str]:
         return {name for name, parameter in self._engine.module.named_parameters() if parameter.requires_grad}
@@ -103,6 +125,7 @@ class Checkpoints:
         facts = {
             "step": step,
             "world_size": self._world_size,
+            "packs_per_step": self._engine.train_batch_size(),
             "trained": sorted(self._trained_names()),
             "files": {str(path.relative_to(aside)): _checksum(path) for path in files},
         }
@@ -111,41 +134,28 @@ class Checkpoints:
             _sync(path)
         aside.rename(target)
         _sync(self.directory)
-        for old in sorted(self._steps())[:-KEPT]:
+        for old in sorted(_steps(self.directory))[:-KEPT]:
             shutil.rmtree(self.directory / f"step-{old}")
 
-    def _on_rank_0(self, act):
-        """Call `act` on rank 0 and return its result on all ranks; an OSError is raised on all of them too."""
-        outcome = [None, None]
-        if self._rank == 0:
-            try:
-                outcome[0] = act()
-            except OSError as error:
-                outcome[1] = error
-        if self._world_size > 1:
-            distributed.broadcast_object_list(outcome)
-        if outcome[1] is not None:
-            raise outcome[1]
-        return outcome[0]
+
+def _steps(directory: Path) -> list[int]:
+    names = (path.name.removeprefix("step-") for path in directory.glob("step-*"))
+    return [int(name) for name in names if name.isdigit()]
 
 
-def load_tensors(path: str, map_location: object = None) -> dict:
-    """Replacement for DeepSpeed's `load`, which unpickles any object. Loads tensors and the four classes it writes.
-
-    Raises ValueError if the file holds anything else.
-    """
-    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
-
-    try:
-        with torch.serialization.safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]):
-            return torch.load(path, map_location=map_location, weights_only=True)  # noqa: TID251  # runs nothing
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path}: contains objects that a checkpoint does not need, and loading them could run code; remove this "
-            "checkpoint to resume from the previous one"
-        ) from error
+def _on_rank_0(act: Callable[[], Result]) -> Result:
+    """Call `act` on rank 0 and return its result on all ranks; an OSError is raised on all of them too."""
+    outcome: list = [None, None]
+    if distributed.get_rank() == 0:
+        try:
+            outcome[0] = act()
+        except OSError as error:
+            outcome[1] = error
+    if distributed.get_world_size() > 1:
+        distributed.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
 
 
 def _damage(path: Path) -> str | None:

@@ -27,6 +27,8 @@ _UNUSED_OP = "deepspeed_shm_comm"
 
 def start_ranks() -> tuple[int, int]:
     """Join the launcher's process group, or create one of a single process. Returns rank and world size."""
+    from deepspeed.accelerator import get_accelerator
+
     if "RANK" not in os.environ:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -34,6 +36,8 @@ def start_ranks() -> tuple[int, int]:
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     if not torch.distributed.is_initialized():
         join_ranks("nccl" if torch.cuda.is_available() else "gloo")
+        # DeepSpeed's engine does this too late: with NCCL, all ranks would exchange checkpoint facts on GPU 0.
+        get_accelerator().set_device(int(os.environ["LOCAL_RANK"]))
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zipperasr.atomic import is_current
 from zipperasr.cli import log
 from zipperasr.model.experiment import CONFIG
-from zipperasr.ranks import is_first_rank, log_once
+from zipperasr.ranks import is_first_rank, log_once, rank_0_reports
 from zipperasr.sole_writer import sole_writer
 from zipperasr.train.request import TrainingRequest, TrainingSetup
 
@@ -32,18 +32,13 @@ def run_request(request: TrainingRequest, flops_of_batch: BatchFlops) -> None:
     Raises ValueError or OSError on rank 0 if the request is invalid; the other ranks exit with status 1. All ranks exit
     with status `TRY_AGAIN` if SIGTERM interrupts the training.
     """
-    is_first = is_first_rank()
-    try:
+    with rank_0_reports():
         setup = TrainingSetup.read(request)
-    except (ValueError, OSError):
-        if not is_first:
-            raise SystemExit(1) from None  # all ranks read the same; rank 0 reports the error
-        raise
     if is_current(request.out, setup.inputs, log_once) and (request.out / CONFIG).is_file():
         log(f"{request.out} is up to date")
         return
     from zipperasr.train.run_training import run_training  # loads transformers, PEFT and DeepSpeed
 
     # Only rank 0 takes the lock: if it fails, the launcher ends the others.
-    with sole_writer(request.out) if is_first else contextlib.nullcontext():
+    with sole_writer(request.out) if is_first_rank() else contextlib.nullcontext():
         run_training(setup, flops_of_batch)

@@ -7,15 +7,13 @@ curves. An interrupted training resumes from its newest complete checkpoint.
 from __future__ import annotations
 
 import functools
-import itertools
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
 
-from zipperasr.atomic import FINGERPRINT, atomic_path, is_current, mark_current, read_record
+from zipperasr.atomic import atomic_path, mark_current
 from zipperasr.batching.batch import PackedBatch
 from zipperasr.batching.loader import ExampleReader, MicroBatches, TrainingPlan
 from zipperasr.batching.packing import pack_epoch
@@ -26,21 +24,19 @@ from zipperasr.model.cpu_products import fast_products
 from zipperasr.model.experiment import LANGUAGES, WEIGHTS
 from zipperasr.model.experiment_model import build_for_training
 from zipperasr.model.speech_llm import SpeechLLM
-from zipperasr.ranks import log_once
 from zipperasr.run_record import save_run
 from zipperasr.train import new_language
-from zipperasr.train.checkpoints import Checkpoints
+from zipperasr.train.checkpoints import Checkpoints, SavedCheckpoint
 from zipperasr.train.dev_loss import BEST
 from zipperasr.train.engine import float32_weights, make_engine, restore_master_weights, start_ranks
 from zipperasr.train.interruption import TRY_AGAIN, Interrupted
 from zipperasr.train.loop import Trainer, TrainingData
 from zipperasr.train.optim import LanguageAdamW
 from zipperasr.train.request import TrainingSetup
+from zipperasr.train.resume import CHECKPOINTS, newest_checkpoint, on_same_batches, resume
 from zipperasr.train.schedule import Schedule
-from zipperasr.train.throughput import ThroughputMeter, Window, peak_tflops
+from zipperasr.train.throughput import ThroughputMeter, peak_tflops
 
-CHECKPOINTS = "checkpoints"
-REPLACED = ".replaced"  # directory beside the trainings
 # model, phase, batch, mel frames of a chunk -> FLOPs
 BatchFlops = Callable[[SpeechLLM, str, PackedBatch, int | None], float]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -57,11 +53,14 @@ def run_training(setup: TrainingSetup, flops_of_batch: BatchFlops) -> None:
     torch.manual_seed(setup.experiment.seed)
     if setup.experiment.added and rank == 0:
         new_language.announce(setup.experiment)
+    saved = newest_checkpoint(setup)
+    if saved is not None:
+        setup = on_same_batches(setup, saved, world_size)
     engine, optimiser = _build(setup)
     data = _training_data(setup, rank, world_size)
     if rank == 0:
         _announce(engine.module, data.plan, setup)
-    trainer = _trainer(setup, engine, optimiser, data, flops_of_batch)
+    trainer = _trainer(setup, engine, optimiser, data, flops_of_batch, saved)
     try:
         with fast_products(DTYPES[setup.config.precision]):
             state = trainer.run() or trained_state(engine.module)
@@ -92,11 +91,12 @@ def _trainer(
     optimiser: LanguageAdamW,
     data: TrainingData,
     flops_of_batch: BatchFlops,
+    saved: SavedCheckpoint | None,
 ) -> Trainer:
-    """A trainer that resumes from the newest checkpoint, if there is one."""
+    """A trainer that resumes from the checkpoint `saved`, if there is one."""
     config, experiment, out = setup.config, setup.experiment, setup.request.out
     checkpoints = Checkpoints(out / CHECKPOINTS, engine)
-    start_step, window = _resume(checkpoints, out, setup.inputs)
+    start_step, window = resume(checkpoints, saved, setup)
     meter = ThroughputMeter(
         experiment.model.max_positions,
         window,
@@ -130,7 +130,7 @@ def _training_data(setup: TrainingSetup, rank: int, world_size: int) -> Training
     plan = TrainingPlan.make(
         setup.train,
         model_config.max_positions,
-        config.packs_per_batch * config.accumulation * world_size,
+        config.packs_per_step(world_size),
         config.epochs,
         setup.experiment.seed,
         config.language_sampling,
@@ -152,39 +152,6 @@ def _announce(model: SpeechLLM, plan: TrainingPlan, setup: TrainingSetup) -> Non
     adapted = f"; encoder LoRA on {len(model.adapters.layers)} linear layers" if model.adapters is not None else ""
     log(f"{phase}: training {num_trainable:,} of {total:,} parameters{adapted}")
     log(f"{phase}: {len(plan)} steps (per epoch: {list(plan.steps_per_epoch)}) -> {setup.request.out}")
-
-
-def _resume(checkpoints: Checkpoints, out: Path, inputs: dict[str, str]) -> tuple[int, Window]:
-    """Step and window of the newest complete checkpoint; a training from other inputs is moved aside."""
-    if is_current(checkpoints.directory, inputs, log_once):
-        step, window = checkpoints.load_newest()
-        if step and distributed.get_rank() == 0:
-            log(f"{out}: resuming from step {step}")
-        return step, window
-    distributed.barrier()  # no rank still reads what rank 0 removes
-    if distributed.get_rank() == 0:
-        set_aside(out, inputs)
-        checkpoints.directory.mkdir(parents=True)
-        mark_current(checkpoints.directory, inputs)
-    distributed.barrier()
-    return 0, Window()
-
-
-def set_aside(out: Path, inputs: dict[str, str]) -> None:
-    """Move a training with weights or checkpoints to <parent>/.replaced/, where no stage looks; remove any other."""
-    kept = [path for path in (out / WEIGHTS, *out.glob(f"{CHECKPOINTS}/*/")) if path.exists()]
-    if not kept:
-        shutil.rmtree(out, ignore_errors=True)
-        return
-    record = out if (out / WEIGHTS).exists() else out / CHECKPOINTS
-    before = read_record(record / FINGERPRINT) or {}
-    changed = sorted(name for name in before.keys() | inputs.keys() if before.get(name) != inputs.get(name))
-    replaced = out.parent / REPLACED
-    replaced.mkdir(exist_ok=True)
-    number = next(number for number in itertools.count(1) if not (replaced / f"{out.name}.{number}").exists())
-    out.rename(replaced / f"{out.name}.{number}")
-    why = f"inputs changed ({', '.join(changed)})" if changed else "damaged"
-    log(f"{out}: {why}; training again. The earlier training is now {replaced / f'{out.name}.{number}'}")
 
 
 def _finish(model: SpeechLLM, state: dict[str, Tensor], setup: TrainingSetup) -> None:

@@ -84,3 +84,24 @@ class TrainConfig:
         """This configuration with `packs_per_batch` of one regime."""
         packs = self.packs_per_batch
         return replace(self, packs_per_batch=getattr(packs, regime)) if isinstance(packs, PacksPerBatch) else self
+
+    def packs_per_step(self, world_size: int) -> int:
+        """Size of the global batch of `world_size` processes."""
+        return self.packs_per_batch * self.accumulation * world_size
+
+    def with_global_batch(self, packs_per_step: int, world_size: int) -> TrainConfig:
+        """This configuration with the `accumulation` that gives a global batch of `packs_per_step`.
+
+        `packs_per_batch` becomes smaller if it does not divide the share of a process. Raises ValueError if there are
+        no equal shares.
+        """
+        if packs_per_step % world_size:
+            divisors = [number for number in range(1, packs_per_step + 1) if packs_per_step % number == 0]
+            around = [max(n for n in divisors if n < world_size), *[n for n in divisors if n > world_size][:1]]
+            raise ValueError(
+                f"its global batch of {packs_per_step} packs cannot be divided among {world_size} processes; "
+                f"use {' or '.join(map(str, around))}"
+            )
+        share = packs_per_step // world_size
+        packs = max(number for number in range(1, self.packs_per_batch + 1) if share % number == 0)
+        return replace(self, packs_per_batch=packs, accumulation=share // packs)
