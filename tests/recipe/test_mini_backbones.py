@@ -238,24 +238,31 @@ def test_retrained_backbones_can_be_installed(trained: Path, tmp_path: Path):
 
 def test_training_of_trained_backbones_can_be_continued(trained: Path, recipe: Path, tmp_path: Path):
     few = LanguageTable.load(trained / "languages.tsv")
-    folder = tmp_path / "more.training" / "llm" / "phase3"
 
-    def train_on(lr: float) -> bytes:
-        config = backbones.BackboneConfig(texts=120, llm=({}, {}, {"steps": 1, "batch": 4, "lr": lr}))
+    def train_on(name: str, **more) -> bytes:
+        config = backbones.BackboneConfig(texts=120, llm=({}, {}, {"steps": 1, "batch": 4}), **more)
         with contextlib.chdir(recipe):
-            backbones.train(config, few, {}, tmp_path / "more", 1, trained / "backbones", ("llm",))
-        assert not (tmp_path / "more").exists()  # not created before Whisper has been trained, too
-        return (folder / "model.safetensors").read_bytes()
+            backbones.train(config, few, {}, tmp_path / name, 1, trained / "backbones", ("llm",))
+        return (tmp_path / name / "llm" / "model.safetensors").read_bytes()
 
-    weights = train_on(lr=1e-3)
-    assert [path.name for path in folder.parent.iterdir()] == ["phase3"]
-    logs = sorted(path.name for path in folder.glob("*.jsonl"))
+    weights = train_on("one")
+    backbones.install(tmp_path / "installed", tmp_path / "one")
+    assert Qwen3ForCausalLM.from_pretrained(tmp_path / "installed" / "llm").config.hidden_size == 32
+    logs = sorted(path.name for path in (tmp_path / "one" / "llm").glob("*.jsonl"))
     assert logs == [f"training_phase{number}.jsonl" for number in (1, 2, 3)]
-    assert Qwen3ForCausalLM.from_pretrained(folder).config.hidden_size == 32
-    written = (folder / "model.safetensors").stat().st_mtime_ns
-    assert train_on(lr=1e-3) == weights
-    assert (folder / "model.safetensors").stat().st_mtime_ns == written  # finished, so not trained again
-    assert train_on(lr=1e-2) != weights  # trained again with other settings
+    copied, original = (directory / "whisper" for directory in (tmp_path / "one", trained / "backbones"))
+    assert (copied / "model.safetensors").read_bytes() == (original / "model.safetensors").read_bytes()
+    record = json.loads((tmp_path / "one" / "record.json").read_text())
+    assert record["command"].endswith(" --start START --parts llm") and record["start"]["record"]["config"]
+    assert train_on("with_swahili", llm_only={"sw": "Tafadhali andika."}) != weights
+
+
+def test_both_parts_are_written_once_both_are_trained(recipe: Path, tmp_path: Path, trained: Path):
+    config = backbones.BackboneConfig(texts=120, llm=({"steps": 1, "pieces": 700, "width": 32, "batch": 4},))
+    with contextlib.chdir(recipe):
+        backbones.train(config, LanguageTable.load(trained / "languages.tsv"), {}, tmp_path / "new", 1, None, ("llm",))
+    assert (tmp_path / "new.training/llm/phase1/model.safetensors").is_file()
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.fixture
