@@ -17,6 +17,8 @@ from zipperasr.config import load_yaml, parse_overrides
 
 COUNTS = {  # option: (smallest value, meaning)
     "nj": (1, "parallel jobs for data preparation"),
+    "inference_nj": (1, "parallel jobs for decoding"),
+    "retries": (0, "how often a failed job runs again"),
     "nproc": (1, "training processes without GPUs"),
     "ngpu": (0, "GPUs per machine"),
     "num_nodes": (1, "number of machines"),
@@ -52,6 +54,8 @@ class Settings:
     eval_phases: Sequence[str]
     alignment_sets: str
     nj: str
+    inference_nj: str
+    retries: str
     nproc: str
     ngpu: str
     num_nodes: str
