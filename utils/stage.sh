@@ -70,6 +70,9 @@ on_shards() {
     fi
 }
 
+# on_cpu_shards MODULE ARGUMENTS...: --nj processes
+on_cpu_shards() { on_shards "${nj}" "${train_cmd}" "$@"; }
+
 # on_inference_shards MODULE ARGUMENTS...: --inference_nj processes, with a GPU each if --gpu_inference is true
 on_inference_shards() {
     if [[ ${gpu_inference} == true ]]; then

@@ -140,7 +140,7 @@ if in_stage 1 "data directories: corpora -> ${datadir}"; then
 fi
 
 if in_stage 2 "audio: ${datadir} -> ${raw}"; then
-    on_cpu zipperasr.stages.format_audio --data "${datadir}" --out "${raw}" --nj "${nj}"
+    on_cpu_shards zipperasr.stages.format_audio --data "${datadir}" --out "${raw}" --nj 1
 fi
 
 if in_stage 3 "manifests: ${raw} -> ${manifest}"; then
