@@ -12,11 +12,13 @@ set -euo pipefail
 nj=1             # number of shards
 retries=1        # how often shards that failed, or were killed, run again
 cmd=utils/run.sh # job runner with its options, called as in Kaldi
+merge_cmd=       # job runner of the merge, which needs no GPU   [--cmd]
 . "$(dirname "$0")/log.sh"
 . "$(dirname "$0")/parse_options.sh"
 [[ $# -ge 2 ]] || options_error "wanted LOG and COMMAND, got '$*'"
 log_file=$1
 shift
+: "${merge_cmd:=${cmd}}"
 
 # For the locks of the shards: when a shard runs again, the process that ran it before has ended (sole_writer.py)
 SHARDS_RUN=$(hostname).$$.$(date +%s)
@@ -44,4 +46,4 @@ for ((attempt = 0; ; attempt++)); do
     until wait; do :; done
     [[ ${stopped} == false ]] || exit 143
 done
-${cmd} "${log_file}" "$@" --shard "merge/${nj}"
+${merge_cmd} "${log_file}" "$@" --shard "merge/${nj}"

@@ -30,7 +30,7 @@ if ((ngpu == 0)); then
     [[ ${scale} != mini ]] || export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 fi
 
-# Stage 7: one process per GPU, or one on the CPU, unless --inference_nj says otherwise
+# Stages 4 and 7: one process per GPU, or one on the CPU, unless --inference_nj says otherwise
 ((ngpu > 0)) && _on_gpus=true || _on_gpus=false
 : "${gpu_inference:=${_on_gpus}}"
 case ${gpu_inference} in
@@ -55,9 +55,6 @@ in_stage() {
 # on_cpu MODULE ARGUMENTS...: one process
 on_cpu() { ${train_cmd} "${_log_file}" "${_clock[@]}" python3 -m "$@"; }
 
-# on_gpu MODULE ARGUMENTS...: one process, on a GPU if --ngpu is at least 1
-on_gpu() { ${cuda_cmd} --gpu "$((ngpu > 0))" "${_log_file}" "${_clock[@]}" python3 -m "$@"; }
-
 # on_shards N RUNNER MODULE ARGUMENTS...: N processes that share the work, on any number of machines
 on_shards() {
     local count=$1 runner=$2
@@ -65,8 +62,8 @@ on_shards() {
     if ((count == 1)); then
         ${runner} "${_log_file}" "${_clock[@]}" python3 -m "$@"
     else
-        "${_clock[@]}" utils/shards.sh --nj "${count}" --retries "${retries}" --cmd "${runner}" "${_log_file}" \
-            python3 -m "$@"
+        "${_clock[@]}" utils/shards.sh --nj "${count}" --retries "${retries}" --cmd "${runner}" \
+            --merge_cmd "${train_cmd}" "${_log_file}" python3 -m "$@"
     fi
 }
 

@@ -163,7 +163,7 @@ set -euo pipefail
 options_error() {{ die "$@"; }}
 skip_data_prep=false skip_train=false skip_eval=false alignment_only=false retries=0
 init_from= scale=mini node_rank=1 expdir={here}/exp sft=exp/sft stage=7 stop_stage=7
-cuda_cmd=utils/run.sh
+train_cmd=utils/run.sh cuda_cmd=utils/run.sh
 ngpu=$1 inference_nj=$2 gpu_inference=$3
 . {root}/utils/stage.sh
 in_stage 7 decoding

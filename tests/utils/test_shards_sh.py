@@ -118,7 +118,8 @@ def test_every_shard_gets_a_gpu_of_its_own(call, root, tmp_path, options, gpus, 
 
 
 def test_a_shard_that_runs_again_gets_the_same_gpu(call, root, tmp_path):
-    done = call("--cmd", f"{root}/utils/run.sh --gpu 1", "--nj", "3", fails={3: 1}, CUDA_VISIBLE_DEVICES="0,1,2")
+    runners = ["--cmd", f"{root}/utils/run.sh --gpu 1", "--merge_cmd", f"{root}/utils/run.sh --gpu 0"]
+    done = call(*runners, "--nj", "3", fails={3: 1}, CUDA_VISIBLE_DEVICES="0,1,2")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "merged").read_text().splitlines() == ["0", "1", "2"]
 

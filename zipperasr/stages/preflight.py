@@ -17,7 +17,7 @@ from zipperasr.config import load_yaml, parse_overrides
 
 COUNTS = {  # option: (smallest value, meaning)
     "nj": (1, "parallel jobs for data preparation"),
-    "inference_nj": (1, "parallel jobs for decoding"),
+    "inference_nj": (1, "parallel jobs for decoding and language embeddings"),
     "retries": (0, "how often a failed job runs again"),
     "nproc": (1, "training processes without GPUs"),
     "ngpu": (0, "GPUs per machine"),

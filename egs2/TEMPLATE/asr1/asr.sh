@@ -48,8 +48,8 @@ skip_data_prep=false  # skip stages 0 to 3
 skip_train=false      # skip stages 4 to 6
 skip_eval=false       # skip stages 7 to 9
 nj=$(nproc)           # parallel jobs for data preparation
-inference_nj=         # parallel jobs for decoding   [--ngpu, or 1 on the CPU]
-gpu_inference=        # decode on GPUs, one job on each: true or false   [true if --ngpu is at least 1]
+inference_nj=         # parallel jobs for decoding and language embeddings   [--ngpu, or 1 on the CPU]
+gpu_inference=        # run these on GPUs, one job on each: true or false   [true if --ngpu is at least 1]
 retries=1             # how often parallel jobs that failed run again
 ngpu=0                # GPUs per machine; 0 uses the CPU
 nproc=2               # training processes if --ngpu is 0
@@ -149,7 +149,8 @@ if in_stage 3 "manifests: ${raw} -> ${manifest}"; then
 fi
 
 if in_stage 4 "language embeddings: Whisper's decoder -> ${lid}"; then
-    on_gpu zipperasr.stages.language_embeddings --model "${conf}/model.yaml" --manifest "${manifest}" --out "${lid}"
+    on_inference_shards zipperasr.stages.language_embeddings --model "${conf}/model.yaml" --manifest "${manifest}" \
+        --out "${lid}"
 fi
 
 if in_stage 5 "alignment: ${manifest} -> ${align}"; then
