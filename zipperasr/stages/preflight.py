@@ -16,7 +16,7 @@ from zipperasr.cli import nearest, parser, run_step, shortened
 from zipperasr.config import load_yaml, parse_overrides
 
 COUNTS = {  # option: (smallest value, meaning)
-    "nj": (1, "parallel jobs for data preparation"),
+    "nj": (1, "parallel jobs for data preparation and scoring"),
     "inference_nj": (1, "parallel jobs for decoding and language embeddings"),
     "retries": (0, "how often a failed job runs again"),
     "nproc": (1, "training processes without GPUs"),

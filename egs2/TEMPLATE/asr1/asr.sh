@@ -47,7 +47,7 @@ alignment_sets=own    # test sets decoded with the model of stage 5: own, or all
 skip_data_prep=false  # skip stages 0 to 3
 skip_train=false      # skip stages 4 to 6
 skip_eval=false       # skip stages 7 to 9
-nj=$(nproc)           # parallel jobs for data preparation
+nj=$(nproc)           # parallel jobs for data preparation and scoring
 inference_nj=         # parallel jobs for decoding and language embeddings   [--ngpu, or 1 on the CPU]
 gpu_inference=        # run these on GPUs, one job on each: true or false   [true if --ngpu is at least 1]
 retries=1             # how often parallel jobs that failed run again
@@ -172,7 +172,7 @@ if in_stage 7 "decoding: ${scored[*]}"; then
 fi
 
 if in_stage 8 "scoring: ${scored[*]}"; then
-    on_cpu zipperasr.stages.score --exp "${scored[@]}" --raw "${raw}"
+    on_cpu_shards zipperasr.stages.score --exp "${scored[@]}" --raw "${raw}"
 fi
 
 if in_stage 9 "report: ${expdir} -> ${results}/RESULTS.md, ${results}/report.html, ${expdir}/figures"; then
