@@ -117,6 +117,22 @@ def test_a_requeued_job_takes_over_its_own_lock(tmp_path, monkeypatch, restarts,
             pass
 
 
+@pytest.mark.parametrize("attempt", ["0", "1"])
+def test_a_shard_that_runs_again_takes_over_the_lock_of_its_failed_job(tmp_path, monkeypatch, attempt):
+    """The queue has given the two attempts different job numbers, and machines."""
+    for name, value in {"SHARDS_RUN": "node1.17.1", "SHARDS_ATTEMPT": "0", "SLURM_JOB_ID": "4711"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / ".out.lock").symlink_to(str(Owner.this()._replace(host="node7", boot="another")))
+    monkeypatch.setenv("SLURM_JOB_ID", "4712")
+    monkeypatch.setenv("SHARDS_ATTEMPT", attempt)
+    if attempt == "1":
+        with sole_writer(tmp_path / "out"):
+            assert Owner.read(tmp_path / ".out.lock") == Owner.this()
+    else:  # a second process of the same attempt
+        with pytest.raises(ValueError, match=r"another run writes here .* on node7"), sole_writer(tmp_path / "out"):
+            pass
+
+
 @pytest.mark.parametrize("other", [{"host": "node7"}, {"boot": "another"}, {"namespace": "1"}])
 def test_the_lock_of_another_machine_is_kept_and_the_file_to_remove_is_named(tmp_path, other):
     lock = lock_of(tmp_path / "out")

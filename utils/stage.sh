@@ -30,6 +30,16 @@ if ((ngpu == 0)); then
     [[ ${scale} != mini ]] || export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 fi
 
+# Stages 4 and 7: one process per GPU, or one on the CPU, unless --inference_nj says otherwise
+((ngpu > 0)) && _on_gpus=true || _on_gpus=false
+: "${gpu_inference:=${_on_gpus}}"
+case ${gpu_inference} in
+    true) ((ngpu > 0)) || options_error "--gpu_inference true needs GPUs: set --ngpu" ;;
+    false) ;;
+    *) options_error "--gpu_inference: got '${gpu_inference}', wanted true or false" ;;
+esac
+: "${inference_nj:=$([[ ${gpu_inference} == true ]] && echo "${ngpu}" || echo 1)}"
+
 # On SIGTERM, exit with the status of the running stage: 75 if a training has saved its state
 trap 'status=$?; exit $((status ? status : 143))' TERM
 
@@ -45,8 +55,29 @@ in_stage() {
 # on_cpu MODULE ARGUMENTS...: one process
 on_cpu() { ${train_cmd} "${_log_file}" "${_clock[@]}" python3 -m "$@"; }
 
-# on_gpu MODULE ARGUMENTS...: one process, on a GPU if --ngpu is at least 1
-on_gpu() { ${cuda_cmd} --gpu "$((ngpu > 0))" "${_log_file}" "${_clock[@]}" python3 -m "$@"; }
+# on_shards N RUNNER MODULE ARGUMENTS...: N processes that share the work, on any number of machines
+on_shards() {
+    local count=$1 runner=$2
+    shift 2
+    if ((count == 1)); then
+        ${runner} "${_log_file}" "${_clock[@]}" python3 -m "$@"
+    else
+        "${_clock[@]}" utils/shards.sh --nj "${count}" --retries "${retries}" --cmd "${runner}" \
+            --merge_cmd "${train_cmd}" "${_log_file}" python3 -m "$@"
+    fi
+}
+
+# on_cpu_shards MODULE ARGUMENTS...: --nj processes
+on_cpu_shards() { on_shards "${nj}" "${train_cmd}" "$@"; }
+
+# on_inference_shards MODULE ARGUMENTS...: --inference_nj processes, with a GPU each if --gpu_inference is true
+on_inference_shards() {
+    if [[ ${gpu_inference} == true ]]; then
+        on_shards "${inference_nj}" "${cuda_cmd} --gpu 1" "$@"
+    else
+        CUDA_VISIBLE_DEVICES='' on_shards "${inference_nj}" "${cuda_cmd}" "$@"
+    fi
+}
 
 # on_all_gpus MODULE ARGUMENTS...: one process per GPU and machine, or --nproc processes on the CPU
 on_all_gpus() {

@@ -1,8 +1,8 @@
 """Lock an output directory, so that only one run writes to it, even if machines share it over NFS.
 
 The lock of DIR/NAME is DIR/.NAME.lock, a symbolic link whose target text names the owner: creating a link is atomic, on
-NFS too. A lock is taken over if its process has died on this machine, or belonged to a Slurm job that has been requeued
-since and is now running here.
+NFS too. A lock is taken over if its process has died on this machine, belonged to a Slurm job that has been requeued
+since and is now running here, or to a shard that has failed and is being run again (utils/shards.sh).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Owner(NamedTuple):
     boot: str  # boot id of the kernel: differs after a restart, and on another machine of that name
     start: str  # start of the process in ticks since boot, because process ids are reused
     namespace: str  # of process ids: containers may share a host name but see only their own processes
-    job: str = ""  # under Slurm: the job's id
-    restarts: str = ""  # under Slurm: how often the job has been requeued
+    job: str = ""  # what started the process and waits for its end: utils/shards.sh, or the Slurm job's id
+    restarts: str = ""  # how often it has started the process again, of which only the last one runs
 
     def __str__(self) -> str:
         return ":".join(map(str, self))
@@ -56,8 +56,8 @@ class Owner(NamedTuple):
             boot.read_text(encoding="ascii").strip() if boot.is_file() else "",
             (_stat(os.getpid()) or ("", ""))[1],
             os.readlink(namespace).strip("pid:[]") if namespace.is_symlink() else "",
-            os.environ.get("SLURM_JOB_ID", ""),
-            os.environ.get("SLURM_RESTART_COUNT", "0"),
+            os.environ.get("SHARDS_RUN") or os.environ.get("SLURM_JOB_ID", ""),
+            ".".join(filter(None, (os.environ.get("SHARDS_ATTEMPT"), os.environ.get("SLURM_RESTART_COUNT", "0")))),
         )
 
     def is_near(self, me: Owner) -> bool:
@@ -67,7 +67,7 @@ class Owner(NamedTuple):
     def is_dead(self, me: Owner) -> bool:
         """Return True if that process has certainly ended."""
         if self.job and self.job == me.job and self.restarts != me.restarts:
-            return True  # Slurm ends a job on all its nodes before it restarts it
+            return True  # Slurm and shards.sh wait for the end of a job, on all its nodes, before they start it again
         if not self.is_near(me):
             return False
         if not process_runs(self.pid):

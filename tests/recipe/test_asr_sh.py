@@ -138,8 +138,10 @@ def test_a_range_without_stages_is_an_error(run, project, options, message):
         ("--inference_args beam=0", "--decode_args beam=0: beam: got 0, wanted at least 1"),
         ("--asr_config a.yaml", "a.yaml: no such configuration file"),
         ("--inference-config b.yaml", "b.yaml: no such configuration file"),
-        ("--inference_nj 4", 'in batches: --inference_args "batch_size=64"'),
-        ("--gpu_inference true", "there is no --gpu_inference: stage 7 uses a GPU if --ngpu is at least 1"),
+        ("--inference_nj 0", "--inference_nj 0: wanted an integer, at least 1"),
+        ("--retries -1", "--retries -1: wanted an integer, at least 0"),
+        ("--gpu_inference true", "--gpu_inference true needs GPUs: set --ngpu"),
+        ("--gpu_inference yes", "--gpu_inference: got 'yes', wanted true or false"),
         ("--num_nodes 2", "--num_nodes 2 needs --master"),
         ("--eval_lang de", "--eval_lang de: no test set in conf/datasets.tsv (phase align)"),
         ("--stage 6 --eval_lang dd", "--eval_lang dd: no test set in conf/datasets.tsv (phase sft); choose"),
@@ -153,6 +155,58 @@ def test_espnet_s_option_names_are_accepted_and_settings_are_checked_first(run, 
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert left_behind(project) == []
+
+
+DECODE = """
+set -euo pipefail
+. {root}/utils/log.sh
+options_error() {{ die "$@"; }}
+skip_data_prep=false skip_train=false skip_eval=false alignment_only=false retries=0
+init_from= scale=mini node_rank=1 expdir={here}/exp sft=exp/sft stage=7 stop_stage=7
+train_cmd=utils/run.sh cuda_cmd=utils/run.sh
+ngpu=$1 inference_nj=$2 gpu_inference=$3
+. {root}/utils/stage.sh
+in_stage 7 decoding
+on_inference_shards zipperasr.stages.decode --exp exp/a
+"""
+STAGE_7 = """#!/usr/bin/env bash
+# stands in for python3: records the shards and their GPUs
+case ${{*: -1}} in
+    missing/*) [[ -e {here}/asked ]] || {{ touch {here}/asked && echo "1:${{*: -1}}" | tr -d misng/; }} ;;
+    *) echo "$* on ${{CUDA_VISIBLE_DEVICES-all}}" >>{here}/calls ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "gpus", "shards"),
+    [
+        (["4", "", ""], "0,1,2,3", ["1/4 on 0", "2/4 on 1", "3/4 on 2", "4/4 on 3"]),
+        (["2", "3", "true"], "4,6", ["1/3 on 4", "2/3 on 6", "3/3 on 4"]),
+        (["2", "2", "false"], "0,1", ["1/2 on ", "2/2 on "]),
+        (["0", "2", ""], "0,1", ["1/2 on ", "2/2 on "]),
+    ],
+)
+def test_stage_7_runs_one_process_per_gpu_or_as_many_as_asked_for(root, tmp_path, options, gpus, shards):
+    (tmp_path / "python3").write_text(STAGE_7.format(here=tmp_path))
+    (tmp_path / "python3").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": gpus}
+    command = ["bash", "-c", DECODE.format(root=root, here=tmp_path), "asr.sh", *options]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    *found, merge = (tmp_path / "calls").read_text().splitlines()
+    assert sorted(found) == [f"-m zipperasr.stages.decode --exp exp/a --shard {shard}" for shard in shards]
+    assert f"--shard merge/{len(shards)} on" in merge
+
+
+@pytest.mark.parametrize(("ngpu", "gpus", "wanted"), [("1", "0,1", "0,1"), ("0", "0", "")])
+def test_one_process_decodes_without_a_merge(root, tmp_path, ngpu, gpus, wanted):
+    (tmp_path / "python3").write_text(STAGE_7.format(here=tmp_path))
+    (tmp_path / "python3").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": gpus}
+    command = ["bash", "-c", DECODE.format(root=root, here=tmp_path), "asr.sh", ngpu, "", ""]
+    subprocess.run(command, cwd=root, env=environment, check=True)
+    assert (tmp_path / "calls").read_text() == f"-m zipperasr.stages.decode --exp exp/a on {wanted}\n"
 
 
 @pytest.mark.parametrize("tag", ["_b", "b"])

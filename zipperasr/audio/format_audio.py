@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.pool import Pool
 from pathlib import Path
 
-import pyarrow as pa
 from tqdm import tqdm
 
 from zipperasr.atomic import (
@@ -26,17 +24,17 @@ from zipperasr.atomic import (
     mark_current,
     scratch_directory,
 )
-from zipperasr.audio.convert import Chunk, convert_chunk
+from zipperasr.audio.chunks import Chunks, remove_stale
+from zipperasr.audio.convert import convert_chunk
 from zipperasr.cli import log
 from zipperasr.datadir.entry import ENTRIES, Entry, write_lines
-from zipperasr.datadir.read import read_blocks
 from zipperasr.datadir.set_table import SetRow, read_sets, write_sets
 from zipperasr.datadir.sorted_spool import SortedSpool
 from zipperasr.datadir.validate import validate_data_dir
 from zipperasr.datadir.write import Totals, write_tables
+from zipperasr.shards import remove_shards
 from zipperasr.sole_writer import sole_writer
 
-MAX_CHUNK_UTTS = 512
 TABLES = ("wav.scp", "text", "utt2spk", "utt2lang", "utt2dur", "utt2repeat", "segments")
 
 
@@ -56,7 +54,7 @@ def format_audio(data: Path, out: Path, options: FormatOptions) -> None:
     if options.audio_format == "flac":
         require_espnet()
     sets = read_sets(data / "sets.tsv")
-    todo = {row: inputs for row in sets if not _is_done(out / row.set, inputs := _inputs(data / row.set, options))}
+    todo = {row: inputs for row in sets if not is_done(out / row.set, inputs := set_inputs(data / row.set, options))}
     if len(todo) < len(sets):
         log(f"stage 2: {len(sets) - len(todo)} of {len(sets)} sets in {out} are complete, their inputs unchanged")
     total = sum(_count_lines(data / row.set / "utt2spk") for row in todo)
@@ -70,6 +68,7 @@ def format_audio(data: Path, out: Path, options: FormatOptions) -> None:
     if not (out / "sets.tsv").is_file() or read_sets(out / "sets.tsv") != sets:
         with atomic_path(out / "sets.tsv") as temporary:
             write_sets(temporary, sets)
+    remove_shards(out)  # merged now, or of an interrupted run
     log(f"stage 2: read {len(todo)} sets of {data}, wrote {hours:.2f} h of 16 kHz audio to {out}")
 
 
@@ -93,21 +92,28 @@ def _pool(nj: int):
     return multiprocessing.get_context("spawn").Pool(nj) if nj else contextlib.nullcontext()
 
 
-def _inputs(source: Path, options: FormatOptions) -> dict[str, str]:
+def set_inputs(source: Path, options: FormatOptions) -> dict[str, str]:
+    """Fingerprint of a set."""
     limits = (options.min_s, options.max_s, options.audio_format, options.max_quarantine_share)
     return fingerprint(limits=limits, **{name: source / name for name in TABLES})
 
 
-def _is_done(target: Path, inputs: dict[str, str]) -> bool:
+def is_done(target: Path, inputs: dict[str, str]) -> bool:
+    """Return True if a set was completed from these inputs."""
     return is_current(target, inputs) and (target / "wav.scp").is_file()
+
+
+def begin_set(target: Path) -> None:
+    """Create the directory of a set's audio; the set is not complete from now on."""
+    (target / "data").mkdir(parents=True, exist_ok=True)
+    (target / FINGERPRINT).unlink(missing_ok=True)
 
 
 def _format_set(row: SetRow, source: Path, target: Path, options: FormatOptions, pool: Pool, progress: tqdm) -> float:
     """Convert one set. Returns its hours."""
-    (target / "data").mkdir(parents=True, exist_ok=True)
-    (target / FINGERPRINT).unlink(missing_ok=True)
+    begin_set(target)
     with scratch_directory(target) as scratch:
-        chunks = _Chunks(source, target, options, scratch)
+        chunks = Chunks(source, target, options.audio_format, scratch)
         kept = SortedSpool(ENTRIES, "utt", scratch)
         quarantined, filtered = [], []
         for result in pool.imap_unordered(convert_chunk, chunks):
@@ -116,7 +122,7 @@ def _format_set(row: SetRow, source: Path, target: Path, options: FormatOptions,
             if good:
                 kept.append(list(zip(*good, strict=True)))
             progress.update(len(result.written) + len(result.quarantined))
-        _remove_stale(target / "data", chunks.count)
+        remove_stale(target / "data", chunks.count)
         _check_share(row, sorted(quarantined), chunks.num_utts, options.max_quarantine_share, target)
         if not len(kept):
             raise ValueError(
@@ -129,45 +135,6 @@ def _format_set(row: SetRow, source: Path, target: Path, options: FormatOptions,
         limits = f"{options.min_s} to {options.max_s} s long"
         log(f"stage 2: {row.set}: {len(filtered)} of {chunks.num_utts} are not {limits}")
     return totals.seconds / 3600
-
-
-class _Chunks:
-    """The chunks of a set. Utterances of one recording are in one chunk, ordered by their start."""
-
-    def __init__(self, source: Path, target: Path, options: FormatOptions, scratch: Path):
-        self._target, self._format = target, options.audio_format
-        self._rows = SortedSpool(ENTRIES.append(pa.field("order", pa.string())), "order", scratch)
-        for block in read_blocks(source):
-            starts = zip(*(block[name].to_pylist() for name in ("audio", "start_s", "utt")), strict=True)
-            order = [f"{audio}\0{start_s or 0:012.3f}\0{utt}" for audio, start_s, utt in starts]
-            self._rows.append([*block.columns, order])
-        self.num_utts = len(self._rows)
-        self._size = min(MAX_CHUNK_UTTS, max(16, -(-self.num_utts // (2 * options.nj))))
-        self.count = 0
-
-    def __iter__(self) -> Iterator[Chunk]:
-        batch: list[Entry] = []
-        for block in self._rows.blocks():
-            for row in zip(*(column.to_pylist() for column in block.columns[:-1]), strict=True):
-                entry = Entry(*row)
-                if len(batch) >= self._size and entry.audio != batch[-1].audio:
-                    yield self._chunk(batch)
-                    batch = []
-                batch.append(entry)
-        yield self._chunk(batch)
-
-    def _chunk(self, batch: list[Entry]) -> Chunk:
-        self.count += 1
-        return Chunk(str(self._target / "data" / f"format.{self.count}"), self._format, tuple(batch))
-
-
-def _remove_stale(folder: Path, num_chunks: int) -> None:
-    """Delete surplus chunks of an earlier run that had more of them."""
-    for path in folder.glob("format.*.json"):
-        number = path.name.removeprefix("format.").removesuffix(".json")
-        if not number.isdigit() or int(number) > num_chunks:
-            for stale in (path, path.with_suffix(".ark")):
-                stale.unlink(missing_ok=True)
 
 
 def _within_limits(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from zipperasr.audio.segments import segment_frames
 from zipperasr.batching.manifest import Manifest
 from zipperasr.cli import log
 from zipperasr.datadir.set_table import read_sets
+from zipperasr.decode.batch_plan import SetToDecode, plan_batches
 from zipperasr.decode.decode_config import ALIGNMENT_SETS, DecodeConfig
 from zipperasr.decode.encoder_means import PER_SET
 from zipperasr.languages import LanguageTable
 from zipperasr.model.experiment import Experiment
+from zipperasr.shards import remove_shards
 from zipperasr.sole_writer import sole_writer
 
 _TAG = re.compile(r"[\w.-]*")
@@ -54,36 +57,83 @@ class DecodingTask:
             raise ValueError(f"--inference_tag: got {self.tag!r}, wanted letters, digits, hyphens, dots, underscores")
 
 
-def decode_experiment(exp: Path, config: DecodeConfig, task: DecodingTask) -> None:
-    """Decode the test sets of the training directory `exp` that are not up to date."""
-    experiment = Experiment.load(exp)
-    regime, tag = task.regime or experiment.regime, task.tag.strip("_")
-    chunk_frames = segment_frames(experiment.model.decode_chunk_s) if regime == "chunked" else None
-    decode_dir = exp / "_".join(["decode", config.name, regime, *([tag] if tag else [])])
-    todo: dict[Path, tuple[Manifest, dict[str, str]]] = {}
-    with contextlib.ExitStack() as locks:
-        for manifest in sets_to_decode(experiment, task):
-            out = decode_dir / manifest.name
-            inputs = fingerprint(
-                weights=exp / "model.safetensors",
-                table=task.manifest / ".inputs.json",
-                config=config,
-                chunk=chunk_frames,
-                languages=task.languages,
-                embedded=PER_SET,
-            )
-            if is_current(out, inputs):
+@dataclass(frozen=True)
+class DecodingPlan:
+    """The decoding of one model: settings, output directory, and test sets by their output directories."""
+
+    exp: Path
+    experiment: Experiment
+    config: DecodeConfig
+    languages: Path
+    regime: str
+    tag: str
+    directory: Path
+    sets: Mapping[Path, SetToDecode]
+
+    @classmethod
+    def make(cls, exp: Path, config: DecodeConfig, task: DecodingTask) -> DecodingPlan:
+        """Read the training directory and the manifests of its test sets."""
+        experiment = Experiment.load(exp)
+        regime, tag = task.regime or experiment.regime, task.tag.strip("_")
+        directory = exp / "_".join(["decode", config.name, regime, *([tag] if tag else [])])
+        inputs = fingerprint(
+            weights=exp / "model.safetensors",
+            table=task.manifest / ".inputs.json",
+            config=config,
+            chunk=_chunk_frames(experiment, regime),
+            languages=task.languages,
+            embedded=PER_SET,
+        )
+        sets = {
+            directory / manifest.name: SetToDecode(manifest, plan_batches(manifest, config), inputs)
+            for manifest in sets_to_decode(experiment, task)
+        }
+        return cls(exp, experiment, config, task.languages, regime, tag, directory, sets)
+
+    def todo(self) -> dict[Path, SetToDecode]:
+        """Return the test sets that are not up to date, and log the others."""
+        todo = {}
+        for out, whole in self.sets.items():
+            if is_current(out, whole.inputs):
                 log(f"{out} is up to date")
             else:
-                locks.enter_context(sole_writer(out))
-                todo[out] = (manifest, inputs)
-        if todo or (decode_dir.is_dir() and not (decode_dir / run_record.NAME).is_file()):
-            run = run_record.DecodingRun(config.name, regime, tag, run_record.versions())
-            run_record.save_run(run, decode_dir)
-        if todo:
-            from zipperasr.decode.decode_sets import decode_sets  # loads transformers
+                todo[out] = whole
+        return todo
 
-            decode_sets(exp, experiment, config, LanguageTable.load(task.languages), chunk_frames, todo)
+    def decode(self, todo: Mapping[Path, SetToDecode]) -> None:
+        """Decode test sets, or parts of them."""
+        from zipperasr.decode.decode_sets import decode_sets  # loads transformers
+
+        chunk_frames = _chunk_frames(self.experiment, self.regime)
+        decode_sets(self.exp, self.experiment, self.config, LanguageTable.load(self.languages), chunk_frames, todo)
+
+    def save_record(self) -> None:
+        """Write run.json."""
+        run = run_record.DecodingRun(self.config.name, self.regime, self.tag, run_record.versions())
+        run_record.save_run(run, self.directory)
+
+    def lacks_record(self) -> bool:
+        """Return True for the output of a version that did not write run.json."""
+        return self.directory.is_dir() and not (self.directory / run_record.NAME).is_file()
+
+
+def decode_experiment(exp: Path, config: DecodeConfig, task: DecodingTask) -> None:
+    """Decode the test sets of the training directory `exp` that are not up to date."""
+    plan = DecodingPlan.make(exp, config, task)
+    todo = plan.todo()
+    with contextlib.ExitStack() as locks:
+        for out in todo:
+            locks.enter_context(sole_writer(out))
+        if todo or plan.lacks_record():
+            plan.save_record()
+        if todo:
+            plan.decode(todo)
+        for out in todo:
+            remove_shards(out)
+
+
+def _chunk_frames(experiment: Experiment, regime: str) -> int | None:
+    return segment_frames(experiment.model.decode_chunk_s) if regime == "chunked" else None
 
 
 def sets_to_decode(experiment: Experiment, task: DecodingTask) -> list[Manifest]:

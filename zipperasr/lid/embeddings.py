@@ -9,8 +9,9 @@ one.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import kaldiio
@@ -27,6 +28,7 @@ from zipperasr.config import load_yaml
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.stored_embeddings import MODES
 from zipperasr.model.model_config import ModelConfig
+from zipperasr.shards import remove_shards
 from zipperasr.sole_writer import sole_writer
 
 
@@ -63,64 +65,106 @@ def cosine_matrix(embeddings: Tensor) -> Tensor:
     return unit @ unit.T
 
 
+@dataclass(frozen=True)
+class EmbeddingPlan:
+    """A job with its configuration and inputs."""
+
+    job: EmbeddingJob
+    config: ModelConfig
+    table: LanguageTable
+    manifests: Sequence[Manifest]  # of the training sets; empty without states
+    inputs: dict[str, str]  # fingerprint
+
+    @classmethod
+    def make(cls, job: EmbeddingJob) -> EmbeddingPlan:
+        """Read the inputs. Raises FileNotFoundError or ValueError."""
+        config = load_yaml(ModelConfig, job.model)
+        modes = _sorted(job.modes)
+        inputs = fingerprint(
+            whisper=config.whisper,
+            weights=Path(config.whisper) / "model.safetensors",
+            languages=job.languages,
+            manifest=job.manifest / ".inputs.json",
+            settings=[job.utterances, job.seed, *(modes if len(modes) == 1 else [])],
+        )
+        manifests = open_kind(job.manifest, "train") if "state" in modes else []
+        return cls(job, config, LanguageTable.load(job.languages), manifests, inputs)
+
+    @cached_property
+    def token_ids(self) -> list[int]:
+        """Ids of the languages' tokens, in the order of the table. Raises ValueError if one does not exist."""
+        return language_token_ids(self.config.whisper, self.table)
+
+    def is_current(self) -> bool:
+        """Return True if the embeddings are up to date."""
+        return is_current(self.job.out, self.inputs)
+
+    def drawn(self) -> dict[str, list[tuple[Manifest, int]]]:
+        """The training utterances for the state of each language that has any."""
+        job = self.job
+        drawn = {code: _draw(self.manifests, code, job.utterances, job.seed) for code in self.table.codes}
+        return {code: rows for code, rows in drawn.items() if rows}
+
+
 def write_embeddings(job: EmbeddingJob) -> None:
     """Compute and write the embeddings, unless they are up to date. Raises FileNotFoundError or ValueError."""
-    config = load_yaml(ModelConfig, job.model)
-    table = LanguageTable.load(job.languages)
-    modes = [mode for mode in MODES if mode in job.modes]
-    manifests = open_kind(job.manifest, "train") if "state" in modes else []
-    inputs = fingerprint(
-        whisper=config.whisper,
-        weights=Path(config.whisper) / "model.safetensors",
-        languages=job.languages,
-        manifest=job.manifest / ".inputs.json",
-        settings=[job.utterances, job.seed, *(modes if len(modes) == 1 else [])],
-    )
-    if is_current(job.out, inputs):
+    plan = EmbeddingPlan.make(job)
+    if plan.is_current():
         log(f"{job.out} is up to date")
         return
-    from zipperasr.model.backbones import find_languages
-
     with sole_writer(job.out):
-        ids = language_token_ids(config.whisper, table)
-        embeddings = {"token": find_languages(config.whisper).token_embeddings(config.whisper, ids)}
-        if "state" in modes:
-            embeddings["state"] = _state_embeddings(job, config, table, ids, embeddings["token"], manifests)
-        with atomic_path(job.out) as temporary:
-            temporary.mkdir()
-            for mode in modes:
-                _write(temporary, job.out, mode, table.codes, embeddings[mode])
-            mark_current(temporary, inputs)
-        for mode in modes:
-            _report(mode, table.codes, embeddings[mode])
+        write_all(plan, state_embeddings(plan, plan.drawn()))
 
 
-def _state_embeddings(
-    job: EmbeddingJob,
-    config: ModelConfig,
-    table: LanguageTable,
-    ids: Sequence[int],
-    tokens: Tensor,
-    manifests: Sequence[Manifest],
-) -> Tensor:
-    """Embeddings (languages, d_lid); a language without training data gets its row of `tokens`."""
+def state_embeddings(plan: EmbeddingPlan, drawn: Mapping[str, Sequence[tuple[Manifest, int]]]) -> dict[str, Tensor]:
+    """State embeddings (d_lid,) of these languages, by code."""
     from zipperasr.model.backbones import find_languages
 
+    config, token_ids = plan.config, dict(zip(plan.table.codes, plan.token_ids, strict=True))
+    if not drawn:
+        return {}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     source = find_languages(config.whisper).load(config.whisper, torch.float32).to(device)
-    states = []
-    for language, token_id, token in zip(tqdm(table, desc="LID states"), ids, tokens, strict=True):
-        mels = _draw_mels(manifests, language.code, job.utterances, job.seed, config.mel_bins)
-        states.append(source.state_embedding(token_id, mels) if mels else token)
-        if not mels:
-            log(f"{language.code}: no training utterances; using its token embedding instead of a state")
-    return torch.stack(states)
+    states = {}
+    for code, rows in tqdm(drawn.items(), desc="LID states"):
+        mels = [
+            log_mel(torch.from_numpy(load_clip(manifest.row(row)["audio"])), config.mel_bins) for manifest, row in rows
+        ]
+        states[code] = source.state_embedding(token_ids[code], mels)
+    return states
 
 
-def _draw_mels(manifests: Sequence[Manifest], code: str, count: int, seed: int, mel_bins: int) -> list[Tensor]:
+def write_all(plan: EmbeddingPlan, states: Mapping[str, Tensor]) -> None:
+    """Write the embeddings of all modes; a language without a state gets its token embedding instead."""
+    from zipperasr.model.backbones import find_languages
+
+    job, config, codes = plan.job, plan.config, plan.table.codes
+    tokens = find_languages(config.whisper).token_embeddings(config.whisper, plan.token_ids)
+    embeddings = {"token": tokens}
+    if plan.manifests:
+        for code in codes:
+            if code not in states:
+                log(f"{code}: no training utterances; using its token embedding instead of a state")
+        rows = zip(codes, tokens, strict=True)
+        embeddings["state"] = torch.stack([states[code].to(token) if code in states else token for code, token in rows])
+    modes = _sorted(job.modes)
+    with atomic_path(job.out) as temporary:
+        temporary.mkdir()
+        for mode in modes:
+            _write(temporary, job.out, mode, codes, embeddings[mode])
+        mark_current(temporary, plan.inputs)
+    remove_shards(job.out)  # merged now, or of an interrupted run
+    for mode in modes:
+        _report(mode, codes, embeddings[mode])
+
+
+def _sorted(modes: Sequence[str]) -> list[str]:
+    return [mode for mode in MODES if mode in modes]
+
+
+def _draw(manifests: Sequence[Manifest], code: str, count: int, seed: int) -> list[tuple[Manifest, int]]:
     rows = [(m, row) for m in manifests for row in (m.languages == code).nonzero()[0].tolist()]
-    chosen = random.Random(f"{seed} {code}").sample(rows, min(count, len(rows)))
-    return [log_mel(torch.from_numpy(load_clip(m.row(row)["audio"])), mel_bins) for m, row in chosen]
+    return random.Random(f"{seed} {code}").sample(rows, min(count, len(rows)))
 
 
 def _write(temporary: Path, out: Path, mode: str, codes: list[str], embeddings: Tensor) -> None:

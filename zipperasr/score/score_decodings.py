@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -36,12 +36,9 @@ def score_decodings(decode_dirs: Iterable[Path], *, raw: Path, languages: Path) 
 
     raw: stage 2's output. languages: the language table.
     """
-    table = LanguageTable.load(languages)
-    for language in table:
-        normaliser(language.normaliser)  # an unknown name fails before any work
-    sets = {row.set: row for row in read_sets(raw / "sets.tsv")}
+    scorer = Scorer.load(raw, languages)
     for decode_dir in decode_dirs:
-        _score_decoding(decode_dir, raw, sets, table)
+        _score_decoding(decode_dir, scorer)
 
 
 def decodings_of(exp: Path) -> list[Path]:
@@ -52,21 +49,60 @@ def decodings_of(exp: Path) -> list[Path]:
     return found
 
 
-def _score_decoding(decode_dir: Path, raw: Path, sets: dict[str, SetRow], table: LanguageTable) -> None:
+def hypotheses_of(decode_dir: Path) -> list[Path]:
+    """The text files of a decoding. Raises FileNotFoundError if there is none."""
     texts = sorted(decode_dir.glob("*/text"))
     if not texts:
         raise FileNotFoundError(f"{decode_dir}/*/text: no hypotheses; run stage 7 (decoding) first")
+    return texts
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores one test set after the other."""
+
+    raw: Path
+    sets: Mapping[str, SetRow]  # by name
+    table: LanguageTable
+
+    @classmethod
+    def load(cls, raw: Path, languages: Path) -> Scorer:
+        """Read the tables. Raises ValueError for an unknown normaliser."""
+        table = LanguageTable.load(languages)
+        for language in table:
+            normaliser(language.normaliser)
+        return cls(raw, {row.set: row for row in read_sets(raw / "sets.tsv")}, table)
+
+    def test_set(self, text: Path) -> TestSet:
+        """The test set of some hypotheses."""
+        name = text.parent.name
+        if name not in self.sets:
+            raise ValueError(f"{text}: {name!r} is not in {self.raw / 'sets.tsv'}; rerun stages 1, 2 and 7")
+        return load_test_set(self.raw, self.sets[name])
+
+    def is_scored(self, text: Path) -> bool:
+        """Return True if the score directories of these hypotheses are up to date."""
+        test_set = self.test_set(text)
+        ways = _ways(test_set, self.table, self.raw)
+        return all(is_current(*_output(self.raw, text, test_set, *way)) for way in ways)
+
+    def score(self, text: Path) -> list[SetScore]:
+        """Write the score directories of these hypotheses; return their rows of scores.tsv."""
+        test_set = self.test_set(text)
+        diagnosis = Diagnosis(test_set.language, self.table.codes)
+        speed, retried = _real_time_factor(text.parent / "rtf.json"), _num_retried(text.parent / "retried")
+        rows = [
+            _score_once(self.raw, text, test_set, unit, norm, diagnosis)
+            for unit, norm in _ways(test_set, self.table, self.raw)
+        ]
+        return [replace(row, rtf=speed, retried=retried) for row in rows]
+
+
+def _score_decoding(decode_dir: Path, scorer: Scorer) -> None:
+    texts = hypotheses_of(decode_dir)
     rows = []
     for text in tqdm(texts, desc="scoring", unit="set"):
-        name = text.parent.name
-        if name not in sets:
-            raise ValueError(f"{text}: {name!r} is not in {raw / 'sets.tsv'}; rerun stages 1, 2 and 7")
-        test_set = load_test_set(raw, sets[name])
-        diagnosis = Diagnosis(test_set.language, table.codes)
-        speed, retried = _real_time_factor(text.parent / "rtf.json"), _num_retried(text.parent / "retried")
-        for unit, norm in _ways(test_set, table, raw):
-            row = _score_once(raw, text, test_set, unit, norm, diagnosis)
-            rows.append(replace(row, rtf=speed, retried=retried))
+        rows += scorer.score(text)
     write_scores(decode_dir / "scores.tsv", rows)
     print(f"{decode_dir}\n{summary(rows)}")
     excess = sum(row.errors - row.jiwer_errors for row in rows)
@@ -97,12 +133,17 @@ def _num_retried(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").split()) if path.is_file() else 0
 
 
-def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, diagnosis: Diagnosis) -> SetScore:
-    """Write one score directory and return its row; an up-to-date directory is read instead."""
+def _output(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str) -> tuple[Path, dict[str, str]]:
+    """A score directory and the fingerprint of its inputs."""
     directory = text.parent / (f"score_{unit}" if norm != "whisper_marks" else f"score_{unit}_{norm}")
     kaldi = {name: raw / test_set.name / name for name in ("text", "utt2spk", "utt2lang", "utt2repeat")}
     way = {"unit": unit, "normaliser": norm, "corpus": test_set.corpus, "phase": test_set.phase, "scoring": SCORING}
-    inputs = fingerprint(hypotheses=text, **way, **kaldi)
+    return directory, fingerprint(hypotheses=text, **way, **kaldi)
+
+
+def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, diagnosis: Diagnosis) -> SetScore:
+    """Write one score directory and return its row; an up-to-date directory is read instead."""
+    directory, inputs = _output(raw, text, test_set, unit, norm)
     hypotheses = load_hypotheses(text, test_set)
     if is_current(directory, inputs):
         log(f"{directory}: up to date")

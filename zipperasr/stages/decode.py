@@ -2,6 +2,7 @@
 
 Reads training directories and manifests. Writes <exp>/decode_<search>_<regime>/ with run.json and, for each test set,
 text, rtf.json and encoder_means.ark. A model of stage 5 decodes the test sets of its own phase, a model of stage 6 all.
+With --shard, several processes share the work; the result is the same.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import parser, run_step
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.decode.decode_config import ALIGNMENT_SETS, DecodeConfig
+from zipperasr.shards import MERGE, MISSING, OPTION_HELP, ShardJob, ranges
+
+if TYPE_CHECKING:
+    from zipperasr.decode.decode_experiment import DecodingTask
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--inference_tag", default="", metavar="SUFFIX", help="suffix of the decoding directory's name"
     )
     options.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings that override --config")
+    options.add_argument("--shard", metavar="K/N", help=OPTION_HELP)
     return run_step(_run, options.parse_args(argv), "stage 7")
 
 
@@ -52,8 +59,24 @@ def _run(options: argparse.Namespace) -> None:
         tag=options.inference_tag,
         alignment_sets=options.alignment_sets,
     )
+    if options.shard is not None:
+        _run_shard(ShardJob.parse(options.shard), options.exp, config, task)
+        return
     for exp in options.exp:
         decode_experiment(exp, config, task)
+
+
+def _run_shard(job: ShardJob, exps: Sequence[Path], config: DecodeConfig, task: DecodingTask) -> None:
+    from zipperasr.decode.decode_shards import decode_shard, merge_shards, missing_shards
+
+    if job.task == MISSING:
+        print(ranges(number for exp in exps for number in missing_shards(exp, config, task, job.count)))
+        return
+    for exp in exps:
+        if job.task == MERGE:
+            merge_shards(exp, config, task, job.count)
+        else:
+            decode_shard(exp, config, task, int(job.task), job.count)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,20 @@
 """Stage 4: language embeddings for the router, from Whisper's decoder.
 
-Writes exp/lid/lid_{token,state}.{ark,scp} in Kaldi's format, and tables of their cosine similarities.
+Writes exp/lid/lid_{token,state}.{ark,scp} in Kaldi's format, and tables of their cosine similarities. With --shard,
+several processes share the work; the result is the same.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 from zipperasr.cli import parser, run_step
+from zipperasr.lid.embedding_shards import compute_shard, merge_shards, missing_shards
 from zipperasr.lid.embeddings import EmbeddingJob, write_embeddings
 from zipperasr.lid.stored_embeddings import MODES
+from zipperasr.shards import MERGE, MISSING, OPTION_HELP, ShardJob, ranges
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,9 +26,24 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--modes", nargs="+", choices=MODES, default=MODES, help="kinds of embeddings to compute")
     options.add_argument("--utterances", type=int, default=20, help="state: training utterances per language")
     options.add_argument("--seed", type=int, default=1, help="state: random seed of this selection")
-    values = vars(options.parse_args(argv))
+    options.add_argument("--shard", metavar="K/N", help=OPTION_HELP)
+    return run_step(_run, options.parse_args(argv), "stage 4")
+
+
+def _run(given: argparse.Namespace) -> None:
+    values = vars(given)
+    shard = values.pop("shard")
     job = EmbeddingJob(**{**values, "modes": tuple(values["modes"])})
-    return run_step(write_embeddings, job, "stage 4")
+    if shard is None:
+        write_embeddings(job)
+        return
+    share = ShardJob.parse(shard)
+    if share.task == MISSING:
+        print(ranges(missing_shards(job, share.count)))
+    elif share.task == MERGE:
+        merge_shards(job, share.count)
+    else:
+        compute_shard(job, int(share.task), share.count)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from zipperasr.cli import nearest, parser, run_step, shortened
 from zipperasr.config import load_yaml, parse_overrides
 
 COUNTS = {  # option: (smallest value, meaning)
-    "nj": (1, "parallel jobs for data preparation"),
+    "nj": (1, "parallel jobs for data preparation and scoring"),
+    "inference_nj": (1, "parallel jobs for decoding and language embeddings"),
+    "retries": (0, "how often a failed job runs again"),
     "nproc": (1, "training processes without GPUs"),
     "ngpu": (0, "GPUs per machine"),
     "num_nodes": (1, "number of machines"),
@@ -52,6 +54,8 @@ class Settings:
     eval_phases: Sequence[str]
     alignment_sets: str
     nj: str
+    inference_nj: str
+    retries: str
     nproc: str
     ngpu: str
     num_nodes: str

@@ -47,7 +47,10 @@ alignment_sets=own    # test sets decoded with the model of stage 5: own, or all
 skip_data_prep=false  # skip stages 0 to 3
 skip_train=false      # skip stages 4 to 6
 skip_eval=false       # skip stages 7 to 9
-nj=$(nproc)           # parallel jobs for data preparation
+nj=$(nproc)           # parallel jobs for data preparation and scoring
+inference_nj=         # parallel jobs for decoding and language embeddings   [--ngpu, or 1 on the CPU]
+gpu_inference=        # run these on GPUs, one job on each: true or false   [true if --ngpu is at least 1]
+retries=1             # how often parallel jobs that failed run again
 ngpu=0                # GPUs per machine; 0 uses the CPU
 nproc=2               # training processes if --ngpu is 0
 num_nodes=1           # number of machines for training
@@ -63,10 +66,6 @@ benchmark=            # file to which stage 9 also writes the time and memory of
 
 # ESPnet's names for the same options
 declare -A option_alias=([asr_tag]=tag [asr_args]=train_args [inference_args]=decode_args)
-declare -A option_hint=(
-    [inference_nj]='stage 7 decodes in one process, in batches: --inference_args "batch_size=64"'
-    [gpu_inference]='stage 7 uses a GPU if --ngpu is at least 1'
-)
 
 INVOCATION=${INVOCATION:-"./${0##*/} $*"} # the command that the report shows
 . ./path.sh
@@ -126,7 +125,8 @@ python3 -m zipperasr.stages.preflight --stages "${stages[@]}" --conf "${conf}" -
     --seed "${seed}" \
     --sft_config "${asr_config}" --train_args "${train_set[@]}" \
     --decode_config "${inference_config}" --decode_args "${decode_set[@]}" \
-    --nj "${nj}" --nproc "${nproc}" --ngpu "${ngpu}" --num_nodes "${num_nodes}" --node_rank "${node_rank}" \
+    --nj "${nj}" --inference_nj "${inference_nj}" --retries "${retries}" \
+    --nproc "${nproc}" --ngpu "${ngpu}" --num_nodes "${num_nodes}" --node_rank "${node_rank}" \
     --master "${master}" --hostfile "${hostfile}" --cuda_cmd "${cuda_cmd}"
 : "${master:=localhost:29500}"
 
@@ -140,7 +140,7 @@ if in_stage 1 "data directories: corpora -> ${datadir}"; then
 fi
 
 if in_stage 2 "audio: ${datadir} -> ${raw}"; then
-    on_cpu zipperasr.stages.format_audio --data "${datadir}" --out "${raw}" --nj "${nj}"
+    on_cpu_shards zipperasr.stages.format_audio --data "${datadir}" --out "${raw}" --nj 1
 fi
 
 if in_stage 3 "manifests: ${raw} -> ${manifest}"; then
@@ -149,7 +149,8 @@ if in_stage 3 "manifests: ${raw} -> ${manifest}"; then
 fi
 
 if in_stage 4 "language embeddings: Whisper's decoder -> ${lid}"; then
-    on_gpu zipperasr.stages.language_embeddings --model "${conf}/model.yaml" --manifest "${manifest}" --out "${lid}"
+    on_inference_shards zipperasr.stages.language_embeddings --model "${conf}/model.yaml" --manifest "${manifest}" \
+        --out "${lid}"
 fi
 
 if in_stage 5 "alignment: ${manifest} -> ${align}"; then
@@ -165,12 +166,13 @@ if in_stage 6 "adaptation ${how}: ${init_from:-${align}} -> ${sft}"; then
 fi
 
 if in_stage 7 "decoding: ${scored[*]}"; then
-    on_gpu zipperasr.stages.decode --exp "${scored[@]}" --config "${inference_config}" --manifest "${manifest}" \
-        --inference_tag "${inference_tag}" --alignment_sets "${alignment_sets}" --lang "${evaluated[@]}" --set "${decode_set[@]}"
+    on_inference_shards zipperasr.stages.decode --exp "${scored[@]}" --config "${inference_config}" \
+        --manifest "${manifest}" --inference_tag "${inference_tag}" --alignment_sets "${alignment_sets}" \
+        --lang "${evaluated[@]}" --set "${decode_set[@]}"
 fi
 
 if in_stage 8 "scoring: ${scored[*]}"; then
-    on_cpu zipperasr.stages.score --exp "${scored[@]}" --raw "${raw}"
+    on_cpu_shards zipperasr.stages.score --exp "${scored[@]}" --raw "${raw}"
 fi
 
 if in_stage 9 "report: ${expdir} -> ${results}/RESULTS.md, ${results}/report.html, ${expdir}/figures"; then
