@@ -1,6 +1,7 @@
 """Run stages 6 and 7 of several variants in one process, because starting processes takes longer than their work.
 
-Usage: python -m tests.recipe.adapt_variants SCALE VARIANT... (in a recipe directory after stages 0 to 5)
+Usage: python -m tests.recipe.adapt_variants SCALE VARIANT... (in a recipe directory after stages 0 to 5, with
+dump_SCALE/small_manifest)
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from zipperasr.stages import train as training
 
 
 def main(scale: str, *variants: str) -> int:
-    conf, exp, manifest = f"conf/{scale}", f"exp_{scale}", f"dump_{scale}/manifest"
+    conf, exp, manifest = f"conf/{scale}", f"exp_{scale}", f"dump_{scale}/small_manifest"
     for lora in variants:
         out = f"{exp}/sft_{lora}_chunked"
         start = ["--phase", "sft", "--model", f"{conf}/model.yaml", "--config", f"{conf}/sft.yaml", "--lora", lora]
