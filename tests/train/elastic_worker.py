@@ -21,7 +21,7 @@ from torch import Tensor, distributed
 from tests.train.tiny_recipe import options
 from tests.train.worker import free_port
 
-TIMEOUT_S = 600
+TIMEOUT_S = 1800
 NUM_STEPS = 6
 PACKS_PER_STEP = 4
 SEED = 9  # with which the third step has no Spanish
@@ -50,9 +50,14 @@ def launch(base: Path, align: Path, out: Path) -> None:
     command = [sys.executable, "-m", "tests.train.elastic_worker", str(base), str(align), str(out)]
     root = Path(__file__).resolve().parents[2]
     with (out / "log").open("w") as log:
-        status = subprocess.run(
-            command, cwd=root, env={**os.environ, **settings}, stdout=log, stderr=log, timeout=TIMEOUT_S
-        ).returncode
+        process = subprocess.Popen(
+            command, cwd=root, env={**os.environ, **settings}, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        status = process.wait(TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with the ranks, which would wait for each other
+        raise
     if status:
         raise RuntimeError((out / "log").read_text()[-3000:])
 
