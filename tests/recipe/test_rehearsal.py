@@ -34,7 +34,7 @@ LANGUAGES = {"en", "th", "zh", "de", "ru", "ar"}  # every corpus, high- and low-
 # for glibc: keep freed memory; half of the time went into returning it to the kernel
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 END_TO_END = {"chunked": "zipper_soft", "full": "flylora"}  # up to the report
-OTHERS = [lora for lora in LORA_CHOICES if lora not in END_TO_END.values()]  # up to decoding, with two languages
+OTHERS = [lora for lora in LORA_CHOICES if lora not in END_TO_END.values()]  # up to decoding, with three languages
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)
