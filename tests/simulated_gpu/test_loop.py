@@ -122,7 +122,7 @@ def test_a_training_has_the_cpus_losses_and_waits_once_per_step(
         assert curve(tmp_path / "gpu", name) == pytest.approx(wanted, rel=1e-4)
     mfu = [json.loads(line)["mfu"] for line in (tmp_path / "gpu" / "train.jsonl").read_text().splitlines()]
     assert len(mfu) >= 2 and all(share > 0 for share in mfu)
-    once = ("of", "_bands")  # the optimiser's runs of elements; the mel filters
+    once = ("_runs_of", "_bands")  # the optimiser's runs of elements; the mel filters
     apart = ("of_all_ranks", "dev_losses", "_evaluate")  # for a line of train.jsonl, dev.jsonl or router.jsonl
     places = [wait.place.split()[-1] for wait in gpu.waits]
     assert [place for place in places if place not in (*once, *apart)] == ["_step"] * on_gpu.schedule.num_steps
