@@ -11,7 +11,7 @@ import codecs
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
 import anyio
@@ -81,8 +81,10 @@ class Uploads:
             return work.result()
         finally:
             stop.set()
-            with anyio.CancelScope(shield=True):  # the caller will close the file that the thread reads
-                await asyncio.wait({work})
+            while not work.done():  # the caller will close the file that the thread reads
+                # a second Ctrl-C cancels this wait as well
+                with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
+                    await asyncio.wait({work})
 
     def close(self) -> None:
         """Cancel all decoding that has not started."""
