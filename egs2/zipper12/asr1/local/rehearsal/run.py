@@ -24,13 +24,14 @@ import yaml
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log, parser, run_step
 from zipperasr.corpora import CORPORA
+from zipperasr.languages import LanguageTable
 from zipperasr.lora import VARIANTS
 from zipperasr.markdown import table
+from zipperasr.prepare.dataset_table import load_datasets
 from zipperasr.report.machine import machine_table
 from zipperasr.timed_command import run_timed
 
 SIZES = {"align_train": 4, "high_train": 4, "low_train_1h": 2, "low_train_30h": 2, "dev": 4, "test": 2}
-ONE_STEP = {"align": 4, "sft": 12}  # packs in the only global batch: one per language of the phase
 DECODED = "test_mls_de"
 RESUME = "resume after a kill"
 
@@ -132,14 +133,18 @@ def rehearse(options: RehearsalOptions) -> None:
 
 
 def write_configuration(out: Path, depth: str) -> Path:
-    """Write <out>/conf: conf/rehearsal with a few utterances, one global batch, and backbones of this depth."""
+    """Write <out>/conf: conf/rehearsal with a few utterances, one global batch, and backbones of this depth.
+
+    The global batch has one pack per language of the phase.
+    """
     conf = out / "conf"
     conf.mkdir(parents=True, exist_ok=True)
     downloads = out / "downloads"
+    languages = languages_by_phase()
     own = {
         "model": {"whisper": str(out / "backbones/whisper"), "llm": str(out / "backbones/llm")},
-        "align": {"packs_per_batch": ONE_STEP["align"]},
-        "sft": {"packs_per_batch": ONE_STEP["sft"]},
+        "align": {"packs_per_batch": len(languages["align"])},
+        "sft": {"packs_per_batch": len(languages["sft"])},
         "decode": {},
         "corpora": {"roots": {name: str(downloads / name) for name in CORPORA}, "utt_ids": str(downloads / "utt_ids")},
         "mini_corpora": SIZES,
@@ -151,6 +156,12 @@ def write_configuration(out: Path, depth: str) -> Path:
     return conf
 
 
+def languages_by_phase() -> dict[str, set[str]]:
+    """Return the languages in conf/datasets.tsv."""
+    rows = load_datasets("conf/datasets.tsv", "1h", LanguageTable.load("conf/languages.tsv"))
+    return {phase: {row.language for row in rows if row.phase == phase} for phase in ("align", "sft")}
+
+
 def _adaptation(out: Path, variant: str, *more: str) -> list[str | Path]:
     conf = out / "conf"
     start = ["--phase", "sft", "--model", conf / "model.yaml", "--config", conf / "sft.yaml", "--lora", variant]
@@ -158,13 +169,14 @@ def _adaptation(out: Path, variant: str, *more: str) -> list[str | Path]:
 
 
 def _kill_and_resume(rehearsal: Rehearsal, variant: str) -> None:
-    """Kill a training of two steps after its first checkpoint; finish it with the same command."""
+    """Kill a training of several steps after its first checkpoint; finish it with the same command."""
     out = rehearsal.out / "killed"
     if rehearsal.has_run(RESUME):
         log(f"{RESUME}: already done")
         return
     shutil.rmtree(out, ignore_errors=True)
-    words = _adaptation(rehearsal.out, variant, "--set", f"packs_per_batch={ONE_STEP['sft'] // 2}", "save_every=1")
+    half = len(languages_by_phase()["sft"]) // 2
+    words = _adaptation(rehearsal.out, variant, "--set", f"packs_per_batch={half}", "save_every=1")
     words[words.index("--out") + 1] = out
     command = rehearsal.training(*words)
     since = time.monotonic()
