@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,19 @@ def _published(write: str, recipe: Path, name: str, tmp_path_factory) -> Path:
     except FileNotFoundError as error:
         pytest.skip(str(error))
     return directory
+
+
+@pytest.fixture(scope="session")
+def slurm(root: Path, tmp_path_factory) -> Iterator[dict[str, str]]:
+    """A Slurm cluster of two nodes on this machine: what to add to the environment."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can start a Slurm cluster on this machine")
+    if shutil.which("slurmctld") is None:
+        pytest.skip("Slurm is not installed: tools/slurm_for_tests.sh install")
+    directory, script = tmp_path_factory.mktemp("slurm"), root / "tools" / "slurm_for_tests.sh"
+    subprocess.run([script, "start", directory], check=True)
+    yield {"SLURM_CONF": str(directory / "slurm.conf"), "CMD_BACKEND": "slurm"}
+    subprocess.run([script, "stop", directory], check=True)
 
 
 @pytest.fixture

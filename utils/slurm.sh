@@ -42,6 +42,7 @@ batch_script() {
     echo '#!/usr/bin/env bash'
     directive job-name "$(basename "${log_file}" .log)"
     directive output "${log_pattern}"
+    directive open-mode append # if a job is requeued, its log continues
     [[ -z ${array} ]] || directive array "${array}"
     directive nodes "${num_nodes}"
     directive ntasks-per-node 1
@@ -64,5 +65,8 @@ if [[ ${show} == true ]]; then
 fi
 command -v sbatch >/dev/null || die "sbatch not found; use CMD_BACKEND=local, or log in to the cluster"
 mkdir -p "$(dirname "${log_file}")"
+for ((job = ${first:-0}; job <= ${last:-0}; job++)); do
+    rm -f "${log_file//JOB/${job}}"
+done
 log "slurm: waiting for ${1}, log in ${log_file}"
 batch_script "$@" | sbatch --wait --export=ALL >/dev/null || die "a job failed, see ${log_file}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.stages.sharded import content
+
 pytestmark = pytest.mark.slow
 
+TIMED = ("rtf.json", "run.json")  # files with times
 # two utterances of each kind and language would suffice, but held-out dev sets need more
 SIZES = {"align_train": 24, "high_train": 20, "low_train_1h": 6, "low_train_30h": 8, "dev": 4, "test": 4}
 
@@ -38,14 +42,14 @@ def finished(recipe_dir: Path) -> subprocess.CompletedProcess:
     return call(recipe_dir, "--stage", "0", "--stop-stage", "9")
 
 
-def call(recipe_dir: Path, *arguments: str) -> subprocess.CompletedProcess:
+def call(recipe_dir: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "asr.sh", *arguments],
         capture_output=True,
         text=True,
         cwd=recipe_dir,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, **environment},
         check=False,
     )
 
@@ -108,3 +112,20 @@ def test_a_stage_without_its_inputs_names_the_stage_to_run(recipe_dir):
     assert done.returncode != 0
     assert "run stage" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_stages_on_slurm_write_the_same_bytes(recipe_dir, finished, slurm, tmp_path):
+    """Stages 2, 4, 7 and 8 as job arrays on two nodes, against the local run."""
+    trained = "exp/sft_zipper_soft_chunked"
+    for name in ("asr.sh", "path.sh", "cmd.sh", "utils", "local", "conf", "data", "downloads"):
+        (tmp_path / name).symlink_to(recipe_dir / name)
+    shutil.copytree(recipe_dir / "exp" / "backbones", tmp_path / "exp" / "backbones")
+    shutil.copytree(recipe_dir / trained, tmp_path / trained, ignore=shutil.ignore_patterns("decode_*"))
+    jobs = ("--nj", "2", "--inference_nj", "2")
+    for stages in (("2", "4"), ("7", "8")):
+        only = () if stages[0] == "2" else ("--skip_data_prep", "true")
+        done = call(tmp_path, "--stage", stages[0], "--stop-stage", stages[1], *jobs, *only, **slurm)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "running shards 1-2 of 2" in done.stderr
+    for folder in ("dump/raw", "dump/manifest", "exp/lid", f"{trained}/decode_greedy_chunked"):
+        assert content(tmp_path / folder, but_for=TIMED) == content(recipe_dir / folder, but_for=TIMED), folder
