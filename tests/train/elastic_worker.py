@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, distributed
 
 from tests.train.tiny_recipe import options
+from tests.train.warm import ENVIRONMENT
 from tests.train.worker import free_port
 
 TIMEOUT_S = 1800
@@ -26,11 +27,6 @@ NUM_STEPS = 6
 PACKS_PER_STEP = 4
 SEED = 9  # with which the third step has no Spanish
 COMMON = ("packs_per_batch=1", "epochs=3", "save_every=1", "eval_every=4")
-IMPORTED = (
-    "deepspeed.runtime.zero.muon.muon_optimizer", "matplotlib.pyplot", "peft", "torch.utils.tensorboard",
-    "transformers.models.qwen3.modeling_qwen3", "transformers.models.whisper.modeling_whisper",
-    "zipperasr.plan.flops", "zipperasr.train.run_training",
-)  # fmt: skip
 # name -> settings; legs (processes, number of steps after which they are killed, before they save)
 CASES = {
     "unbroken": ((), [(2, None)]),
@@ -46,12 +42,11 @@ CASES = {
 
 def launch(base: Path, align: Path, out: Path) -> None:
     """Run this file. Raises RuntimeError with the end of its output if it fails."""
-    settings = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "tests.train.elastic_worker", str(base), str(align), str(out)]
     root = Path(__file__).resolve().parents[2]
     with (out / "log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=root, env={**os.environ, **settings}, stdout=log, stderr=log, start_new_session=True
+            command, cwd=root, env={**os.environ, **ENVIRONMENT}, stdout=log, stderr=log, start_new_session=True
         )
     try:
         status = process.wait(TIMEOUT_S)
@@ -63,8 +58,7 @@ def launch(base: Path, align: Path, out: Path) -> None:
 
 
 def main(base: Path, align: Path, out: Path, names: list[str]) -> None:
-    for module in IMPORTED:  # once, because importing them takes longer than a training
-        importlib.import_module(module)
+    importlib.import_module("tests.train.preload")  # once, because it takes longer than a training
     paths = options(base, config="conf/sft.yaml", manifest="dump/manifest", lid="exp/lid")
     sft = ["--phase", "sft", "--init", str(align), "--lora", "zipper_soft", "--seed", str(SEED), *paths]
     for name in names or CASES:

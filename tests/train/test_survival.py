@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.train.tiny_recipe import options
+from tests.train.warm import ENVIRONMENT, TIMEOUT_S, WarmTraining
 from tests.train.worker import free_port
 from zipperasr.train.checkpoint_files import load_tensors
 from zipperasr.train.checkpoints import CHECKSUMS
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 120
 
 
 @pytest.fixture
@@ -29,16 +29,16 @@ def training(tiny_recipe, tmp_path):
     """Start the training `sft` of the session fixtures in separate processes, with a checkpoint after every step."""
     running = []
 
-    def start(others: Path, *launcher: str, packs: int = 2) -> subprocess.Popen:
-        """others: directory of the session fixture with the same number of processes."""
+    def start(others: Path, *launcher: str, packs: int = 2) -> subprocess.Popen | WarmTraining:
+        """others: directory of the session fixture with the same number of processes. No launcher: one process."""
         paths = options(tiny_recipe, config="conf/sft.yaml", manifest="dump/manifest", lid="exp/lid")
-        command = [
-            *launcher, "-m", "zipperasr.stages.train", "--phase", "sft", "--out", str(tmp_path / "sft"), *paths,
-            "--init", str(others / "align"), "--lora", "zipper_soft",
-            "--set", f"packs_per_batch={packs}", "save_every=1",
-        ]  # fmt: skip
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        arguments = ["--phase", "sft", "--out", str(tmp_path / "sft"), *paths, "--init", str(others / "align")]
+        arguments += ["--lora", "zipper_soft", "--set", f"packs_per_batch={packs}", "save_every=1"]
+        if not launcher:
+            running.append(WarmTraining(arguments, tmp_path / "log"))
+            return running[-1]
+        command = [*launcher, "-m", "zipperasr.stages.train", *arguments]
+        environment = {**os.environ, **ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         with (tmp_path / "log").open("a") as log:
             running.append(
                 subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -52,7 +52,7 @@ def training(tiny_recipe, tmp_path):
             process.wait()
 
 
-def wait_for_step(process: subprocess.Popen, out: Path, step: int) -> None:
+def wait_for_step(process: subprocess.Popen | WarmTraining, out: Path, step: int) -> None:
     deadline = time.monotonic() + TIMEOUT_S
     while not (out / "checkpoints" / f"step-{step}").exists():
         assert process.poll() is None and time.monotonic() < deadline, (out.parent / "log").read_text()[-3000:]
@@ -68,7 +68,7 @@ def assert_equal(one: Path, other: Path) -> None:
 def test_a_training_killed_repeatedly_ends_bit_identical(training, one_process, tmp_path):
     out, log = tmp_path / "sft", tmp_path / "log"
     for step in (1, 5):
-        process = training(one_process, sys.executable)
+        process = training(one_process)
         wait_for_step(process, out, step)
         process.kill()
         process.wait()
@@ -78,7 +78,7 @@ def test_a_training_killed_repeatedly_ends_bit_identical(training, one_process, 
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
 
-    assert training(one_process, sys.executable).wait(TIMEOUT_S) == 0, log.read_text()[-3000:]
+    assert training(one_process).wait(TIMEOUT_S) == 0, log.read_text()[-3000:]
 
     assert f"{newest}: {damaged.name} is damaged; skipped" in log.read_text()
     assert f"resuming from step {int(newest.name[5:]) - 1}" in log.read_text()
@@ -90,7 +90,7 @@ def test_a_training_killed_repeatedly_ends_bit_identical(training, one_process, 
 def test_sigterm_saves_and_exits_with_75_and_the_training_resumes(training, request, tmp_path, ranks):
     out, log = tmp_path / "sft", tmp_path / "log"
     others = request.getfixturevalue("one_process" if ranks == 1 else "two_ranks")
-    launcher = (sys.executable,) if ranks == 1 else ("bash", "utils/launch.sh", "--nproc", "2")
+    launcher = () if ranks == 1 else ("bash", "utils/launch.sh", "--nproc", "2")
     process = training(others, *launcher, packs=2 // ranks)
     wait_for_step(process, out, 1)
     process.send_signal(signal.SIGTERM)
@@ -138,7 +138,7 @@ def test_a_global_batch_that_does_not_divide_among_the_processes_is_refused_in_o
     training, one_process, tmp_path
 ):
     out, log = tmp_path / "sft", tmp_path / "log"
-    process = training(one_process, sys.executable)
+    process = training(one_process)
     wait_for_step(process, out, 1)
     process.kill()
     process.wait()
@@ -179,14 +179,14 @@ def other_parameters(checkpoint: Path) -> None:
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(training, one_process, tmp_path, change, message):
     out, log = tmp_path / "sft", tmp_path / "log"
-    process = training(one_process, sys.executable)
+    process = training(one_process)
     wait_for_step(process, out, 1)
     process.kill()
     process.wait()
     newest = max((out / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
     change(newest)
 
-    assert training(one_process, sys.executable).wait(TIMEOUT_S) == 1
+    assert training(one_process).wait(TIMEOUT_S) == 1
 
     (line,) = (line for line in log.read_text().splitlines() if "error:" in line)
     assert f"{newest}: {message}" in line and line.endswith(f"remove {out / 'checkpoints'} to start over")
@@ -203,20 +203,20 @@ def test_a_full_disk_is_one_error_line_and_training_resumes_once_space_is_freed(
     if mounted.returncode:
         pytest.skip(f"a small tmpfs needs the right to mount: {mounted.stderr.strip()}")
     try:
-        process = training(one_process, sys.executable)
+        process = training(one_process)
         wait_for_step(process, out, 1)
         process.kill()
         process.wait()
         (out / "filler").write_bytes(bytes(os.statvfs(out).f_bavail * os.statvfs(out).f_frsize - 100_000))
 
-        assert training(one_process, sys.executable).wait(TIMEOUT_S) == 1
+        assert training(one_process).wait(TIMEOUT_S) == 1
 
         lines = [line for line in log.read_text().splitlines() if "error:" in line]
         assert len(lines) == 1 and "cannot write" in lines[0] and "free disk space and rerun" in lines[0], lines
         assert "Traceback" not in log.read_text()
         assert not list(out.glob("checkpoints/.step-*"))
         (out / "filler").unlink()
-        assert training(one_process, sys.executable).wait(TIMEOUT_S) == 0, log.read_text()[-3000:]
+        assert training(one_process).wait(TIMEOUT_S) == 0, log.read_text()[-3000:]
         assert_equal(out, one_process / "sft")
     finally:
         subprocess.run(["umount", str(out)], check=True)

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.train.tiny_recipe import options
+from tests.train.warm import ENVIRONMENT, WarmTraining
 from tests.train.worker import free_port
 from zipperasr.atomic import mark_current
 from zipperasr.stages.train import main
@@ -87,23 +88,17 @@ def test_a_finished_training_is_not_run_again(one_process, tiny_recipe, sft, cap
     assert (one_process / "sft" / "model.safetensors").stat().st_mtime_ns == written
 
 
-def test_a_truncated_weights_file_is_reported_and_retrained(one_process, tiny_recipe, tmp_path, root):
+def test_a_truncated_weights_file_is_reported_and_retrained(one_process, tiny_recipe, tmp_path):
     out = tmp_path / "align"
     shutil.copytree(one_process / "align", out)
     whole = (out / "model.safetensors").read_bytes()
     (out / "model.safetensors").write_bytes(whole[:1000])
     paths = options(tiny_recipe, config="conf/align.yaml", manifest="dump/manifest")
     again = ["--phase", "align", "--out", str(out), *paths, "--set", "packs_per_batch=2"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-m", "zipperasr.stages.train", *again],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert f"{out}/model.safetensors has 1,000 bytes instead of {len(whole):,}; writing {out} again" in done.stderr
+    log = tmp_path / "log"
+    assert WarmTraining(again, log).wait() == 0, log.read_text()[-2000:]
+    message = f"{out}/model.safetensors has 1,000 bytes instead of {len(whole):,}; writing {out} again"
+    assert message in log.read_text()
     assert (out / "model.safetensors").read_bytes() == whole
 
 
@@ -126,7 +121,7 @@ def test_a_second_training_of_two_ranks_is_refused_without_a_traceback(tiny_reci
         "-m",
         "zipperasr.stages.train",
     ]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **ENVIRONMENT}
     command = [sys.executable, "-m", *launch, "--phase", "align", "--out", str(tmp_path / "out"), *paths]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
@@ -135,20 +130,15 @@ def test_a_second_training_of_two_ranks_is_refused_without_a_traceback(tiny_reci
     assert not (tmp_path / "out").exists()
 
 
-def test_a_training_from_other_inputs_is_kept_when_its_directory_is_trained_again(
-    one_process, tiny_recipe, tmp_path, root
-):
+def test_a_training_from_other_inputs_is_kept_when_its_directory_is_trained_again(one_process, tiny_recipe, tmp_path):
     out = tmp_path / "align"
     shutil.copytree(one_process / "align", out)
     weights = (out / "model.safetensors").read_bytes()
     paths = options(tiny_recipe, config="conf/align.yaml", manifest="dump/manifest")
-    command = [sys.executable, "-m", "zipperasr.stages.train", "--phase", "align", "--out", str(out), *paths]
-    command += ["--set", "packs_per_batch=2", "lr=1e-4"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    kept = tmp_path / ".replaced/align.1"
-    assert f"{out}: inputs changed (train); training again. The earlier training is now {kept}" in done.stderr
+    again = ["--phase", "align", "--out", str(out), *paths, "--set", "packs_per_batch=2", "lr=1e-4"]
+    log, kept = tmp_path / "log", tmp_path / ".replaced/align.1"
+    assert WarmTraining(again, log).wait() == 0, log.read_text()[-2000:]
+    assert f"{out}: inputs changed (train); training again. The earlier training is now {kept}" in log.read_text()
     assert (kept / "model.safetensors").read_bytes() == weights
     assert (out / "model.safetensors").read_bytes() != weights
 
