@@ -38,7 +38,7 @@ case ${gpu_inference} in
     false) ;;
     *) options_error "--gpu_inference: got '${gpu_inference}', wanted true or false" ;;
 esac
-: "${inference_nj:=$([[ ${gpu_inference} == true ]] && echo "${ngpu}" || echo 1)}"
+: "${inference_nj:=$([[ ${gpu_inference} == true ]] && echo "$((inference_ngpu > 0 ? ngpu / inference_ngpu : 0))" || echo 1)}"
 
 # On SIGTERM, exit with the status of the running stage: 75 if a training has saved its state
 trap 'status=$?; exit $((status ? status : 143))' TERM
@@ -70,10 +70,10 @@ on_shards() {
 # on_cpu_shards MODULE ARGUMENTS...: --nj processes
 on_cpu_shards() { on_shards "${nj}" "${train_cmd}" "$@"; }
 
-# on_inference_shards MODULE ARGUMENTS...: --inference_nj processes, with a GPU each if --gpu_inference is true
+# on_inference_shards MODULE ARGUMENTS...: --inference_nj processes, each with --inference_ngpu GPUs, or on the CPU
 on_inference_shards() {
     if [[ ${gpu_inference} == true ]]; then
-        on_shards "${inference_nj}" "${cuda_cmd} --gpu 1" "$@"
+        on_shards "${inference_nj}" "${cuda_cmd} --gpu ${inference_ngpu}" "$@"
     else
         CUDA_VISIBLE_DEVICES='' on_shards "${inference_nj}" "${cuda_cmd}" "$@"
     fi

@@ -6,46 +6,23 @@ import json
 import shutil
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.feather as feather
 import pytest
-import soundfile
 
+from tests.decode.model_and_sets import SIZES, write_model_and_sets
 from tests.model import tiny
 from tests.stages.sharded import content, run_and_kill_one, run_in_shards
-from zipperasr.batching.manifest import SCHEMA, Manifest
-from zipperasr.datadir.set_table import SetRow, write_sets
+from zipperasr.batching.manifest import Manifest
 from zipperasr.decode.batch_plan import plan_batches
 from zipperasr.decode.decode_config import DecodeConfig
-from zipperasr.model.checkpoint import save_trained
-from zipperasr.model.experiment import Experiment
 from zipperasr.run_record import DecodingRun, load_run
 from zipperasr.stages.decode import main
 
-SIZES = {"de": 11, "es": 5, "ja": 2}  # test sets; batches of at most two utterances
 TIMED = ("rtf.json", "run.json")
 
 
 @pytest.fixture(scope="module")
 def source(backbones, tmp_path_factory) -> Path:
-    """A tiny adaptation and its alignment, and manifests of three test sets."""
-    base = tmp_path_factory.mktemp("source")
-    config = tiny.model_config(backbones, trim_silence=True)
-    Experiment("align", "chunked", None, None, tiny.CODES, 1, config).save(base / "align")
-    save_trained(tiny.align_model(config), base / "align" / "model.safetensors")
-    (base / "decode.yaml").write_text("tokens_per_s: 20.0\ntokens_floor: 8\nbatch_size: 2\nretry_loops: true\n")
-    for code, count in SIZES.items():
-        rows = []
-        for number in range(count):
-            utt_id, num_samples = f"s-{code}{number:02d}", 3_200 + (number * 7_919) % 17_000
-            audio = base / "audio" / f"{utt_id}.wav"
-            audio.parent.mkdir(exist_ok=True)
-            soundfile.write(audio, tiny.noise(num_samples, seed=number).numpy(), 16_000)
-            row = {"utt_id": utt_id, "language": code, "audio": str(audio), "text": "ein", "repeat": 1}
-            rows.append(row | {"num_samples": num_samples, "num_tokens": 4, "positions": 20 + num_samples // 1600})
-        feather.write_feather(pa.Table.from_pylist(rows, SCHEMA), base / f"test_x_{code}.arrow")
-    write_sets(base / "sets.tsv", [SetRow(f"test_x_{code}", "test", "align", "x", code) for code in SIZES])
-    return base
+    return write_model_and_sets(tmp_path_factory.mktemp("source"), backbones)
 
 
 @pytest.fixture
@@ -170,9 +147,9 @@ def test_a_shard_that_another_process_decodes_is_an_error(start, tmp_path, capsy
 
 def test_batches_have_similar_lengths_and_respect_both_limits(source):
     manifest = Manifest.open(source, "test_x_de")
-    batches = plan_batches(manifest, DecodeConfig(batch_size=3, batch_positions=70))
+    batches = plan_batches(manifest, DecodeConfig(batch_size=3, batch_positions=310))
     flat = [row for batch in batches for row in batch]
     lengths = manifest.num_samples[flat].tolist()
     assert sorted(flat) == list(range(SIZES["de"])) and lengths == sorted(lengths)
-    needed = [len(batch) * (20 - 4 + manifest.num_samples[batch[-1]] // 1600) for batch in batches]
-    assert max(needed) <= 70 and [len(batch) for batch in batches[:2]] == [3, 3] and len(batches[2]) == 2
+    needed = [len(batch) * (100 - 4 + manifest.num_samples[batch[-1]] // 1600) for batch in batches]
+    assert max(needed) <= 310 and [len(batch) for batch in batches[:2]] == [3, 3] and len(batches[2]) == 2

@@ -164,7 +164,7 @@ options_error() {{ die "$@"; }}
 skip_data_prep=false skip_train=false skip_eval=false alignment_only=false retries=0
 init_from= scale=mini node_rank=1 expdir={here}/exp sft=exp/sft stage=7 stop_stage=7
 train_cmd=utils/run.sh cuda_cmd=utils/run.sh
-ngpu=$1 inference_nj=$2 gpu_inference=$3
+ngpu=$1 inference_nj=$2 gpu_inference=$3 inference_ngpu=${{4:-1}}
 . {root}/utils/stage.sh
 in_stage 7 decoding
 on_inference_shards zipperasr.stages.decode --exp exp/a
@@ -183,6 +183,7 @@ esac
     [
         (["4", "", ""], "0,1,2,3", ["1/4 on 0", "2/4 on 1", "3/4 on 2", "4/4 on 3"]),
         (["2", "3", "true"], "4,6", ["1/3 on 4", "2/3 on 6", "3/3 on 4"]),
+        (["4", "", "", "2"], "0,1,2,3", ["1/2 on 0,1", "2/2 on 2,3"]),
         (["2", "2", "false"], "0,1", ["1/2 on ", "2/2 on "]),
         (["0", "2", ""], "0,1", ["1/2 on ", "2/2 on "]),
     ],

@@ -8,8 +8,9 @@ from zipperasr.cli import nearest
 from zipperasr.ranges import COUNT, NOT_NEGATIVE, Range, check_ranges
 
 PRECISIONS = ("fp32", "bf16")
+ENGINES = ("own", "vllm")
 RANGES = {
-    **dict.fromkeys(("beam", "batch_positions", "batch_size"), COUNT),
+    **dict.fromkeys(("beam", "batch_positions", "batch_size", "tensor_parallel"), COUNT),
     **dict.fromkeys(("tokens_per_s", "tokens_floor"), NOT_NEGATIVE),
     "length_penalty": Range(),
 }
@@ -28,11 +29,20 @@ class DecodeConfig:
     length_penalty: float = 1.0  # beam search only
     retry_loops: bool = False  # greedy: decode utterances that end in a loop again, without repetition
     precision: str = "fp32"  # fp32 | bf16
+    engine: str = "own"  # of greedy search: own | vllm (tools/install_vllm.sh), which ignores batch_*
+    tensor_parallel: int = 1  # engine vllm: GPUs that share the LLM
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision: unknown value {self.precision!r}; {nearest(self.precision, PRECISIONS)}")
+        for key, known in (("precision", PRECISIONS), ("engine", ENGINES)):
+            value = getattr(self, key)
+            if value not in known:
+                raise ValueError(f"{key}: unknown value {value!r}; {nearest(value, known)}")
         check_ranges(self, RANGES)
+        if self.engine == "vllm" and (self.beam > 1 or self.retry_loops):
+            key, wanted = ("beam", "1") if self.beam > 1 else ("retry_loops", "false")
+            raise ValueError(f"engine: vllm is for greedy search without repetitions; set {key}={wanted}")
+        if self.engine != "vllm" and self.tensor_parallel > 1:
+            raise ValueError(f"tensor_parallel: got {self.tensor_parallel}, wanted 1, or engine=vllm")
 
     @property
     def name(self) -> str:

@@ -14,12 +14,15 @@ from tqdm import tqdm
 
 from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
+from zipperasr.batching.manifest import Manifest
 from zipperasr.cli import log
 from zipperasr.decode.batch_plan import SetToDecode
+from zipperasr.decode.beam import max_new_tokens
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.encoder_means import chosen, encoder_means
 from zipperasr.decode.set_files import Results, write_set
+from zipperasr.decode.vllm_search import VllmSearch
 from zipperasr.languages import LanguageTable
 from zipperasr.model.backbones import load_tokenizer
 from zipperasr.model.cpu_products import fast_products
@@ -39,7 +42,11 @@ def decode_sets(
 ) -> None:
     """Decode `todo` with the model in `exp`, and write each output directory when it is complete."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_model(exp, _DTYPES[config.precision]).to(device).eval()
+    model = load_model(exp, _DTYPES[config.precision]).eval()
+    vllm = None
+    if config.engine == "vllm":
+        vllm = VllmSearch(model, config, max(_longest(part.manifest, config) for part in todo.values()))
+    model.to(device)
     tokenizer = load_tokenizer(experiment.model.llm)
     settings = experiment.model
     read = ExampleReader(
@@ -49,7 +56,7 @@ def decode_sets(
         edge_frames=settings.edge_frames,
         trim_silence=settings.trim_silence,
     )
-    decoder = Decoder(model, tokenizer, config, chunk_frames)
+    decoder = Decoder(model, tokenizer, config, chunk_frames, vllm)
     adapted = len(model.adapters.layers) if model.adapters is not None else 0
     log(f"{exp}: {adapted} adapted encoder layers; {len(todo)} test sets to decode ({config.name})")
     total = sum(len(part.rows) for part in todo.values())
@@ -73,6 +80,11 @@ def decode_sets(
                     results.retried.add(decoded.example.utt_id)
                 bar.update()
             write_set(out, part, results, time.monotonic() - start)
+
+
+def _longest(manifest: Manifest, config: DecodeConfig) -> int:
+    """Positions that suffice for any utterance of a set, with a hypothesis of the largest length."""
+    return int(manifest.positions.max()) + max_new_tokens(int(manifest.num_samples.max()), config)
 
 
 def read_batches(part: SetToDecode, read: ExampleReader) -> Iterator[list[Example]]:

@@ -1,7 +1,7 @@
 """Utterances to texts: encode ahead, with the adapters merged, and search.
 
-In: batches of examples without transcripts. Out: one `Decoded` each, as they are ready. Greedy search is ours; beam
-search is transformers' generate, batch by batch.
+In: batches of examples without transcripts. Out: one `Decoded` each, as they are ready. Greedy search is ours or
+vLLM's; beam search is transformers' generate, batch by batch.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from zipperasr.decode.beam import max_new_tokens, stop_ids, transcribe_batch
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
+from zipperasr.decode.vllm_search import VllmSearch
 from zipperasr.device import to_device
 from zipperasr.lora.merging import merged
 from zipperasr.model.prompt import hypothesis_text
@@ -47,15 +48,23 @@ class Decoder:
 
     Args:
         chunk_frames: mel frames per chunk of the encoder; None: full context.
+        vllm: the model's LLM in vLLM, for `engine: vllm`; None: greedy search is ours.
     """
 
     def __init__(
-        self, model: SpeechLLM, tokenizer: PreTrainedTokenizerBase, config: DecodeConfig, chunk_frames: int | None
+        self,
+        model: SpeechLLM,
+        tokenizer: PreTrainedTokenizerBase,
+        config: DecodeConfig,
+        chunk_frames: int | None,
+        vllm: VllmSearch | None = None,
     ):
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # empty: every utterance gets its maximum length
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
-        self._llm = model.llm_family.incremental(model.causal_lm) if config.beam == 1 else None
+        self._vllm = vllm
+        own = config.beam == 1 and vllm is None
+        self._llm = model.llm_family.incremental(model.causal_lm) if own else None
 
     def run(
         self,
@@ -68,16 +77,14 @@ class Decoder:
         encoded: called with the examples that the encoder has just processed, part of a batch.
         check: called before each token of greedy search; an exception from it ends the decoding.
         """
-        if self._llm is None:
+        if self._llm is None and self._vllm is None:
             yield from self._beam(batches, encoded)
             return
-        bounds = (self.config.batch_size, self.config.batch_positions)
-        search = GreedySearch(self._llm, self.stops, *bounds, self._again)
         stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded)
         device = self.model.causal_lm.device
         if device.type == "cuda":
             stream = ahead(_on_own_stream(stream, device), self.config.batch_size)
-        for found in search.run(stream, check):
+        for found in self._search(stream, check):
             tokens, note = self._without_loop(found)
             text = self._text(tokens)
             if not note and (
@@ -85,6 +92,12 @@ class Decoder:
             ):  # may begin with <think>
                 note = "reads like a chat reply, not like a transcript"
             yield Decoded(found.key, text, tuple(tokens), note, retried=found.no_repeat > 0)
+
+    def _search(self, stream: Iterator[Encoded], check: Callable[[], None]) -> Iterator[Encoded]:
+        if self._vllm is not None:
+            return self._vllm.run(stream, self.stops, check)
+        bounds = (self.config.batch_size, self.config.batch_positions)
+        return GreedySearch(self._llm, self.stops, *bounds, self._again).run(stream, check)
 
     def _again(self, found: Encoded) -> bool:
         """Prepare an utterance that ended in a loop for a second decoding without repetition; True if it needs one."""
@@ -152,7 +165,8 @@ class Decoder:
         with torch.inference_mode():
             speech = collate_speech(examples, model.encoder.mel_bins).to(device)
             speech, counts = model.embed_speech(speech, self.chunk_frames)
-            prompts = [self._llm.embed(to_device(torch.tensor(example.prompt), device)) for example in examples]
+            embed = self._llm.embed if self._llm is not None else model.causal_lm.get_input_embeddings()
+            prompts = [embed(to_device(torch.tensor(example.prompt), device)) for example in examples]
             rows = [
                 torch.cat([prompt, part.to(prompt.dtype)])
                 for prompt, part in zip(prompts, speech.split(counts), strict=True)

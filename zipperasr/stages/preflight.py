@@ -17,7 +17,8 @@ from zipperasr.config import load_yaml, parse_overrides
 
 COUNTS = {  # option: (smallest value, meaning)
     "nj": (1, "parallel jobs for data preparation and scoring"),
-    "inference_nj": (1, "parallel jobs for decoding and language embeddings"),
+    "inference_ngpu": (1, "GPUs of each job for decoding and language embeddings"),
+    "inference_nj": (1, "number of these jobs"),
     "retries": (0, "how often a failed job runs again"),
     "nproc": (1, "training processes without GPUs"),
     "ngpu": (0, "GPUs per machine"),
@@ -55,6 +56,7 @@ class Settings:
     alignment_sets: str
     nj: str
     inference_nj: str
+    inference_ngpu: str
     retries: str
     nproc: str
     ngpu: str

@@ -48,7 +48,8 @@ skip_data_prep=false  # skip stages 0 to 3
 skip_train=false      # skip stages 4 to 6
 skip_eval=false       # skip stages 7 to 9
 nj=$(nproc)           # parallel jobs for data preparation and scoring
-inference_nj=         # parallel jobs for decoding and language embeddings   [--ngpu, or 1 on the CPU]
+inference_nj=         # parallel jobs for decoding and language embeddings   [as many as --ngpu suffices for, or 1 on the CPU]
+inference_ngpu=1      # GPUs of each of these jobs, for tensor_parallel in the decoding configuration
 gpu_inference=        # run these on GPUs, one job on each: true or false   [true if --ngpu is at least 1]
 retries=1             # how often parallel jobs that failed run again
 ngpu=0                # GPUs per machine; 0 uses the CPU
@@ -125,7 +126,7 @@ python3 -m zipperasr.stages.preflight --stages "${stages[@]}" --conf "${conf}" -
     --seed "${seed}" \
     --sft_config "${asr_config}" --train_args "${train_set[@]}" \
     --decode_config "${inference_config}" --decode_args "${decode_set[@]}" \
-    --nj "${nj}" --inference_nj "${inference_nj}" --retries "${retries}" \
+    --nj "${nj}" --inference_nj "${inference_nj}" --inference_ngpu "${inference_ngpu}" --retries "${retries}" \
     --nproc "${nproc}" --ngpu "${ngpu}" --num_nodes "${num_nodes}" --node_rank "${node_rank}" \
     --master "${master}" --hostfile "${hostfile}" --cuda_cmd "${cuda_cmd}"
 : "${master:=localhost:29500}"

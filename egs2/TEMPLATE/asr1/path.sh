@@ -1,10 +1,14 @@
 # shellcheck shell=bash
 # Sourced by every script of a recipe to set PATH and PYTHONPATH: the project's .venv, or else the active Python.
+# VENV selects another environment of the project, such as .venv-vllm.
 
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../.." && pwd)
 
-if [[ -x ${root}/.venv/bin/python3 ]]; then
-    export PATH=${root}/.venv/bin:${PATH}
+if [[ -x ${root}/${VENV:-.venv}/bin/python3 ]]; then
+    export PATH=${root}/${VENV:-.venv}/bin:${PATH}
+elif [[ -n ${VENV-} ]]; then
+    echo "path.sh: error: ${root}/${VENV}/bin/python3 not found; create it with the script in tools/" >&2
+    exit 1
 fi
 if [[ -x ${root}/tools/sctk/bin/sclite ]]; then
     export PATH=${root}/tools/sctk/bin:${PATH}

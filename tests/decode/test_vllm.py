@@ -1,0 +1,90 @@
+"""`engine: vllm` writes the texts of our greedy search. vLLM has its own environment, .venv-vllm."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from tests.decode.model_and_sets import SIZES, write_model_and_sets
+from tests.model import tiny
+from zipperasr.decode.decode_config import DecodeConfig
+from zipperasr.stages.decode import main
+
+GREEDY = ["--set", "retry_loops=false"]
+
+
+@pytest.fixture(scope="module")
+def backbones(tmp_path_factory) -> Path:
+    """The tiny backbones, but for an LLM with heads of 32, of which vLLM has kernels."""
+    directory = tmp_path_factory.mktemp("backbones")
+    tiny.write_backbones(directory)
+    tokenizer = tiny.llm_tokenizer()
+    torch.manual_seed(5)
+    llm = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=2, head_dim=32,
+            num_attention_heads=2, num_key_value_heads=2, tie_word_embeddings=True, initializer_range=0.2,
+            eos_token_id=tokenizer.eos_token_id, max_position_embeddings=512,
+        )
+    )  # fmt: skip
+    tiny.shake_vectors(llm)
+    llm.save_pretrained(directory / "llm")
+    return directory
+
+
+@pytest.fixture
+def options(backbones, tmp_path) -> list[str]:
+    base = write_model_and_sets(tmp_path, backbones)
+    paths = {"exp": base / "align", "manifest": base, "config": base / "decode.yaml", "languages": tiny.TABLE_PATH}
+    return [word for option, path in paths.items() for word in (f"--{option}", str(path))]
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_texts_equal_those_of_our_search(options, root, tmp_path, parallel):
+    python = root / ".venv-vllm" / "bin" / "python"
+    if not (root / ".venv-vllm" / "vllm.txt").is_file():
+        pytest.skip("no .venv-vllm; run tools/install_vllm.sh (minutes, 2 GB)")
+    assert main([*options, *GREEDY]) == 0
+    settings = {"PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    command = [python, "-m", "zipperasr.stages.decode", *options, "--inference_tag", "vllm", *GREEDY]
+    done = subprocess.run(
+        [*command, "engine=vllm", f"tensor_parallel={parallel}"],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for code, count in SIZES.items():
+        own, vllm = (
+            (tmp_path / "align" / name / f"test_x_{code}" / "text").read_text().splitlines()
+            for name in ("decode_greedy_chunked", "decode_greedy_chunked_vllm")
+        )
+        assert len(own) == count and own == vllm
+
+
+def test_without_vllm_the_error_says_how_to_install_it(options, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    assert main([*options, *GREEDY, "engine=vllm"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "engine: vllm: import of vllm halted" in line
+    assert "tools/install_vllm.sh, then run VENV=.venv-vllm ./run.sh --stage 7" in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"engine": "vlm"}, "engine: unknown value 'vlm'; did you mean 'vllm'"),
+        ({"engine": "vllm", "beam": 4}, "engine: vllm is for greedy search without repetitions; set beam=1"),
+        ({"engine": "vllm", "retry_loops": True}, "without repetitions; set retry_loops=false"),
+        ({"tensor_parallel": 2}, "tensor_parallel: got 2, wanted 1, or engine=vllm"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_an_error(settings, message):
+    with pytest.raises(ValueError, match=message):
+        DecodeConfig(**settings)
