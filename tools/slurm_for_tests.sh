@@ -97,7 +97,8 @@ case "${1-} $#" in
         ! find_programs 2>/dev/null || exit 0
         export DEBIAN_FRONTEND=noninteractive
         command -v apt-get >/dev/null || die "apt-get not found; install munge and Slurm by other means"
-        apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+        quick=(-qq -o Acquire::Retries=1 -o Acquire::http::Timeout=30) # a machine without a network
+        apt-get "${quick[@]}" update && apt-get "${quick[@]}" install -y --no-install-recommends "${packages[@]}" >/dev/null
         ;;
     "start 2" | "stop 2")
         dir=$(realpath -m "$2")

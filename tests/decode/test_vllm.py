@@ -49,7 +49,7 @@ def options(backbones, tmp_path) -> list[str]:
 def test_texts_equal_those_of_our_search(options, root, tmp_path, parallel):
     python = root / ".venv-vllm" / "bin" / "python"
     if not (root / ".venv-vllm" / "vllm.txt").is_file():
-        pytest.skip("no .venv-vllm; run tools/install_vllm.sh (minutes, 2 GB)")
+        pytest.skip("no .venv-vllm; run tools/install_vllm.sh (minutes, 4 GB)")
     assert main([*options, *GREEDY]) == 0
     settings = {"PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "", "VLLM_CPU_KVCACHE_SPACE": "1"}
     command = [python, "-m", "zipperasr.stages.decode", *options, "--inference_tag", "vllm", *GREEDY]
