@@ -18,19 +18,22 @@ from zipperasr.report.read_files import read_json
 from zipperasr.report.tables import main_scores
 from zipperasr.stats.bootstrap import resampled_sums
 
-FEWEST = 2  # languages
 SILHOUETTES = "silhouettes.json"
 
 
 def target_means(decoding: Decoding, languages: LanguageTable) -> dict[str, np.ndarray]:
-    """{language: (utterances, d_model)} of the target test sets, for languages with kept means."""
+    """{language: (utterances, d_model)} of the target test sets, for languages with kept means.
+
+    Empty if there is nothing to separate: fewer than two languages, or a single utterance in each.
+    """
     means: dict[str, list[np.ndarray]] = {}
     for score in main_scores(decoding, languages):
         if score.phase == "sft":
             found = read_means(decoding.directory / score.set / FILE)
             if found:
                 means.setdefault(score.language, []).append(np.stack(list(found.values())))
-    return {code: np.concatenate(means[code]) for code in languages.codes if code in means}
+    found = {code: np.concatenate(means[code]) for code in languages.codes if code in means}
+    return found if 2 <= len(found) < sum(map(len, found.values())) else {}
 
 
 def silhouettes(decoding: Decoding, languages: LanguageTable) -> np.ndarray | None:
@@ -45,7 +48,7 @@ def silhouettes(decoding: Decoding, languages: LanguageTable) -> np.ndarray | No
 def utterance_silhouettes(decoding: Decoding, languages: LanguageTable) -> np.ndarray | None:
     """Silhouette of each utterance: (utterances,), float32; from SILHOUETTES if the means are not there."""
     means = target_means(decoding, languages)
-    if len(means) < FEWEST:
+    if not means:
         saved = read_json(decoding.directory / SILHOUETTES)
         return np.array(saved["silhouettes"], dtype=np.float32) if saved else None
     labels = np.repeat(list(means), [len(part) for part in means.values()])

@@ -12,6 +12,7 @@ from sklearn.metrics import silhouette_score
 
 from tests.report.claims.example import SEEDS, write_losses, write_model
 from tests.report.conftest import options_for
+from zipperasr.decode.encoder_means import read_means
 from zipperasr.report.claims.systems import Scored
 from zipperasr.report.claims.twelve import _kendall, all_claims, related_languages_are_close, zipper_is_smaller
 from zipperasr.report.cluster_statistics import silhouettes, target_means
@@ -142,6 +143,15 @@ def test_silhouettes_equal_scikit_learns(matrix, languages):
     wanted = silhouette_score(np.concatenate(list(means.values())), labels, metric="cosine")
     found = silhouettes(decoding, languages)
     assert found[0] == pytest.approx(wanted, abs=1e-6) and found[1:].std() > 0
+
+
+def test_one_utterance_in_each_language_has_no_silhouette(matrix, languages, monkeypatch):
+    def first_only(path: Path) -> dict:
+        return dict([*read_means(path).items()][:1])
+
+    monkeypatch.setattr("zipperasr.report.cluster_statistics.read_means", first_only)
+    decoding = next(d for d in find_decodings(matrix) if d.model.label == "zipper_soft")
+    assert target_means(decoding, languages) == {} and silhouettes(decoding, languages) is None
 
 
 def test_the_page_has_all_claims_and_results_link_to_it(run_dir, languages):

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.manifold import TSNE
 
 from zipperasr.audio.segments import REGIMES
-from zipperasr.report.cluster_statistics import FEWEST, silhouettes, target_means
+from zipperasr.report.cluster_statistics import silhouettes, target_means
 from zipperasr.report.collect import Run
 from zipperasr.report.figures.selection import of_regime
 from zipperasr.report.figures.style import colour, figure
@@ -32,7 +32,7 @@ def draw(run: Run, directory: Path) -> dict[str, Path]:
             if label not in SYSTEMS or label in means or trained != regime:
                 continue
             of_system = target_means(decoding, run.languages)  # not part of published results
-            if len(of_system) >= FEWEST:
+            if of_system:
                 means[label], silhouette[label] = of_system, float(silhouettes(decoding, run.languages)[0])
         if draw_clusters(path := directory / f"clusters_{regime}.png", means, silhouette):
             drawn[f"Encoder outputs of the target test sets by t-SNE, {regime} encoder (the paper's Fig. 8)"] = path
