@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Slurm cluster on this machine, for the tests: a controller and the nodes n1 and n2, with one core each.
+# A Slurm cluster on this machine, for the tests: a controller and the nodes n1 and n2, with 8 cores each, more than exist.
 #
 # Usage: tools/slurm_for_tests.sh install      installs the packages of Debian or Ubuntu
 #        tools/slurm_for_tests.sh start DIR    starts the cluster; its files and logs are in DIR
@@ -41,10 +41,11 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 ReturnToService=2
+SlurmdParameters=config_overrides
 MailProg=/bin/true
-NodeName=n1 NodeHostname=${host} NodeAddr=127.0.0.1 Port=$(port) CPUs=1
-NodeName=n2 NodeHostname=${host} NodeAddr=127.0.0.1 Port=$(port) CPUs=1
-PartitionName=tests Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+NodeName=n1 NodeHostname=${host} NodeAddr=127.0.0.1 Port=$(port) CPUs=8
+NodeName=n2 NodeHostname=${host} NodeAddr=127.0.0.1 Port=$(port) CPUs=8
+PartitionName=tests Nodes=n1,n2 Default=YES LLN=YES MaxTime=INFINITE State=UP
 CONF
 }
 
