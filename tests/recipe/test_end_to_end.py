@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.stages.sharded import content
 
 pytestmark = pytest.mark.slow
 
-TIMED = ("rtf.json", "run.json")  # files with times
+TIMED = ("rtf.json", "run.json", "scores.tsv")  # files with times
 # two utterances of each kind and language would suffice, but held-out dev sets need more
 SIZES = {"align_train": 24, "high_train": 20, "low_train_1h": 6, "low_train_30h": 8, "dev": 4, "test": 4}
 
@@ -115,17 +116,36 @@ def test_a_stage_without_its_inputs_names_the_stage_to_run(recipe_dir):
 
 
 def test_stages_on_slurm_write_the_same_bytes(recipe_dir, finished, slurm, tmp_path):
-    """Stages 2, 4, 7 and 8 as job arrays on two nodes, against the local run."""
-    trained = "exp/sft_zipper_soft_chunked"
-    for name in ("asr.sh", "path.sh", "cmd.sh", "utils", "local", "conf", "data", "downloads"):
-        (tmp_path / name).symlink_to(recipe_dir / name)
-    shutil.copytree(recipe_dir / "exp" / "backbones", tmp_path / "exp" / "backbones")
-    shutil.copytree(recipe_dir / trained, tmp_path / trained, ignore=shutil.ignore_patterns("decode_*"))
+    """Stages 2 to 4, and 7 and 8, as jobs and arrays on two nodes, against the local run."""
+    trained = ("exp/align_chunked", "exp/sft_zipper_soft_chunked")
+    data, decoding = tmp_path / "data", tmp_path / "decoding"
+    for directory, names in ((data, ["data"]), (decoding, ["data", "dump"])):
+        (directory / "exp").mkdir(parents=True)
+        for name in ("asr.sh", "path.sh", "cmd.sh", "utils", "local", "conf", "downloads", "exp/backbones", *names):
+            (directory / name).symlink_to(recipe_dir / name)
+    for name in trained:
+        shutil.copytree(recipe_dir / name, decoding / name, ignore=shutil.ignore_patterns("decode_*"))
     jobs = ("--nj", "2", "--inference_nj", "2")
-    for stages in (("2", "4"), ("7", "8")):
-        only = () if stages[0] == "2" else ("--skip_data_prep", "true")
-        done = call(tmp_path, "--stage", stages[0], "--stop-stage", stages[1], *jobs, *only, **slurm)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "running shards 1-2 of 2" in done.stderr
-    for folder in ("dump/raw", "dump/manifest", "exp/lid", f"{trained}/decode_greedy_chunked"):
-        assert content(tmp_path / folder, but_for=TIMED) == content(recipe_dir / folder, but_for=TIMED), folder
+    with ThreadPoolExecutor() as pool:
+        runs = [
+            pool.submit(call, data, "--stage", "2", "--stop-stage", "4", *jobs, **slurm),
+            pool.submit(call, decoding, "--stage", "7", "--stop-stage", "8", *jobs, **slurm),
+        ]
+    for run in runs:
+        assert run.result().returncode == 0, run.result().stdout[-3000:] + run.result().stderr[-3000:]
+        assert "running shards 1-2 of 2" in run.result().stderr
+    for directory, folders in ((data, ("dump/raw", "dump/manifest", "exp/lid")), (decoding, trained)):
+        for folder in folders:
+            one, other = directory / folder, recipe_dir / folder
+            assert content(one, but_for=TIMED) == content(other, but_for=TIMED), folder
+            assert scores_in(one) == scores_in(other)
+
+
+def scores_in(directory: Path) -> list[list[dict[str, str]]]:
+    """The rows of every scores.tsv, without the real-time factor."""
+    tables = []
+    for path in sorted(directory.rglob("scores.tsv")):
+        with path.open(encoding="utf-8") as stream:
+            rows = csv.DictReader(stream, delimiter="\t")
+            tables.append([{key: value for key, value in row.items() if key != "rtf"} for row in rows])
+    return tables
