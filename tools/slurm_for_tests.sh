@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Slurm cluster on this machine, for the tests: a controller and the nodes n1 and n2, with 8 cores each, more than exist.
+# A Slurm cluster on this machine, for the tests: a controller and the nodes n1 and n2, as if with 8 cores each.
 #
 # Usage: tools/slurm_for_tests.sh install      installs the packages of Debian or Ubuntu
 #        tools/slurm_for_tests.sh start DIR    starts the cluster; its files and logs are in DIR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,9 +48,12 @@ def options(backbones, tmp_path) -> list[str]:
 
 @pytest.mark.parametrize("parallel", [1, 2])
 def test_texts_equal_those_of_our_search(options, root, tmp_path, parallel):
+    """Two models, as in stage 7, which decodes with the alignment and the adaptation."""
     python = root / ".venv-vllm" / "bin" / "python"
     if not (root / ".venv-vllm" / "vllm.txt").is_file():
         pytest.skip("no .venv-vllm; run tools/install_vllm.sh (minutes, 4 GB)")
+    shutil.copytree(tmp_path / "align", tmp_path / "again")
+    options.insert(options.index("--exp") + 1, str(tmp_path / "again"))
     assert main([*options, *GREEDY]) == 0
     settings = {"PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "", "VLLM_CPU_KVCACHE_SPACE": "1"}
     command = [python, "-m", "zipperasr.stages.decode", *options, "--inference_tag", "vllm", *GREEDY]
@@ -60,12 +64,13 @@ def test_texts_equal_those_of_our_search(options, root, tmp_path, parallel):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    for code, count in SIZES.items():
-        own, vllm = (
-            (tmp_path / "align" / name / f"test_x_{code}" / "text").read_text().splitlines()
-            for name in ("decode_greedy_chunked", "decode_greedy_chunked_vllm")
-        )
-        assert len(own) == count and own == vllm
+    for model in ("align", "again"):
+        for code, count in SIZES.items():
+            own, vllm = (
+                (tmp_path / model / name / f"test_x_{code}" / "text").read_text().splitlines()
+                for name in ("decode_greedy_chunked", "decode_greedy_chunked_vllm")
+            )
+            assert len(own) == count and own == vllm
 
 
 def test_without_vllm_the_error_says_how_to_install_it(options, monkeypatch, capsys):

@@ -80,6 +80,8 @@ def decode_sets(
                     results.retried.add(decoded.example.utt_id)
                 bar.update()
             write_set(out, part, results, time.monotonic() - start)
+    if vllm is not None:
+        vllm.close()
 
 
 def _longest(manifest: Manifest, config: DecodeConfig) -> int:

@@ -86,6 +86,14 @@ class VllmSearch:
                     utterance.ended = True
                 yield utterance
 
+    def close(self) -> None:
+        """Free vLLM's memory, so that another model can be loaded."""
+        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+        self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+        cleanup_dist_env_and_memory()
+
     def _of(self, utterance: Encoded, stops: Sequence[int]):
         return self._params(
             temperature=0.0,
