@@ -65,10 +65,11 @@ if ((gpu > 0)); then
     ((${#gpus_of[@]} > 0)) || die "--gpu ${gpu}: found ${#devices[@]} GPUs on $(hostname)"
     export CUDA_VISIBLE_DEVICES
 fi
-most=$((gpu > 0 ? ${#gpus_of[@]} : $(nproc)))
+cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) # which takes these for the number of cores
+most=$((gpu > 0 ? ${#gpus_of[@]} : cores))
 ((0 < max_jobs_run && (max_jobs_run < most || gpu == 0))) || max_jobs_run=${most}
 simultaneous=$((last - first + 1 < max_jobs_run ? last - first + 1 : max_jobs_run))
-threads=$(($(nproc) / simultaneous))
+threads=$((cores / simultaneous))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 
 declare -A log_of=()

@@ -80,6 +80,13 @@ def test_the_number_of_simultaneous_jobs_is_limited(call, tmp_path):
     assert time.monotonic() - start > 0.9
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core runs one job at a time")
+def test_jobs_run_at_the_same_time_whatever_omp_num_threads_is(call):
+    """nproc prints OMP_NUM_THREADS if it is set. Each job waits for the other one."""
+    meet = "touch met.JOB; for n in {1..100}; do [[ -e met.1 && -e met.2 ]] && exit; sleep 0.1; done; exit 1"
+    assert call("run.sh", "JOB=1:2", "x.JOB.log", "bash", "-c", meet, OMP_NUM_THREADS="1").returncode == 0
+
+
 @pytest.mark.parametrize("script", ["run.sh", "slurm.sh"])
 def test_missing_command_exits_with_2(call, script):
     done = call(script, "a.log")
