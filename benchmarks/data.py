@@ -1,4 +1,4 @@
-"""Stage 1, manifests and packing at the size of the paper's corpora, compared with ESPnet's text files.
+"""Stages 1 and 3 and packing at the size of the paper's corpora, with one process and two, and ESPnet's text files.
 
 Input: none; data is generated in a temporary directory. Output: a section of RESULTS.md. Each part runs in a separate
 process, so that its peak memory includes nothing else.
@@ -11,6 +11,7 @@ import importlib
 import json
 import multiprocessing
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,8 @@ UTTS_OF_A_SPEAKER = 200
 WORKERS = 4
 WORDS = ("und", "der", "die", "das", "nicht", "haus", "garten", "stunde", "wieder", "abend", "langsam", "gegangen")
 COLUMNS = "phase corpus language setting train_split train_hours dev_split test_splits test_hours train_list test_list"
-ROW = "sft mls de both train 1 - test 1 train.txt -"
+LANGUAGES = {"de": "german", "fr": "french"}
+ROW = "sft mls {} both train 1 - test 1 {}.txt -"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,8 +57,12 @@ def _run(options: argparse.Namespace) -> None:
         base = Path(name)
         make_corpus(base, options.corpus_utts)
         write_manifest(base / "manifest", options.manifest_rows)
-        found = {part: _in_a_process(part, base) for part in PARTS}
-    sizes = dict.fromkeys(("manifest", "espnet_text", "packs"), options.manifest_rows)
+        found = {}
+        for part in PARTS:
+            if part == "stage_3":
+                make_raw(base)
+            found[part] = _in_a_process(part, base)
+    sizes = dict.fromkeys(("manifest", "espnet_text", "packs", "packs_by_2"), options.manifest_rows)
     rows = [
         [
             WHAT[part],
@@ -71,11 +77,14 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def make_corpus(base: Path, num_utts: int) -> None:
-    """Write a corpus in the layout of MLS: metadata, empty audio files, and a list of all training ids."""
-    with (base / "train.txt").open("w") as ids:
-        ids.writelines(f"{utt_id}\n" for utt_id in _write_split(base / "mls/mls_german/train", 100_000, num_utts))
-    list(_write_split(base / "mls/mls_german/test", 900_000, 10))
-    (base / "datasets.tsv").write_text("\n".join("\t".join(line.split()) for line in (COLUMNS, ROW)) + "\n")
+    """Write a corpus in the layout of MLS: metadata, empty audio files, and lists of all training ids."""
+    for code, name in LANGUAGES.items():
+        folder = base / "mls" / f"mls_{name}"
+        with (base / f"{code}.txt").open("w") as ids:
+            ids.writelines(f"{utt_id}\n" for utt_id in _write_split(folder / "train", 100_000, num_utts // 2))
+        list(_write_split(folder / "test", 900_000, 10))
+    lines = (COLUMNS, *(ROW.format(code, code) for code in LANGUAGES))
+    (base / "datasets.tsv").write_text("\n".join("\t".join(line.split()) for line in lines) + "\n")
     (base / "corpora.yaml").write_text(f"roots: {{mls: {base}/mls}}\nutt_ids: {base}\ntable_hours: false\n")
 
 
@@ -127,29 +136,46 @@ def write_manifest(directory: Path, num_rows: int, block: int = 500_000) -> None
             wav_scp.writelines(map("{} {}\n".format, ids, columns["audio"]))
 
 
-def stage_1(base: Path) -> str:
+def stage_1(base: Path, nj: int = 1) -> str:
     from zipperasr.stages import prepare_data
 
     tables = ["--datasets", str(base / "datasets.tsv"), "--languages", str(RECIPE / "conf" / "languages.tsv")]
-    argv = [*tables, "--corpora", str(base / "corpora.yaml"), "--out", str(base / "data")]
+    argv = [*tables, "--corpora", str(base / "corpora.yaml"), "--out", str(base / f"data_{nj}"), "--nj", str(nj)]
     if prepare_data.main(argv):
         raise SystemExit("stage 1 failed; see the error above")
     return ""
 
 
-def probing(base: Path) -> str:
-    """Time the reader alone, and the reader with the check that every audio file exists."""
-    from zipperasr.corpora import read_corpus
-    from zipperasr.prepare.probing import probe
+def stage_1_by_2(base: Path) -> str:
+    return stage_1(base, nj=2)
 
-    start = time.perf_counter()
-    found = sum(1 for _ in read_corpus("mls", base / "mls", "de", "train"))
-    alone = time.perf_counter() - start
-    start = time.perf_counter()
-    assert found == sum(
-        sum(exist) for _, exist in probe(read_corpus("mls", base / "mls", "de", "train"), 2, base / "probed")
-    )
-    return f"reader alone {alone:.1f} s, with file checks {time.perf_counter() - start:.1f} s"
+
+def stage_3(base: Path, nj: int = 1) -> str:
+    """Count the tokens of stage 1's sets, as if stage 2 had converted their audio."""
+    from zipperasr.stages import build_manifest
+
+    argv = ["--raw", str(base / "data_1"), "--model", str(base / "model.yaml"), "--out", str(base / f"manifest_{nj}")]
+    if build_manifest.main([*argv, "--languages", str(RECIPE / "conf" / "languages.tsv"), "--nj", str(nj)]):
+        raise SystemExit("stage 3 failed; see the error above")
+    return ""
+
+
+def stage_3_by_2(base: Path) -> str:
+    return stage_3(base, nj=2)
+
+
+def make_raw(base: Path) -> None:
+    """Add the tables of stage 2 to the sets of stage 1, and Qwen3's tokenizer."""
+    from zipperasr.model.published_tokenizers import write_qwen3_tokenizer
+
+    for durations in base.glob("data_1/*/utt2dur"):
+        with durations.open() as lines, (durations.parent / "utt2num_samples").open("w") as samples:
+            pairs = (line.split() for line in lines)
+            samples.writelines(f"{utt} {round(float(seconds) * 16_000)}\n" for utt, seconds in pairs)
+    write_qwen3_tokenizer(base / "llm")
+    config = json.loads((RECIPE / "conf/full/architectures/Qwen3-1.7B/config.json").read_text())
+    (base / "llm" / "config.json").write_text(json.dumps({**config, "transformers_version": "5.17.0"}))
+    (base / "model.yaml").write_text(f"whisper: none\nllm: {base / 'llm'}\n")
 
 
 def espnet_text(base: Path) -> str:
@@ -196,39 +222,46 @@ def _private_dirty_mb() -> float:
     return sum(area.private_dirty for area in psutil.Process().memory_maps()) / 1e6
 
 
-def packs(base: Path) -> str:
+def packs(base: Path, num_processes: int = 1) -> str:
     from zipperasr.batching.manifest import Manifest
     from zipperasr.batching.packing import fill, pack_epoch
 
-    found = pack_epoch([Manifest.open(base / "manifest", "train")], MAX_POSITIONS, seed=0, epoch=0)
+    manifests = [Manifest.open(base / "manifest", "train")]
+    found = pack_epoch(manifests, MAX_POSITIONS, seed=0, epoch=0, num_processes=num_processes)
     return f"fill rate {100 * fill(found, MAX_POSITIONS):.2f} % of {MAX_POSITIONS} positions"
 
 
+def packs_by_2(base: Path) -> str:
+    return packs(base, num_processes=2)
+
+
 PARTS: dict[str, Callable[[Path], str]] = {
-    "stage_1": stage_1,
-    "probing": probing,
-    "manifest": manifest,
-    "espnet_text": espnet_text,
-    "packs": packs,
+    part.__name__: part
+    for part in (stage_1, stage_1_by_2, stage_3, stage_3_by_2, manifest, espnet_text, packs, packs_by_2)
 }
 IMPORTS = {
     "stage_1": ["zipperasr.stages.prepare_data"],
-    "probing": ["zipperasr.stages.prepare_data"],
+    "stage_3": ["zipperasr.stages.build_manifest", "zipperasr.batching.build_manifests", "transformers"],
     "manifest": ["zipperasr.stages.build_manifest"],
     "espnet_text": ["espnet2.fileio.read_text", "espnet2.fileio.sound_scp"],
     "packs": ["zipperasr.batching.packing"],
 }
 WHAT = {
-    "stage_1": "stage 1 on an MLS corpus with an utterance list",
-    "probing": "part of it: read the corpus, check that audio files exist",
-    "manifest": "open the manifest",
+    "stage_1": "stage 1 on two MLS corpora with utterance lists",
+    "stage_1_by_2": "the same with 2 processes",
+    "stage_3": "stage 3 on these sets",
+    "stage_3_by_2": "the same with 2 processes",
+    "manifest": "open a manifest",
     "espnet_text": "ESPnet: read the same rows from text files",
     "packs": "pack an epoch",
+    "packs_by_2": "the same with 2 processes",
 }
 
 
 def _measured(part: Callable[[Path], str], base: Path) -> dict:
-    for module in IMPORTS.get(part.__name__, ()):  # before the clock starts: imports are not part of the measurement
+    for module in IMPORTS.get(
+        part.__name__.removesuffix("_by_2"), ()
+    ):  # before the clock starts: imports are not part of the measurement
         importlib.import_module(module)
     start = time.perf_counter()
     note = part(base)
@@ -237,9 +270,10 @@ def _measured(part: Callable[[Path], str], base: Path) -> dict:
 
 
 def _peak_mb() -> float:
-    """Peak memory of this process; getrusage would include its parent's."""
+    """Peak memory of this process or of the largest one that it started; getrusage would include its parent's."""
     status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
+    own = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    return max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
 
 
 def _in_a_process(part: str, base: Path) -> dict:

@@ -20,6 +20,15 @@ def log_once(message: str) -> None:
         log(message)
 
 
+def cores_of_rank() -> int:
+    """Number of CPU cores for this process if the ranks on this machine share them equally; at least 1.
+
+    The number of ranks comes from torchrun or DeepSpeed's launcher.
+    """
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
+    return max(1, (os.cpu_count() or 1) // ranks)
+
+
 @contextlib.contextmanager
 def rank_0_reports() -> Iterator[None]:
     """Context of a check that fails on all ranks alike: rank 0 raises the error, the others exit with status 1."""

@@ -28,6 +28,12 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
                     yield number, line
 
 
+def count_lines(path: Path) -> int:
+    """Count the line ends of a file."""
+    with path.open("rb") as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(BLOCK_BYTES), b""))
+
+
 def is_blank(line: str) -> bool:
     """True if the line has only ASCII whitespace. Like Kaldi, treats other scripts' spaces as text."""
     return not line.strip(string.whitespace)

@@ -1,6 +1,7 @@
 """Conversion of one chunk of utterances, intact and broken."""
 
 import json
+import threading
 from pathlib import Path
 
 import kaldiio
@@ -9,8 +10,8 @@ import pytest
 import soundfile
 
 from tests.corpora.example import write_noise
-from zipperasr.audio.convert import Chunk, convert_chunk
-from zipperasr.audio.load import load_audio, to_int16
+from zipperasr.audio.convert import FILES_AHEAD, Chunk, convert_chunk
+from zipperasr.audio.load import load_audio, open_audio, to_int16
 from zipperasr.datadir.entry import Entry
 
 ENTRY = Entry("s-a", "s", "a.flac", "text", "de", 1.0)
@@ -132,3 +133,21 @@ def test_chunk_without_its_record_is_converted_again(tmp_path: Path):
 
     assert convert(tmp_path, entry_for(tmp_path / "a.flac")) == first
     assert len(load_audio(first.written[0].audio)) == 16_000
+
+
+def test_files_are_opened_ahead_and_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """On a network file system, opening takes longer than converting."""
+    paths = [tmp_path / f"{number}.flac" for number in range(2 * FILES_AHEAD)]
+    for path in paths:
+        write_noise(path, 0.2)
+    together, opened = threading.Barrier(FILES_AHEAD, timeout=60), []
+
+    def wait_and_open(source: str, name: str):
+        opened.append(source)
+        together.wait()  # passes when as many files as wanted are being opened
+        return open_audio(source, name)
+
+    monkeypatch.setattr("zipperasr.audio.convert.open_audio", wait_and_open)
+    result = convert(tmp_path, *(entry_for(path, duration_s=0.2) for path in paths))
+    assert [entry.utt for entry in result.written] == [f"s-{path.stem}" for path in paths]
+    assert sorted(opened) == sorted(map(str, paths))

@@ -146,6 +146,28 @@ def test_obsolete_chunks_are_removed(base: Path):
     assert not stale.exists() and not stale.with_suffix(".ark").exists()
 
 
+def test_a_directory_holds_a_limited_number_of_chunks(base: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("zipperasr.audio.chunks.MIN_CHUNK_UTTS", 1)
+    monkeypatch.setattr("zipperasr.audio.chunks.MAX_CHUNK_UTTS", 5)
+    monkeypatch.setattr("zipperasr.audio.chunks.CHUNKS_OF_A_DIRECTORY", 1)
+    assert run(base) == 0
+
+    folder = base / "dump/train_mls_de"
+    arks = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.ark"))
+    assert arks == ["data/1/format.2.ark", "data/2/format.3.ark", "data/format.1.ark"]
+    entries = read_data_dir(folder)
+    assert len(entries) == len(TRAIN_IDS)
+    assert all(len(load_audio(entry.audio)) == 16_000 for entry in entries)
+    (folder / "data/2/format.3.ark").unlink()  # as a damaged disk would
+    assert run(base) == 0
+    assert (folder / "data/2/format.3.ark").is_file()
+
+    monkeypatch.setattr("zipperasr.audio.chunks.MAX_CHUNK_UTTS", 6)
+    (folder / ".inputs.json").unlink()
+    assert run(base) == 0
+    assert len(list(folder.rglob("*.ark"))) == 2
+
+
 def test_missing_output_of_stage_1_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture):
     assert run(tmp_path) == 1
     assert "sets.tsv: no such file; run stage 1 first" in capsys.readouterr().err

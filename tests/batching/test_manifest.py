@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from tests.model import tiny
+from tests.stages.sharded import content
 from tests.train.tiny_recipe import SETS, options
 from zipperasr.audio.segments import num_positions
 from zipperasr.batching.manifest import Manifest, open_kind
@@ -45,6 +46,19 @@ def test_columns_contain_stage_2s_tables_and_what_packing_needs(noise_recipe):
         assert row["positions"] == prompt + num_positions(row["num_samples"]) + row["num_tokens"]
         assert manifest.positions[index] == row["positions"]
         assert manifest.num_samples[index] == row["num_samples"]
+
+
+def test_any_number_of_processes_gives_the_same_files(copy, monkeypatch):
+    monkeypatch.setattr("zipperasr.batching.build_manifests.BLOCK_ROWS", 2)
+    (copy / "conf" / "clips.yaml").write_text("joined: 0.5\nlongest_s: 6.0\nedges: 0.5\n")
+    argv = [*options(copy, raw="dump/raw", out="dump/manifest"), "--clips", str(copy / "conf" / "clips.yaml")]
+    found = []
+    for nj in ("1", "3"):
+        assert main([*argv, "--nj", nj]) == 0
+        found.append(content(copy / "dump" / "manifest"))
+        shutil.rmtree(copy / "dump" / "manifest")
+    assert found[0] == found[1]
+    assert len(found[0]) == len(SETS) + 4  # sets.tsv, packing.json, the records of inputs and outputs
 
 
 def test_repeats_are_taken_from_stage_2(copy):

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from zipperasr.batching import packing
 from zipperasr.batching.manifest import Manifest
 from zipperasr.batching.packing import fill, global_batches, pack_epoch
 
@@ -67,6 +68,14 @@ def test_the_same_seed_and_epoch_give_the_same_packs(manifests):
 def test_another_epoch_or_seed_gives_different_packs(manifests, other):
     first, second = ({pack.rows for pack in pack_epoch(manifests, MAX, *key)} for key in ((1, 0), other))
     assert len(first & second) < 0.1 * len(first)
+
+
+def test_shards_are_packed_alike_by_any_number_of_processes(manifests, monkeypatch):
+    whole = Counter(place for pack in pack_epoch(manifests, MAX, 1, 0) for place in pack.rows)
+    monkeypatch.setattr(packing, "SHARD", 200)
+    alone, shared = (pack_epoch(manifests, MAX, 1, 0, num_processes=count) for count in (1, 3))
+    assert list(alone) == list(shared)
+    assert Counter(place for pack in alone for place in pack.rows) == whole
 
 
 def test_packs_of_all_languages_are_shuffled(manifests):

@@ -97,8 +97,16 @@ def test_data_at_scale_reports_time_and_memory(root, tmp_path):
     page = tmp_path / "RESULTS.md"
     run(root, "data.py", "--corpus_utts", "400", "--manifest_rows", "3000", "--results", str(page))
     text = page.read_text(encoding="utf-8")
-    assert "| stage 1 on an MLS corpus with an utterance list | 400 | " in text
+    assert "| stage 1 on two MLS corpora with utterance lists | 400 | " in text
+    assert text.count("| the same with 2 processes | ") == 3
     assert "| pack an epoch | 3,000 | " in text and "fill rate 99." in text
+
+
+def test_files_that_open_slowly_are_opened_once(root, tmp_path):
+    page = tmp_path / "RESULTS.md"
+    run(root, "slow_files.py", "--files", "40", "--delay_ms", "1", "--results", str(page))
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if " | 40 | " in line]
+    assert len(rows) == 4 and all(row.endswith("| 1 |") for row in rows)
 
 
 @needs_sclite

@@ -46,24 +46,33 @@ def options(backbones, tmp_path) -> list[str]:
     return [word for option, path in paths.items() for word in (f"--{option}", str(path))]
 
 
-@pytest.mark.parametrize("parallel", [1, 2])
-def test_texts_equal_those_of_our_search(options, root, tmp_path, parallel):
-    """Two models, as in stage 7, which decodes with the alignment and the adaptation."""
-    python = root / ".venv-vllm" / "bin" / "python"
+@pytest.fixture
+def decode_with_vllm(options, root):
+    """Run stage 7 in vLLM's environment, with further settings."""
     if not (root / ".venv-vllm" / "vllm.txt").is_file():
         pytest.skip("no .venv-vllm; run tools/install_vllm.sh (minutes, 4 GB)")
+
+    def run(*settings: str) -> None:
+        command = [root / ".venv-vllm" / "bin" / "python", "-m", "zipperasr.stages.decode", *options]
+        environment = {"PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "", "VLLM_CPU_KVCACHE_SPACE": "1"}
+        done = subprocess.run(
+            [*command, "--inference_tag", "vllm", *GREEDY, "engine=vllm", *settings],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    return run
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_texts_equal_those_of_our_search(options, decode_with_vllm, tmp_path, parallel):
+    """Two models, as in stage 7, which decodes with the alignment and the adaptation."""
     shutil.copytree(tmp_path / "align", tmp_path / "again")
     options.insert(options.index("--exp") + 1, str(tmp_path / "again"))
     assert main([*options, *GREEDY]) == 0
-    settings = {"PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    command = [python, "-m", "zipperasr.stages.decode", *options, "--inference_tag", "vllm", *GREEDY]
-    done = subprocess.run(
-        [*command, "engine=vllm", f"tensor_parallel={parallel}"],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    decode_with_vllm(f"tensor_parallel={parallel}")
     for model in ("align", "again"):
         for code, count in SIZES.items():
             own, vllm = (
@@ -71,6 +80,15 @@ def test_texts_equal_those_of_our_search(options, root, tmp_path, parallel):
                 for name in ("decode_greedy_chunked", "decode_greedy_chunked_vllm")
             )
             assert len(own) == count and own == vllm
+
+
+def test_bfloat16_decodes_every_utterance(decode_with_vllm, tmp_path):
+    """The precision of full scale. Rounding differs from ours, so that random weights may give other texts."""
+    decode_with_vllm("precision=bf16")
+    for code, count in SIZES.items():
+        decoding = tmp_path / "align" / "decode_greedy_chunked_vllm" / f"test_x_{code}"
+        lines = (decoding / "text").read_text().splitlines()
+        assert len(lines) == count and any(len(line.split(maxsplit=1)) == 2 for line in lines)
 
 
 def test_without_vllm_the_error_says_how_to_install_it(options, monkeypatch, capsys):

@@ -1,11 +1,13 @@
 """Stage 1 end to end on small corpora: the effect of lists, sampling and flaws on the sets."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.corpora.example import recording, write_common_voice, write_librispeech, write_noise, write_recordings
 from tests.prepare.example import DEV_IDS, TEST_IDS, TRAIN_IDS, Recipe
+from tests.stages.sharded import content
 from zipperasr.datadir.entry import read_table
 from zipperasr.datadir.read import read_data_dir
 from zipperasr.datadir.set_table import SetRow, read_sets
@@ -40,6 +42,28 @@ def test_train_dev_and_test_become_kaldi_directories(recipe_of: Recipe):
     assert Path(entries[0].audio).is_file()
     assert len(recipe_of.ids("dev_mls_de")) == len(DEV_IDS)
     assert len(recipe_of.ids("test_mls_de")) == len(TEST_IDS)
+
+
+def test_any_number_of_processes_gives_the_same_files(tmp_path: Path):
+    recipe = Recipe(tmp_path)
+    recipe.write_mls()
+    splits = {
+        "train-clean-100": ["19-198-0001", "26-495-0002"],
+        "dev-clean": ["84-1-0000"],
+        "test-clean": ["61-1-0000"],
+    }
+    write_librispeech(recipe.base / "librispeech", splits)
+    recipe.write_rows(
+        "sft mls de both train 1000 dev test 14.29 - -",
+        "align librispeech en both train-clean-100 100 dev-clean test-clean 5.4 - -",
+    )
+    found = []
+    for nj in (1, 2, 4):
+        assert recipe.prepare(f"--nj={nj}") == 0
+        found.append(content(recipe.out))
+        shutil.rmtree(recipe.out)
+    assert found[0] == found[1] == found[2]
+    assert {"sets.tsv", "report.tsv", "train_mls_de/text", "dev_librispeech_en/text"} <= found[0].keys()
 
 
 def test_only_listed_ids_are_used_for_training_and_repeats_are_counted(recipe_of: Recipe):

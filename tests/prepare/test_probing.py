@@ -22,7 +22,7 @@ def utterances(tmp_path: Path) -> list[Utterance]:
 
 
 def durations_s(utterances: list[Utterance], record: Path) -> list[float]:
-    return [row.duration_s for rows, _ in probe(utterances, 2, record) for row in rows]
+    return [row.duration_s for rows, _ in probe(utterances, record) for row in rows]
 
 
 def damage(path: str) -> None:
@@ -35,7 +35,7 @@ def damage(path: str) -> None:
 def test_missing_files_are_reported_and_durations_from_metadata_are_kept(utterances, tmp_path: Path):
     given = [*utterances[:2], utterance(tmp_path / "gone.wav"), utterances[2]._replace(duration_s=7.0)]
 
-    ((rows, exist),) = probe(given, 2, tmp_path / "record")
+    ((rows, exist),) = probe(given, tmp_path / "record")
 
     assert exist == [True, True, False, True]
     assert [row.duration_s for row in rows] == [1.0, 1.25, 0.0, 7.0]

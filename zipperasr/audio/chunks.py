@@ -1,7 +1,8 @@
 """Divide the utterances of a data set into chunks, which stage 2 converts one by one.
 
 In: a data directory of stage 1. Out: `Chunk`s. They depend on the directory alone, not on the number of processes or
-shards, and so do the archives and their order.
+shards, and so do the archives and their order. The first thousand are files of data/, the following ones of data/1,
+data/2, ..., because file systems are slow with many files in one directory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from zipperasr.datadir.read import read_blocks
 from zipperasr.datadir.sorted_spool import SortedSpool
 
 MAX_CHUNK_UTTS, MIN_CHUNK_UTTS = 512, 16
+CHUNKS_OF_A_DIRECTORY = 1000
 
 
 class Chunks:
@@ -53,13 +55,21 @@ class Chunks:
         yield self._chunk(batch)
 
     def _chunk(self, batch: list[Entry]) -> Chunk:
+        folder = self._target / "data"
+        if self.count >= CHUNKS_OF_A_DIRECTORY:
+            folder /= str(self.count // CHUNKS_OF_A_DIRECTORY)
         self.count += 1
-        return Chunk(str(self._target / "data" / f"format.{self.count}"), self._format, tuple(batch))
+        return Chunk(str(folder / f"format.{self.count}"), self._format, tuple(batch))
+
+
+def files_of_chunks(folder: Path) -> list[Path]:
+    """Return the files of all chunks below data/: archives and records, but not those of single utterances."""
+    return [path for pattern in ("*", "[0-9]*/*") for path in folder.glob(pattern) if path.is_file()]
 
 
 def remove_stale(folder: Path, num_chunks: int) -> None:
     """Delete surplus chunks of an earlier run that had more of them."""
-    for path in folder.glob("format.*.json"):
+    for path in (path for path in files_of_chunks(folder) if path.suffix == ".json"):
         number = path.name.removeprefix("format.").removesuffix(".json")
         if not number.isdigit() or int(number) > num_chunks:
             for stale in (path, path.with_suffix(".ark")):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,8 +21,10 @@ import soundfile
 from zipperasr.atomic import atomic_path, fingerprint, read_record
 from zipperasr.audio.load import SAMPLE_RATE, OutOfBounds, open_audio, read_excerpt, to_int16
 from zipperasr.datadir.entry import Entry
+from zipperasr.parallel import ahead
 
 AUDIO_FORMATS = ("flac.ark", "flac")
+FILES_AHEAD = 8  # opened while others are converted: on a network file system, opening takes longer than converting
 FLAC = {"format": "flac", "subtype": "PCM_16"}
 
 
@@ -85,19 +88,31 @@ def _converted(entry: Entry, audio: str, num_samples: int) -> Entry:
 
 def _convert(entries: tuple[Entry, ...], write: Write) -> ChunkResult:
     result = ChunkResult([], [])
-    for audio, group in groupby(entries, key=lambda entry: entry.audio):
-        rows = list(group)
-        try:
-            with open_audio(audio, audio) as recording:
-                for entry in rows:
-                    _convert_one(entry, recording, write, result)
-        except (soundfile.LibsndfileError, OutOfBounds) as error:
-            reason = getattr(error, "error_string", error)
-            done = {entry.utt for entry in result.written} | {utt for utt, _ in result.quarantined}
-            result.quarantined.extend(
-                (entry.utt, f"cannot be decoded: {reason}") for entry in rows if entry.utt not in done
-            )
+    groups = [list(group) for _, group in groupby(entries, key=lambda entry: entry.audio)]
+    with ThreadPoolExecutor(FILES_AHEAD) as pool:
+        opened = ahead(pool, _open, (rows[0].audio for rows in groups), FILES_AHEAD)
+        for rows, recording in zip(groups, opened, strict=True):
+            try:
+                if isinstance(recording, Exception):
+                    raise recording
+                with recording:
+                    for entry in rows:
+                        _convert_one(entry, recording, write, result)
+            except (soundfile.LibsndfileError, OutOfBounds) as error:
+                reason = getattr(error, "error_string", error)
+                done = {entry.utt for entry in result.written} | {utt for utt, _ in result.quarantined}
+                result.quarantined.extend(
+                    (entry.utt, f"cannot be decoded: {reason}") for entry in rows if entry.utt not in done
+                )
     return result
+
+
+def _open(audio: str) -> soundfile.SoundFile | soundfile.LibsndfileError | OutOfBounds:
+    """Open a recording; return the error if it cannot be read."""
+    try:
+        return open_audio(audio, audio)
+    except (soundfile.LibsndfileError, OutOfBounds) as error:
+        return error
 
 
 def _convert_one(entry: Entry, recording: soundfile.SoundFile, write: Write, result: ChunkResult) -> None:

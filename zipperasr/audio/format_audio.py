@@ -8,9 +8,8 @@ the reasons. `nj` processes convert the chunks of a set; finished chunks and set
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing.pool import Pool
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,17 +23,20 @@ from zipperasr.atomic import (
     mark_current,
     scratch_directory,
 )
-from zipperasr.audio.chunks import Chunks, remove_stale
-from zipperasr.audio.convert import convert_chunk
+from zipperasr.audio.chunks import Chunks, files_of_chunks, remove_stale
+from zipperasr.audio.convert import Chunk, ChunkResult, convert_chunk
 from zipperasr.cli import log
 from zipperasr.datadir.entry import ENTRIES, Entry, write_lines
 from zipperasr.datadir.set_table import SetRow, read_sets, write_sets
 from zipperasr.datadir.sorted_spool import SortedSpool
 from zipperasr.datadir.validate import validate_data_dir
 from zipperasr.datadir.write import Totals, write_tables
+from zipperasr.parallel import processes
 from zipperasr.shards import remove_shards
 from zipperasr.sole_writer import sole_writer
+from zipperasr.text_lines import count_lines
 
+ConvertAll = Callable[[Iterable[Chunk]], Iterator[ChunkResult]]
 TABLES = ("wav.scp", "text", "utt2spk", "utt2lang", "utt2dur", "utt2repeat", "segments")
 
 
@@ -57,13 +59,14 @@ def format_audio(data: Path, out: Path, options: FormatOptions) -> None:
     todo = {row: inputs for row in sets if not is_done(out / row.set, inputs := set_inputs(data / row.set, options))}
     if len(todo) < len(sets):
         log(f"stage 2: {len(sets) - len(todo)} of {len(sets)} sets in {out} are complete, their inputs unchanged")
-    total = sum(_count_lines(data / row.set / "utt2spk") for row in todo)
+    total = sum(count_lines(data / row.set / "utt2spk") for row in todo)
     hours = 0.0
     lock = sole_writer(out) if todo else contextlib.nullcontext()
-    with lock, tqdm(total=total, desc="audio", unit="utt") as progress, _pool(options.nj if todo else 0) as pool:
+    converting = processes(options.nj if todo else 1, convert_chunk, "spawn")
+    with lock, tqdm(total=total, desc="audio", unit="utt") as progress, converting as convert_all:
         for row, inputs in todo.items():
-            hours += _format_set(row, data / row.set, out / row.set, options, pool, progress)
-            audio = [f"data/{path.name}" for path in (out / row.set / "data").iterdir() if path.is_file()]
+            hours += _format_set(row, data / row.set, out / row.set, options, convert_all, progress)
+            audio = [str(path.relative_to(out / row.set)) for path in files_of_chunks(out / row.set / "data")]
             mark_current(out / row.set, inputs, audio)
     if not (out / "sets.tsv").is_file() or read_sets(out / "sets.tsv") != sets:
         with atomic_path(out / "sets.tsv") as temporary:
@@ -83,15 +86,6 @@ def require_espnet() -> None:
         ) from error
 
 
-def _count_lines(path: Path) -> int:
-    with path.open("rb") as stream:
-        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
-
-
-def _pool(nj: int):
-    return multiprocessing.get_context("spawn").Pool(nj) if nj else contextlib.nullcontext()
-
-
 def set_inputs(source: Path, options: FormatOptions) -> dict[str, str]:
     """Fingerprint of a set."""
     limits = (options.min_s, options.max_s, options.audio_format, options.max_quarantine_share)
@@ -109,14 +103,16 @@ def begin_set(target: Path) -> None:
     (target / FINGERPRINT).unlink(missing_ok=True)
 
 
-def _format_set(row: SetRow, source: Path, target: Path, options: FormatOptions, pool: Pool, progress: tqdm) -> float:
+def _format_set(
+    row: SetRow, source: Path, target: Path, options: FormatOptions, convert_all: ConvertAll, progress: tqdm
+) -> float:
     """Convert one set. Returns its hours."""
     begin_set(target)
     with scratch_directory(target) as scratch:
         chunks = Chunks(source, target, options.audio_format, scratch)
         kept = SortedSpool(ENTRIES, "utt", scratch)
         quarantined, filtered = [], []
-        for result in pool.imap_unordered(convert_chunk, chunks):
+        for result in convert_all(chunks):
             quarantined += result.quarantined
             good = _within_limits(row, result.written, filtered, options)
             if good:

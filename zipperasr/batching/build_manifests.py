@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,16 @@ from tqdm import tqdm
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.audio.segments import num_positions
 from zipperasr.batching.clip_config import ClipConfig
-from zipperasr.batching.compose import Composer
+from zipperasr.batching.compose import ClipCounts, Composer
 from zipperasr.batching.manifest import SCHEMA, Manifest, open_kind
 from zipperasr.batching.packing import fill, pack_epoch
 from zipperasr.cli import log, nearest
 from zipperasr.datadir.read import COLUMN_OF, read_blocks
 from zipperasr.datadir.set_table import SetRow, read_sets
 from zipperasr.languages import LanguageTable
+from zipperasr.parallel import processes
 from zipperasr.sole_writer import sole_writer
+from zipperasr.text_lines import count_lines
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,6 +48,7 @@ def build_manifests(
     load_tokenizer: Callable[[], PreTrainedTokenizerBase],
     max_positions: int,
     clips: ClipConfig,
+    nj: int = 1,
 ) -> None:
     """Write the manifests of all sets in `raw`, unless they are there and their inputs are unchanged.
 
@@ -53,6 +57,7 @@ def build_manifests(
         load_tokenizer: called only if manifests are written.
         max_positions: capacity of a pack.
         clips: composed clips of the training sets.
+        nj: number of processes that count tokens, if there is work for several.
     """
     table = LanguageTable.load(languages)
     rows = read_sets(raw / "sets.tsv")
@@ -71,9 +76,7 @@ def build_manifests(
         return
     with sole_writer(out), atomic_path(out) as temporary:
         temporary.mkdir()
-        tokenizer = load_tokenizer()
-        composer = Composer(clips, max_positions, partial(_count_tokens, tokenizer=tokenizer))
-        _write_all(raw, temporary, rows, tokenizer, table, composer if clips.active else None)
+        counts = _write_all(raw, temporary, rows, RowCounter(load_tokenizer(), table, clips, max_positions), nj)
         (temporary / "sets.tsv").write_bytes((raw / "sets.tsv").read_bytes())
         report = {
             phase: packing_report(open_kind(temporary, "train", phase), max_positions)
@@ -82,67 +85,79 @@ def build_manifests(
         (temporary / "packing.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         mark_current(temporary, inputs)
     if clips.active:
-        log(composer.counts.described())
+        log(counts.described())
     for phase, facts in report.items():
         log(f"{phase}: {facts['utterances']} utterances in {facts['packs']} packs, fill rate {facts['fill']:.1%}")
         if facts["too_long"]:
             log(f"{phase}: {facts['too_long']} utterances exceed {max_positions} positions: excluded from training")
 
 
-def _write_all(
-    raw: Path,
-    out: Path,
-    rows: list[SetRow],
-    tokenizer: PreTrainedTokenizerBase,
-    table: LanguageTable,
-    composer: Composer | None,
-) -> None:
-    from zipperasr.model.prompt import prompt_ids  # loads transformers
+class RowCounter:
+    """Counts the tokens and positions of a block of utterances, and composes clips of those of training sets.
 
-    prompts = {language.code: len(prompt_ids(tokenizer, language)) for language in table}
-    for row in tqdm(rows, desc="manifests", mininterval=2):
-        composes = composer if row.kind == "train" else None
-        write_manifest(raw / row.set, out / f"{row.set}.arrow", tokenizer, prompts, composes)
-
-
-def write_manifest(
-    raw: Path, path: Path, tokenizer, prompt_lengths: dict[str, int], composer: Composer | None = None
-) -> None:
-    """Write a data directory of stage 2 as an Arrow file with token counts. Raises ValueError on a malformed table.
-
-    composer: joins the utterances; None: one row per utterance.
+    Args:
+        clips: composed clips.
+        max_positions: capacity of a pack.
     """
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        for block in read_blocks(raw, BLOCK_ROWS):
-            counted = _with_counts(block, raw, tokenizer, prompt_lengths)
-            writer.write_batch(composer.compose(counted) if composer else counted)
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, table: LanguageTable, clips: ClipConfig, max_positions: int):
+        from zipperasr.model.prompt import prompt_ids  # loads transformers
+
+        self._tokenizer, self._clips, self._max_positions = tokenizer, clips, max_positions
+        self._prompt_lengths = {language.code: len(prompt_ids(tokenizer, language)) for language in table}
+
+    def __call__(self, work: tuple[SetRow, Path, pa.RecordBatch]) -> tuple[SetRow, pa.RecordBatch, ClipCounts]:
+        """Return the set and rows of its manifest. work: a set, its directory and a block of it. Raises ValueError."""
+        row, raw, block = work
+        composer = Composer(self._clips, self._max_positions, self._count_tokens)
+        counted = self._with_counts(block, raw)
+        if self._clips.active and row.kind == "train":
+            counted = composer.compose(counted)
+        return row, counted, composer.counts
+
+    def _with_counts(self, block: pa.RecordBatch, raw: Path) -> pa.RecordBatch:
+        if block["num_samples"].null_count:
+            raise ValueError(f"{raw / 'utt2num_samples'}: no such file; rerun stage 2")
+        languages = block["language"].dictionary_encode()
+        lengths = self._prompt_lengths
+        unknown = sorted(set(languages.dictionary.to_pylist()) - lengths.keys())
+        if unknown:
+            hint = nearest(unknown[0], list(lengths))
+            raise ValueError(f"{raw / 'utt2lang'}: unknown language {unknown[0]!r}; {hint}; or add it to languages.tsv")
+        prompts = np.array([lengths[code] for code in languages.dictionary.to_pylist()], dtype=np.int32)
+        num_tokens = self._count_tokens(block["text"].to_pylist())
+        speech = np.array([num_positions(count) for count in block["num_samples"].to_pylist()], dtype=np.int32)
+        positions = prompts[languages.indices.to_numpy()] + speech + num_tokens
+        counted = {"num_tokens": pa.array(num_tokens), "positions": pa.array(positions)}
+        same = {name: block[name] for name in ("language", "audio", "text", "num_samples", "repeat")}
+        return pa.record_batch({"utt_id": block["utt"], **same, **counted}).select(SCHEMA.names)
+
+    def _count_tokens(self, texts: list[str]) -> np.ndarray:
+        """Count the tokens of each transcript, including its end token."""
+        from zipperasr.model.prompt import batch_transcript_ids
+
+        counts = []
+        for start in range(0, len(texts), TOKENIZER_BLOCK):
+            counts += map(len, batch_transcript_ids(self._tokenizer, texts[start : start + TOKENIZER_BLOCK]))
+        return np.array(counts, dtype=np.int32)
 
 
-def _with_counts(block: pa.RecordBatch, raw: Path, tokenizer, prompt_lengths: dict[str, int]) -> pa.RecordBatch:
-    if block["num_samples"].null_count:
-        raise ValueError(f"{raw / 'utt2num_samples'}: no such file; rerun stage 2")
-    languages = block["language"].dictionary_encode()
-    unknown = sorted(set(languages.dictionary.to_pylist()) - prompt_lengths.keys())
-    if unknown:
-        hint = nearest(unknown[0], list(prompt_lengths))
-        raise ValueError(f"{raw / 'utt2lang'}: unknown language {unknown[0]!r}; {hint}; or add it to languages.tsv")
-    prompts = np.array([prompt_lengths[code] for code in languages.dictionary.to_pylist()], dtype=np.int32)
-    num_tokens = _count_tokens(block["text"].to_pylist(), tokenizer)
-    speech = np.array([num_positions(count) for count in block["num_samples"].to_pylist()], dtype=np.int32)
-    positions = prompts[languages.indices.to_numpy()] + speech + num_tokens
-    counted = {"num_tokens": pa.array(num_tokens), "positions": pa.array(positions)}
-    same = {name: block[name] for name in ("language", "audio", "text", "num_samples", "repeat")}
-    return pa.record_batch({"utt_id": block["utt"], **same, **counted}).select(SCHEMA.names)
-
-
-def _count_tokens(texts: list[str], tokenizer) -> np.ndarray:
-    """Count the tokens of each transcript, including its end token."""
-    from zipperasr.model.prompt import batch_transcript_ids
-
-    counts = []
-    for start in range(0, len(texts), TOKENIZER_BLOCK):
-        counts += map(len, batch_transcript_ids(tokenizer, texts[start : start + TOKENIZER_BLOCK]))
-    return np.array(counts, dtype=np.int32)
+def _write_all(raw: Path, out: Path, rows: list[SetRow], counter: RowCounter, nj: int) -> ClipCounts:
+    """Write the manifest of each set. Raises ValueError on a malformed table."""
+    num_utts = [count_lines(raw / row.set / "utt2spk") for row in rows]
+    counts, num_blocks = ClipCounts(), sum(num_utts) // BLOCK_ROWS  # fewer are not worth starting processes
+    with (
+        processes(min(nj, num_blocks), counter) as count_all,
+        tqdm(total=sum(num_utts), desc="manifests", unit="utt", mininterval=2) as progress,
+    ):
+        blocks = ((row, raw / row.set, block) for row in rows for block in read_blocks(raw / row.set, BLOCK_ROWS))
+        for row, counted in groupby(count_all(blocks), key=itemgetter(0)):
+            with pa.OSFile(f"{out}/{row.set}.arrow", "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+                for _, block, of_block in counted:
+                    writer.write_batch(block)
+                    counts += of_block
+                    progress.update(len(block))
+    return counts
 
 
 def packing_report(manifests: list[Manifest], max_positions: int) -> dict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -45,6 +45,11 @@ class ClipCounts:
         self.edges += has_edges
         if is_joined or has_edges:
             self.longest = max(self.longest, samples)
+
+    def __add__(self, other: ClipCounts) -> ClipCounts:
+        """The counts of both."""
+        sums = (mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
+        return replace(ClipCounts(*sums), longest=max(self.longest, other.longest))
 
     def described(self) -> str:
         added = self.silence / max(1, self.spoken)

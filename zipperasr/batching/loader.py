@@ -115,8 +115,10 @@ class TrainingPlan:
         epochs: int,
         seed: int,
         language_sampling: float = 1.0,
+        num_processes: int = 1,
     ) -> TrainingPlan:
-        packs = [pack_epoch(manifests, max_positions, seed, n, language_sampling) for n in range(epochs)]
+        sampled = (language_sampling, num_processes)
+        packs = [pack_epoch(manifests, max_positions, seed, epoch, *sampled) for epoch in range(epochs)]
         batches = Batches(packs, packs_per_step)
         return cls(batches, batches.per_epoch)
 

@@ -2,21 +2,25 @@
 
 In: manifests. Out: packs, a pure function of (seed, epoch): every rank computes the same packs, and a resumed run needs
 no stored position. Utterances are packed within shuffled windows, so that packs differ between epochs. An epoch is
-stored as arrays, about 15 bytes per utterance; a Pack is created on access.
+stored as arrays, about 15 bytes per utterance; a Pack is created on access. Large sets are divided into shards, which
+several processes pack; the packs do not depend on the number of processes.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from zipperasr.batching.bin_packing import best_fit, complete_bins
 from zipperasr.batching.manifest import Manifest
+from zipperasr.parallel import processes
 
 WINDOW = 4096  # utterances that are packed together
+SHARD = 1 << 20  # utterances of a language that are packed independently of its other ones
 CARRY_PACKS = 4  # about as many packs of leftovers are carried into the next window
 
 
@@ -63,25 +67,32 @@ class Packs(Sequence[Pack]):
 
 
 def pack_epoch(
-    manifests: Sequence[Manifest], max_positions: int, seed: int, epoch: int, language_sampling: float = 1.0
+    manifests: Sequence[Manifest],
+    max_positions: int,
+    seed: int,
+    epoch: int,
+    language_sampling: float = 1.0,
+    num_processes: int = 1,
 ) -> Packs:
     """Return all packs of an epoch in random order. Utterances are repeated as often as in their list.
 
     Args:
         max_positions: capacity of a pack; longer utterances are left out.
         language_sampling: exponent, see `resampled`.
+        num_processes: at most this many pack, one for every `SHARD` utterances.
     """
     rng = random.Random(f"pack {seed} {epoch}")
     by_language = _by_language(manifests, max_positions)
     if language_sampling != 1.0:
         by_language = resampled(by_language, language_sampling, np.random.default_rng([seed, epoch]))
+    num_utts = sum(map(len, by_language.values()))
+    shards = _shards([mine for _, mine in sorted(by_language.items())], rng)
     items, lengths, languages = [], [], []
-    for number, (_, mine) in enumerate(sorted(by_language.items())):
-        order = np.random.default_rng(rng.getrandbits(64)).permutation(len(mine))
-        chosen, sizes = _pack_language(mine[order], max_positions)
-        items.append(chosen)
-        lengths.append(sizes)
-        languages.append(np.full(len(sizes), number, dtype=np.int16))
+    with processes(min(num_processes, num_utts // SHARD), partial(_pack_shard, capacity=max_positions)) as pack_all:
+        for number, chosen, sizes in pack_all(shards):
+            items.append(chosen)
+            lengths.append(sizes)
+            languages.append(np.full(len(sizes), number, dtype=np.int16))
     packs = _as_arrays(tuple(sorted(by_language)), manifests, items, lengths, languages)
     return packs[np.random.default_rng(rng.getrandbits(64)).permutation(len(packs))]
 
@@ -136,8 +147,17 @@ def _by_language(manifests: Sequence[Manifest], max_positions: int) -> dict[str,
     return {language: np.concatenate(parts) for language, parts in found.items()}
 
 
-def _pack_language(items: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pack shuffled items (n, 3) of `_by_language`. Returns them in the order of their packs, and the packs' sizes."""
+def _shards(by_language: Sequence[np.ndarray], rng: random.Random) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield shuffled items of `_by_language`, at most `SHARD` at a time, with the number of their language."""
+    for number, mine in enumerate(by_language):
+        order = np.random.default_rng(rng.getrandbits(64)).permutation(len(mine))
+        for start in range(0, len(mine), SHARD):
+            yield number, mine[order[start : start + SHARD]]
+
+
+def _pack_shard(shard: tuple[int, np.ndarray], capacity: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """Pack items (n, 3). Returns the language, the items in the order of their packs, and the packs' sizes."""
+    number, items = shard
     ordered, lengths = [], []
     rest = items[:0]
 
@@ -151,7 +171,7 @@ def _pack_language(items: np.ndarray, capacity: int) -> tuple[np.ndarray, np.nda
         close(window, bins)
         rest = window[left]
     close(rest, best_fit(rest[:, 2], capacity))
-    return np.concatenate(ordered), np.array(lengths, dtype=np.int32)
+    return number, np.concatenate(ordered), np.array(lengths, dtype=np.int32)
 
 
 def _as_arrays(codes, manifests, items: list, lengths: list, languages: list) -> Packs:

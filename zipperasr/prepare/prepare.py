@@ -12,6 +12,7 @@ import gc
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -20,6 +21,7 @@ from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
 from zipperasr.datadir.set_table import SetRow, read_sets, write_sets
 from zipperasr.languages import LanguageTable
+from zipperasr.parallel import processes
 from zipperasr.prepare.dataset_table import (
     HELD_OUT,
     NO_DEV,
@@ -42,8 +44,11 @@ class Tables:
     corpora: Path  # conf/SCALE/corpora.yaml
 
 
-def prepare(tables: Tables, out: Path, setting: str, options: SetOptions) -> None:
-    """Build all sets of one setting (1h | 30h) in `out`, unless they are there and their inputs are unchanged."""
+def prepare(tables: Tables, out: Path, setting: str, options: SetOptions, nj: int = 1) -> None:
+    """Build all sets of one setting (1h | 30h) in `out`, unless they are there and their inputs are unchanged.
+
+    nj: number of processes; each builds the sets of one row of the table.
+    """
     rows = load_datasets(tables.datasets, setting, LanguageTable.load(tables.languages))
     corpora = load_corpora(tables.corpora)
     roots = {row.corpus: corpora.root_of(row.corpus, tables.corpora) for row in rows}
@@ -53,22 +58,21 @@ def prepare(tables: Tables, out: Path, setting: str, options: SetOptions) -> Non
         log(f"stage 1: {out} is complete and its inputs are unchanged; nothing to do")
         return
     with sole_writer(out):
-        _build_all(rows, corpora, roots, out, options)
+        _build_all(rows, corpora, roots, out, options, nj)
         mark_current(out, inputs, files=())  # users may edit the tables, with utils/fix_data_dir
 
 
 def _build_all(
-    rows: list[DatasetRow], corpora: CorporaConfig, roots: dict[str, Path], out: Path, options: SetOptions
+    rows: list[DatasetRow], corpora: CorporaConfig, roots: dict[str, Path], out: Path, options: SetOptions, nj: int
 ) -> None:
     sets: list[SetRow] = []
     reports: list[SetReport] = []
-    gc.set_threshold(100_000)  # readers create millions of tuples without cycles; collection took a fifth of the time
-    with _scratch(out) as scratch:
-        for row in tqdm(rows, desc="data sets", unit="row"):
-            builder = SetBuilder(row, roots[row.corpus], out, scratch, options)
-            row_reports = _build_row(builder, row, corpora)
-            reports += row_reports
-            kinds = {report.set: report.set.partition("_")[0] for report in row_reports}
+    scratch = out / ".scratch"
+    build = partial(_build_row, roots=roots, corpora=corpora, out=out, scratch=scratch, options=options)
+    with _emptied(scratch), processes(min(nj, len(rows)), build) as build_rows:
+        for row, found in tqdm(zip(rows, build_rows(rows), strict=True), "data sets", len(rows), unit="row"):
+            reports += found
+            kinds = {report.set: report.set.partition("_")[0] for report in found}
             sets += [SetRow(name, kind, row.phase, row.corpus, row.language) for name, kind in kinds.items()]
     for path, write, content in (
         (out / "sets.tsv", write_sets, sets),
@@ -82,16 +86,19 @@ def _build_all(
 
 
 @contextlib.contextmanager
-def _scratch(out: Path) -> Iterator[Path]:
-    """Yield a directory for data that does not fit into memory and for durations, which a resumed run reads."""
-    scratch = out / ".scratch"
+def _emptied(scratch: Path) -> Iterator[None]:
+    """Use a directory for data that does not fit into memory and for durations, which a resumed run reads."""
     shutil.rmtree(scratch / "spools", ignore_errors=True)  # left by a killed run
-    yield scratch
+    yield
     shutil.rmtree(scratch)
 
 
-def _build_row(builder: SetBuilder, row: DatasetRow, corpora: CorporaConfig) -> list[SetReport]:
+def _build_row(
+    row: DatasetRow, *, roots: dict[str, Path], corpora: CorporaConfig, out: Path, scratch: Path, options: SetOptions
+) -> list[SetReport]:
     """Build test sets first, because train excludes their ids; dev last, because it excludes the ids of both."""
+    gc.set_threshold(100_000)  # readers create millions of tuples without cycles; collection took a fifth of the time
+    builder = SetBuilder(row, roots[row.corpus], out, scratch, options)
     train_name, dev_name, tests = row.set_names()
     reports = []
     for (name, split), hours in zip(tests.items(), row.test_hours, strict=True):
@@ -113,9 +120,8 @@ def _fingerprint(
 ) -> dict[str, str]:
     """Digest tables, options and lists by content; a corpus by the modification times of its directories."""
     lists = {name: Path(utt_ids) / name for row in rows for name in (row.train_list, row.test_list) if name}
-    settings = {name: value for name, value in asdict(options).items() if name != "nj"}
     times = {name: _times(root) for name, root in roots.items()}
-    return fingerprint(**asdict(tables), setting=setting, options=settings, roots=times, **lists)
+    return fingerprint(**asdict(tables), setting=setting, options=asdict(options), roots=times, **lists)
 
 
 def _times(root: Path) -> list[tuple[str, int]]:

@@ -22,11 +22,10 @@ from zipperasr.corpora.utterance import Utterance
 
 _BATCH = 4096
 _DIRECTORIES = 64  # in the cache; a corpus is read directory by directory
+_THREADS = 32  # they wait for disks or the network, and hardly compute
 
 
-def probe(
-    utterances: Iterable[Utterance], num_threads: int, record: Path
-) -> Iterator[tuple[list[Utterance], list[bool]]]:
+def probe(utterances: Iterable[Utterance], record: Path) -> Iterator[tuple[list[Utterance], list[bool]]]:
     """Yield batches: (utterances with their durations, whether each one's audio file exists), in order.
 
     Directories are listed once, because checking each file takes hours on a network file system.
@@ -36,10 +35,12 @@ def probe(
     """
     utterances = iter(utterances)
     names_in = functools.lru_cache(maxsize=_DIRECTORIES)(_names_in)
-    with ThreadPoolExecutor(num_threads) as pool, _Record(record) as known:
+    with ThreadPoolExecutor(_THREADS) as pool, _Record(record) as known:
         while batch := list(islice(utterances, _BATCH)):
-            paths = (utterance.audio.rpartition("/") for utterance in batch)
-            exist = [name in names_in(directory or ".") for directory, _, name in paths]
+            paths = [utterance.audio.rpartition("/") for utterance in batch]
+            directories = dict.fromkeys(directory for directory, _, _ in paths)
+            names = dict(zip(directories, pool.map(names_in, directories), strict=True))
+            exist = [name in names[directory] for directory, _, name in paths]
             unknown = [number for number, utterance in enumerate(batch) if utterance.duration_s is None]
             durations_s = iter(_durations_s([batch[n].audio for n in unknown if exist[n]], pool, known))
             for number in unknown:
@@ -104,7 +105,7 @@ def _file_state(path: str) -> str:
 
 def _names_in(directory: str) -> frozenset[str]:
     try:
-        return frozenset(os.listdir(directory))
+        return frozenset(os.listdir(directory or "."))
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
 

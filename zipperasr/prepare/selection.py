@@ -50,11 +50,11 @@ class Selection:
 class Selector:
     """Selects from the splits of one corpus in one language."""
 
-    def __init__(self, corpus: str, language: str, root: Path, scratch: Path, num_threads: int, seed: int):
+    def __init__(self, corpus: str, language: str, root: Path, scratch: Path, seed: int):
         self._corpus, self._language, self._root = corpus, language, root
         self._lower_case = find_corpus(corpus).upper_case
         self._spools, self._records = scratch / "spools", scratch / "durations"
-        self._num_threads, self._seed = num_threads, seed
+        self._seed = seed
 
     def read(self, split: str) -> Iterator[Utterance]:
         """Yield the utterances of an official split, as the corpus has them."""
@@ -89,7 +89,7 @@ class Selector:
         found.entries.append([utts, speakers, audio, texts, languages, durations_s, repeats, starts_s, ends_s, unknown])
 
     def _probed(self, utterances: Iterator[Utterance], name: str) -> Iterator[tuple[list[Utterance], list[bool]]]:
-        return probe(utterances, self._num_threads, self._records / f"{self._corpus}_{self._language}_{name}.txt")
+        return probe(utterances, self._records / f"{self._corpus}_{self._language}_{name}.txt")
 
     def _wanted(self, split: str, wanted: Wanted, banned: Collection[str]) -> Iterator[Utterance]:
         def candidates() -> Iterator[Utterance]:

@@ -37,7 +37,6 @@ class SetOptions:
     max_missing_share: float = 0.01  # of a set's utterances; more is an error
     max_dev_utts: int = 2000
     seed: int = 17  # of sampling and of held-out dev sets
-    nj: int = 1  # threads that read audio headers
 
 
 class SetBuilder:
@@ -45,7 +44,7 @@ class SetBuilder:
 
     def __init__(self, row: DatasetRow, root: Path, out: Path, scratch: Path, options: SetOptions):
         self._row, self._root, self._out, self._options = row, root, out, options
-        self._selector = Selector(row.corpus, row.language, root, scratch, options.nj, options.seed)
+        self._selector = Selector(row.corpus, row.language, root, scratch, options.seed)
         self._test_ids: set[str] = set()
         self._train_ids = pa.array([], pa.string())
 

@@ -8,6 +8,7 @@ are joined and get silence around them; dev and test sets are never changed.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
         "--clips", type=Path, default=None, help="clips.yaml: training clips composed of utterances and silence"
     )
 
+    options.add_argument("--nj", type=int, default=os.cpu_count(), help="largest number of processes")
+
     def step(given: argparse.Namespace) -> None:
         from zipperasr.batching.build_manifests import build_manifests
         from zipperasr.batching.clip_config import ClipConfig
@@ -45,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
             load_tokenizer=lambda: _load_tokenizer(config.llm),
             max_positions=config.max_positions,
             clips=ClipConfig.load(given.clips),
+            nj=given.nj,
         )
 
     return run_step(step, options.parse_args(argv), "stage 3")

@@ -33,11 +33,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     options.add_argument("--max_dev_utts", type=int, default=2000, help="largest size of a dev set, in utterances")
     options.add_argument("--seed", type=int, default=17, help="random seed of sampling and of held-out dev sets")
-    options.add_argument("--nj", type=int, default=os.cpu_count(), help="number of threads that read audio headers")
+    options.add_argument(
+        "--nj",
+        type=int,
+        default=os.cpu_count(),
+        help="number of processes; each makes the sets of one row of the table",
+    )
     given = options.parse_args(argv)
     tables = Tables(given.datasets, given.languages, given.corpora)
-    set_options = SetOptions(given.strict_lists, given.max_missing_share, given.max_dev_utts, given.seed, given.nj)
-    return run_step(lambda given: prepare(tables, given.out, given.setting, set_options), given, "stage 1")
+    set_options = SetOptions(given.strict_lists, given.max_missing_share, given.max_dev_utts, given.seed)
+    return run_step(lambda given: prepare(tables, given.out, given.setting, set_options, given.nj), given, "stage 1")
 
 
 if __name__ == "__main__":

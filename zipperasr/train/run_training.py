@@ -24,6 +24,7 @@ from zipperasr.model.cpu_products import fast_products
 from zipperasr.model.experiment import LANGUAGES, WEIGHTS
 from zipperasr.model.experiment_model import build_for_training
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.ranks import cores_of_rank
 from zipperasr.run_record import save_run
 from zipperasr.train import new_language
 from zipperasr.train.checkpoints import Checkpoints, SavedCheckpoint
@@ -134,6 +135,7 @@ def _training_data(setup: TrainingSetup, rank: int, world_size: int) -> Training
         config.epochs,
         setup.experiment.seed,
         config.language_sampling,
+        num_processes=cores_of_rank(),
     )
     dev_packs = pack_epoch(setup.dev, model_config.max_positions, seed=0, epoch=0)
     return TrainingData(

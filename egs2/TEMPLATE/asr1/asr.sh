@@ -146,7 +146,7 @@ fi
 
 if in_stage 3 "manifests: ${raw} -> ${manifest}"; then
     on_cpu zipperasr.stages.build_manifest --raw "${raw}" --model "${conf}/model.yaml" --out "${manifest}" \
-        --clips "${conf}/clips.yaml"
+        --clips "${conf}/clips.yaml" --nj "${nj}"
 fi
 
 if in_stage 4 "language embeddings: Whisper's decoder -> ${lid}"; then
