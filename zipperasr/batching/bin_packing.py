@@ -51,15 +51,21 @@ def complete_bins(sizes: np.ndarray, capacity: int, keep: int) -> tuple[list[lis
 
 
 class _Stock:
-    """The utterances not yet packed, in order and by size."""
+    """The utterances not yet packed, in order and by size.
+
+    The sizes that are left are the bits of an integer, in which operations on all sizes take a fraction of a
+    microsecond: bit n of `_bits` for size n, and of `_mirrored` for size capacity - n.
+    """
 
     def __init__(self, sizes: np.ndarray, capacity: int):
         self._sizes = sizes.tolist()
+        self._capacity = capacity
         self._next = 0  # all earlier ones are used
         self._used = bytearray(len(sizes))
         self._left = np.bincount(sizes, minlength=capacity + 1).tolist()  # by size
-        self._available = np.bincount(sizes, minlength=capacity + 1) > 0
-        self._low, self._high = int(sizes.min()), int(sizes.max())
+        available = np.bincount(sizes, minlength=capacity + 1) > 0
+        self._bits, self._mirrored = _bits(available), _bits(available[::-1])
+        self._low = int(sizes.min())
         self._by_size: list[list[int]] = [[] for _ in range(capacity + 1)]
         for index in range(len(sizes) - 1, -1, -1):
             self._by_size[self._sizes[index]].append(index)
@@ -83,23 +89,22 @@ class _Stock:
     def closing(self, free: int) -> tuple[int, ...]:
         """Return the sizes of the one or two utterances that best fill `free`; empty if none fits."""
         for total in range(free, max(free - SLACK, self._low) - 1, -1):
-            if total <= self._high and self._left[total]:
+            if self._left[total]:
                 return (total,)
             if pair := self._pair(total):
                 return pair
-        fitting = np.flatnonzero(self._available[: min(free, self._high) + 1])
-        return (int(fitting[-1]),) if len(fitting) else ()
+        fitting = (self._bits & ((2 << free) - 1)).bit_length()
+        return (fitting - 1,) if fitting else ()
 
     def _pair(self, total: int) -> tuple[int, int] | None:
-        first = max(self._low, total - self._high)
-        window = self._available[first : total - first + 1]
-        if not len(window):
+        """Return two sizes with this sum, the first as small as possible."""
+        first_sizes = self._bits & (self._mirrored >> (self._capacity - total))  # bit n: sizes n and total - n are left
+        if not first_sizes:
             return None
-        hits = window & window[::-1]
-        place = int(hits.argmax())
-        if hits[place] and 2 * (first + place) == total and self._left[first + place] < 2:
+        first = (first_sizes & -first_sizes).bit_length() - 1
+        if 2 * first == total and self._left[first] < 2:
             return None  # equal sizes are found last; a pair needs two
-        return (first + place, total - first - place) if hits[place] else None
+        return first, total - first
 
     def take(self, size: int) -> int:
         """Return an unused index of this size and mark it as used."""
@@ -116,4 +121,10 @@ class _Stock:
         self._used[index] = 1
         self._left[size] -= 1
         if not self._left[size]:
-            self._available[size] = False
+            self._bits ^= 1 << size
+            self._mirrored ^= 1 << (self._capacity - size)
+
+
+def _bits(flags: np.ndarray) -> int:
+    """An integer with bit n set where flags[n] is."""
+    return int.from_bytes(np.packbits(flags, bitorder="little").tobytes(), "little")

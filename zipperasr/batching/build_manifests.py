@@ -79,7 +79,7 @@ def build_manifests(
         counts = _write_all(raw, temporary, rows, RowCounter(load_tokenizer(), table, clips, max_positions), nj)
         (temporary / "sets.tsv").write_bytes((raw / "sets.tsv").read_bytes())
         report = {
-            phase: packing_report(open_kind(temporary, "train", phase), max_positions)
+            phase: packing_report(open_kind(temporary, "train", phase), max_positions, nj)
             for phase in sorted({row.phase for row in rows if row.kind == "train"})
         }
         (temporary / "packing.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -160,9 +160,9 @@ def _write_all(raw: Path, out: Path, rows: list[SetRow], counter: RowCounter, nj
     return counts
 
 
-def packing_report(manifests: list[Manifest], max_positions: int) -> dict:
+def packing_report(manifests: list[Manifest], max_positions: int, nj: int) -> dict:
     """Return fill rate and number of packs of the first epoch, and the number of utterances too long for a pack."""
-    packs = pack_epoch(manifests, max_positions, seed=0, epoch=0)
+    packs = pack_epoch(manifests, max_positions, seed=0, epoch=0, num_processes=nj)
     too_long = sum(int((manifest.positions > max_positions).sum()) for manifest in manifests)
     return {
         "packs": len(packs),
