@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -48,6 +50,24 @@ def test_a_killed_process_is_an_error():
     killed = pytest.raises(ValueError, match="a process was killed, as happens when memory runs out")
     with killed, processes(2, die) as apply:
         list(apply(range(10)))
+
+
+def test_processes_end_with_their_parent():
+    program = """
+import os, time
+from zipperasr.parallel import processes
+
+def work(number):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+with processes(2, work) as apply:
+    list(apply([1, 2]))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert all(parent.stdout.readline() for _ in range(2))
+    parent.kill()
+    parent.communicate(timeout=60)  # returns when no process has the pipe open
 
 
 def test_no_more_items_are_read_than_the_window_holds():

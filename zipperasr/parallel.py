@@ -6,6 +6,7 @@ memory, and a process that is killed ends the run with an error instead of leavi
 
 from __future__ import annotations
 
+import ctypes
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
+PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -71,6 +73,7 @@ def _begin(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # after Ctrl-C, the parent reports it, and this process only ends
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a parent that is killed leaves nobody who still writes
 
 
 def _call(item: Any) -> Any:

@@ -61,6 +61,15 @@ def test_any_number_of_processes_gives_the_same_files(copy, monkeypatch):
     assert len(found[0]) == len(SETS) + 4  # sets.tsv, packing.json, the records of inputs and outputs
 
 
+def test_a_set_without_utterances_is_an_error(copy, capsys):
+    for table in (copy / "dump" / "raw" / "dev_y_de").iterdir():
+        if table.is_file() and not table.name.startswith("."):
+            table.write_text("")
+    assert run(copy) == 1
+    assert "dev_y_de: no utterances; rerun stage 2, or remove the set from " in capsys.readouterr().err
+    assert not (copy / "dump" / "manifest").exists()
+
+
 def test_repeats_are_taken_from_stage_2(copy):
     (copy / "dump" / "raw" / "dev_y_de" / "utt2repeat").write_text("s-de600-00 1\ns-de600-01 3\n")
     assert run(copy) == 0

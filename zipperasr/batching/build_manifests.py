@@ -157,6 +157,9 @@ def _write_all(raw: Path, out: Path, rows: list[SetRow], counter: RowCounter, nj
                     writer.write_batch(block)
                     counts += of_block
                     progress.update(len(block))
+    for row in rows:
+        if not (out / f"{row.set}.arrow").is_file():
+            raise ValueError(f"{raw / row.set}: no utterances; rerun stage 2, or remove the set from {raw}/sets.tsv")
     return counts
 
 
