@@ -63,7 +63,8 @@ def rehearsed(root: Path, tmp_path_factory: pytest.TempPathFactory, whisper_file
     _edit(conf / "mini_corpora.yaml", **SIZES)
     _edit(conf / "random_backbones.yaml", depth=1)
     short = ["--eval_lang", "de ar", "--decode_args", "tokens_per_s=2 tokens_floor=2"]
-    call(directory, "--stage", "0", "--stop-stage", "9", "--regime", REGIME, "--lora", LORA, *short)
+    call(directory, "--stage", "0", "--stop-stage", "5", "--regime", REGIME)
+    call(directory, "--stage", "6", "--stop-stage", "9", "--regime", REGIME, "--lora", LORA, *short)
     return directory
 
 
