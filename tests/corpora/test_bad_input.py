@@ -166,9 +166,7 @@ TABS = {  # within the text
 def texts_of(name: str, root: Path) -> dict[str, str]:
     """{utterance: text} of the utterances that stage 1 would accept from the split."""
     corpus, language, _ = CORPORA[name]
-    found = Selector(corpus, language, root, root / "scratch", num_threads=2, seed=0).select(
-        "dev", Wanted("all"), set()
-    )
+    found = Selector(corpus, language, root, root / "scratch", seed=0).select("dev", Wanted("all"), set())
     return {row["utt"]: row["text"] for block in found.entries.blocks() for row in block.to_pylist()}
 
 

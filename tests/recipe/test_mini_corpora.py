@@ -342,7 +342,7 @@ def test_lhotses_recipes_find_the_same_utterances(made: Path, tmp_path: Path, co
     """The corpora have the real layouts, and our readers agree with lhotse's recipes."""
     root = made / "downloads" / corpus
     theirs = {segment.id: segment for segment in by_lhotse(corpus, language, split, root, tmp_path)}
-    probed = probe(read_corpus(corpus, root, language, split), 2, tmp_path / "probed")
+    probed = probe(read_corpus(corpus, root, language, split), tmp_path / "probed")
     ours = {utterance.id: utterance for utterances, _ in probed for utterance in utterances}
 
     assert ours.keys() == theirs.keys() and ours
