@@ -11,7 +11,7 @@ import soundfile
 
 from tests.corpora.example import write_noise
 from zipperasr.audio.convert import FILES_AHEAD, Chunk, convert_chunk
-from zipperasr.audio.load import load_audio, open_audio, to_int16
+from zipperasr.audio.load import load_audio, open_entry, to_int16
 from zipperasr.datadir.entry import Entry
 
 ENTRY = Entry("s-a", "s", "a.flac", "text", "de", 1.0)
@@ -142,12 +142,12 @@ def test_files_are_opened_ahead_and_each_once(tmp_path: Path, monkeypatch: pytes
         write_noise(path, 0.2)
     together, opened = threading.Barrier(FILES_AHEAD, timeout=60), []
 
-    def wait_and_open(source: str, name: str):
+    def wait_and_open(source: str):
         opened.append(source)
         together.wait()  # passes when as many files as wanted are being opened
-        return open_audio(source, name)
+        return open_entry(source)
 
-    monkeypatch.setattr("zipperasr.audio.convert.open_audio", wait_and_open)
+    monkeypatch.setattr("zipperasr.audio.convert.open_entry", wait_and_open)
     result = convert(tmp_path, *(entry_for(path, duration_s=0.2) for path in paths))
     assert [entry.utt for entry in result.written] == [f"s-{path.stem}" for path in paths]
     assert sorted(opened) == sorted(map(str, paths))

@@ -20,6 +20,7 @@ from tests.corpora.example import (
     write_recordings,
     write_text,
 )
+from zipperasr.prepare.dataset_table import DatasetRow
 from zipperasr.prepare.selection import Selector
 from zipperasr.prepare.utterance_lists import Wanted
 
@@ -166,7 +167,8 @@ TABS = {  # within the text
 def texts_of(name: str, root: Path) -> dict[str, str]:
     """{utterance: text} of the utterances that stage 1 would accept from the split."""
     corpus, language, _ = CORPORA[name]
-    found = Selector(corpus, language, root, root / "scratch", seed=0).select("dev", Wanted("all"), set())
+    row = DatasetRow("sft", corpus, corpus, language, "train", None, "dev", ("test",), (1.0,), None, None)
+    found = Selector(row, root, root / "scratch", seed=0).select("dev", Wanted("all"), set())
     return {row["utt"]: row["text"] for block in found.entries.blocks() for row in block.to_pylist()}
 
 

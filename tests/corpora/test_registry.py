@@ -18,7 +18,7 @@ def test_joined_splits_yield_each_id_once(tmp_path: Path):
 def test_unknown_corpus_names_the_nearest():
     with pytest.raises(
         ValueError,
-        match=r"'commonvoise'; did you mean 'commonvoice'\?.* add it to CORPORA in zipperasr.corpora",
+        match=r"did you mean 'commonvoice'\?.* reader of your own, write commonvoise:local/commonvoise.py",
     ):
         find_corpus("commonvoise")
 

@@ -61,11 +61,17 @@ def test_duplicate_ids_and_unsortable_speakers_are_errors(tmp_path: Path):
     assert not (tmp_path / "set").exists()
 
 
-def test_recordings_with_the_same_name_are_an_error(tmp_path: Path):
-    entries = [ENTRY._replace(utt=f"s1-{n}", audio=f"{n}/long.opus", start_s=0.0, end_s=1.0) for n in range(2)]
+def test_recordings_with_the_same_name_get_names_with_directories(tmp_path: Path):
+    audio = ["a/0/my talk.opus", "a/1/my talk.opus", "b/1/my talk.opus"]
+    entries = [
+        ENTRY._replace(utt=f"s1-{number}", audio=path, start_s=0.0, end_s=1.0) for number, path in enumerate(audio)
+    ]
 
-    with pytest.raises(ValueError, match=r"1/long.opus: 0/long.opus has the same name"):
-        write_data_dir(tmp_path / "set", entries)
+    write_data_dir(tmp_path / "set", entries)
+
+    names = ["my_talk", "1_my_talk", "b_1_my_talk"]
+    assert [line.split()[1] for line in (tmp_path / "set/segments").read_text().splitlines()] == names
+    assert [entry.audio for entry in read_data_dir(tmp_path / "set")] == audio
 
 
 def blocks_of(entries: list[Entry], sizes: list[int]) -> list[pa.RecordBatch]:

@@ -12,7 +12,7 @@ from zipperasr.train.train_config import TrainConfig
 
 # 12.5 speech + 5 text + 1 end token per 2 s + 4 prompt tokens per 2 s = 20 positions per second
 SPEECH = AssumedSpeech(utterance_s=2.0, tokens_per_s=5.0, prompt_tokens=4.0, fill=1.0)
-ROW = DatasetRow("sft", "mls", "de", "train", 10.0, "dev", ("test",), (1.0,), None, None)
+ROW = DatasetRow("sft", "mls", "mls", "de", "train", 10.0, "dev", ("test",), (1.0,), None, None)
 
 
 def test_positions_per_second_add_up():

@@ -29,7 +29,7 @@ def spoken(code: str) -> tuple[list[str], float]:
 
 
 def row(code: str, hours: float | None) -> DatasetRow:
-    return DatasetRow("sft", "mls", code, "train", hours, "dev", ("test",), (1.0,), None, None)
+    return DatasetRow("sft", "mls", "mls", code, "train", hours, "dev", ("test",), (1.0,), None, None)
 
 
 def test_tokens_in_the_table_equal_those_of_qwen3(qwen3_files, table):

@@ -90,8 +90,8 @@ def test_corpora_of_each_scale_have_roots(recipe: Path, table: LanguageTable, sc
 
 
 def test_invalid_corpora_yaml_is_an_error(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"unknown corpus 'mlsx'; did you mean 'mls'"):
-        load_corpora(write_text(tmp_path / "c.yaml", "roots: {mlsx: x}", "utt_ids: y"))
+    with pytest.raises(ValueError, match=r"roots: 'mls': got 3, wanted str"):
+        load_corpora(write_text(tmp_path / "c.yaml", "roots: {mls: 3}", "utt_ids: y"))
     with pytest.raises(ValueError, match=r"roots: got None, wanted keys and their values"):
         load_corpora(write_text(tmp_path / "c.yaml", "roots:", "utt_ids: y"))
     with pytest.raises(ValueError, match=r"unknown key 'utt_id'; did you mean 'utt_ids'"):

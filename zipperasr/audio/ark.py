@@ -24,7 +24,7 @@ _VECTORS = {b"\0BFV \4": np.dtype("<f4"), b"\0BDV \4": np.dtype("<f8")}
 
 def split_entry(entry: str) -> tuple[str, int | None]:
     """Split `FILE:OFFSET` into file and offset; the offset of a plain file is None."""
-    match = _OFFSET.fullmatch(entry)
+    match = _OFFSET.fullmatch(entry) if entry[-1:].isdigit() else None  # millions of entries are files
     return (match[1], int(match[2])) if match else (entry, None)
 
 

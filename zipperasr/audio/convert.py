@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 
 from zipperasr.atomic import atomic_path, fingerprint, read_record
-from zipperasr.audio.load import SAMPLE_RATE, OutOfBounds, open_audio, read_excerpt, to_int16
+from zipperasr.audio.load import SAMPLE_RATE, open_entry, read_excerpt, to_int16
 from zipperasr.datadir.entry import Entry
 from zipperasr.parallel import ahead
 
@@ -92,13 +92,15 @@ def _convert(entries: tuple[Entry, ...], write: Write) -> ChunkResult:
     with ThreadPoolExecutor(FILES_AHEAD) as pool:
         opened = ahead(pool, _open, (rows[0].audio for rows in groups), FILES_AHEAD)
         for rows, recording in zip(groups, opened, strict=True):
-            try:
-                if isinstance(recording, Exception):
-                    raise recording
-                with recording:
-                    for entry in rows:
-                        _convert_one(entry, recording, write, result)
-            except (soundfile.LibsndfileError, OutOfBounds) as error:
+            error = recording if isinstance(recording, Exception) else None
+            if error is None:
+                try:
+                    with recording:
+                        for entry in rows:
+                            _convert_one(entry, recording, write, result)
+                except soundfile.LibsndfileError as caught:
+                    error = caught
+            if error is not None:
                 reason = getattr(error, "error_string", error)
                 done = {entry.utt for entry in result.written} | {utt for utt, _ in result.quarantined}
                 result.quarantined.extend(
@@ -107,11 +109,11 @@ def _convert(entries: tuple[Entry, ...], write: Write) -> ChunkResult:
     return result
 
 
-def _open(audio: str) -> soundfile.SoundFile | soundfile.LibsndfileError | OutOfBounds:
+def _open(audio: str) -> soundfile.SoundFile | soundfile.LibsndfileError | ValueError:
     """Open a recording; return the error if it cannot be read."""
     try:
-        return open_audio(audio, audio)
-    except (soundfile.LibsndfileError, OutOfBounds) as error:
+        return open_entry(audio)
+    except (soundfile.LibsndfileError, ValueError) as error:
         return error
 
 

@@ -32,20 +32,23 @@ def load_audio(entry: str | Path) -> np.ndarray:
 
     Raises ValueError if the file cannot be decoded or has no samples, or for a composed clip (clips.py).
     """
-    path, offset = split_entry(refuse_composed(refuse_pipe(str(entry), "wav.scp"), "wav.scp"))
     try:
-        if offset is None:
-            source = path
-        else:
-            with open(path, "rb") as stream:
-                source = io.BytesIO(audio_bytes(stream, offset, str(entry)))
-        with open_audio(source, str(entry)) as recording:
+        with open_entry(refuse_composed(refuse_pipe(str(entry), "wav.scp"), "wav.scp")) as recording:
             samples, rate = _read(recording), recording.samplerate
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{entry}: cannot be decoded ({error.error_string}); rerun stage 2") from error
     if not len(samples):
         raise ValueError(f"{entry}: no samples; rerun stage 2")
     return to_16k_mono(samples, rate)
+
+
+def open_entry(entry: str) -> soundfile.SoundFile:
+    """Open an audio file, or that at an offset of an ark. Raises the errors of `open_audio` and `audio_bytes`."""
+    path, offset = split_entry(entry)
+    if offset is None:
+        return open_audio(path, entry)
+    with open(path, "rb") as stream:
+        return open_audio(io.BytesIO(audio_bytes(stream, offset, entry)), entry)
 
 
 def open_audio(
@@ -84,10 +87,10 @@ def to_16k_mono(samples: np.ndarray, rate: int) -> np.ndarray:
     return samples.astype(np.float32, copy=False)
 
 
-def header_duration_s(path: str | Path) -> float:
-    """Return the duration in the file's header. Raises soundfile.LibsndfileError if the header cannot be read."""
-    info = soundfile.info(str(path))
-    return info.frames / info.samplerate
+def header_duration_s(entry: str | Path) -> float:
+    """Return the duration in a file's header. Raises the errors of `open_entry` if it cannot be read."""
+    with open_entry(str(entry)) as recording:
+        return recording.frames / recording.samplerate
 
 
 def read_excerpt(recording: soundfile.SoundFile, start_s: float | None, end_s: float | None) -> np.ndarray:

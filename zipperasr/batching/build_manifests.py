@@ -29,6 +29,7 @@ from zipperasr.datadir.read import COLUMN_OF, read_blocks
 from zipperasr.datadir.set_table import SetRow, read_sets
 from zipperasr.languages import LanguageTable
 from zipperasr.parallel import processes
+from zipperasr.prepare.dataset_table import PHASES
 from zipperasr.sole_writer import sole_writer
 from zipperasr.text_lines import count_lines
 
@@ -80,7 +81,8 @@ def build_manifests(
         (temporary / "sets.tsv").write_bytes((raw / "sets.tsv").read_bytes())
         report = {
             phase: packing_report(open_kind(temporary, "train", phase), max_positions, nj)
-            for phase in sorted({row.phase for row in rows if row.kind == "train"})
+            for phase in PHASES
+            if any(row.kind == "train" and row.is_in(phase) for row in rows)
         }
         (temporary / "packing.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         mark_current(temporary, inputs)

@@ -90,7 +90,8 @@ def longest_clips_s(manifests: Sequence[Manifest], max_positions: int) -> float:
 
 def open_kind(directory: str | Path, kind: str, phase: str | None = None) -> list[Manifest]:
     """Open the manifests of all sets of a kind (train, dev, test), of one phase or of both."""
-    rows = [row for row in read_sets(Path(directory) / "sets.tsv") if row.kind == kind and phase in (None, row.phase)]
+    rows = [row for row in read_sets(Path(directory) / "sets.tsv") if row.kind == kind]
+    rows = [row for row in rows if phase is None or row.is_in(phase)]
     if not rows:
         raise ValueError(f"{directory}/sets.tsv: no {kind} set of phase {phase}; run stages 1 to 3")
     return [Manifest.open(directory, row.set) for row in rows]

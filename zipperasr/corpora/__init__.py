@@ -1,7 +1,7 @@
-"""The registry of corpora: (root, language, split) -> utterances.
+"""The registry of corpora and formats: (root, language, split) -> utterances.
 
-A new corpus is one reader module and one line in CORPORA. A package outside this one can register a corpus at run time:
-`CORPORA["fleurs"] = Corpus("my_package.fleurs")`.
+A new corpus is one reader module and one line in CORPORA, or a Python file of the recipe, such as `local/village.py`. A
+package outside this one can register a corpus at run time: `CORPORA["voxpopuli"] = Corpus("my_package.voxpopuli")`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from zipperasr.cli import nearest
@@ -21,14 +22,16 @@ Reader = Callable[[Path, str, str], Iterator[Utterance]]
 class Corpus:
     """A corpus's reader, and what distinguishes the corpus from others."""
 
-    module: str  # whose function `read(root, language, split)` yields utterances
+    module: str  # whose function `read(root, language, split)` yields utterances; or a file, ending in .py
     upper_case: bool = False  # transcripts are in capitals: stage 1 writes them in lower case
     evaluation_splits_in_train: tuple[str, ...] = ()  # official splits to exclude if training data is sampled
 
     @property
     def read(self) -> Reader:
-        """The reader."""
-        return import_module(self.module).read
+        """The reader. Raises ValueError if the file does not define one."""
+        if not self.module.endswith(PYTHON):
+            return import_module(self.module).read
+        return _read_of_file(self.module)
 
 
 CORPORA = {
@@ -37,26 +40,52 @@ CORPORA = {
     "librispeech": Corpus("zipperasr.corpora.librispeech", upper_case=True),
     "msr86k": Corpus("zipperasr.corpora.msr86k"),
     "wenetspeech": Corpus("zipperasr.corpora.wenetspeech"),
+    "fleurs": Corpus("zipperasr.corpora.fleurs"),
+    # Formats of data of one's own: own_data.py
+    "jsonl": Corpus("zipperasr.corpora.jsonl"),
+    "csv": Corpus("zipperasr.corpora.csv_table"),
+    "kaldi": Corpus("zipperasr.corpora.kaldi_dir"),
+    "lhotse": Corpus("zipperasr.corpora.lhotse_cuts"),
 }
+PYTHON = ".py"
 
 
-def find_corpus(name: str) -> Corpus:
-    """Look a corpus up. Raises ValueError naming the nearest known corpus."""
-    if name not in CORPORA:
-        raise ValueError(f"unknown corpus {name!r}; {nearest(name, list(CORPORA))}; or add it to CORPORA in {__name__}")
-    return CORPORA[name]
+def find_corpus(reader: str) -> Corpus:
+    """Look up a registered corpus or format; a name that ends in .py is the file of a reader.
+
+    Raises ValueError naming the nearest known corpus.
+    """
+    if reader.endswith(PYTHON):
+        return Corpus(reader)
+    if reader not in CORPORA:
+        raise ValueError(
+            f"unknown corpus {reader!r}; {nearest(reader, list(CORPORA))}; for a reader of your own, write "
+            f"{reader}:local/{reader}.py"
+        )
+    return CORPORA[reader]
 
 
-def read_corpus(name: str, root: str | Path, language: str, splits: str) -> Iterator[Utterance]:
+def _read_of_file(path: str) -> Reader:
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file; write a reader, read(root, language, split), there")
+    spec = spec_from_file_location(Path(path).stem, path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "read"):
+        raise ValueError(f"{path}: defines no function read(root, language, split)")
+    return module.read
+
+
+def read_corpus(reader: str, root: str | Path, language: str, splits: str) -> Iterator[Utterance]:
     """Yield the utterances of one split, or of several joined by `+`; an id that is in two splits comes once."""
-    reader = find_corpus(name).read
+    read = find_corpus(reader).read
     names = splits.split("+")
     if len(names) == 1:
-        yield from reader(Path(root), language, splits)
+        yield from read(Path(root), language, splits)
         return
     seen: set[str] = set()
     for split in names:
-        for utterance in reader(Path(root), language, split):
+        for utterance in read(Path(root), language, split):
             if utterance.id not in seen:
                 seen.add(utterance.id)
                 yield utterance

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zipperasr.cli import nearest
+from zipperasr.corpora.parallel_table import ParallelTable
 from zipperasr.corpora.utterance import Utterance, require_directory, require_file
 from zipperasr.text_lines import check_duration_s, check_id, numbered_lines
 
@@ -26,7 +27,7 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
     """Yield the split's utterances in the order of transcripts.txt."""
     folder = require_directory(language_directory(root, language) / split, REMEDY)
     transcripts = require_file(folder / "transcripts.txt", REMEDY)
-    duration_s = _Durations(folder / "segments.txt")
+    durations_s = ParallelTable(_durations(folder / "segments.txt"))
     suffix = None
     name, audio = str(transcripts), str(folder / "audio")
     for number, line in numbered_lines(transcripts):
@@ -37,7 +38,7 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
             raise ValueError(f"{where}: got {line[:60]!r}, wanted SPEAKER_BOOK_NUMBER<TAB>text; {REMEDY}")
         stem = f"{audio}/{parts[0]}/{parts[1]}/{utt_id}"
         suffix = suffix or _suffix(stem)
-        yield Utterance(utt_id, parts[0], stem + suffix, text, language, duration_s=duration_s(utt_id))
+        yield Utterance(utt_id, parts[0], stem + suffix, text, language, duration_s=durations_s.get(utt_id))
 
 
 def language_directory(root: Path, language: str) -> Path:
@@ -57,27 +58,9 @@ def _suffix(stem: str) -> str:
     return next((suffix for suffix in SUFFIXES if Path(stem + suffix).is_file()), SUFFIXES[0])
 
 
-class _Durations:
-    """Durations from segments.txt, read in parallel with transcripts.txt; only lines in another order are kept."""
-
-    def __init__(self, segments: Path):
-        self._rows = _durations(segments) if segments.is_file() else iter(())
-        self._passed: dict[str, float] = {}
-
-    def __call__(self, utt_id: str) -> float | None:
-        """Return seconds; None if segments.txt does not have the id."""
-        if utt_id in self._passed:
-            return self._passed.pop(utt_id)
-        for other, seconds in self._rows:
-            if other == utt_id:
-                return seconds
-            self._passed[other] = seconds
-        return None
-
-
 def _durations(segments: Path) -> Iterator[tuple[str, float]]:
     name = str(segments)
-    for number, line in numbered_lines(segments):
+    for number, line in numbered_lines(segments) if segments.is_file() else ():
         cells = line.split("\t")
         try:
             yield cells[0], check_duration_s(float(cells[3]) - float(cells[2]), f"{name}:{number}")

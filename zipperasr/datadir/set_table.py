@@ -11,6 +11,8 @@ from pathlib import Path
 from zipperasr.datadir.entry import write_lines
 from zipperasr.text_lines import numbered_lines
 
+BOTH = "both"  # phase of data that the alignment and the adaptation use
+
 
 @dataclass(frozen=True)
 class SetRow:
@@ -18,9 +20,13 @@ class SetRow:
 
     set: str
     kind: str  # train | dev | test
-    phase: str
+    phase: str  # align | sft | both
     corpus: str
     language: str
+
+    def is_in(self, phase: str) -> bool:
+        """True if `phase`, align or sft, uses the set."""
+        return self.phase in (phase, BOTH)
 
 
 def read_sets(path: str | Path) -> list[SetRow]:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from zipperasr.atomic import atomic_path
 from zipperasr.datadir.entry import ENTRIES, Entry
+from zipperasr.text_lines import NOT_IN_ID
 
 
 @dataclass
@@ -48,8 +49,7 @@ def write_tables(
         segmented: whether some rows have a start.
         name: the directory's name in errors.
 
-    Raises ValueError on a repeated id, on speakers that do not sort like their utterances, and on two recordings with
-    the same name.
+    Raises ValueError on a repeated id, and on speakers that do not sort like their utterances.
     """
     totals, sort_check, speakers, recordings = Totals(), _SortCheck(name or directory), _SpeakerLines(), _Recordings()
     with ExitStack() as stack:
@@ -161,7 +161,7 @@ class _SpeakerLines:
 
 
 class _Recordings:
-    """Names of audio files with several utterances: the file's name without suffix."""
+    """Names of audio files with several utterances: without suffix, and with directories where others have the same."""
 
     def __init__(self):
         self._audio_of: dict[str, str] = {}
@@ -183,10 +183,8 @@ class _Recordings:
 
     def _name(self, audio: str) -> str:
         if audio not in self._name_of:
-            name = Path(audio).stem
-            if name in self._audio_of:
-                raise ValueError(
-                    f"{audio}: {self._audio_of[name]} has the same name; recordings of a set need different names"
-                )
+            parents, name = list(Path(audio).parent.parts), NOT_IN_ID.sub("_", Path(audio).stem)
+            while name in self._audio_of:
+                name = f"{NOT_IN_ID.sub('_', parents.pop()) if parents else ''}_{name}"
             self._name_of[audio], self._audio_of[name] = name, audio
         return self._name_of[audio]

@@ -145,7 +145,7 @@ def sets_to_decode(experiment: Experiment, task: DecodingTask) -> list[Manifest]
     if experiment.phase == "sft" or task.alignment_sets == "all":
         rows = [row for row in rows if row.language in experiment.languages]  # the tables may have more by now
     else:
-        rows = [row for row in rows if row.phase == experiment.phase]
+        rows = [row for row in rows if row.is_in(experiment.phase)]
     for code in task.lang:
         if not any(row.language == code for row in rows):
             raise ValueError(

@@ -120,7 +120,7 @@ def _languages_note(config: Configuration, job: PlanJob, size: PhaseSize) -> lis
     """A note on banks that are counted but not trained, if some languages have no adaptation data."""
     codes = config.languages.codes
     rows = load_datasets(job.datasets, job.setting, config.languages)
-    untrained = [code for code in codes if code not in {row.language for row in rows if row.phase == "sft"}]
+    untrained = [code for code in codes if code not in {row.language for row in rows if row.is_in("sft")}]
     if not size.banks or not untrained:
         return []
     return [
@@ -166,7 +166,7 @@ def _plan(config: Configuration, job: PlanJob, num_gpus: int, speech: AssumedSpe
 
 def _rows_by_phase(config: Configuration, job: PlanJob) -> dict[str, list[DatasetRow]]:
     rows = load_datasets(job.datasets, job.setting, config.languages)
-    return {phase: [row for row in rows if row.phase == phase] for phase in PHASES}
+    return {phase: [row for row in rows if row.is_in(phase)] for phase in PHASES}
 
 
 def _steps_section(config: Configuration, phases: dict[str, PhaseSteps], job: PlanJob, speech: AssumedSpeech) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
+from zipperasr.audio.ark import split_entry
 from zipperasr.corpora import read_corpus
 from zipperasr.languages import LanguageTable
 from zipperasr.plan.columns import aligned
@@ -43,12 +44,12 @@ def take_inventory(
     table = LanguageTable.load(languages)
     config = load_corpora(corpora)
     rows = [row for name in SETTINGS if setting in (None, name) for row in load_datasets(datasets, name, table)]
-    splits: dict[tuple[str, str], dict[str, None]] = {}  # ordered sets
+    splits: dict[tuple[str, str, str], dict[str, None]] = {}  # (corpus, reader, language) -> ordered set
     lists = {}
     for row in rows:
         dev = [] if row.dev_split in (HELD_OUT, NO_DEV) else row.dev_split.split("+")
         names = dict.fromkeys([*row.train_split.split("+"), *dev, *row.test_splits])
-        splits.setdefault((row.corpus, row.language), {}).update(names)
+        splits.setdefault((row.corpus, row.reader, row.language), {}).update(names)
         lists |= {name: Path(config.utt_ids) / name for name in (row.train_list, row.test_list) if name}
     return [
         *(_corpus(*key, list(names), config.root_of(key[0], corpora)) for key, names in splits.items()),
@@ -76,8 +77,8 @@ def check_inventory(
         )
 
 
-def _corpus(corpus: str, language: str, splits: list[str], root: Path) -> Item:
-    problems = {split: problem for split in splits if (problem := _problem(corpus, language, split, root))}
+def _corpus(corpus: str, reader: str, language: str, splits: list[str], root: Path) -> Item:
+    problems = {split: problem for split in splits if (problem := _problem(reader, language, split, root))}
     name = f"{corpus} {language}"
     if not problems:
         return Item("corpus", name, "present", f"{root} ({', '.join(splits)})")
@@ -86,12 +87,12 @@ def _corpus(corpus: str, language: str, splits: list[str], root: Path) -> Item:
     return Item("corpus", f"{name}: {', '.join(problems)}", "missing", next(iter(problems.values())))
 
 
-def _problem(corpus: str, language: str, split: str, root: Path) -> str | None:
+def _problem(reader: str, language: str, split: str, root: Path) -> str | None:
     try:
-        first = next(iter(read_corpus(corpus, root, language, split)), None)
+        first = next(iter(read_corpus(reader, root, language, split)), None)
     except ValueError as error:
         return str(error)
-    if first is not None and not Path(first.audio).is_file():
+    if first is not None and not Path(split_entry(first.audio)[0]).is_file():
         return f"{first.audio}: no such audio file; unpack the audio of the corpus"
     return None
 

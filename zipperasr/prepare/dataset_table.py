@@ -11,6 +11,7 @@ from pathlib import Path
 
 from zipperasr.config import load_yaml
 from zipperasr.corpora import find_corpus
+from zipperasr.datadir.set_table import BOTH
 from zipperasr.languages import LanguageTable
 from zipperasr.text_lines import numbered_lines
 
@@ -43,8 +44,9 @@ class CorporaConfig:
 class DatasetRow:
     """One line of the table: a corpus in one language, and the sets to make from it."""
 
-    phase: str  # align | sft
+    phase: str  # align | sft | both
     corpus: str
+    reader: str  # a key of CORPORA, the corpus's own by default, or a Python file
     language: str
     train_split: str  # official splits joined by +
     train_hours: float | None
@@ -53,6 +55,10 @@ class DatasetRow:
     test_hours: tuple[float, ...]
     train_list: str | None  # below the utt_ids directory
     test_list: str | None
+
+    def is_in(self, phase: str) -> bool:
+        """True if `phase`, align or sft, uses the sets."""
+        return self.phase in (phase, BOTH)
 
     def set_names(self) -> tuple[str, str, dict[str, str]]:
         """Return (train set, dev set, {test set: official split})."""
@@ -65,17 +71,10 @@ class DatasetRow:
 
 
 def load_corpora(path: str | Path) -> CorporaConfig:
-    """Read corpora.yaml. Raises ValueError on a root of an unknown corpus."""
+    """Read corpora.yaml. Raises ValueError if it has no roots."""
     config = load_yaml(CorporaConfig, path)
     if not isinstance(config.roots, dict) or not config.roots:
         raise ValueError(f"{path}: roots: got {config.roots!r}, wanted one `corpus: directory` per line")
-    for corpus, root in config.roots.items():
-        if not isinstance(root, str):
-            raise ValueError(f"{path}: roots: {corpus}: got {root!r}, wanted a directory")
-        try:
-            find_corpus(str(corpus))
-        except ValueError as error:
-            raise ValueError(f"{path}: roots: {error}") from error
     return config
 
 
@@ -97,6 +96,8 @@ def load_datasets(path: str | Path, setting: str, languages: LanguageTable) -> l
         if len(cells) != len(COLUMNS) or not all(cells):
             raise ValueError(f"{where}: got {len(cells)} cells, wanted {len(COLUMNS)}, none empty (- for none)")
         row = dict(zip(COLUMNS, cells, strict=True))
+        row["corpus"], _, reader = row["corpus"].partition(":")
+        row["reader"] = reader or row["corpus"]
         _check(row, languages, where)
         if row["setting"] in (setting, "both"):
             rows.append(_row(row, setting, where))
@@ -106,12 +107,12 @@ def load_datasets(path: str | Path, setting: str, languages: LanguageTable) -> l
 
 
 def _check(row: dict[str, str], languages: LanguageTable, where: str) -> None:
-    allowed = {"phase": PHASES, "setting": (*SETTINGS, "both")}
+    allowed = {"phase": (*PHASES, BOTH), "setting": (*SETTINGS, "both")}
     for column, values in allowed.items():
         if row[column] not in values:
             raise ValueError(f"{where}: {column}: got {row[column]!r}, wanted {' or '.join(values)}")
     try:
-        find_corpus(row["corpus"])
+        find_corpus(row["reader"])
         languages[row["language"]]
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
@@ -126,7 +127,7 @@ def _row(row: dict[str, str], setting: str, where: str) -> DatasetRow:
         None if row[name] == "-" else row[name].replace("{setting}", setting) for name in ("train_list", "test_list")
     ]
     return DatasetRow(
-        row["phase"], row["corpus"], row["language"], row["train_split"],
+        row["phase"], row["corpus"], row["reader"], row["language"], row["train_split"],
         None if row["train_hours"] == "-" else _hours(row["train_hours"], where),
         row["dev_split"], test_splits, test_hours, *lists,
     )  # fmt: skip

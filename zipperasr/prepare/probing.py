@@ -17,6 +17,7 @@ from types import TracebackType
 
 import soundfile
 
+from zipperasr.audio.ark import split_entry
 from zipperasr.audio.load import header_duration_s
 from zipperasr.corpora.utterance import Utterance
 
@@ -37,7 +38,7 @@ def probe(utterances: Iterable[Utterance], record: Path) -> Iterator[tuple[list[
     names_in = functools.lru_cache(maxsize=_DIRECTORIES)(_names_in)
     with ThreadPoolExecutor(_THREADS) as pool, _Record(record) as known:
         while batch := list(islice(utterances, _BATCH)):
-            paths = [utterance.audio.rpartition("/") for utterance in batch]
+            paths = [split_entry(utterance.audio)[0].rpartition("/") for utterance in batch]
             directories = dict.fromkeys(directory for directory, _, _ in paths)
             names = dict(zip(directories, pool.map(names_in, directories), strict=True))
             exist = [name in names[directory] for directory, _, name in paths]
@@ -97,7 +98,7 @@ class _Record:
 def _file_state(path: str) -> str:
     """Return a string that changes if the file does."""
     try:
-        state = os.stat(path)
+        state = os.stat(split_entry(path)[0])
     except OSError:
         return path
     return f"{state.st_size} {state.st_mtime_ns} {path}"
@@ -113,5 +114,5 @@ def _names_in(directory: str) -> frozenset[str]:
 def _header_duration_s(path: str) -> float:
     try:
         return header_duration_s(path)
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, ValueError):
         return 0.0

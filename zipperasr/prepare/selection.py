@@ -21,6 +21,7 @@ from zipperasr.corpora.utterance import Utterance
 from zipperasr.datadir.entry import ENTRIES
 from zipperasr.datadir.sampling import hash_of, threshold_for_hours
 from zipperasr.datadir.sorted_spool import SortedSpool
+from zipperasr.prepare.dataset_table import DatasetRow
 from zipperasr.prepare.probing import probe
 from zipperasr.prepare.utterance_lists import Wanted
 
@@ -50,15 +51,15 @@ class Selection:
 class Selector:
     """Selects from the splits of one corpus in one language."""
 
-    def __init__(self, corpus: str, language: str, root: Path, scratch: Path, seed: int):
-        self._corpus, self._language, self._root = corpus, language, root
-        self._lower_case = find_corpus(corpus).upper_case
+    def __init__(self, row: DatasetRow, root: Path, scratch: Path, seed: int):
+        self._row, self._root = row, root
+        self._lower_case = find_corpus(row.reader).upper_case
         self._spools, self._records = scratch / "spools", scratch / "durations"
         self._seed = seed
 
     def read(self, split: str) -> Iterator[Utterance]:
         """Yield the utterances of an official split, as the corpus has them."""
-        return read_corpus(self._corpus, self._root, self._language, split)
+        return read_corpus(self._row.reader, self._root, self._row.language, split)
 
     def select(self, split: str, wanted: Wanted, banned: Collection[str]) -> Selection:
         """Select what is wanted, not banned, and has audio and text. Raises ValueError on a repeated id."""
@@ -89,7 +90,7 @@ class Selector:
         found.entries.append([utts, speakers, audio, texts, languages, durations_s, repeats, starts_s, ends_s, unknown])
 
     def _probed(self, utterances: Iterator[Utterance], name: str) -> Iterator[tuple[list[Utterance], list[bool]]]:
-        return probe(utterances, self._records / f"{self._corpus}_{self._language}_{name}.txt")
+        return probe(utterances, self._records / f"{self._row.corpus}_{self._row.language}_{name}.txt")
 
     def _wanted(self, split: str, wanted: Wanted, banned: Collection[str]) -> Iterator[Utterance]:
         def candidates() -> Iterator[Utterance]:
@@ -111,8 +112,8 @@ class Selector:
             counts = ids.value_counts()
             utt_id = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
             raise ValueError(
-                f"{self._root}: {split}: id {utt_id!r} is repeated in {self._corpus} {self._language}; remove one of "
-                f"its lines"
+                f"{self._root}: {split}: id {utt_id!r} is repeated in {self._row.corpus} {self._row.language}; "
+                "remove one of its lines"
             )
 
 

@@ -44,7 +44,7 @@ class SetBuilder:
 
     def __init__(self, row: DatasetRow, root: Path, out: Path, scratch: Path, options: SetOptions):
         self._row, self._root, self._out, self._options = row, root, out, options
-        self._selector = Selector(row.corpus, row.language, root, scratch, options.seed)
+        self._selector = Selector(row, root, scratch, options.seed)
         self._test_ids: set[str] = set()
         self._train_ids = pa.array([], pa.string())
 
@@ -103,7 +103,7 @@ class SetBuilder:
         return found
 
     def _official_evaluation_ids(self) -> set[str]:
-        names = find_corpus(self._row.corpus).evaluation_splits_in_train
+        names = find_corpus(self._row.reader).evaluation_splits_in_train
         return {utterance.id for name in names for utterance in self._selector.read(name)}
 
     def _select(self, split: str, wanted: Wanted, report: SetReport, banned: set[str]) -> Selection:

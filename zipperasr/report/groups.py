@@ -54,7 +54,7 @@ def load_groups(datasets: Path, languages: LanguageTable, added: Sequence[str] =
     source = {row.language for row in rows if row.phase == "align"}
     hours: dict[str, float] = {}
     for row in rows:
-        if row.phase == "sft" and row.train_hours:
+        if row.is_in("sft") and row.train_hours:
             hours[row.language] = hours.get(row.language, 0.0) + row.train_hours
     targets = [code for code in languages.codes if hours.get(code, 0.0) > 0 and code not in added]
     return Groups(

@@ -126,7 +126,7 @@ def check(settings: Settings) -> None:
     check_request(added, table)
     rows = load_datasets(settings.datasets, settings.setting, table)
     for phase in settings.eval_phases:
-        tested = sorted({row.language for row in rows if row.phase == phase})
+        tested = sorted({row.language for row in rows if row.is_in(phase)})
         check_test_languages(settings.eval_lang, tested, f"{settings.datasets} (phase {phase})")
     _choose("alignment_sets", settings.alignment_sets, ALIGNMENT_SETS)
     load_corpora(settings.conf / "corpora.yaml")

@@ -178,7 +178,7 @@ def _own_sets(request: TrainingRequest) -> list[SetRow]:
     If languages are added, only their sets. Raises ValueError if one of them has no train set.
     """
     table, added = request.manifest / "sets.tsv", request.new.add_lang
-    rows = [row for row in read_sets(table) if row.phase == request.phase and row.kind != "test"]
+    rows = [row for row in read_sets(table) if row.is_in(request.phase) and row.kind != "test"]
     for code in added:
         if not any(row.language == code and row.kind == "train" for row in rows):
             raise ValueError(

@@ -159,7 +159,7 @@ def write_configuration(out: Path, depth: str) -> Path:
 def languages_by_phase() -> dict[str, set[str]]:
     """Return the languages in conf/datasets.tsv."""
     rows = load_datasets("conf/datasets.tsv", "1h", LanguageTable.load("conf/languages.tsv"))
-    return {phase: {row.language for row in rows if row.phase == phase} for phase in ("align", "sft")}
+    return {phase: {row.language for row in rows if row.is_in(phase)} for phase in ("align", "sft")}
 
 
 def _adaptation(out: Path, variant: str, *more: str) -> list[str | Path]:

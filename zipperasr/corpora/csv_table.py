@@ -1,0 +1,55 @@
+"""Tables with a header line: comma-separated with quotes as spreadsheets write them, or tab-separated without quotes.
+
+The columns have the names of own_data.py's fields: `audio,text,lang,speaker`. ROOT/[LANGUAGE/]SPLIT.{csv,tsv}.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from zipperasr.corpora.own_data import FIELDS, Format, utterance_of_fields
+from zipperasr.corpora.utterance import Utterance
+
+REQUIRED = ("audio", "text")
+
+
+def _records(path: Path) -> Iterator[tuple[str, dict[str, str] | list[str]]]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        rows = _rows(stream, path)
+        header = next(rows, (1, []))[1]
+        for name in REQUIRED:
+            if not set(FIELDS[name]) & set(header):
+                raise ValueError(
+                    f"{path}:1: got columns {header[:12]}, none of which is {' or '.join(FIELDS[name])}; add a header"
+                )
+        for number, cells in rows:
+            fits = len(cells) == len(header)
+            yield f"{path}:{number}", dict(zip(header, cells, strict=True)) if fits else cells
+
+
+def _rows(stream, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, cells) of rows that are not empty."""
+    tabs = path.suffix == ".tsv"
+    rows = csv.reader(stream, "excel-tab", quoting=csv.QUOTE_NONE) if tabs else csv.reader(stream, strict=True)
+    while True:
+        try:
+            cells = next(rows, None)
+        except (csv.Error, UnicodeDecodeError) as error:
+            remedy = "convert the file with iconv" if isinstance(error, UnicodeDecodeError) else "correct the line"
+            raise ValueError(f"{path}:{rows.line_num + 1}: {error}; {remedy}") from error
+        if cells is None:
+            return
+        if cells:
+            yield rows.line_num, cells
+
+
+def _utterance(row: dict[str, str] | list[str], where: str, path: Path) -> Utterance:
+    if isinstance(row, list):
+        raise ValueError(f"{where}: got {len(row)} cells, wanted as many as in the header; correct the line")
+    return utterance_of_fields(row, where, path)
+
+
+FORMAT = Format((".csv", ".tsv"), _records, _utterance)
+read = FORMAT.read

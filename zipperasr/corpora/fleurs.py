@@ -1,0 +1,46 @@
+"""FLEURS, as on Hugging Face (google/fleurs).
+
+[data/]de_de/{train,dev,test}.tsv: `sentence<TAB>file<TAB>raw transcription<TAB>transcription<TAB>characters<TAB>number
+of samples<TAB>gender`, without a header. The audio is unpacked from audio/SPLIT.tar.gz to audio/SPLIT/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from zipperasr.corpora.utterance import Utterance, require_directory, require_file
+from zipperasr.text_lines import check_duration_s, check_id, numbered_lines
+
+DIRECTORIES = {"zh": "cmn_hans_cn", "he": "he_il", "no": "nb_no", "tl": "fil_ph", "jw": "jv_id"}  # others: `de_*`
+NUM_COLUMNS = 7
+SAMPLE_RATE = 16_000
+REMEDY = "download data/LANGUAGE of huggingface.co/datasets/google/fleurs and unpack audio/SPLIT.tar.gz"
+
+
+def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
+    """Yield the split's utterances with the raw transcriptions; FLEURS names no speakers."""
+    folder = language_directory(root, language)
+    table = require_file(folder / f"{split}.tsv", REMEDY)
+    for number, line in numbered_lines(table):
+        where, cells = f"{table}:{number}", line.split("\t")
+        if len(cells) != NUM_COLUMNS:
+            raise ValueError(f"{where}: got {len(cells)} cells, wanted {NUM_COLUMNS}; {REMEDY}")
+        file = check_id(cells[1], where)
+        stem = file.removesuffix(".wav")
+        try:
+            duration_s = check_duration_s(int(cells[5]) / SAMPLE_RATE, where)
+        except ValueError as error:
+            raise ValueError(f"{where}: got {cells[5][:40]!r}, wanted a number of samples; {REMEDY}") from error
+        yield Utterance(stem, stem, f"{folder}/audio/{split}/{file}", cells[2], language, duration_s=duration_s)
+
+
+def language_directory(root: Path, language: str) -> Path:
+    """The directory of a language, below `root` or its directory `data`."""
+    require_directory(root, REMEDY)
+    base = root / "data" if (root / "data").is_dir() else root
+    name = DIRECTORIES.get(language)
+    found = [base / name] if name else sorted(base.glob(f"{language}_*"))
+    if len(found) != 1 or not found[0].is_dir():
+        raise ValueError(f"{base}: contains no directory {name or f'{language}_*'}; {REMEDY}")
+    return found[0]

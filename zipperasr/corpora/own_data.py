@@ -1,0 +1,205 @@
+"""Lists of utterances in common formats: what they share.
+
+A format finds the file of a split, ROOT/[LANGUAGE/]SPLIT.SUFFIX, and yields its records; a record becomes an
+`Utterance`. Relative audio paths start at the directory of the list. Utterances without a language have that of the
+directory; without an id, one made from the audio path; without a speaker, a speaker of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from math import inf
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from zipperasr.cli import nearest
+from zipperasr.corpora.utterance import Utterance, require_directory
+from zipperasr.text_lines import NOT_IN_ID, check_duration_s, check_id, check_text, refuse_pipe
+
+FIELDS = {  # names in use, in the manifests of NeMo, Qwen3-ASR, Hugging Face and others
+    "audio": ("audio", "audio_filepath", "audio_path", "wav", "path"),
+    "text": ("text", "sentence", "transcript", "transcription"),
+    "lang": ("lang", "language", "locale", "source_lang"),
+    "offset": ("offset", "start"),
+    "duration": ("duration", "duration_s"),
+    "speaker": ("speaker", "speaker_id", "client_id"),
+    "id": ("id", "utt_id", "key"),
+}
+_QWEN_PREFIX = re.compile(r"language (\w+)<asr_text>")  # `language German<asr_text>Guten Tag`
+_NO_LANGUAGE = "None"  # Qwen3-ASR: no speech, or not known
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CODE = re.compile(r"([a-z]{2,3})([-_][a-z0-9]+)*")
+_OTHER_CODES = {"cmn": "zh", "lao": "lo"}  # in use beside Whisper's
+_NOT_IN_NAME = re.compile(r"[^\w.]|^\.+")
+
+DIRECTORY = ("",)  # the suffixes of a split that is a directory
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Format(Generic[Record]):
+    """How utterances are listed.
+
+    Attributes:
+        suffixes: of the file of a split, or `DIRECTORY`.
+        records: the records of a list, each with its location for errors.
+        utterance: the utterance of a record, with `lang_code` "" if it names no language. Arguments: the record, its
+            location, the list. Raises ValueError.
+    """
+
+    suffixes: tuple[str, ...]
+    records: Callable[[Path], Iterator[tuple[str, Record]]]
+    utterance: Callable[[Record, str, Path], Utterance]
+
+    def read(self, root: Path, language: str, split: str) -> Iterator[Utterance]:
+        """Yield the split's utterances in one language. Raises ValueError for the first bad record."""
+        path = self.find(root, language, split)
+        in_directory = path.parent.name == language
+        for where, record in self.records(path):
+            utterance = self.utterance(record, where, path)
+            if not utterance.lang_code:
+                if not in_directory:
+                    raise ValueError(
+                        f"{where}: no language; add a field `lang`, or move the list to {path.parent / language}"
+                    )
+                utterance = utterance._replace(lang_code=language)
+            if utterance.lang_code == language:
+                yield utterance
+
+    def scan(self, path: Path) -> Iterator[Utterance | ValueError]:
+        """Yield all utterances of a list and, in place of bad ones, the error."""
+        try:
+            for where, record in self.records(path):
+                try:
+                    yield self.utterance(record, where, path)
+                except ValueError as error:
+                    yield error
+        except ValueError as error:  # the rest cannot be read
+            yield error
+
+    def find(self, root: Path, language: str, split: str) -> Path:
+        """The list of a split. Raises ValueError."""
+        require_directory(root, "correct the root in corpora.yaml")
+        candidates = [folder / f"{split}{suffix}" for folder in (root / language, root) for suffix in self.suffixes]
+        is_list = Path.is_dir if self.suffixes == DIRECTORY else Path.is_file
+        for path in candidates:
+            if is_list(path):
+                return path
+        names = ", ".join(str(path.relative_to(root)) for path in candidates)
+        raise ValueError(f"{root}: contains none of {names}; correct the root in corpora.yaml, or the split")
+
+
+def utterance_of_fields(fields: Mapping[str, Any], where: str, path: Path) -> Utterance:
+    """Make an utterance of a record with named fields. Raises ValueError that names the field."""
+    audio = _audio(_value(fields, "audio"), where, path)
+    text, lang_code = _text_and_language(fields, where)
+    offset, duration = (_seconds(_value(fields, name), where, name) for name in ("offset", "duration"))
+    start_s, end_s = segment(offset, duration, where)
+    utt_id, speaker = _value(fields, "id"), _value(fields, "speaker")
+    recording = "" if utt_id is not None and speaker is not None else name_of_audio(audio, path)
+    if utt_id is None:
+        utt_id = recording if start_s is None else f"{recording}_{round(start_s * 1000):08d}"
+    return Utterance(
+        check_id(str(utt_id), where), recording if speaker is None else speaker_name(str(speaker), where), audio, text,
+        lang_code, start_s, end_s, duration,
+    )  # fmt: skip
+
+
+def segment(offset_s: float | None, duration_s: float | None, where: str) -> tuple[float | None, float | None]:
+    """Start and end in a recording; (None, None) for a whole file. Raises ValueError for an empty segment."""
+    if offset_s is None:
+        return None, None
+    if not duration_s:
+        raise ValueError(f"{where}: got offset {offset_s} and no duration; add the duration, in seconds")
+    return offset_s, offset_s + duration_s
+
+
+def name_of_audio(audio: str, path: Path) -> str:
+    """A name made from an audio path, relative to the list's directory; names sort as Kaldi requires."""
+    below = audio.removeprefix(f"{_directory(path)}/")
+    return _NOT_IN_NAME.sub("_", os.path.splitext(below)[0]).strip("_") or "_"
+
+
+def speaker_name(speaker: str, where: str) -> str:
+    """A speaker's name without whitespace and slashes."""
+    return check_id(NOT_IN_ID.sub("_", speaker.strip()), f"{where}: speaker")
+
+
+def resolve_audio(name: str, where: str, path: Path) -> str:
+    """The path of an audio file that a list names, relative to the list's directory."""
+    if _URL.match(name):
+        raise ValueError(f"{where}: got audio {name[:80]!r}, wanted a file; download it, or mount the object store")
+    if _CONTROL.search(name):
+        raise ValueError(f"{where}: audio {name[:80]!r} contains control characters; rename the file")
+    path_of_audio = os.path.join(_directory(path), refuse_pipe(check_text(name, where), where))
+    return os.path.normpath(path_of_audio) if "./" in name else path_of_audio
+
+
+def language_code(name: str, where: str) -> str:
+    """The code of a language: `de`, `de-DE`, `de_de` and `German` are `de`. Raises ValueError."""
+    try:
+        return _language_code(name)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+@cache
+def _language_code(name: str) -> str:
+    lower = name.strip().lower()
+    if match := _CODE.fullmatch(lower):
+        return _OTHER_CODES.get(match[1], match[1])
+    from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE  # takes a second
+
+    if lower not in TO_LANGUAGE_CODE:
+        raise ValueError(f"unknown language {name[:40]!r}; {nearest(lower, list(TO_LANGUAGE_CODE))}")
+    return TO_LANGUAGE_CODE[lower]
+
+
+@lru_cache(maxsize=16)
+def _directory(path: Path) -> str:
+    """The directory of a list, to which its audio paths are relative; that of the list itself if it is a link."""
+    return str(path.resolve().parent)
+
+
+def _value(fields: Mapping[str, Any], name: str) -> Any:
+    for key in FIELDS[name]:
+        if (value := fields.get(key)) is not None and value != "":
+            return value
+    return None
+
+
+def _audio(value: Any, where: str, path: Path) -> str:
+    if isinstance(value, dict):  # as Hugging Face's datasets write it
+        value = value.get("path")
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: got audio {value!r}, wanted a path in one of {', '.join(FIELDS['audio'])}")
+    return resolve_audio(value, where, path)
+
+
+def _text_and_language(fields: Mapping[str, Any], where: str) -> tuple[str, str]:
+    text, lang = (_value(fields, name) or "" for name in ("text", "lang"))
+    for name, value in (("text", text), ("language", lang)):
+        if not isinstance(value, str):
+            raise ValueError(f"{where}: got {name} {str(value)[:40]}, wanted a string")
+    if match := _QWEN_PREFIX.match(text):
+        text = text[match.end() :]
+        lang = lang or ("" if match[1] == _NO_LANGUAGE else match[1])
+    return check_text(text, where), lang and language_code(lang, where)
+
+
+def _seconds(value: Any, where: str, name: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = inf
+    if seconds == inf:
+        raise ValueError(f"{where}: got {name} {str(value)[:40]!r}, wanted seconds")
+    return check_duration_s(seconds, where)
