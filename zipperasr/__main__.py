@@ -11,6 +11,8 @@ from importlib import import_module
 from zipperasr.cli import log, nearest
 
 COMMANDS = {  # name: (module, line of --help)
+    "new": ("zipperasr.own_data.new_recipe", "create a recipe for your own data"),
+    "data": ("zipperasr.own_data.check", "check lists of utterances: hours, languages, duplicates, errors"),
     "transcribe": ("zipperasr.transcribe.__main__", "transcribe recordings to text, JSON, subtitles or trn"),
     "serve": ("zipperasr.serve.__main__", "serve a model as a web page and an OpenAI-compatible endpoint"),
     "export": ("zipperasr.exchange.export", "export a model for PEFT or transformers, or as a single file"),

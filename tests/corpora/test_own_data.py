@@ -65,15 +65,15 @@ def test_the_form_of_qwen3_asr(tmp_path: Path):
 
 def test_ids_and_speakers_are_made_from_the_audio_path(tmp_path: Path):
     found = read_lines(
-        tmp_path,
+        tmp_path / "own",
         {"audio": "s-1/001.wav", "text": "x", "lang": "de"},
         {"audio": "s-1/002.wav", "text": "x", "lang": "de", "offset": 1.25, "duration": 2},
         {"audio": "/elsewhere/001.wav", "text": "x", "lang": "de", "speaker": "Max Mustermann"},
     )
 
     assert [(utterance.id, utterance.speaker) for utterance in found] == [
-        ("s_1_001", "s_1_001"),
-        ("s_1_002_00001250", "s_1_002"),
+        ("own_s_1_001", "own_s_1_001"),
+        ("own_s_1_002_00001250", "own_s_1_002"),
         ("elsewhere_001", "Max_Mustermann"),
     ]
 

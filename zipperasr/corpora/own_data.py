@@ -121,8 +121,8 @@ def segment(offset_s: float | None, duration_s: float | None, where: str) -> tup
 
 
 def name_of_audio(audio: str, path: Path) -> str:
-    """A name made from an audio path, relative to the list's directory; names sort as Kaldi requires."""
-    below = audio.removeprefix(f"{_directory(path)}/")
+    """A name made from an audio path, from the name of the list's directory on; names sort as Kaldi requires."""
+    below = audio.removeprefix(f"{os.path.dirname(_directory(path))}/")
     return _NOT_IN_NAME.sub("_", os.path.splitext(below)[0]).strip("_") or "_"
 
 

@@ -42,6 +42,7 @@ class Selection:
     segmented: bool = False  # some entries are parts of a recording
     missing: list[str] = field(default_factory=list)  # id TAB reason
     empty: list[str] = field(default_factory=list)  # ids without text
+    excluded: set[str] = field(default_factory=set)  # ids of the split that were not allowed
 
     @property
     def all_ids(self) -> pa.Array:
@@ -64,7 +65,7 @@ class Selector:
     def select(self, split: str, wanted: Wanted, banned: Collection[str]) -> Selection:
         """Select what is wanted, not banned, and has audio and text. Raises ValueError on a repeated id."""
         found = Selection(SortedSpool(ENTRIES, "utt", self._spools))
-        for utterances, exist in self._probed(self._wanted(split, wanted, banned), f"{split}.chosen"):
+        for utterances, exist in self._probed(self._wanted(split, wanted, banned, found.excluded), f"{split}.chosen"):
             self._take(found, utterances, exist, wanted.counts)
         self._check_unique(found.all_ids, split)
         not_seen = _not_seen(found, wanted.counts or {}, banned)
@@ -92,10 +93,12 @@ class Selector:
     def _probed(self, utterances: Iterator[Utterance], name: str) -> Iterator[tuple[list[Utterance], list[bool]]]:
         return probe(utterances, self._records / f"{self._row.corpus}_{self._row.language}_{name}.txt")
 
-    def _wanted(self, split: str, wanted: Wanted, banned: Collection[str]) -> Iterator[Utterance]:
+    def _wanted(self, split: str, wanted: Wanted, banned: Collection[str], excluded: set[str]) -> Iterator[Utterance]:
         def candidates() -> Iterator[Utterance]:
             for utterance in self.read(split):
-                if utterance.id not in banned and (wanted.counts is None or utterance.id in wanted.counts):
+                if utterance.id in banned:
+                    excluded.add(utterance.id)
+                elif wanted.counts is None or utterance.id in wanted.counts:
                     yield utterance
 
         if wanted.hours is None:

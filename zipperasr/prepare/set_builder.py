@@ -96,6 +96,9 @@ class SetBuilder:
         else:
             banned |= self._official_evaluation_ids()
         found = self._select(self._row.train_split, wanted, report, banned)
+        if wanted.counts is None and found.excluded:
+            report.overlap = len(found.excluded)
+            log(f"{name}: {report.overlap} utterances have the id of one in an evaluation set and are left out")
         self._train_ids = found.all_ids
         if wanted.hours is not None:
             with self._side_file(f"{name}.sampled.txt") as temporary:

@@ -1,0 +1,180 @@
+"""Create a recipe for data of your own: egs2/NAME/asr1 in the project's directory.
+
+The lists are manifests (.jsonl, as of NeMo or Qwen3-ASR), tables with a header (.csv, .tsv), CutSets of lhotse
+(.jsonl.gz) or data directories of Kaldi or ESPnet, all in one format. The alignment and the adaptation both use all of
+the training data. `zipperasr data check FILE` prints what a list contains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import zipperasr
+from zipperasr.cli import log, nearest, parser, run_step
+from zipperasr.languages import Language, LanguageTable
+from zipperasr.own_data.survey import ERRORS, Survey, survey
+from zipperasr.prepare.dataset_table import COLUMNS, HELD_OUT
+
+PROJECT = Path(zipperasr.__file__).parents[1]
+RUN = """\
+#!/usr/bin/env bash
+# Train and evaluate on the lists in own/. Takes the options of asr.sh.
+#
+# Usage: ./run.sh --ngpu 1         Whisper large-v3 and Qwen3-1.7B
+#        ./run.sh --scale mini     small models, on the CPU: to try the data out
+set -euo pipefail
+cd "$(dirname "$0")"
+
+exec ./asr.sh --scale full "$@"
+"""
+PROMPT = "Please transcribe the audio content into text."
+SCORED_BY_CHARACTER = ("ja", "km", "lo", "my", "th", "yue", "zh")  # written without spaces between words
+KEEP_MARKS = ("ar", "th")
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class OwnLists:
+    """The lists of a recipe. dev: None to take it from train."""
+
+    train: Path
+    dev: Path | None
+    test: Path
+
+    def given(self) -> dict[str, Path]:
+        """The lists by split."""
+        return {split: path for split in SPLITS if (path := getattr(self, split)) is not None}
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser(__doc__)
+    options.add_argument("name", metavar="NAME", help="name of the recipe and of its corpus: letters, digits, _")
+    options.add_argument("--train", type=Path, required=True, metavar="FILE", help="list of the training data")
+    options.add_argument(
+        "--dev", type=Path, metavar="FILE", help="list of the dev data; default: some of the training data"
+    )
+    options.add_argument("--test", type=Path, required=True, metavar="FILE", help="list of the test data")
+    options.add_argument("--lang", metavar="CODE", help="language of utterances that name none")
+
+    def step(given: argparse.Namespace) -> None:
+        create(given.name, OwnLists(given.train, given.dev, given.test), given.lang)
+
+    return run_step(step, options.parse_args(argv), "new")
+
+
+def create(name: str, lists: OwnLists, lang: str | None = None) -> None:
+    """Write the recipe. Raises ValueError if a list has errors or nothing to train on; nothing is written then."""
+    setup = PROJECT / "egs2/TEMPLATE/asr1/setup.sh"
+    if not setup.is_file():
+        raise ValueError(f"{PROJECT}: not a checkout of the project, which has the recipes; clone it and install there")
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise ValueError(f"NAME: got {name!r}, wanted letters, digits and underscores")
+    recipe = PROJECT / "egs2" / name / "asr1"
+    if recipe.exists():
+        raise ValueError(f"{recipe}: already exists; choose another name, or remove it")
+    found = {split: _surveyed(path, lang) for split, path in lists.given().items()}
+    if len({each.reader for each in found.values()}) > 1:
+        formats = ", ".join(f"{each.path} ({each.reader})" for each in found.values())
+        raise ValueError(f"the lists have different formats: {formats}; wanted one")
+    languages, rows = _languages(found), _rows(name, found)
+    subprocess.run([setup, recipe.relative_to(PROJECT)], cwd=PROJECT, check=True)
+    LanguageTable(languages).save(recipe / "conf/languages.tsv")
+    table = "\n".join("\t".join(row) for row in (COLUMNS, *rows))
+    (recipe / "conf/datasets.tsv").write_text(f"{table}\n", encoding="utf-8")
+    for config in sorted(recipe.glob("conf/*/corpora.yaml")):
+        _add_root(config, name)
+    (recipe / "run.sh").write_text(RUN, encoding="utf-8")
+    _link(lists, recipe / "own" / (lang or ""))
+    log(f"languages: {', '.join(language.code for language in languages)}; next: cd {recipe} && ./run.sh --ngpu 1")
+
+
+def _surveyed(path: Path, lang: str | None) -> Survey:
+    found = survey(path, lang)
+    if found.num_errors:
+        first = next(flaw.examples[0] for kind, flaw in found.flaws.items() if kind in ERRORS)
+        raise ValueError(
+            f"{path}: {found.num_errors} utterances cannot be used, the first: {first}; `zipperasr data check` has more"
+        )
+    if not found.languages:
+        raise ValueError(f"{path}: no usable utterance; see `zipperasr data check {path}`")
+    if lang and set(found.languages) != {lang}:
+        others = ", ".join(sorted(found.languages.keys() - {lang}))
+        raise ValueError(f"{path}: --lang {lang}, but there are utterances in {others}; give each line its language")
+    return found
+
+
+def _languages(found: Mapping[str, Survey]) -> list[Language]:
+    """The languages of the training data, as the project's table has them or with defaults."""
+    known = LanguageTable.load(PROJECT / "egs2/zipper12/asr1/conf/languages.tsv")
+    return [known[code] if code in known else _new_language(code) for code in sorted(found["train"].languages)]
+
+
+def _new_language(code: str) -> Language:
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES  # takes a second
+
+    if code not in LANGUAGES:
+        raise ValueError(
+            f"language {code!r}: Whisper does not know it; {nearest(code, list(LANGUAGES))}; or write the lists "
+            "with a related language's code and change code and name in conf/languages.tsv and in the lists"
+        )
+    unit = "cer" if code in SCORED_BY_CHARACTER else "wer"
+    return Language(code, code, LANGUAGES[code].title(), unit, "whisper", PROMPT, "keep" if code in KEEP_MARKS else "")
+
+
+def _rows(name: str, found: Mapping[str, Survey]) -> list[tuple[str, ...]]:
+    """Lines of datasets.tsv: one for each language of the training data. Raises ValueError if one has no test data."""
+    rows = []
+    for code, facts in sorted(found["train"].languages.items()):
+        test = found["test"].languages.get(code)
+        if test is None:
+            raise ValueError(
+                f"{found['test'].path}: no utterance in {code}; add some, or remove {code} from the others"
+            )
+        has_dev = "dev" in found and code in found["dev"].languages
+        hours = (f"{facts.hours:.3f}", f"{test.hours:.3f}")
+        corpus = f"{name}:{found['train'].reader}"
+        rows.append(
+            (
+                "both",
+                corpus,
+                code,
+                "both",
+                "train",
+                hours[0],
+                "dev" if has_dev else HELD_OUT,
+                "test",
+                hours[1],
+                "-",
+                "-",
+            )
+        )
+    return rows
+
+
+def _add_root(config: Path, name: str) -> None:
+    """Add the recipe's own corpus to the corpora of a scale."""
+    text = config.read_text(encoding="utf-8")
+    config.write_text(
+        text.replace("roots:\n", f"roots:\n  {name}: own # the lists that `zipperasr new` was given\n", 1).replace(
+            "table_hours: true", "table_hours: false"
+        ),
+        encoding="utf-8",
+    )
+
+
+def _link(lists: OwnLists, folder: Path) -> None:
+    """Link each list to own/SPLIT with the suffix that its reader expects."""
+    folder.mkdir(parents=True)
+    for split, path in lists.given().items():
+        suffix = "" if path.is_dir() else ".jsonl.gz" if path.suffix == ".gz" else path.suffix
+        (folder / f"{split}{suffix}").symlink_to(path.resolve())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
