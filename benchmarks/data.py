@@ -58,6 +58,7 @@ def _run(options: argparse.Namespace) -> None:
         make_corpus(base, options.corpus_utts)
         write_manifest(base / "manifest", options.manifest_rows)
         found = {}
+        make_jsonl(base)
         for part in PARTS:
             if part == "stage_3":
                 make_raw(base)
@@ -136,6 +137,23 @@ def write_manifest(directory: Path, num_rows: int, block: int = 500_000) -> None
             wav_scp.writelines(map("{} {}\n".format, ids, columns["audio"]))
 
 
+def make_jsonl(base: Path) -> None:
+    """List the utterances of both corpora in one manifest per split, without ids, and write the recipe's tables."""
+    from zipperasr.corpora import read_corpus
+
+    folder = base / "jsonl" / "own"
+    folder.mkdir(parents=True)
+    for split in ("train", "test"):
+        with (folder / f"{split}.jsonl").open("w") as lines:
+            for code in LANGUAGES:
+                for utt in read_corpus("mls", base / "mls", code, split):
+                    fields = {"audio_filepath": utt.audio, "duration": utt.duration_s, "text": utt.text, "lang": code}
+                    lines.write(json.dumps({**fields, "speaker": utt.speaker}) + "\n")
+    rows = (COLUMNS, *(f"sft own:jsonl {code} both train - - test 1 - -" for code in LANGUAGES))
+    (base / "jsonl/datasets.tsv").write_text("\n".join("\t".join(row.split()) for row in rows) + "\n")
+    (base / "jsonl/corpora.yaml").write_text(f"roots: {{own: {folder}}}\nutt_ids: none\ntable_hours: false\n")
+
+
 def stage_1(base: Path, nj: int = 1) -> str:
     from zipperasr.stages import prepare_data
 
@@ -148,6 +166,14 @@ def stage_1(base: Path, nj: int = 1) -> str:
 
 def stage_1_by_2(base: Path) -> str:
     return stage_1(base, nj=2)
+
+
+def stage_1_jsonl(base: Path) -> str:
+    return stage_1(base / "jsonl")
+
+
+def stage_1_jsonl_by_2(base: Path) -> str:
+    return stage_1(base / "jsonl", nj=2)
 
 
 def stage_3(base: Path, nj: int = 1) -> str:
@@ -237,7 +263,18 @@ def packs_by_2(base: Path) -> str:
 
 PARTS: dict[str, Callable[[Path], str]] = {
     part.__name__: part
-    for part in (stage_1, stage_1_by_2, stage_3, stage_3_by_2, manifest, espnet_text, packs, packs_by_2)
+    for part in (
+        stage_1,
+        stage_1_by_2,
+        stage_1_jsonl,
+        stage_1_jsonl_by_2,
+        stage_3,
+        stage_3_by_2,
+        manifest,
+        espnet_text,
+        packs,
+        packs_by_2,
+    )
 }
 IMPORTS = {
     "stage_1": ["zipperasr.stages.prepare_data"],
@@ -250,6 +287,8 @@ BY_2 = "the same with 2 processes; memory of the one that writes"
 WHAT = {
     "stage_1": "stage 1 on two MLS corpora with utterance lists",
     "stage_1_by_2": BY_2,
+    "stage_1_jsonl": "stage 1 on one JSONL manifest in two languages, without ids",
+    "stage_1_jsonl_by_2": BY_2,
     "stage_3": "stage 3 on these sets",
     "stage_3_by_2": BY_2,
     "manifest": "open a manifest",

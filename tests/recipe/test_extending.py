@@ -20,12 +20,12 @@ from pathlib import Path
 
 import pytest
 import soundfile
-import yaml
 from safetensors import safe_open
 
 from local.mini import backbones
 from local.mini.espeak import SAMPLE_RATE_HZ, Espeak, Voice
 from local.mini.plan import load_plan
+from tests.recipe.checkout import copy_checkout, edit
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.embeddings import language_token_ids
 from zipperasr.plan.inventory import take_inventory
@@ -34,7 +34,6 @@ from zipperasr.prepare.dataset_table import load_datasets
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, TRAINED = DOCS / "extending.md", DOCS / "add_language.md"
 BLOCK = re.compile(r"^```(\w+)(?: (write|append)=(\S+))?\n(.*?)^```$", re.M | re.S)
-OF_A_RECIPE = ("asr.sh", "path.sh", "cmd.sh", "utils", "run.sh", "conf", "local")  # but no outputs of a run
 SIZES = {"align_train": 8, "high_train": 4, "low_train_1h": 3, "low_train_30h": 4, "dev": 2, "test": 2}
 SFT = Path("exp/sft_zipper_soft_chunked")
 ALIGNED = Path("exp/align_chunked/model.safetensors")
@@ -88,25 +87,14 @@ def call(project: Path, command: list[str], given: str) -> str:
 def project(root: Path, tmp_path_factory) -> Path:
     """The code of a fresh checkout, with small corpora and short trainings."""
     target = tmp_path_factory.mktemp("project")
-    made = shutil.ignore_patterns("__pycache__")
-    for name in ("utils", "zipperasr", "egs2/TEMPLATE"):
-        shutil.copytree(root / name, target / name, symlinks=True, ignore=made)
-    (target / "egs2/zipper12/asr1").mkdir(parents=True)
-    for name in OF_A_RECIPE:
-        subprocess.run(["cp", "-a", root / "egs2/zipper12/asr1" / name, target / "egs2/zipper12/asr1"], check=True)
+    conf = copy_checkout(root, target)
     run = target / "egs2/zipper12/asr1/run.sh"
     run.write_text(run.read_text(encoding="utf-8").replace("./asr.sh ", "./asr.sh --nproc 1 "), encoding="utf-8")
-    conf = target / "egs2/zipper12/asr1/conf/mini"
     edit(conf / "decode.yaml", tokens_per_s=5)
     edit(conf / "mini_corpora.yaml", **SIZES, speaker_utts=2, repeats=1)
     for phase in ("align", "sft"):
         edit(conf / f"{phase}.yaml", epochs=1, log_every=2)
     return target
-
-
-def edit(path: Path, **values) -> None:
-    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    path.write_text(yaml.safe_dump({**tree, **values}), encoding="utf-8")
 
 
 def scores(recipe: Path, system: Path | str = SFT) -> list[dict[str, str]]:
@@ -156,14 +144,11 @@ def test_four_examples_quote_tests():
 
 def test_the_diff_applies_to_a_new_recipe(root: Path, tmp_path: Path):
     (diff,) = [block for block in sections()["A new corpus"] if block.language == "diff"]
-    for source, target in {
-        "zipperasr/corpora/__init__.py": "zipperasr/corpora/__init__.py",
-        "egs2/zipper12/asr1/conf/mini/corpora.yaml": "egs2/iberia/asr1/conf/mini/corpora.yaml",
-    }.items():
-        (tmp_path / target).parent.mkdir(parents=True)
-        shutil.copy(root / source, tmp_path / target)
+    changed = tmp_path / "egs2/iberia/asr1/conf/mini/corpora.yaml"
+    changed.parent.mkdir(parents=True)
+    shutil.copy(root / "egs2/zipper12/asr1/conf/mini/corpora.yaml", changed)
     follow(tmp_path, [diff])
-    assert "village: recordings" in (tmp_path / "egs2/iberia/asr1/conf/mini/corpora.yaml").read_text(encoding="utf-8")
+    assert "village: recordings" in changed.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -325,7 +310,7 @@ def test_a_new_corpus_changes_neither_other_corpora_nor_the_alignment(village: V
 
 @pytest.mark.slow
 def test_the_example_reader_reports_the_error_on_the_page(village: Village, tmp_path: Path, monkeypatch):
-    spec = spec_from_file_location("village", village.recipe.parents[2] / "zipperasr/corpora/village.py")
+    spec = spec_from_file_location("village", village.recipe / "local/village.py")
     reader = module_from_spec(spec)
     spec.loader.exec_module(reader)
     shutil.copytree(village.recipe / "recordings", tmp_path / "recordings")

@@ -9,7 +9,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from zipperasr.corpora.own_data import FIELDS, Format, utterance_of_fields
+from zipperasr.corpora.own_data import FIELDS, Format, names_another_language, utterance_of_fields
 from zipperasr.corpora.utterance import Utterance
 
 REQUIRED = ("audio", "text")
@@ -51,5 +51,9 @@ def _utterance(row: dict[str, str] | list[str], where: str, path: Path) -> Utter
     return utterance_of_fields(row, where, path)
 
 
-FORMAT = Format((".csv", ".tsv"), _records, _utterance)
+def _is_other(row: dict[str, str] | list[str], language: str) -> bool:
+    return isinstance(row, dict) and names_another_language(row, language)
+
+
+FORMAT = Format((".csv", ".tsv"), _records, _utterance, _is_other)
 read = FORMAT.read

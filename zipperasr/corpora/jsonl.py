@@ -9,26 +9,35 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from zipperasr.corpora.own_data import Format, utterance_of_fields
+from zipperasr.corpora.own_data import Format, names_another_language, utterance_of_fields
 from zipperasr.corpora.utterance import Utterance
 from zipperasr.text_lines import numbered_lines
 
 
-def _records(path: Path) -> Iterator[tuple[str, str]]:
-    name = str(path)
-    return ((f"{name}:{number}", line) for number, line in numbered_lines(path))
+def _records(path: Path) -> Iterator[tuple[str, dict[str, Any] | ValueError]]:
+    name, decode = str(path), json.JSONDecoder().decode
+    for number, line in numbered_lines(path):
+        where = f"{name}:{number}"
+        try:
+            fields = decode(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            fields = ValueError(f"{where}: not JSON ({error}); wanted one object per line")
+        if not isinstance(fields, dict | ValueError):
+            fields = ValueError(f'{where}: got {line[:40]!r}, wanted an object such as {{"audio": ..., "text": ...}}')
+        yield where, fields
 
 
-def _utterance(line: str, where: str, path: Path) -> Utterance:
-    try:
-        fields = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{where}: not JSON ({error}); wanted one object per line") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f'{where}: got {line[:40]!r}, wanted an object such as {{"audio": ..., "text": ...}}')
+def _utterance(fields: dict[str, Any] | ValueError, where: str, path: Path) -> Utterance:
+    if isinstance(fields, ValueError):
+        raise fields
     return utterance_of_fields(fields, where, path)
 
 
-FORMAT = Format((".jsonl", ".json"), _records, _utterance)
+def _is_other(fields: dict[str, Any] | ValueError, language: str) -> bool:
+    return isinstance(fields, dict) and names_another_language(fields, language)
+
+
+FORMAT = Format((".jsonl", ".json"), _records, _utterance, _is_other)
 read = FORMAT.read

@@ -9,6 +9,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ _SAME_S = 1e-3  # a cut with the recording's duration is the whole file
 
 
 def _records(path: Path) -> Iterator[tuple[str, Record]]:
+    if find_spec("lhotse") is None:
+        raise ValueError(f"{path}: lhotse, which reads CutSets, is not installed; run pip install 'zipperasr[lhotse]'")
     for where, line in _lines(path):
         try:
             cut = _cut(line)

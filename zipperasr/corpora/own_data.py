@@ -29,6 +29,7 @@ FIELDS = {  # names in use, in the manifests of NeMo, Qwen3-ASR, Hugging Face an
     "speaker": ("speaker", "speaker_id", "client_id"),
     "id": ("id", "utt_id", "key"),
 }
+_NAME_OF = {alias: (name, place) for name, aliases in FIELDS.items() for place, alias in enumerate(aliases)}
 _QWEN_PREFIX = re.compile(r"language (\w+)<asr_text>")  # `language German<asr_text>Guten Tag`
 _NO_LANGUAGE = "None"  # Qwen3-ASR: no speech, or not known
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://")
@@ -51,17 +52,21 @@ class Format(Generic[Record]):
         records: the records of a list, each with its location for errors.
         utterance: the utterance of a record, with `lang_code` "" if it names no language. Arguments: the record, its
             location, the list. Raises ValueError.
+        is_other: True if a record certainly is in another language, which saves making its utterance.
     """
 
     suffixes: tuple[str, ...]
     records: Callable[[Path], Iterator[tuple[str, Record]]]
     utterance: Callable[[Record, str, Path], Utterance]
+    is_other: Callable[[Record, str], bool] = lambda record, language: False
 
     def read(self, root: Path, language: str, split: str) -> Iterator[Utterance]:
         """Yield the split's utterances in one language. Raises ValueError for the first bad record."""
         path = self.find(root, language, split)
         in_directory = path.parent.name == language
         for where, record in self.records(path):
+            if self.is_other(record, language):
+                continue
             utterance = self.utterance(record, where, path)
             if not utterance.lang_code:
                 if not in_directory:
@@ -97,11 +102,12 @@ class Format(Generic[Record]):
 
 def utterance_of_fields(fields: Mapping[str, Any], where: str, path: Path) -> Utterance:
     """Make an utterance of a record with named fields. Raises ValueError that names the field."""
-    audio = _audio(_value(fields, "audio"), where, path)
-    text, lang_code = _text_and_language(fields, where)
-    offset, duration = (_seconds(_value(fields, name), where, name) for name in ("offset", "duration"))
+    values = _by_name(fields)
+    audio = _audio(values.get("audio"), where, path)
+    text, lang_code = _text_and_language(values.get("text", ""), values.get("lang", ""), where)
+    offset, duration = (_seconds(values.get(name), where, name) for name in ("offset", "duration"))
     start_s, end_s = segment(offset, duration, where)
-    utt_id, speaker = _value(fields, "id"), _value(fields, "speaker")
+    utt_id, speaker = values.get("id"), values.get("speaker")
     recording = "" if utt_id is not None and speaker is not None else name_of_audio(audio, path)
     if utt_id is None:
         utt_id = recording if start_s is None else f"{recording}_{round(start_s * 1000):08d}"
@@ -109,6 +115,17 @@ def utterance_of_fields(fields: Mapping[str, Any], where: str, path: Path) -> Ut
         check_id(str(utt_id), where), recording if speaker is None else speaker_name(str(speaker), where), audio, text,
         lang_code, start_s, end_s, duration,
     )  # fmt: skip
+
+
+def names_another_language(fields: Mapping[str, Any], language: str) -> bool:
+    """True if the fields name a language other than `language`; False if they do not, or if it is unknown."""
+    for key in FIELDS["lang"]:
+        if isinstance(value := fields.get(key), str) and value:
+            try:
+                return _language_code(value) != language
+            except ValueError:
+                return False  # the utterance reports it
+    return False
 
 
 def segment(offset_s: float | None, duration_s: float | None, where: str) -> tuple[float | None, float | None]:
@@ -122,22 +139,28 @@ def segment(offset_s: float | None, duration_s: float | None, where: str) -> tup
 
 def name_of_audio(audio: str, path: Path) -> str:
     """A name made from an audio path, from the name of the list's directory on; names sort as Kaldi requires."""
-    below = audio.removeprefix(f"{os.path.dirname(_directory(path))}/")
+    below = audio.removeprefix(_parent(path))
     return _NOT_IN_NAME.sub("_", os.path.splitext(below)[0]).strip("_") or "_"
 
 
 def speaker_name(speaker: str, where: str) -> str:
     """A speaker's name without whitespace and slashes."""
+    if speaker.isascii() and speaker.isalnum():
+        return speaker
     return check_id(NOT_IN_ID.sub("_", speaker.strip()), f"{where}: speaker")
 
 
 def resolve_audio(name: str, where: str, path: Path) -> str:
     """The path of an audio file that a list names, relative to the list's directory."""
-    if _URL.match(name):
+    if "://" in name and _URL.match(name):
         raise ValueError(f"{where}: got audio {name[:80]!r}, wanted a file; download it, or mount the object store")
-    if _CONTROL.search(name):
-        raise ValueError(f"{where}: audio {name[:80]!r} contains control characters; rename the file")
-    path_of_audio = os.path.join(_directory(path), refuse_pipe(check_text(name, where), where))
+    if not name.isprintable():
+        check_text(name, where)
+        if _CONTROL.search(name):
+            raise ValueError(f"{where}: audio {name[:80]!r} contains control characters; rename the file")
+    if "|" in name:
+        refuse_pipe(name, where)
+    path_of_audio = name if name.startswith("/") else f"{_directory(path)}/{name}"
     return os.path.normpath(path_of_audio) if "./" in name else path_of_audio
 
 
@@ -167,11 +190,22 @@ def _directory(path: Path) -> str:
     return str(path.resolve().parent)
 
 
-def _value(fields: Mapping[str, Any], name: str) -> Any:
-    for key in FIELDS[name]:
-        if (value := fields.get(key)) is not None and value != "":
-            return value
-    return None
+@lru_cache(maxsize=16)
+def _parent(path: Path) -> str:
+    return f"{os.path.dirname(_directory(path))}/"
+
+
+def _by_name(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `fields` that are neither missing nor empty, by the names of FIELDS; of several, the first."""
+    found: dict[str, Any] = {}
+    places: dict[str, int] = {}
+    for key, value in fields.items():
+        if key not in _NAME_OF or value is None or value == "":
+            continue
+        name, place = _NAME_OF[key]
+        if place < places.get(name, len(_NAME_OF)):
+            found[name], places[name] = value, place
+    return found
 
 
 def _audio(value: Any, where: str, path: Path) -> str:
@@ -182,15 +216,14 @@ def _audio(value: Any, where: str, path: Path) -> str:
     return resolve_audio(value, where, path)
 
 
-def _text_and_language(fields: Mapping[str, Any], where: str) -> tuple[str, str]:
-    text, lang = (_value(fields, name) or "" for name in ("text", "lang"))
+def _text_and_language(text: Any, lang: Any, where: str) -> tuple[str, str]:
     for name, value in (("text", text), ("language", lang)):
         if not isinstance(value, str):
             raise ValueError(f"{where}: got {name} {str(value)[:40]}, wanted a string")
     if match := _QWEN_PREFIX.match(text):
         text = text[match.end() :]
         lang = lang or ("" if match[1] == _NO_LANGUAGE else match[1])
-    return check_text(text, where), lang and language_code(lang, where)
+    return text if text.isascii() else check_text(text, where), lang and language_code(lang, where)
 
 
 def _seconds(value: Any, where: str, name: str) -> float | None:

@@ -19,7 +19,7 @@ import zipperasr
 from zipperasr.cli import log, nearest, parser, run_step
 from zipperasr.languages import Language, LanguageTable
 from zipperasr.own_data.survey import ERRORS, Survey, survey
-from zipperasr.prepare.dataset_table import COLUMNS, HELD_OUT
+from zipperasr.prepare.dataset_table import COLUMNS, HELD_OUT, NO_DEV
 
 PROJECT = Path(zipperasr.__file__).parents[1]
 RUN = """\
@@ -136,7 +136,9 @@ def _rows(name: str, found: Mapping[str, Survey]) -> list[tuple[str, ...]]:
             raise ValueError(
                 f"{found['test'].path}: no utterance in {code}; add some, or remove {code} from the others"
             )
-        has_dev = "dev" in found and code in found["dev"].languages
+        dev = "dev" if "dev" in found and code in found["dev"].languages else HELD_OUT
+        if dev == HELD_OUT and len(facts.speakers) == 1:
+            dev = NO_DEV
         hours = (f"{facts.hours:.3f}", f"{test.hours:.3f}")
         corpus = f"{name}:{found['train'].reader}"
         rows.append(
@@ -147,7 +149,7 @@ def _rows(name: str, found: Mapping[str, Survey]) -> list[tuple[str, ...]]:
                 "both",
                 "train",
                 hours[0],
-                "dev" if has_dev else HELD_OUT,
+                dev,
                 "test",
                 hours[1],
                 "-",
