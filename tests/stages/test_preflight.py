@@ -43,7 +43,7 @@ def test_a_mistake_in_the_settings_of_clips_is_reported(conf, capsys):
         (["--lora", "zippersoft"], "unknown lora 'zippersoft'; did you mean 'zipper_soft'?"),
         (["--regime", "chunk"], "unknown regime 'chunk'; did you mean 'chunked'?"),
         (["--initial_parts", "b", "roter"], "--initial_parts 'roter'; did you mean 'router'?"),
-        (["--add_lang", "sw"], "--add_lang CODE and --init_from DIRECTORY of a trained model must be given together"),
+        (["--add_lang", "sw"], "--add_lang sw: needs --init_from, the directory of a trained model"),
         (["--init_from", "exp/none", "--add_lang", "sw"], "exp/none/config.yaml: no finished training here"),
         (["--train_args", "lrr=1"], "unknown key 'lrr'; did you mean 'lr'?"),
         (["--train_args", "lr"], "wanted key=value"),

@@ -139,7 +139,8 @@ def refused(one_process, tiny_recipe, tmp_path, capsys):
 
 
 def test_a_language_of_the_trained_model_is_refused(refused):
-    assert "sft: already supports es (it has de, es, ja); choose another language" in refused("sft", "--add_lang", "es")
+    line = refused("sft", "--add_lang", "es")
+    assert "sft: already supports es (it has de, es, ja); choose another language, or omit --add_lang" in line
 
 
 def test_a_language_missing_from_the_table_is_refused(refused):
@@ -156,8 +157,10 @@ def test_a_language_listed_twice_is_refused(refused):
     assert "--add_lang: it is listed twice" in refused("sft", "--add_lang", "it", "it")
 
 
-def test_add_lang_and_init_from_require_each_other(refused):
-    assert "--add_lang CODE and --init_from DIRECTORY of a trained model must be given" in refused("sft")
+def test_fine_tuning_with_data_in_an_unknown_language_is_refused(refused):
+    line = refused("sft")
+    assert "sets.tsv: train_z_it is in it, which " in line
+    assert "sft does not know; give --add_lang it, or remove its line from conf/datasets.tsv" in line
 
 
 def test_an_alignment_is_refused(refused):
@@ -171,7 +174,7 @@ def test_an_unfinished_model_is_refused(refused):
 
 def test_a_model_without_encoder_lora_is_refused(refused):
     line = refused("none_fp32", "--add_lang", "it")
-    assert "none_fp32: has no encoder LoRA to add languages to; wanted a model of another --lora" in line
+    assert "none_fp32: has no encoder LoRA to train; wanted a model of another --lora" in line
 
 
 @pytest.mark.parametrize("lora", ["vanilla", "flylora"])
@@ -210,7 +213,7 @@ def test_options_that_the_trained_model_determines_are_refused(refused, option):
 
 
 def test_languages_are_added_in_the_adaptation_only(refused):
-    assert "--phase align: languages are added with --phase sft" in refused(
+    assert "--phase align: a trained model is continued with --phase sft" in refused(
         "sft", "--add_lang", "it", "--phase", "align"
     )
 
@@ -222,5 +225,5 @@ def test_retraining_the_extended_model_invalidates_the_new_language(one_process,
     config.write_text(config.read_text().replace(str(one_process / "sft"), str(tmp_path / "sft")))
     load_model(tmp_path / "added")
     shutil.copy(one_process / "dense" / "model.safetensors", tmp_path / "sft" / "model.safetensors")
-    with pytest.raises(ValueError, match="was retrained after it had been added to it; rerun stage 6"):
+    with pytest.raises(ValueError, match="was retrained after it had been added to it; rerun stage 6 of this model"):
         load_model(tmp_path / "added")

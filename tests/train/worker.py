@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tests.train.tiny_recipe import options, options_of_new_language
+from tests.train.tiny_recipe import below, options, options_of_new_language, write_lines
 from zipperasr.lora import LORA_CHOICES, VARIANTS
 
 TIMEOUT_S = 600
@@ -29,6 +30,7 @@ def launch(base: Path, out: Path, world_size: int) -> None:
     settings |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "tests.train.worker", str(base), str(out)]
     root = Path(__file__).resolve().parents[2]
+    write_german_manifest(base / "dump/manifest", out / "german")
     ranks = []
     for rank in range(world_size):
         environment = {**os.environ, **settings, "RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -38,6 +40,15 @@ def launch(base: Path, out: Path, world_size: int) -> None:
     failed = [log_of(out, rank).read_text()[-3000:] for rank, process in enumerate(ranks) if process.returncode]
     if failed:
         raise RuntimeError("\n".join(failed))
+
+
+def write_german_manifest(source: Path, manifest: Path) -> None:
+    """Copy the German sets of a manifest."""
+    manifest.mkdir()
+    header, *rows = (source / "sets.tsv").read_text().splitlines()
+    write_lines(manifest / "sets.tsv", header, *(row for row in rows if row.endswith("de")))
+    for path in source.glob("*_de.arrow"):
+        shutil.copy(path, manifest)
 
 
 def wait(ranks: list[subprocess.Popen]) -> None:
@@ -89,7 +100,12 @@ def main(base: Path, out: Path) -> None:
         run_in_float64(run, f"{lora}_fp64", *sft[:2], "--lora", lora, packs=packs)
     add = functools.partial(add_italian, base, out, packs)
     add("added", "sft")
+    tune = functools.partial(tune_german, base, out, packs)
+    tune("tuned", "sft")
     if world_size == 1:
+        tune("tuned_all", "sft", parts="all")
+        run_and_cut_off(lambda _, name, *more: tune(name, "sft"), "tuned_resumed")
+        tune("tuned_resumed", "sft")
         run("sft", "accumulated", *sft, settings=("packs_per_batch=1", "accumulation=2"))
         run("sft", "zero0", *sft, settings=(packs, "zero_stage=0"))
         run("sft", "full", *sft, "--regime", "full", settings=("packs_per_batch={chunked: 1, full: 2}",))
@@ -109,6 +125,7 @@ def main(base: Path, out: Path) -> None:
                 run("sft", f"{lora}_{precision}_resumed", *of_variant, settings=settings)
         for lora, variant in VARIANTS.items():
             add(f"{lora}_added", f"{lora}_fp32", parts="bank" if variant.bank_starts else "all")
+        tune("tuned_vanilla", "vanilla_fp32", parts="all")
         add("added_bf16", "sft", setting="precision=bf16")
         add("added_best", "sft", setting="average_best=2")
         add("added_all", "sft", parts="all")
@@ -141,6 +158,17 @@ def add_italian(base: Path, out: Path, packs: str, name: str, source: str, parts
         Trainer.run = whole_run
     if status:
         raise RuntimeError(f"{name}: exit status {status}")
+
+
+def tune_german(base: Path, out: Path, packs: str, name: str, source: str, parts="bank"):
+    """Fine-tune the training `source` on the German sets alone."""
+    from zipperasr.stages.train import main as train
+
+    how = ["--init_from", str(out / source), "--train_parts", parts, "--out", str(out / name)]
+    paths = {"languages": "conf/languages.tsv", "config": "conf/sft.yaml", "lid": "exp/lid"}
+    argv = ["--phase", "sft", *below(base, **paths), "--manifest", str(out / "german"), *how]
+    if train([*argv, "--set", packs, "epochs=3", "eval_first=true"]):
+        raise RuntimeError(f"{name}: failed")
 
 
 def moved(trainer, before: dict) -> dict[str, list[float] | float]:

@@ -119,8 +119,8 @@ def _training_files(
     inside = replace(
         experiment,
         model=replace(experiment.model, **names),
-        init=None if last or experiment.added else INIT,
-        init_from=INIT if experiment.added else None,
+        init=None if last or experiment.init_from else INIT,
+        init_from=INIT if experiment.init_from else None,
         initial_b=Path(source).name if source else None,  # for information only: the directory is not included
     )
     kept = [name for name in (WEIGHTS, LANGUAGES, *KEPT) if (directory / name).is_file()]

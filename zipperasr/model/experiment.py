@@ -46,11 +46,11 @@ class Experiment:
     initial_b: str | None = None  # training directory to initialise B from (Initial-B); sft only
     initial_parts: tuple[str, ...] = ()  # parameters to copy from it: see INITIAL_PARTS
     lid: Tensor | None = field(default=None, compare=False)  # (languages, d_lid); stored with the weights
-    init_from: str | None = None  # training directory of the model that languages were added to
+    init_from: str | None = None  # training directory of the model that was extended or fine-tuned
     init_from_weights: str | None = None  # digest of its weights
     added: tuple[str, ...] = ()  # the added languages, at the end of `languages`
     bank_from: str | None = None  # initial value of their banks: nearest | shared | zero
-    trained: tuple[str, ...] = ()  # parts trained for them: see PARTS in trained_parts.py
+    trained: tuple[str, ...] = ()  # parts trained from init_from on: see PARTS in trained_parts.py
     longest_s: float | None = None  # longest training clips; recordings are cut into pieces of at most this length
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Experiment:
     @property
     def source(self) -> str | None:
         """Directory of the training whose model this one started from."""
-        return self.init_from if self.added else self.init
+        return self.init_from or self.init
 
     @classmethod
     def load(cls, directory: str | Path) -> Experiment:

@@ -24,7 +24,7 @@ from zipperasr.model.experiment import (
     located,
     weights_digest,
 )
-from zipperasr.model.new_language import check_embeddings, grow, start_banks
+from zipperasr.model.new_language import check_embeddings, grow, start_banks, tune
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.model.training_chain import training_chain
 from zipperasr.model.training_sizes import check_ranks
@@ -40,13 +40,16 @@ def build_for_training(experiment: Experiment, dtype: torch.dtype, seed: int) ->
         training_chain(Path(source))
     if experiment.added:
         model = _build_with_new_languages(experiment, dtype, seed)
+    elif experiment.init_from:
+        model = _load(Path(experiment.init_from), dtype)
+        tune(model, experiment.trained)
     elif experiment.phase == "align":
         model = build_model(experiment.model, dtype, encoder_dtype=torch.float32)
     else:
         model = _load(Path(experiment.init), dtype)
         torch.manual_seed(seed)
         add_adapters(model, experiment.model, experiment.lora, experiment.languages, experiment.lid)
-    if not experiment.added:
+    if not experiment.init_from:
         set_trainable(model, experiment.phase)
     if experiment.initial_b is not None:
         _start_from(model, experiment)
@@ -106,8 +109,8 @@ def load_model(directory: Path, dtype: torch.dtype = torch.float32) -> SpeechLLM
 def _load(directory: Path, dtype: torch.dtype) -> SpeechLLM:
     """Like `load_model`, but with projector, LoRA and router in float32 and without checking the chain."""
     experiment = located(Experiment.load(directory), Path(directory))
-    if experiment.added:
-        model = _load_with_new_languages(experiment, directory, dtype)
+    if experiment.init_from:
+        model = _load_continued(experiment, directory, dtype)
     elif experiment.phase == "align":
         model = build_model(experiment.model, dtype)
         set_trainable(model, experiment.phase)
@@ -127,14 +130,18 @@ def _cast(parameters: Iterable[Parameter], dtype: torch.dtype) -> None:
         parameter.data = parameter.data.to(dtype)
 
 
-def _load_with_new_languages(experiment: Experiment, directory: Path, dtype: torch.dtype) -> SpeechLLM:
-    """Load the model that languages were added to, and add them. Raises ValueError if it was retrained since."""
+def _load_continued(experiment: Experiment, directory: Path, dtype: torch.dtype) -> SpeechLLM:
+    """Load the model that was fine-tuned or that languages were added to. Raises ValueError if it was retrained since.
+
+    With added languages, their banks are there but not loaded.
+    """
     if weights_digest(experiment.init_from) != experiment.init_from_weights:
-        raise ValueError(
-            f"{directory}: {experiment.init_from} was retrained after {', '.join(experiment.added)} had been added "
-            "to it; rerun stage 6 for the added languages"
-        )
+        what = f"{', '.join(experiment.added)} had been added to it" if experiment.added else "it had been fine-tuned"
+        raise ValueError(f"{directory}: {experiment.init_from} was retrained after {what}; rerun stage 6 of this model")
     model = _load(Path(experiment.init_from), dtype)
+    if not experiment.added:
+        tune(model, experiment.trained)
+        return model
     lid = None
     if model.adapters.router is not None:  # placeholders: the embeddings are loaded with the weights
         lid = torch.zeros(len(experiment.added), _lid_width(directory))

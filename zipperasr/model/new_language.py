@@ -22,6 +22,17 @@ from zipperasr.ranks import log_once  # all ranks build the same model
 def grow(model: SpeechLLM, codes: Sequence[str], embeddings: Tensor | None, parts: Sequence[str]) -> None:
     """Add languages with zero B, and freeze all but `parts`. embeddings: (len(codes), d_lid), for a router."""
     add_languages(model.adapters, codes, embeddings)
+    train_only(model, parts)
+
+
+def tune(model: SpeechLLM, parts: Sequence[str]) -> None:
+    """Prepare a trained model for fine-tuning: freeze all but `parts`; all languages' banks are saved."""
+    model.adapters.own_codes = model.adapters.language_codes
+    train_only(model, parts)
+
+
+def train_only(model: SpeechLLM, parts: Sequence[str]) -> None:
+    """Freeze all but `parts` of an adapted model."""
     set_trainable(model, "sft")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and part_of(name) in parts)

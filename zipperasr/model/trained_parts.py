@@ -1,4 +1,4 @@
-"""The parts of a model that can train when languages are added to it, and how the new banks can start.
+"""The parts of a trained model that can train further, and how the banks of new languages can start.
 
 In: names given by the user, a LoRA variant. Out: checked names; the part that a parameter belongs to.
 """
@@ -14,7 +14,7 @@ from zipperasr.lora.grow import BANK_STARTS
 
 BANK, ROUTER = "bank", "router"
 PARTS = {
-    BANK: "the new language's own bank",
+    BANK: "the banks of the languages in the training data",
     ROUTER: "the router, which mixes shared and language-specific columns",
     "shared": "A and B_shared of the encoder's LoRA",
     "projector": "the projector",
@@ -23,8 +23,10 @@ PARTS = {
 ALL = "all"
 
 
-def chosen_parts(variant: str, requested: Sequence[str]) -> tuple[str, ...]:
+def chosen_parts(variant: str, requested: Sequence[str], new_bank: bool = True) -> tuple[str, ...]:
     """Return the parts to train, in the order of PARTS; `all` selects all parts of the variant.
+
+    new_bank: languages are added, whose banks must be trained.
 
     Raises ValueError for a part that is unknown or that the variant does not have.
     """
@@ -36,7 +38,7 @@ def chosen_parts(variant: str, requested: Sequence[str]) -> tuple[str, ...]:
             raise ValueError(f"unknown part for --train_parts {part!r}; {nearest(part, [*PARTS, ALL])}")
         if part not in (*known, ALL):
             raise ValueError(f"--train_parts {part}: {variant} has no {part}; choose from {', '.join([*known, ALL])}")
-    if has[BANK] and not {BANK, ALL} & set(requested):
+    if new_bank and has[BANK] and not {BANK, ALL} & set(requested):
         raise ValueError(
             f"--train_parts {' '.join(requested)}: {variant} needs a new bank, which must be trained; add {BANK}"
         )

@@ -30,7 +30,7 @@ def check_training_size(experiment: Experiment, backbones: ModelConfig, weights:
         raise ValueError(f"{where}: phase sft needs lora and init, the directory of the alignment; add them")
     check_ranks(experiment, weights, where)
     (encoder, encoder_sizes), (llm, llm_sizes) = find_encoder(backbones.whisper), find_llm(backbones.llm)
-    if experiment.added:  # its sizes are those of init_from, which is checked separately
+    if experiment.init_from:  # its sizes are those of init_from, which is checked separately
         return
     found = shapes(weights)
     if experiment.phase == "align":

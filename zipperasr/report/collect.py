@@ -157,7 +157,7 @@ def _model(directory: Path) -> Model:
     if run.phase == "align":
         return Model(directory, "align", _joined(ALIGNMENT, run.tag), run.regime, seed=run.seed)
     tag = run.tag or "_".join(["initial", *run.initial_parts] if run.initial_parts else [])
-    added = "_".join(["add", *run.added] if run.added else [])
+    added = "_".join(["add", *run.added]) if run.added else "tuned" if "init_from" in run.parents else ""
     lora = NO_ENCODER_LORA if run.lora == NO_LORA else run.lora
     return Model(directory, run.phase, _joined(lora, tag, added), run.regime, run.setting, run.seed)
 

@@ -71,7 +71,7 @@ class Settings:
 
 
 def main(argv: list[str] | None = None) -> int:
-    from zipperasr.stages.train import add_new_language_options
+    from zipperasr.stages.train import add_continuation_options
 
     options = parser(__doc__)
     options.add_argument("--stages", type=int, nargs="*", default=list(range(10)), metavar="N", help="stages to run")
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--lid_mode", default="token", help="language embedding of the router")
     options.add_argument("--initial_b", type=Path, help="trained model to initialise B from")
     options.add_argument("--initial_parts", nargs="*", default=["b"], help="parameters to copy from --initial_b")
-    add_new_language_options(options)
+    add_continuation_options(options)
     options.add_argument("--eval_lang", nargs="*", default=[], metavar="CODE", help="languages to decode and score")
     options.add_argument("--eval_phases", nargs="*", default=["sft"], help="phases of the models to decode")
     options.add_argument("--alignment_sets", default="own", help="test sets that an alignment decodes")
@@ -111,7 +111,7 @@ def check(settings: Settings) -> None:
     from zipperasr.lora import NO_LORA
     from zipperasr.model.experiment import Experiment
     from zipperasr.prepare.dataset_table import load_corpora, load_datasets
-    from zipperasr.train.new_language import NewLanguages, check_request
+    from zipperasr.train.continuation import Continuation, check_request
 
     counts = {name: check_integer(f"--{name}", getattr(settings, name), least) for name, (least, _) in COUNTS.items()}
     check_names(
@@ -122,7 +122,7 @@ def check(settings: Settings) -> None:
             raise ValueError(f"--initial_b {settings.initial_b}: --lora {NO_LORA} has no B to initialise")
         Experiment.load(settings.initial_b)
     table = LanguageTable.load(settings.languages)
-    added = NewLanguages(settings.init_from, tuple(settings.add_lang), settings.bank_from, tuple(settings.train_parts))
+    added = Continuation(settings.init_from, tuple(settings.add_lang), settings.bank_from, tuple(settings.train_parts))
     check_request(added, table)
     rows = load_datasets(settings.datasets, settings.setting, table)
     for phase in settings.eval_phases:

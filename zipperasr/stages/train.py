@@ -19,7 +19,7 @@ from zipperasr.model.experiment import INITIAL_PARTS
 from zipperasr.model.trained_parts import BANK, PARTS
 from zipperasr.plan.flops import batch_flops
 from zipperasr.prepare.dataset_table import PHASES
-from zipperasr.train.new_language import NewLanguages
+from zipperasr.train.continuation import Continuation
 from zipperasr.train.request import TrainingRequest
 from zipperasr.train.run_request import run_request
 
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         default=["b"],
         help="sft: weights to copy from --initial_b",
     )
-    add_new_language_options(options)
+    add_continuation_options(options)
     options.add_argument("--out", type=Path, required=True, help="training directory")
     options.add_argument("--seed", type=int, default=1, help="random seed")
     options.add_argument(
@@ -65,10 +65,12 @@ def main(argv: list[str] | None = None) -> int:
     return run_step(lambda _: run_request(request, batch_flops), chosen, f"stage {5 + PHASES.index(request.phase)}")
 
 
-def add_new_language_options(options: argparse.ArgumentParser) -> None:
-    """Options for adding languages to a trained model, shared with preflight."""
-    options.add_argument("--init_from", type=Path, default=None, help="trained model to extend")
-    options.add_argument("--add_lang", nargs="*", default=[], metavar="CODE", help="languages to add to it")
+def add_continuation_options(options: argparse.ArgumentParser) -> None:
+    """Options for continuing from a trained model, shared with preflight."""
+    options.add_argument("--init_from", type=Path, default=None, help="trained model to fine-tune or to extend")
+    options.add_argument(
+        "--add_lang", nargs="*", default=[], metavar="CODE", help="languages to add to it; default: none, fine-tune it"
+    )
     options.add_argument(
         "--bank_from",
         default="nearest",
@@ -79,9 +81,9 @@ def add_new_language_options(options: argparse.ArgumentParser) -> None:
     )
 
 
-def new_languages(chosen: argparse.Namespace) -> NewLanguages:
-    """What `add_new_language_options` parsed."""
-    return NewLanguages(chosen.init_from, tuple(chosen.add_lang), chosen.bank_from, tuple(chosen.train_parts))
+def continuation(chosen: argparse.Namespace) -> Continuation:
+    """What `add_continuation_options` parsed."""
+    return Continuation(chosen.init_from, tuple(chosen.add_lang), chosen.bank_from, tuple(chosen.train_parts))
 
 
 def _request(chosen: argparse.Namespace) -> TrainingRequest:
@@ -101,7 +103,7 @@ def _request(chosen: argparse.Namespace) -> TrainingRequest:
         init=chosen.init,
         initial_b=chosen.initial_b,
         initial_parts=tuple(chosen.initial_parts),
-        new=new_languages(chosen),
+        continuation=continuation(chosen),
         setting=chosen.setting,
         tag=chosen.tag,
     )

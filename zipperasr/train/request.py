@@ -22,7 +22,7 @@ from zipperasr.lora import check_lora, is_routed
 from zipperasr.model.experiment import WEIGHTS, Experiment
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.run_record import TrainingRun, versions
-from zipperasr.train.new_language import NewLanguages, check_request, extended_experiment
+from zipperasr.train.continuation import Continuation, check_request, continued_experiment, language_table
 from zipperasr.train.train_config import TrainConfig
 
 
@@ -38,7 +38,7 @@ class TrainingRequest:
         manifest: directory of stage 3.
         out: training directory.
         seed: random seed.
-        model: model.yaml; None when languages are added to a trained model, which has its own.
+        model: model.yaml; None for a training that starts from a trained model, which has its own.
         regime: "chunked" or "full"; None for the default, or for that of the trained model.
         lora: variant of the encoder's LoRA, or "none"; adaptation only.
         lid: directory of stage 4.
@@ -46,7 +46,7 @@ class TrainingRequest:
         init: training directory of the alignment; adaptation only.
         initial_b: zipper_soft training whose B the weights start from.
         initial_parts: what is taken from `initial_b`.
-        new: languages to add to a trained model.
+        continuation: the trained model to start from, if any.
         setting, tag: recorded in run.json only.
     """
 
@@ -65,7 +65,7 @@ class TrainingRequest:
     init: Path | None = None
     initial_b: Path | None = None
     initial_parts: tuple[str, ...] = ("b",)
-    new: NewLanguages = field(default_factory=NewLanguages)
+    continuation: Continuation = field(default_factory=Continuation)
     setting: str = "1h"
     tag: str = ""
 
@@ -95,16 +95,17 @@ class TrainingSetup:
         """Raises ValueError or OSError for the first error found."""
         config = load_yaml(TrainConfig, request.config, parse_overrides(list(request.overrides)))
         table = LanguageTable.load(request.languages)
-        source = check_request(request.new, table)
+        source = check_request(request.continuation, table)
+        table = language_table(request.continuation, table)
         experiment = _new_experiment(request, table) if source is None else _extended(source, request, config)
         config = config.for_regime(experiment.regime)
-        sets = _own_sets(request)
+        sets = _own_sets(request, source)
         train, dev = (
             [Manifest.open(request.manifest, row.set) for row in sets if row.kind == kind] for kind in ("train", "dev")
         )
         if not train:
             raise ValueError(f"{request.manifest}/sets.tsv: no train set of phase {request.phase}; run stages 1 to 3")
-        if source is None:  # with added languages, the model keeps the length that it was trained with
+        if source is None:  # a trained model keeps the length that it was trained with
             longest_s = longest_clips_s(train, experiment.model.max_positions)
             experiment = replace(experiment, longest_s=longest_s or None)
         inputs = _fingerprint(request, experiment, config, table, sets)
@@ -130,17 +131,19 @@ class TrainingSetup:
 
 
 def _extended(source: Experiment, request: TrainingRequest, config: TrainConfig) -> Experiment:
-    """The trained model `source` with more languages."""
+    """The trained model `source`, with more languages or fine-tuned."""
     for name in ("model", "regime", "lora", "init", "initial_b"):
         if getattr(request, name) is not None:
             raise ValueError(f"--{name}: the model of --init_from has its own; omit this option")
     if request.phase != source.phase:
-        raise ValueError(f"--phase {request.phase}: languages are added with --phase {source.phase}")
+        raise ValueError(f"--phase {request.phase}: a trained model is continued with --phase {source.phase}")
     if config.absent_language != "hold":
         raise ValueError(
             f"absent_language: {config.absent_language} would update the banks of all other languages; set it to hold"
         )
-    return extended_experiment(source, request.new, lid=request.lid, lid_mode=request.lid_mode, seed=request.seed)
+    return continued_experiment(
+        source, request.continuation, lid=request.lid, lid_mode=request.lid_mode, seed=request.seed
+    )
 
 
 def _new_experiment(request: TrainingRequest, table: LanguageTable) -> Experiment:
@@ -172,18 +175,26 @@ def _new_experiment(request: TrainingRequest, table: LanguageTable) -> Experimen
     )
 
 
-def _own_sets(request: TrainingRequest) -> list[SetRow]:
+def _own_sets(request: TrainingRequest, source: Experiment | None) -> list[SetRow]:
     """The train and dev sets of this phase, so that changes to other sets do not retrain it.
 
-    If languages are added, only their sets. Raises ValueError if one of them has no train set.
+    If languages are added, only their sets. Raises ValueError if one of them has no train set, or if there is a set in
+    a language that `source`, the model to fine-tune, does not have.
     """
-    table, added = request.manifest / "sets.tsv", request.new.add_lang
+    table, added = request.manifest / "sets.tsv", request.continuation.add_lang
     rows = [row for row in read_sets(table) if row.is_in(request.phase) and row.kind != "test"]
     for code in added:
         if not any(row.language == code and row.kind == "train" for row in rows):
             raise ValueError(
                 f"{table}: no train set of phase sft in {code}; add {code} to conf/datasets.tsv and run stages 1 to 3"
             )
+    if source is not None and not added:
+        for row in rows:
+            if row.language not in source.languages:
+                raise ValueError(
+                    f"{table}: {row.set} is in {row.language}, which {request.continuation.init_from} does not know; "
+                    f"give --add_lang {row.language}, or remove its line from conf/datasets.tsv"
+                )
     return [row for row in rows if not added or row.language in added]
 
 
@@ -195,7 +206,7 @@ def _fingerprint(
     sets: Sequence[SetRow],
 ) -> dict[str, str]:
     # Another line in the language table must not retrain a model that does not have that language.
-    languages = [asdict(language) for language in table.chosen(experiment.languages)] if experiment.added else None
+    languages = [asdict(language) for language in table.chosen(experiment.languages)] if experiment.init_from else None
     return fingerprint(
         experiment=experiment.to_tree(),
         train=config,

@@ -26,7 +26,7 @@ from zipperasr.model.experiment_model import build_for_training
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.ranks import cores_of_rank
 from zipperasr.run_record import save_run
-from zipperasr.train import new_language
+from zipperasr.train import continuation
 from zipperasr.train.checkpoints import Checkpoints, SavedCheckpoint
 from zipperasr.train.dev_loss import BEST
 from zipperasr.train.engine import float32_weights, make_engine, restore_master_weights, start_ranks
@@ -52,8 +52,8 @@ def run_training(setup: TrainingSetup, flops_of_batch: BatchFlops) -> None:
     """
     rank, world_size = start_ranks()
     torch.manual_seed(setup.experiment.seed)
-    if setup.experiment.added and rank == 0:
-        new_language.announce(setup.experiment)
+    if setup.experiment.init_from and rank == 0:
+        continuation.announce(setup.experiment)
     saved = newest_checkpoint(setup)
     if saved is not None:
         setup = on_same_batches(setup, saved, world_size)
@@ -102,8 +102,8 @@ def _trainer(
         experiment.model.max_positions,
         window,
         flops_of_batch=functools.partial(flops_of_batch, engine.module, experiment.phase),
-        # If languages are added, fewer parts are trained than the count assumes.
-        peak_tflops=None if experiment.added else peak_tflops(config.precision),
+        # With --init_from, fewer parts may be trained than the count assumes.
+        peak_tflops=None if experiment.init_from else peak_tflops(config.precision),
     )
     return Trainer(
         config,

@@ -29,10 +29,10 @@ lora=zipper_soft      # LoRA of the encoder: vanilla, independent, flylora, zipp
 regime=chunked        # encoder context: chunked, or full for the whole utterance
 initial_b=            # trained zipper_soft model to initialise B from (the paper's Initial-B)
 initial_parts=b       # parameters to copy from --initial_b: b, a, router, or all; such as "b router"
-init_from=            # trained model to extend (skips stage 5); needs --add_lang
+init_from=            # trained model to fine-tune, or to extend with --add_lang (skips stage 5)
 add_lang=             # codes of the languages to add, such as "sw" or "sw pl"; needs --init_from
 bank_from=nearest     # initial weights of an added language: nearest (the most similar language's), shared or zero
-train_parts=bank      # parameters to train for an added language: bank, router, shared, projector, llm, or all
+train_parts=bank      # parameters to train with --init_from: bank, router, shared, projector, llm, or all
 eval_lang=            # codes of the languages to decode and score, or all   [all, or the added languages]
 lid_mode=token        # language embedding that the router uses: token or state
 seed=1                # random seed
@@ -102,8 +102,9 @@ if [[ -n ${add_lang}${init_from} ]]; then
     addition=(--init_from "${init_from%/}" --add_lang "${added[@]}" --bank_from "${bank_from}")
     addition+=(--train_parts "${trained[@]}")
     start=("${addition[@]}")
-    how="to ${add_lang}"
-    sft=${expdir}/$(basename "${init_from}")_add_${add_lang// /_}${tag}
+    [[ -n ${add_lang} ]] && how="to ${add_lang}" || how="by fine-tuning"
+    [[ -n ${add_lang} ]] && continued=add_${add_lang// /_} || continued=tuned
+    sft=${expdir}/$(basename "${init_from}")_${continued}${tag}
     scored=("${sft}") scored_phases=(sft)
     : "${eval_lang:=${add_lang}}"
 fi

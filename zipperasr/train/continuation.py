@@ -1,6 +1,7 @@
-"""Adding languages to a trained model: what is asked for, its checks, and the resulting Experiment.
+"""Trainings that start from a trained model: fine-tuning in languages that it has, or adding languages to it.
 
-Variant, regime and sizes are those of the trained model; the training configuration is the new one.
+What is asked for, its checks, and the resulting Experiment. Variant, regime, sizes and prompts are those of the trained
+model; the training configuration is the new one.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
 from zipperasr.lid.stored_embeddings import load_embeddings
 from zipperasr.lora import NO_LORA, variant_class
-from zipperasr.model.experiment import Experiment, located, weights_digest
+from zipperasr.model.experiment import LANGUAGES, Experiment, located, weights_digest
 from zipperasr.model.trained_parts import BANK, check_bank_start, chosen_parts
 
 
 @dataclass(frozen=True)
-class NewLanguages:
-    """Languages to add to a trained model.
+class Continuation:
+    """A training that starts from a trained model.
 
     Attributes:
-        init_from: training directory of that model; None if no language is added.
-        add_lang: their codes.
+        init_from: training directory of that model; None for any other training.
+        add_lang: codes of languages to add to it; () to fine-tune it in languages that it has.
         bank_from: initial value of a new bank: "nearest" (the bank of the language with the most similar LID
             embedding), "shared" or "zero".
         train_parts: what is trained; see PARTS in zipperasr/model/trained_parts.py.
@@ -34,20 +35,22 @@ class NewLanguages:
     train_parts: tuple[str, ...] = (BANK,)
 
 
-def check_request(new: NewLanguages, table: LanguageTable) -> Experiment | None:
-    """Check the request; return the trained model's Experiment, or None if no language is added.
+def check_request(new: Continuation, table: LanguageTable) -> Experiment | None:
+    """Check the request; return the trained model's Experiment, or None if the training starts from none.
 
     Raises ValueError, or FileNotFoundError if the trained model is missing.
     """
-    if bool(new.add_lang) != (new.init_from is not None):
-        raise ValueError("--add_lang CODE and --init_from DIRECTORY of a trained model must be given together")
     if new.init_from is None:
+        if new.add_lang:
+            raise ValueError(
+                f"--add_lang {' '.join(new.add_lang)}: needs --init_from, the directory of a trained model"
+            )
         return None
     source = Experiment.load(new.init_from)
     if source.phase != "sft":
         raise ValueError(f"{new.init_from}: got an alignment, wanted the output directory of an adaptation (stage 6)")
     if source.lora == NO_LORA:
-        raise ValueError(f"{new.init_from}: has no encoder LoRA to add languages to; wanted a model of another --lora")
+        raise ValueError(f"{new.init_from}: has no encoder LoRA to train; wanted a model of another --lora")
     duplicates = sorted({code for code in new.add_lang if new.add_lang.count(code) > 1})
     if duplicates:
         raise ValueError(f"--add_lang: {', '.join(duplicates)} is listed twice")
@@ -56,25 +59,33 @@ def check_request(new: NewLanguages, table: LanguageTable) -> Experiment | None:
         if code in source.languages:
             raise ValueError(
                 f"{new.init_from}: already supports {code} (it has {', '.join(source.languages)}); "
-                "choose another language, or retrain the model with stage 6"
+                "choose another language, or omit --add_lang to fine-tune the model"
             )
-    chosen_parts(source.lora, new.train_parts)
+    chosen_parts(source.lora, new.train_parts, new_bank=bool(new.add_lang))
     check_bank_start(source.lora, new.bank_from)
     return source
 
 
-def extended_experiment(source: Experiment, new: NewLanguages, *, lid: Path, lid_mode: str, seed: int) -> Experiment:
-    """The Experiment that adds `new.add_lang` to `source`, which `check_request` returned.
+def language_table(new: Continuation, table: LanguageTable) -> LanguageTable:
+    """The languages of the training: the recipe's `table`, or those of the trained model if it is fine-tuned."""
+    if new.init_from is None or new.add_lang or not (new.init_from / LANGUAGES).is_file():
+        return table
+    return LanguageTable.load(new.init_from / LANGUAGES)
+
+
+def continued_experiment(source: Experiment, new: Continuation, *, lid: Path, lid_mode: str, seed: int) -> Experiment:
+    """The Experiment that continues from `source`, which `check_request` returned.
 
     Args:
         lid: directory of stage 4 with embeddings of all languages, old and new.
         lid_mode: which of them, "token" or "state".
     """
     languages = (*source.languages, *new.add_lang)
-    variant, parts = variant_class(source.lora), chosen_parts(source.lora, new.train_parts)
-    bank_from = new.bank_from if BANK in parts else None
-    embeddings = None
-    if variant.routed or bank_from == "nearest":
+    variant = variant_class(source.lora)
+    parts = chosen_parts(source.lora, new.train_parts, new_bank=bool(new.add_lang))
+    bank_from = new.bank_from if new.add_lang and BANK in parts else None
+    embeddings = None  # fine-tuning: the trained model's are loaded with its weights
+    if new.add_lang and (variant.routed or bank_from == "nearest"):
         embeddings = load_embeddings(lid, lid_mode, list(languages))
     return replace(
         source,
@@ -94,10 +105,16 @@ def extended_experiment(source: Experiment, new: NewLanguages, *, lid: Path, lid
 
 
 def announce(experiment: Experiment) -> None:
-    """Log whether the outputs of the other languages will change."""
+    """Log whether the outputs of languages without training data will change."""
     shared = [part for part in experiment.trained if part != BANK]
     new = ", ".join(experiment.added)
-    if shared:
+    if not new:
+        effect = "will change" if shared else "stay bit-identical"
+        log(
+            f"fine-tuning {', '.join(experiment.trained)} of {experiment.init_from}; the outputs of languages without "
+            f"training data {effect}"
+        )
+    elif shared:
         log(f"{new}: also training {', '.join(shared)}; the outputs of the other languages will change")
     else:
         log(f"{new}: training only the new bank; the outputs of the other languages stay bit-identical")
