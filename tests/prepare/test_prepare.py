@@ -325,3 +325,11 @@ def test_a_second_run_fails_before_it_writes(recipe_of: Recipe, capsys: pytest.C
     message = held_elsewhere(recipe_of.out)
     assert message in error_of(recipe_of, capsys)
     assert not recipe_of.out.exists()
+
+
+def test_a_row_without_a_training_split_has_test_sets_only(recipe_of: Recipe):
+    recipe_of.write_rows("sft mls de both - - - test 14.29 - -")
+
+    assert recipe_of.prepare() == 0
+
+    assert [row.set for row in read_sets(recipe_of.out / "sets.tsv")] == ["test_mls_de"]

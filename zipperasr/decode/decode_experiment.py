@@ -23,7 +23,7 @@ from zipperasr.decode.batch_plan import SetToDecode, plan_batches
 from zipperasr.decode.decode_config import ALIGNMENT_SETS, DecodeConfig
 from zipperasr.decode.encoder_means import PER_SET
 from zipperasr.languages import LanguageTable
-from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment import Experiment, located
 from zipperasr.shards import remove_shards
 from zipperasr.sole_writer import sole_writer
 
@@ -73,7 +73,7 @@ class DecodingPlan:
     @classmethod
     def make(cls, exp: Path, config: DecodeConfig, task: DecodingTask) -> DecodingPlan:
         """Read the training directory and the manifests of its test sets."""
-        experiment = Experiment.load(exp)
+        experiment = located(Experiment.load(exp), exp)  # an unpacked bundle names its own backbones
         regime, tag = task.regime or experiment.regime, task.tag.strip("_")
         directory = exp / "_".join(["decode", config.name, regime, *([tag] if tag else [])])
         inputs = fingerprint(

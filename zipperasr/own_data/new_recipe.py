@@ -2,7 +2,8 @@
 
 The lists are manifests (.jsonl, as of NeMo or Qwen3-ASR), tables with a header (.csv, .tsv), CutSets of lhotse
 (.jsonl.gz) or data directories of Kaldi or ESPnet, all in one format. The alignment and the adaptation both use all of
-the training data. `zipperasr data check FILE` prints what a list contains.
+the training data; with --init_from, the recipe fine-tunes a trained model instead. `zipperasr data check FILE` prints
+what a list contains.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from pathlib import Path
 import zipperasr
 from zipperasr.cli import log, nearest, parser, run_step
 from zipperasr.languages import Language, LanguageTable
+from zipperasr.model.experiment import LANGUAGES
+from zipperasr.own_data.pretrained import install, pretrained_model
 from zipperasr.own_data.survey import ERRORS, Survey, survey
-from zipperasr.prepare.dataset_table import COLUMNS, HELD_OUT, NO_DEV
+from zipperasr.prepare.dataset_table import COLUMNS, HELD_OUT, NO_DEV, NO_TRAIN
 
 PROJECT = Path(zipperasr.__file__).parents[1]
 RUN = """\
@@ -32,6 +35,18 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 exec ./asr.sh --scale full "$@"
+"""
+PRETRAINED = "exp_full/pretrained"  # a copy of the model of --init_from
+RUN_FROM = f"""\
+#!/usr/bin/env bash
+# Fine-tune {PRETRAINED} on the lists in own/. Takes the options of asr.sh.
+#
+# Usage: ./run.sh --ngpu 1                       train the banks of the languages in own/
+#        ./run.sh --ngpu 1 --train_parts all     train everything; other languages change
+set -euo pipefail
+cd "$(dirname "$0")"
+
+exec ./asr.sh --scale full --init_from {PRETRAINED} "$@"
 """
 PROMPT = "Please transcribe the audio content into text."
 SCORED_BY_CHARACTER = ("ja", "km", "lo", "my", "th", "yue", "zh")  # written without spaces between words
@@ -61,14 +76,17 @@ def main(argv: list[str] | None = None) -> int:
     )
     options.add_argument("--test", type=Path, required=True, metavar="FILE", help="list of the test data")
     options.add_argument("--lang", metavar="CODE", help="language of utterances that name none")
+    options.add_argument(
+        "--init_from", type=Path, metavar="MODEL", help="trained model to fine-tune: a bundle, or a training directory"
+    )
 
     def step(given: argparse.Namespace) -> None:
-        create(given.name, OwnLists(given.train, given.dev, given.test), given.lang)
+        create(given.name, OwnLists(given.train, given.dev, given.test), given.lang, given.init_from)
 
     return run_step(step, options.parse_args(argv), "new")
 
 
-def create(name: str, lists: OwnLists, lang: str | None = None) -> None:
+def create(name: str, lists: OwnLists, lang: str | None = None, init_from: Path | None = None) -> None:
     """Write the recipe. Raises ValueError if a list has errors or nothing to train on; nothing is written then."""
     setup = PROJECT / "egs2/TEMPLATE/asr1/setup.sh"
     if not setup.is_file():
@@ -82,16 +100,20 @@ def create(name: str, lists: OwnLists, lang: str | None = None) -> None:
     if len({each.reader for each in found.values()}) > 1:
         formats = ", ".join(f"{each.path} ({each.reader})" for each in found.values())
         raise ValueError(f"the lists have different formats: {formats}; wanted one")
-    languages, rows = _languages(found), _rows(name, found)
-    subprocess.run([setup, recipe.relative_to(PROJECT)], cwd=PROJECT, check=True)
+    with pretrained_model(init_from) as model:
+        languages = _languages(found) if model is None else _known_languages(model, found)
+        rows = _rows(name, found, "both" if model is None else "sft")
+        subprocess.run([setup, recipe.relative_to(PROJECT)], cwd=PROJECT, check=True)
+        if model is not None:
+            install(model, recipe, PRETRAINED)
     LanguageTable(languages).save(recipe / "conf/languages.tsv")
     table = "\n".join("\t".join(row) for row in (COLUMNS, *rows))
     (recipe / "conf/datasets.tsv").write_text(f"{table}\n", encoding="utf-8")
     for config in sorted(recipe.glob("conf/*/corpora.yaml")):
         _add_root(config, name)
-    (recipe / "run.sh").write_text(RUN, encoding="utf-8")
+    (recipe / "run.sh").write_text(RUN if model is None else RUN_FROM, encoding="utf-8")
     _link(lists, recipe / "own" / (lang or ""))
-    log(f"languages: {', '.join(language.code for language in languages)}; next: cd {recipe} && ./run.sh --ngpu 1")
+    log(f"languages: {', '.join(row[2] for row in rows)}; next: cd {recipe} && ./run.sh --ngpu 1")
 
 
 def _surveyed(path: Path, lang: str | None) -> Survey:
@@ -115,6 +137,18 @@ def _languages(found: Mapping[str, Survey]) -> list[Language]:
     return [known[code] if code in known else _new_language(code) for code in sorted(found["train"].languages)]
 
 
+def _known_languages(model: Path, found: Mapping[str, Survey]) -> list[Language]:
+    """All languages of a trained model. Raises ValueError if it does not have one of the data."""
+    table = LanguageTable.load(model / LANGUAGES)
+    unknown = sorted({code for each in found.values() for code in each.languages} - set(table.codes))
+    if unknown:
+        raise ValueError(
+            f"--init_from: the model does not know {', '.join(unknown)}, only {', '.join(table.codes)}; remove these "
+            "utterances; docs/add_language.md says how to add a language"
+        )
+    return list(table)
+
+
 def _new_language(code: str) -> Language:
     from transformers.models.whisper.tokenization_whisper import LANGUAGES  # takes a second
 
@@ -127,9 +161,20 @@ def _new_language(code: str) -> Language:
     return Language(code, code, LANGUAGES[code].title(), unit, "whisper", PROMPT, "keep" if code in KEEP_MARKS else "")
 
 
-def _rows(name: str, found: Mapping[str, Survey]) -> list[tuple[str, ...]]:
-    """Lines of datasets.tsv: one for each language of the training data. Raises ValueError if one has no test data."""
+def _rows(name: str, found: Mapping[str, Survey], phase: str) -> list[tuple[str, ...]]:
+    """Lines of datasets.tsv, one for each language.
+
+    Raises ValueError if a language of the training data has no test data, or the other way round; a trained model can
+    be tested in languages without training data.
+    """
     rows = []
+    corpus = f"{name}:{found['train'].reader}"
+    for code, facts in sorted(found["test"].languages.items()):
+        if code in found["train"].languages:
+            continue
+        if phase == "both":
+            raise ValueError(f"{found['test'].path}: utterances in {code}, which has no training data; remove them")
+        rows.append((phase, corpus, code, "both", NO_TRAIN, "-", NO_DEV, "test", f"{facts.hours:.3f}", "-", "-"))
     for code, facts in sorted(found["train"].languages.items()):
         test = found["test"].languages.get(code)
         if test is None:
@@ -140,22 +185,7 @@ def _rows(name: str, found: Mapping[str, Survey]) -> list[tuple[str, ...]]:
         if dev == HELD_OUT and len(facts.speakers) == 1:
             dev = NO_DEV
         hours = (f"{facts.hours:.3f}", f"{test.hours:.3f}")
-        corpus = f"{name}:{found['train'].reader}"
-        rows.append(
-            (
-                "both",
-                corpus,
-                code,
-                "both",
-                "train",
-                hours[0],
-                dev,
-                "test",
-                hours[1],
-                "-",
-                "-",
-            )
-        )
+        rows.append((phase, corpus, code, "both", "train", hours[0], dev, "test", hours[1], "-", "-"))
     return rows
 
 

@@ -25,7 +25,7 @@ from zipperasr.plan.operations import GPUS, STAGE, Machines, operations
 from zipperasr.plan.ours import our_rows
 from zipperasr.plan.parameters import PhaseSize, build_phases, parameter_rows, with_local_backbones
 from zipperasr.plan.steps import AssumedSpeech, PhaseSteps, plan_phase, step_rows
-from zipperasr.prepare.dataset_table import PHASES, SETTINGS, DatasetRow, load_corpora, load_datasets
+from zipperasr.prepare.dataset_table import NO_TRAIN, PHASES, SETTINGS, DatasetRow, load_corpora, load_datasets
 from zipperasr.train.train_config import TrainConfig
 
 DEFAULT_GPUS = {"full": 4, "rehearsal": 1, "mini": 1}  # full: the paper's
@@ -166,7 +166,8 @@ def _plan(config: Configuration, job: PlanJob, num_gpus: int, speech: AssumedSpe
 
 def _rows_by_phase(config: Configuration, job: PlanJob) -> dict[str, list[DatasetRow]]:
     rows = load_datasets(job.datasets, job.setting, config.languages)
-    return {phase: [row for row in rows if row.is_in(phase)] for phase in PHASES}
+    trained = [row for row in rows if row.train_split != NO_TRAIN]
+    return {phase: [row for row in trained if row.is_in(phase)] for phase in PHASES}
 
 
 def _steps_section(config: Configuration, phases: dict[str, PhaseSteps], job: PlanJob, speech: AssumedSpeech) -> str:

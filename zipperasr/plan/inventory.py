@@ -17,7 +17,15 @@ from zipperasr.audio.ark import split_entry
 from zipperasr.corpora import read_corpus
 from zipperasr.languages import LanguageTable
 from zipperasr.plan.columns import aligned
-from zipperasr.prepare.dataset_table import HELD_OUT, NO_DEV, SETTINGS, CorporaConfig, load_corpora, load_datasets
+from zipperasr.prepare.dataset_table import (
+    HELD_OUT,
+    NO_DEV,
+    NO_TRAIN,
+    SETTINGS,
+    CorporaConfig,
+    load_corpora,
+    load_datasets,
+)
 
 HEADER = ("kind", "name", "state", "place or remedy")
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
@@ -48,7 +56,8 @@ def take_inventory(
     lists = {}
     for row in rows:
         dev = [] if row.dev_split in (HELD_OUT, NO_DEV) else row.dev_split.split("+")
-        names = dict.fromkeys([*row.train_split.split("+"), *dev, *row.test_splits])
+        train = [] if row.train_split == NO_TRAIN else row.train_split.split("+")
+        names = dict.fromkeys([*train, *dev, *row.test_splits])
         splits.setdefault((row.corpus, row.reader, row.language), {}).update(names)
         lists |= {name: Path(config.utt_ids) / name for name in (row.train_list, row.test_list) if name}
     return [

@@ -21,6 +21,7 @@ COLUMNS = (
 )  # fmt: skip
 PHASES = ("align", "sft")
 SETTINGS = ("1h", "30h")
+NO_TRAIN = "-"  # a train_split: test sets only
 NO_DEV = "-"  # a dev_split: no dev set
 HELD_OUT = "held-out"  # a dev_split: some speakers of train, because the official dev set is the test set
 
@@ -48,7 +49,7 @@ class DatasetRow:
     corpus: str
     reader: str  # a key of CORPORA, the corpus's own by default, or a Python file
     language: str
-    train_split: str  # official splits joined by +
+    train_split: str  # official splits joined by +, or NO_TRAIN
     train_hours: float | None
     dev_split: str  # official, HELD_OUT or NO_DEV
     test_splits: tuple[str, ...]

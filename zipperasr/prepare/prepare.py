@@ -25,6 +25,7 @@ from zipperasr.parallel import processes
 from zipperasr.prepare.dataset_table import (
     HELD_OUT,
     NO_DEV,
+    NO_TRAIN,
     CorporaConfig,
     DatasetRow,
     load_corpora,
@@ -105,6 +106,8 @@ def _build_row(
         whole = Wanted("all", table_hours=hours if corpora.table_hours else None)
         wanted = want(row.test_list, corpora.utt_ids, hours, corpora.table_hours) if row.test_list else whole
         reports.append(builder.build_test(name, split, wanted))
+    if row.train_split == NO_TRAIN:
+        return reports
     wanted = want(row.train_list, corpora.utt_ids, row.train_hours, corpora.table_hours)
     if row.dev_split == HELD_OUT:
         reports += builder.build_train_and_held_out(train_name, dev_name, wanted)

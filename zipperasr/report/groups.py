@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from zipperasr.languages import LanguageTable
-from zipperasr.prepare.dataset_table import load_datasets
+from zipperasr.prepare.dataset_table import NO_TRAIN, load_datasets
 from zipperasr.score.scores_table import SetScore
 
 SOURCE, HIGH, LOW = "source", "high-resource", "low-resource"
@@ -54,7 +55,9 @@ def load_groups(datasets: Path, languages: LanguageTable, added: Sequence[str] =
     source = {row.language for row in rows if row.phase == "align"}
     hours: dict[str, float] = {}
     for row in rows:
-        if row.is_in("sft") and row.train_hours:
+        if row.train_split == NO_TRAIN:  # what a fine-tuned model may forget
+            hours.setdefault(row.language, inf)
+        elif row.is_in("sft") and row.train_hours:
             hours[row.language] = hours.get(row.language, 0.0) + row.train_hours
     targets = [code for code in languages.codes if hours.get(code, 0.0) > 0 and code not in added]
     return Groups(

@@ -62,7 +62,7 @@ def _saved(training: Training) -> WeightFacts | None:
 def specific_over_shared(training: Training) -> dict[str, float]:
     """{language: ||B_spec diag(p)|| / ||B_shared diag(1 - p)||}, Frobenius norms over all layers.
 
-    Empty for a system to which languages were added: the other banks belong to the system it started from.
+    Empty for a system that was fine-tuned or extended: the other weights belong to the system it started from.
     """
     final, weights = training.router_final, training.model.directory / WEIGHTS
     if not final:
@@ -72,7 +72,7 @@ def specific_over_shared(training: Training) -> dict[str, float]:
         return saved.specific_over_shared if saved else {}
     share = torch.tensor(final["p"])  # (layers, languages, rank)
     config = read_config(training.model.directory)
-    if config.get("added"):
+    if config.get("init_from"):
         return {}
     model = config.get("model")
     lora = model.get("encoder_lora", {}) if isinstance(model, dict) else {}

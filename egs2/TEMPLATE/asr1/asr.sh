@@ -106,6 +106,7 @@ if [[ -n ${add_lang}${init_from} ]]; then
     [[ -n ${add_lang} ]] && continued=add_${add_lang// /_} || continued=tuned
     sft=${expdir}/$(basename "${init_from}")_${continued}${tag}
     scored=("${sft}") scored_phases=(sft)
+    [[ -n ${add_lang} ]] || scored=("${init_from%/}" "${sft}") # before and after
     : "${eval_lang:=${add_lang}}"
 fi
 [[ ${eval_lang} != all ]] || eval_lang=
