@@ -103,7 +103,7 @@ def create(name: str, lists: OwnLists, lang: str | None = None, init_from: Path 
     with pretrained_model(init_from) as model:
         languages = _languages(found) if model is None else _known_languages(model, found)
         rows = _rows(name, found, "both" if model is None else "sft")
-        subprocess.run([setup, recipe.relative_to(PROJECT)], cwd=PROJECT, check=True)
+        subprocess.run([setup, recipe.relative_to(PROJECT)], cwd=PROJECT, check=True, capture_output=True)
         if model is not None:
             install(model, recipe, PRETRAINED)
     LanguageTable(languages).save(recipe / "conf/languages.tsv")
@@ -150,15 +150,15 @@ def _known_languages(model: Path, found: Mapping[str, Survey]) -> list[Language]
 
 
 def _new_language(code: str) -> Language:
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES  # takes a second
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES as NAMES  # takes a second
 
-    if code not in LANGUAGES:
+    if code not in NAMES:
         raise ValueError(
-            f"language {code!r}: Whisper does not know it; {nearest(code, list(LANGUAGES))}; or write the lists "
+            f"language {code!r}: Whisper does not know it; {nearest(code, list(NAMES))}; or write the lists "
             "with a related language's code and change code and name in conf/languages.tsv and in the lists"
         )
     unit = "cer" if code in SCORED_BY_CHARACTER else "wer"
-    return Language(code, code, LANGUAGES[code].title(), unit, "whisper", PROMPT, "keep" if code in KEEP_MARKS else "")
+    return Language(code, code, NAMES[code].title(), unit, "whisper", PROMPT, "keep" if code in KEEP_MARKS else "")
 
 
 def _rows(name: str, found: Mapping[str, Survey], phase: str) -> list[tuple[str, ...]]:

@@ -7,6 +7,7 @@ curves. An interrupted training resumes from its newest complete checkpoint.
 from __future__ import annotations
 
 import functools
+import math
 import shutil
 from collections.abc import Callable
 
@@ -29,6 +30,7 @@ from zipperasr.run_record import save_run
 from zipperasr.train import continuation
 from zipperasr.train.checkpoints import Checkpoints, SavedCheckpoint
 from zipperasr.train.dev_loss import BEST
+from zipperasr.train.early_warnings import data_warnings
 from zipperasr.train.engine import float32_weights, make_engine, restore_master_weights, start_ranks
 from zipperasr.train.interruption import TRY_AGAIN, Interrupted
 from zipperasr.train.loop import Trainer, TrainingData
@@ -154,6 +156,12 @@ def _announce(model: SpeechLLM, plan: TrainingPlan, setup: TrainingSetup) -> Non
     adapted = f"; encoder LoRA on {len(model.adapters.layers)} linear layers" if model.adapters is not None else ""
     log(f"{phase}: training {num_trainable:,} of {total:,} parameters{adapted}")
     log(f"{phase}: {len(plan)} steps (per epoch: {list(plan.steps_per_epoch)}) -> {setup.request.out}")
+    experiment, tokenizer = setup.experiment, load_tokenizer(setup.experiment.model.llm)
+    languages = () if experiment.init_from else experiment.languages
+    for line in data_warnings(setup.train, languages, tokenizer, experiment.model.max_positions):
+        log(f"{phase}: note: {line}")
+    vocabulary = model.causal_lm.get_output_embeddings().weight.shape[0]
+    log(f"{phase}: a uniform guess over {vocabulary:,} tokens has a loss of {math.log(vocabulary):.2f}")
 
 
 def _finish(model: SpeechLLM, state: dict[str, Tensor], setup: TrainingSetup) -> None:
