@@ -63,6 +63,21 @@ def test_the_form_of_qwen3_asr(tmp_path: Path):
         read_lines(tmp_path, line | {"text": "language None<asr_text>"})
 
 
+def test_lines_in_other_languages_are_found_whatever_else_they_contain(tmp_path: Path):
+    """A language in the text, in a nested object or escaped is not the line's."""
+    good = [
+        {"audio": "a.wav", "lang": "de", "text": '"lang": "en"'},
+        {"audio": "b.wav", "text": "x", "meta": {"lang": "en"}, "lang": "de"},
+        {"audio": "c.wav", "text": "x", "language": "German"},
+        {"audio": "d.wav", "text": "language German<asr_text>x"},
+        {"audio": "e.wav", "lang": "de-AT", "text": "{x}"},
+    ]
+    others = [{"audio": "f.wav", "text": "de", "lang": "en"}, {"audio": "g.wav", "text": "x", "lang": "English"}]
+
+    assert [Path(utterance.audio).stem for utterance in read_lines(tmp_path, *good, *others)] == list("abcde")
+    assert [Path(u.audio).stem for u in read_lines(tmp_path, *others, *good, language="en")] == list("fg")
+
+
 def test_ids_and_speakers_are_made_from_the_audio_path(tmp_path: Path):
     found = read_lines(
         tmp_path / "own",

@@ -15,7 +15,7 @@ from zipperasr.corpora.utterance import Utterance
 REQUIRED = ("audio", "text")
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, str] | list[str]]]:
+def _records(path: Path, language: str | None) -> Iterator[tuple[str, dict[str, str] | list[str]]]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         rows = _rows(stream, path)
         header = next(rows, (1, []))[1]
@@ -25,8 +25,9 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, str] | list[str]]]:
                     f"{path}:1: got columns {header[:12]}, none of which is {' or '.join(FIELDS[name])}; add a header"
                 )
         for number, cells in rows:
-            fits = len(cells) == len(header)
-            yield f"{path}:{number}", dict(zip(header, cells, strict=True)) if fits else cells
+            row = dict(zip(header, cells, strict=True)) if len(cells) == len(header) else cells
+            if language is None or isinstance(row, list) or not names_another_language(row, language):
+                yield f"{path}:{number}", row
 
 
 def _rows(stream, path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -51,9 +52,5 @@ def _utterance(row: dict[str, str] | list[str], where: str, path: Path) -> Utter
     return utterance_of_fields(row, where, path)
 
 
-def _is_other(row: dict[str, str] | list[str], language: str) -> bool:
-    return isinstance(row, dict) and names_another_language(row, language)
-
-
-FORMAT = Format((".csv", ".tsv"), _records, _utterance, _is_other)
+FORMAT = Format((".csv", ".tsv"), _records, _utterance)
 read = FORMAT.read

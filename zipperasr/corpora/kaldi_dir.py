@@ -29,7 +29,7 @@ class _Row(NamedTuple):
     duration: str | None
 
 
-def _records(path: Path) -> Iterator[tuple[str, _Row]]:
+def _records(path: Path, _language: str | None) -> Iterator[tuple[str, _Row]]:
     tables = {name: ParallelTable(_lines(path / name)) for name in ("text", "utt2spk", "utt2lang", "utt2dur")}
     segments, recordings = path / "segments", _Recordings(path / "wav.scp")
     for name in ("wav.scp", "text"):

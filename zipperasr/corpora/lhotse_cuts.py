@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SAME_S = 1e-3  # a cut with the recording's duration is the whole file
 
 
-def _records(path: Path) -> Iterator[tuple[str, Record]]:
+def _records(path: Path, _language: str | None) -> Iterator[tuple[str, Record]]:
     if find_spec("lhotse") is None:
         raise ValueError(f"{path}: lhotse, which reads CutSets, is not installed; run pip install 'zipperasr[lhotse]'")
     for where, line in _lines(path):

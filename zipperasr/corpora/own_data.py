@@ -49,24 +49,21 @@ class Format(Generic[Record]):
 
     Attributes:
         suffixes: of the file of a split, or `DIRECTORY`.
-        records: the records of a list, each with its location for errors.
+        records: the records of a list, each with its location for errors. With a language, it may leave out records
+            that certainly are in another one, which saves time.
         utterance: the utterance of a record, with `lang_code` "" if it names no language. Arguments: the record, its
             location, the list. Raises ValueError.
-        is_other: True if a record certainly is in another language, which saves making its utterance.
     """
 
     suffixes: tuple[str, ...]
-    records: Callable[[Path], Iterator[tuple[str, Record]]]
+    records: Callable[[Path, str | None], Iterator[tuple[str, Record]]]
     utterance: Callable[[Record, str, Path], Utterance]
-    is_other: Callable[[Record, str], bool] = lambda record, language: False
 
     def read(self, root: Path, language: str, split: str) -> Iterator[Utterance]:
         """Yield the split's utterances in one language. Raises ValueError for the first bad record."""
         path = self.find(root, language, split)
         in_directory = path.parent.name == language
-        for where, record in self.records(path):
-            if self.is_other(record, language):
-                continue
+        for where, record in self.records(path, language):
             utterance = self.utterance(record, where, path)
             if not utterance.lang_code:
                 if not in_directory:
@@ -80,7 +77,7 @@ class Format(Generic[Record]):
     def scan(self, path: Path) -> Iterator[Utterance | ValueError]:
         """Yield all utterances of a list and, in place of bad ones, the error."""
         try:
-            for where, record in self.records(path):
+            for where, record in self.records(path, None):
                 try:
                     yield self.utterance(record, where, path)
                 except ValueError as error:
