@@ -82,6 +82,7 @@ def write_tsv(root: Path, split: str) -> Path:
 
 
 def write_kaldi(root: Path, split: str) -> Path:
+    """A data directory of stage 1, whose ids have the speaker before them."""
     folder = root / split
     recordings = [f"{Path(row[2]).stem} {row[2]}" for row in ROWS]
     times = [(row[3] or 0.0, SECONDS if row[3] is None else row[3] + CUT_S) for row in ROWS]
@@ -93,6 +94,7 @@ def write_kaldi(root: Path, split: str) -> Path:
     )
     for table, place in (("text", 4), ("utt2spk", 1), ("utt2lang", 5)):
         write_text(folder / table, *(f"{utt} {row[place]}" for utt, row in zip(utts, ROWS, strict=True)))
+    write_text(folder / "utt2repeat", *(f"{utt} 1" for utt in utts))
     return folder / "text"
 
 

@@ -126,7 +126,7 @@ GOOD = {"audio": "a.wav", "text": "x", "lang": "de"}
         ({"text": "\ud800"}, r"is not Unicode"),
         ({"lang": "Germn"}, r"unknown language 'Germn'; did you mean 'german'\?"),
         ({"duration": "long"}, r"got duration 'long', wanted seconds"),
-        ({"duration": -1}, r"got a duration of -1.0 s"),
+        ({"duration": -1}, r"got duration '-1', wanted seconds, 0 or more"),
         ({"offset": 1}, r"got offset 1.0 and no duration; add the duration, in seconds"),
         ({"id": "a/b"}, r"id 'a/b' is empty or contains whitespace or slashes"),
     ],
@@ -144,8 +144,8 @@ def test_a_bad_line_is_named(tmp_path: Path, line: dict | str, message: str):
     [
         ("train.csv", b"audio,words\na.wav,x\n", r"train.csv:1: got columns .*, none of which is text or sentence"),
         ("train.csv", b"audio,text,lang\na.wav,x\n", r"train.csv:2: got 2 cells, wanted as many as in the header"),
-        ("train.csv", b'audio,text,lang\na.wav,"x,de\n', r"train.csv:3: unexpected end of data; correct the line"),
-        ("train.csv", b"audio,text,lang\na.wav,\xff,de\n", r"train.csv:\d: .*convert the file with iconv"),
+        ("train.csv", b'audio,text,lang\na.wav,"x,de\n', r"train.csv:2: unexpected end of data; correct the line"),
+        ("train.csv", b"audio,text,lang\na.wav,\xff,de\n", r"train.csv: after line 0: .*convert the file with iconv"),
         ("train.csv", b"", r"train.csv:1: got columns \[\]"),
         ("train.tsv", b"audio\ttext\tlang\na.wav\tx\n", r"train.tsv:2: got 2 cells"),
     ],
@@ -172,6 +172,7 @@ def write_data_dir(root: Path, **tables: str) -> None:
         ({"segments": "a a 2 1"}, r"segments:1: 'a': got times '2 1', wanted seconds"),
         ({"utt2dur": "a x"}, r"wav.scp:1: 'a': got times 'x', wanted seconds"),
         ({"wav_scp": 'a [["x.wav", 0]]'}, r"is a composed clip"),
+        ({"text": "b hallo"}, r"train/text: 'b': no recording in .*wav.scp; correct the line"),
     ],
 )
 def test_a_bad_data_directory_is_named(tmp_path: Path, tables: dict[str, str], message: str):
@@ -199,6 +200,18 @@ def test_a_data_directory_of_kaldi_with_arks_and_without_the_optional_tables(tmp
     assert len(samples) == 16_000
 
 
+def test_ids_of_other_data_directories_stay_whole(tmp_path: Path):
+    """Only `001` after the speaker would be an id of two utterances."""
+    write_text(tmp_path / "train/wav.scp", "A-001 a.wav", "B-001 b.wav")
+    write_text(tmp_path / "train/text", "A-001 eins", "B-001 zwei")
+    write_text(tmp_path / "train/utt2spk", "A-001 A", "B-001 B")
+    write_text(tmp_path / "train/utt2lang", "A-001 de", "B-001 de")
+
+    found = list(read_corpus("kaldi", tmp_path, "de", "train"))
+
+    assert [(utterance.id, utterance.speaker) for utterance in found] == [("A-001", "A"), ("B-001", "B")]
+
+
 def test_a_segment_may_end_with_its_recording(tmp_path: Path):
     write_data_dir(tmp_path, segments="a a 0.5 -1")
 
@@ -223,6 +236,10 @@ def cut(**changes: object) -> dict:
     [
         ("{", r"train.jsonl:1: not a cut that lhotse reads"),
         ({"type": "MonoCut"}, r"not a cut that lhotse reads"),
+        (
+            cut(recording={"transforms": [{"name": "Speed", "kwargs": {"factor": 0.9}}]}),
+            r"cut 'c': the recording has transforms; write it with save_audios",
+        ),
         (cut(supervisions=[]), r"train.jsonl:1: cut 'c' has no supervision; add its text"),
         (
             cut(recording={"sources": [{"type": "command", "channels": [0], "source": "cat a.wav"}]}),

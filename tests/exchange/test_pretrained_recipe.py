@@ -61,4 +61,4 @@ def test_a_model_that_cannot_be_tuned_is_refused(own_recipe: Path, project: Path
 
 def test_without_a_model_test_data_needs_training_data(project: Path, capsys):  # noqa: F811
     assert new(project, *lists(project, **DATA)) == 1
-    assert "utterances in es, which has no training data; remove them" in capsys.readouterr().err
+    assert "utterances in 'es', which has no training data; remove them" in capsys.readouterr().err

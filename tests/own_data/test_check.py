@@ -38,6 +38,7 @@ def test_every_format_is_recognised_and_counted(tmp_path: Path, name: str, capsy
 def test_every_flaw_is_counted_with_its_effect(tmp_path: Path, capsys: pytest.CaptureFixture):
     for number in range(3):
         write_noise(tmp_path / f"{number}.wav", seconds=1.0 + number, seed=number)
+    write_noise(tmp_path / "long.wav", seconds=31.0, rate=8000)
     write_text(tmp_path / "text.wav", "no audio")
     path = write_list(
         tmp_path / "train.jsonl",
@@ -46,6 +47,7 @@ def test_every_flaw_is_counted_with_its_effect(tmp_path: Path, capsys: pytest.Ca
         {"audio": "2.wav", "text": " ", "lang": "de"},
         {"audio": "text.wav", "text": "x", "lang": "de"},
         {"audio": "missing.wav", "text": "y", "lang": "de"},
+        {"audio": "long.wav", "text": "w", "lang": "de"},
         {"audio": "1.wav", "text": "z", "lang": "de", "id": "again"},
         {"audio": "0.wav", "text": "hallo", "lang": "de"},
         {"audio": "0.wav", "text": "hallo"},
@@ -62,12 +64,13 @@ def test_every_flaw_is_counted_with_its_effect(tmp_path: Path, capsys: pytest.Ca
         f"1 have no text (dropped by stage 1): {tmp_path.name}_2",
         f"1 have audio that cannot be read (dropped by stage 2): {tmp_path.name}_text",
         f"2 have the same recording and times as another (kept): again, {tmp_path.name}_0",
+        f"1 are not 0.1 to 30 s long (dropped by stage 2, from training data): {tmp_path.name}_long (31.0 s)",
         f"2 have the same text as another (kept): {tmp_path.name}_1",
     ):
         assert line in printed.out
     assert (
         "no language; add a field `lang`, or give --lang CODE" in printed.out
-        and "train.jsonl:9: not JSON" in printed.out
+        and "train.jsonl:10: not JSON" in printed.out
     )
     assert "error: 3 utterances cannot be used as they are" in printed.err
 

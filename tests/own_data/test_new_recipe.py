@@ -79,12 +79,35 @@ def test_one_language_for_lists_that_name_none(project: Path):
     assert (recipe / "own/th/test.jsonl").is_file()
 
 
+def test_a_language_that_whisper_does_not_know_takes_the_token_of_a_related_one(project: Path):
+    given = lists(project, train={"de": 1, "gsw": 1}, test={"de": 1, "gsw": 1})
+
+    assert new(project, *given, "--whisper_token", "gsw=de") == 0
+
+    table = LanguageTable.load(project / "egs2/calls/asr1/conf/languages.tsv")
+    assert (table["gsw"].whisper_token, table["gsw"].name) == ("de", "gsw")
+
+
+def test_lists_that_share_utterances_are_refused(project: Path, capsys: pytest.CaptureFixture):
+    path = str(write_list(project / "lists/one.jsonl", {"de": 2}))
+
+    assert new(project, "--train", path, "--test", path) == 1
+
+    assert "share 2 ids (first: lists_one_de0); remove utterances that are in both" in capsys.readouterr().err
+    assert not (project / "egs2/calls").exists()
+
+
 @pytest.mark.parametrize(
     ("languages", "options", "message"),
     [
         ({"train": {None: 1}, "test": {"de": 1}}, (), "1 utterances cannot be used, the first: "),
-        ({"train": {"de": 1, "it": 1}, "test": {"de": 1}}, (), "no utterance in it; add some, or remove it"),
-        ({"train": {"tlh": 1}, "test": {"tlh": 1}}, (), "language 'tlh': Whisper does not know it"),
+        ({"train": {"de": 1, "it": 1}, "test": {"de": 1}}, (), "no utterance in 'it'; add some, or remove 'it'"),
+        (
+            {"train": {"de": 1}, "dev": {"it": 1}, "test": {"de": 1}},
+            (),
+            "utterances in 'it', which has no training data",
+        ),
+        ({"train": {"tlh": 1}, "test": {"tlh": 1}}, (), "language 'tlh': Whisper has no token 'tlh'"),
         (
             {"train": {"de": 1, None: 1}, "test": {"it": 1}},
             ("--lang", "it"),
@@ -107,7 +130,7 @@ def test_other_errors(project: Path, capsys: pytest.CaptureFixture, monkeypatch:
     assert new(project, *given[:2], "--test", str(table)) == 1
     assert "the lists have different formats" in capsys.readouterr().err
     assert new_recipe.main(["a/b", *given]) == 1
-    assert "NAME: got 'a/b', wanted letters, digits and underscores" in capsys.readouterr().err
+    assert "NAME: got 'a/b', wanted a letter, then letters, digits and underscores" in capsys.readouterr().err
     assert new(project, *given) == 0
     assert new(project, *given) == 1
     assert "already exists; choose another name" in capsys.readouterr().err

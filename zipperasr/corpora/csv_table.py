@@ -22,7 +22,8 @@ def _records(path: Path, language: str | None) -> Iterator[tuple[str, dict[str, 
         for name in REQUIRED:
             if not set(FIELDS[name]) & set(header):
                 raise ValueError(
-                    f"{path}:1: got columns {header[:12]}, none of which is {' or '.join(FIELDS[name])}; add a header"
+                    f"{path}:1: got columns {header[:12]}, none of which is {' or '.join(FIELDS[name])}; add a "
+                    "header, and separate columns with commas (.csv) or tabs (.tsv)"
                 )
         for number, cells in rows:
             row = dict(zip(header, cells, strict=True)) if len(cells) == len(header) else cells
@@ -37,9 +38,10 @@ def _rows(stream, path: Path) -> Iterator[tuple[int, list[str]]]:
     while True:
         try:
             cells = next(rows, None)
-        except (csv.Error, UnicodeDecodeError) as error:
-            remedy = "convert the file with iconv" if isinstance(error, UnicodeDecodeError) else "correct the line"
-            raise ValueError(f"{path}:{rows.line_num + 1}: {error}; {remedy}") from error
+        except csv.Error as error:
+            raise ValueError(f"{path}:{rows.line_num}: {error}; correct the line") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: after line {rows.line_num}: {error}; convert the file with iconv") from error
         if cells is None:
             return
         if cells:

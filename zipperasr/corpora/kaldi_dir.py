@@ -2,7 +2,7 @@
 
 ROOT/[LANGUAGE/]SPLIT/ with wav.scp and text; segments, utt2spk, utt2lang and utt2dur if they exist. wav.scp names audio
 files or entries of arks; commands (`sph2pipe ... |`) are refused. A relative path may start at the directory or at any
-of its parents, such as the recipe that wrote it: the first one decides for all.
+of its parents, such as the recipe that wrote it: the first recording that exists decides for all.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ class _Row(NamedTuple):
     speaker: str | None
     language: str | None
     duration: str | None
+    is_ours: bool  # stage 1 wrote the directory
 
 
 def _records(path: Path, _language: str | None) -> Iterator[tuple[str, _Row]]:
     tables = {name: ParallelTable(_lines(path / name)) for name in ("text", "utt2spk", "utt2lang", "utt2dur")}
     segments, recordings = path / "segments", _Recordings(path / "wav.scp")
+    is_ours = (path / "utt2repeat").is_file()
     for name in ("wav.scp", "text"):
         if not (path / name).is_file():
             raise ValueError(f"{path / name}: no such file; is this a data directory of Kaldi?")
@@ -44,8 +46,10 @@ def _records(path: Path, _language: str | None) -> Iterator[tuple[str, _Row]]:
             recording, _, times = value.partition(" ")
             audio = of_recording.get(recording)
         text, speaker, language, duration = (table.get(utt) for table in tables.values())
-        row = _Row(utt, audio and recordings.resolve(audio), times, text or "", speaker, language, duration)
-        yield f"{main}:{number}", row
+        audio = audio and recordings.resolve(audio)
+        yield f"{main}:{number}", _Row(utt, audio, times, text or "", speaker, language, duration, is_ours)
+    for utt in tables["text"].rest():
+        yield str(path / "text"), _Row(utt, None, None, "", None, None, None, is_ours)
 
 
 def _utterance(row: _Row, where: str, path: Path) -> Utterance:
@@ -63,7 +67,7 @@ def _utterance(row: _Row, where: str, path: Path) -> Utterance:
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{where}: {row.utt!r}: got times {row.times or row.duration!r}, wanted seconds") from error
     speaker = speaker_name(row.speaker or row.utt, where)
-    utt_id = row.utt.removeprefix(f"{speaker}-") if row.speaker else row.utt  # stage 1 puts the speaker first
+    utt_id = row.utt.removeprefix(f"{speaker}-") if row.is_ours else row.utt  # stage 1 puts the speaker first
     lang_code = language_code(row.language, where) if row.language else ""
     return Utterance(check_id(utt_id, where), speaker, audio, row.text, lang_code, start_s, end_s, duration_s)
 
@@ -83,8 +87,8 @@ class _Recordings:
         if self._start is None:
             file = entry.rpartition(":")[0] or entry
             found = (folder for folder in self._folders if (folder / entry).is_file() or (folder / file).is_file())
-            self._start = next(found, Path.cwd())
-        return f"{self._start}/{entry}"
+            self._start = next(found, None)
+        return f"{self._start or Path.cwd()}/{entry}"
 
 
 def _rows(table: Path) -> Iterator[tuple[int, str, str]]:

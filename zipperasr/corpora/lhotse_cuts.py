@@ -1,6 +1,6 @@
 """CutSets of lhotse: ROOT/[LANGUAGE/]SPLIT.jsonl[.gz]. Each supervision of a cut is one utterance.
 
-The recordings must be audio files on disk with one channel, or have the channels that a cut takes.
+The recordings must be mono audio files on disk, without transforms such as a change of speed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SAME_S = 1e-3  # a cut with the recording's duration is the whole file
 
 def _records(path: Path, _language: str | None) -> Iterator[tuple[str, Record]]:
     if find_spec("lhotse") is None:
-        raise ValueError(f"{path}: lhotse, which reads CutSets, is not installed; run pip install 'zipperasr[lhotse]'")
+        raise ValueError(f"{path}: lhotse, which reads CutSets, is not installed; run pip install -e '.[lhotse]'")
     for where, line in _lines(path):
         try:
             cut = _cut(line)
@@ -68,12 +68,16 @@ def _utterance(record: Record, where: str, path: Path) -> Utterance:
     source = recording.sources[0] if recording is not None and len(recording.sources) == 1 else None
     if source is None or source.type != "file":
         raise ValueError(f"{where}: cut {cut.id!r}: wanted a recording in one audio file; write one with save_audios")
+    if recording.transforms:
+        raise ValueError(f"{where}: cut {cut.id!r}: the recording has transforms; write it with save_audios")
     if recording.num_channels != 1:
         raise ValueError(
             f"{where}: cut {cut.id!r}: channel {cut.channel} of {recording.num_channels}; write one file per channel"
         )
     audio = resolve_audio(str(source.source), where, path)
     start_s, duration_s = cut.start + supervision.start, min(supervision.duration, cut.duration - supervision.start)
+    if duration_s <= 0:
+        raise ValueError(f"{where}: supervision {supervision.id!r} has no duration inside its cut; correct it")
     whole = start_s < _SAME_S and abs(duration_s - recording.duration) < _SAME_S
     speaker = supervision.speaker or name_of_audio(audio, path)
     return Utterance(

@@ -2,7 +2,7 @@
 
 A format finds the file of a split, ROOT/[LANGUAGE/]SPLIT.SUFFIX, and yields its records; a record becomes an
 `Utterance`. Relative audio paths start at the directory of the list. Utterances without a language have that of the
-directory; without an id, one made from the audio path; without a speaker, a speaker of their own.
+directory; without an id, one made from the audio path; without a speaker, the recording is the speaker.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from zipperasr.cli import nearest
 from zipperasr.corpora.utterance import Utterance, require_directory
-from zipperasr.text_lines import NOT_IN_ID, check_duration_s, check_id, check_text, refuse_pipe
+from zipperasr.text_lines import NOT_IN_ID, check_id, check_text, refuse_pipe
 
 FIELDS = {  # names in use, in the manifests of NeMo, Qwen3-ASR, Hugging Face and others
     "audio": ("audio", "audio_filepath", "audio_path", "wav", "path"),
@@ -30,7 +30,7 @@ FIELDS = {  # names in use, in the manifests of NeMo, Qwen3-ASR, Hugging Face an
     "id": ("id", "utt_id", "key"),
 }
 _NAME_OF = {alias: (name, place) for name, aliases in FIELDS.items() for place, alias in enumerate(aliases)}
-_QWEN_PREFIX = re.compile(r"language (\w+)<asr_text>")  # `language German<asr_text>Guten Tag`
+_QWEN_PREFIX = re.compile(r"language ([^<]+)<asr_text>")  # `language German<asr_text>Guten Tag`
 _NO_LANGUAGE = "None"  # Qwen3-ASR: no speech, or not known
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -103,7 +103,7 @@ def utterance_of_fields(fields: Mapping[str, Any], where: str, path: Path) -> Ut
     audio = _audio(values.get("audio"), where, path)
     text, lang_code = _text_and_language(values.get("text", ""), values.get("lang", ""), where)
     offset, duration = (_seconds(values.get(name), where, name) for name in ("offset", "duration"))
-    start_s, end_s = segment(offset, duration, where)
+    start_s, end_s = segment_bounds(offset, duration, where)
     utt_id, speaker = values.get("id"), values.get("speaker")
     recording = "" if utt_id is not None and speaker is not None else name_of_audio(audio, path)
     if utt_id is None:
@@ -125,7 +125,7 @@ def names_another_language(fields: Mapping[str, Any], language: str) -> bool:
     return False
 
 
-def segment(offset_s: float | None, duration_s: float | None, where: str) -> tuple[float | None, float | None]:
+def segment_bounds(offset_s: float | None, duration_s: float | None, where: str) -> tuple[float | None, float | None]:
     """Start and end in a recording; (None, None) for a whole file. Raises ValueError for an empty segment."""
     if offset_s is None:
         return None, None
@@ -230,6 +230,6 @@ def _seconds(value: Any, where: str, name: str) -> float | None:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):
         seconds = inf
-    if seconds == inf:
-        raise ValueError(f"{where}: got {name} {str(value)[:40]!r}, wanted seconds")
-    return check_duration_s(seconds, where)
+    if not 0 <= seconds < inf:
+        raise ValueError(f"{where}: got {name} {str(value)[:40]!r}, wanted seconds, 0 or more")
+    return seconds

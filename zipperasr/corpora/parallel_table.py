@@ -24,3 +24,8 @@ class ParallelTable(Generic[Value]):
                 return value
             self._passed[other] = value
         return None
+
+    def rest(self) -> Iterator[str]:
+        """Yield the keys that were not looked up."""
+        yield from self._passed
+        yield from (key for key, _ in self._rows)

@@ -2,7 +2,7 @@
 the recipe would drop or refuse, with the reason.
 
 FILE is a manifest (.jsonl, as of NeMo or Qwen3-ASR), a table with a header (.csv, .tsv), a CutSet of lhotse
-(.jsonl.gz) or a data directory of Kaldi or ESPnet. The exit status is 1 if stage 1 would stop.
+(.jsonl.gz) or a data directory of Kaldi or ESPnet. The exit status is 1 if a line is not valid or an id is repeated.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from statistics import median
 
 from zipperasr.cli import parser, run_step, shortened
 from zipperasr.config import load_yaml
+from zipperasr.corpora.own_data import language_code
 from zipperasr.own_data.survey import DROPPED, ERRORS, SAME_AUDIO, SAME_TEXT, Survey, survey
 from zipperasr.plan.columns import aligned
 
-HEADER = ("language", "utterances", "hours", "shortest", "median", "longest", "speakers", "characters")
+HEADER = ("language", "utterances", "hours", "shortest", "median", "longest", "speakers", "distinct characters")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def _run(options: argparse.Namespace) -> None:
         config = load_yaml(ModelConfig, options.model)
     errors = 0
     for path in options.lists:
-        found = survey(path, options.lang, config and config.max_positions)
+        found = survey(path, options.lang and language_code(options.lang, "--lang"), config and config.max_positions)
         print("\n".join(lines_of(found)))
         if config is not None:
             print(f"not in the tokenizer of {config.llm}: {_unknown(found, config.llm) or 'no character'}")

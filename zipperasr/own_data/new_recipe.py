@@ -18,6 +18,8 @@ from pathlib import Path
 
 import zipperasr
 from zipperasr.cli import log, nearest, parser, run_step
+from zipperasr.corpora import CORPORA
+from zipperasr.corpora.own_data import language_code
 from zipperasr.languages import Language, LanguageTable
 from zipperasr.model.experiment import LANGUAGES
 from zipperasr.own_data.pretrained import install, pretrained_model
@@ -77,22 +79,45 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--test", type=Path, required=True, metavar="FILE", help="list of the test data")
     options.add_argument("--lang", metavar="CODE", help="language of utterances that name none")
     options.add_argument(
+        "--whisper_token",
+        nargs="*",
+        default=[],
+        metavar="CODE=TOKEN",
+        help="for languages that Whisper does not know: the token of a related one, such as gsw=de",
+    )
+    options.add_argument(
         "--init_from", type=Path, metavar="MODEL", help="trained model to fine-tune: a bundle, or a training directory"
     )
 
     def step(given: argparse.Namespace) -> None:
-        create(given.name, OwnLists(given.train, given.dev, given.test), given.lang, given.init_from)
+        tokens = dict(word.split("=", 1) if "=" in word else (word, "") for word in given.whisper_token)
+        create(given.name, OwnLists(given.train, given.dev, given.test), given.lang, given.init_from, tokens)
 
     return run_step(step, options.parse_args(argv), "new")
 
 
-def create(name: str, lists: OwnLists, lang: str | None = None, init_from: Path | None = None) -> None:
-    """Write the recipe. Raises ValueError if a list has errors or nothing to train on; nothing is written then."""
+def create(
+    name: str,
+    lists: OwnLists,
+    lang: str | None = None,
+    init_from: Path | None = None,
+    whisper_tokens: Mapping[str, str] | None = None,
+) -> None:
+    """Write the recipe.
+
+    Args:
+        lang: language of utterances that name none.
+        init_from: trained model to fine-tune.
+        whisper_tokens: for languages that Whisper does not know, the token of a related one.
+
+    Raises ValueError if a list has errors or nothing to train on; nothing is written then.
+    """
     setup = PROJECT / "egs2/TEMPLATE/asr1/setup.sh"
     if not setup.is_file():
         raise ValueError(f"{PROJECT}: not a checkout of the project, which has the recipes; clone it and install there")
-    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-        raise ValueError(f"NAME: got {name!r}, wanted letters, digits and underscores")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in CORPORA:
+        raise ValueError(f"NAME: got {name!r}, wanted a letter, then letters, digits and underscores; no known corpus")
+    lang = lang and language_code(lang, "--lang")
     recipe = PROJECT / "egs2" / name / "asr1"
     if recipe.exists():
         raise ValueError(f"{recipe}: already exists; choose another name, or remove it")
@@ -100,8 +125,9 @@ def create(name: str, lists: OwnLists, lang: str | None = None, init_from: Path 
     if len({each.reader for each in found.values()}) > 1:
         formats = ", ".join(f"{each.path} ({each.reader})" for each in found.values())
         raise ValueError(f"the lists have different formats: {formats}; wanted one")
-    with pretrained_model(init_from) as model:
-        languages = _languages(found) if model is None else _known_languages(model, found)
+    _check_overlap(found)
+    with pretrained_model(init_from, PROJECT / "egs2") as model:
+        languages = _languages(found, whisper_tokens or {}) if model is None else _known_languages(model, found)
         rows = _rows(name, found, "both" if model is None else "sft")
         subprocess.run([setup, recipe.relative_to(PROJECT)], cwd=PROJECT, check=True, capture_output=True)
         if model is not None:
@@ -116,12 +142,22 @@ def create(name: str, lists: OwnLists, lang: str | None = None, init_from: Path 
     log(f"languages: {', '.join(row[2] for row in rows)}; next: cd {recipe} && ./run.sh --ngpu 1")
 
 
+def _check_overlap(found: Mapping[str, Survey]) -> None:
+    """Raise ValueError if two lists share ids: stage 1 would leave these utterances out of the training data."""
+    for one, other in (("train", "test"), ("train", "dev"), ("dev", "test")):
+        if one in found and other in found and (shared := sorted(found[one].ids & found[other].ids)):
+            raise ValueError(
+                f"{found[one].path} and {found[other].path} share {len(shared)} ids (first: {shared[0][1]}); remove "
+                "utterances that are in both, and give different ones different ids"
+            )
+
+
 def _surveyed(path: Path, lang: str | None) -> Survey:
     found = survey(path, lang)
     if found.num_errors:
-        first = next(flaw.examples[0] for kind, flaw in found.flaws.items() if kind in ERRORS)
+        kind, flaw = next((kind, flaw) for kind, flaw in found.flaws.items() if kind in ERRORS)
         raise ValueError(
-            f"{path}: {found.num_errors} utterances cannot be used, the first: {first}; `zipperasr data check` has more"
+            f"{path}: {flaw.count} utterances {kind}, the first: {flaw.examples[0]}; `zipperasr data check` has more"
         )
     if not found.languages:
         raise ValueError(f"{path}: no usable utterance; see `zipperasr data check {path}`")
@@ -131,10 +167,11 @@ def _surveyed(path: Path, lang: str | None) -> Survey:
     return found
 
 
-def _languages(found: Mapping[str, Survey]) -> list[Language]:
+def _languages(found: Mapping[str, Survey], whisper_tokens: Mapping[str, str]) -> list[Language]:
     """The languages of the training data, as the project's table has them or with defaults."""
     known = LanguageTable.load(PROJECT / "egs2/zipper12/asr1/conf/languages.tsv")
-    return [known[code] if code in known else _new_language(code) for code in sorted(found["train"].languages)]
+    codes = sorted(found["train"].languages)
+    return [known[code] if code in known else _new_language(code, whisper_tokens.get(code, code)) for code in codes]
 
 
 def _known_languages(model: Path, found: Mapping[str, Survey]) -> list[Language]:
@@ -149,16 +186,17 @@ def _known_languages(model: Path, found: Mapping[str, Survey]) -> list[Language]
     return list(table)
 
 
-def _new_language(code: str) -> Language:
+def _new_language(code: str, token: str) -> Language:
     from transformers.models.whisper.tokenization_whisper import LANGUAGES as NAMES  # takes a second
 
-    if code not in NAMES:
+    if token not in NAMES:
         raise ValueError(
-            f"language {code!r}: Whisper does not know it; {nearest(code, list(NAMES))}; or write the lists "
-            "with a related language's code and change code and name in conf/languages.tsv and in the lists"
+            f"language {code!r}: Whisper has no token {token!r}; {nearest(token, list(NAMES))}; give that of a related "
+            f"language, such as --whisper_token {code}=de"
         )
     unit = "cer" if code in SCORED_BY_CHARACTER else "wer"
-    return Language(code, code, NAMES[code].title(), unit, "whisper", PROMPT, "keep" if code in KEEP_MARKS else "")
+    name = NAMES[code].title() if code in NAMES else code
+    return Language(code, token, name, unit, "whisper", PROMPT, "keep" if code in KEEP_MARKS else "")
 
 
 def _rows(name: str, found: Mapping[str, Survey], phase: str) -> list[tuple[str, ...]]:
@@ -168,18 +206,23 @@ def _rows(name: str, found: Mapping[str, Survey], phase: str) -> list[tuple[str,
     be tested in languages without training data.
     """
     rows = []
+    untrained = sorted(found["dev"].languages.keys() - found["train"].languages.keys()) if "dev" in found else []
+    if untrained:
+        raise ValueError(
+            f"{found['dev'].path}: utterances in {untrained[0]!r}, which has no training data; remove them"
+        )
     corpus = f"{name}:{found['train'].reader}"
     for code, facts in sorted(found["test"].languages.items()):
         if code in found["train"].languages:
             continue
         if phase == "both":
-            raise ValueError(f"{found['test'].path}: utterances in {code}, which has no training data; remove them")
+            raise ValueError(f"{found['test'].path}: utterances in {code!r}, which has no training data; remove them")
         rows.append((phase, corpus, code, "both", NO_TRAIN, "-", NO_DEV, "test", f"{facts.hours:.3f}", "-", "-"))
     for code, facts in sorted(found["train"].languages.items()):
         test = found["test"].languages.get(code)
         if test is None:
             raise ValueError(
-                f"{found['test'].path}: no utterance in {code}; add some, or remove {code} from the others"
+                f"{found['test'].path}: no utterance in {code!r}; add some, or remove {code!r} from the others"
             )
         dev = "dev" if "dev" in found and code in found["dev"].languages else HELD_OUT
         if dev == HELD_OUT and len(facts.speakers) == 1:

@@ -1,7 +1,7 @@
 """Copy a trained model into a recipe that fine-tunes it.
 
-In: a bundle, or a training directory. Out: an unpacked bundle in the recipe, which is complete, and the configuration
-of the model, so that the recipe's other stages use its tokenizer and its encoder.
+In: a bundle, or a training directory. Out: a self-contained, unpacked bundle in the recipe, and the configuration of
+the model, so that the recipe's other stages use its tokenizer and its encoder.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from zipperasr.train.continuation import Continuation, check_request
 
 
 @contextmanager
-def pretrained_model(source: Path | None) -> Iterator[Path | None]:
-    """Yield a temporary directory with the unpacked model; None if there is no source.
+def pretrained_model(source: Path | None, scratch: Path) -> Iterator[Path | None]:
+    """Yield a temporary directory below `scratch` with the unpacked model; None if there is no source.
 
     Raises ValueError or OSError if it is not a model that can be fine-tuned.
     """
     if source is None:
         yield None
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        bundle, model = source, Path(scratch) / "model"
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".") as name:
+        bundle, model = source, Path(name) / "model"
         if source.is_dir():
-            bundle = Path(scratch) / "model.zip"
+            bundle = Path(name) / "model.zip"
             write_bundle(source, bundle)
         unpack_bundle(bundle, model)
         check_request(Continuation(model, train_parts=("all",)), LanguageTable.load(model / LANGUAGES))

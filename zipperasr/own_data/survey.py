@@ -17,6 +17,7 @@ from pathlib import Path
 
 import soundfile
 
+from zipperasr.audio.format_audio import FormatOptions
 from zipperasr.audio.load import SAMPLE_RATE, open_entry
 from zipperasr.audio.segments import num_positions
 from zipperasr.corpora import find_corpus
@@ -25,14 +26,22 @@ from zipperasr.prepare.probing import probe
 from zipperasr.prepare.selection import clean_text
 
 UNUSABLE, REPEATED = "cannot be used", "repeat an id"
-NO_AUDIO, UNREADABLE, NO_TEXT, TOO_LONG = (
-    "have no audio file", "have audio that cannot be read", "have no text", "are longer than a pack",
-)  # fmt: skip
+NO_AUDIO, UNREADABLE, NO_TEXT, BAD_LENGTH, TOO_LONG = (
+    "have no audio file",
+    "have audio that cannot be read",
+    "have no text",
+    f"are not {FormatOptions.min_s} to {FormatOptions.max_s:g} s long",
+    "are longer than a pack",
+)
 SAME_AUDIO, SAME_TEXT = "have the same recording and times as another", "have the same text as another"
 ERRORS = (UNUSABLE, REPEATED)  # stage 1 stops
 DROPPED = {  # and which stage does it
-    NO_AUDIO: "stage 1", NO_TEXT: "stage 1", UNREADABLE: "stage 2", TOO_LONG: "the training",
-}  # fmt: skip
+    NO_AUDIO: "stage 1",
+    NO_TEXT: "stage 1",
+    UNREADABLE: "stage 2",
+    BAD_LENGTH: "stage 2, from training data",
+    TOO_LONG: "the training",
+}
 _EXAMPLES = 3
 _HEADERS = 200  # whose sampling rates are counted
 _BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".gz": "lhotse"}
@@ -73,6 +82,7 @@ class Survey:
         languages: by code.
         flaws: by kind: UNUSABLE, REPEATED, NO_AUDIO, ...
         rates: sampling rate in Hz -> recordings, of the first ones.
+        ids: (language, id) of all utterances.
     """
 
     path: Path
@@ -80,8 +90,9 @@ class Survey:
     languages: dict[str, LanguageFacts] = field(default_factory=dict)
     flaws: dict[str, Flaw] = field(default_factory=dict)
     rates: Counter[int] = field(default_factory=Counter)
+    ids: set[tuple[str, str]] = field(default_factory=set)
 
-    def flaw(self, kind: str, example: str) -> None:
+    def add_flaw(self, kind: str, example: str) -> None:
         self.flaws.setdefault(kind, Flaw()).add(example)
 
     @property
@@ -98,7 +109,7 @@ def recognise(path: Path) -> str:
     if path.suffix in _BY_SUFFIX:
         return _BY_SUFFIX[path.suffix]
     if path.suffix not in (".jsonl", ".json"):
-        raise ValueError(f"{path}: wanted .jsonl, .csv, .tsv, .jsonl.gz (lhotse) or a data directory of Kaldi")
+        raise ValueError(f"{path}: wanted .jsonl, .json, .csv, .tsv, .jsonl.gz (lhotse) or a data directory of Kaldi")
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         try:
             first = json.loads(stream.readline())
@@ -117,19 +128,19 @@ def survey(path: Path, lang: str | None = None, max_positions: int | None = None
     Raises ValueError if the format is unknown.
     """
     found = Survey(path, recognise(path))
-    ids, texts, places = set(), set(), set()
+    texts, places = set(), set()
     with tempfile.TemporaryDirectory() as scratch:
         for utterances, exist in probe(_usable(found, lang), Path(scratch) / "durations"):
-            for utterance, there in zip(utterances, exist, strict=True):
+            for utterance, audio_exists in zip(utterances, exist, strict=True):
                 for kind, key, seen in (
-                    (REPEATED, (utterance.lang_code, utterance.id), ids),
+                    (REPEATED, (utterance.lang_code, utterance.id), found.ids),
                     (SAME_AUDIO, (utterance.audio, utterance.start_s), places),
                     (SAME_TEXT, hash((utterance.lang_code, utterance.text)), texts),
                 ):
                     if key in seen:
-                        found.flaw(kind, utterance.id)
+                        found.add_flaw(kind, utterance.id)
                     seen.add(key)
-                _count(found, utterance, there, max_positions)
+                _count(found, utterance, audio_exists, max_positions)
     return found
 
 
@@ -137,39 +148,41 @@ def _usable(found: Survey, lang: str | None) -> Iterator[Utterance]:
     scan = import_module(find_corpus(found.reader).module).FORMAT.scan
     for item in scan(found.path):
         if isinstance(item, ValueError):
-            found.flaw(UNUSABLE, str(item))
+            found.add_flaw(UNUSABLE, str(item))
         elif item.lang_code or lang:
             yield item if item.lang_code else item._replace(lang_code=lang)
         else:
-            found.flaw(UNUSABLE, f"{item.id}: no language; add a field `lang`, or give --lang CODE")
+            found.add_flaw(UNUSABLE, f"{item.id}: no language; add a field `lang`, or give --lang CODE")
 
 
-def _count(found: Survey, utterance: Utterance, there: bool, max_positions: int | None) -> None:
+def _count(found: Survey, utterance: Utterance, audio_exists: bool, max_positions: int | None) -> None:
     text, seconds = clean_text(utterance.text, lower_case=False), utterance.duration_s
-    if not there:
-        found.flaw(NO_AUDIO, f"{utterance.id} ({utterance.audio})")
+    if not audio_exists:
+        found.add_flaw(NO_AUDIO, f"{utterance.id} ({utterance.audio})")
         return
-    if sum(found.rates.values()) < _HEADERS and not _read_rate(found, utterance):
+    if sum(found.rates.values()) < _HEADERS and not _header_is_readable(found, utterance):
         return
     if seconds == 0:
-        found.flaw(UNREADABLE, f"{utterance.id} ({utterance.audio})")
+        found.add_flaw(UNREADABLE, f"{utterance.id} ({utterance.audio})")
     elif not text:
-        found.flaw(NO_TEXT, utterance.id)
+        found.add_flaw(NO_TEXT, utterance.id)
     else:
-        if max_positions and num_positions(round(seconds * SAMPLE_RATE)) > max_positions:
-            found.flaw(TOO_LONG, f"{utterance.id} ({seconds:.1f} s)")
+        if not FormatOptions.min_s <= seconds <= FormatOptions.max_s:
+            found.add_flaw(BAD_LENGTH, f"{utterance.id} ({seconds:.1f} s)")
+        elif max_positions and num_positions(round(seconds * SAMPLE_RATE)) > max_positions:
+            found.add_flaw(TOO_LONG, f"{utterance.id} ({seconds:.1f} s)")
         facts = found.languages.setdefault(utterance.lang_code, LanguageFacts())
         facts.seconds.append(seconds)
         facts.speakers.add(utterance.speaker)
         facts.characters.update(text)
 
 
-def _read_rate(found: Survey, utterance: Utterance) -> bool:
+def _header_is_readable(found: Survey, utterance: Utterance) -> bool:
     try:
         with open_entry(utterance.audio) as recording:
             found.rates[recording.samplerate] += 1
     except (soundfile.LibsndfileError, ValueError, OSError) as error:
         reason = getattr(error, "error_string", error)
-        found.flaw(UNREADABLE, f"{utterance.id} ({utterance.audio}: {reason})")
+        found.add_flaw(UNREADABLE, f"{utterance.id} ({utterance.audio}: {reason})")
         return False
     return True

@@ -45,7 +45,8 @@ def probe(utterances: Iterable[Utterance], record: Path) -> Iterator[tuple[list[
             unknown = [number for number, utterance in enumerate(batch) if utterance.duration_s is None]
             durations_s = iter(_durations_s([batch[n].audio for n in unknown if exist[n]], pool, known))
             for number in unknown:
-                batch[number] = batch[number]._replace(duration_s=next(durations_s) if exist[number] else 0.0)
+                seconds = next(durations_s) if exist[number] else 0.0
+                batch[number] = batch[number]._replace(duration_s=max(0.0, seconds - (batch[number].start_s or 0.0)))
             yield batch, exist
 
 
