@@ -98,7 +98,7 @@ def test_data_at_scale_reports_time_and_memory(root, tmp_path):
     run(root, "data.py", "--corpus_utts", "400", "--manifest_rows", "3000", "--results", str(page))
     text = page.read_text(encoding="utf-8")
     assert "| stage 1 on two MLS corpora with utterance lists | 400 | " in text
-    assert text.count("| the same with 2 processes; ") == 3
+    assert text.count("| the same with 2 processes; ") == 4
     assert "| pack an epoch | 3,000 | " in text and "fill rate 99." in text
 
 

@@ -50,8 +50,8 @@ def test_convergence_counts_steps_to_vanillas_last_dev_loss(pristine_run):
     assert convergence_table([pair[0], other]) == ""
 
 
-def write_config(training, lora, added=(), **encoder_lora):
-    tree = {"lora": lora, "added": list(added), "model": {"encoder_lora": encoder_lora}}
+def write_config(training, lora, init_from=None, **encoder_lora):
+    tree = {"lora": lora, "init_from": init_from, "model": {"encoder_lora": encoder_lora}}
     (training.model.directory / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
 
 
@@ -73,7 +73,7 @@ def test_norms_weight_both_banks_by_the_routers_p(run_dir):
     write_config(soft, "zipper_soft")
     assert "| `zipper_soft` | chunked | 2.00 | 1.33 |" in norms_table([soft])
     assert norms_table([replace(soft, router_final=None)]) == ""
-    write_config(soft, "zipper_soft", added=["sw"])
+    write_config(soft, "zipper_soft", init_from="exp/soft")  # fine-tuned or extended
     assert norms_table([soft]) == ""
 
 

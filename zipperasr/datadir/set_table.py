@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from zipperasr.datadir.entry import write_lines
 from zipperasr.text_lines import numbered_lines
 
 BOTH = "both"  # phase of data that the alignment and the adaptation use
@@ -47,5 +46,7 @@ def read_sets(path: str | Path) -> list[SetRow]:
 
 def write_sets(path: Path, rows: list[SetRow]) -> None:
     """Write sets.tsv."""
+    from zipperasr.datadir.entry import write_lines  # loads pyarrow, which a model does not need
+
     header = "\t".join(field.name for field in fields(SetRow))
     write_lines(path, [header, *("\t".join(astuple(row)) for row in rows)])
