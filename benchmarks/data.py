@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     add_results(options)
     chosen = options.parse_args(argv)
     if chosen.part:
-        print(json.dumps(_measured(PARTS[chosen.part], chosen.dir)))
+        print(json.dumps(_measured(chosen.part, chosen.dir)))
         return 0
     return run_step(_run, chosen, "benchmarks.data")
 
@@ -164,18 +165,6 @@ def stage_1(base: Path, nj: int = 1) -> str:
     return ""
 
 
-def stage_1_by_2(base: Path) -> str:
-    return stage_1(base, nj=2)
-
-
-def stage_1_jsonl(base: Path) -> str:
-    return stage_1(base / "jsonl")
-
-
-def stage_1_jsonl_by_2(base: Path) -> str:
-    return stage_1(base / "jsonl", nj=2)
-
-
 def stage_3(base: Path, nj: int = 1) -> str:
     """Count the tokens of stage 1's sets, as if stage 2 had converted their audio."""
     from zipperasr.stages import build_manifest
@@ -184,10 +173,6 @@ def stage_3(base: Path, nj: int = 1) -> str:
     if build_manifest.main([*argv, "--languages", str(RECIPE / "conf" / "languages.tsv"), "--nj", str(nj)]):
         raise SystemExit("stage 3 failed; see the error above")
     return ""
-
-
-def stage_3_by_2(base: Path) -> str:
-    return stage_3(base, nj=2)
 
 
 def make_raw(base: Path) -> None:
@@ -257,27 +242,21 @@ def packs(base: Path, num_processes: int = 1) -> str:
     return f"fill rate {100 * fill(found, MAX_POSITIONS):.2f} % of {MAX_POSITIONS} positions"
 
 
-def packs_by_2(base: Path) -> str:
-    return packs(base, num_processes=2)
-
-
 PARTS: dict[str, Callable[[Path], str]] = {
-    part.__name__: part
-    for part in (
-        stage_1,
-        stage_1_by_2,
-        stage_1_jsonl,
-        stage_1_jsonl_by_2,
-        stage_3,
-        stage_3_by_2,
-        manifest,
-        espnet_text,
-        packs,
-        packs_by_2,
-    )
+    "stage_1": stage_1,
+    "stage_1_by_2": partial(stage_1, nj=2),
+    "stage_1_jsonl": lambda base: stage_1(base / "jsonl"),
+    "stage_1_jsonl_by_2": lambda base: stage_1(base / "jsonl", nj=2),
+    "stage_3": stage_3,
+    "stage_3_by_2": partial(stage_3, nj=2),
+    "manifest": manifest,
+    "espnet_text": espnet_text,
+    "packs": packs,
+    "packs_by_2": partial(packs, num_processes=2),
 }
 IMPORTS = {
     "stage_1": ["zipperasr.stages.prepare_data"],
+    "stage_1_jsonl": ["zipperasr.stages.prepare_data"],
     "stage_3": ["zipperasr.stages.build_manifest", "zipperasr.batching.build_manifests", "transformers"],
     "manifest": ["zipperasr.stages.build_manifest"],
     "espnet_text": ["espnet2.fileio.read_text", "espnet2.fileio.sound_scp"],
@@ -298,13 +277,11 @@ WHAT = {
 }
 
 
-def _measured(part: Callable[[Path], str], base: Path) -> dict:
-    for module in IMPORTS.get(
-        part.__name__.removesuffix("_by_2"), ()
-    ):  # before the clock starts: imports are not part of the measurement
+def _measured(part: str, base: Path) -> dict:
+    for module in IMPORTS.get(part.removesuffix("_by_2"), ()):  # before the clock starts: imports are not measured
         importlib.import_module(module)
     start = time.perf_counter()
-    note = part(base)
+    note = PARTS[part](base)
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "peak_mb": _peak_mb(), "note": note}
 
