@@ -17,7 +17,7 @@ from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
 from zipperasr.lora import VARIANTS
 from zipperasr.lora.merging import merged
-from zipperasr.model.backbones.merged_qwen3 import MergedQwen3
+from zipperasr.model.backbones.merged_decoder import MergedDecoder
 from zipperasr.output_faults import LOOP_TIMES, longest_loop
 
 CHUNK_FRAMES = 40  # 0.4 s
@@ -69,7 +69,8 @@ def test_forced_lengths_are_exact(model, utterances):
     encoded = [
         Encoded(number, torch.randn(4 + number, width, generator=rng), bound) for number, bound in wanted.items()
     ]
-    found = list(GreedySearch(MergedQwen3(model.causal_lm), (), rows=4, positions=4096).run(encoded))
+    llm = MergedDecoder(model.causal_lm, model.llm_family)
+    found = list(GreedySearch(llm, (), rows=4, positions=4096).run(encoded))
     assert {one.key: len(one.tokens) for one in found} == wanted
     assert not any(one.ended for one in found)
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM, WhisperConfig
+from transformers import Olmo2Config, Olmo2ForCausalLM, WhisperConfig
 
 from tests.model import tiny
 from tests.model.test_experiment import finish
@@ -15,7 +15,7 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.lid.embeddings import language_token_ids
 from zipperasr.model.backbones import ENCODERS, LLMS, load_tokenizer
-from zipperasr.model.backbones.protocol import CausalLLM, decoder_parameters
+from zipperasr.model.backbones.causal_llm import CausalLLM, decoder_sizes
 from zipperasr.model.backbones.whisper import WHISPER_SIZES, WhisperSpeechEncoder
 from zipperasr.model.build import build_empty_model, build_model, set_trainable
 from zipperasr.model.experiment import Experiment
@@ -29,42 +29,31 @@ from zipperasr.plan.parameters import count_parameters
 END = "<|stop|>"
 
 
-class Qwen2(CausalLLM):
-    """Has attention biases and no query and key norms; our fast decoding does not support it."""
+class Olmo2(CausalLLM):
+    """Its norms follow attention and MLP instead of preceding them; our fast decoding does not support that."""
 
-    size_rules = SizeRules(
-        Qwen2Config,
-        (
-            "hidden_size",
-            "num_hidden_layers",
-            "intermediate_size",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "vocab_size",
-        ),
-        lambda sizes: decoder_parameters(CausalLLM.shape(sizes)),
-    )
-    model_class = Qwen2ForCausalLM
+    size_rules = decoder_sizes(Olmo2Config)
+    model_class = Olmo2ForCausalLM
     end_token = END
 
 
 @pytest.fixture
 def config(backbones, tmp_path, monkeypatch):
-    """The tiny model's configuration with a Qwen2 instead of a Qwen3."""
-    monkeypatch.setitem(LLMS, "qwen2", Qwen2)
+    """The tiny model's configuration with an Olmo2 instead of a Qwen3."""
+    monkeypatch.setitem(LLMS, "olmo2", Olmo2)
     tokenizer = tiny.byte_tokenizer(["<|endoftext|>", "<|start|>", END])
     torch.manual_seed(3)
-    llm = Qwen2ForCausalLM(
-        Qwen2Config(
+    llm = Olmo2ForCausalLM(
+        Olmo2Config(
             vocab_size=len(tokenizer), hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
             num_key_value_heads=1, initializer_range=0.2, eos_token_id=tokenizer.eos_token_id,
             max_position_embeddings=4096,
         )
     )  # fmt: skip
     tiny.shake_vectors(llm)
-    llm.save_pretrained(tmp_path / "qwen2")
-    tokenizer.save_pretrained(tmp_path / "qwen2")
-    return tiny.model_config(backbones, llm=str(tmp_path / "qwen2"))
+    llm.save_pretrained(tmp_path / "olmo2")
+    tokenizer.save_pretrained(tmp_path / "olmo2")
+    return tiny.model_config(backbones, llm=str(tmp_path / "olmo2"))
 
 
 def test_its_loss_falls_and_its_model_reloads(config, tmp_path):
@@ -95,7 +84,7 @@ def test_packed_utterances_do_not_attend_to_each_other(config):
 @pytest.mark.parametrize("beam", [1, 3])
 def test_it_decodes_with_generate(config, beam):
     model, tokenizer = tiny.align_model(config), load_tokenizer(config.llm)
-    assert model.llm_family is Qwen2 and tokenizer.convert_ids_to_tokens(end_id(tokenizer)) == END
+    assert model.llm_family is Olmo2 and tokenizer.convert_ids_to_tokens(end_id(tokenizer)) == END
     examples = [
         tiny.example(name, "de", samples, "", seed) for name, samples, seed in (("a", 9000, 1), ("b", 21_111, 2))
     ]
@@ -112,10 +101,10 @@ def test_its_sizes_are_checked_and_counted(config, tmp_path):
     batch = MicroBatch(packs=2, max_positions=64, speech_positions=40, labels=20, flash_attention=True)
     assert count_activations(model, config, "align", batch, 4).peak > 0
     assert step_flops(model, "align", Lengths([50, 50], [30, 34], 20)).llm > 0
-    shutil.copytree(tmp_path / "qwen2", tmp_path / "other")
+    shutil.copytree(tmp_path / "olmo2", tmp_path / "other")
     text = (tmp_path / "other/config.json").read_text()
-    (tmp_path / "other/config.json").write_text(text.replace('"qwen2"', '"qwen4"'))
-    with pytest.raises(ValueError, match="got model_type 'qwen4', wanted 'qwen3' or 'qwen2'"):
+    (tmp_path / "other/config.json").write_text(text.replace('"olmo2"', '"qwen4"'))
+    with pytest.raises(ValueError, match=r"got model_type 'qwen4', wanted 'qwen3' or .* or 'olmo2'"):
         load_tokenizer(str(tmp_path / "other"))
 
 

@@ -10,7 +10,7 @@ import pytest
 import zipperasr
 from tests.model import tiny
 from zipperasr.batching.loader import ExampleReader
-from zipperasr.model.prompt import batch_transcript_ids, end_id, hypothesis_text, prompt_ids, transcript_ids
+from zipperasr.model.prompt import batch_transcript_ids, end_id, end_token, hypothesis_text, prompt_ids, transcript_ids
 
 
 def test_the_prompt_is_exactly_the_sentence_of_the_table():
@@ -45,8 +45,11 @@ def test_a_hypothesis_contains_no_added_tokens():
 
 
 def test_a_tokenizer_without_end_token_is_an_error():
-    with pytest.raises(ValueError, match=r"no <\|im_end\|> token; wanted the tokenizer of a supported LLM"):
-        end_id(tiny.byte_tokenizer(["<|endoftext|>"]))
+    tokenizer = tiny.byte_tokenizer(["<|endoftext|>"])
+    assert end_token(tokenizer) == "<|endoftext|>"  # its EOS token
+    tokenizer.eos_token = None
+    with pytest.raises(ValueError, match=r"no <\|im_end\|> and no EOS token; wanted the tokenizer of an LLM"):
+        end_id(tokenizer)
 
 
 def test_training_and_decoding_use_the_same_prompt(wav_row):

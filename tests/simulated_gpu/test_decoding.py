@@ -13,7 +13,7 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.encoder_means import encoder_means
 from zipperasr.lora import VARIANTS
-from zipperasr.model.backbones.merged_qwen3 import MergedQwen3
+from zipperasr.model.backbones.merged_decoder import MergedDecoder
 
 CHUNK_FRAMES = 40
 GREEDY = DecodeConfig(tokens_per_s=8.0, tokens_floor=4, batch_size=4)
@@ -43,13 +43,13 @@ def texts(model, utterances, config=GREEDY, mixture=None) -> dict[str, str]:
 @pytest.fixture
 def steps(monkeypatch) -> list[int]:
     """Record the number of rows in each decoding step."""
-    rows, choose = [], MergedQwen3.logits
+    rows, choose = [], MergedDecoder.logits
 
     def counted(llm, hidden):
         rows.append(len(hidden))
         return choose(llm, hidden)
 
-    monkeypatch.setattr(MergedQwen3, "logits", counted)
+    monkeypatch.setattr(MergedDecoder, "logits", counted)
     return rows
 
 

@@ -85,11 +85,11 @@ def left_padded(model: SpeechLLM, examples: Sequence[Example], speech: Sequence[
 def _generation_config(model: SpeechLLM, tokenizer, config: DecodeConfig, longest: int) -> GenerationConfig:
     """The settings of this recipe alone: those published with an LLM may sample."""
     return GenerationConfig(
-        max_new_tokens=longest,
+        max_new_tokens=longest + 1,  # with the end token that LengthBound forces
         do_sample=False,
         num_beams=config.beam,
         length_penalty=config.length_penalty,
         eos_token_id=stop_ids(model, tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
+        pad_token_id=end_id(tokenizer) if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
         use_cache=True,
     )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zipperasr.device import to_device
-from zipperasr.model.backbones.protocol import IncrementalLLM
+from zipperasr.model.backbones.causal_llm import IncrementalLLM
 
 REFILL = 0.25  # share of empty rows at which new utterances start, together, which is cheaper than one by one
 

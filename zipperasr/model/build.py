@@ -17,7 +17,7 @@ from zipperasr.cli import nearest
 from zipperasr.lora import NO_LORA
 from zipperasr.lora.injection import inject
 from zipperasr.model.backbones import find_encoder, find_llm, llm_of
-from zipperasr.model.backbones.protocol import SpeechEncoder
+from zipperasr.model.backbones.speech_encoder import SpeechEncoder
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.packed_llm import use_ragged_attention
 from zipperasr.model.projector import GatedProjector
@@ -51,20 +51,20 @@ def build_empty_model(config: ModelConfig) -> SpeechLLM:
 def assemble(config: ModelConfig, encoder: SpeechEncoder, llm: PreTrainedModel) -> SpeechLLM:
     """Join backbones with a new projector, and add plain LoRA to the LLM."""
     encoder.checkpointing, encoder.pad_to_30s = config.checkpointing, config.pad_to_30s
-    llm_width = llm.config.hidden_size
+    family, llm_width = llm_of(llm), llm.config.hidden_size
     if config.checkpointing:
         llm.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})  # no dropout
     lora = PeftLoraConfig(
         r=config.llm_lora.rank,
         lora_alpha=config.llm_lora.alpha,
-        target_modules=list(llm_of(llm).lora_targets),
+        target_modules=list(family.lora_targets),
         lora_dropout=0.0,
     )
     projector = GatedProjector(encoder.width, config.projector_dim or llm_width, llm_width)
     use_ragged_attention(llm)
     embeddings = llm.get_input_embeddings().weight
     if not embeddings.is_meta:
-        projector.match_scale(embeddings)
+        projector.match_scale(embeddings, family.embedding_scale(llm))
     return SpeechLLM(encoder, projector, get_peft_model(llm, lora))
 
 

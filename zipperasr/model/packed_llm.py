@@ -1,7 +1,7 @@
 """Attention and loss of an LLM over packed utterances: no padding, no mask, and logits of the labels only.
 
 In: a transformers LLM, its hidden states. Out: the summed cross-entropy. transformers calls the attention registered
-here by name. With any mask other than a `Layout`, as in `generate`, it is transformers' own attention.
+here by name. Without a `Layout`, as in `generate`, it is transformers' own attention.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LABELS_AT_ONCE = 512  # labels whose logits are in memory together: 0.3 GB in fl
 
 
 def use_ragged_attention(llm: PreTrainedModel) -> None:
-    """Make every layer of `llm` accept a `ragged.Layout` as its attention mask."""
+    """Make every layer of `llm` accept a `ragged.Layout`, as the argument `layout` of its forward."""
     AttentionInterface.register(RAGGED, _attention)
     AttentionMaskInterface.register(RAGGED, sdpa_mask)
     llm.set_attn_implementation(RAGGED)
@@ -69,7 +69,9 @@ class _LabelLoss(torch.autograd.Function):
 
 def _attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask, **options):
     """transformers' attention interface: (1, heads, positions, head_dim) -> (1, positions, heads, head_dim), None."""
-    if not isinstance(attention_mask, ragged.Layout):
+    layout: ragged.Layout | None = options.pop("layout", None)
+    if layout is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     flat = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    return ragged.self_attention(*flat, attention_mask, options["scaling"], causal=True)[None], None
+    window = options.get("sliding_window")
+    return ragged.self_attention(*flat, layout, options["scaling"], causal=True, window=window)[None], None

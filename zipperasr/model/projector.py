@@ -32,15 +32,17 @@ class GatedProjector(nn.Module):
         self.out = nn.Linear(d_hidden, d_out)
 
     @torch.no_grad()
-    def match_scale(self, embeddings: Tensor) -> None:
-        """Reinitialise `out` so that speech embeddings have the scale of the LLM's `embeddings`, (vocabulary, d_out).
+    def match_scale(self, embeddings: Tensor, factor: float = 1.0) -> None:
+        """Reinitialise `out` so that speech embeddings have the scale of the LLM's inputs.
+
+        embeddings: (vocabulary, d_out), which the LLM multiplies by `factor`.
 
         Not in the paper. With torch's default, speech embeddings start 6 times larger (mini LLM), and the LLM's layers,
         which add to the residual stream, have less influence.
         """
         rows = embeddings.split(16_384)  # no float32 copy of a large vocabulary
         squares = sum(part.float().square().mean().double() * len(part) for part in rows) / len(embeddings)
-        rms = squares.float().sqrt().item()
+        rms = squares.float().sqrt().item() * factor
         nn.init.normal_(self.out.weight, std=rms / self.out.in_features**0.5)
         nn.init.zeros_(self.out.bias)
 

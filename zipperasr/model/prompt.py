@@ -14,8 +14,10 @@ from zipperasr.model.backbones import LLMS
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, language: Language) -> list[int]:
-    """Token ids of the instruction, in the language of the speech."""
-    return tokenizer(language.prompt, add_special_tokens=False)["input_ids"]
+    """Token ids of the instruction, in the language of the speech, after the BOS token of tokenizers that add one."""
+    ids = tokenizer(language.prompt, add_special_tokens=False)["input_ids"]
+    starts_with_bos = tokenizer.bos_token_id is not None and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
+    return [tokenizer.bos_token_id, *ids] if starts_with_bos else ids
 
 
 def transcript_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -41,11 +43,14 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def end_token(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The first of the known LLMs' end tokens that the tokenizer has. Raises ValueError if there is none."""
-    known = list(dict.fromkeys(llm.end_token for llm in LLMS.values()))
-    for token in known:
-        if tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id):
+    """The first of the known LLMs' own end tokens that the tokenizer has, or else its EOS token.
+
+    Raises ValueError if there is none.
+    """
+    known = list(dict.fromkeys(llm.end_token for llm in LLMS.values() if llm.end_token is not None))
+    for token in (*known, tokenizer.eos_token):
+        if token is not None and tokenizer.convert_tokens_to_ids(token) not in (None, tokenizer.unk_token_id):
             return token
     raise ValueError(
-        f"tokenizer {tokenizer.name_or_path}: no {' or '.join(known)} token; wanted the tokenizer of a supported LLM"
+        f"tokenizer {tokenizer.name_or_path}: no {' or '.join(known)} and no EOS token; wanted the tokenizer of an LLM"
     )

@@ -61,25 +61,32 @@ def spread(items: Tensor, lengths: Sequence[int], capacities: Sequence[int]) -> 
 
 @torch.compiler.disable  # the lengths change with every batch
 def self_attention(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, causal: bool = False
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: Layout,
+    scale: float,
+    causal: bool = False,
+    window: int | None = None,
 ) -> Tensor:
     """Attention within each sequence of a ragged batch; if causal, no item attends to later ones.
 
     query: (sum of lengths, heads, head_dim); key, value: the same, or with fewer heads, each shared by several query
-    heads (grouped-query attention). Returns a tensor of query's shape. Nothing is padded: with FlashAttention (half
-    precision on an Ampere or later GPU) all sequences are computed at once, otherwise each run of sequences of equal
-    length is a plain batch.
+    heads (grouped-query attention). window: if causal, an item attends to itself and the window - 1 items before it
+    (sliding-window attention); None: to all before it. Returns a tensor of query's shape. Nothing is padded: with
+    FlashAttention (half precision on an Ampere or later GPU) all sequences are computed at once, otherwise each run of
+    sequences of equal length is a plain batch.
     """
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (tensor.repeat_interleave(groups, 1) for tensor in (key, value))
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and has_flash_attention(query.device):
-        window = (-1, 0) if causal else (-1, -1)
+        size = (-1 if window is None else window - 1, 0) if causal else (-1, -1)
         ends, longest = layout.offsets, layout.longest
-        return varlen_attn(query, key, value, ends, ends, longest, longest, scale=scale, window_size=window)
+        return varlen_attn(query, key, value, ends, ends, longest, longest, scale=scale, window_size=size)
     sizes = [count * length for count, length in layout.runs]
     parts = zip(layout.runs, *(tensor.split(sizes) for tensor in (query, key, value)), strict=True)
-    outputs = [_batched(*tensors, shape, scale, causal) for shape, *tensors in parts]
+    outputs = [_batched(*tensors, shape, scale, causal, window) for shape, *tensors in parts]
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
@@ -89,22 +96,38 @@ def has_flash_attention(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def _batched(query: Tensor, key: Tensor, value: Tensor, shape: tuple[int, int], scale: float, causal: bool) -> Tensor:
+def _batched(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    shape: tuple[int, int],
+    scale: float,
+    causal: bool,
+    window: int | None,
+) -> Tensor:
     """Attention over sequences of equal length: (count * length, heads, head_dim), with shape = (count, length)."""
     batch = (tensor.unflatten(0, shape).transpose(1, 2) for tensor in (query, key, value))
-    return _attend(*batch, scale, causal).transpose(1, 2).flatten(0, 1)
+    hidden = None  # pairs of positions that do not attend
+    if causal and window is not None and shape[1] > window:
+        near = torch.ones(shape[1], shape[1], dtype=torch.bool, device=query.device)
+        hidden = near.triu(1) | near.tril(-window)
+    return _attend(*batch, scale, causal, hidden).transpose(1, 2).flatten(0, 1)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool) -> Tensor:
-    """torch's fused attention. Inputs: (batch, heads, length, head_dim).
+def _attend(query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool, hidden: Tensor | None) -> Tensor:
+    """torch's fused attention. Inputs: (batch, heads, length, head_dim); hidden: (length, length), or None.
 
     In half precision on a CPU, plain products are used: they take half the time of the fused kernel.
     """
     if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         scores = (query * scale) @ key.transpose(-1, -2)
-        if causal:
-            scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -torch.inf)
+        if causal and hidden is None:
+            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+        if hidden is not None:
+            scores = scores.masked_fill(hidden, -torch.inf)
         return scores.softmax(-1) @ value
+    if hidden is not None:
+        return functional.scaled_dot_product_attention(query, key, value, scale=scale, attn_mask=~hidden)
     return functional.scaled_dot_product_attention(query, key, value, scale=scale, is_causal=causal)
 
 

@@ -28,6 +28,7 @@ class SizeRules:
     config_class: type[PreTrainedConfig]  # its defaults replace missing keys
     keys: tuple[str, ...]
     num_parameters: Callable[[Sizes], int]  # of the large matrices
+    optional: tuple[str, ...] = ()  # keys without a default: transformers derives the size from others
 
     @property
     def model_type(self) -> str:
@@ -42,7 +43,7 @@ def check_backbone_size(config: Mapping[str, object], config_file: Path, rules: 
     defaults = rules.config_class()
     synonyms = {name: key for key, name in rules.config_class.attribute_map.items()}
     sizes = {}
-    for key in rules.keys:
+    for key in (*rules.keys, *rules.optional):
         given = [config[name] for name in (key, synonyms.get(key)) if config.get(name) is not None]
         for value in given:
             most = MOST_LAYERS if key.endswith("layers") else LARGEST_SIZE
@@ -51,7 +52,8 @@ def check_backbone_size(config: Mapping[str, object], config_file: Path, rules: 
                 raise ValueError(
                     f"{config_file}: {key}: got {shown(value)}, wanted a whole number from {least} to {most:,}"
                 )
-        sizes[key] = max(given, default=getattr(defaults, key))
+        if given or key not in rules.optional:
+            sizes[key] = max(given, default=getattr(defaults, key))
     wanted = rules.num_parameters(sizes)
     held = _held(config_file.parent)
     if wanted > (MOST_PARAMETERS if held is None else TIMES * held + SLACK):

@@ -16,7 +16,8 @@ from zipperasr.audio.segments import cut_all
 from zipperasr.lora.injection import LanguageAdapters
 from zipperasr.model import packed_llm, ragged
 from zipperasr.model.backbones import llm_of
-from zipperasr.model.backbones.protocol import CausalLLM, SpeechEncoder
+from zipperasr.model.backbones.causal_llm import CausalLLM
+from zipperasr.model.backbones.speech_encoder import SpeechEncoder
 from zipperasr.model.projector import GatedProjector
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from zipperasr.audio.segments import PROJECTOR_STRIDE
-from zipperasr.model.backbones.protocol import EncoderShape, LlmShape
+from zipperasr.model.backbones.causal_llm import LlmShape
+from zipperasr.model.backbones.speech_encoder import EncoderShape
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.packed_llm import LABELS_AT_ONCE
 from zipperasr.model.speech_llm import SpeechLLM

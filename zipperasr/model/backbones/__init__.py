@@ -1,6 +1,6 @@
 """Pretrained encoders and LLMs by the `model_type` in their config.json. A new family is one file and one entry here.
 
-Everything else in the package uses them through `SpeechEncoder` and `CausalLLM` in protocol.py.
+Everything else in the package uses them through `SpeechEncoder` and `CausalLLM` (speech_encoder.py, causal_llm.py).
 """
 
 from __future__ import annotations
@@ -8,15 +8,26 @@ from __future__ import annotations
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from zipperasr.model.backbone_files import check_backbone, transformers_errors
-from zipperasr.model.backbones.protocol import CausalLLM, LanguageSource, SpeechEncoder
+from zipperasr.model.backbones.causal_llm import CausalLLM
+from zipperasr.model.backbones.gemma3 import Gemma3
+from zipperasr.model.backbones.llama import Llama
+from zipperasr.model.backbones.mistral import Mistral
+from zipperasr.model.backbones.qwen2 import Qwen2
 from zipperasr.model.backbones.qwen3 import Qwen3
+from zipperasr.model.backbones.speech_encoder import LanguageSource, SpeechEncoder
 from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
 from zipperasr.model.backbones.whisper_languages import WhisperLanguages
 from zipperasr.model.sizes import Sizes
 
 ENCODERS: dict[str, type[SpeechEncoder]] = {"whisper": WhisperSpeechEncoder}
 LANGUAGE_SOURCES: dict[str, type[LanguageSource]] = {"whisper": WhisperLanguages}
-LLMS: dict[str, type[CausalLLM]] = {"qwen3": Qwen3}
+LLMS: dict[str, type[CausalLLM]] = {
+    "qwen3": Qwen3,
+    "qwen2": Qwen2,
+    "llama": Llama,
+    "gemma3_text": Gemma3,
+    "mistral": Mistral,
+}
 
 
 def find_encoder(path: str) -> tuple[type[SpeechEncoder], Sizes]:

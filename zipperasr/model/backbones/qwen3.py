@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from zipperasr.model.backbones.merged_qwen3 import MergedQwen3
-from zipperasr.model.backbones.protocol import CausalLLM, decoder_parameters
-from zipperasr.model.sizes import SizeRules
+from zipperasr.model.backbones.causal_llm import CausalLLM, decoder_sizes
 
 
 class Qwen3(CausalLLM):
-    """The dense Qwen3 models."""
+    """The dense Qwen3 models, base models included: all end a transcript with the chat models' end token."""
 
-    size_rules = SizeRules(
-        Qwen3Config,
-        (
-            "hidden_size",
-            "num_hidden_layers",
-            "intermediate_size",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "head_dim",
-            "vocab_size",
-        ),
-        lambda sizes: decoder_parameters(CausalLLM.shape(sizes)),
-    )
+    size_rules = decoder_sizes(Qwen3Config)
     model_class = Qwen3ForCausalLM
     end_token = "<|im_end|>"
-
-    @staticmethod
-    def incremental(model: Qwen3ForCausalLM) -> MergedQwen3:
-        return MergedQwen3(model)
+    fast_decoding = True

@@ -17,7 +17,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder, Whisper
 
 from zipperasr.model import ragged
 from zipperasr.model.backbone_files import load_backbone, transformers_errors
-from zipperasr.model.backbones.protocol import EncoderShape, SpeechEncoder
+from zipperasr.model.backbones.speech_encoder import EncoderShape, SpeechEncoder
 from zipperasr.model.sizes import SizeRules, Sizes
 
 

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, WhisperConfig, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperPreTrainedModel
 
 from zipperasr.model.backbone_files import check_backbone, load_backbone, transformers_errors
-from zipperasr.model.backbones.protocol import LanguageSource
+from zipperasr.model.backbones.speech_encoder import LanguageSource
 from zipperasr.model.backbones.whisper import WHISPER_SIZES, WhisperSpeechEncoder
 
 

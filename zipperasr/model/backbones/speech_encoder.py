@@ -1,7 +1,6 @@
-"""Interfaces of pretrained speech encoders and pretrained LLMs.
+"""Interface of pretrained speech encoders: modules that wrap transformers' weights.
 
-`SpeechEncoder` is a module that wraps transformers' weights; `CausalLLM` is a set of functions on a transformers model,
-because PEFT wraps that model itself. Both are registered in `zipperasr.model.backbones`.
+The families are registered in `zipperasr.model.backbones`.
 """
 
 from __future__ import annotations
@@ -9,14 +8,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from zipperasr.model.backbone_files import load_backbone, transformers_errors
-from zipperasr.model.ragged import Layout
 from zipperasr.model.sizes import SizeRules, Sizes
 
 
@@ -28,19 +24,6 @@ class EncoderShape:
     width: int
     inner: int  # of the feed-forward network
     mel_bins: int
-
-
-@dataclass(frozen=True)
-class LlmShape:
-    """Dimensions of a decoder-only LLM, for estimates."""
-
-    layers: int
-    width: int
-    inner: int  # of the feed-forward network
-    heads: int
-    key_heads: int
-    head_dim: int
-    vocabulary: int
 
 
 class LanguageSource(nn.Module, ABC):
@@ -176,120 +159,3 @@ class SpeechEncoder(nn.Module, ABC):
     @property
     def mel_bins(self) -> int:
         return self.shape.mel_bins
-
-
-class IncrementalLLM(Protocol):
-    """An LLM with merged LoRA and a key-value cache, one sequence per row, for greedy search."""
-
-    device: torch.device
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        """(tokens,) -> (tokens, width)."""
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(rows, width) -> (rows, vocabulary), float32."""
-
-    def add(self, embeddings: Tensor, lengths: Sequence[int], capacity: int) -> Tensor:
-        """Add a row for each sequence; embeddings: (sum of lengths, width). Returns the last states (sequences, width).
-
-        capacity: positions that the longest row will need.
-        """
-
-    def step(self, tokens: Tensor) -> Tensor:
-        """Append one token to every row: (rows,) -> hidden states (rows, width)."""
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Keep only these rows, in this order."""
-
-
-class CausalLLM:
-    """A family of decoder-only transformers LLMs. The defaults suit models whose forward takes masks by layer type."""
-
-    size_rules: ClassVar[SizeRules]
-    model_class: ClassVar[type[PreTrainedModel]]
-    lora_targets: ClassVar[tuple[str, ...]] = (  # all linear layers but lm_head
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-        "gate_proj",
-        "up_proj",
-        "down_proj",
-    )
-    end_token: ClassVar[str]  # ends a transcript
-
-    @classmethod
-    def load(cls, path: str, dtype: torch.dtype) -> PreTrainedModel:
-        """Load the weights strictly. Raises FileNotFoundError or ValueError."""
-        return load_backbone(cls.model_class, path, dtype, cls.size_rules)
-
-    @classmethod
-    def empty(cls, path: str) -> PreTrainedModel:
-        """Build the model from its configuration alone, on the default device."""
-        with transformers_errors(path):
-            return cls.model_class(AutoConfig.from_pretrained(path, trust_remote_code=False))
-
-    @staticmethod
-    def layers(model: PreTrainedModel) -> Sequence[nn.Module]:
-        """The transformer layers."""
-        return model.model.layers
-
-    @staticmethod
-    def last_linear(layer: nn.Module) -> nn.Module:
-        """The last linear layer that a transformer layer computes."""
-        return layer.mlp.down_proj
-
-    @staticmethod
-    def hidden_states(model: PreTrainedModel, embeddings: Tensor, position_ids: Tensor, layout: Layout) -> Tensor:
-        """The last layer's output, (positions, width), for embeddings of that shape.
-
-        No utterance of `layout` attends to another: packed_llm.py's attention uses the layout in place of a mask.
-        """
-        return model.model(
-            inputs_embeds=embeddings[None],
-            attention_mask={"full_attention": layout},
-            position_ids=position_ids[None],
-            use_cache=False,
-        ).last_hidden_state[0]
-
-    @staticmethod
-    def end_ids(model: PreTrainedModel) -> list[int]:
-        """End tokens in the model's own generation settings."""
-        ends = model.generation_config.eos_token_id
-        return [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
-
-    @staticmethod
-    def incremental(model: PreTrainedModel) -> IncrementalLLM | None:
-        """The model prepared for fast greedy decoding; None: transformers' generate is used."""
-        return None
-
-    @classmethod
-    def shape(cls, config: PreTrainedConfig | Sizes) -> LlmShape:
-        """Dimensions from a configuration, or from the sizes in it."""
-
-        def size(key: str) -> int | None:
-            return config.get(key) if isinstance(config, dict) else getattr(config, key, None)
-
-        heads = size("num_attention_heads")
-        return LlmShape(
-            layers=size("num_hidden_layers"),
-            width=size("hidden_size"),
-            inner=size("intermediate_size"),
-            heads=heads,
-            key_heads=size("num_key_value_heads"),
-            head_dim=size("head_dim") or size("hidden_size") // heads,
-            vocabulary=size("vocab_size"),
-        )
-
-    @classmethod
-    def lora_widths(cls, sizes: Sizes) -> int:
-        """Sum of the input and output widths of all LoRA targets."""
-        shape = cls.shape(sizes)
-        heads = 2 * shape.head_dim * (shape.heads + shape.key_heads)
-        return shape.layers * (7 * shape.width + heads + 3 * shape.inner)
-
-
-def decoder_parameters(shape: LlmShape) -> int:
-    """Number of matrix parameters of a gated decoder with grouped-query attention and tied embeddings."""
-    heads = 2 * shape.head_dim * (shape.heads + shape.key_heads)
-    return shape.width * (shape.layers * (heads + 3 * shape.inner) + shape.vocabulary)
