@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 INSTEAD = {  # pattern -> what to write
     r"(large|larger|small|smaller) languages": "high-resource or low-resource languages",
     r"fold(s|ed|ing)?": "merge",
-    r"rooms?": "package, slot or capacity",
+    r"rooms?(?! impulse response)": "package, slot or capacity",
     r"mend(s|ed|ing)?": "fix",
     r"perhaps": "say what is known",
     r"nothing twice": "is skipped",

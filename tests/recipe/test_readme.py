@@ -33,8 +33,9 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 RUN = re.compile(r"^(?:\w+=\S+ )?(?:python3? -m [\w.]+|zipperasr [a-z]+|(?:\./|local/|tools/|utils/|egs2/)\S+)")
 OPTION = re.compile(r"^--?[A-Za-z][\w-]*")
 BANNED = re.compile(
-    r"\b(rooms?|comes? to|came to|stands? (there|on)|goes on|pass(es|ed) over|hold still|half heard|to the bit|told by"
-    r"|keeps? (its|their) bits|mend|fold(s|ed|ing)?|(small|larger) languages|nothing twice)\b",
+    r"\b(rooms?(?! impulse response)|comes? to|came to|stands? (there|on)|goes on|pass(es|ed) over|hold still"
+    r"|half heard|to the bit|told by|keeps? (its|their) bits|mend|fold(s|ed|ing)?|(small|larger) languages"
+    r"|nothing twice)\b",
     re.I,
 )
 NO_OPTIONS_HERE = ("git", "cd", "pip", ".", "curl", "ssh", "cat")  # commands of other projects

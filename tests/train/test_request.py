@@ -55,6 +55,41 @@ def saved(of: TrainingSetup) -> Path:
     return out
 
 
+def test_augmentation_retrains_and_its_lists_too(tiny_recipe, tmp_path):
+    one = setup(tiny_recipe)
+    assert one.augmenter is None
+    assert setup(tiny_recipe, overrides=("augment.snr_db=[0,9]", "augment.noise=0")).inputs == one.inputs
+    noise = next((tiny_recipe / "dump/raw/audio").glob("*.flac"))
+    (tmp_path / "noise.txt").write_text(f"{noise}\n")
+    listed = ("augment.noise=0.5", f"augment.noise_list={tmp_path}/noise.txt")
+    augmented = setup(tiny_recipe, overrides=listed)
+    assert augmented.augmenter.recordings == {"noise_list": (str(noise),)}
+    others = {name: value for name, value in augmented.inputs.items() if name not in ("augment", "noise_list")}
+    assert others == one.inputs and len(augmented.inputs) == len(one.inputs) + 2
+    (tmp_path / "noise.txt").write_text(f"{noise}\n{noise}\n")
+    changed = setup(tiny_recipe, overrides=listed).inputs
+    assert {name for name, value in changed.items() if augmented.inputs[name] != value} == {"noise_list"}
+
+
+def test_the_fingerprint_without_augmentation_has_no_trace_of_it(tiny_recipe):
+    """Trainings of earlier versions remain up to date."""
+    assert "augment" not in setup(tiny_recipe).inputs
+    assert "augment" not in repr(setup(tiny_recipe).config)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("augment={noise: 0.5, noise_list: none.txt}", r"noise_list: none\.txt: no such file"),
+        ("augment={spec: 0.5}", r"augment\.freq_width: got 27, wanted at most 8, the mel_bins of model\.yaml"),
+        ("augment.spec=1.5", r"augment: spec: got 1\.5, wanted 0 to 1"),
+    ],
+)
+def test_a_mistake_in_the_augmentation_is_an_error(tiny_recipe, override, message):
+    with pytest.raises(ValueError, match=message):
+        setup(tiny_recipe, overrides=(override,))
+
+
 @pytest.mark.parametrize("value", [0, -3.0, float("nan")])
 def test_a_longest_clip_that_is_no_length_is_an_error(value):
     with pytest.raises(ValueError, match=r"longest_s: got .*, wanted a finite number above 0"):

@@ -60,6 +60,14 @@ def test_shipped_configurations_load(recipe, scale, phase):
     assert load_yaml(TrainConfig, recipe / "conf" / scale / f"{phase}.yaml").epochs >= 1
 
 
+def test_only_the_example_augments(recipe):
+    files = sorted(path for path in (recipe / "conf").glob("*/*.yaml") if path.name.startswith(("align", "sft")))
+    augmented = [
+        str(path.relative_to(recipe / "conf")) for path in files if load_yaml(TrainConfig, path).augment.active
+    ]
+    assert augmented == ["mini/sft_augment.yaml"]
+
+
 def test_the_full_scale_is_the_papers(recipe):
     for phase in ("align", "sft"):
         config = load_yaml(TrainConfig, recipe / "conf" / "full" / f"{phase}.yaml")

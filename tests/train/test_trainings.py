@@ -124,6 +124,27 @@ def test_a_resumed_training_equals_an_uninterrupted_one(request, ranks):
         assert resumed == uninterrupted
 
 
+def test_two_ranks_augment_as_one_process_does(one_process, two_ranks):
+    assert_equal_weights(two_ranks / "augmented", one_process / "augmented", atol=2e-4)
+    assert moved(one_process / "augmented", one_process / "sft") > 1e-3
+
+
+@pytest.mark.parametrize("how", ["resumed", "by_workers"])
+def test_an_augmented_training_resumed_or_with_workers_equals_an_uninterrupted_one(one_process, how):
+    """Workers leave the features to the device, and with them the masks."""
+    assert_equal_weights(one_process / f"augmented_{how}", one_process / "augmented", atol=0)
+    log = (one_process / "rank0.log").read_text()
+    assert "augmented_resumed: resuming from step 4" in log
+    assert "sft: augmentation: speed 0.9, 1, 1.1; reverb 0.8; noise 0.8 (" in log
+
+
+def test_the_dev_set_is_not_augmented(one_process):
+    """With a learning rate of 0 the dev losses are those of a training without augmentation."""
+    assert lines(one_process / "augmented_stopped" / "dev.jsonl") == lines(one_process / "stopped" / "dev.jsonl")
+    losses = [[line["loss"] for line in lines(one_process / name / "train.jsonl")] for name in ("augmented", "sft")]
+    assert losses[0] != losses[1]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("lora", LORA_CHOICES)
 def test_every_variant_resumes_bit_identically(one_process, lora, precision):

@@ -14,10 +14,16 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import soundfile
+
+from tests.model import tiny
 from tests.train.tiny_recipe import below, options, options_of_new_language, write_lines
+from zipperasr.config import load_yaml
 from zipperasr.lora import LORA_CHOICES, VARIANTS
+from zipperasr.train.train_config import TrainConfig
 
 TIMEOUT_S = 600
 BAD_STEP = 2  # of the training with a NaN loss
@@ -96,6 +102,7 @@ def main(base: Path, out: Path) -> None:
     run_and_cut_off(run, "resumed", *sft)
     run("sft", "resumed", *sft)
     run_with_a_bad_loss(run, sft)
+    run_augmented(run, sft, augment_settings(out), packs)
     for lora in LORA_CHOICES:
         run_in_float64(run, f"{lora}_fp64", *sft[:2], "--lora", lora, packs=packs)
     add = functools.partial(add_italian, base, out, packs)
@@ -134,6 +141,29 @@ def main(base: Path, out: Path) -> None:
         run("sft", "best", *sft, settings=(packs, "average_best=2"))
         run("sft", "stopped", *sft, settings=(packs, "early_stop=1", "lr=0.0"))
         run("sft", "diverged", *sft, settings=(packs, "lr=1e18", "max_skipped=2"), must=1)
+
+
+def augment_settings(out: Path) -> str:
+    """The override that turns on everything: the shipped settings, as often as possible, and with recordings."""
+    shipped = Path(__file__).resolve().parents[2] / "egs2/zipper12/asr1/conf/mini/sft_augment.yaml"
+    for number, seconds in enumerate((0.3, 2.0)):
+        soundfile.write(out / f"noise{number}.wav", tiny.noise(int(16_000 * seconds), number).numpy(), 16_000)
+    write_lines(out / "noise.txt", *(str(out / f"noise{number}.wav") for number in range(2)))
+    augment = load_yaml(TrainConfig, shipped).augment
+    shares = dict.fromkeys(("reverb", "noise", "telephone", "spec"), 0.8)
+    augment = replace(augment, **shares, freq_width=2, noise_list=str(out / "noise.txt"))  # of 8 mel bins
+    return f"augment={json.dumps(asdict(augment))}"
+
+
+def run_augmented(run, sft: tuple[str, ...], augment: str, packs: str) -> None:
+    """Train with augmented utterances; alone also with workers, interrupted, and without learning anything."""
+    run("sft", "augmented", *sft, settings=(packs, augment))
+    if int(os.environ["WORLD_SIZE"]) > 1:
+        return
+    run("sft", "augmented_by_workers", *sft, settings=(packs, augment, "num_workers=2", "features_on_device=true"))
+    run_and_cut_off(run, "augmented_resumed", *sft, settings=(packs, augment))
+    run("sft", "augmented_resumed", *sft, settings=(packs, augment))
+    run("sft", "augmented_stopped", *sft, settings=(packs, augment, "early_stop=1", "lr=0.0"))
 
 
 def add_italian(base: Path, out: Path, packs: str, name: str, source: str, parts="bank", setting="eval_first=true"):

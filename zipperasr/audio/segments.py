@@ -6,6 +6,11 @@ In: samples or mel frames of an utterance. Out: mel frames of its segments, LLM 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+Count = TypeVar("Count", int, np.ndarray)
 
 REGIMES = ("chunked", "full")  # context of the encoder: a chunk, or the whole utterance
 MEL_FRAMES_PER_S = 100
@@ -14,9 +19,10 @@ PROJECTOR_STRIDE = 4  # encoder frames per LLM position
 EDGE_FRAMES = 3  # mel frames after the end of an utterance whose 25 ms windows still overlap its audio
 
 
-def mel_frames(num_samples: int) -> int:
+def mel_frames(num_samples: Count) -> Count:
     """Return the number of log-mel frames of 16 kHz audio, at least one."""
-    return max(1, num_samples // SAMPLES_PER_MEL_FRAME)
+    frames = num_samples // SAMPLES_PER_MEL_FRAME
+    return frames + (frames < 1)
 
 
 def segment_frames(segment_s: float) -> int:
@@ -42,7 +48,7 @@ def cut_all(lengths: Sequence[int], longest: int) -> tuple[list[int], list[int]]
     return [segment for segments in per_utterance for segment in segments], [len(s) for s in per_utterance]
 
 
-def num_positions(num_samples: int) -> int:
+def num_positions(num_samples: Count) -> Count:
     """Return the LLM positions of an utterance's speech: 12.5 per second, rounded up, for any segments."""
     encoder_frames = (mel_frames(num_samples) + 1) // 2
     return -(-encoder_frames // PROJECTOR_STRIDE)

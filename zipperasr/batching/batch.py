@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zipperasr.audio.log_mel import log_mel
 from zipperasr.audio.segments import mel_frames, num_positions
+from zipperasr.audio.spec_augment import NO_MASKS, Masks, mask
 from zipperasr.device import to_device
 
 
@@ -30,6 +31,7 @@ class Example:
     audio: Tensor | None = None  # (num_samples,); only if mel is None
     edge_frames: int = 0  # mel frames after the end of the utterance
     start: int = 0  # samples of silence removed before it
+    masks: Masks = NO_MASKS  # for the features; only if mel is None
 
     @property
     def speech_positions(self) -> int:
@@ -50,12 +52,14 @@ class Speech:
     audio: tuple[Tensor, ...] = ()  # of each utterance; only if mel is None
     mel_bins: int = 0  # to compute from the audio
     edge_frames: int = 0
+    masks: tuple[Masks, ...] = ()  # for the features of each; only if mel is None
 
     def to(self, device: torch.device | str) -> Speech:
         mel = self.mel
         if mel is None:
             audio = (to_device(audio, device) for audio in self.audio)
-            mel = torch.cat([log_mel(one, self.mel_bins, self.edge_frames) for one in audio])
+            mels = (log_mel(one, self.mel_bins, self.edge_frames) for one in audio)
+            mel = torch.cat([mask(one, masks) for one, masks in zip(mels, self.masks, strict=True)])
         return Speech(to_device(mel, device), self.lengths, self.languages, edge_frames=self.edge_frames)
 
     def pin_memory(self) -> Speech:
@@ -130,6 +134,7 @@ def collate_speech(examples: Sequence[Example], mel_bins: int = 0) -> Speech:
         audio=audio,
         mel_bins=mel_bins,
         edge_frames=examples[0].edge_frames,
+        masks=tuple(example.masks for example in examples if example.mel is None),
     )
 
 

@@ -17,9 +17,13 @@ from transformers import PreTrainedTokenizerBase
 from zipperasr.audio.clips import load_clip
 from zipperasr.audio.log_mel import log_mel
 from zipperasr.audio.loudness import speech_span
+from zipperasr.audio.segments import mel_frames
+from zipperasr.audio.spec_augment import NO_MASKS, mask
+from zipperasr.batching.augmenter import AugmentedUtterance, Augmenter
 from zipperasr.batching.batch import Example, PackedBatch, collate
 from zipperasr.batching.manifest import Manifest
 from zipperasr.batching.packing import Pack, Packs, global_batches, pack_epoch
+from zipperasr.batching.speeds import UNCHANGED
 from zipperasr.languages import LanguageTable
 from zipperasr.model.prompt import prompt_ids, transcript_ids
 
@@ -49,30 +53,46 @@ class ExampleReader:
         self.trim_silence = trim_silence
         self.prompts = {language.code: prompt_ids(tokenizer, language) for language in languages}
 
-    def __call__(self, row: dict, with_transcript: bool = True) -> Example:
+    def __call__(self, row: dict, with_transcript: bool = True, augmented: AugmentedUtterance | None = None) -> Example:
         """Read a row of a manifest. Raises ValueError if its audio has another length than the manifest says."""
-        audio = torch.from_numpy(load_clip(row["audio"]))
-        if len(audio) != row["num_samples"]:
+        samples = load_clip(row["audio"])
+        if len(samples) != row["num_samples"]:
             raise ValueError(
-                f"{row['audio']}: {row['utt_id']}: got {len(audio)} samples, manifest says {row['num_samples']}; "
+                f"{row['audio']}: {row['utt_id']}: got {len(samples)} samples, manifest says {row['num_samples']}; "
                 "rerun stages 2 and 3"
             )
-        return self.of_audio(row["utt_id"], row["language"], audio, row["text"] if with_transcript else None)
+        audio = torch.from_numpy(samples if augmented is None else augmented.audio(samples))
+        return self.of_audio(row["utt_id"], row["language"], audio, row["text"] if with_transcript else None, augmented)
 
-    def of_audio(self, utt_id: str, language: str, audio: Tensor, text: str | None = None) -> Example:
-        """Make an example of audio (num_samples,) at 16 kHz. text: the transcript; None when decoding."""
+    def of_audio(
+        self,
+        utt_id: str,
+        language: str,
+        audio: Tensor,
+        text: str | None = None,
+        augmented: AugmentedUtterance | None = None,
+    ) -> Example:
+        """Make an example of audio (num_samples,) at 16 kHz.
+
+        Args:
+            text: the transcript; None when decoding.
+            augmented: draws masks for the features; `audio` has already been augmented.
+        """
         kept = speech_span(audio.numpy()) if self.trim_silence else slice(0, len(audio))
         audio = audio[kept]
+        num_frames = mel_frames(len(audio)) + self.edge_frames
+        masks = NO_MASKS if augmented is None else augmented.masks(num_frames, self.mel_bins)
         return Example(
             utt_id=utt_id,
             language=language,
-            mel=log_mel(audio, self.mel_bins, self.edge_frames) if self.features else None,
+            mel=mask(log_mel(audio, self.mel_bins, self.edge_frames), masks) if self.features else None,
             num_samples=len(audio),
             prompt=self.prompts[language],
             transcript=() if text is None else transcript_ids(self.tokenizer, text),
             audio=None if self.features else audio,
             edge_frames=self.edge_frames,
             start=kept.start,
+            masks=NO_MASKS if self.features else masks,
         )
 
 
@@ -116,8 +136,9 @@ class TrainingPlan:
         seed: int,
         language_sampling: float = 1.0,
         num_processes: int = 1,
+        speeds: Sequence[float] = (),
     ) -> TrainingPlan:
-        sampled = (language_sampling, num_processes)
+        sampled = (language_sampling, num_processes, speeds)
         packs = [pack_epoch(manifests, max_positions, seed, epoch, *sampled) for epoch in range(epochs)]
         batches = Batches(packs, packs_per_step)
         return cls(batches, batches.per_epoch)
@@ -135,7 +156,11 @@ class TrainingPlan:
 
 
 class MicroBatches(Dataset):
-    """The micro-steps of one rank. Packs are sorted by language, so that a micro-step has few languages."""
+    """The micro-steps of one rank. Packs are sorted by language, so that a micro-step has few languages.
+
+    Args:
+        augmenter: changes the utterances; None for dev sets.
+    """
 
     def __init__(
         self,
@@ -145,6 +170,7 @@ class MicroBatches(Dataset):
         rank: int = 0,
         world_size: int = 1,
         accumulation: int = 1,
+        augmenter: Augmenter | None = None,
     ):
         self.manifests = manifests
         self.batches = batches
@@ -152,6 +178,7 @@ class MicroBatches(Dataset):
         self.share = rank
         self.world_size = world_size
         self.accumulation = accumulation
+        self.augmenter = augmenter
 
     def __len__(self) -> int:
         return len(self.batches) * self.accumulation
@@ -162,10 +189,19 @@ class MicroBatches(Dataset):
         shares = self.world_size * self.accumulation
         mine = self.share * self.accumulation + micro
         size = len(packs) // shares
-        return collate([self._examples(pack) for pack in packs[mine * size : (mine + 1) * size]], self.read.mel_bins)
+        places = range(mine * size, (mine + 1) * size)
+        return collate([self._examples(packs[place], step, place) for place in places], self.read.mel_bins)
 
-    def _examples(self, pack: Pack) -> list[Example]:
-        return [self.read(self.manifests[number].row(row)) for number, row in pack.rows]
+    def _examples(self, pack: Pack, step: int, place: int) -> list[Example]:
+        """Read a pack. place: its index in the global batch, in the order of `__getitem__`."""
+        rows = [self.manifests[number].row(row) for number, row in pack.rows]
+        if self.augmenter is None:
+            return [self.read(row) for row in rows]
+        speeds = pack.speeds or (UNCHANGED,) * len(rows)
+        return [
+            self.read(row, augmented=self.augmenter.utterance(step, place, index, speed))
+            for index, (row, speed) in enumerate(zip(rows, speeds, strict=True))
+        ]
 
 
 def prefetched(

@@ -2,21 +2,23 @@
 
 In: manifests. Out: packs, a pure function of (seed, epoch): every rank computes the same packs, and a resumed run needs
 no stored position. Utterances are packed within shuffled windows, so that packs differ between epochs. An epoch is
-stored as arrays, about 15 bytes per utterance; a Pack is created on access. Large sets are divided into shards, which
-several processes pack; the packs do not depend on the number of processes.
+stored as arrays, about 15 bytes per utterance, with speeds 16; a Pack is created on access. Large sets are divided into
+shards, which several processes pack; the packs do not depend on the number of processes.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
+from zipperasr.audio.augment import changed_length
 from zipperasr.batching.bin_packing import best_fit, complete_bins
 from zipperasr.batching.manifest import Manifest
+from zipperasr.batching.speeds import at_speeds, known_speeds
 from zipperasr.parallel import processes
 
 WINDOW = 4096  # utterances that are packed together
@@ -33,6 +35,7 @@ class Pack:
     positions: int
     num_tokens: int  # labels, end tokens included
     num_samples: int
+    speeds: tuple[float, ...] = ()  # of the rows; () if none is changed
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +50,17 @@ class Packs(Sequence[Pack]):
     num_utts: np.ndarray
     positions: np.ndarray
     num_tokens: np.ndarray
-    num_samples: np.ndarray
+    num_samples: np.ndarray  # at their speeds
+    speeds: np.ndarray | None = None  # all that occur
+    speed: np.ndarray | None = None  # (utterances,) index into speeds; None if none is changed
 
     def __len__(self) -> int:
         return len(self.start)
 
     def __getitem__(self, index):
         if not isinstance(index, int | np.integer):
-            by_pack = (self.language, self.start, self.num_utts, self.positions, self.num_tokens, self.num_samples)
-            return Packs(self.codes, self.manifest, self.row, *(values[index] for values in by_pack))
+            by_pack = ("language", "start", "num_utts", "positions", "num_tokens", "num_samples")
+            return replace(self, **{name: getattr(self, name)[index] for name in by_pack})
         mine = slice(self.start[index], self.start[index] + self.num_utts[index])
         return Pack(
             language=self.codes[self.language[index]],
@@ -63,6 +68,7 @@ class Packs(Sequence[Pack]):
             positions=int(self.positions[index]),
             num_tokens=int(self.num_tokens[index]),
             num_samples=int(self.num_samples[index]),
+            speeds=() if self.speed is None else tuple(self.speeds[self.speed[mine]].tolist()),
         )
 
 
@@ -73,6 +79,7 @@ def pack_epoch(
     epoch: int,
     language_sampling: float = 1.0,
     num_processes: int = 1,
+    speeds: Sequence[float] = (),
 ) -> Packs:
     """Return all packs of an epoch in random order. Utterances are repeated as often as in their list.
 
@@ -80,11 +87,16 @@ def pack_epoch(
         max_positions: capacity of a pack; longer utterances are left out.
         language_sampling: exponent, see `resampled`.
         num_processes: at most this many pack, one for every `SHARD` utterances.
+        speeds: factors drawn for the utterances, see `at_speeds`; () for none.
     """
     rng = random.Random(f"pack {seed} {epoch}")
     by_language = _by_language(manifests, max_positions)
     if language_sampling != 1.0:
         by_language = resampled(by_language, language_sampling, np.random.default_rng([seed, epoch]))
+    if speeds:
+        drawn = np.random.default_rng(random.Random(f"speed {seed} {epoch}").getrandbits(64))
+        for language, mine in sorted(by_language.items()):
+            by_language[language] = at_speeds(mine, manifests, speeds, max_positions, drawn)
     num_utts = sum(map(len, by_language.values()))
     shards = _shards([mine for _, mine in sorted(by_language.items())], rng)
     items, lengths, languages = [], [], []
@@ -93,7 +105,7 @@ def pack_epoch(
             items.append(chosen)
             lengths.append(sizes)
             languages.append(np.full(len(sizes), number, dtype=np.int16))
-    packs = _as_arrays(tuple(sorted(by_language)), manifests, items, lengths, languages)
+    packs = _as_arrays(tuple(sorted(by_language)), manifests, items, lengths, languages, speeds)
     return packs[np.random.default_rng(rng.getrandbits(64)).permutation(len(packs))]
 
 
@@ -156,7 +168,7 @@ def _shards(by_language: Sequence[np.ndarray], rng: random.Random) -> Iterator[t
 
 
 def _pack_shard(shard: tuple[int, np.ndarray], capacity: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """Pack items (n, 3). Returns the language, the items in the order of their packs, and the packs' sizes."""
+    """Pack items (n, 3 or 4). Returns the language, the items in the order of their packs, and the packs' sizes."""
     number, items = shard
     ordered, lengths = [], []
     rest = items[:0]
@@ -174,10 +186,10 @@ def _pack_shard(shard: tuple[int, np.ndarray], capacity: int) -> tuple[int, np.n
     return number, np.concatenate(ordered), np.array(lengths, dtype=np.int32)
 
 
-def _as_arrays(codes, manifests, items: list, lengths: list, languages: list) -> Packs:
+def _as_arrays(codes, manifests, items: list, lengths: list, languages: list, speeds: Sequence[float]) -> Packs:
     if not items:
-        items, lengths, languages = [np.zeros((0, 3), np.int32)], [np.zeros(0, np.int32)], [np.zeros(0, np.int16)]
-    number, row, positions = np.concatenate(items).T
+        items, lengths, languages = [np.zeros((0, 4), np.int32)], [np.zeros(0, np.int32)], [np.zeros(0, np.int16)]
+    number, row, positions, *speed = np.concatenate(items).T
     count = np.concatenate(lengths)
     start = np.concatenate([[0], np.cumsum(count)[:-1]]) if len(count) else np.zeros(0, dtype=np.int64)
 
@@ -188,6 +200,9 @@ def _as_arrays(codes, manifests, items: list, lengths: list, languages: list) ->
     for index, manifest in enumerate(manifests):
         mine = number == index
         tokens[mine], samples[mine] = manifest.num_tokens[row[mine]], manifest.num_samples[row[mine]]
+    known, speed = (known_speeds(speeds), speed[0].astype(np.uint8)) if speeds else (None, None)
+    if speeds:
+        samples = changed_length(samples, known[speed])
     return Packs(
         codes=tuple(codes),
         manifest=number.astype(np.int16),
@@ -198,4 +213,6 @@ def _as_arrays(codes, manifests, items: list, lengths: list, languages: list) ->
         positions=of_packs(positions.astype(np.int64)),
         num_tokens=of_packs(tokens),
         num_samples=of_packs(samples),
+        speeds=known,
+        speed=speed,
     )

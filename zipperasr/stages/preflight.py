@@ -175,11 +175,14 @@ def check_test_languages(codes: Sequence[str], tested: Sequence[str], where: str
 
 
 def check_training(files: Sequence[Path], train_args: list[str], regime: str) -> None:
-    """Read the training configurations with their overrides. Raises ValueError or FileNotFoundError."""
+    """Read the training configurations with their overrides and lists. Raises ValueError or FileNotFoundError."""
+    from zipperasr.batching.augmenter import Augmenter
     from zipperasr.train.train_config import TrainConfig
 
     for path in files:
-        load_yaml(TrainConfig, path, parse_overrides(train_args, "--train_args")).for_regime(regime)
+        config = load_yaml(TrainConfig, path, parse_overrides(train_args, "--train_args"))
+        config.for_regime(regime)
+        Augmenter.make(config.augment, seed=0)
 
 
 def check_backbones(model_yaml: Path, stages: Sequence[int]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from zipperasr.atomic import fingerprint
 from zipperasr.audio.segments import REGIMES
+from zipperasr.batching.augmenter import Augmenter
 from zipperasr.batching.manifest import Manifest, longest_clips_s
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.datadir.set_table import SetRow, read_sets
@@ -77,6 +78,7 @@ class TrainingSetup:
     Attributes:
         config: for the experiment's regime.
         train, dev: manifests of the phase; dev may be empty.
+        augmenter: of the training utterances; None if the configuration has none.
         inputs: fingerprint of everything the weights depend on.
         versions: of the code and the packages, for run.json.
     """
@@ -87,6 +89,7 @@ class TrainingSetup:
     languages: LanguageTable
     train: list[Manifest]
     dev: list[Manifest]
+    augmenter: Augmenter | None
     inputs: dict[str, str]
     versions: dict[str, str] = field(default_factory=versions)  # at the start: the files may change meanwhile
 
@@ -110,7 +113,10 @@ class TrainingSetup:
             experiment = replace(experiment, longest_s=longest_s or None)
         inputs = _fingerprint(request, experiment, config, table, sets)
         _check_compiler(config)
-        return cls(request, experiment, config, table, train, dev, inputs)
+        augmenter = Augmenter.make(config.augment, experiment.seed)
+        if augmenter is not None:
+            augmenter.check_mel_bins(experiment.model.mel_bins)
+        return cls(request, experiment, config, table, train, dev, augmenter, inputs)
 
     def run_record(self) -> TrainingRun:
         """The content of run.json."""
@@ -207,6 +213,9 @@ def _fingerprint(
 ) -> dict[str, str]:
     # Another line in the language table must not retrain a model that does not have that language.
     languages = [asdict(language) for language in table.chosen(experiment.languages)] if experiment.init_from else None
+    augment = config.augment
+    lists = {key: Path(path) for key, path in augment.lists.items()}
+    augmented = {"augment": augment, **lists} if augment.active else {}  # without it, fingerprints stay what they were
     return fingerprint(
         experiment=experiment.to_tree(),
         train=config,
@@ -215,6 +224,7 @@ def _fingerprint(
         init=request.init / WEIGHTS if request.init else None,
         initial_b=request.initial_b / WEIGHTS if request.initial_b else None,
         lid=None if experiment.lid is None else experiment.lid.tolist(),
+        **augmented,
     )
 
 

@@ -138,11 +138,12 @@ def _training_data(setup: TrainingSetup, rank: int, world_size: int) -> Training
         setup.experiment.seed,
         config.language_sampling,
         num_processes=cores_of_rank(),
+        speeds=config.augment.speeds,
     )
     dev_packs = pack_epoch(setup.dev, model_config.max_positions, seed=0, epoch=0)
     return TrainingData(
         plan=plan,
-        train=MicroBatches(setup.train, plan.batches, read, rank, world_size, config.accumulation),
+        train=MicroBatches(setup.train, plan.batches, read, rank, world_size, config.accumulation, setup.augmenter),
         dev=MicroBatches(setup.dev, [[dev_packs[i]] for i in range(rank, len(dev_packs), world_size)], read),
         dev_languages=tuple(sorted({pack.language for pack in dev_packs})),
     )
@@ -156,6 +157,8 @@ def _announce(model: SpeechLLM, plan: TrainingPlan, setup: TrainingSetup) -> Non
     adapted = f"; encoder LoRA on {len(model.adapters.layers)} linear layers" if model.adapters is not None else ""
     log(f"{phase}: training {num_trainable:,} of {total:,} parameters{adapted}")
     log(f"{phase}: {len(plan)} steps (per epoch: {list(plan.steps_per_epoch)}) -> {setup.request.out}")
+    if setup.augmenter is not None:
+        log(f"{phase}: {setup.config.augment.described()}")
     experiment, tokenizer = setup.experiment, load_tokenizer(setup.experiment.model.llm)
     languages = () if experiment.init_from else experiment.languages
     for line in data_warnings(setup.train, languages, tokenizer, experiment.model.max_positions):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
+from zipperasr.batching.augment_config import AugmentConfig
 from zipperasr.cli import nearest
 from zipperasr.ranges import COUNT, NOT_NEGATIVE, SHARE, check_ranges
 from zipperasr.yaml_text import shown
@@ -57,6 +58,7 @@ class TrainConfig:
     watchdog_s: float = 600.0  # seconds without a finished step until the watchdog logs where training is stuck; 0: off
     features_on_device: bool = False  # compute log-mel on the GPU instead of in the loader; not in the paper
     num_workers: int = 1  # loader processes per rank
+    augment: AugmentConfig = field(default=AugmentConfig(), repr=False)  # not in the paper; fingerprinted apart
 
     def __post_init__(self) -> None:
         for name, known in (("precision", PRECISIONS), ("absent_language", ABSENT_LANGUAGE)):
