@@ -62,7 +62,7 @@ def plan(manifests, config: AugmentConfig, epochs: int = 2) -> TrainingPlan:
 
 
 def batches(manifests, table, config: AugmentConfig, *share: int, seed: int = 1, **reader) -> MicroBatches:
-    read = ExampleReader(tiny.llm_tokenizer(), table, tiny.MEL_BINS, **reader)
+    read = ExampleReader(tiny.llm_tokenizer(), table, tiny.FRONTEND, **reader)
     augmenter = Augmenter.make(config, seed)
     return MicroBatches(manifests, plan(manifests, config).batches, read, *share, augmenter=augmenter)
 
@@ -87,7 +87,7 @@ def test_an_inactive_configuration_gives_the_batches_of_none(manifests, table):
     off = AugmentConfig(speed=(1.0,), snr_db=(0.0, 1.0))
     plain = TrainingPlan.make(manifests, MAX, packs_per_step=4, epochs=2, seed=1)
     assert list(plan(manifests, off).batches) == list(plain.batches)
-    without = MicroBatches(manifests, plain.batches, ExampleReader(tiny.llm_tokenizer(), table, tiny.MEL_BINS))
+    without = MicroBatches(manifests, plain.batches, ExampleReader(tiny.llm_tokenizer(), table, tiny.FRONTEND))
     for one, other in zip(batches(manifests, table, off), without, strict=True):
         assert_equal(one, other)
 

@@ -195,7 +195,7 @@ def test_stage_3_composes_training_sets_only_and_says_so(recipe, noise_recipe, c
 
 def test_a_training_reads_composed_rows(recipe, noise_recipe):
     manifest = Manifest.open(recipe(**SHORT), "train_y_de")
-    read = ExampleReader(tiny.llm_tokenizer(), tiny.table(), tiny.MEL_BINS)
+    read = ExampleReader(tiny.llm_tokenizer(), tiny.table(), tiny.FRONTEND)
     row = next(row for row in map(manifest.row, range(len(manifest))) if "+" in row["utt_id"])
     example = read(row)
     assert example.num_samples == row["num_samples"] == len(load_clip(row["audio"]))

@@ -29,7 +29,7 @@ def plan(manifests):
 @pytest.fixture(scope="module")
 def read(noise_recipe):
     table = LanguageTable.load(noise_recipe / "conf" / "languages.tsv")
-    return ExampleReader(tiny.llm_tokenizer(), table, tiny.MEL_BINS)
+    return ExampleReader(tiny.llm_tokenizer(), table, tiny.FRONTEND)
 
 
 def ids(batches) -> list[str]:
@@ -93,7 +93,7 @@ def test_later_passes_reuse_the_workers_of_the_first():
 
 
 def test_features_computed_on_the_device_equal_those_of_the_loader(manifests, plan, read):
-    late = ExampleReader(read.tokenizer, tiny.table(), tiny.MEL_BINS, features=False)
+    late = ExampleReader(read.tokenizer, tiny.table(), tiny.FRONTEND, features=False)
     one, other = (MicroBatches(manifests, plan.batches, reader)[0] for reader in (read, late))
     assert other.speech.mel is None
     moved = other.to("cpu")

@@ -43,7 +43,7 @@ def model(backbones: Path, qwen3_files: Path, tmp_path: Path) -> SpeechLLM:
 
 @pytest.fixture
 def examples(tokenizer):
-    read = ExampleReader(tokenizer, tiny.table(), tiny.MEL_BINS)
+    read = ExampleReader(tokenizer, tiny.table(), tiny.FRONTEND)
     codes = tiny.table().codes
     return [read.of_audio(f"u{number}", codes[number], tiny.noise(8000 + 900 * number, number)) for number in range(6)]
 

@@ -87,7 +87,7 @@ def test_every_format_keeps_padding_to_30_s(own_recipe, recording, tmp_path, tex
     facts = json.loads((merged / "zipperasr.json").read_text())
     assert facts["pad_to_30s"] is True and "padded with the log-mel of silence to 30 s" in facts["features"]
     ours, other = load_pretrained(training, torch.float64).model, load_merged(merged, torch.float64)
-    read = ExampleReader(tiny.llm_tokenizer(), tiny.table(), tiny.MEL_BINS, edge_frames=EDGE_FRAMES)
+    read = ExampleReader(tiny.llm_tokenizer(), tiny.table(), tiny.FRONTEND, edge_frames=EDGE_FRAMES)
     speech = collate_speech([read.of_audio("u", "de", tiny.noise(12_000, seed=3))])
     theirs = other.embed_speech(speech, None)[0]
     assert distance(theirs, ours.embed_speech(speech, None)[0]) <= TOLERANCE

@@ -55,7 +55,7 @@ def by_transformers(audio: torch.Tensor, window_s: int = 30) -> torch.Tensor:
 
 
 def utterances(lengths=LENGTHS) -> list[Example]:
-    read = ExampleReader(tiny.llm_tokenizer(), tiny.table(), tiny.MEL_BINS, edge_frames=EDGE_FRAMES)
+    read = ExampleReader(tiny.llm_tokenizer(), tiny.table(), tiny.FRONTEND, edge_frames=EDGE_FRAMES)
     codes = sorted(tiny.CODES[number % len(tiny.CODES)] for number in range(len(lengths)))
     return [
         read.of_audio(f"u{number}", code, tiny.noise(length, seed=number))
@@ -119,9 +119,9 @@ def test_padding_changes_the_outputs_but_not_their_length(config):
 
 
 def test_features_computed_on_the_device_are_the_same(config):
-    read = ExampleReader(tiny.llm_tokenizer(), tiny.table(), tiny.MEL_BINS, features=False, edge_frames=EDGE_FRAMES)
+    read = ExampleReader(tiny.llm_tokenizer(), tiny.table(), tiny.FRONTEND, features=False, edge_frames=EDGE_FRAMES)
     examples = [read.of_audio(e.utt_id, e.language, tiny.noise(e.num_samples, n)) for n, e in enumerate(utterances())]
-    speech = collate_speech(examples, tiny.MEL_BINS).to("cpu")
+    speech = collate_speech(examples, tiny.FRONTEND).to("cpu")
     assert torch.equal(speech.mel, collate_speech(utterances()).mel)
     assert speech.edge_frames == EDGE_FRAMES
 

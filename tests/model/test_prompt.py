@@ -54,7 +54,7 @@ def test_a_tokenizer_without_end_token_is_an_error():
 
 def test_training_and_decoding_use_the_same_prompt(wav_row):
     tokenizer, table = tiny.llm_tokenizer(), tiny.table()
-    read = ExampleReader(tokenizer, table, tiny.MEL_BINS)
+    read = ExampleReader(tokenizer, table, tiny.FRONTEND)
     for code in table.codes:
         row = {**wav_row, "language": code}
         training, decoding = read(row), read(row, with_transcript=False)

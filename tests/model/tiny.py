@@ -20,6 +20,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from zipperasr.audio.frontend import Frontend
 from zipperasr.audio.log_mel import log_mel
 from zipperasr.audio.segments import mel_frames
 from zipperasr.batching.batch import Example
@@ -30,6 +31,7 @@ from zipperasr.model.prompt import prompt_ids, transcript_ids
 from zipperasr.model.speech_llm import SpeechLLM
 
 MEL_BINS = 8
+FRONTEND = Frontend(MEL_BINS)
 D_ENCODER = 16
 CODES = ("de", "es", "ja")
 TABLE_PATH = Path(__file__).resolve().parents[2] / "egs2" / "zipper12" / "asr1" / "conf" / "languages.tsv"

@@ -77,7 +77,7 @@ def trainer(base: Path, out: Path, device: str, features_on_device: bool) -> Tra
     model = tiny.sft_model(model_config).to(device)
     optimiser = new_optimiser(model)
     read = ExampleReader(
-        tiny.llm_tokenizer(), LanguageTable.load(base / "conf" / "languages.tsv"), tiny.MEL_BINS, not features_on_device
+        tiny.llm_tokenizer(), LanguageTable.load(base / "conf" / "languages.tsv"), tiny.FRONTEND, not features_on_device
     )
     train, dev = (open_kind(base / "dump" / "manifest", kind, "sft") for kind in ("train", "dev"))
     plan = TrainingPlan.make(train, model_config.max_positions, 2, 1, seed=1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from zipperasr.audio.log_mel import log_mel
+from zipperasr.audio.frontend import Frontend
 from zipperasr.audio.segments import mel_frames, num_positions
 from zipperasr.audio.spec_augment import NO_MASKS, Masks, mask
 from zipperasr.device import to_device
@@ -50,7 +50,7 @@ class Speech:
     lengths: tuple[int, ...]  # mel frames of each utterance
     languages: tuple[str, ...]  # of each utterance
     audio: tuple[Tensor, ...] = ()  # of each utterance; only if mel is None
-    mel_bins: int = 0  # to compute from the audio
+    frontend: Frontend | None = None  # computes the features from the audio
     edge_frames: int = 0
     masks: tuple[Masks, ...] = ()  # for the features of each; only if mel is None
 
@@ -58,7 +58,7 @@ class Speech:
         mel = self.mel
         if mel is None:
             audio = (to_device(audio, device) for audio in self.audio)
-            mels = (log_mel(one, self.mel_bins, self.edge_frames) for one in audio)
+            mels = (self.frontend(one, self.edge_frames) for one in audio)
             mel = torch.cat([mask(one, masks) for one, masks in zip(mels, self.masks, strict=True)])
         return Speech(to_device(mel, device), self.lengths, self.languages, edge_frames=self.edge_frames)
 
@@ -111,12 +111,12 @@ class PackedBatch:
         return replace(self, speech=self.speech.pin_memory(), text=self.text.pin_memory())
 
 
-def collate(packs: Sequence[Sequence[Example]], mel_bins: int = 0) -> PackedBatch:
-    """Collate packs of one language each. mel_bins: for examples with audio instead of log-mel features."""
+def collate(packs: Sequence[Sequence[Example]], frontend: Frontend | None = None) -> PackedBatch:
+    """Collate packs of one language each. frontend: for examples with audio instead of features."""
     packs = sorted(packs, key=lambda pack: pack[0].language)
     examples = [example for pack in packs for example in pack]
     return PackedBatch(
-        speech=collate_speech(examples, mel_bins),
+        speech=collate_speech(examples, frontend),
         text=collate_text(examples),
         utt_ids=tuple(example.utt_id for example in examples),
         num_samples=sum(example.num_samples for example in examples),
@@ -124,7 +124,7 @@ def collate(packs: Sequence[Sequence[Example]], mel_bins: int = 0) -> PackedBatc
     )
 
 
-def collate_speech(examples: Sequence[Example], mel_bins: int = 0) -> Speech:
+def collate_speech(examples: Sequence[Example], frontend: Frontend | None = None) -> Speech:
     """Concatenate the features of all examples."""
     audio = tuple(example.audio for example in examples if example.mel is None)
     return Speech(
@@ -132,7 +132,7 @@ def collate_speech(examples: Sequence[Example], mel_bins: int = 0) -> Speech:
         lengths=tuple(mel_frames(example.num_samples) for example in examples),
         languages=tuple(example.language for example in examples),
         audio=audio,
-        mel_bins=mel_bins,
+        frontend=frontend,
         edge_frames=examples[0].edge_frames,
         masks=tuple(example.masks for example in examples if example.mel is None),
     )

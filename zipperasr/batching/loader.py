@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
 from zipperasr.audio.clips import load_clip
-from zipperasr.audio.log_mel import log_mel
+from zipperasr.audio.frontend import Frontend
 from zipperasr.audio.loudness import speech_span
 from zipperasr.audio.segments import mel_frames
 from zipperasr.audio.spec_augment import NO_MASKS, mask
@@ -32,7 +32,8 @@ class ExampleReader:
     """Reads one utterance: audio, features, token ids.
 
     Args:
-        features: compute log-mel features here; otherwise the device does.
+        frontend: computes the features.
+        features: compute them here; otherwise the device does.
         edge_frames: see `log_mel`.
         trim_silence: remove the silence before and after the speech, see `speech_span`.
     """
@@ -41,13 +42,13 @@ class ExampleReader:
         self,
         tokenizer: PreTrainedTokenizerBase,
         languages: LanguageTable,
-        mel_bins: int,
+        frontend: Frontend,
         features: bool = True,
         edge_frames: int = 0,
         trim_silence: bool = False,
     ):
         self.tokenizer = tokenizer
-        self.mel_bins = mel_bins
+        self.frontend = frontend
         self.features = features
         self.edge_frames = edge_frames
         self.trim_silence = trim_silence
@@ -81,11 +82,11 @@ class ExampleReader:
         kept = speech_span(audio.numpy()) if self.trim_silence else slice(0, len(audio))
         audio = audio[kept]
         num_frames = mel_frames(len(audio)) + self.edge_frames
-        masks = NO_MASKS if augmented is None else augmented.masks(num_frames, self.mel_bins)
+        masks = NO_MASKS if augmented is None else augmented.masks(num_frames, self.frontend.mel_bins)
         return Example(
             utt_id=utt_id,
             language=language,
-            mel=mask(log_mel(audio, self.mel_bins, self.edge_frames), masks) if self.features else None,
+            mel=mask(self.frontend(audio, self.edge_frames), masks) if self.features else None,
             num_samples=len(audio),
             prompt=self.prompts[language],
             transcript=() if text is None else transcript_ids(self.tokenizer, text),
@@ -190,7 +191,7 @@ class MicroBatches(Dataset):
         mine = self.share * self.accumulation + micro
         size = len(packs) // shares
         places = range(mine * size, (mine + 1) * size)
-        return collate([self._examples(packs[place], step, place) for place in places], self.read.mel_bins)
+        return collate([self._examples(packs[place], step, place) for place in places], self.read.frontend)
 
     def _examples(self, pack: Pack, step: int, place: int) -> list[Example]:
         """Read a pack. place: its index in the global batch, in the order of `__getitem__`."""

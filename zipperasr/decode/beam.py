@@ -44,7 +44,7 @@ def transcribe_batch(
 ) -> list[str]:
     """Texts of `examples`, in order. Only each language's rows must stand together: sort by language for speed."""
     device = model.causal_lm.device
-    speech, counts = model.embed_speech(collate_speech(examples, model.encoder.mel_bins).to(device), chunk_frames)
+    speech, counts = model.embed_speech(collate_speech(examples, model.encoder.frontend).to(device), chunk_frames)
     inputs, mask = left_padded(model, examples, speech.split(counts))
     bounds = [max_new_tokens(example.num_samples, config) for example in examples]
     output = model.llm.generate(

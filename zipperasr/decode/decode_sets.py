@@ -52,7 +52,7 @@ def decode_sets(
     read = ExampleReader(
         tokenizer,
         table,
-        settings.mel_bins,
+        model.encoder.frontend,
         edge_frames=settings.edge_frames,
         trim_silence=settings.trim_silence,
     )

@@ -163,7 +163,7 @@ class Decoder:
     def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded]:
         model, device = self.model, self.model.causal_lm.device
         with torch.inference_mode():
-            speech = collate_speech(examples, model.encoder.mel_bins).to(device)
+            speech = collate_speech(examples, model.encoder.frontend).to(device)
             speech, counts = model.embed_speech(speech, self.chunk_frames)
             embed = self._llm.embed if self._llm is not None else model.causal_lm.get_input_embeddings()
             prompts = [embed(to_device(torch.tensor(example.prompt), device)) for example in examples]

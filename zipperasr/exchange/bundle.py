@@ -107,7 +107,8 @@ def _bundle_manifest(path: str | Path) -> dict:
 def _check_names(experiment: Experiment, where: str) -> None:
     """Raises ValueError if a bundle refers to files outside it, other than hub ids."""
     model = experiment.model
-    for name in (model.whisper, model.llm, experiment.init, experiment.init_from, experiment.initial_b):
+    names = (model.whisper, model.llm, model.lid_whisper)
+    for name in (*names, experiment.init, experiment.init_from, experiment.initial_b):
         check_name(name, where)
 
 
@@ -115,10 +116,12 @@ def _training_files(
     directory: Path, experiment: Experiment, prefix: str, names: dict[str, str], last: bool
 ) -> dict[str, Path | bytes]:
     """Files of one training, with its configuration rewritten to the paths in the bundle."""
-    source = experiment.initial_b
+    source, lid_whisper = experiment.initial_b, experiment.model.lid_whisper
+    if lid_whisper is not None and Path(lid_whisper).is_dir():
+        lid_whisper = None  # it is not included, so the bundle cannot detect languages
     inside = replace(
         experiment,
-        model=replace(experiment.model, **names),
+        model=replace(experiment.model, **names, lid_whisper=lid_whisper),
         init=None if last or experiment.init_from else INIT,
         init_from=INIT if experiment.init_from else None,
         initial_b=Path(source).name if source else None,  # for information only: the directory is not included

@@ -17,10 +17,10 @@ An exported model contains weights from three sources. This page is not legal ad
 | part | in this model | licence according to its publisher |
 |---|---|---|
 | speech encoder and decoder | {whisper} | Whisper: MIT in OpenAI's repository, Apache-2.0 on some model cards |
-| language model, tokenizer | {llm} | Qwen3: Apache-2.0; see the model card of the model |
+| language model, tokenizer | {llm} | Qwen3: Apache-2.0; Llama, Gemma: licences of their own; see the model card |
 | projector, adapters, router | trained | chosen by whoever trained them; the corpora have their own terms |
 
-If a backbone is not a published Whisper or Qwen3, its own terms apply instead. The toolkit that wrote this page,
+If a backbone is another model than these, its own terms apply instead. The toolkit that wrote this page,
 zipperasr, is licensed under Apache-2.0, which does not extend to its output.
 """
 

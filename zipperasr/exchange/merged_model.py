@@ -12,14 +12,16 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
+from zipperasr.audio.frontend import KALDI, LOG_MEL
 from zipperasr.audio.segments import PROJECTOR_STRIDE
 from zipperasr.exchange.licences import public_name
 from zipperasr.exchange.plain_lora import encoder_state
 from zipperasr.exchange.pretrained import Pretrained
-from zipperasr.exchange.whisper_form import save_whisper, whisper_with
 from zipperasr.model.backbone_files import read_json
 from zipperasr.model.backbones import find_encoder, find_llm
+from zipperasr.model.backbones.speech_encoder import SpeechEncoder
 from zipperasr.model.packed_llm import use_ragged_attention
 from zipperasr.model.projector import GatedProjector
 from zipperasr.model.prompt import end_token
@@ -32,6 +34,10 @@ PROJECTOR_FORMULA = (
     "h = norm(h + linear(h)); out(h)"
 )
 
+FEATURES = {
+    LOG_MEL: "log-mel of the utterance alone, 100 frames a second",
+    KALDI: "log filter banks as of Kaldi, each bin with mean 0 and variance 1 in the utterance, 100 frames a second",
+}
 PADDED = (
     "log-mel of the utterance with zeros appended, 100 frames a second; each chunk is padded with the log-mel of "
     "silence to 30 s, and the encoder's output cut to the chunk"
@@ -45,14 +51,20 @@ def write_merged(opened: Pretrained, code: str | None, directory: Path, dtype: t
     language, or if its variant cannot be merged.
     """
     model, config = opened.model, opened.experiment.model
-    encoder = whisper_with(encoder_state(model, code), config.whisper)
+    encoder = model.encoder.whole_model(config.whisper, encoder_state(model, code))
     directory.mkdir(parents=True)
-    save_whisper(encoder, directory / ENCODER, dtype)
+    save_encoder(model.encoder, encoder, directory / ENCODER, dtype)
     projector = {name: tensor.to(dtype).contiguous() for name, tensor in model.projector.state_dict().items()}
     save_file(projector, directory / PROJECTOR, metadata={"format": "pt"})
     model.llm.merge_and_unload().to(dtype).save_pretrained(directory / LLM)
     opened.tokenizer.save_pretrained(directory / LLM)
     (directory / CONFIG).write_text(json.dumps(_how_to_use(opened, code), indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def save_encoder(encoder: SpeechEncoder, whole: PreTrainedModel, directory: Path, dtype: torch.dtype) -> None:
+    """Save weights, configuration and the feature extractor of `encoder.whole_model(...)`."""
+    whole.to(dtype).save_pretrained(directory)
+    encoder.feature_extractor(encoder.mel_bins).save_pretrained(directory)
 
 
 def load_merged(directory: str | Path, dtype: torch.dtype = torch.float32) -> SpeechLLM:
@@ -85,7 +97,7 @@ def _how_to_use(opened: Pretrained, code: str | None) -> dict:
         "prompts": prompts,
         "end_token": end_token(opened.tokenizer),
         "sequence": "prompt tokens, projected speech, transcript tokens, end token; no chat template",
-        "features": PADDED if experiment.model.pad_to_30s else "log-mel of the utterance alone, 100 frames a second",
+        "features": PADDED if experiment.model.pad_to_30s else FEATURES[opened.model.encoder.feature_kind],
         "mel_bins": experiment.model.mel_bins,
         "pad_to_30s": experiment.model.pad_to_30s,
         "regime": experiment.regime,

@@ -81,8 +81,8 @@ class EmbeddingPlan:
         config = load_yaml(ModelConfig, job.model)
         modes = _sorted(job.modes)
         inputs = fingerprint(
-            whisper=config.whisper,
-            weights=Path(config.whisper) / "model.safetensors",
+            whisper=config.languages_from,
+            weights=Path(config.languages_from) / "model.safetensors",
             languages=job.languages,
             manifest=job.manifest / ".inputs.json",
             settings=[job.utterances, job.seed, *(modes if len(modes) == 1 else [])],
@@ -93,7 +93,7 @@ class EmbeddingPlan:
     @cached_property
     def token_ids(self) -> list[int]:
         """Ids of the languages' tokens, in the order of the table. Raises ValueError if one does not exist."""
-        return language_token_ids(self.config.whisper, self.table)
+        return language_token_ids(self.config.languages_from, self.table)
 
     def is_current(self) -> bool:
         """Return True if the embeddings are up to date."""
@@ -120,15 +120,16 @@ def state_embeddings(plan: EmbeddingPlan, drawn: Mapping[str, Sequence[tuple[Man
     """State embeddings (d_lid,) of these languages, by code."""
     from zipperasr.model.backbones import find_languages
 
-    config, token_ids = plan.config, dict(zip(plan.table.codes, plan.token_ids, strict=True))
+    token_ids = dict(zip(plan.table.codes, plan.token_ids, strict=True))
     if not drawn:
         return {}
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    source = find_languages(config.whisper).load(config.whisper, torch.float32).to(device)
+    path = plan.config.languages_from
+    source = find_languages(path).load(path, torch.float32).to(device)
     states = {}
     for code, rows in tqdm(drawn.items(), desc="LID states"):
         mels = [
-            log_mel(torch.from_numpy(load_clip(manifest.row(row)["audio"])), config.mel_bins) for manifest, row in rows
+            log_mel(torch.from_numpy(load_clip(manifest.row(row)["audio"])), source.mel_bins) for manifest, row in rows
         ]
         states[code] = source.state_embedding(token_ids[code], mels)
     return states
@@ -138,8 +139,8 @@ def write_all(plan: EmbeddingPlan, states: Mapping[str, Tensor]) -> None:
     """Write the embeddings of all modes; a language without a state gets its token embedding instead."""
     from zipperasr.model.backbones import find_languages
 
-    job, config, codes = plan.job, plan.config, plan.table.codes
-    tokens = find_languages(config.whisper).token_embeddings(config.whisper, plan.token_ids)
+    job, path, codes = plan.job, plan.config.languages_from, plan.table.codes
+    tokens = find_languages(path).token_embeddings(path, plan.token_ids)
     embeddings = {"token": tokens}
     if plan.manifests:
         for code in codes:

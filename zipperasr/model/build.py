@@ -13,6 +13,7 @@ from peft import get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from zipperasr.audio.frontend import LOG_MEL
 from zipperasr.cli import nearest
 from zipperasr.lora import NO_LORA
 from zipperasr.lora.injection import inject
@@ -50,6 +51,8 @@ def build_empty_model(config: ModelConfig) -> SpeechLLM:
 
 def assemble(config: ModelConfig, encoder: SpeechEncoder, llm: PreTrainedModel) -> SpeechLLM:
     """Join backbones with a new projector, and add plain LoRA to the LLM."""
+    if config.pad_to_30s and encoder.feature_kind != LOG_MEL:
+        raise ValueError(f"{config.whisper}: pad_to_30s is for Whisper's features; set pad_to_30s: false")
     encoder.checkpointing, encoder.pad_to_30s = config.checkpointing, config.pad_to_30s
     family, llm_width = llm_of(llm), llm.config.hidden_size
     if config.checkpointing:

@@ -83,6 +83,8 @@ class Experiment:
     def to_tree(self) -> dict:
         """The content of config.yaml. Options of other variants are left out: this training does not depend on them."""
         tree = to_tree(replace(self, lid=None))
+        if self.model.lid_whisper is None:
+            del tree["model"]["lid_whisper"]
         lora = tree["model"]["encoder_lora"]
         tree["model"]["encoder_lora"] = {key: lora[key] for key in ("rank", "alpha", self.lora) if key in lora}
         return tree
@@ -118,9 +120,9 @@ def located(experiment: Experiment, directory: Path) -> Experiment:
         places = (directory.resolve(), *directory.resolve().parents, Path())
         return next((str(place / path) for place in places if (place / path).exists()), path)
 
-    model = replace(experiment.model, whisper=found(experiment.model.whisper), llm=found(experiment.model.llm))
+    backbones = {name: found(getattr(experiment.model, name)) for name in ("whisper", "llm", "lid_whisper")}
     trainings = {name: found(getattr(experiment, name)) for name in ("init", "initial_b", "init_from")}
-    return replace(experiment, model=model, **trainings)
+    return replace(experiment, model=replace(experiment.model, **backbones), **trainings)
 
 
 def _located_in_bundle(experiment: Experiment, directory: Path, root: Path) -> Experiment:

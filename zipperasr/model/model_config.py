@@ -104,8 +104,9 @@ def _with_nested_options(tree: dict[str, Any], where: str) -> dict[str, Any]:
 class ModelConfig:
     """Backbones, adapters, and how utterances are cut for the encoder."""
 
-    whisper: str  # local directory or hub id of the Whisper model
-    llm: str  # local directory or hub id of the Qwen3 model
+    whisper: str  # local directory or hub id of the encoder, such as a Whisper model
+    llm: str  # local directory or hub id of the LLM
+    lid_whisper: str | None = None  # Whisper for language embeddings and language detection; None: `whisper`
     mel_bins: int = 128  # Whisper large-v3
     projector_dim: int | None = None  # hidden width of the projector; None: the LLM's width (not in the paper)
     encoder_lora: EncoderLoraConfig = field(default_factory=EncoderLoraConfig)
@@ -124,6 +125,11 @@ class ModelConfig:
             raise ValueError("train_chunk_s: got an empty list, wanted at least one chunk length in seconds")
         for chunk_s in (*self.train_chunk_s, self.decode_chunk_s):
             segment_frames(chunk_s)
+
+    @property
+    def languages_from(self) -> str:
+        """The pretrained model for language embeddings and language detection."""
+        return self.lid_whisper or self.whisper
 
     @property
     def edge_frames(self) -> int:

@@ -194,7 +194,8 @@ def check_backbones(model_yaml: Path, stages: Sequence[int]) -> None:
 
     config = load_yaml(ModelConfig, model_yaml)
     made = 0 in stages and any((model_yaml.parent / name).is_file() for name in MADE_BY_STAGE_0)
-    for key, name in (("whisper", config.whisper), ("llm", config.llm)):
+    backbones = {"whisper": config.whisper, "llm": config.llm, "lid_whisper": config.languages_from}
+    for key, name in backbones.items():
         is_local = Path(name).is_dir() or name.count("/") != 1  # a hub id is OWNER/NAME
         if not is_local:
             continue

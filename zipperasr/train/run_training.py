@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from zipperasr.atomic import atomic_path, mark_current
+from zipperasr.audio.frontend import Frontend
 from zipperasr.batching.batch import PackedBatch
 from zipperasr.batching.loader import ExampleReader, MicroBatches, TrainingPlan
 from zipperasr.batching.packing import pack_epoch
@@ -60,7 +61,7 @@ def run_training(setup: TrainingSetup, flops_of_batch: BatchFlops) -> None:
     if saved is not None:
         setup = on_same_batches(setup, saved, world_size)
     engine, optimiser = _build(setup)
-    data = _training_data(setup, rank, world_size)
+    data = _training_data(setup, engine.module.encoder.frontend, rank, world_size)
     if rank == 0:
         _announce(engine.module, data.plan, setup)
     trainer = _trainer(setup, engine, optimiser, data, flops_of_batch, saved)
@@ -120,12 +121,12 @@ def _trainer(
     )
 
 
-def _training_data(setup: TrainingSetup, rank: int, world_size: int) -> TrainingData:
+def _training_data(setup: TrainingSetup, frontend: Frontend, rank: int, world_size: int) -> TrainingData:
     config, model_config = setup.config, setup.experiment.model
     read = ExampleReader(
         load_tokenizer(model_config.llm),
         setup.languages,
-        model_config.mel_bins,
+        frontend,
         features=not config.features_on_device,
         edge_frames=model_config.edge_frames,
         trim_silence=model_config.trim_silence,

@@ -48,9 +48,10 @@ class LanguageDetector:
         model = opened.model.causal_lm
         settings = opened.experiment.model
         self.codes = opened.languages.codes
-        self._ids = language_token_ids(settings.whisper, opened.languages)
-        self._source = find_languages(settings.whisper).load(settings.whisper, model.dtype).to(model.device)
-        self._mel_bins, self._padding = settings.mel_bins, int(settings.lid_window_s * SAMPLE_RATE)
+        path = settings.languages_from
+        self._ids = language_token_ids(path, opened.languages)
+        self._source = find_languages(path).load(path, model.dtype).to(model.device)
+        self._padding = int(settings.lid_window_s * SAMPLE_RATE)
         # copied to the device once: indexing with a list would block the host every time
         self._rows = torch.tensor(self._ids, device=model.device)
         shared = torch.tensor([self._ids.count(token_id) for token_id in self._ids], device=model.device)
@@ -66,7 +67,7 @@ class LanguageDetector:
         samples = samples[:longest]
         padded = functional.pad(samples, (0, max(0, self._padding - len(samples))))
         padded = to_device(padded, self._rows.device)
-        mel = log_mel(padded, self._mel_bins)[: self._source.max_mel_frames]
+        mel = log_mel(padded, self._source.mel_bins)[: self._source.max_mel_frames]
         logits = self._source.language_logits(mel, self._rows)
         probabilities = (logits - self._log_shared).softmax(0).tolist()
         self.cost.detect_s += time.monotonic() - start

@@ -55,7 +55,7 @@ class Transcriber:
         self._read = ExampleReader(
             opened.tokenizer,
             self.languages,
-            settings.mel_bins,
+            opened.model.encoder.frontend,
             edge_frames=settings.edge_frames,
             trim_silence=settings.trim_silence,
         )

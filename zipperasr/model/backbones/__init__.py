@@ -15,11 +15,12 @@ from zipperasr.model.backbones.mistral import Mistral
 from zipperasr.model.backbones.qwen2 import Qwen2
 from zipperasr.model.backbones.qwen3 import Qwen3
 from zipperasr.model.backbones.speech_encoder import LanguageSource, SpeechEncoder
+from zipperasr.model.backbones.w2v_bert import W2vBertSpeechEncoder
 from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
 from zipperasr.model.backbones.whisper_languages import WhisperLanguages
 from zipperasr.model.sizes import Sizes
 
-ENCODERS: dict[str, type[SpeechEncoder]] = {"whisper": WhisperSpeechEncoder}
+ENCODERS: dict[str, type[SpeechEncoder]] = {"whisper": WhisperSpeechEncoder, "wav2vec2-bert": W2vBertSpeechEncoder}
 LANGUAGE_SOURCES: dict[str, type[LanguageSource]] = {"whisper": WhisperLanguages}
 LLMS: dict[str, type[CausalLLM]] = {
     "qwen3": Qwen3,
@@ -44,8 +45,8 @@ def find_languages(path: str) -> type[LanguageSource]:
     model_type = find_encoder(path)[0].size_rules.model_type
     if model_type not in LANGUAGE_SOURCES:
         raise ValueError(
-            f"{path}: no language embeddings for model_type {model_type}; use a LoRA variant without a router, and "
-            "give the language instead of detecting it"
+            f"{path}: no language embeddings for model_type {model_type}; set lid_whisper in model.yaml to a Whisper "
+            "model, or use a LoRA variant without a router and give the language instead of detecting it"
         )
     return LANGUAGE_SOURCES[model_type]
 

@@ -6,13 +6,15 @@ The families are registered in `zipperasr.model.backbones`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from transformers import FeatureExtractionMixin, PreTrainedModel
 
+from zipperasr.audio.frontend import LOG_MEL, Frontend
 from zipperasr.model.sizes import SizeRules, Sizes
 
 
@@ -49,6 +51,10 @@ class LanguageSource(nn.Module, ABC):
 
     @property
     @abstractmethod
+    def mel_bins(self) -> int: ...
+
+    @property
+    @abstractmethod
     def max_mel_frames(self) -> int:
         """Mel frames of an utterance that are used; the rest is ignored."""
 
@@ -75,6 +81,8 @@ class SpeechEncoder(nn.Module, ABC):
     module_name: ClassVar[str]
     lora_targets: ClassVar[tuple[str, ...]]  # shell patterns of layer names inside `pretrained`
     never_trained: ClassVar[tuple[str, ...]] = ()  # suffixes of parameter names that are frozen in every phase
+    feature_kind: ClassVar[str] = LOG_MEL  # see frontend.py
+    whole_model_prefix: ClassVar[str] = ""  # of the names of `pretrained`'s tensors in `whole_model`
 
     def __init__(self, pretrained: nn.Module, checkpointing: bool = False, pad_to_30s: bool = False):
         super().__init__()
@@ -96,6 +104,19 @@ class SpeechEncoder(nn.Module, ABC):
     @abstractmethod
     def empty(cls, path: str) -> SpeechEncoder:
         """Build the encoder from its configuration alone, on the default device."""
+
+    @classmethod
+    @abstractmethod
+    def whole_model(cls, path: str, state: Mapping[str, Tensor]) -> PreTrainedModel:
+        """The transformers model at `path`, in evaluation mode, with `state` as its encoder, for others to load.
+
+        Its `save_pretrained` writes what `load` and transformers' from_pretrained read. Raises ValueError.
+        """
+
+    @classmethod
+    @abstractmethod
+    def feature_extractor(cls, mel_bins: int) -> FeatureExtractionMixin:
+        """transformers' feature extractor, to save beside `whole_model`."""
 
     @property
     @abstractmethod
@@ -159,3 +180,8 @@ class SpeechEncoder(nn.Module, ABC):
     @property
     def mel_bins(self) -> int:
         return self.shape.mel_bins
+
+    @property
+    def frontend(self) -> Frontend:
+        """Computes the encoder's features from audio."""
+        return Frontend(self.mel_bins, self.feature_kind)

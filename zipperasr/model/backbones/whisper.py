@@ -6,13 +6,13 @@ are those of transformers' WhisperEncoder, whose forward is not used: it require
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, WhisperConfig
+from transformers import AutoConfig, WhisperConfig, WhisperFeatureExtractor, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
 
 from zipperasr.model import ragged
@@ -69,6 +69,7 @@ class WhisperSpeechEncoder(SpeechEncoder):
     module_name = "whisper"
     lora_targets = ("layers.*.self_attn.*_proj", "layers.*.fc1", "layers.*.fc2")  # all linear layers
     never_trained = ("embed_positions.weight",)  # sinusoids
+    whole_model_prefix = "encoder."
 
     def __init__(self, pretrained: WhisperEncoder, checkpointing: bool = False, pad_to_30s: bool = False):
         super().__init__(pretrained, checkpointing, pad_to_30s)
@@ -82,6 +83,17 @@ class WhisperSpeechEncoder(SpeechEncoder):
     def empty(cls, path: str) -> WhisperSpeechEncoder:
         with transformers_errors(path):
             return cls(WhisperEncoder(AutoConfig.from_pretrained(path, trust_remote_code=False)))
+
+    @classmethod
+    def whole_model(cls, path: str, state: Mapping[str, Tensor]) -> WhisperModel:
+        """With the decoder at `path`, which the format requires; it was not trained with this encoder."""
+        model = load_backbone(WhisperModel, path, torch.float32, WHISPER_SIZES)
+        model.encoder.load_state_dict(state, strict=True)
+        return model.eval()
+
+    @classmethod
+    def feature_extractor(cls, mel_bins: int) -> WhisperFeatureExtractor:
+        return WhisperFeatureExtractor(feature_size=mel_bins)
 
     @classmethod
     def width_of(cls, sizes: Sizes) -> int:

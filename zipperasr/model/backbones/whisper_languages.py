@@ -63,6 +63,10 @@ class WhisperLanguages(LanguageSource):
         return weight[ids].detach()
 
     @property
+    def mel_bins(self) -> int:
+        return self.encoder.mel_bins
+
+    @property
     def max_mel_frames(self) -> int:
         return self.encoder.max_mel_frames
 
