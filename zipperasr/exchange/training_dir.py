@@ -51,7 +51,9 @@ def empty_model(experiment: Experiment) -> SpeechLLM:
     """Build the experiment's model on the meta device, for names and shapes."""
     model = build_empty_model(experiment.model)
     if experiment.phase == "sft":
-        lid = torch.zeros(len(experiment.languages), model.encoder.width, device="meta")
+        lid = None
+        if not experiment.model.encoder_lora.learns_embeddings(experiment.lora):
+            lid = torch.zeros(len(experiment.languages), model.encoder.width, device="meta")
         add_adapters(model, experiment.model, experiment.lora, experiment.languages, lid)
     set_trainable(model, experiment.phase)
     return model

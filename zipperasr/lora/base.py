@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 BANK_NAMES = ("a_specific", "b_specific")  # parameters whose first dimension is the language
+PER_LANGUAGE = (*BANK_NAMES, "embeddings")  # of any parameters: these and the router's learned embeddings
 DOWN_NAMES = ("a", "a_specific")  # parameters or buffers whose last but one dimension is the rank
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zipperasr.lora.base import BANK_NAMES
 from zipperasr.lora.injection import LanguageAdapters
+from zipperasr.lora.router import new_embeddings
 
 BANK_STARTS = ("nearest", "shared", "zero")
 
@@ -22,7 +23,7 @@ BANK_STARTS = ("nearest", "shared", "zero")
 def add_languages(adapters: LanguageAdapters, codes: Sequence[str], embeddings: Tensor | None) -> None:
     """Append a bank for each of `codes`, with a zero B and, if the variant has one A per language, a random A.
 
-    embeddings: (len(codes), d_lid), for a router.
+    embeddings: (len(codes), d_lid), for a router; None: random ones for a router that learns them.
     """
     for layer in adapters.layers.values():
         for name in BANK_NAMES:
@@ -33,7 +34,10 @@ def add_languages(adapters: LanguageAdapters, codes: Sequence[str], embeddings: 
         layer.num_languages += len(codes)
     if adapters.router is not None:
         known = adapters.router.embeddings
-        adapters.router.embeddings = torch.cat([known, embeddings.to(known)])
+        if isinstance(known, nn.Parameter) and embeddings is None:
+            embeddings = new_embeddings(len(codes), known.shape[1], known.device)
+        table = torch.cat([known, embeddings.to(known)])
+        adapters.router.embeddings = nn.Parameter(table) if isinstance(known, nn.Parameter) else table
     adapters.own_codes = tuple(codes)
     adapters.language_codes += adapters.own_codes
 

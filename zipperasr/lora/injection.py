@@ -18,7 +18,7 @@ from zipperasr.cli import nearest
 from zipperasr.device import to_device
 from zipperasr.lora import variant_class
 from zipperasr.lora.base import LanguageRows, LoraLinear, Options
-from zipperasr.lora.router import Router, router_options
+from zipperasr.lora.router import Router, new_embeddings, router_options
 
 
 class LanguageAdapters(nn.Module):
@@ -91,7 +91,8 @@ def inject(
 ) -> LanguageAdapters:
     """Replace every nn.Linear of `module` whose dotted name matches a pattern, and freeze the wrapped layers.
 
-    lid_embeddings: (languages, d_lid) in the order of language_codes; only routed variants need them.
+    lid_embeddings: (languages, d_lid) in the order of language_codes; only routed variants need them, unless they
+    learn their own.
     options: an instance of the variant's `options_class`; None: its defaults.
     Raises ValueError if no layer matches, a routed variant has no embeddings, or the options are of another class.
     """
@@ -109,11 +110,16 @@ def inject(
         raise ValueError(f"no linear layer of {type(module).__name__} matches {list(patterns)}; nothing to adapt")
     router = None
     if layer_class.routed:
+        routing = router_options(options)
+        if routing.learned_embeddings and lid_embeddings is None:
+            device = module.get_submodule(targets[0]).weight.device
+            lid_embeddings = new_embeddings(len(language_codes), routing.learned_embeddings, device)
         if lid_embeddings is None or len(lid_embeddings) != len(language_codes):
             raise ValueError(
                 f"{variant} needs one LID embedding for each of {len(language_codes)} languages; run stage 4"
             )
-        router = Router(lid_embeddings, len(targets), rank, affine=router_options(options).router_affine)
+        learned = routing.learned_embeddings > 0
+        router = Router(lid_embeddings, len(targets), rank, affine=routing.router_affine, learned=learned)
     rows = LanguageRows()
     layers = {}
     for index, name in enumerate(targets):

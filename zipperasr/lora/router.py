@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zipperasr.lora.base import Options
+from zipperasr.ranges import Range, check_ranges
+
+MOST_WIDTH = 65_536
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,15 @@ class RouterOptions(Options):
     router_affine: bool = field(
         default=False, metadata={"meaning": "gain and bias in the LayerNorm of every layer's router"}
     )  # not in the paper
+    learned_embeddings: int = field(
+        default=0, metadata={"meaning": "width of language embeddings that train with the router; 0: Whisper's"}
+    )  # not in the paper
 
     old_keys: ClassVar[dict[str, str]] = {"router_affine": "router_affine"}
     share_hint: ClassVar[str] = ""  # how to make share_is_specific true
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"learned_embeddings": Range(0, MOST_WIDTH)})
 
     @property
     def share_is_specific(self) -> bool:
@@ -36,6 +45,11 @@ class RouterOptions(Options):
     def specific_share(self, p: Tensor) -> Tensor:
         """The share of the language-specific column, computed from the router's p; same shape."""
         return p
+
+
+def new_embeddings(num_languages: int, width: int, device: torch.device) -> Tensor:
+    """Initial values of embeddings that are learned: (languages, width)."""
+    return torch.randn(num_languages, width, device=device)
 
 
 def router_options(options: Options) -> RouterOptions:
@@ -52,15 +66,28 @@ class Router(nn.Module):
     every layer has its own, like a LayerNorm module in front of each layer's W_r.
 
     Args:
-        embeddings: (languages, d_lid), fixed.
+        embeddings: (languages, d_lid).
+        learned: train the embeddings, instead of keeping them fixed.
         num_layers: number of adapted layers. rank: r.
         init_std: standard deviation of the initial W_r; b_r starts at zero (not in the paper), so p starts near 0.5.
         affine: train a LayerNorm gain and bias per layer, norm_weight and norm_bias: (layers, d_lid).
     """
 
-    def __init__(self, embeddings: Tensor, num_layers: int, rank: int, init_std: float = 0.02, affine: bool = False):
+    def __init__(
+        self,
+        embeddings: Tensor,
+        num_layers: int,
+        rank: int,
+        init_std: float = 0.02,
+        affine: bool = False,
+        learned: bool = False,
+    ):
         super().__init__()
-        self.register_buffer("embeddings", embeddings.detach().clone().float())
+        table = embeddings.detach().clone().float()
+        if learned:
+            self.embeddings = nn.Parameter(table)
+        else:
+            self.register_buffer("embeddings", table)
         device = embeddings.device
         self.weight = nn.Parameter(torch.randn(num_layers, rank, embeddings.shape[1], device=device) * init_std)
         self.bias = nn.Parameter(torch.zeros(num_layers, rank, device=device))

@@ -29,6 +29,7 @@ class ZipperHardOptions(RouterOptions):
     share_hint: ClassVar[str] = "set encoder_lora.zipper_hard.p_selects_shared: false in model.yaml"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_ranges(self, {"tau": SHARE})
 
     @property

@@ -61,6 +61,7 @@ def _build_with_new_languages(experiment: Experiment, dtype: torch.dtype, seed: 
     model = _load(Path(experiment.init_from), dtype)
     number, lid = len(experiment.added), experiment.lid
     routed = model.adapters.router is not None
+    routed &= not experiment.model.encoder_lora.learns_embeddings(experiment.lora)
     if routed:
         check_embeddings(model, lid[:-number], experiment.init_from)
     torch.manual_seed(seed)

@@ -12,6 +12,7 @@ from zipperasr.cli import nearest, shortened
 from zipperasr.config import build, from_tree
 from zipperasr.lora import default_options, variant_class
 from zipperasr.lora.base import Options
+from zipperasr.lora.router import RouterOptions
 from zipperasr.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Range, check_ranges
 from zipperasr.yaml_text import shown
 
@@ -76,6 +77,11 @@ class EncoderLoraConfig(LoraConfig):
     def of(self, variant: str) -> Options:
         """The options of one variant."""
         return self.options.get(variant) or variant_class(variant).options_class()
+
+    def learns_embeddings(self, variant: str) -> bool:
+        """Whether the variant has a router that learns its language embeddings, so that it needs none of stage 4."""
+        options = self.of(variant)
+        return isinstance(options, RouterOptions) and options.learned_embeddings > 0
 
     def with_options(self, options: Mapping[str, Options], where: str = "encoder_lora") -> EncoderLoraConfig:
         """Return a copy with other options for the given variants. Raises ValueError if they do not fit the rank."""

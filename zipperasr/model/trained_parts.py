@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from zipperasr.cli import nearest
 from zipperasr.lora import variant_class
-from zipperasr.lora.base import BANK_NAMES
+from zipperasr.lora.base import PER_LANGUAGE
 from zipperasr.lora.grow import BANK_STARTS
 
 BANK, ROUTER = "bank", "router"
 PARTS = {
-    BANK: "the banks of the languages in the training data",
+    BANK: "the banks of the languages in the training data, and their embeddings if the router learns them",
     ROUTER: "the router, which mixes shared and language-specific columns",
     "shared": "A and B_shared of the encoder's LoRA",
     "projector": "the projector",
@@ -59,7 +59,7 @@ def check_bank_start(variant: str, bank_from: str) -> None:
 
 def part_of(name: str) -> str:
     """The part (see PARTS) of an adapted model that a trainable parameter belongs to."""
-    if name.rpartition(".")[2] in BANK_NAMES:
+    if name.rpartition(".")[2] in PER_LANGUAGE:
         return BANK
     if name.startswith("adapters.router."):
         return ROUTER

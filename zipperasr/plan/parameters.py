@@ -74,7 +74,9 @@ def build_phases(config: ModelConfig, lora: str, codes: Sequence[str]) -> tuple[
     sizes = {}
     for phase in PHASES:
         if phase == "sft":
-            lid_embeddings = torch.zeros(len(codes), model.encoder.width, device="meta")
+            lid_embeddings = None
+            if not config.encoder_lora.learns_embeddings(lora):
+                lid_embeddings = torch.zeros(len(codes), model.encoder.width, device="meta")
             add_adapters(model, config, lora, codes, lid_embeddings)
         set_trainable(model, phase)
         sizes[phase] = count_parameters(model)

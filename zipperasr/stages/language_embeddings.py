@@ -10,10 +10,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from zipperasr.cli import parser, run_step
+from zipperasr.cli import log, parser, run_step
+from zipperasr.config import load_yaml
 from zipperasr.lid.embedding_shards import compute_shard, merge_shards, missing_shards
 from zipperasr.lid.embeddings import EmbeddingJob, write_embeddings
 from zipperasr.lid.stored_embeddings import MODES
+from zipperasr.model.model_config import ModelConfig
 from zipperasr.shards import MERGE, MISSING, OPTION_HELP, ShardJob, ranges
 
 
@@ -31,9 +33,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
+    from zipperasr.model.backbones import has_languages  # loads transformers
+
     values = vars(given)
     shard = values.pop("shard")
     job = EmbeddingJob(**{**values, "modes": tuple(values["modes"])})
+    if not has_languages(path := load_yaml(ModelConfig, job.model).languages_from):
+        log(
+            f"{path}: this encoder has no language embeddings. LoRA variants with a router need lid_whisper or "
+            "learned_embeddings in model.yaml."
+        )
+        return
     if shard is None:
         write_embeddings(job)
         return

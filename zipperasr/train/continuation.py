@@ -85,7 +85,8 @@ def continued_experiment(source: Experiment, new: Continuation, *, lid: Path, li
     parts = chosen_parts(source.lora, new.train_parts, new_bank=bool(new.add_lang))
     bank_from = new.bank_from if new.add_lang and BANK in parts else None
     embeddings = None  # fine-tuning: the trained model's are loaded with its weights
-    if new.add_lang and (variant.routed or bank_from == "nearest"):
+    learned = source.model.encoder_lora.learns_embeddings(source.lora)
+    if new.add_lang and ((variant.routed and not learned) or bank_from == "nearest"):
         embeddings = load_embeddings(lid, lid_mode, list(languages))
     return replace(
         source,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zipperasr.lora.base import BANK_NAMES
+from zipperasr.lora.base import PER_LANGUAGE
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.train.optim import LanguageAdamW
 from zipperasr.train.train_config import TrainConfig
@@ -101,7 +101,7 @@ def parameter_groups(model: SpeechLLM, config: TrainConfig) -> list[dict]:
             continue
         router, kind = name.startswith("adapters.router."), name.rpartition(".")[2]
         # Biases and gains of the router are vectors, stacked over the layers.
-        decays, banks = parameter.ndim > 1 and not (router and kind != "weight"), kind in BANK_NAMES
+        decays, banks = parameter.ndim > 1 and not (router and kind != "weight"), kind in PER_LANGUAGE
         tunes_encoder = model.adapters is None and name.startswith("encoder.")
         lr_factor = config.router_lr_factor if router else config.encoder_lr_factor if tunes_encoder else 1.0
         group = groups.setdefault(

@@ -162,7 +162,7 @@ def _new_experiment(request: TrainingRequest, table: LanguageTable) -> Experimen
         if request.lora is None or request.init is None:
             raise ValueError("--phase sft needs --lora VARIANT and --init DIRECTORY of the alignment (stage 5)")
         check_lora(request.lora)
-        if is_routed(request.lora):
+        if is_routed(request.lora) and not model_config.encoder_lora.learns_embeddings(request.lora):
             lid = load_embeddings(request.lid, request.lid_mode, table.codes)
         Experiment.load(request.init)
         if request.initial_b is not None:

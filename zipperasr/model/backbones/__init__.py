@@ -40,6 +40,11 @@ def find_encoder(path: str) -> tuple[type[SpeechEncoder], Sizes]:
     return ENCODERS[rules.model_type], sizes
 
 
+def has_languages(path: str) -> bool:
+    """Whether the encoder at `path` provides language embeddings. Raises like `find_encoder`."""
+    return find_encoder(path)[0].size_rules.model_type in LANGUAGE_SOURCES
+
+
 def find_languages(path: str) -> type[LanguageSource]:
     """Language embeddings and detection of the encoder at `path`. Raises ValueError if its family has none."""
     model_type = find_encoder(path)[0].size_rules.model_type
