@@ -96,7 +96,11 @@ def trainer(base: Path, out: Path, device: str, features_on_device: bool, augmen
         data=TrainingData(
             plan=plan,
             train=MicroBatches(
-                train, plan.batches, read, accumulation=config.accumulation, augmenter=Augmenter.make(augment, 1)
+                train,
+                plan.batches,
+                read,
+                accumulation=config.accumulation,
+                augmenter=Augmenter.make(augment, 1, tiny.MEL_BINS),
             ),
             dev=MicroBatches(dev, dev_plan.batches, read),
             dev_languages=("de", "es"),

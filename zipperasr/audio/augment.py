@@ -7,7 +7,6 @@ changes their number.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 
 import numpy as np
 import soundfile
@@ -98,11 +97,6 @@ def telephone(samples: np.ndarray) -> np.ndarray:
     coded.seek(0)
     decoded, _ = soundfile.read(coded, dtype="float32", channels=1, **G711)
     return _fitted(soxr.resample(decoded, TELEPHONE_RATE, SAMPLE_RATE), len(samples))
-
-
-def draw(bounds: Sequence[float], rng: np.random.Generator) -> float:
-    """Draw a number between two bounds, uniformly."""
-    return float(rng.uniform(*bounds))
 
 
 def _power(samples: np.ndarray) -> float:

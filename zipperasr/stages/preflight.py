@@ -133,7 +133,9 @@ def check(settings: Settings) -> None:
     ClipConfig.load(settings.conf / "clips.yaml")
     sft = settings.sft_config or settings.conf / "sft.yaml"
     decode = settings.decode_config or settings.conf / "decode.yaml"
-    check_training((settings.conf / "align.yaml", sft), settings.train_args, settings.regime)
+    check_training(
+        (settings.conf / "align.yaml", sft), settings.train_args, settings.regime, settings.conf / "model.yaml"
+    )
     load_yaml(DecodeConfig, decode, parse_overrides(settings.decode_args, "--decode_args"))
     check_backbones(settings.conf / "model.yaml", settings.stages)
     local = settings.cuda_cmd.split()[0] == LOCAL_RUNNER and not settings.hostfile
@@ -174,15 +176,17 @@ def check_test_languages(codes: Sequence[str], tested: Sequence[str], where: str
             raise ValueError(f"--eval_lang {shortened(code)}: no test set in {where}; {nearest(code, tested)}")
 
 
-def check_training(files: Sequence[Path], train_args: list[str], regime: str) -> None:
+def check_training(files: Sequence[Path], train_args: list[str], regime: str, model_yaml: Path) -> None:
     """Read the training configurations with their overrides and lists. Raises ValueError or FileNotFoundError."""
     from zipperasr.batching.augmenter import Augmenter
+    from zipperasr.model.model_config import ModelConfig
     from zipperasr.train.train_config import TrainConfig
 
+    mel_bins = load_yaml(ModelConfig, model_yaml).mel_bins
     for path in files:
         config = load_yaml(TrainConfig, path, parse_overrides(train_args, "--train_args"))
         config.for_regime(regime)
-        Augmenter.make(config.augment, seed=0)
+        Augmenter.make(config.augment, seed=0, mel_bins=mel_bins)
 
 
 def check_backbones(model_yaml: Path, stages: Sequence[int]) -> None:

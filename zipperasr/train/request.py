@@ -113,9 +113,7 @@ class TrainingSetup:
             experiment = replace(experiment, longest_s=longest_s or None)
         inputs = _fingerprint(request, experiment, config, table, sets)
         _check_compiler(config)
-        augmenter = Augmenter.make(config.augment, experiment.seed)
-        if augmenter is not None:
-            augmenter.check_mel_bins(experiment.model.mel_bins)
+        augmenter = Augmenter.make(config.augment, experiment.seed, experiment.model.mel_bins)
         return cls(request, experiment, config, table, train, dev, augmenter, inputs)
 
     def run_record(self) -> TrainingRun:

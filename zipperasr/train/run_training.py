@@ -143,7 +143,9 @@ def _training_data(setup: TrainingSetup, rank: int, world_size: int) -> Training
     dev_packs = pack_epoch(setup.dev, model_config.max_positions, seed=0, epoch=0)
     return TrainingData(
         plan=plan,
-        train=MicroBatches(setup.train, plan.batches, read, rank, world_size, config.accumulation, setup.augmenter),
+        train=MicroBatches(
+            setup.train, plan.batches, read, rank, world_size, config.accumulation, augmenter=setup.augmenter
+        ),
         dev=MicroBatches(setup.dev, [[dev_packs[i]] for i in range(rank, len(dev_packs), world_size)], read),
         dev_languages=tuple(sorted({pack.language for pack in dev_packs})),
     )
