@@ -27,6 +27,13 @@ def test_the_shipped_recipe_passes(conf, scale, setting):
     assert main(["--conf", f"conf/{scale}", "--setting", setting, "--lora", "none"]) == 0
 
 
+def test_the_example_of_augmentation_passes(conf):
+    assert main(["--sft_config", "conf/mini/sft_augment.yaml"]) == 0
+    assert main(["--train_args", "augment.speed=[0.9,1.0,1.1]", "augment.spec=1"]) == 0
+    later = ["--train_args", "augment.noise=1", "augment.noise_list=removed_since.txt", "--stages", "8", "9"]
+    assert main(later) == 0, "only a training reads its lists"
+
+
 def test_a_mistake_in_the_settings_of_clips_is_reported(conf, capsys):
     (conf / "mini" / "clips.yaml").write_text("joint: 0.3\n", encoding="utf-8")
     assert main([]) == 1
