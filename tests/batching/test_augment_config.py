@@ -67,7 +67,7 @@ def test_it_is_off_by_default_and_set_in_the_file_or_on_the_command_line(tmp_pat
 def test_settings_without_a_share_or_another_speed_augment_nothing(settings):
     config = AugmentConfig(**settings)
     assert not config.active and config.lists == {} and config.speeds == ()
-    assert Augmenter.make(config, 1) is None
+    assert Augmenter.make(config, 1, 80) is None
     assert config.described() == "augmentation: none"
 
 
@@ -80,14 +80,14 @@ def test_the_log_says_what_is_augmented(tmp_path):
 def test_a_used_list_is_checked(tmp_path):
     config = AugmentConfig(reverb=0.3, rir_list=str(tmp_path / "none.txt"))
     with pytest.raises(ValueError, match=r"rir_list: .*none\.txt: no such file"):
-        Augmenter.make(config, 1)
+        Augmenter.make(config, 1, 80)
 
 
 def test_masks_wider_than_the_features_are_an_error():
-    augmenter = Augmenter(AugmentConfig(spec=1.0, freq_width=81), 1)
-    augmenter.check_mel_bins(128)
+    config = AugmentConfig(spec=1.0, freq_width=81)
+    assert Augmenter.make(config, 1, 81) == Augmenter(config, 1)
     with pytest.raises(
         ValueError, match=r"augment\.freq_width: got 81, wanted at most 80, the mel_bins of model\.yaml"
     ):
-        augmenter.check_mel_bins(80)
-    Augmenter(AugmentConfig(noise=1.0, freq_width=81), 1).check_mel_bins(80)
+        Augmenter.make(config, 1, 80)
+    assert Augmenter.make(AugmentConfig(noise=1.0, freq_width=81), 1, 80) is not None

@@ -63,7 +63,7 @@ def plan(manifests, config: AugmentConfig, epochs: int = 2) -> TrainingPlan:
 
 def batches(manifests, table, config: AugmentConfig, *share: int, seed: int = 1, **reader) -> MicroBatches:
     read = ExampleReader(tiny.llm_tokenizer(), table, tiny.FRONTEND, **reader)
-    augmenter = Augmenter.make(config, seed)
+    augmenter = Augmenter.make(config, seed, tiny.MEL_BINS)
     return MicroBatches(manifests, plan(manifests, config).batches, read, *share, augmenter=augmenter)
 
 
@@ -179,7 +179,7 @@ def test_the_features_are_those_of_the_augmented_audio(manifests, table):
     wanted = []
     for place, pack in enumerate(packs):
         for index, ((number, row), speed) in enumerate(zip(pack.rows, pack.speeds, strict=True)):
-            utterance = Augmenter.make(ALL, 1).utterance(0, place, index, speed)
+            utterance = Augmenter.make(ALL, 1, tiny.MEL_BINS).utterance(0, place, index, speed)
             wanted.append(utterance.audio(load_clip(manifests[number].row(row)["audio"])))
     found = data[0].speech.audio
     assert all(np.array_equal(one.numpy(), other) for one, other in zip(found, wanted, strict=True))
@@ -216,7 +216,7 @@ def test_a_recording_that_disappears_is_named(tmp_path):
     recording = tmp_path / "n.wav"
     soundfile.write(recording, np.ones(100), 16_000)
     (tmp_path / "noise.txt").write_text(f"{recording}\n")
-    augmenter = Augmenter.make(AugmentConfig(noise=1.0, noise_list=str(tmp_path / "noise.txt")), 1)
+    augmenter = Augmenter.make(AugmentConfig(noise=1.0, noise_list=str(tmp_path / "noise.txt")), 1, 8)
     Path(recording).unlink()
     with pytest.raises((ValueError, OSError), match=r"n\.wav"):
         augmenter.utterance(0, 0, 0, 1.0).audio(tiny.noise(1000, 1).numpy())

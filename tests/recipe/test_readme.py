@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from zipperasr.batching.augment_config import AugmentConfig
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.train.train_config import TrainConfig
 
@@ -141,7 +142,23 @@ def test_settings_of_the_examples_are_fields_of_the_configuration():
         (known[kind], word.partition("=")[0]) for kind, settings in found for word in settings.split() if "=" in word
     }
     assert len(keys) >= 5
-    assert {key for config, key in keys if key not in {field.name for field in fields(config)}} == set()
+    assert {key for config, key in keys if key not in keys_of(config)} == set()
+
+
+def keys_of(config: type) -> set[str]:
+    """The keys of a configuration, and the dotted ones of those nested in it."""
+    nested = ((field.name, field.default) for field in fields(config) if is_dataclass(field.default))
+    return {field.name for field in fields(config)} | {
+        f"{name}.{field.name}" for name, inner in nested for field in fields(inner)
+    }
+
+
+def test_the_page_lists_every_setting_of_augmentation():
+    text = read(ROOT / "docs" / "training.md")
+    table = text[text.index("## Augmentation") : text.index("## Monitoring")]
+    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|[^|]*", table, re.M)))) == {
+        field.name for field in fields(AugmentConfig)
+    }
 
 
 def test_every_command_on_a_page_is_checked_or_belongs_to_another_project():

@@ -14,6 +14,8 @@ from tests.model import tiny
 from tests.simulated_gpu.test_optimiser import new_optimiser
 from tests.train.conftest import tiny_recipe
 from tests.train.tiny_recipe import MODEL
+from zipperasr.batching.augment_config import AugmentConfig
+from zipperasr.batching.augmenter import Augmenter
 from zipperasr.batching.loader import ExampleReader, MicroBatches, TrainingPlan, prefetched
 from zipperasr.batching.manifest import open_kind
 from zipperasr.languages import LanguageTable
@@ -60,6 +62,10 @@ class PlainEngine:
         return None
 
 
+OFF = AugmentConfig()
+ALL = AugmentConfig(speed=(0.9, 1.1), reverb=0.5, noise=0.5, telephone=0.5, spec=1.0, freq_width=3)
+
+
 @pytest.fixture
 def process_group(tmp_path):
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
@@ -67,7 +73,7 @@ def process_group(tmp_path):
     distributed.destroy_process_group()
 
 
-def trainer(base: Path, out: Path, device: str, features_on_device: bool) -> Trainer:
+def trainer(base: Path, out: Path, device: str, features_on_device: bool, augment=OFF) -> Trainer:
     settings = {"precision": "fp32", "log_every": 1, "eval_every": 2, "save_every": 0, "num_workers": 0, "lr": 1e-3}
     config = TrainConfig(epochs=1, packs_per_batch=1, accumulation=2, features_on_device=features_on_device, **settings)
     model_config = tiny.model_config(base / "exp" / "backbones", **{
@@ -80,7 +86,7 @@ def trainer(base: Path, out: Path, device: str, features_on_device: bool) -> Tra
         tiny.llm_tokenizer(), LanguageTable.load(base / "conf" / "languages.tsv"), tiny.FRONTEND, not features_on_device
     )
     train, dev = (open_kind(base / "dump" / "manifest", kind, "sft") for kind in ("train", "dev"))
-    plan = TrainingPlan.make(train, model_config.max_positions, 2, 1, seed=1)
+    plan = TrainingPlan.make(train, model_config.max_positions, 2, 1, seed=1, speeds=augment.speeds)
     dev_plan = TrainingPlan.make(dev, model_config.max_positions, 1, 1, seed=0)
     engine = PlainEngine(model, optimiser, config.accumulation)
     return Trainer(
@@ -89,7 +95,13 @@ def trainer(base: Path, out: Path, device: str, features_on_device: bool) -> Tra
         optimiser=optimiser,
         data=TrainingData(
             plan=plan,
-            train=MicroBatches(train, plan.batches, read, accumulation=config.accumulation),
+            train=MicroBatches(
+                train,
+                plan.batches,
+                read,
+                accumulation=config.accumulation,
+                augmenter=Augmenter.make(augment, 1, tiny.MEL_BINS),
+            ),
             dev=MicroBatches(dev, dev_plan.batches, read),
             dev_languages=("de", "es"),
         ),
@@ -106,13 +118,13 @@ def curve(out: Path, name: str) -> list[float]:
     return [json.loads(line)["loss"] for line in (out / f"{name}.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("features_on_device", [False, True])
+@pytest.mark.parametrize(("features_on_device", "augment"), [(False, OFF), (True, OFF), (True, ALL)])
 def test_a_training_has_the_cpus_losses_and_waits_once_per_step(
-    gpu, tiny_recipe, process_group, tmp_path, features_on_device
+    gpu, tiny_recipe, process_group, tmp_path, features_on_device, augment
 ):
     """Once, for the loss, although a step has two micro-steps; logging and evaluation have waits of their own."""
-    trainer(tiny_recipe, tmp_path / "cpu", "cpu", False).run()
-    on_gpu = trainer(tiny_recipe, tmp_path / "gpu", "cuda", features_on_device)
+    trainer(tiny_recipe, tmp_path / "cpu", "cpu", False, augment).run()
+    on_gpu = trainer(tiny_recipe, tmp_path / "gpu", "cuda", features_on_device, augment)
     gpu.waits.clear()
     on_gpu.run()
 

@@ -27,6 +27,13 @@ def test_the_shipped_recipe_passes(conf, scale, setting):
     assert main(["--conf", f"conf/{scale}", "--setting", setting, "--lora", "none"]) == 0
 
 
+def test_the_example_of_augmentation_passes(conf):
+    assert main(["--sft_config", "conf/mini/sft_augment.yaml"]) == 0
+    assert main(["--train_args", "augment.speed=[0.9,1.0,1.1]", "augment.spec=1"]) == 0
+    later = ["--train_args", "augment.noise=1", "augment.noise_list=removed_since.txt", "--stages", "8", "9"]
+    assert main(later) == 0, "only a training reads its lists"
+
+
 def test_a_mistake_in_the_settings_of_clips_is_reported(conf, capsys):
     (conf / "mini" / "clips.yaml").write_text("joint: 0.3\n", encoding="utf-8")
     assert main([]) == 1
@@ -52,6 +59,10 @@ def test_a_mistake_in_the_settings_of_clips_is_reported(conf, capsys):
         (["--train_args", "lr=[1"], "--train_args lr=[1: not valid YAML"),
         (["--train_args", "augment.spec=2"], "--train_args augment.spec=2: augment: spec: got 2.0, wanted 0 to 1"),
         (["--train_args", "augment.noise=1", "augment.noise_list=n.txt"], "noise_list: n.txt: no such file"),
+        (
+            ["--train_args", "augment={spec: 1, freq_width: 81}"],
+            "augment.freq_width: got 81, wanted at most 80, the mel_",
+        ),
         (["--train_args", "lr.x=1"], "--train_args lr.x=1: lr is a single value"),
         (["--decode_args", "beam=0"], "--decode_args beam=0: beam: got 0, wanted at least 1"),
         (["--decode_args", "precision=fp8"], "--decode_args precision=fp8: precision: unknown value 'fp8'"),

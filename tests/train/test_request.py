@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.train.tiny_recipe import options
+from zipperasr.atomic import mark_current
 from zipperasr.model.experiment import Experiment
 from zipperasr.model.model_config import ModelConfig
+from zipperasr.stages.train import main
 from zipperasr.train.request import TrainingRequest, TrainingSetup
 
 
@@ -57,13 +60,11 @@ def saved(of: TrainingSetup) -> Path:
 
 def test_augmentation_retrains_and_its_lists_too(tiny_recipe, tmp_path):
     one = setup(tiny_recipe)
-    assert one.augmenter is None
     assert setup(tiny_recipe, overrides=("augment.snr_db=[0,9]", "augment.noise=0")).inputs == one.inputs
     noise = next((tiny_recipe / "dump/raw/audio").glob("*.flac"))
     (tmp_path / "noise.txt").write_text(f"{noise}\n")
     listed = ("augment.noise=0.5", f"augment.noise_list={tmp_path}/noise.txt")
     augmented = setup(tiny_recipe, overrides=listed)
-    assert augmented.augmenter.recordings == {"noise_list": (str(noise),)}
     others = {name: value for name, value in augmented.inputs.items() if name not in ("augment", "noise_list")}
     assert others == one.inputs and len(augmented.inputs) == len(one.inputs) + 2
     (tmp_path / "noise.txt").write_text(f"{noise}\n{noise}\n")
@@ -80,14 +81,28 @@ def test_the_fingerprint_without_augmentation_has_no_trace_of_it(tiny_recipe):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("augment={noise: 0.5, noise_list: none.txt}", r"noise_list: none\.txt: no such file"),
-        ("augment={spec: 0.5}", r"augment\.freq_width: got 27, wanted at most 8, the mel_bins of model\.yaml"),
-        ("augment.spec=1.5", r"augment: spec: got 1\.5, wanted 0 to 1"),
+        ("augment={noise: 0.5, noise_list: none.txt}", "noise_list: none.txt: no such file"),
+        ("augment={spec: 0.5}", "augment.freq_width: got 27, wanted at most 8, the mel_bins of model.yaml"),
+        ("augment.spec=1.5", "augment: spec: got 1.5, wanted 0 to 1"),
     ],
 )
-def test_a_mistake_in_the_augmentation_is_an_error(tiny_recipe, override, message):
-    with pytest.raises(ValueError, match=message):
-        setup(tiny_recipe, overrides=(override,))
+def test_a_mistake_in_the_augmentation_ends_the_stage_before_anything_is_written(
+    tiny_recipe, tmp_path, capsys, override, message
+):
+    argv = options(tiny_recipe, config="conf/align.yaml", manifest="dump/manifest")
+    assert main(["--phase", "align", *argv, "--out", str(tmp_path / "out"), "--set", override]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_training_does_not_need_its_recordings(tiny_recipe, tmp_path, capsys):
+    (tmp_path / "noise.txt").write_text("removed_since.wav\n")
+    settings = (f"augment={{noise: 0.5, noise_list: {tmp_path}/noise.txt}}",)
+    finished = setup(tiny_recipe, out=tmp_path / "out", overrides=settings)
+    mark_current(saved(finished), finished.inputs)
+    argv = options(tiny_recipe, config="conf/align.yaml", manifest="dump/manifest")
+    assert main(["--phase", "align", *argv, "--out", str(tmp_path / "out"), "--set", *settings]) == 0
+    assert "is up to date" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", [0, -3.0, float("nan")])

@@ -7,7 +7,6 @@ changes their number.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 
 import numpy as np
 import soundfile
@@ -42,7 +41,7 @@ def room_response(rt60_s: float, direct_db: float, rng: np.random.Generator) -> 
     """
     num_samples = max(2, int(rt60_s * SAMPLE_RATE))
     decay = 10 ** (-3 * np.arange(num_samples) / num_samples)
-    response = rng.standard_normal(num_samples) * decay
+    response = rng.standard_normal(num_samples, dtype=np.float32) * decay
     response[0] = 0
     response *= np.sqrt(10 ** (-direct_db / 10) / np.square(response).sum())
     response[0] = 1
@@ -61,13 +60,15 @@ def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 def noise(kind: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Draw white noise, or pink noise, whose power density is inversely proportional to the frequency."""
-    white = rng.standard_normal(num_samples)
+    from scipy import fft
+
     if kind == "white":
-        return white.astype(np.float32)
-    spectrum = np.fft.rfft(white)
+        return rng.standard_normal(num_samples, dtype=np.float32)
+    size = fft.next_fast_len(max(2, num_samples), real=True)  # a prime length would take ten times as long
+    spectrum = fft.rfft(rng.standard_normal(size, dtype=np.float32))
     spectrum[0] = 0
-    spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
-    return np.fft.irfft(spectrum, num_samples).astype(np.float32)
+    spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum), dtype=np.float32))
+    return fft.irfft(spectrum, size)[:num_samples]
 
 
 def add_noise(samples: np.ndarray, added: np.ndarray, snr_db: float) -> np.ndarray:
@@ -96,11 +97,6 @@ def telephone(samples: np.ndarray) -> np.ndarray:
     coded.seek(0)
     decoded, _ = soundfile.read(coded, dtype="float32", channels=1, **G711)
     return _fitted(soxr.resample(decoded, TELEPHONE_RATE, SAMPLE_RATE), len(samples))
-
-
-def draw(bounds: Sequence[float], rng: np.random.Generator) -> float:
-    """Draw a number between two bounds, uniformly."""
-    return float(rng.uniform(*bounds))
 
 
 def _power(samples: np.ndarray) -> float:

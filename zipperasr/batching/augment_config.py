@@ -32,12 +32,12 @@ class AugmentConfig:
     speed: tuple[float, ...] = ()  # factors, drawn equally often, such as [0.9, 1.0, 1.1]
     reverb: float = 0.0  # share of the utterances with reverberation
     rir_list: str | None = None  # recorded room impulse responses; null: generated ones
-    rt60_s: tuple[float, ...] = (0.2, 0.8)  # lowest and highest reverberation time of these
-    direct_db: tuple[float, ...] = (0.0, 10.0)  # and energy of their direct sound over that of the reverberation
+    rt60_s: tuple[float, ...] = (0.2, 0.8)  # of generated responses: lowest and highest reverberation time
+    direct_db: tuple[float, ...] = (0.0, 10.0)  # and energy of the direct sound relative to the reverberation
     noise: float = 0.0  # share of the utterances with noise
     noise_list: str | None = None  # recordings of noise; null: generated noise
-    noise_kinds: tuple[str, ...] = NOISES  # of this
-    snr_db: tuple[float, ...] = (5.0, 30.0)  # lowest and highest power of the speech over that of the noise
+    noise_kinds: tuple[str, ...] = NOISES  # of generated noise
+    snr_db: tuple[float, ...] = (5.0, 30.0)  # lowest and highest power of the speech relative to the noise
     telephone: float = 0.0  # share of the utterances with 8 kHz sampling and mu-law
     spec: float = 0.0  # share of the utterances with SpecAugment's masks
     freq_masks: int = 2  # number of masks

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zipperasr.audio.augment import add_noise, change_speed, draw, noise, reverberate, room_response, telephone
+from zipperasr.audio.augment import add_noise, change_speed, noise, reverberate, room_response, telephone
 from zipperasr.audio.recording_list import read_part, read_recordings, read_response
 from zipperasr.audio.spec_augment import NO_MASKS, Masks, draw_masks
 from zipperasr.batching.augment_config import AugmentConfig
@@ -27,17 +27,15 @@ class Augmenter:
     recordings: dict[str, tuple[str, ...]] = field(default_factory=dict)  # entries of `config.lists`
 
     @classmethod
-    def make(cls, config: AugmentConfig, seed: int) -> Augmenter | None:
-        """Read and check the lists; None if nothing is augmented. Raises ValueError."""
+    def make(cls, config: AugmentConfig, seed: int, mel_bins: int) -> Augmenter | None:
+        """Read and check the lists; None if nothing is augmented. mel_bins: of the model. Raises ValueError."""
         if not config.active:
             return None
+        if config.spec and config.freq_width > mel_bins:
+            raise ValueError(
+                f"augment.freq_width: got {config.freq_width}, wanted at most {mel_bins}, the mel_bins of model.yaml"
+            )
         return cls(config, seed, {key: read_recordings(Path(path), key) for key, path in config.lists.items()})
-
-    def check_mel_bins(self, mel_bins: int) -> None:
-        """Raise ValueError if a mask may be wider than the features of the model."""
-        if self.config.spec and self.config.freq_width > mel_bins:
-            width = self.config.freq_width
-            raise ValueError(f"augment.freq_width: got {width}, wanted at most {mel_bins}, the mel_bins of model.yaml")
 
     def utterance(self, step: int, pack: int, place: int, speed: float) -> AugmentedUtterance:
         """How an utterance is changed: that at `place` in a pack of the global batch, at the speed that was packed."""
@@ -60,7 +58,7 @@ class AugmentedUtterance:
         if self._happens(self.config.reverb):
             samples = reverberate(samples, self._response())
         if self._happens(self.config.noise):
-            samples = add_noise(samples, self._noise(len(samples)), draw(self.config.snr_db, self.rng))
+            samples = add_noise(samples, self._noise(len(samples)), self._between(self.config.snr_db))
         return telephone(samples) if self._happens(self.config.telephone) else samples
 
     def masks(self, num_frames: int, mel_bins: int) -> Masks:
@@ -72,10 +70,14 @@ class AugmentedUtterance:
     def _happens(self, share: float) -> bool:
         return self.rng.random() < share
 
+    def _between(self, bounds: tuple[float, ...]) -> float:
+        low, high = bounds
+        return self.rng.uniform(low, high)
+
     def _response(self) -> np.ndarray:
         if recorded := self.recordings.get("rir_list"):
             return read_response(recorded[self.rng.integers(len(recorded))])
-        rt60_s, direct_db = (draw(bounds, self.rng) for bounds in (self.config.rt60_s, self.config.direct_db))
+        rt60_s, direct_db = self._between(self.config.rt60_s), self._between(self.config.direct_db)
         return room_response(rt60_s, direct_db, self.rng)
 
     def _noise(self, num_samples: int) -> np.ndarray:

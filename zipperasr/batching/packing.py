@@ -15,10 +15,9 @@ from functools import partial
 
 import numpy as np
 
-from zipperasr.audio.augment import changed_length
 from zipperasr.batching.bin_packing import best_fit, complete_bins
 from zipperasr.batching.manifest import Manifest
-from zipperasr.batching.speeds import at_speeds, known_speeds
+from zipperasr.batching.speeds import at_speeds, change_lengths, known_speeds
 from zipperasr.parallel import processes
 
 WINDOW = 4096  # utterances that are packed together
@@ -202,7 +201,7 @@ def _as_arrays(codes, manifests, items: list, lengths: list, languages: list, sp
         tokens[mine], samples[mine] = manifest.num_tokens[row[mine]], manifest.num_samples[row[mine]]
     known, speed = (known_speeds(speeds), speed[0].astype(np.uint8)) if speeds else (None, None)
     if speeds:
-        samples = changed_length(samples, known[speed])
+        change_lengths(samples, speed, known)
     return Packs(
         codes=tuple(codes),
         manifest=number.astype(np.int16),

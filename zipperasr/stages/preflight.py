@@ -131,11 +131,13 @@ def check(settings: Settings) -> None:
     _choose("alignment_sets", settings.alignment_sets, ALIGNMENT_SETS)
     load_corpora(settings.conf / "corpora.yaml")
     ClipConfig.load(settings.conf / "clips.yaml")
-    sft = settings.sft_config or settings.conf / "sft.yaml"
+    trainings = {5: settings.conf / "align.yaml", 6: settings.sft_config or settings.conf / "sft.yaml"}
     decode = settings.decode_config or settings.conf / "decode.yaml"
-    check_training((settings.conf / "align.yaml", sft), settings.train_args, settings.regime)
+    check_training(tuple(trainings.values()), settings.train_args, settings.regime)
     load_yaml(DecodeConfig, decode, parse_overrides(settings.decode_args, "--decode_args"))
     check_backbones(settings.conf / "model.yaml", settings.stages)
+    started = [path for stage, path in trainings.items() if stage in settings.stages]
+    check_augmentation(started, settings.train_args, settings.conf / "model.yaml")
     local = settings.cuda_cmd.split()[0] == LOCAL_RUNNER and not settings.hostfile
     if local and counts["num_nodes"] > 1 and "SLURM_JOB_NODELIST" not in os.environ:
         check_machines(counts["num_nodes"], counts["node_rank"], settings.master)
@@ -175,14 +177,23 @@ def check_test_languages(codes: Sequence[str], tested: Sequence[str], where: str
 
 
 def check_training(files: Sequence[Path], train_args: list[str], regime: str) -> None:
-    """Read the training configurations with their overrides and lists. Raises ValueError or FileNotFoundError."""
-    from zipperasr.batching.augmenter import Augmenter
+    """Read the training configurations with their overrides. Raises ValueError or FileNotFoundError."""
     from zipperasr.train.train_config import TrainConfig
 
     for path in files:
+        load_yaml(TrainConfig, path, parse_overrides(train_args, "--train_args")).for_regime(regime)
+
+
+def check_augmentation(files: Sequence[Path], train_args: list[str], model_yaml: Path) -> None:
+    """Check the augmentation of training configurations against the model, and its lists of recordings."""
+    from zipperasr.batching.augmenter import Augmenter
+    from zipperasr.model.model_config import ModelConfig
+    from zipperasr.train.train_config import TrainConfig
+
+    mel_bins = load_yaml(ModelConfig, model_yaml).mel_bins
+    for path in files:
         config = load_yaml(TrainConfig, path, parse_overrides(train_args, "--train_args"))
-        config.for_regime(regime)
-        Augmenter.make(config.augment, seed=0)
+        Augmenter.make(config.augment, seed=0, mel_bins=mel_bins)
 
 
 def check_backbones(model_yaml: Path, stages: Sequence[int]) -> None:

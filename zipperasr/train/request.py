@@ -13,7 +13,6 @@ from pathlib import Path
 
 from zipperasr.atomic import fingerprint
 from zipperasr.audio.segments import REGIMES
-from zipperasr.batching.augmenter import Augmenter
 from zipperasr.batching.manifest import Manifest, longest_clips_s
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.datadir.set_table import SetRow, read_sets
@@ -78,7 +77,6 @@ class TrainingSetup:
     Attributes:
         config: for the experiment's regime.
         train, dev: manifests of the phase; dev may be empty.
-        augmenter: of the training utterances; None if the configuration has none.
         inputs: fingerprint of everything the weights depend on.
         versions: of the code and the packages, for run.json.
     """
@@ -89,7 +87,6 @@ class TrainingSetup:
     languages: LanguageTable
     train: list[Manifest]
     dev: list[Manifest]
-    augmenter: Augmenter | None
     inputs: dict[str, str]
     versions: dict[str, str] = field(default_factory=versions)  # at the start: the files may change meanwhile
 
@@ -113,10 +110,7 @@ class TrainingSetup:
             experiment = replace(experiment, longest_s=longest_s or None)
         inputs = _fingerprint(request, experiment, config, table, sets)
         _check_compiler(config)
-        augmenter = Augmenter.make(config.augment, experiment.seed)
-        if augmenter is not None:
-            augmenter.check_mel_bins(experiment.model.mel_bins)
-        return cls(request, experiment, config, table, train, dev, augmenter, inputs)
+        return cls(request, experiment, config, table, train, dev, inputs)
 
     def run_record(self) -> TrainingRun:
         """The content of run.json."""

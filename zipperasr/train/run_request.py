@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from zipperasr.atomic import is_current
+from zipperasr.batching.augmenter import Augmenter
 from zipperasr.cli import log
 from zipperasr.model.experiment import CONFIG
 from zipperasr.ranks import is_first_rank, log_once, rank_0_reports
@@ -37,8 +38,10 @@ def run_request(request: TrainingRequest, flops_of_batch: BatchFlops) -> None:
     if is_current(request.out, setup.inputs, log_once) and (request.out / CONFIG).is_file():
         log(f"{request.out} is up to date")
         return
+    with rank_0_reports():  # only now, because it opens every recording of the lists
+        augmenter = Augmenter.make(setup.config.augment, setup.experiment.seed, setup.experiment.model.mel_bins)
     from zipperasr.train.run_training import run_training  # loads transformers, PEFT and DeepSpeed
 
     # Only rank 0 takes the lock: if it fails, the launcher ends the others.
     with sole_writer(request.out) if is_first_rank() else contextlib.nullcontext():
-        run_training(setup, flops_of_batch)
+        run_training(setup, augmenter, flops_of_batch)

@@ -16,6 +16,7 @@ from torch import Tensor, distributed, nn
 
 from zipperasr.atomic import atomic_path, mark_current
 from zipperasr.audio.frontend import Frontend
+from zipperasr.batching.augmenter import Augmenter
 from zipperasr.batching.batch import PackedBatch
 from zipperasr.batching.loader import ExampleReader, MicroBatches, TrainingPlan
 from zipperasr.batching.packing import pack_epoch
@@ -46,10 +47,12 @@ BatchFlops = Callable[[SpeechLLM, str, PackedBatch, int | None], float]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def run_training(setup: TrainingSetup, flops_of_batch: BatchFlops) -> None:
+def run_training(setup: TrainingSetup, augmenter: Augmenter | None, flops_of_batch: BatchFlops) -> None:
     """Train, and write the results.
 
-    flops_of_batch: counts the FLOPs of a training step on one batch, for MFU.
+    Args:
+        augmenter: of the training utterances; None if they are not augmented.
+        flops_of_batch: counts the FLOPs of a training step on one batch, for MFU.
 
     All ranks exit with status `TRY_AGAIN` if SIGTERM interrupts the training.
     """
@@ -61,7 +64,7 @@ def run_training(setup: TrainingSetup, flops_of_batch: BatchFlops) -> None:
     if saved is not None:
         setup = on_same_batches(setup, saved, world_size)
     engine, optimiser = _build(setup)
-    data = _training_data(setup, engine.module.encoder.frontend, rank, world_size)
+    data = _training_data(setup, engine.module.encoder.frontend, augmenter, rank, world_size)
     if rank == 0:
         _announce(engine.module, data.plan, setup)
     trainer = _trainer(setup, engine, optimiser, data, flops_of_batch, saved)
@@ -121,7 +124,9 @@ def _trainer(
     )
 
 
-def _training_data(setup: TrainingSetup, frontend: Frontend, rank: int, world_size: int) -> TrainingData:
+def _training_data(
+    setup: TrainingSetup, frontend: Frontend, augmenter: Augmenter | None, rank: int, world_size: int
+) -> TrainingData:
     config, model_config = setup.config, setup.experiment.model
     read = ExampleReader(
         load_tokenizer(model_config.llm),
@@ -144,7 +149,7 @@ def _training_data(setup: TrainingSetup, frontend: Frontend, rank: int, world_si
     dev_packs = pack_epoch(setup.dev, model_config.max_positions, seed=0, epoch=0)
     return TrainingData(
         plan=plan,
-        train=MicroBatches(setup.train, plan.batches, read, rank, world_size, config.accumulation, setup.augmenter),
+        train=MicroBatches(setup.train, plan.batches, read, rank, world_size, config.accumulation, augmenter=augmenter),
         dev=MicroBatches(setup.dev, [[dev_packs[i]] for i in range(rank, len(dev_packs), world_size)], read),
         dev_languages=tuple(sorted({pack.language for pack in dev_packs})),
     )
@@ -158,7 +163,7 @@ def _announce(model: SpeechLLM, plan: TrainingPlan, setup: TrainingSetup) -> Non
     adapted = f"; encoder LoRA on {len(model.adapters.layers)} linear layers" if model.adapters is not None else ""
     log(f"{phase}: training {num_trainable:,} of {total:,} parameters{adapted}")
     log(f"{phase}: {len(plan)} steps (per epoch: {list(plan.steps_per_epoch)}) -> {setup.request.out}")
-    if setup.augmenter is not None:
+    if setup.config.augment.active:
         log(f"{phase}: {setup.config.augment.described()}")
     experiment, tokenizer = setup.experiment, load_tokenizer(setup.experiment.model.llm)
     languages = () if experiment.init_from else experiment.languages
