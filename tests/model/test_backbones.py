@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from transformers import Qwen3ForCausalLM, WhisperForConditionalGeneration, Whis
 
 from tests.model import tiny
 from zipperasr.model.backbone_files import load_backbone
+from zipperasr.model.backbones import ENCODERS, LLMS
 from zipperasr.model.backbones.qwen3 import Qwen3
 from zipperasr.model.backbones.whisper import WHISPER_SIZES, WhisperEncoderOnly, WhisperSpeechEncoder
 from zipperasr.model.backbones.whisper_languages import WhisperTokenEmbedding
@@ -140,3 +142,8 @@ def test_writing_to_a_mapped_weight_does_not_change_the_file(backbones, tmp_path
         for parameter in llm.parameters():
             parameter.add_(1.0)
     assert (tmp_path / "llm" / "model.safetensors").read_bytes() == before
+
+
+def test_the_page_about_backbones_names_every_family():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\|[^|]+\| `([\w-]+)` \| (?!notes)", page, re.MULTILINE)) == {*LLMS, *ENCODERS}
