@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from tests.corpora.example import write_noise, write_text
+from tests.corpora.own_data_example import EMBEDDED, write_audio
 from zipperasr.config import load_yaml
+from zipperasr.corpora import read_corpus
 from zipperasr.languages import LanguageTable
 from zipperasr.own_data import new_recipe
 from zipperasr.prepare.dataset_table import CorporaConfig, load_datasets
@@ -77,6 +79,25 @@ def test_one_language_for_lists_that_name_none(project: Path):
     recipe = project / "egs2/calls/asr1"
     assert LanguageTable.load(recipe / "conf/languages.tsv").codes == ["th"]
     assert (recipe / "own/th/test.jsonl").is_file()
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_data_sets_of_hugging_face_are_linked_with_all_their_files(project: Path, name: str):
+    write_audio(project / "lists")
+    reader, write = EMBEDDED[name]
+    paths = {split: str(write(project / "lists", split)) for split in ("train", "test")}
+
+    assert new(project, "--train", paths["train"], "--test", paths["test"]) == 0
+
+    recipe = project / "egs2/calls/asr1"
+    table = LanguageTable.load(recipe / "conf/languages.tsv")
+    rows = load_datasets(recipe / "conf/datasets.tsv", "30h", table)
+    assert [(row.reader, row.language) for row in rows] == [(reader, "de"), (reader, "es")]
+    for row, count in zip(rows, (2, 1), strict=True):
+        assert len(list(read_corpus(row.reader, recipe / "own", row.language, row.train_split))) == count
+    links = sorted(path.name for path in (recipe / "own").iterdir())
+    shards = [f"{split}-{number:05d}-of-00002.parquet" for split in ("test", "train") for number in range(2)]
+    assert links == (["test", "train"] if name == "save_to_disk" else shards)
 
 
 def test_a_language_that_whisper_does_not_know_takes_the_token_of_a_related_one(project: Path):

@@ -46,6 +46,7 @@ CORPORA = {
     "csv": Corpus("zipperasr.corpora.csv_table"),
     "kaldi": Corpus("zipperasr.corpora.kaldi_dir"),
     "lhotse": Corpus("zipperasr.corpora.lhotse_cuts"),
+    "huggingface": Corpus("zipperasr.corpora.huggingface"),
 }
 PYTHON = ".py"
 

@@ -62,14 +62,12 @@ class Format(Generic[Record]):
     def read(self, root: Path, language: str, split: str) -> Iterator[Utterance]:
         """Yield the split's utterances in one language. Raises ValueError for the first bad record."""
         path = self.find(root, language, split)
-        in_directory = path.parent.name == language
+        in_directory = language in path.parent.relative_to(root.parent).parts
         for where, record in self.records(path, language):
             utterance = self.utterance(record, where, path)
             if not utterance.lang_code:
                 if not in_directory:
-                    raise ValueError(
-                        f"{where}: no language; add a field `lang`, or move the list to {path.parent / language}"
-                    )
+                    raise ValueError(f"{where}: no language; add a field `lang`, or move the list to {root / language}")
                 utterance = utterance._replace(lang_code=language)
             if utterance.lang_code == language:
                 yield utterance
@@ -136,8 +134,10 @@ def segment_bounds(offset_s: float | None, duration_s: float | None, where: str)
 
 def name_of_audio(audio: str, path: Path) -> str:
     """A name made from an audio path, from the name of the list's directory on; names sort as Kaldi requires."""
-    below = audio.removeprefix(_parent(path))
-    return _NOT_IN_NAME.sub("_", os.path.splitext(below)[0]).strip("_") or "_"
+    name, suffix = os.path.splitext(audio.removeprefix(_parent(path)))
+    if ":" in suffix:  # one of several in a file: an entry of an ark, or the row of a table
+        name += f"_{suffix.rpartition(':')[2]}"
+    return _NOT_IN_NAME.sub("_", name).strip("_") or "_"
 
 
 def speaker_name(speaker: str, where: str) -> str:

@@ -1,9 +1,9 @@
 """Create a recipe for data of your own: egs2/NAME/asr1 in the project's directory.
 
 The lists are manifests (.jsonl, as of NeMo or Qwen3-ASR), tables with a header (.csv, .tsv), CutSets of lhotse
-(.jsonl.gz) or data directories of Kaldi or ESPnet, all in one format. The alignment and the adaptation both use all of
-the training data; with --init_from, the recipe fine-tunes a trained model instead. `zipperasr data check FILE` prints
-what a list contains.
+(.jsonl.gz), data sets of Hugging Face (.parquet, or directories of save_to_disk) or data directories of Kaldi or
+ESPnet, all in one format. The alignment and the adaptation both use all of the training data; with --init_from, the
+recipe fine-tunes a trained model instead. `zipperasr data check FILE` prints what a list contains.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pathlib import Path
 import zipperasr
 from zipperasr.cli import log, nearest, parser, run_step
 from zipperasr.corpora import CORPORA
+from zipperasr.corpora.audio_tables import PARQUET
+from zipperasr.corpora.huggingface import shards_of
 from zipperasr.corpora.own_data import language_code
 from zipperasr.languages import Language, LanguageTable
 from zipperasr.model.experiment import LANGUAGES
@@ -244,11 +246,14 @@ def _add_root(config: Path, name: str) -> None:
 
 
 def _link(lists: OwnLists, folder: Path) -> None:
-    """Link each list to own/SPLIT with the suffix that its reader expects."""
+    """Link each list, or all its files, to own/SPLIT with the suffix that its reader expects."""
     folder.mkdir(parents=True)
     for split, path in lists.given().items():
+        files = shards_of(path) if path.suffix == PARQUET and path.is_file() else [path.resolve()]
         suffix = "" if path.is_dir() else ".jsonl.gz" if path.suffix == ".gz" else path.suffix
-        (folder / f"{split}{suffix}").symlink_to(path.resolve())
+        for number, file in enumerate(files):
+            shard = f"-{number:05d}-of-{len(files):05d}" if len(files) > 1 else ""
+            (folder / f"{split}{shard}{suffix}").symlink_to(file)
 
 
 if __name__ == "__main__":
