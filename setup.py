@@ -24,6 +24,7 @@ REQUIRED = [
     "kaldiio>=2.18",
     "numpy>=2.0",
     "pyarrow>=17.0",
+    "orjson>=3.10.7",
     "jiwer>=4.0",
     "whisper-normalizer>=0.1.13",  # preserve_marks
     "py3langid>=0.4",  # LanguageIdentifier.from_model_file
