@@ -145,6 +145,26 @@ def test_what_cannot_be_trained_is_refused_and_nothing_is_written(
     assert not (project / "egs2/calls").exists()
 
 
+def test_an_error_while_writing_leaves_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    before = sorted((project / "egs2").iterdir())
+    given = lists(project, train={"de": 1}, test={"de": 1})
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(new_recipe, "_link", fail)
+        assert new(project, *given) == 1
+
+    assert "No space left on device" in capsys.readouterr().err
+    assert sorted((project / "egs2").iterdir()) == before
+    assert new(project, *given) == 0
+    assert sorted((project / "egs2").iterdir()) == sorted([*before, project / "egs2/calls"])
+    assert (project / "egs2/calls/asr1/asr.sh").is_file()
+
+
 def test_other_errors(project: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
     given = lists(project, train={"de": 1}, test={"de": 1})
     table = write_text(project / "lists/test.csv", "audio,text,lang", "test-v1/de0.wav,eins,de")
