@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.corpora.example import recording, write_common_voice, write_librispeech, write_noise, write_recordings
+from tests.corpora.example import (
+    recording,
+    write_common_voice,
+    write_librispeech,
+    write_noise,
+    write_recordings,
+    write_text,
+)
+from tests.corpora.own_data_example import EMBEDDED, WRITERS, write_audio
 from tests.prepare.example import DEV_IDS, TEST_IDS, TRAIN_IDS, Recipe
 from tests.stages.sharded import content
 from zipperasr.datadir.entry import read_table
@@ -285,6 +293,37 @@ def test_changed_list_runs_the_stage_again(recipe_of: Recipe):
     assert recipe_of.prepare() == 0
 
     assert len(recipe_of.ids("train_mls_de")) == 5
+
+
+def test_a_changed_transcript_runs_the_stage_again(recipe_of: Recipe):
+    """MLS has it three levels below the root."""
+    assert recipe_of.prepare() == 0
+    path = recipe_of.base / "mls/mls_german/train/transcripts.txt"
+    path.write_text(path.read_text(encoding="utf-8").replace("text von", "anderer"), encoding="utf-8")
+    assert recipe_of.prepare() == 0
+
+    assert "anderer" in (recipe_of.out / "train_mls_de/text").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("reader", "write"), [(WRITERS["kaldi"]), EMBEDDED["save_to_disk"]], ids=["kaldi", "datasets"])
+def test_a_changed_directory_of_own_data_runs_the_stage_again(tmp_path: Path, reader: str, write):
+    """In the directory of a language, written over in place, as links of a recipe see it."""
+    write_audio(tmp_path / "lists")
+    for split in ("train", "test"):
+        write(tmp_path / "lists", split)
+        (tmp_path / "own/es").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own/es" / split).symlink_to(tmp_path / "lists" / split)
+    recipe = Recipe(tmp_path, f"sft own:{reader} es both train - - test 0 - -")
+    write_text(tmp_path / "corpora.yaml", f"roots: {{own: {tmp_path}/own}}", "utt_ids: none", "table_hours: false")
+    languages = (tmp_path / "languages.tsv").read_text(encoding="utf-8").replace("ar\tar\tar", "es\tes\tes")
+    (tmp_path / "languages.tsv").write_text(languages, encoding="utf-8")
+    assert recipe.prepare() == 0
+
+    for path in sorted((tmp_path / "lists/train").iterdir()):
+        path.write_bytes(path.read_bytes().replace("buenos días".encode(), b"buenas noche"))
+    assert recipe.prepare() == 0
+
+    assert (recipe.out / "train_own_es/text").read_text().split(" ", 1)[1] == "buenas noche\n"
 
 
 def test_a_duplicate_id_in_the_corpus_is_an_error(recipe_of: Recipe, capsys: pytest.CaptureFixture):
