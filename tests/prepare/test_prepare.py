@@ -19,6 +19,7 @@ from tests.stages.sharded import content
 from zipperasr.datadir.entry import read_table
 from zipperasr.datadir.read import read_data_dir
 from zipperasr.datadir.set_table import SetRow, read_sets
+from zipperasr.prepare.set_builder import num_held_out
 
 LIST = "train/lite_1h/de.txt"
 
@@ -228,10 +229,17 @@ def test_held_out_dev_consists_of_complete_recordings(tmp_path: Path):
     assert recipe.prepare() == 0
 
     train, dev = (read_data_dir(recipe.out / f"{kind}_msr86k_ru") for kind in ("train", "dev"))
-    assert len(dev) == 24 and len(train) == 24  # complete recordings of 6 utterances, at least 20 in total
+    assert len(dev) == 6 and len(train) == 42  # complete recordings of 6 utterances, a tenth of 48 or more
     assert not {entry.speaker for entry in train} & {entry.speaker for entry in dev}
     assert (train[0].start_s, train[0].end_s) == (0.0, 0.5)
-    assert len(recipe.ids("train_msr86k_ru", "wav.scp")) == 4
+    assert len(recipe.ids("train_msr86k_ru", "wav.scp")) == 7
+
+
+@pytest.mark.parametrize(
+    ("train", "dev"), [(2, 1), (14, 1), (48, 5), (199, 20), (200, 20), (540, 20), (800, 20), (100_000, 1000)]
+)
+def test_a_small_set_gives_a_tenth_and_a_large_one_a_hundredth_to_dev(train: int, dev: int):
+    assert num_held_out(train) == dev
 
 
 def test_common_voice_without_a_list_samples_no_official_evaluation_clips(tmp_path: Path):
