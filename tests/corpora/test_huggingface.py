@@ -152,6 +152,9 @@ def test_damaged_files_are_named(tmp_path: Path):
         write_text(state, content)
         with pytest.raises(ValueError, match=r"state.json: got no list of files .*; save the data set again"):
             read(tmp_path)
+    write_text(state, '{"_data_files": [{"filename": "../list.txt"}]}')
+    with pytest.raises(ValueError, match=r"state.json: got file '../list.txt', wanted .arrow; save the data set again"):
+        read(tmp_path)
     write_text(tmp_path / "x.parquet", "no table")
     with pytest.raises(ValueError, match=r"x.parquet: cannot be read"):
         read(tmp_path, split="x")
@@ -172,6 +175,14 @@ def test_a_missing_shard_is_named(tmp_path: Path):
     path = write_rows(tmp_path / "train-00000-of-00002.parquet", GOOD)
 
     with pytest.raises(ValueError, match=f"{path}: shard 00001 of 00002 is missing; download it"):
+        read(tmp_path)
+
+
+def test_files_of_two_versions_are_both_named(tmp_path: Path):
+    for count in (2, 4):
+        write_rows(tmp_path / f"data/train-00000-of-{count:05d}.parquet", GOOD)
+
+    with pytest.raises(ValueError, match=r"train-00000-of-00002.parquet and train-00000-of-00004.parquet; delete the"):
         read(tmp_path)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zipperasr.corpora.audio_tables import (
+    ARROW,
     BYTES,
     PARQUET,
     PATH,
@@ -49,7 +50,10 @@ class DatasetFormat(Format[Record]):
             for place in (folder, folder / "data"):
                 if (path := place / f"{split}{PARQUET}").is_file():
                     return path
-                if found := sorted(place.glob(f"{escape(split)}-00000-of-*{PARQUET}")):
+                found = sorted(place.glob(f"{escape(split)}-00000-of-*{PARQUET}"))
+                if len(found) > 1:
+                    raise ValueError(f"{place}: {found[0].name} and {found[1].name}; delete the files of one of them")
+                if found:
                     return found[0]
         names = f"{split}/ (with {STATE} or Parquet files), {split}.parquet, {split}-00000-of-*.parquet"
         raise ValueError(
@@ -96,9 +100,13 @@ def _files_of_directory(folder: Path) -> list[Path]:
 
 def _files_in_state(state: Path) -> list[str]:
     try:
-        return [str(file["filename"]) for file in json.loads(state.read_bytes())["_data_files"]]
+        names = [str(file["filename"]) for file in json.loads(state.read_bytes())["_data_files"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{state}: got no list of files ({error!r}); {REMEDY}") from error
+    for name in names:
+        if not name.endswith(ARROW):
+            raise ValueError(f"{state}: got file {name[:80]!r}, wanted {ARROW}; {REMEDY}")
+    return names
 
 
 def _followed(shard: Path) -> Path:
