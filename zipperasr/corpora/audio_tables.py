@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, groupby
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -190,31 +190,44 @@ class ParquetTable(_Table):
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         """Yield the rows of `columns` in order; of the audio column, the path. Audio files are not read."""
-        wanted = [f"{name}.{PATH}" if self.has_files and name == self.audio else name for name in columns]
-        for number in range(len(self._groups)):
-            files, start = self._presence(number), 0
-            for batch in self._file.iter_batches(_BLOCK_ROWS, row_groups=[number], columns=wanted):
-                batch = batch.select(columns)
-                if self.has_files:
-                    at = columns.index(self.audio)
-                    batch = batch.set_column(at, self.audio, _member(batch.column(at), PATH))
-                yield batch, [files] * len(batch) if isinstance(files, bool) else _are_valid(files, start, len(batch))
-                start += len(batch)
+        for presence, groups in self._runs():
+            files = _files_of_group(self, groups[0]) if presence is None else None
+            start = 0
+            for batch in self._batches(groups, columns):
+                count = len(batch)
+                yield batch, [bool(presence)] * count if files is None else _are_valid(files, start, count)
+                start += count
+
+    def _runs(self) -> Iterator[tuple[bool | None, list[int]]]:
+        """Yield (presence, row groups): neighbours together, except for those whose statistics say nothing."""
+        known = [self._presence(number) for number in range(len(self._groups))]
+        alone = [number if presence is None else None for number, presence in enumerate(known)]
+        for key, numbers in groupby(range(len(known)), lambda number: (known[number], alone[number])):
+            yield key[0], list(numbers)
+
+    def _batches(self, groups: list[int], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        leaves = [f"{name}.{PATH}" if self.has_files and name == self.audio else name for name in columns]
+        for batch in self._file.iter_batches(_BLOCK_ROWS, row_groups=groups, columns=leaves):
+            batch = batch.select(columns)
+            if self.has_files:
+                at = columns.index(self.audio)
+                batch = batch.set_column(at, self.audio, _member(batch.column(at), PATH))
+            yield batch
 
     def audio_file(self, row: int) -> pa.Scalar:
         """The audio file in a row."""
         number = bisect_right(self._ends, row)
         return _files_of_group(self, number)[row - self._ends[number] + self._groups[number].num_rows]
 
-    def _presence(self, number: int) -> bool | pa.ChunkedArray:
-        """Whether all rows of a group hold audio files, or none, by its statistics; else its audio files."""
+    def _presence(self, number: int) -> bool | None:
+        """Whether all rows of a group hold audio files, or none; None if its statistics do not say."""
         if not self.has_files:
             return False
         self._check_size(number)
         statistics, rows = self._groups[number].column(self._leaf).statistics, self._groups[number].num_rows
-        if statistics is not None and statistics.has_null_count and statistics.null_count in (0, rows):
-            return statistics.null_count == 0
-        return _files_of_group(self, number)
+        if statistics is None or not statistics.has_null_count or statistics.null_count not in (0, rows):
+            return None
+        return statistics.null_count == 0
 
     def read_files(self, number: int) -> pa.ChunkedArray:
         """The audio files of a row group."""
@@ -246,5 +259,5 @@ def _member(values: pa.Array | pa.ChunkedArray, name: str) -> pa.Array | pa.Chun
     return pc.struct_field(values, name)
 
 
-def _are_valid(values: pa.ChunkedArray | None, start: int, count: int) -> Sequence[bool]:
+def _are_valid(values: pa.ChunkedArray | None, start: int, count: int) -> list[bool]:
     return [False] * count if values is None else values[start : start + count].is_valid().to_pylist()
