@@ -24,6 +24,7 @@ REQUIRED = [
     "kaldiio>=2.18",
     "numpy>=2.0",
     "pyarrow>=17.0",
+    "orjson>=3.10.7",
     "jiwer>=4.0",
     "whisper-normalizer>=0.1.13",  # preserve_marks
     "py3langid>=0.4",  # LanguageIdentifier.from_model_file
@@ -57,7 +58,7 @@ VLLM = ["vllm==0.32.0"]
 # The reader `lhotse` of own data; it imports urllib3 without requiring it.
 LHOTSE = ["lhotse", "urllib3"]
 
-# The tests and `make lint`. lhotse's recipes also check our corpus readers.
+# The tests and `make lint`. lhotse's recipes also check our corpus readers; datasets writes what ours reads.
 # selenium drives Chromium, if installed, through report.html and the page of `zipperasr serve`; openai is a client of
 # that endpoint. tiktoken encodes with the published ranks of Whisper and Qwen3 and must agree with our tokenizers.
 DEV = [
@@ -66,6 +67,7 @@ DEV = [
     "hypothesis",
     "lhotse",
     "urllib3",
+    "datasets",
     "selenium",
     "openai",
     "tiktoken",

@@ -172,6 +172,12 @@ def check_pyarrow() -> str:
     return f"{rows} rows written and mapped"
 
 
+def check_orjson() -> str:
+    import orjson
+
+    return f"{len(orjson.loads('[1, 2]'))} numbers decoded"
+
+
 def check_matplotlib() -> str:
     import matplotlib
 
@@ -254,6 +260,7 @@ CHECKS = [
     Check("whisper-normalizer", "whisper-normalizer", check_normaliser),
     Check("jiwer", "jiwer", check_jiwer),
     Check("pyarrow", "pyarrow", check_pyarrow),
+    Check("orjson", "orjson", check_orjson),
     Check("matplotlib", "matplotlib", check_matplotlib),
     Check("tensorboard", "tensorboard", check_tensorboard),
     Check("espeak-ng", "espeakng-loader", check_espeak),

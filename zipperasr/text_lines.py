@@ -20,11 +20,10 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number, line) of a UTF-8 file, without line ends, blank lines and byte order mark."""
     number = 0
     with path.open("rb") as stream:
-        while block := stream.readlines(BLOCK_BYTES):
-            for line in _decode(block, path, number):
+        while block := stream.read(BLOCK_BYTES):
+            for line in _decode(block + stream.readline(), path, number):
                 number += 1
-                line = line.rstrip("\r\n")
-                if not is_blank(line):
+                if line[:1] > " " or not is_blank(line):
                     yield number, line
 
 
@@ -61,10 +60,10 @@ def refuse_composed(entry: str, where: str) -> str:
     return entry
 
 
-def _decode(lines: list[bytes], path: Path, number_before: int) -> list[str]:
+def _decode(lines: bytes, path: Path, number_before: int) -> list[str]:
     """Decode many lines in one call, three times as fast as one by one."""
     try:
-        text = b"".join(lines).decode()
+        text = lines.decode()
     except UnicodeDecodeError as error:
         at = error.object.count(b"\n", 0, error.start) + 1
         number = number_before + at
@@ -73,8 +72,9 @@ def _decode(lines: list[bytes], path: Path, number_before: int) -> list[str]:
         text = text.removeprefix("\ufeff")
     found = text.removesuffix("\n").split("\n")
     if "\r" in text or "\0" in text:
+        found = [line.rstrip("\r") for line in found]
         for number, line in enumerate(found, number_before + 1):
-            check_line(line.rstrip("\r"), f"{path}:{number}")
+            check_line(line, f"{path}:{number}")
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.corpora.example import write_noise, write_text
-from tests.corpora.own_data_example import WRITERS, write_audio
+from tests.corpora.own_data_example import EMBEDDED, WRITERS, write_audio
 from tests.stages.sharded import content
 from tests.train.tiny_recipe import options
 from zipperasr.datadir.set_table import read_sets
@@ -37,7 +37,8 @@ def run_stages(model: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> dict
 
 def test_every_format_gives_the_same_manifest(noise_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     found = {}
-    for name, (reader, write) in WRITERS.items():
+    writers = WRITERS | EMBEDDED
+    for name, (reader, write) in writers.items():
         base = tmp_path / name
         write_audio(base / "own")
         for split in ("train", "test"):
@@ -46,13 +47,14 @@ def test_every_format_gives_the_same_manifest(noise_recipe: Path, tmp_path: Path
         found[name] = run_stages(noise_recipe, base, monkeypatch)
 
     assert sorted(found["jsonl"])[:2] == ["packing.json", "sets.tsv"] and len(found["jsonl"]) == 6
-    assert {name: files == found["jsonl"] for name, files in found.items()} == dict.fromkeys(WRITERS, True)
-    for place in ("data", "dump/raw"):  # what stages 1 and 2 wrote is data of one's own to another recipe
-        base = tmp_path / f"from {place}"
+    assert {name: files == found["jsonl"] for name, files in found.items()} == dict.fromkeys(writers, True)
+    # what stages 1 and 2 wrote is data of one's own to another recipe
+    for place in ("jsonl/data", "jsonl/dump/raw", "save_to_disk/data", "parquet shards/data"):
+        base = tmp_path / "from" / place
         for split in ("train", "test"):
             for lang in ("de", "es"):
                 (base / "own" / lang).mkdir(parents=True, exist_ok=True)
-                (base / "own" / lang / split).symlink_to(tmp_path / "jsonl" / place / f"{split}_own_{lang}")
+                (base / "own" / lang / split).symlink_to(tmp_path / place / f"{split}_own_{lang}")
         write_recipe(base, "kaldi", "own")
         assert run_stages(noise_recipe, base, monkeypatch) == found["jsonl"], place
 

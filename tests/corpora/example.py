@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import soundfile
 
 
@@ -75,3 +77,16 @@ def recording(aid: str, path: str, times: list[tuple[float, float]], **segment_e
 
 def write_recordings(path: Path, recordings: list[dict]) -> Path:
     return write_text(path, json.dumps({"dataset": "x", "audios": recordings}, ensure_ascii=False))
+
+
+def write_audio_table(path: Path, *files: bytes | None, row_group_size: int = 100, **columns: list) -> str:
+    """Parquet or an Arrow stream with audio files in the column `audio`."""
+    rows = [None if file is None else {"bytes": file, "path": None} for file in files]
+    audio = pa.array(rows, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    table = pa.table({"audio": audio, **columns})
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, row_group_size=row_group_size)
+    else:
+        with pa.ipc.new_stream(path, table.schema) as stream:
+            stream.write_table(table, max_chunksize=row_group_size)
+    return str(path)

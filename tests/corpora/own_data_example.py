@@ -123,6 +123,43 @@ def write_lhotse_plain(root: Path, split: str) -> Path:
     return path
 
 
+def dataset(root: Path, split: str, embed: bool, label: bool = False):
+    """The rows as a Dataset of Hugging Face; the language is text or a label."""
+    from datasets import Audio, ClassLabel, Dataset
+
+    rows = []
+    for row in objects(split):
+        path = row.pop("audio_filepath")
+        audio = {"bytes": (root / path).read_bytes(), "path": Path(path).name} if embed else path
+        rows.append(row | {"audio": audio, "offset": row.get("offset")})
+    found = Dataset.from_list(rows)
+    found = found.cast_column("audio", Audio()) if embed else found
+    return found.cast_column("lang", ClassLabel(names=["es", "de"])) if label else found
+
+
+def write_parquet(root: Path, split: str) -> Path:
+    """A data set whose audio column has paths."""
+    path = root / f"{split}.parquet"
+    dataset(root, split, embed=False).to_parquet(path)
+    return path
+
+
+def write_saved(root: Path, split: str) -> Path:
+    """A directory of save_to_disk with audio and two files."""
+    dataset(root, split, embed=True, label=True).save_to_disk(root / split, num_shards=2)
+    return root / split
+
+
+def write_parquet_shards(root: Path, split: str) -> Path:
+    """Parquet with audio, as on the hub."""
+    found = dataset(root, split, embed=True)
+    for number in range(2):
+        path = root / f"data/{split}-{number:05d}-of-00002.parquet"
+        path.parent.mkdir(exist_ok=True)
+        found.shard(2, number, contiguous=True).to_parquet(path, batch_size=1)
+    return root / f"data/{split}-00000-of-00002.parquet"
+
+
 WRITERS: dict[str, tuple[str, Callable[[Path, str], Path]]] = {  # name -> (reader, writer of a split)
     "jsonl": ("jsonl", write_jsonl),
     "csv": ("csv", write_csv),
@@ -130,4 +167,9 @@ WRITERS: dict[str, tuple[str, Callable[[Path, str], Path]]] = {  # name -> (read
     "kaldi": ("kaldi", write_kaldi),
     "lhotse": ("lhotse", write_lhotse),
     "lhotse plain": ("lhotse", write_lhotse_plain),
+    "parquet": ("huggingface", write_parquet),
+}
+EMBEDDED = {  # the audio is in the list
+    "save_to_disk": ("huggingface", write_saved),
+    "parquet shards": ("huggingface", write_parquet_shards),
 }

@@ -22,7 +22,7 @@ def test_root_may_be_the_unpacked_directory_itself(tmp_path: Path):
     assert len(list(read(tmp_path / "LibriSpeech", "en", "dev-clean"))) == 1
 
 
-@pytest.mark.parametrize("line", ["19-227-0001", "19_227_0001 WORDS"])
+@pytest.mark.parametrize("line", ["19-227-0001", "19_227_0001 WORDS", "-227-0001 WORDS"])
 def test_malformed_line_names_file_and_line(tmp_path: Path, line: str):
     write_text(tmp_path / "dev-clean/19/227/19-227.trans.txt", "19-227-0000 FINE", line)
 

@@ -48,6 +48,7 @@ def test_byte_order_mark_and_windows_line_ends_are_removed(tmp_path: Path):
         ("1_2_000003 kein tabulator", r"transcripts.txt:2: id .* contains whitespace"),
         ("1_2_000003", r"transcripts.txt:2: got .*, wanted SPEAKER_BOOK_NUMBER<TAB>text"),
         ("12_000003\ttext", r"transcripts.txt:2: got .*, wanted SPEAKER_BOOK_NUMBER"),
+        ("_2_000003\ttext", r"transcripts.txt:2: got .*, wanted SPEAKER_BOOK_NUMBER"),
         ("../../1_2_3\ttext", r"transcripts.txt:2: id '../../1_2_3' is empty or contains whitespace or slashes"),
     ],
 )

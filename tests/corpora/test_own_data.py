@@ -12,7 +12,7 @@ import soundfile
 from tests.corpora.example import write_noise, write_text
 from tests.corpora.own_data_example import SECONDS, WRITERS, expected, write_audio
 from zipperasr.corpora import read_corpus
-from zipperasr.corpora.own_data import language_code
+from zipperasr.corpora.own_data import language_code, name_of_audio
 
 
 def whole_files(utterances: list) -> list:
@@ -61,6 +61,29 @@ def test_the_form_of_qwen3_asr(tmp_path: Path):
     assert (utterance.audio, utterance.text, utterance.lang_code) == ("/data/a.wav", "Guten Tag.", "de")
     with pytest.raises(ValueError, match=r"train.jsonl:1: no language; add a field `lang`, or move the list to .*/de$"):
         read_lines(tmp_path, line | {"text": "language None<asr_text>"})
+
+
+def test_other_fields_may_have_numbers_that_only_python_writes(tmp_path: Path):
+    (utterance,) = read_lines(tmp_path, GOOD | {"wer": float("nan"), "score": float("-inf")})
+
+    assert utterance.audio == f"{tmp_path.resolve()}/a.wav"
+
+
+def test_recordings_of_one_ark_have_different_names(tmp_path: Path):
+    found = read_lines(tmp_path / "own", *(GOOD | {"audio": f"data/x.ark:{offset}"} for offset in (7, 999)))
+
+    assert [utterance.id for utterance in found] == ["own_data_x_7", "own_data_x_999"]
+
+
+@pytest.mark.parametrize(
+    ("audio", "name"),
+    [
+        ("a.b/c", "a.b_c"), ("x..wav", "x."), ("ä-1.wav", "ä_1"), ("s 1/(x).flac", "s_1__x"),
+        (".hidden/.wav", "hidden_.wav"), ("..x.wav", "x"), (".wav", "wav"), ("-.wav", "_"),
+    ],
+)  # fmt: skip
+def test_names_of_audio(tmp_path: Path, audio: str, name: str):
+    assert name_of_audio(f"{tmp_path.resolve()}/{audio}", tmp_path / "own/train.jsonl") == name
 
 
 def test_lines_in_other_languages_are_found_whatever_else_they_contain(tmp_path: Path):

@@ -19,6 +19,8 @@ from zipperasr.audio.convert import Chunk, convert_chunk
 from zipperasr.audio.load import load_audio
 from zipperasr.config import load_yaml, parse_overrides
 from zipperasr.corpora import read_corpus
+from zipperasr.corpora.audio_tables import entry_of
+from zipperasr.corpora.huggingface import FORMAT
 from zipperasr.datadir.arrow_blocks import blocks
 from zipperasr.datadir.entry import Entry, key_and_value, read_table
 from zipperasr.datadir.read import read_data_dir
@@ -92,7 +94,7 @@ def wenetspeech(base: Path) -> Path:
 
 def own_data(name: str, base: Path) -> Path:
     own_data_example.write_audio(base)
-    return own_data_example.WRITERS[name][1](base, "train").parent
+    return (own_data_example.WRITERS | own_data_example.EMBEDDED)[name][1](base, "train").parent
 
 
 # how a valid corpus is written, the files to mutate, and how it is read
@@ -111,13 +113,15 @@ CORPORA: dict[str, tuple[Callable[[Path], Path], str, tuple[str, str, str]]] = {
     "own jsonl": (partial(own_data, "jsonl"), "train.jsonl", ("jsonl", "de", "train")),
     "own csv": (partial(own_data, "csv"), "train.csv", ("csv", "de", "train")),
     "own tsv": (partial(own_data, "tsv"), "train.tsv", ("csv", "de", "train")),
+    "own parquet": (partial(own_data, "parquet"), "train.parquet", ("huggingface", "de", "train")),
+    "own data set": (partial(own_data, "save_to_disk"), "train/state.json", ("huggingface", "de", "train")),
     "own cuts": (partial(own_data, "lhotse plain"), "train.jsonl", ("lhotse", "de", "train")),
     **{
         f"own data directory: {table}": (partial(own_data, "kaldi"), table, ("kaldi", "de", "train"))
         for table in ("text", "wav.scp", "segments", "utt2lang", "utt2spk")
     },
 }
-OWN = ("jsonl", "csv", "lhotse", "kaldi")  # may name any file
+OWN = ("jsonl", "csv", "lhotse", "kaldi", "huggingface")  # may name any file
 
 
 def text_makers() -> dict[str, Callable[[Path], Target]]:
@@ -282,6 +286,29 @@ def binary_targets(base: Path) -> Iterator[Target]:
     audio = base / "audio.ark"
     audio.write_bytes(b"u1 AUDIO\4" + len(wav).to_bytes(4, "little") + wav)
     yield Target("audio.ark", (audio,), lambda: load_audio(f"{audio}:3"), mutate_binary)
+    for name in ("x.parquet", "x/data-00000-of-00001.arrow"):
+        yield _audio_table_target(base / "tables", name)
+
+
+def _audio_table_target(base: Path, name: str) -> Target:
+    """A table is listed, and the audio of every row is opened."""
+    example.write_text(base / "x/state.json", f'{{"_data_files": [{{"filename": "{Path(name).name}"}}]}}')
+    example.write_noise(base / "noise.flac", 0.1)
+    audio, texts, languages = (base / "noise.flac").read_bytes(), ["guten", "tag", "ja"], ["de", "es", "de"]
+    path = example.write_audio_table(base / name, audio, None, audio, row_group_size=2, text=texts, lang=languages)
+
+    def read() -> None:
+        found = FORMAT.scan(Path(path) if name.endswith(".parquet") else base / "x")
+        errors = [str(item) for item in found if isinstance(item, ValueError)]
+        for row in range(3):
+            try:
+                load_audio(entry_of(path, row))
+            except ValueError as error:
+                errors.append(str(error))
+        for error in errors:
+            assert str(base) in error, error
+
+    return Target(f"table of audio: {name}", (Path(path),), read, mutate_binary)
 
 
 def _stage_2(base: Path, audio: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from tests.corpora.example import write_noise, write_text
+from tests.corpora.own_data_example import EMBEDDED, write_audio
 from zipperasr.config import load_yaml
+from zipperasr.corpora import read_corpus
 from zipperasr.languages import LanguageTable
 from zipperasr.own_data import new_recipe
 from zipperasr.prepare.dataset_table import CorporaConfig, load_datasets
@@ -79,6 +81,25 @@ def test_one_language_for_lists_that_name_none(project: Path):
     assert (recipe / "own/th/test.jsonl").is_file()
 
 
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_data_sets_of_hugging_face_are_linked_with_all_their_files(project: Path, name: str):
+    write_audio(project / "lists")
+    reader, write = EMBEDDED[name]
+    paths = {split: str(write(project / "lists", split)) for split in ("train", "test")}
+
+    assert new(project, "--train", paths["train"], "--test", paths["test"]) == 0
+
+    recipe = project / "egs2/calls/asr1"
+    table = LanguageTable.load(recipe / "conf/languages.tsv")
+    rows = load_datasets(recipe / "conf/datasets.tsv", "30h", table)
+    assert [(row.reader, row.language) for row in rows] == [(reader, "de"), (reader, "es")]
+    for row, count in zip(rows, (2, 1), strict=True):
+        assert len(list(read_corpus(row.reader, recipe / "own", row.language, row.train_split))) == count
+    links = sorted(path.name for path in (recipe / "own").iterdir())
+    shards = [f"{split}-{number:05d}-of-00002.parquet" for split in ("test", "train") for number in range(2)]
+    assert links == (["test", "train"] if name == "save_to_disk" else shards)
+
+
 def test_a_language_that_whisper_does_not_know_takes_the_token_of_a_related_one(project: Path):
     given = lists(project, train={"de": 1, "gsw": 1}, test={"de": 1, "gsw": 1})
 
@@ -122,6 +143,26 @@ def test_what_cannot_be_trained_is_refused_and_nothing_is_written(
 
     assert message in capsys.readouterr().err
     assert not (project / "egs2/calls").exists()
+
+
+def test_an_error_while_writing_leaves_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    before = sorted((project / "egs2").iterdir())
+    given = lists(project, train={"de": 1}, test={"de": 1})
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(new_recipe, "_link", fail)
+        assert new(project, *given) == 1
+
+    assert "No space left on device" in capsys.readouterr().err
+    assert sorted((project / "egs2").iterdir()) == before
+    assert new(project, *given) == 0
+    assert sorted((project / "egs2").iterdir()) == sorted([*before, project / "egs2/calls"])
+    assert (project / "egs2/calls/asr1/asr.sh").is_file()
 
 
 def test_other_errors(project: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):

@@ -5,12 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.corpora.example import recording, write_common_voice, write_librispeech, write_noise, write_recordings
+from tests.corpora.example import (
+    recording,
+    write_common_voice,
+    write_librispeech,
+    write_noise,
+    write_recordings,
+    write_text,
+)
+from tests.corpora.own_data_example import EMBEDDED, WRITERS, write_audio
 from tests.prepare.example import DEV_IDS, TEST_IDS, TRAIN_IDS, Recipe
 from tests.stages.sharded import content
 from zipperasr.datadir.entry import read_table
 from zipperasr.datadir.read import read_data_dir
 from zipperasr.datadir.set_table import SetRow, read_sets
+from zipperasr.prepare.set_builder import num_held_out
 
 LIST = "train/lite_1h/de.txt"
 
@@ -220,10 +229,17 @@ def test_held_out_dev_consists_of_complete_recordings(tmp_path: Path):
     assert recipe.prepare() == 0
 
     train, dev = (read_data_dir(recipe.out / f"{kind}_msr86k_ru") for kind in ("train", "dev"))
-    assert len(dev) == 24 and len(train) == 24  # complete recordings of 6 utterances, at least 20 in total
+    assert len(dev) == 6 and len(train) == 42  # complete recordings of 6 utterances, a tenth of 48 or more
     assert not {entry.speaker for entry in train} & {entry.speaker for entry in dev}
     assert (train[0].start_s, train[0].end_s) == (0.0, 0.5)
-    assert len(recipe.ids("train_msr86k_ru", "wav.scp")) == 4
+    assert len(recipe.ids("train_msr86k_ru", "wav.scp")) == 7
+
+
+@pytest.mark.parametrize(
+    ("train", "dev"), [(2, 1), (14, 1), (48, 5), (199, 20), (200, 20), (540, 20), (800, 20), (100_000, 1000)]
+)
+def test_a_small_set_gives_a_tenth_and_a_large_one_a_hundredth_to_dev(train: int, dev: int):
+    assert num_held_out(train) == dev
 
 
 def test_common_voice_without_a_list_samples_no_official_evaluation_clips(tmp_path: Path):
@@ -285,6 +301,37 @@ def test_changed_list_runs_the_stage_again(recipe_of: Recipe):
     assert recipe_of.prepare() == 0
 
     assert len(recipe_of.ids("train_mls_de")) == 5
+
+
+def test_a_changed_transcript_runs_the_stage_again(recipe_of: Recipe):
+    """MLS has it three levels below the root."""
+    assert recipe_of.prepare() == 0
+    path = recipe_of.base / "mls/mls_german/train/transcripts.txt"
+    path.write_text(path.read_text(encoding="utf-8").replace("text von", "anderer"), encoding="utf-8")
+    assert recipe_of.prepare() == 0
+
+    assert "anderer" in (recipe_of.out / "train_mls_de/text").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("reader", "write"), [(WRITERS["kaldi"]), EMBEDDED["save_to_disk"]], ids=["kaldi", "datasets"])
+def test_a_changed_directory_of_own_data_runs_the_stage_again(tmp_path: Path, reader: str, write):
+    """In the directory of a language, written over in place, as links of a recipe see it."""
+    write_audio(tmp_path / "lists")
+    for split in ("train", "test"):
+        write(tmp_path / "lists", split)
+        (tmp_path / "own/es").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own/es" / split).symlink_to(tmp_path / "lists" / split)
+    recipe = Recipe(tmp_path, f"sft own:{reader} es both train - - test 0 - -")
+    write_text(tmp_path / "corpora.yaml", f"roots: {{own: {tmp_path}/own}}", "utt_ids: none", "table_hours: false")
+    languages = (tmp_path / "languages.tsv").read_text(encoding="utf-8").replace("ar\tar\tar", "es\tes\tes")
+    (tmp_path / "languages.tsv").write_text(languages, encoding="utf-8")
+    assert recipe.prepare() == 0
+
+    for path in sorted((tmp_path / "lists/train").iterdir()):
+        path.write_bytes(path.read_bytes().replace("buenos días".encode(), b"buenas noche"))
+    assert recipe.prepare() == 0
+
+    assert (recipe.out / "train_own_es/text").read_text().split(" ", 1)[1] == "buenas noche\n"
 
 
 def test_a_duplicate_id_in_the_corpus_is_an_error(recipe_of: Recipe, capsys: pytest.CaptureFixture):

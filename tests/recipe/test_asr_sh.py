@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.corpora.example import write_noise, write_text
+from zipperasr.prepare.dataset_table import COLUMNS
 
 
 @pytest.fixture
@@ -155,6 +159,30 @@ def test_espnet_s_option_names_are_accepted_and_settings_are_checked_first(run, 
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert left_behind(project) == []
+
+
+def test_shares_of_missing_and_unreadable_audio_are_options(run, project):
+    """Of ten training utterances, two have no file and two have one that is not audio."""
+    recipe = project / "egs2/zipper12/asr1"
+    for number in range(8):
+        write_noise(recipe / f"own/{number}.wav", seed=number)
+    for number in (0, 1):
+        (recipe / f"own/{number}.wav").write_text("no audio")
+    for split, numbers in (("train", range(10)), ("test", range(2, 4))):
+        lines = ({"audio": f"{n}.wav", "text": "x", "lang": "de", "id": f"{split}{n}", "speaker": "s"} for n in numbers)
+        write_text(recipe / f"own/{split}.jsonl", *map(json.dumps, lines))
+    row = "sft own:jsonl de both train - - test 0 - -".replace(" ", "\t")
+    write_text(recipe / "conf/datasets.tsv", "\t".join(COLUMNS), row)
+    write_text(recipe / "conf/mini/corpora.yaml", "roots: {own: own}", "utt_ids: none", "table_hours: false")
+
+    done = run("--stage", "1", "--stop_stage", "2", "--nj", "1")
+    assert "train_own_de: 2 of 8 utterances (25.0%) are not in the corpus" in done.stdout + done.stderr
+    done = run("--stage", "1", "--stop_stage", "2", "--nj", "1", "--max_missing_share", "0.5")
+    assert "2 of 8 utterances of train_own_de cannot be used, wanted at most 1.0%" in done.stdout + done.stderr
+    shares = ("--max_missing_share", "0.5", "--max_quarantine_share", "0.25")
+    done = run("--stage", "1", "--stop_stage", "2", "--nj", "1", *shares)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len((recipe / "dump/raw/train_own_de/text").read_text().splitlines()) == 6
 
 
 DECODE = """

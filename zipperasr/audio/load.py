@@ -15,6 +15,7 @@ import soundfile
 import soxr
 
 from zipperasr.audio.ark import audio_bytes, split_entry
+from zipperasr.corpora.audio_tables import embedded_audio, is_table
 from zipperasr.text_lines import refuse_composed, refuse_pipe
 
 SAMPLE_RATE = 16_000
@@ -43,10 +44,15 @@ def load_audio(entry: str | Path) -> np.ndarray:
 
 
 def open_entry(entry: str) -> soundfile.SoundFile:
-    """Open an audio file, or that at an offset of an ark. Raises the errors of `open_audio` and `audio_bytes`."""
+    """Open an audio file, or that at an offset of an ark or in a row of a table.
+
+    Raises the errors of `open_audio`, `audio_bytes` and `embedded_audio`.
+    """
     path, offset = split_entry(entry)
     if offset is None:
         return open_audio(path, entry)
+    if is_table(path):
+        return open_audio(embedded_audio(path, offset, entry), entry)
     with open(path, "rb") as stream:
         return open_audio(io.BytesIO(audio_bytes(stream, offset, entry)), entry)
 

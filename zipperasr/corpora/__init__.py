@@ -25,6 +25,7 @@ class Corpus:
     module: str  # whose function `read(root, language, split)` yields utterances; or a file, ending in .py
     upper_case: bool = False  # transcripts are in capitals: stage 1 writes them in lower case
     evaluation_splits_in_train: tuple[str, ...] = ()  # official splits to exclude if training data is sampled
+    deep_tables: tuple[str, ...] = ()  # files in ROOT/*/*/ that list utterances: stage 1 runs again if they change
 
     @property
     def read(self) -> Reader:
@@ -35,17 +36,20 @@ class Corpus:
 
 
 CORPORA = {
-    "mls": Corpus("zipperasr.corpora.mls"),
+    "mls": Corpus("zipperasr.corpora.mls", deep_tables=("*.txt",)),
     "commonvoice": Corpus("zipperasr.corpora.commonvoice", evaluation_splits_in_train=("test", "dev")),
     "librispeech": Corpus("zipperasr.corpora.librispeech", upper_case=True),
     "msr86k": Corpus("zipperasr.corpora.msr86k"),
     "wenetspeech": Corpus("zipperasr.corpora.wenetspeech"),
-    "fleurs": Corpus("zipperasr.corpora.fleurs"),
+    "fleurs": Corpus("zipperasr.corpora.fleurs", deep_tables=("*.tsv",)),
     # Formats of data of one's own: own_data.py
     "jsonl": Corpus("zipperasr.corpora.jsonl"),
     "csv": Corpus("zipperasr.corpora.csv_table"),
-    "kaldi": Corpus("zipperasr.corpora.kaldi_dir"),
+    "kaldi": Corpus(
+        "zipperasr.corpora.kaldi_dir", deep_tables=("wav.scp", "text", "segments", "utt2spk", "utt2lang", "utt2dur")
+    ),
     "lhotse": Corpus("zipperasr.corpora.lhotse_cuts"),
+    "huggingface": Corpus("zipperasr.corpora.huggingface", deep_tables=("*.arrow", "*.parquet")),
 }
 PYTHON = ".py"
 

@@ -39,8 +39,11 @@ def language_directory(root: Path, language: str) -> Path:
     """The directory of a language, below `root` or its directory `data`."""
     require_directory(root, REMEDY)
     base = root / "data" if (root / "data").is_dir() else root
-    name = DIRECTORIES.get(language)
-    found = [base / name] if name else sorted(base.glob(f"{language}_*"))
-    if len(found) != 1 or not found[0].is_dir():
-        raise ValueError(f"{base}: contains no directory {name or f'{language}_*'}; {REMEDY}")
+    name = DIRECTORIES.get(language, f"{language}_*")
+    found = sorted(path for path in base.glob(name) if path.is_dir())
+    if not found:
+        raise ValueError(f"{base}: contains no directory {name}; {REMEDY}")
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise ValueError(f"{base}: {names} are all {language!r}; move all but one out of this directory")
     return found[0]

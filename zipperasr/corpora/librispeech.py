@@ -30,6 +30,6 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
             where = f"{chapter}:{number}"
             utt_id, blank, text = line.partition(" ")
             parts = check_id(utt_id, where).split("-")
-            if not blank or len(parts) != 3 or ".." in parts:
+            if not blank or len(parts) != 3 or not all(parts) or ".." in parts:
                 raise ValueError(f"{where}: got {line[:60]!r}, wanted SPEAKER-CHAPTER-NUMBER and text; {REMEDY}")
             yield Utterance(utt_id, parts[0], f"{chapter.parent}/{utt_id}.flac", text, language)

@@ -34,7 +34,7 @@ def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
         where = f"{name}:{number}"
         utt_id, tab, text = line.partition("\t")
         parts = check_id(utt_id, where).split("_")
-        if not tab or len(parts) != 3 or ".." in parts:
+        if not tab or len(parts) != 3 or not all(parts) or ".." in parts:
             raise ValueError(f"{where}: got {line[:60]!r}, wanted SPEAKER_BOOK_NUMBER<TAB>text; {REMEDY}")
         stem = f"{audio}/{parts[0]}/{parts[1]}/{utt_id}"
         suffix = suffix or _suffix(stem)

@@ -29,7 +29,6 @@ FIELDS = {  # names in use, in the manifests of NeMo, Qwen3-ASR, Hugging Face an
     "speaker": ("speaker", "speaker_id", "client_id"),
     "id": ("id", "utt_id", "key"),
 }
-_NAME_OF = {alias: (name, place) for name, aliases in FIELDS.items() for place, alias in enumerate(aliases)}
 _QWEN_PREFIX = re.compile(r"language ([^<]+)<asr_text>")  # `language German<asr_text>Guten Tag`
 _NO_LANGUAGE = "None"  # Qwen3-ASR: no speech, or not known
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://")
@@ -37,6 +36,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CODE = re.compile(r"([a-z]{2,3})([-_][a-z0-9]+)*")
 _OTHER_CODES = {"cmn": "zh", "lao": "lo"}  # in use beside Whisper's
 _NOT_IN_NAME = re.compile(r"[^\w.]|^\.+")
+_IN_NAME = bytes(ord(_NOT_IN_NAME.sub("_", f"a{chr(code)}")[1]) if code < 128 else code for code in range(256))  # ASCII
 
 DIRECTORY = ("",)  # the suffixes of a split that is a directory
 
@@ -62,14 +62,12 @@ class Format(Generic[Record]):
     def read(self, root: Path, language: str, split: str) -> Iterator[Utterance]:
         """Yield the split's utterances in one language. Raises ValueError for the first bad record."""
         path = self.find(root, language, split)
-        in_directory = path.parent.name == language
+        in_directory = language in path.parent.relative_to(root.parent).parts
         for where, record in self.records(path, language):
             utterance = self.utterance(record, where, path)
             if not utterance.lang_code:
                 if not in_directory:
-                    raise ValueError(
-                        f"{where}: no language; add a field `lang`, or move the list to {path.parent / language}"
-                    )
+                    raise ValueError(f"{where}: no language; add a field `lang`, or move the list to {root / language}")
                 utterance = utterance._replace(lang_code=language)
             if utterance.lang_code == language:
                 yield utterance
@@ -99,19 +97,22 @@ class Format(Generic[Record]):
 
 def utterance_of_fields(fields: Mapping[str, Any], where: str, path: Path) -> Utterance:
     """Make an utterance of a record with named fields. Raises ValueError that names the field."""
-    values = _by_name(fields)
-    audio = _audio(values.get("audio"), where, path)
-    text, lang_code = _text_and_language(values.get("text", ""), values.get("lang", ""), where)
-    offset, duration = (_seconds(values.get(name), where, name) for name in ("offset", "duration"))
-    start_s, end_s = segment_bounds(offset, duration, where)
-    utt_id, speaker = values.get("id"), values.get("speaker")
+    found = [_first(fields, key) if type(key) is tuple else fields.get(key) for key in _keys_of_fields(tuple(fields))]
+    if "" in found:
+        found = [None if value == "" else value for value in found]
+    audio_value, text_value, lang, offset, duration, speaker, utt_id = found
+    audio = _audio(audio_value, where, path)
+    text, lang_code = _text_and_language(text_value, lang, where)
+    start_s = None if offset is None else _seconds(offset, where, "offset")
+    duration_s = None if duration is None else _seconds(duration, where, "duration")
+    end_s = None if start_s is None else end_of_segment(start_s, duration_s, where)
     recording = "" if utt_id is not None and speaker is not None else name_of_audio(audio, path)
-    if utt_id is None:
+    if utt_id is not None:
+        utt_id = check_id(str(utt_id), where)
+    else:
         utt_id = recording if start_s is None else f"{recording}_{round(start_s * 1000):08d}"
-    return Utterance(
-        check_id(str(utt_id), where), recording if speaker is None else speaker_name(str(speaker), where), audio, text,
-        lang_code, start_s, end_s, duration,
-    )  # fmt: skip
+    name = recording if speaker is None else speaker_name(str(speaker), where)
+    return Utterance(utt_id, name, audio, text, lang_code, start_s, end_s, duration_s)
 
 
 def names_another_language(fields: Mapping[str, Any], language: str) -> bool:
@@ -125,19 +126,26 @@ def names_another_language(fields: Mapping[str, Any], language: str) -> bool:
     return False
 
 
-def segment_bounds(offset_s: float | None, duration_s: float | None, where: str) -> tuple[float | None, float | None]:
-    """Start and end in a recording; (None, None) for a whole file. Raises ValueError for an empty segment."""
-    if offset_s is None:
-        return None, None
+def end_of_segment(start_s: float, duration_s: float | None, where: str) -> float:
+    """End in a recording. Raises ValueError for an empty segment."""
     if not duration_s:
-        raise ValueError(f"{where}: got offset {offset_s} and no duration; add the duration, in seconds")
-    return offset_s, offset_s + duration_s
+        raise ValueError(f"{where}: got offset {start_s} and no duration; add the duration, in seconds")
+    return start_s + duration_s
 
 
 def name_of_audio(audio: str, path: Path) -> str:
     """A name made from an audio path, from the name of the list's directory on; names sort as Kaldi requires."""
     below = audio.removeprefix(_parent(path))
-    return _NOT_IN_NAME.sub("_", os.path.splitext(below)[0]).strip("_") or "_"
+    name, dot, suffix = below.rpartition(".")
+    if not dot or "/" in suffix or name[-1:] in ("", ".", "/"):
+        name, suffix = os.path.splitext(below)
+    if ":" in suffix:  # one of several in a file: an entry of an ark, or the row of a table
+        name += f"_{suffix.rpartition(':')[2]}"
+    if name.isascii() and not name.startswith("."):
+        name = name.encode().translate(_IN_NAME).decode()  # a tenth of the time
+    else:
+        name = _NOT_IN_NAME.sub("_", name)
+    return name.strip("_") or "_"
 
 
 def speaker_name(speaker: str, where: str) -> str:
@@ -192,17 +200,20 @@ def _parent(path: Path) -> str:
     return f"{os.path.dirname(_directory(path))}/"
 
 
-def _by_name(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `fields` that are neither missing nor empty, by the names of FIELDS; of several, the first."""
-    found: dict[str, Any] = {}
-    places: dict[str, int] = {}
-    for key, value in fields.items():
-        if key not in _NAME_OF or value is None or value == "":
-            continue
-        name, place = _NAME_OF[key]
-        if place < places.get(name, len(_NAME_OF)):
-            found[name], places[name] = value, place
-    return found
+@lru_cache(maxsize=1024)
+def _keys_of_fields(keys: tuple[str, ...]) -> tuple[str | tuple[str, ...] | None, ...]:
+    """For each of FIELDS, the key of a record that names it; a tuple if there are several, the first name first."""
+    found = (tuple(alias for alias in aliases if alias in keys) for aliases in FIELDS.values())
+    return tuple(names if len(names) > 1 else names[0] if names else None for names in found)
+
+
+def _first(fields: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    """The first value that is neither missing nor empty."""
+    for key in keys:
+        value = fields[key]
+        if value is not None and value != "":
+            return value
+    return None
 
 
 def _audio(value: Any, where: str, path: Path) -> str:
@@ -214,18 +225,18 @@ def _audio(value: Any, where: str, path: Path) -> str:
 
 
 def _text_and_language(text: Any, lang: Any, where: str) -> tuple[str, str]:
-    for name, value in (("text", text), ("language", lang)):
-        if not isinstance(value, str):
-            raise ValueError(f"{where}: got {name} {str(value)[:40]}, wanted a string")
-    if match := _QWEN_PREFIX.match(text):
+    text, lang = "" if text is None else text, "" if lang is None else lang
+    if not isinstance(text, str):
+        raise ValueError(f"{where}: got text {str(text)[:40]}, wanted a string")
+    if not isinstance(lang, str):
+        raise ValueError(f"{where}: got language {str(lang)[:40]}, wanted a string")
+    if text.startswith("language ") and (match := _QWEN_PREFIX.match(text)):
         text = text[match.end() :]
         lang = lang or ("" if match[1] == _NO_LANGUAGE else match[1])
     return text if text.isascii() else check_text(text, where), lang and language_code(lang, where)
 
 
-def _seconds(value: Any, where: str, name: str) -> float | None:
-    if value is None:
-        return None
+def _seconds(value: Any, where: str, name: str) -> float:
     try:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):

@@ -2,7 +2,8 @@
 the recipe would drop or refuse, with the reason.
 
 FILE is a manifest (.jsonl, as of NeMo or Qwen3-ASR), a table with a header (.csv, .tsv), a CutSet of lhotse
-(.jsonl.gz) or a data directory of Kaldi or ESPnet. The exit status is 1 if a line is not valid or an id is repeated.
+(.jsonl.gz), a data set of Hugging Face (.parquet, or a directory of save_to_disk) or a data directory of Kaldi or
+ESPnet. The exit status is 1 if a line is not valid or an id is repeated.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Create a recipe for data of your own: egs2/NAME/asr1 in the project's directory.
 
 The lists are manifests (.jsonl, as of NeMo or Qwen3-ASR), tables with a header (.csv, .tsv), CutSets of lhotse
-(.jsonl.gz) or data directories of Kaldi or ESPnet, all in one format. The alignment and the adaptation both use all of
-the training data; with --init_from, the recipe fine-tunes a trained model instead. `zipperasr data check FILE` prints
-what a list contains.
+(.jsonl.gz), data sets of Hugging Face (.parquet, or directories of save_to_disk) or data directories of Kaldi or
+ESPnet, all in one format. The alignment and the adaptation both use all of the training data; with --init_from, the
+recipe fine-tunes a trained model instead. `zipperasr data check FILE` prints what a list contains.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from pathlib import Path
 import zipperasr
 from zipperasr.cli import log, nearest, parser, run_step
 from zipperasr.corpora import CORPORA
+from zipperasr.corpora.audio_tables import PARQUET
+from zipperasr.corpora.huggingface import shards_of
 from zipperasr.corpora.own_data import language_code
 from zipperasr.languages import Language, LanguageTable
 from zipperasr.model.experiment import LANGUAGES
@@ -27,6 +30,7 @@ from zipperasr.own_data.survey import ERRORS, Survey, survey
 from zipperasr.prepare.dataset_table import COLUMNS, HELD_OUT, NO_DEV, NO_TRAIN
 
 PROJECT = Path(zipperasr.__file__).parents[1]
+SETUP = "egs2/TEMPLATE/asr1/setup.sh"
 RUN = """\
 #!/usr/bin/env bash
 # Train and evaluate on the lists in own/. Takes the options of asr.sh.
@@ -110,10 +114,9 @@ def create(
         init_from: trained model to fine-tune.
         whisper_tokens: for languages that Whisper does not know, the token of a related one.
 
-    Raises ValueError if a list has errors or nothing to train on; nothing is written then.
+    Raises ValueError if a list has errors or nothing to train on. After an error, nothing is left.
     """
-    setup = PROJECT / "egs2/TEMPLATE/asr1/setup.sh"
-    if not setup.is_file():
+    if not (PROJECT / SETUP).is_file():
         raise ValueError(f"{PROJECT}: not a checkout of the project, which has the recipes; clone it and install there")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in CORPORA:
         raise ValueError(f"NAME: got {name!r}, wanted a letter, then letters, digits and underscores; no known corpus")
@@ -129,17 +132,27 @@ def create(
     with pretrained_model(init_from, PROJECT / "egs2") as model:
         languages = _languages(found, whisper_tokens or {}) if model is None else _known_languages(model, found)
         rows = _rows(name, found, "both" if model is None else "sft")
-        subprocess.run([setup, recipe.relative_to(PROJECT)], cwd=PROJECT, check=True, capture_output=True)
-        if model is not None:
-            install(model, recipe, PRETRAINED)
+        with tempfile.TemporaryDirectory(dir=recipe.parents[1], prefix=f"{name}_") as folder:
+            unfinished = Path(folder) / "asr1"
+            _write(unfinished, name, model, languages, rows)
+            _link(lists, unfinished / "own" / (lang or ""))
+            recipe.parent.mkdir(exist_ok=True)
+            unfinished.rename(recipe)
+    log(f"languages: {', '.join(row[2] for row in rows)}; next: cd {recipe} && ./run.sh --ngpu 1")
+
+
+def _write(recipe: Path, name: str, model: Path | None, languages: list[Language], rows: list[tuple[str, ...]]) -> None:
+    """Write everything but the links to the lists."""
+    setup = [PROJECT / SETUP, recipe.relative_to(PROJECT)]
+    subprocess.run(setup, cwd=PROJECT, check=True, capture_output=True)
+    if model is not None:
+        install(model, recipe, PRETRAINED)
     LanguageTable(languages).save(recipe / "conf/languages.tsv")
     table = "\n".join("\t".join(row) for row in (COLUMNS, *rows))
     (recipe / "conf/datasets.tsv").write_text(f"{table}\n", encoding="utf-8")
     for config in sorted(recipe.glob("conf/*/corpora.yaml")):
         _add_root(config, name)
     (recipe / "run.sh").write_text(RUN if model is None else RUN_FROM, encoding="utf-8")
-    _link(lists, recipe / "own" / (lang or ""))
-    log(f"languages: {', '.join(row[2] for row in rows)}; next: cd {recipe} && ./run.sh --ngpu 1")
 
 
 def _check_overlap(found: Mapping[str, Survey]) -> None:
@@ -244,11 +257,14 @@ def _add_root(config: Path, name: str) -> None:
 
 
 def _link(lists: OwnLists, folder: Path) -> None:
-    """Link each list to own/SPLIT with the suffix that its reader expects."""
+    """Link each list, or all its files, to own/SPLIT with the suffix that its reader expects."""
     folder.mkdir(parents=True)
     for split, path in lists.given().items():
+        files = shards_of(path) if path.suffix == PARQUET and path.is_file() else [path.resolve()]
         suffix = "" if path.is_dir() else ".jsonl.gz" if path.suffix == ".gz" else path.suffix
-        (folder / f"{split}{suffix}").symlink_to(path.resolve())
+        for number, file in enumerate(files):
+            shard = f"-{number:05d}-of-{len(files):05d}" if len(files) > 1 else ""
+            (folder / f"{split}{shard}{suffix}").symlink_to(file)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from zipperasr.audio.format_audio import FormatOptions
 from zipperasr.audio.load import SAMPLE_RATE, open_entry
 from zipperasr.audio.segments import num_positions
 from zipperasr.corpora import find_corpus
+from zipperasr.corpora.huggingface import shards_of
 from zipperasr.corpora.utterance import Utterance
 from zipperasr.prepare.probing import probe
 from zipperasr.prepare.selection import clean_text
@@ -42,9 +43,13 @@ DROPPED = {  # and which stage does it
     BAD_LENGTH: "stage 2, from training data",
     TOO_LONG: "the training",
 }
+FORMATS = (
+    ".jsonl, .json, .csv, .tsv, .jsonl.gz (lhotse), .parquet or the directory of a data set (Hugging Face), or a data "
+    "directory of Kaldi"
+)
 _EXAMPLES = 3
 _HEADERS = 200  # whose sampling rates are counted
-_BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".gz": "lhotse"}
+_BY_SUFFIX = {".csv": "csv", ".tsv": "csv", ".gz": "lhotse", ".parquet": "huggingface"}
 
 
 @dataclass
@@ -104,12 +109,15 @@ def recognise(path: Path) -> str:
     """The format of a list, a key of CORPORA. Raises ValueError."""
     if path.is_dir() and (path / "wav.scp").is_file():
         return "kaldi"
+    if path.is_dir():
+        shards_of(path)
+        return "huggingface"
     if not path.is_file():
-        raise ValueError(f"{path}: no such file, or a directory without wav.scp")
+        raise ValueError(f"{path}: no such file")
     if path.suffix in _BY_SUFFIX:
         return _BY_SUFFIX[path.suffix]
     if path.suffix not in (".jsonl", ".json"):
-        raise ValueError(f"{path}: wanted .jsonl, .json, .csv, .tsv, .jsonl.gz (lhotse) or a data directory of Kaldi")
+        raise ValueError(f"{path}: wanted {FORMATS}")
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         try:
             first = json.loads(stream.readline())

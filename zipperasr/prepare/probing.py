@@ -19,6 +19,7 @@ import soundfile
 
 from zipperasr.audio.ark import split_entry
 from zipperasr.audio.load import header_duration_s
+from zipperasr.corpora.audio_tables import is_table
 from zipperasr.corpora.utterance import Utterance
 
 _BATCH = 4096
@@ -55,7 +56,10 @@ def _durations_s(paths: list[str], pool: ThreadPoolExecutor, known: _Record) -> 
         return []
     files = list(pool.map(_file_state, paths, chunksize=64))
     found = known.read(files)
-    new = list(pool.map(_header_duration_s, paths[len(found) :], chunksize=64))
+    if any(is_table(split_entry(path)[0]) for path in paths):
+        new = [_header_duration_s(path) for path in paths[len(found) :]]  # threads would read many row groups at once
+    else:
+        new = list(pool.map(_header_duration_s, paths[len(found) :], chunksize=64))
     known.write(files[len(found) :], new)
     return found + new
 

@@ -28,7 +28,10 @@ from zipperasr.prepare.utterance_lists import Wanted
 
 def clean_text(text: str, lower_case: bool) -> str:
     """Return the text in Unicode NFC with single spaces. Scoring normalisation is separate."""
-    text = " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    if not text.isprintable() or "  " in text or text[:1] == " " or text[-1:] == " ":  # of spaces, " " is printable
+        text = " ".join(text.split())
     return text.lower() if lower_case else text
 
 

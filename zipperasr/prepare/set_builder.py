@@ -25,8 +25,8 @@ from zipperasr.prepare.dataset_table import DatasetRow
 from zipperasr.prepare.selection import Selection, Selector
 from zipperasr.prepare.utterance_lists import SetReport, Wanted
 
-MIN_DEV_UTTS = 20
 HELD_OUT_SHARE = 0.01  # of train, if the official dev set is used for testing
+MIN_DEV_UTTS, LARGEST_SHARE = 20, 0.1  # at least 20 utterances are held out, but not more than a tenth of a small set
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class SetBuilder:
         """Build a training set and a dev set of some of its speakers."""
         report = self._report(train, wanted)
         found = self._select_train(train, wanted, report)
-        goal = min(max(MIN_DEV_UTTS, round(len(found.entries) * HELD_OUT_SHARE)), self._options.max_dev_utts)
+        goal = min(num_held_out(len(found.entries)), self._options.max_dev_utts)
         speakers = sorted(found.speakers, key=self._hash)
         held_out: list[str] = []
         while sum(found.speakers[speaker] for speaker in held_out) < goal and len(speakers) > 1:
@@ -178,6 +178,12 @@ class SetBuilder:
 
     def _hash(self, name: str) -> int:
         return hash_of(name, self._options.seed)
+
+
+def num_held_out(num_utts: int) -> int:
+    """How many utterances of a training set become the dev set."""
+    least = min(MIN_DEV_UTTS, max(1, round(num_utts * LARGEST_SHARE)))
+    return max(least, round(num_utts * HELD_OUT_SHARE))
 
 
 def _only(blocks: Iterator[pa.RecordBatch], column: str, values: pa.Array) -> Iterator[pa.RecordBatch]:

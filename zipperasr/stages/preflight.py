@@ -14,6 +14,7 @@ from pathlib import Path
 
 from zipperasr.cli import nearest, parser, run_step, shortened
 from zipperasr.config import load_yaml, parse_overrides
+from zipperasr.ranges import SHARE
 
 COUNTS = {  # option: (smallest value, meaning)
     "nj": (1, "parallel jobs for data preparation and scoring"),
@@ -25,6 +26,10 @@ COUNTS = {  # option: (smallest value, meaning)
     "num_nodes": (1, "number of machines"),
     "node_rank": (0, "rank of this machine, from 0"),
     "seed": (0, "random seed"),
+}
+SHARES = {  # option: (default, meaning)
+    "max_missing_share": ("0.01", "largest share of a set's utterances that may be missing"),
+    "max_quarantine_share": ("0.01", "largest share of a set's utterances that may be unusable"),
 }
 USES_BACKBONES = range(3, 8)  # stages that load Whisper or the LLM, or at least their tokenizers
 MADE_BY_STAGE_0 = ("backbones.yaml", "random_backbones.yaml")  # configurations of the backbones that it makes
@@ -63,6 +68,8 @@ class Settings:
     num_nodes: str
     node_rank: str
     seed: str
+    max_missing_share: str
+    max_quarantine_share: str
     master: str
     hostfile: str
     cuda_cmd: str
@@ -92,6 +99,8 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--alignment_sets", default="own", help="test sets that an alignment decodes")
     for name, (least, meaning) in COUNTS.items():
         options.add_argument(f"--{name}", default=str(least), metavar="N", help=meaning)
+    for name, (default, meaning) in SHARES.items():
+        options.add_argument(f"--{name}", default=default, metavar="SHARE", help=meaning)
     options.add_argument("--master", default="", metavar="HOST:PORT", help="address of machine 0")
     options.add_argument("--hostfile", default="", help="DeepSpeed host file")
     options.add_argument("--cuda_cmd", default=LOCAL_RUNNER, help="command that runs the training and decoding jobs")
@@ -114,6 +123,8 @@ def check(settings: Settings) -> None:
     from zipperasr.train.continuation import Continuation, check_request
 
     counts = {name: check_integer(f"--{name}", getattr(settings, name), least) for name, (least, _) in COUNTS.items()}
+    for name in SHARES:
+        check_share(f"--{name}", getattr(settings, name))
     check_names(
         settings.conf, settings.setting, settings.regime, settings.lora, settings.lid_mode, settings.initial_parts
     )
@@ -150,6 +161,16 @@ def check_integer(name: str, text: str, least: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
         raise ValueError(f"{name} {shortened(text)}: wanted an integer, at least {least}")
     return int(text)
+
+
+def check_share(name: str, text: str) -> None:
+    """Raise ValueError unless an option's value is a number from 0 to 1."""
+    try:
+        good = SHARE.holds(float(text))
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"{name} {shortened(text)}: wanted a share, {SHARE}")
 
 
 def check_names(conf: Path, setting: str, regime: str, lora: str, lid_mode: str, initial_parts: Sequence[str]) -> None:

@@ -62,6 +62,8 @@ datadir=              # data directories   [data, data_full, with _30h]
 dumpdir=              # audio and manifest   [dump, dump_full, with _30h]
 expdir=               # models and results   [exp, exp_full]
 strict_lists=false    # treat every defect of the utterance lists as an error
+max_missing_share=0.01    # largest share of a set's utterances that may lack audio, before stage 1 stops
+max_quarantine_share=0.01 # largest share of a set's audio that may be unreadable, before stage 2 stops
 train_backbones=false # mini scale: pretrain the backbones instead of using those that ship with the project
 benchmark=            # file to which stage 9 also writes the time and memory of each stage
 
@@ -126,6 +128,7 @@ python3 -m zipperasr.stages.preflight --stages "${stages[@]}" --conf "${conf}" -
     --initial_parts "${parts[@]}" "${addition[@]}" \
     --eval_lang "${evaluated[@]}" --eval_phases "${scored_phases[@]}" --alignment_sets "${alignment_sets}" \
     --seed "${seed}" \
+    --max_missing_share "${max_missing_share}" --max_quarantine_share "${max_quarantine_share}" \
     --sft_config "${asr_config}" --train_args "${train_set[@]}" \
     --decode_config "${inference_config}" --decode_args "${decode_set[@]}" \
     --nj "${nj}" --inference_nj "${inference_nj}" --inference_ngpu "${inference_ngpu}" --retries "${retries}" \
@@ -139,11 +142,12 @@ fi
 
 if in_stage 1 "data directories: corpora -> ${datadir}"; then
     on_cpu zipperasr.stages.prepare_data --corpora "${conf}/corpora.yaml" --setting "${setting}" --out "${datadir}" \
-        --strict_lists "${strict_lists}" --nj "${nj}"
+        --strict_lists "${strict_lists}" --max_missing_share "${max_missing_share}" --nj "${nj}"
 fi
 
 if in_stage 2 "audio: ${datadir} -> ${raw}"; then
-    on_cpu_shards zipperasr.stages.format_audio --data "${datadir}" --out "${raw}" --nj 1
+    on_cpu_shards zipperasr.stages.format_audio --data "${datadir}" --out "${raw}" --nj 1 \
+        --max_quarantine_share "${max_quarantine_share}"
 fi
 
 if in_stage 3 "manifests: ${raw} -> ${manifest}"; then
