@@ -6,7 +6,7 @@ import math
 
 from tests.model import tiny
 from zipperasr.batching.manifest import open_kind
-from zipperasr.train.early_warnings import data_warnings
+from zipperasr.train.early_warnings import data_warnings, end_token_warning
 
 
 def test_the_log_has_the_facts_before_the_first_step(one_process):
@@ -19,6 +19,14 @@ def test_the_log_has_the_facts_before_the_first_step(one_process):
 def test_good_data_needs_no_note(tiny_recipe):
     train = open_kind(tiny_recipe / "dump/manifest", "train", "sft")
     assert data_warnings(train, ("de", "es"), tiny.llm_tokenizer(), 72) == []
+
+
+def test_an_end_token_that_the_llm_does_not_use_is_named():
+    tokenizer = tiny.llm_tokenizer()
+    end, other = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    assert end_token_warning(tokenizer, []) == end_token_warning(tokenizer, [other, end]) == []
+    (line,) = end_token_warning(tokenizer, [other])
+    assert line == "transcripts end with <|im_end|>; the LLM itself ends texts with <|endoftext|> and has to learn this"
 
 
 def test_long_utterances_and_unknown_tokens_are_counted(tiny_recipe):

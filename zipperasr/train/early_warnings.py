@@ -1,4 +1,4 @@
-"""Facts about the training data that explain a training that does not learn, logged before its first step."""
+"""Facts about data and LLM that explain a training that does not learn, logged before its first step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from zipperasr.batching.manifest import Manifest
-from zipperasr.model.prompt import batch_transcript_ids
+from zipperasr.model.prompt import batch_transcript_ids, end_id, end_token
 
 _SAMPLE = 1000  # transcripts of each set that are tokenized
 
@@ -31,6 +31,14 @@ def data_warnings(
     if share:
         lines.append(f"{share:.1%} of the label tokens are unknown to the tokenizer, as in {example[:60]!r}")
     return lines
+
+
+def end_token_warning(tokenizer: PreTrainedTokenizerBase, own_ends: Sequence[int]) -> list[str]:
+    """Return one line if none of the LLM's own end tokens, by its generation settings, ends the transcripts."""
+    if not own_ends or end_id(tokenizer) in own_ends:
+        return []
+    own = ", ".join(tokenizer.convert_ids_to_tokens(list(own_ends)))
+    return [f"transcripts end with {end_token(tokenizer)}; the LLM itself ends texts with {own} and has to learn this"]
 
 
 def _unknown_tokens(train: Sequence[Manifest], tokenizer: PreTrainedTokenizerBase) -> tuple[float, str]:

@@ -32,7 +32,7 @@ from zipperasr.run_record import save_run
 from zipperasr.train import continuation
 from zipperasr.train.checkpoints import Checkpoints, SavedCheckpoint
 from zipperasr.train.dev_loss import BEST
-from zipperasr.train.early_warnings import data_warnings
+from zipperasr.train.early_warnings import data_warnings, end_token_warning
 from zipperasr.train.engine import float32_weights, make_engine, restore_master_weights, start_ranks
 from zipperasr.train.interruption import TRY_AGAIN, Interrupted
 from zipperasr.train.loop import Trainer, TrainingData
@@ -167,7 +167,8 @@ def _announce(model: SpeechLLM, plan: TrainingPlan, setup: TrainingSetup) -> Non
         log(f"{phase}: {setup.config.augment.described()}")
     experiment, tokenizer = setup.experiment, load_tokenizer(setup.experiment.model.llm)
     languages = () if experiment.init_from else experiment.languages
-    for line in data_warnings(setup.train, languages, tokenizer, experiment.model.max_positions):
+    notes = data_warnings(setup.train, languages, tokenizer, experiment.model.max_positions)
+    for line in notes + end_token_warning(tokenizer, model.llm_family.end_ids(model.causal_lm)):
         log(f"{phase}: note: {line}")
     vocabulary = model.causal_lm.get_output_embeddings().weight.shape[0]
     log(f"{phase}: a uniform guess over {vocabulary:,} tokens has a loss of {math.log(vocabulary):.2f}")
