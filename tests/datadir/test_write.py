@@ -61,6 +61,17 @@ def test_duplicate_ids_and_unsortable_speakers_are_errors(tmp_path: Path):
     assert not (tmp_path / "set").exists()
 
 
+def test_recordings_in_one_file_are_named_by_offset_or_row(tmp_path: Path):
+    audio = ["a/x.ark:7", "a/x.ark:99", "b/train.parquet:000000003"]
+    entries = [Entry(f"s1-{n}", "s1", name, "hallo", "de", 1.0, 1, 0.5, 1.5) for n, name in enumerate(audio)]
+
+    write_data_dir(tmp_path / "set", entries)
+
+    names = [line.split()[1] for line in (tmp_path / "set/segments").read_text().splitlines()]
+    assert names == ["x_7", "x_99", "train_000000003"]
+    assert [entry.audio for entry in read_data_dir(tmp_path / "set")] == audio
+
+
 def test_recordings_with_the_same_name_get_names_with_directories(tmp_path: Path):
     audio = ["a/0/my talk.opus", "a/1/my talk.opus", "b/1/my talk.opus"]
     entries = [

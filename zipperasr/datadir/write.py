@@ -183,7 +183,9 @@ class _Recordings:
 
     def _name(self, audio: str) -> str:
         if audio not in self._name_of:
-            parents, name = list(Path(audio).parent.parts), NOT_IN_ID.sub("_", Path(audio).stem)
+            path = Path(audio)
+            number = f"_{path.suffix.rpartition(':')[2]}" if ":" in path.suffix else ""  # entry of an ark, or row
+            parents, name = list(path.parent.parts), NOT_IN_ID.sub("_", path.stem) + number
             while name in self._audio_of:
                 name = f"{NOT_IN_ID.sub('_', parents.pop()) if parents else ''}_{name}"
             self._name_of[audio], self._audio_of[name] = name, audio
