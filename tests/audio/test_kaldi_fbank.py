@@ -11,7 +11,7 @@ from zipperasr.audio.frontend import KALDI, Frontend
 from zipperasr.audio.segments import mel_frames
 
 
-@pytest.mark.parametrize("num_samples", [721, 5120, 16_000, 23_777, 33_333])
+@pytest.mark.parametrize("num_samples", [1840, 5120, 16_000, 23_777, 33_333])
 def test_frames_with_complete_windows_equal_the_reference(num_samples):
     audio = tiny.noise(num_samples, seed=num_samples)
     stacked = SeamlessM4TFeatureExtractor()(audio.numpy(), sampling_rate=16_000, return_tensors="pt")["input_features"]
@@ -22,10 +22,10 @@ def test_frames_with_complete_windows_equal_the_reference(num_samples):
     torch.testing.assert_close(found[:complete], wanted, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("num_samples", [1, 160, 399, 400, 560])
+@pytest.mark.parametrize("num_samples", [1, 160, 399, 400, 560, 1000, 1839, 1840])
 def test_short_audio_has_finite_features(num_samples):
     found = Frontend(80, KALDI)(tiny.noise(num_samples, seed=1))
-    assert found.shape == (mel_frames(num_samples), 80) and found.isfinite().all()
+    assert found.shape == (mel_frames(num_samples), 80) and found.abs().max() < 30
 
 
 def test_silence_has_finite_features():

@@ -123,6 +123,20 @@ def test_the_loss_falls_in_each_precision(config, precision, checkpointing):
 
 
 @torch.no_grad()
+def test_compiled_layers_are_compiled_once_and_compute_the_same(config):
+    model, graphs = tiny.align_model(config), []
+    batches = [collate([[example]]) for pack in packs_for(model) for example in pack]
+    wanted = [model.packed_logits(batch, CHUNK_FRAMES) for batch in batches]
+    torch.compiler.reset()
+    model.encoder.compile_layers(lambda graph, _: graphs.append(graph) or graph.forward)
+    first = None
+    for batch, logits in zip(batches, wanted, strict=True):
+        torch.testing.assert_close(model.packed_logits(batch, CHUNK_FRAMES), logits, rtol=1e-4, atol=1e-4)
+        first = first or len(graphs)
+    assert first and len(graphs) <= 3 * first  # not once for every batch
+
+
+@torch.no_grad()
 def test_bf16_logits_are_close_to_fp32(config):
     exact = tiny.align_model(config)
     batch = collate(packs_for(exact))

@@ -16,6 +16,7 @@ from zipperasr.lora.zipper_soft import ZipperSoft
 from zipperasr.model.experiment import Experiment, weights_digest
 from zipperasr.model.experiment_model import build_for_training, load_model
 from zipperasr.plan.parameters import build_phases
+from zipperasr.train.continuation import Continuation, check_request
 from zipperasr.train.engine import parameter_groups
 from zipperasr.train.optim import LanguageAdamW
 from zipperasr.train.train_config import TrainConfig
@@ -104,3 +105,29 @@ def test_an_impossible_width_is_an_error(width):
     for options in (ZipperSoft.options_class, ZipperHardOptions):
         with pytest.raises(ValueError, match="learned_embeddings: got"):
             options(learned_embeddings=width)
+
+
+def test_a_router_that_is_copied_brings_its_embeddings(experiment, trained):
+    copied = replace(experiment, initial_b=str(trained), initial_parts=("b", "router"), seed=2)
+    model = build_for_training(copied, torch.float32, seed=2)
+    source = load_model(trained).adapters.router
+    assert torch.equal(model.adapters.router.embeddings, source.embeddings)
+    assert torch.equal(model.adapters.router.weight, source.weight)
+    options = {"zipper_soft": ZipperSoft.options_class(learned_embeddings=WIDTH + 1)}
+    other = replace(copied.model, encoder_lora=copied.model.encoder_lora.with_options(options))
+    with pytest.raises(ValueError, match="learned_embeddings: got 7, but the router to copy has 6; set the same"):
+        build_for_training(replace(copied, model=other), torch.float32, seed=2)
+
+
+def test_nearest_needs_embeddings_to_compare(trained):
+    new = Continuation(trained, ("it",))
+    with pytest.raises(ValueError, match=r"--bank_from nearest: .* learns its language embeddings.*shared or zero"):
+        check_request(new, tiny.table())
+    assert check_request(replace(new, bank_from="shared"), tiny.table()).lora == "zipper_soft"
+
+
+def test_the_option_is_written_only_if_it_is_set(experiment, config):
+    """Trees, and with them the fingerprints of finished trainings, are those of earlier releases without it."""
+    assert experiment.to_tree()["model"]["encoder_lora"]["zipper_soft"]["learned_embeddings"] == WIDTH
+    usual = replace(experiment, model=config).to_tree()["model"]
+    assert usual["encoder_lora"]["zipper_soft"] == {"router_affine": False} and "lid_whisper" not in usual

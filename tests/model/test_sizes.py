@@ -158,3 +158,14 @@ def test_the_number_of_languages_is_limited(bounded, tmp_path):
     (tmp_path / "languages.tsv").write_text(header + "".join(f"l{number}{line}" for number in range(100_000)))
     with pytest.raises(ValueError, match=r"languages.tsv:2002: more than 2,000 languages; keep those to be trained"):
         LanguageTable.load(tmp_path / "languages.tsv")
+
+
+def test_a_missing_head_width_is_transformers_default_not_a_share_of_the_width(own, bounded):  # noqa: F811
+    """Else, many heads of width zero would hide the size of the projections."""
+    path = own / "llm" / "config.json"
+    edit(path, num_attention_heads=10**7)
+    config = json.loads(path.read_text())
+    del config["head_dim"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="its sizes imply"):
+        find_llm(str(own / "llm"))

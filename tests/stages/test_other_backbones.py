@@ -12,6 +12,7 @@ from tests.model import tiny_encoders, tiny_llms
 from tests.train.tiny_recipe import below, options, write_lines, write_recipe
 from zipperasr.lid.stored_embeddings import load_embeddings
 from zipperasr.stages import build_manifest, decode, language_embeddings, train
+from zipperasr.stages.preflight import check_backbones, check_language_embeddings
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +47,10 @@ def stage(recipe: Path, conf: str, phase: str, *more: str) -> int:
 @pytest.mark.parametrize("conf", ["whispers", "learned"])
 def test_a_model_trains_and_decodes(recipe, conf, capsys):
     lid = options(recipe, model=f"conf/{conf}.yaml", manifest="manifest", out=f"exp/lid_{conf}")
-    assert language_embeddings.main(lid) == 0
-    said = "w2v_bert: this encoder has no language embeddings. LoRA variants with a router need"
+    assert language_embeddings.main([*lid, "--lora", "zipper_soft"]) == 0
+    said = "the router of zipper_soft learns its language embeddings; nothing to compute"
     assert (said in capsys.readouterr().err) == (conf == "learned")
+    assert (recipe / f"exp/lid_{conf}").exists() == (conf != "learned")
     assert stage(recipe, conf, "align") == 0
     init = ["--lora", "zipper_soft", "--init", str(recipe / f"exp/{conf}_align")]
     assert stage(recipe, conf, "sft", *init) == 0
@@ -74,7 +76,30 @@ def test_whispers_embeddings_are_those_of_the_whisper(recipe):
         assert found.equal(wanted)
 
 
-def test_a_router_without_embeddings_names_the_stage(recipe, capsys):
-    assert stage(recipe, "without", "align") == 0
-    assert stage(recipe, "without", "sft", "--lora", "zipper_soft", "--init", str(recipe / "exp/without_align")) == 1
-    assert "lid_token.scp: no LID embeddings; run stage 4" in capsys.readouterr().err
+def test_a_router_without_embeddings_is_an_error_before_any_training(recipe, capsys):
+    lid = options(recipe, model="conf/without.yaml", manifest="manifest", out="exp/lid_without")
+    assert language_embeddings.main([*lid, "--lora", "vanilla"]) == 0
+    assert "this encoder has no language embeddings, and vanilla needs none" in capsys.readouterr().err
+    assert language_embeddings.main([*lid, "--lora", "zipper_soft"]) == 1
+    assert "set lid_whisper in" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="no language embeddings for model_type wav2vec2-bert; set lid_whisper in"):
+        check_language_embeddings(recipe / "conf/without.yaml", "zipper_hard")
+    for conf, lora in (("without", "vanilla"), ("whispers", "zipper_soft"), ("learned", "zipper_soft")):
+        check_language_embeddings(recipe / f"conf/{conf}.yaml", lora)
+
+
+def test_the_source_of_embeddings_is_no_part_of_an_alignment(recipe):
+    """Setting lid_whisper after stage 5 does not train it again."""
+    before = (recipe / "exp/whispers_align/model.safetensors").stat().st_mtime_ns
+    model = yaml.safe_load((recipe / "conf/whispers.yaml").read_text(encoding="utf-8"))
+    write_lines(recipe / "conf/whispers.yaml", yaml.safe_dump({k: v for k, v in model.items() if k != "lid_whisper"}))
+    assert stage(recipe, "whispers", "align") == 0
+    assert (recipe / "exp/whispers_align/model.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_mel_bins_of_both_families_are_checked(recipe):
+    check_backbones(recipe / "conf/without.yaml", [5])
+    model = yaml.safe_load((recipe / "conf/without.yaml").read_text(encoding="utf-8"))
+    write_lines(recipe / "conf/wrong.yaml", yaml.safe_dump(model | {"mel_bins": 80}))
+    with pytest.raises(ValueError, match=r"mel_bins: got 80, but .*w2v_bert/config.json has 8; set mel_bins: 8"):
+        check_backbones(recipe / "conf/wrong.yaml", [5])

@@ -16,14 +16,16 @@ from zipperasr.audio.segments import SAMPLES_PER_MEL_FRAME, mel_frames
 _WINDOW, _FFT = 400, 512
 _PREEMPHASIS = 0.97
 _FULL_SCALE = 1 << 15  # Kaldi reads 16-bit integers
+_ENOUGH = 10  # frames for a variance by which others are divided
 _FLOOR = 1.192092955078125e-07  # of the power
 
 
 def kaldi_fbank(audio: Tensor, bins: int) -> Tensor:
     """Compute log filter banks: audio (samples,) in [-1, 1] at 16 kHz -> (samples // 160, bins), at least 1 frame.
 
-    Each bin has mean 0 and variance 1 over the frames whose windows are complete. These equal the frames of
-    transformers' SeamlessM4TFeatureExtractor before it stacks them; up to two more frames follow, over appended zeros.
+    Each bin has mean 0 and variance 1 over the frames whose windows are complete, or over all if those are few. The
+    complete ones equal the frames of transformers' SeamlessM4TFeatureExtractor before it stacks them, unless they are
+    few; up to two more frames follow, over appended zeros.
     """
     num_frames = mel_frames(len(audio))
     padded = functional.pad(audio, (0, max(0, (num_frames - 1) * SAMPLES_PER_MEL_FRAME + _WINDOW - len(audio))))
@@ -33,7 +35,8 @@ def kaldi_fbank(audio: Tensor, bins: int) -> Tensor:
     spectrum = torch.fft.rfft((windows - _PREEMPHASIS * before) * _povey(audio.device), _FFT)
     power = spectrum.real.square() + spectrum.imag.square()
     log_power = (power @ _filters(bins).to(power)).clamp(min=_FLOOR).log()
-    complete = log_power[: max(1, 1 + (len(audio) - _WINDOW) // SAMPLES_PER_MEL_FRAME)]
+    num_complete = 1 + (len(audio) - _WINDOW) // SAMPLES_PER_MEL_FRAME
+    complete = log_power[:num_complete] if num_complete >= _ENOUGH else log_power
     variance = complete.var(0) if len(complete) > 1 else torch.zeros_like(complete[0])
     return ((log_power - complete.mean(0)) / (variance + 1e-7).sqrt()).to(audio.dtype)
 

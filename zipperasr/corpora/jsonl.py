@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from zipperasr.corpora.own_data import Format, names_another_language, utterance_of_fields
+from zipperasr.corpora.own_data import FIELDS, Format, names_another_language, utterance_of_fields
 from zipperasr.corpora.utterance import Utterance
 from zipperasr.text_lines import numbered_lines
 
@@ -25,6 +25,8 @@ def _records(path: Path, language: str | None) -> Iterator[tuple[str, Record]]:
     for number, line in numbered_lines(path):
         try:
             fields = decode(line)
+            if isinstance(fields, dict) and any(type(fields.get(name)) is float for name in FIELDS["id"]):
+                fields = json.loads(line)  # orjson reads integers beyond 64 bits as floats
         except orjson.JSONDecodeError:
             fields = _as_python_writes_it(line, f"{name}:{number}")
         if isinstance(fields, dict):

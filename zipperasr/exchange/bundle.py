@@ -18,11 +18,12 @@ from huggingface_hub import snapshot_download
 
 import zipperasr
 from zipperasr.atomic import atomic_path
+from zipperasr.cli import log
 from zipperasr.exchange.archive import MANIFEST, SUFFIXES, read_manifest, unpack, write_archive
 from zipperasr.exchange.licences import FILE as LICENCES
 from zipperasr.exchange.licences import licence_notes
 from zipperasr.model.backbone_files import check_local
-from zipperasr.model.bundle_paths import INIT, META, check_name
+from zipperasr.model.bundle_paths import INIT, META, check_name, is_hub_id
 from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment
 from zipperasr.model.training_chain import training_chain
 from zipperasr.model.training_sizes import check_ranks
@@ -117,8 +118,9 @@ def _training_files(
 ) -> dict[str, Path | bytes]:
     """Files of one training, with its configuration rewritten to the paths in the bundle."""
     source, lid_whisper = experiment.initial_b, experiment.model.lid_whisper
-    if lid_whisper is not None and Path(lid_whisper).is_dir():
-        lid_whisper = None  # it is not included, so the bundle cannot detect languages
+    if lid_whisper is not None and not is_hub_id(lid_whisper):
+        log(f"{directory}: {lid_whisper}, which detects languages, is not included; only hub ids are kept")
+        lid_whisper = None
     inside = replace(
         experiment,
         model=replace(experiment.model, **names, lid_whisper=lid_whisper),

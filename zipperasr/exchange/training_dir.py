@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from zipperasr.atomic import atomic_path
 from zipperasr.config import load_yaml
 from zipperasr.languages import LanguageTable
 from zipperasr.lora import check_lora
-from zipperasr.model.build import add_adapters, build_empty_model, set_trainable
+from zipperasr.model.build import add_adapters, build_empty_model, empty_embeddings, set_trainable
 from zipperasr.model.checkpoint import save_trained
 from zipperasr.model.experiment import LANGUAGES, WEIGHTS, Experiment, located
 from zipperasr.model.model_config import ModelConfig
@@ -51,9 +50,7 @@ def empty_model(experiment: Experiment) -> SpeechLLM:
     """Build the experiment's model on the meta device, for names and shapes."""
     model = build_empty_model(experiment.model)
     if experiment.phase == "sft":
-        lid = None
-        if not experiment.model.encoder_lora.learns_embeddings(experiment.lora):
-            lid = torch.zeros(len(experiment.languages), model.encoder.width, device="meta")
+        lid = empty_embeddings(experiment.model, experiment.lora, len(experiment.languages))
         add_adapters(model, experiment.model, experiment.lora, experiment.languages, lid)
     set_trainable(model, experiment.phase)
     return model
@@ -63,7 +60,8 @@ def write_training(
     out: Path, experiment: Experiment, model: SpeechLLM, table: LanguageTable, tensors: Mapping[str, Tensor] | None
 ) -> None:
     """Write the training directory `out`, which must not exist. tensors: its weights; None: those of the model."""
-    paths = {name: _portable(getattr(experiment.model, name), out) for name in ("whisper", "llm")}
+    backbones = {name: getattr(experiment.model, name) for name in ("whisper", "llm", "lid_whisper")}
+    paths = {name: path and _portable(path, out) for name, path in backbones.items()}
     init = experiment.init and _portable(experiment.init, out)
     kept = replace(experiment, model=replace(experiment.model, **paths), init=init)
     with atomic_path(out) as temporary:

@@ -19,6 +19,8 @@ BANK_NAMES = ("a_specific", "b_specific")  # parameters whose first dimension is
 PER_LANGUAGE = (*BANK_NAMES, "embeddings")  # of any parameters: these and the router's learned embeddings
 DOWN_NAMES = ("a", "a_specific")  # parameters or buffers whose last but one dimension is the rank
 
+WRITTEN_IF_SET = "written_if_set"  # in a field's metadata: left out of config.yaml if it has the default
+
 
 @dataclass(frozen=True)
 class Options:

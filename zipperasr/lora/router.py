@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zipperasr.lora.base import Options
+from zipperasr.lora.base import WRITTEN_IF_SET, Options
 from zipperasr.ranges import Range, check_ranges
 
 MOST_WIDTH = 65_536
@@ -28,7 +28,11 @@ class RouterOptions(Options):
         default=False, metadata={"meaning": "gain and bias in the LayerNorm of every layer's router"}
     )  # not in the paper
     learned_embeddings: int = field(
-        default=0, metadata={"meaning": "width of language embeddings that train with the router; 0: Whisper's"}
+        default=0,
+        metadata={
+            "meaning": "width of language embeddings that train with the router; 0: Whisper's",
+            WRITTEN_IF_SET: True,
+        },
     )  # not in the paper
 
     old_keys: ClassVar[dict[str, str]] = {"router_affine": "router_affine"}

@@ -51,9 +51,8 @@ def build_empty_model(config: ModelConfig) -> SpeechLLM:
 
 def assemble(config: ModelConfig, encoder: SpeechEncoder, llm: PreTrainedModel) -> SpeechLLM:
     """Join backbones with a new projector, and add plain LoRA to the LLM."""
-    if config.pad_to_30s and encoder.feature_kind != LOG_MEL:
-        raise ValueError(f"{config.whisper}: pad_to_30s is for Whisper's features; set pad_to_30s: false")
-    encoder.checkpointing, encoder.pad_to_30s = config.checkpointing, config.pad_to_30s
+    encoder.checkpointing = config.checkpointing
+    _set_padding(encoder, config)
     family, llm_width = llm_of(llm), llm.config.hidden_size
     if config.checkpointing:
         llm.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})  # no dropout
@@ -76,7 +75,7 @@ def add_adapters(
 ) -> None:
     """Add the LoRA variant to every linear layer of the encoder (adaptation); NO_LORA adds nothing."""
     lora = config.encoder_lora
-    model.encoder.pad_to_30s = config.pad_to_30s  # may differ from the alignment's
+    _set_padding(model.encoder, config)  # may differ from the alignment's
     if variant == NO_LORA:
         model.encoder.checkpointing = False  # it has no backward pass
         return
@@ -90,6 +89,20 @@ def add_adapters(
         lora.alpha,
         lora.of(variant),
     )
+
+
+def _set_padding(encoder: SpeechEncoder, config: ModelConfig) -> None:
+    if config.pad_to_30s and encoder.feature_kind != LOG_MEL:
+        raise ValueError(f"{config.whisper}: pad_to_30s is for Whisper's features; set pad_to_30s: false")
+    encoder.pad_to_30s = config.pad_to_30s
+
+
+def empty_embeddings(config: ModelConfig, variant: str, num_languages: int) -> Tensor | None:
+    """Language embeddings on the meta device for `add_adapters`: (languages, d_lid); None if the router learns them."""
+    if config.encoder_lora.learns_embeddings(variant):
+        return None
+    source, sizes = find_encoder(config.languages_from)
+    return torch.zeros(num_languages, source.width_of(sizes), device="meta")
 
 
 def set_trainable(model: SpeechLLM, phase: str) -> None:

@@ -35,6 +35,11 @@ def check_name(name: str | None, where: str) -> None:
         )
 
 
+def is_hub_id(name: str) -> bool:
+    """True for a name of the form `owner/model` that is not a path on this machine."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists()
+
+
 def find_inside(name: str, directory: Path, root: Path, hub_id: bool = False) -> str:
     """Resolve a path in the configuration of `directory`, relative to it or to a parent inside the bundle.
 
@@ -49,6 +54,6 @@ def find_inside(name: str, directory: Path, root: Path, hub_id: bool = False) ->
             break
         if (place / name).exists():
             return str(place / name)
-    if hub_id and name.count("/") == 1 and not Path(name).exists():
+    if hub_id and is_hub_id(name):
         return name
     raise ValueError(f"{where}: refers to {name:.200}, which is not in the bundle; ask its author for a complete one")

@@ -127,9 +127,8 @@ def located(experiment: Experiment, directory: Path) -> Experiment:
 
 def _located_in_bundle(experiment: Experiment, directory: Path, root: Path) -> Experiment:
     """`located` for a bundle, in which initial_b only says where B came from and is not resolved."""
-    backbones = {
-        name: find_inside(getattr(experiment.model, name), directory, root, hub_id=True) for name in ("whisper", "llm")
-    }
+    paths = {name: getattr(experiment.model, name) for name in ("whisper", "llm", "lid_whisper")}
+    backbones = {name: path and find_inside(path, directory, root, hub_id=True) for name, path in paths.items()}
     starts = {name: getattr(experiment, name) for name in ("init", "init_from")}
     trainings = {name: start and find_inside(start, directory, root) for name, start in starts.items()}
     check_name(experiment.initial_b, str(directory / CONFIG))

@@ -15,7 +15,7 @@ from torch.nn import Parameter
 from zipperasr.lora import VARIANTS, is_routed
 from zipperasr.lora.router import router_options
 from zipperasr.model.build import add_adapters, build_model, set_trainable
-from zipperasr.model.checkpoint import load_parts, load_trained
+from zipperasr.model.checkpoint import EMBEDDINGS, load_parts, load_trained
 from zipperasr.model.experiment import (
     CONFIG,
     INITIAL_PARTS,
@@ -96,6 +96,13 @@ def _start_from(model: SpeechLLM, experiment: Experiment) -> None:
             f"language's own column, but {experiment.lora} uses p as the share of the shared one; {options.share_hint}"
         )
     endings = tuple(ending for part in experiment.initial_parts for ending in INITIAL_PARTS[part])
+    if copies_router and (options.learned_embeddings or theirs.learned_embeddings):
+        if options.learned_embeddings != theirs.learned_embeddings:
+            raise ValueError(
+                f"{experiment.initial_b}: learned_embeddings: got {options.learned_embeddings}, but the router to copy "
+                f"has {theirs.learned_embeddings}; set the same in model.yaml"
+            )
+        endings += (EMBEDDINGS,)
     load_parts(model, Path(experiment.initial_b) / WEIGHTS, endings)
 
 

@@ -11,7 +11,7 @@ from zipperasr.audio.segments import EDGE_FRAMES, segment_frames
 from zipperasr.cli import nearest, shortened
 from zipperasr.config import build, from_tree
 from zipperasr.lora import default_options, variant_class
-from zipperasr.lora.base import Options
+from zipperasr.lora.base import WRITTEN_IF_SET, Options
 from zipperasr.lora.router import RouterOptions
 from zipperasr.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Range, check_ranges
 from zipperasr.yaml_text import shown
@@ -71,7 +71,7 @@ class EncoderLoraConfig(LoraConfig):
 
     def write_tree(self) -> dict[str, Any]:
         """The YAML form."""
-        options = {variant: dataclasses.asdict(options) for variant, options in self.options.items()}
+        options = {variant: _written(options) for variant, options in self.options.items()}
         return {"rank": self.rank, "alpha": self.alpha, **options}
 
     def of(self, variant: str) -> Options:
@@ -89,6 +89,13 @@ class EncoderLoraConfig(LoraConfig):
             return dataclasses.replace(self, options={**self.options, **options})
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
+
+
+def _written(options: Options) -> dict[str, Any]:
+    """The options as a tree; newer ones only if they are set, so that trees of earlier releases stay the same."""
+    left_out = {f.name: f.default for f in dataclasses.fields(options) if f.metadata.get(WRITTEN_IF_SET)}
+    tree = dataclasses.asdict(options)
+    return {name: value for name, value in tree.items() if name not in left_out or value != left_out[name]}
 
 
 def _with_nested_options(tree: dict[str, Any], where: str) -> dict[str, Any]:

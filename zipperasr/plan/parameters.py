@@ -10,10 +10,8 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-
-from zipperasr.lora.base import BANK_NAMES
-from zipperasr.model.build import add_adapters, build_empty_model, set_trainable
+from zipperasr.lora.base import PER_LANGUAGE
+from zipperasr.model.build import add_adapters, build_empty_model, empty_embeddings, set_trainable
 from zipperasr.model.model_config import ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.prepare.dataset_table import PHASES
@@ -48,9 +46,10 @@ class PhaseSize:
 
 
 def with_local_backbones(config: ModelConfig, model_yaml: Path) -> ModelConfig:
-    """Return the configuration with both backbones replaced by directories that contain a config.json."""
+    """Return the configuration with its backbones replaced by directories that contain a config.json."""
     shipped = model_yaml.parent / SHIPPED
-    return replace(config, whisper=locate(config.whisper, shipped), llm=locate(config.llm, shipped))
+    names = {"whisper": config.whisper, "llm": config.llm, "lid_whisper": config.lid_whisper}
+    return replace(config, **{key: name and locate(name, shipped) for key, name in names.items()})
 
 
 def locate(name: str, shipped: Path) -> str:
@@ -74,10 +73,7 @@ def build_phases(config: ModelConfig, lora: str, codes: Sequence[str]) -> tuple[
     sizes = {}
     for phase in PHASES:
         if phase == "sft":
-            lid_embeddings = None
-            if not config.encoder_lora.learns_embeddings(lora):
-                lid_embeddings = torch.zeros(len(codes), model.encoder.width, device="meta")
-            add_adapters(model, config, lora, codes, lid_embeddings)
+            add_adapters(model, config, lora, codes, empty_embeddings(config, lora, len(codes)))
         set_trainable(model, phase)
         sizes[phase] = count_parameters(model)
     return model, sizes
@@ -92,7 +88,7 @@ def count_parameters(model: SpeechLLM) -> PhaseSize:
         count.total += parameter.numel()
         if parameter.requires_grad:
             count.trained += parameter.numel()
-            size.banks += parameter.numel() if name.rpartition(".")[2] in BANK_NAMES else 0
+            size.banks += parameter.numel() if name.rpartition(".")[2] in PER_LANGUAGE else 0
     return size
 
 

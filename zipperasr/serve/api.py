@@ -104,6 +104,9 @@ def _wanted(upload: Upload, service: Service) -> tuple[str, str]:
     if lang not in (AUTO, *codes):
         message = f"language {lang!r} is not one of the model's; {nearest(lang, codes)}; without it, it is detected"
         raise ApiError(400, message, "language", "unsupported_language")
+    if lang == AUTO and not service.detects:
+        message = f"this model cannot detect languages; set language to one of {', '.join(codes)}"
+        raise ApiError(400, message, "language", "unsupported_language")
     response_format = fields.get("response_format") or "json"
     _check_choice("response_format", response_format, tuple(RESPONSE_FORMATS))
     for name in GRANULARITIES:

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from zipperasr.cli import log
 from zipperasr.lora.injection import LanguageAdapters
 from zipperasr.lora.router import router_options
 from zipperasr.serve.limits import Limits
@@ -41,7 +42,7 @@ class Service:
         self.transcriber, self.name, self.limits = transcriber, name, limits
         self.queue, self.uploads = ModelQueue(limits.max_waiting), Uploads(limits)
         self.created = int(time.time())
-        _ = transcriber.detector
+        self.detects = _can_detect(transcriber)
 
     async def recognise(self, samples: np.ndarray, lang: str) -> Recognised:
         """Transcribe one recording. samples: (num_samples,), 16 kHz. lang: a language code of the model, or `auto`."""
@@ -76,6 +77,16 @@ class Service:
             "endings": ENDINGS,  # file extensions that the server reads
             "router": router_weights(self.transcriber.opened.model.adapters),
         }
+
+
+def _can_detect(transcriber: Transcriber) -> bool:
+    """Load the language detector; False, with a line in the log, if the model has none."""
+    try:
+        _ = transcriber.detector
+    except ValueError as error:
+        log(f"languages cannot be detected, requests have to name one: {error}")
+        return False
+    return True
 
 
 def router_weights(adapters: LanguageAdapters | None) -> dict | None:

@@ -147,6 +147,8 @@ def check(settings: Settings) -> None:
     check_training(tuple(trainings.values()), settings.train_args, settings.regime)
     load_yaml(DecodeConfig, decode, parse_overrides(settings.decode_args, "--decode_args"))
     check_backbones(settings.conf / "model.yaml", settings.stages)
+    if settings.init_from is None and {4, 6} & set(settings.stages):
+        check_language_embeddings(settings.conf / "model.yaml", settings.lora)
     started = [path for stage, path in trainings.items() if stage in settings.stages]
     check_augmentation(started, settings.train_args, settings.conf / "model.yaml")
     local = settings.cuda_cmd.split()[0] == LOCAL_RUNNER and not settings.hostfile
@@ -236,11 +238,32 @@ def check_backbones(model_yaml: Path, stages: Sequence[int]) -> None:
             if 0 not in stages and set(stages) & set(USES_BACKBONES):
                 raise FileNotFoundError(f"{model_yaml}: {key}: {file} does not exist; run stage 0, or correct the path")
             continue
-        mel_bins = _read_json(file).get("num_mel_bins", config.mel_bins)
+        mel_bins = _mel_bins(_read_json(file), config.mel_bins)
         if key == "whisper" and mel_bins != config.mel_bins and not made:
             raise ValueError(
                 f"{model_yaml}: mel_bins: got {config.mel_bins}, but {file} has {mel_bins}; set mel_bins: {mel_bins}"
             )
+
+
+def check_language_embeddings(model_yaml: Path, lora: str) -> None:
+    """Raise ValueError if the variant's router needs embeddings that the local encoder does not provide."""
+    from zipperasr.lora import is_routed
+    from zipperasr.model.model_config import ModelConfig
+
+    config = load_yaml(ModelConfig, model_yaml)
+    file = Path(config.languages_from) / "config.json"
+    if not is_routed(lora) or config.encoder_lora.learns_embeddings(lora) or not file.is_file():
+        return
+    if _read_json(file).get("model_type") != "whisper":  # the registry of backbones takes seconds to import
+        from zipperasr.model.backbones import find_languages
+
+        find_languages(config.languages_from)
+
+
+def _mel_bins(config: dict, default: int) -> int:
+    """The mel bins in an encoder's config.json; those of w2v-BERT come in pairs."""
+    pair = config.get("feature_projection_input_dim")
+    return config.get("num_mel_bins") or (pair // 2 if isinstance(pair, int) else default)
 
 
 def check_machines(num_nodes: int, node_rank: int, master: str) -> None:

@@ -63,6 +63,11 @@ def check_request(new: Continuation, table: LanguageTable) -> Experiment | None:
             )
     chosen_parts(source.lora, new.train_parts, new_bank=bool(new.add_lang))
     check_bank_start(source.lora, new.bank_from)
+    if new.add_lang and new.bank_from == "nearest" and source.model.encoder_lora.learns_embeddings(source.lora):
+        raise ValueError(
+            f"--bank_from nearest: {new.init_from} learns its language embeddings, and a new language has none; use "
+            "--bank_from shared or zero"
+        )
     return source
 
 

@@ -210,8 +210,10 @@ def _fingerprint(
     augment = config.augment
     lists = {key: Path(path) for key, path in augment.lists.items()}
     augmented = {"augment": augment, **lists} if augment.active else {}  # without it, fingerprints stay what they were
+    tree = experiment.to_tree()
+    tree["model"].pop("lid_whisper", None)  # its embeddings are in `lid`
     return fingerprint(
-        experiment=experiment.to_tree(),
+        experiment=tree,
         train=config,
         **{row.set: request.manifest / f"{row.set}.arrow" for row in sets},
         languages=languages or request.languages,

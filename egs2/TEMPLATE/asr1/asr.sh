@@ -157,7 +157,7 @@ fi
 
 if in_stage 4 "language embeddings: Whisper's decoder -> ${lid}"; then
     on_inference_shards zipperasr.stages.language_embeddings --model "${conf}/model.yaml" --manifest "${manifest}" \
-        --out "${lid}"
+        --out "${lid}" --lora "${lora}"
 fi
 
 if in_stage 5 "alignment: ${manifest} -> ${align}"; then

@@ -172,8 +172,11 @@ class CausalLLM:
         return shape.layers * (7 * shape.width + heads + 3 * shape.inner)
 
 
-def decoder_sizes(config_class: type[PreTrainedConfig]) -> SizeRules:
-    """Size rules of a gated decoder with grouped-query attention, such as Llama. Tied embeddings are counted once."""
+def decoder_sizes(config_class: type[PreTrainedConfig], head_dim_has_default: bool = False) -> SizeRules:
+    """Size rules of a gated decoder with grouped-query attention, such as Llama. Tied embeddings are counted once.
+
+    head_dim_has_default: config_class has a default for head_dim; otherwise transformers derives it from the width.
+    """
 
     def parameters(sizes: Sizes) -> int:
         shape = CausalLLM.shape(sizes)
@@ -181,4 +184,6 @@ def decoder_sizes(config_class: type[PreTrainedConfig]) -> SizeRules:
         return shape.width * (shape.layers * (heads + 3 * shape.inner) + shape.vocabulary)
 
     keys = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "num_key_value_heads")
-    return SizeRules(config_class, (*keys, "vocab_size"), parameters, optional=("head_dim",))
+    optional = () if head_dim_has_default else ("head_dim",)
+    keys = (*keys, "vocab_size", *(() if optional else ("head_dim",)))
+    return SizeRules(config_class, keys, parameters, optional)

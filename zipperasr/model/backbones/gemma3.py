@@ -12,7 +12,7 @@ from zipperasr.model.backbones.causal_llm import CausalLLM, decoder_sizes
 class Gemma3(CausalLLM):
     """Text-only Gemma 3: most layers attend to a window, norms surround both halves of a layer, inputs are scaled."""
 
-    size_rules = decoder_sizes(Gemma3TextConfig)
+    size_rules = decoder_sizes(Gemma3TextConfig, head_dim_has_default=True)
     model_class = Gemma3ForCausalLM
     fast_decoding = True
 

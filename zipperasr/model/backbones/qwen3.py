@@ -10,7 +10,7 @@ from zipperasr.model.backbones.causal_llm import CausalLLM, decoder_sizes
 class Qwen3(CausalLLM):
     """The dense Qwen3 models, base models included: all end a transcript with the chat models' end token."""
 
-    size_rules = decoder_sizes(Qwen3Config)
+    size_rules = decoder_sizes(Qwen3Config, head_dim_has_default=True)
     model_class = Qwen3ForCausalLM
     end_token = "<|im_end|>"
     fast_decoding = True

@@ -12,9 +12,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
 from zipperasr.audio.frontend import LOG_MEL, Frontend
+from zipperasr.model import ragged
 from zipperasr.model.sizes import SizeRules, Sizes
 
 
@@ -87,6 +89,7 @@ class SpeechEncoder(nn.Module, ABC):
     def __init__(self, pretrained: nn.Module, checkpointing: bool = False, pad_to_30s: bool = False):
         super().__init__()
         setattr(self, self.module_name, pretrained)
+        self._run_layer = self._layer_forward
         self.checkpointing = checkpointing
         self.pad_to_30s = pad_to_30s
 
@@ -132,6 +135,18 @@ class SpeechEncoder(nn.Module, ABC):
         """Output frames of a segment."""
 
     @abstractmethod
+    def _before_layers(self, mel: Tensor, lengths: Sequence[int], frames: Sequence[int]) -> Tensor:
+        """What precedes the layers, with the arguments of `forward`: (sum of frames, width)."""
+
+    @staticmethod
+    @abstractmethod
+    def _layer_forward(layer: nn.Module, hidden: Tensor, layout: ragged.Layout) -> Tensor:
+        """One layer on the frames of all segments: (sum of frames, width) -> the same shape."""
+
+    def _after_layers(self, hidden: Tensor) -> Tensor:
+        """What follows the layers."""
+        return hidden
+
     def forward(
         self, mel: Tensor, lengths: Sequence[int], kept: Sequence[int] | None = None
     ) -> tuple[Tensor, list[int]]:
@@ -141,10 +156,28 @@ class SpeechEncoder(nn.Module, ABC):
         whose output is returned; None: all. Returns the output (sum of frames, width) and the frames of each segment.
         Raises ValueError for an empty segment or one of more than max_mel_frames.
         """
+        if min(lengths) < 1 or max(lengths) > self.max_mel_frames:
+            raise ValueError(
+                f"got segments of {min(lengths)} to {max(lengths)} mel frames, wanted 1 to {self.max_mel_frames}"
+            )
+        frames = [self.num_frames(length) for length in lengths]
+        hidden = self._before_layers(mel, lengths, frames)
+        layout = ragged.Layout(frames, mel.device)
+        for layer in self.layers:
+            if self.checkpointing and self.training:
+                hidden = checkpoint(
+                    self._run_layer, layer, hidden, layout, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                hidden = self._run_layer(layer, hidden, layout)
+        if kept is not None:
+            capacities, frames = frames, [self.num_frames(length) for length in kept]
+            hidden = hidden[ragged.slots(frames, capacities, mel.device)]
+        return self._after_layers(hidden), frames
 
-    @abstractmethod
     def compile_layers(self, backend: str) -> None:
-        """Compile the layers with torch.compile, except for attention."""
+        """Compile the layers with torch.compile, except for what depends on the lengths of the segments."""
+        self._run_layer = torch.compile(self._layer_forward, dynamic=True, backend=backend)
 
     @property
     @abstractmethod

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertModel
 
 from zipperasr.audio.frontend import KALDI
@@ -67,10 +66,6 @@ class W2vBertSpeechEncoder(SpeechEncoder):
     # all linear layers of the Conformer blocks
     lora_targets = ("encoder.layers.*.self_attn.linear_*", "encoder.layers.*.ffn?.*_dense")
 
-    def __init__(self, pretrained: Wav2Vec2BertModel, checkpointing: bool = False, pad_to_30s: bool = False):
-        super().__init__(pretrained, checkpointing, pad_to_30s)
-        self._layer_forward = _layer_forward
-
     @classmethod
     def load(cls, path: str, dtype: torch.dtype) -> W2vBertSpeechEncoder:
         return cls(_supported(load_backbone(W2vBertOnly, path, dtype, cls.size_rules), path))
@@ -98,9 +93,6 @@ class W2vBertSpeechEncoder(SpeechEncoder):
     def lora_inputs(cls, sizes: Sizes) -> tuple[int, int]:
         layers = sizes["num_hidden_layers"]
         return layers * (6 * sizes["hidden_size"] + 2 * sizes["intermediate_size"]), 8 * layers
-
-    def compile_layers(self, backend: str) -> None:
-        self._layer_forward = torch.compile(_layer_forward, dynamic=True, backend=backend)
 
     @property
     def shape(self) -> EncoderShape:
@@ -131,31 +123,21 @@ class W2vBertSpeechEncoder(SpeechEncoder):
     def weights_before_layers(self) -> int:
         return self.w2v_bert.feature_projection.projection.weight.numel()
 
-    def forward(
-        self, mel: Tensor, lengths: Sequence[int], kept: Sequence[int] | None = None
-    ) -> tuple[Tensor, list[int]]:
-        """See `SpeechEncoder.forward`. A segment of n frames has ceil(n / 2) output frames; zeros fill an odd end."""
-        if min(lengths) < 1 or max(lengths) > self.max_mel_frames:
-            raise ValueError(
-                f"got segments of {min(lengths)} to {max(lengths)} mel frames, wanted 1 to {self.max_mel_frames}"
-            )
-        frames = [self.num_frames(length) for length in lengths]
+    def _before_layers(self, mel: Tensor, lengths: Sequence[int], frames: Sequence[int]) -> Tensor:
+        """Two frames of the filter bank become one; zeros fill an odd end."""
         features = self.w2v_bert.feature_projection
         spaced = ragged.spread(mel, lengths, [STACKED * count for count in frames])
         stacked = spaced.to(features.projection.weight.dtype).unflatten(0, (-1, STACKED)).flatten(1)
-        hidden = features.projection(features.layer_norm(stacked))
-        layout = ragged.Layout(frames, mel.device)
-        for layer in self.layers:
-            if self.checkpointing and self.training:
-                hidden = checkpoint(
-                    self._layer_forward, layer, hidden, layout, use_reentrant=False, preserve_rng_state=False
-                )
-            else:
-                hidden = self._layer_forward(layer, hidden, layout)
-        if kept is not None:
-            spaces, frames = frames, [self.num_frames(length) for length in kept]
-            hidden = hidden[ragged.slots(frames, spaces, mel.device)]
-        return hidden, frames
+        return features.projection(features.layer_norm(stacked))
+
+    @staticmethod
+    def _layer_forward(layer: nn.Module, hidden: Tensor, layout: ragged.Layout) -> Tensor:
+        """One Wav2Vec2BertEncoderLayer, a Conformer block (Gulati et al., 2020)."""
+        hidden = hidden + 0.5 * _feed_forward(layer.ffn1, layer.ffn1_layer_norm(hidden))
+        hidden = hidden + _attention(layer.self_attn, layer.self_attn_layer_norm(hidden), layout)
+        hidden = hidden + _convolution(layer.conv_module, hidden, layout)
+        hidden = hidden + 0.5 * _feed_forward(layer.ffn2, layer.ffn2_layer_norm(hidden))
+        return layer.final_layer_norm(hidden)
 
 
 def _supported(model: W2vBertOnly, path: str) -> W2vBertOnly:
@@ -163,15 +145,6 @@ def _supported(model: W2vBertOnly, path: str) -> W2vBertOnly:
     if kind != "relative_key":
         raise ValueError(f"{path}: position_embeddings_type: got {kind!r}, wanted 'relative_key', as in w2v-BERT 2.0")
     return model
-
-
-def _layer_forward(layer: nn.Module, hidden: Tensor, layout: ragged.Layout) -> Tensor:
-    """One Wav2Vec2BertEncoderLayer, a Conformer block (Gulati et al., 2020), on ragged frames (n, width)."""
-    hidden = hidden + 0.5 * _feed_forward(layer.ffn1, layer.ffn1_layer_norm(hidden))
-    hidden = hidden + _attention(layer.self_attn, layer.self_attn_layer_norm(hidden), layout)
-    hidden = hidden + _convolution(layer.conv_module, hidden, layout)
-    hidden = hidden + 0.5 * _feed_forward(layer.ffn2, layer.ffn2_layer_norm(hidden))
-    return layer.final_layer_norm(hidden)
 
 
 def _feed_forward(network: nn.Module, hidden: Tensor) -> Tensor:
@@ -204,6 +177,7 @@ def _relative_scores(attention: nn.Module, query: Tensor) -> Tensor:
     return products.gather(-1, distances.expand(*query.shape[:2], -1, -1))
 
 
+@torch.compiler.disable  # the lengths change with every batch
 def _convolution(module: nn.Module, hidden: Tensor, layout: ragged.Layout) -> Tensor:
     """Convolution module, causal within each segment: zeros separate the segments."""
     columns = module.layer_norm(hidden).T[None]

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, WhisperConfig, WhisperFeatureExtractor, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
 
@@ -71,10 +70,6 @@ class WhisperSpeechEncoder(SpeechEncoder):
     never_trained = ("embed_positions.weight",)  # sinusoids
     whole_model_prefix = "encoder."
 
-    def __init__(self, pretrained: WhisperEncoder, checkpointing: bool = False, pad_to_30s: bool = False):
-        super().__init__(pretrained, checkpointing, pad_to_30s)
-        self._layer_forward = _layer_forward
-
     @classmethod
     def load(cls, path: str, dtype: torch.dtype) -> WhisperSpeechEncoder:
         return cls(load_backbone(WhisperEncoderOnly, path, dtype, WHISPER_SIZES).encoder)
@@ -104,10 +99,6 @@ class WhisperSpeechEncoder(SpeechEncoder):
         layers = sizes["encoder_layers"]
         return layers * (5 * sizes["d_model"] + sizes["encoder_ffn_dim"]), 6 * layers
 
-    def compile_layers(self, backend: str) -> None:
-        """Compile the layers with torch.compile; attention itself is not compiled."""
-        self._layer_forward = torch.compile(_layer_forward, dynamic=True, backend=backend)
-
     @property
     def shape(self) -> EncoderShape:
         config = self.whisper.config
@@ -136,30 +127,26 @@ class WhisperSpeechEncoder(SpeechEncoder):
         """Two convolutions; the first sees two mel frames for each encoder frame."""
         return 2 * self.whisper.conv1.weight.numel() + self.whisper.conv2.weight.numel()
 
-    def forward(
-        self, mel: Tensor, lengths: Sequence[int], kept: Sequence[int] | None = None
-    ) -> tuple[Tensor, list[int]]:
-        """See `SpeechEncoder.forward`. A segment of n mel frames has ceil(n / 2) output frames."""
-        if min(lengths) < 1 or max(lengths) > self.max_mel_frames:
-            raise ValueError(
-                f"got segments of {min(lengths)} to {max(lengths)} mel frames, wanted 1 to {self.max_mel_frames}"
-            )
-        frames = [self.num_frames(length) for length in lengths]
-        mel = mel.to(self.whisper.conv1.weight.dtype)
-        hidden = self._convolve(mel, lengths, frames)
-        hidden = hidden + self.whisper.embed_positions.weight[ragged.positions(frames, mel.device)]
-        layout = ragged.Layout(frames, mel.device)
-        for layer in self.whisper.layers:
-            if self.checkpointing and self.training:
-                hidden = checkpoint(
-                    self._layer_forward, layer, hidden, layout, use_reentrant=False, preserve_rng_state=False
-                )
-            else:
-                hidden = self._layer_forward(layer, hidden, layout)
-        if kept is not None:
-            spaces, frames = frames, [self.num_frames(length) for length in kept]
-            hidden = hidden[ragged.slots(frames, spaces, mel.device)]
-        return self.whisper.layer_norm(hidden), frames
+    def _before_layers(self, mel: Tensor, lengths: Sequence[int], frames: Sequence[int]) -> Tensor:
+        hidden = self._convolve(mel.to(self.whisper.conv1.weight.dtype), lengths, frames)
+        return hidden + self.whisper.embed_positions.weight[ragged.positions(frames, mel.device)]
+
+    def _after_layers(self, hidden: Tensor) -> Tensor:
+        return self.whisper.layer_norm(hidden)
+
+    @staticmethod
+    def _layer_forward(layer: nn.Module, hidden: Tensor, layout: ragged.Layout) -> Tensor:
+        """One pre-norm WhisperEncoderLayer on ragged frames (n, d_model)."""
+        attention = layer.self_attn
+        normed = layer.self_attn_layer_norm(hidden)
+        query, key, value = (
+            projection(normed).unflatten(-1, (attention.num_heads, -1))
+            for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        mixed = ragged.self_attention(query, key, value, layout, attention.scaling)
+        hidden = hidden + attention.out_proj(mixed.flatten(1))
+        normed = layer.final_layer_norm(hidden)
+        return hidden + layer.fc2(layer.activation_fn(layer.fc1(normed)))
 
     def _convolve(self, mel: Tensor, lengths: Sequence[int], frames: Sequence[int]) -> Tensor:
         """Apply both convolutions to all segments at once, separated by zeros.
@@ -173,17 +160,3 @@ class WhisperSpeechEncoder(SpeechEncoder):
         hidden = functional.gelu(self.whisper.conv1(spaced.T[None]))
         hidden = functional.gelu(self.whisper.conv2(hidden * inside.T))[0].T
         return hidden[ragged.slots(frames, [capacity // 2 for capacity in capacities], mel.device)]
-
-
-def _layer_forward(layer: nn.Module, hidden: Tensor, layout: ragged.Layout) -> Tensor:
-    """One pre-norm WhisperEncoderLayer on ragged frames (n, d_model)."""
-    attention = layer.self_attn
-    normed = layer.self_attn_layer_norm(hidden)
-    query, key, value = (
-        projection(normed).unflatten(-1, (attention.num_heads, -1))
-        for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
-    mixed = ragged.self_attention(query, key, value, layout, attention.scaling)
-    hidden = hidden + attention.out_proj(mixed.flatten(1))
-    normed = layer.final_layer_norm(hidden)
-    return hidden + layer.fc2(layer.activation_fn(layer.fc1(normed)))
