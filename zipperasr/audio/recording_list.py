@@ -5,6 +5,7 @@ In: a text file with one path per line, or a wav.scp. Out: its entries; 16 kHz s
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from zipperasr.text_lines import numbered_lines, refuse_composed, refuse_pipe
 SCP = ".scp"  # a list with this suffix has an id before each path
 LONGEST_RESPONSE_S = 4.0  # what follows is not read
 MOST_LOGGED = 20
+_THREADS = 16
 
 
 def read_recordings(path: Path, key: str) -> tuple[str, ...]:
@@ -27,15 +29,15 @@ def read_recordings(path: Path, key: str) -> tuple[str, ...]:
     """
     if not path.is_file():
         raise ValueError(f"{key}: {path}: no such file; wanted a text file with one path per line, or a wav.scp")
-    entries, faults = [], []
-    for number, line in numbered_lines(path):
-        entry = line.strip()
-        if path.suffix == SCP:
-            entry = "".join(entry.split(maxsplit=1)[1:])
-        fault = _fault(entry)
-        if fault:
-            faults.append(f"{key}: {path}:{number}: {entry[:200] or line[:200]}: {fault}")
-        entries.append(entry)
+    lines = list(numbered_lines(path))
+    entries = [_entry(line, path) for _, line in lines]
+    with ThreadPoolExecutor(_THREADS) as pool:  # opening a file of a network file system takes milliseconds
+        found = zip(lines, entries, pool.map(_fault, entries), strict=True)
+        faults = [
+            f"{key}: {path}:{number}: {entry[:200] or line[:200]}: {fault}"
+            for (number, line), entry, fault in found
+            if fault
+        ]
     for line in faults[1:MOST_LOGGED]:
         log_once(line)
     if faults:
@@ -43,6 +45,11 @@ def read_recordings(path: Path, key: str) -> tuple[str, ...]:
     if not entries:
         raise ValueError(f"{key}: {path}: no entries; wanted one path per line")
     return tuple(entries)
+
+
+def _entry(line: str, path: Path) -> str:
+    entry = line.strip()
+    return "".join(entry.split(maxsplit=1)[1:]) if path.suffix == SCP else entry
 
 
 def _fault(entry: str) -> str | None:
