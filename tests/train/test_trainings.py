@@ -13,8 +13,12 @@ from tests.train.worker import BAD_STEP
 from zipperasr.batching.batch import collate
 from zipperasr.batching.loader import TrainingPlan
 from zipperasr.batching.manifest import open_kind
+from zipperasr.config import load_yaml
 from zipperasr.exchange.pretrained import load_pretrained
 from zipperasr.lora import LORA_CHOICES
+from zipperasr.model.build import add_adapters
+from zipperasr.model.experiment_model import load_model
+from zipperasr.model.model_config import ModelConfig
 from zipperasr.run_record import TrainingRun, load_run
 
 
@@ -51,7 +55,7 @@ def test_the_ranks_see_different_languages_and_numbers_of_labels(tiny_recipe):
     assert any(batch[0].num_tokens != batch[1].num_tokens for batch in mixed)
 
 
-@pytest.mark.parametrize("name", ["align", "sft", "dense"])
+@pytest.mark.parametrize("name", ["align", "sft", "dense", "learned"])
 def test_two_ranks_equal_one_process(one_process, two_ranks, name):
     assert_equal_weights(two_ranks / name, one_process / name, atol=2e-4)
     assert moved(one_process / "align", one_process / "sft") > 5e-3, "training must move something"
@@ -63,6 +67,21 @@ def test_two_ranks_of_different_languages_equal_one_process_in_float64(one_proce
     assert {tensor.dtype for tensor in weights(one).values()} <= {torch.float64, torch.int32}
     assert_equal_weights(two, one, atol=1e-6)
     assert moved(one_process / "align", one) > 1e-2
+
+
+def test_learned_embeddings_move_only_for_languages_with_data(one_process):
+    found = weights(one_process / "learned")["adapters.router.embeddings"]
+    german, spanish, japanese = found - initial_embeddings(one_process / "learned.yaml")
+    assert german.abs().min() > 1e-4 and spanish.abs().min() > 1e-4 and not japanese.any()
+
+
+def initial_embeddings(model_yaml) -> torch.Tensor:
+    """Drawn after the backbones are loaded, as in `build_for_training`, for seed 1."""
+    align = model_yaml.parent / "align"
+    model = load_model(align)
+    torch.manual_seed(1)
+    add_adapters(model, load_yaml(ModelConfig, model_yaml), "zipper_soft", ("de", "es", "ja"), None)
+    return model.adapters.router.embeddings.detach()
 
 
 def test_absent_language_setting_matters(one_process):

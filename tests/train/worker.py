@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import soundfile
+import yaml
 
 from tests.model import tiny
 from tests.train.tiny_recipe import below, options, options_of_new_language, write_lines
@@ -37,6 +38,7 @@ def launch(base: Path, out: Path, world_size: int) -> None:
     command = [sys.executable, "-m", "tests.train.worker", str(base), str(out)]
     root = Path(__file__).resolve().parents[2]
     write_german_manifest(base / "dump/manifest", out / "german")
+    write_learned(base / "conf/model.yaml", out / "learned.yaml")
     ranks = []
     for rank in range(world_size):
         environment = {**os.environ, **settings, "RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -55,6 +57,13 @@ def write_german_manifest(source: Path, manifest: Path) -> None:
     write_lines(manifest / "sets.tsv", header, *(row for row in rows if row.endswith("de")))
     for path in source.glob("*_de.arrow"):
         shutil.copy(path, manifest)
+
+
+def write_learned(source: Path, target: Path) -> None:
+    """Copy model.yaml with a router that learns its language embeddings."""
+    model = yaml.safe_load(source.read_text())
+    model["encoder_lora"]["zipper_soft"] = {"learned_embeddings": 6}
+    target.write_text(yaml.safe_dump(model))
 
 
 def wait(ranks: list[subprocess.Popen]) -> None:
@@ -99,6 +108,7 @@ def main(base: Path, out: Path) -> None:
     run("sft", "sft", *sft)
     run("sft", "dense", *sft, settings=(packs, "absent_language=dense"))
     run("sft", "bf16", *sft, settings=(packs, "precision=bf16"))
+    run("sft", "learned", *sft, "--model", str(out / "learned.yaml"))
     run_and_cut_off(run, "resumed", *sft)
     run("sft", "resumed", *sft)
     run_with_a_bad_loss(run, sft)

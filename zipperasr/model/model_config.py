@@ -80,7 +80,7 @@ class EncoderLoraConfig(LoraConfig):
 
     def learns_embeddings(self, variant: str) -> bool:
         """Whether the variant has a router that learns its language embeddings, so that it needs none of stage 4."""
-        options = self.of(variant)
+        options = self.options.get(variant)
         return isinstance(options, RouterOptions) and options.learned_embeddings > 0
 
     def with_options(self, options: Mapping[str, Options], where: str = "encoder_lora") -> EncoderLoraConfig:
