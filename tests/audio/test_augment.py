@@ -8,7 +8,6 @@ from scipy.signal import welch
 
 from tests.transcribe.sound import RATE, silence
 from zipperasr.audio.augment import (
-    NOISES,
     add_noise,
     change_speed,
     changed_length,
@@ -18,6 +17,7 @@ from zipperasr.audio.augment import (
     speech_power,
     telephone,
 )
+from zipperasr.batching.augment_config import NOISES
 
 SPEEDS = (0.5, 0.9, 0.95, 1.0, 1.05, 1.1, 2.0)
 

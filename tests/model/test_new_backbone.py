@@ -150,7 +150,5 @@ def test_an_encoder_of_another_family_gets_adapters(backbones, tmp_path, monkeyp
         f"{layer}.{factor}_specific" for layer in model.adapted_layers for factor in "ab"
     }
     assert model(batch, 50)[0].isfinite()
-    with pytest.raises(
-        ValueError, match="whisper: no language embeddings for model_type ears; set lid_whisper in model.yaml"
-    ):
+    with pytest.raises(ValueError, match="whisper: no language embeddings for model_type ears; set lid_whisper in"):
         language_token_ids(config.whisper, tiny.table())

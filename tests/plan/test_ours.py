@@ -48,8 +48,11 @@ def test_values_equal_those_of_the_configuration(config, full_model):
     [
         ("vanilla", {}),
         ("flylora", {"top_k": "None"}),
-        ("zipper_soft", {"router_affine": "false"}),
-        ("zipper_hard", {"router_affine": "false", "tau": "0.25", "p_selects_shared": "true"}),
+        ("zipper_soft", {"router_affine": "false", "learned_embeddings": "0"}),
+        (
+            "zipper_hard",
+            {"router_affine": "false", "learned_embeddings": "0", "tau": "0.25", "p_selects_shared": "true"},
+        ),
     ],
 )
 def test_a_variant_shows_its_own_options(config, full_config, lora, wanted):

@@ -15,7 +15,6 @@ import soxr
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.loudness import FRAME, silent_frames
 
-NOISES = ("white", "pink")
 TELEPHONE_RATE = 8_000
 G711 = {"samplerate": TELEPHONE_RATE, "format": "RAW", "subtype": "ULAW"}
 

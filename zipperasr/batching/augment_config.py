@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zipperasr.audio.augment import NOISES
 from zipperasr.audio.spec_augment import MaskSizes
 from zipperasr.cli import nearest
 from zipperasr.ranges import NOT_NEGATIVE, SHARE, Range, check_ranges
 
+NOISES = ("white", "pink")  # kinds that `noise` of audio/augment.py makes
 RANGES = {
     **dict.fromkeys(("reverb", "noise", "telephone", "spec", "time_share"), SHARE),
     **dict.fromkeys(("freq_width", "time_width"), NOT_NEGATIVE),

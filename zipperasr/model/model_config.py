@@ -119,7 +119,6 @@ class ModelConfig:
 
     whisper: str  # local directory or hub id of the encoder, such as a Whisper model
     llm: str  # local directory or hub id of the LLM
-    lid_whisper: str | None = None  # Whisper for language embeddings and language detection; None: `whisper`
     mel_bins: int = 128  # Whisper large-v3
     projector_dim: int | None = None  # hidden width of the projector; None: the LLM's width (not in the paper)
     encoder_lora: EncoderLoraConfig = field(default_factory=EncoderLoraConfig)
@@ -131,6 +130,7 @@ class ModelConfig:
     checkpointing: bool = False  # recompute activations in the backward pass
     trim_silence: bool = False  # remove silence before and after the speech, in training and in use; not in the paper
     pad_to_30s: bool = False  # pad every segment with silence, as in Whisper's training, and cut the output back
+    lid_whisper: str | None = None  # Whisper for language embeddings and language detection; None: `whisper`
 
     def __post_init__(self) -> None:
         check_ranges(self, RANGES)
