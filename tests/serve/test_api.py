@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from tests.model import tiny
-from tests.serve.live import NAME, WAIT_S, Live, as_file, form, recording
+from tests.serve.live import NAME, WAIT_S, Live, as_file, form, recording, running
+from zipperasr.model import backbones
 from zipperasr.serve import upload
+from zipperasr.serve.limits import Limits
+from zipperasr.serve.service import Service
+from zipperasr.transcribe import Transcriber
 from zipperasr.transcribe.formats import srt, vtt
 
 SPEECH = recording()
@@ -244,3 +248,12 @@ def test_an_unexpected_exception_is_reported_without_details(live: Live, monkeyp
     monkeypatch.setattr(live.service, "_transcribe", broken)
     error = refusal(live.post(SPEECH), 500)
     assert error["message"] == "internal error (RuntimeError); see the server's log"
+
+
+def test_a_model_without_a_language_detector_needs_the_language(model_dir, monkeypatch, capsys):
+    monkeypatch.setattr(backbones, "LANGUAGE_SOURCES", {})
+    with running(Service(Transcriber.from_pretrained(model_dir, "cpu"), NAME, Limits(max_mb=1, max_s=20))) as live:
+        assert "languages cannot be detected, requests have to name one: " in capsys.readouterr().err
+        error = refusal(live.post(SPEECH), 400)
+        assert error["message"].startswith("this model cannot detect languages; set language to one of de, es, ja")
+        assert live.post(SPEECH, language="de").status_code == 200
