@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.decode.conftest import utterances
 from tests.model import tiny, tiny_llms
-from tests.model.test_experiment import finish
+from tests.model.finished_training import finished_training
 from zipperasr.batching.batch import collate
 from zipperasr.decode.beam import transcribe_batch
 from zipperasr.decode.decode_config import DecodeConfig
@@ -193,17 +193,7 @@ def test_beam_search_does_not_depend_on_the_batch(model, tokenizer, utterances):
 
 @pytest.fixture(scope="module")
 def training(config, tmp_path_factory) -> Path:
-    """A directory with a finished alignment and adaptation."""
-    here = tmp_path_factory.mktemp("exp")
-    align = Experiment("align", "chunked", None, None, tiny.CODES, 1, config)
-    finish(align, tiny.align_model(config), here / "align")
-    lid = tiny.lid_embeddings()
-    sft = Experiment("sft", "chunked", "zipper_soft", str(here / "align"), tiny.CODES, 1, config, lid=lid)
-    model = build_for_training(sft, torch.float32, seed=1)
-    tiny.shake_adapters(model)
-    finish(sft, model, here / "sft")
-    tiny.table().chosen(tiny.CODES).save(here / "sft" / "languages.tsv")
-    return here / "sft"
+    return finished_training(config, tmp_path_factory.mktemp("exp"))
 
 
 @torch.no_grad()
