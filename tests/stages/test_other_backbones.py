@@ -11,8 +11,8 @@ import yaml
 from tests.model import tiny_encoders, tiny_llms
 from tests.train.tiny_recipe import below, options, write_lines, write_recipe
 from zipperasr.lid.stored_embeddings import load_embeddings
+from zipperasr.model.backbone_checks import check_backbones, check_language_embeddings
 from zipperasr.stages import build_manifest, decode, language_embeddings, train
-from zipperasr.stages.backbone_checks import check_backbones, check_language_embeddings
 
 
 @pytest.fixture(scope="module")

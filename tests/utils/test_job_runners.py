@@ -10,19 +10,23 @@ from pathlib import Path
 
 import pytest
 
+OF_A_RANK = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
 
 @pytest.fixture
 def call(root: Path, tmp_path: Path):
     """Run a script from utils/ in an empty directory, with the Python that runs the tests first on PATH."""
 
     def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        # a test that trains in this process leaves the variables of its rank behind
+        inherited = {name: value for name, value in os.environ.items() if name not in OF_A_RANK}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return subprocess.run(
             [root / "utils" / script, *arguments],
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(root), **environment},
+            env={**inherited, "PATH": path, "PYTHONPATH": str(root), **environment},
         )
 
     return run

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from zipperasr.cli import nearest, parser, run_step, shortened
 from zipperasr.config import load_yaml, parse_overrides
+from zipperasr.model.backbone_checks import check_backbones, check_language_embeddings
 from zipperasr.ranges import SHARE
-from zipperasr.stages.backbone_checks import check_backbones, check_language_embeddings
 
 COUNTS = {  # option: (smallest value, meaning)
     "nj": (1, "parallel jobs for data preparation and scoring"),
