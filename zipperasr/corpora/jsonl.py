@@ -18,6 +18,7 @@ from zipperasr.corpora.utterance import Utterance
 from zipperasr.text_lines import numbered_lines
 
 Record = dict[str, Any] | ValueError
+_IDS = frozenset(FIELDS["id"])
 
 
 def _records(path: Path, language: str | None) -> Iterator[tuple[str, Record]]:
@@ -25,8 +26,9 @@ def _records(path: Path, language: str | None) -> Iterator[tuple[str, Record]]:
     for number, line in numbered_lines(path):
         try:
             fields = decode(line)
-            if isinstance(fields, dict) and any(type(fields.get(name)) is float for name in FIELDS["id"]):
-                fields = json.loads(line)  # orjson reads integers beyond 64 bits as floats
+            if isinstance(fields, dict) and not _IDS.isdisjoint(fields):
+                if any(type(fields.get(key)) is float for key in _IDS):
+                    fields = json.loads(line)  # orjson reads integers beyond 64 bits as floats
         except orjson.JSONDecodeError:
             fields = _as_python_writes_it(line, f"{name}:{number}")
         if isinstance(fields, dict):
