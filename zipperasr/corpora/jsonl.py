@@ -26,9 +26,8 @@ def _records(path: Path, language: str | None) -> Iterator[tuple[str, Record]]:
     for number, line in numbered_lines(path):
         try:
             fields = decode(line)
-            if isinstance(fields, dict) and not _IDS.isdisjoint(fields):
-                if any(type(fields.get(key)) is float for key in _IDS):
-                    fields = json.loads(line)  # orjson reads integers beyond 64 bits as floats
+            if isinstance(fields, dict) and not _IDS.isdisjoint(fields) and _has_float_id(fields):
+                fields = json.loads(line)  # orjson reads integers beyond 64 bits as floats
         except orjson.JSONDecodeError:
             fields = _as_python_writes_it(line, f"{name}:{number}")
         if isinstance(fields, dict):
@@ -39,6 +38,10 @@ def _records(path: Path, language: str | None) -> Iterator[tuple[str, Record]]:
                 f'{name}:{number}: got {line[:40]!r}, wanted an object such as {{"audio": ..., "text": ...}}'
             )
         yield f"{name}:{number}", fields
+
+
+def _has_float_id(fields: dict[str, Any]) -> bool:
+    return any(type(fields.get(key)) is float for key in _IDS)
 
 
 def _as_python_writes_it(line: str, where: str) -> Any:
