@@ -37,33 +37,49 @@ def main(argv: list[str] | None = None) -> int:
     )
     options.add_argument("--read_timeout_s", type=float, default=20.0, help="maximum pause within an upload in seconds")
     options.add_argument("--max_waiting", type=int, default=8, help="maximum length of the queue")
+    options.add_argument(
+        "--samples", type=Path, default=None, help="data directories, such as dump/raw, with recordings for the page"
+    )
     options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
     options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
     chosen = options.parse_args(argv)
 
     def step(_: object) -> None:
         limits = Limits(**{field.name: getattr(chosen, field.name) for field in fields(Limits)})
-        serve(chosen.model, chosen.host, chosen.port, limits, device=chosen.device, precision=chosen.precision)
+        serve(
+            chosen.model,
+            chosen.host,
+            chosen.port,
+            limits,
+            samples=chosen.samples,
+            device=chosen.device,
+            precision=chosen.precision,
+        )
 
     return run_step(step, chosen, "zipperasr serve")
 
 
-def serve(model: Path, host: str, port: int, limits: Limits, *, device: str | None, precision: str) -> None:
+def serve(
+    model: Path, host: str, port: int, limits: Limits, *, samples: Path | None, device: str | None, precision: str
+) -> None:
     """Serve until interrupted.
 
+    samples: data directories with recordings to try on the page.
     Raises ValueError or OSError if a package is missing, the model cannot be loaded or the address cannot be bound.
     """
     _check_extra()
     from zipperasr.serve.access import is_loopback
     from zipperasr.serve.app import build_app
     from zipperasr.serve.connections import http_server, listen
+    from zipperasr.serve.samples import read_samples
     from zipperasr.serve.service import Service
     from zipperasr.transcribe.transcriber import Transcriber
 
     listening, loopback = listen(host, port), is_loopback(host)
     with listening, suppress(KeyboardInterrupt):
         transcriber = Transcriber.from_pretrained(model, device, replace(DEFAULTS, precision=precision))
-        with closing(Service(transcriber, Path(os.path.abspath(model)).name, limits)) as service:
+        to_try = read_samples(samples, transcriber.languages.codes) if samples else {}
+        with closing(Service(transcriber, Path(os.path.abspath(model)).name, limits, to_try)) as service:
             host, port = listening.getsockname()[:2]
             if not loopback:
                 log(f"warning: bound to {host} without a password: everybody who can reach it can use the model")

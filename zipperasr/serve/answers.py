@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from zipperasr.languages import LanguageTable
 from zipperasr.serve.service import Recognised
+from zipperasr.transcribe.doubts import doubts
 from zipperasr.transcribe.formats import srt, txt, vtt
 from zipperasr.transcribe.transcript import Transcript
 
@@ -28,7 +29,14 @@ def _verbose_json(found: Recognised, languages: LanguageTable) -> Response:
     """OpenAI's fields, and `zipperasr` for what they do not cover; OpenAI's clients pass it through."""
     transcript = found.transcript
     segments = [
-        {"id": number, "start": one.start_s, "end": one.end_s, "text": one.text, "note": one.note}
+        {
+            "id": number,
+            "start": one.start_s,
+            "end": one.end_s,
+            "text": one.text,
+            "note": one.note,
+            "doubts": doubts(one, transcript.lang),
+        }
         for number, one in enumerate(transcript.segments)
     ]
     own = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,7 @@ from zipperasr.lora.injection import LanguageAdapters
 from zipperasr.lora.router import router_options
 from zipperasr.serve.limits import Limits
 from zipperasr.serve.model_queue import ModelQueue, give_up_if
+from zipperasr.serve.samples import Sample
 from zipperasr.serve.upload import Uploads
 from zipperasr.transcribe.sources import ENDINGS, Recording
 from zipperasr.transcribe.transcriber import Transcriber
@@ -38,8 +40,11 @@ class Recognised:
 class Service:
     """One model, its limits and its queue."""
 
-    def __init__(self, transcriber: Transcriber, name: str, limits: Limits):
+    def __init__(
+        self, transcriber: Transcriber, name: str, limits: Limits, samples: Mapping[str, Sample] | None = None
+    ):
         self.transcriber, self.name, self.limits = transcriber, name, limits
+        self.samples = samples or {}  # recordings to try, by language
         self.queue, self.uploads = ModelQueue(limits.max_waiting), Uploads(limits)
         self.created = int(time.time())
         self.detects = _can_detect(transcriber)
@@ -74,6 +79,8 @@ class Service:
             "model": self.name,
             "languages": [{"code": one.code, "name": one.name} for one in self.transcriber.languages],
             "limits": {"max_mb": self.limits.max_mb, "max_s": self.limits.max_s, "timeout_s": self.limits.timeout_s},
+            "longest_s": self.transcriber.longest_s,  # of a piece of a recording
+            "samples": {code: sample.text for code, sample in self.samples.items()},
             "endings": ENDINGS,  # file extensions that the server reads
             "router": router_weights(self.transcriber.opened.model.adapters),
         }
