@@ -103,7 +103,7 @@ def test_a_detected_language_is_shown_with_probabilities(page, speech, live):
     assert page.js(script) == pytest.approx([share for _, share in likeliest], abs=0.02)
 
 
-def test_unlikely_languages_are_folded_away(page):
+def test_unlikely_languages_are_collapsed(page):
     probabilities = {"de": 0.97, "es": 0.024, "ja": 0.006}
     page.js(f"drawLanguages({probabilities}, 'de', {{code: 'de', name: 'German'}}, {{languages: []}})")
     page.js("document.querySelector('#result').hidden = false")

@@ -64,7 +64,7 @@ function drawSegments({ segments }, code, onPlay) {
   box.open = segments.length > 1;
 }
 
-const UNLIKELY = 0.01; // languages below this probability are folded away
+const UNLIKELY = 0.01; // languages below this probability are collapsed
 
 /** Bars with numbers, the likeliest first; the one that was taken is marked by a sign and bold type too. */
 function drawLanguages(probabilities, code, language, about) {
@@ -81,10 +81,10 @@ function drawLanguages(probabilities, code, language, about) {
   const likely = found.filter(([key, share]) => share >= UNLIKELY || key === code);
   const unlikely = found.filter((one) => !likely.includes(one));
   byId("languages").replaceChildren(element("tbody", {}, ...likely.map(row)));
-  const folded = byId("unlikely");
-  folded.hidden = unlikely.length === 0;
-  folded.querySelector("summary").textContent = `${unlikely.length} below ${100 * UNLIKELY} %`;
-  folded.querySelector("table").replaceChildren(element("tbody", {}, ...unlikely.map(row)));
+  const collapsed = byId("unlikely");
+  collapsed.hidden = unlikely.length === 0;
+  collapsed.querySelector("summary").textContent = `${unlikely.length} below ${100 * UNLIKELY} %`;
+  collapsed.querySelector("table").replaceChildren(element("tbody", {}, ...unlikely.map(row)));
   const chosen = language ? `${language.name} was selected, so no language was detected.` : "The recording contains no speech.";
   byId("language-note").textContent = found.length ? "Detected by Whisper in the first 30 s of speech." : chosen;
 }
