@@ -7,7 +7,7 @@ vLLM's; beam search is transformers' generate, batch by batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import chain, groupby
 
@@ -29,6 +29,7 @@ from zipperasr.output_faults import COMPRESSION, LOOP_TIMES, compression_ratio, 
 
 BATCHES_AHEAD = 2
 ENCODED_AT_ONCE_S = 60.0  # on a CPU: 30 % faster than sixteen utterances of 15 s
+_NOTHING = object()  # in place of the language of a batch that has not arrived
 SHORTEST_REPEAT = 4  # tokens; shorter n-grams may repeat even when an utterance is decoded again
 
 
@@ -84,20 +85,36 @@ class Decoder:
         device = self.model.causal_lm.device
         if device.type == "cuda":
             stream = ahead(_on_own_stream(stream, device), self.config.batch_size)
-        for found in self._search(stream, check):
-            tokens, note = self._without_loop(found)
-            text = self._text(tokens)
-            if not note and (
-                is_chat_like(text) or is_chat_like(self.tokenizer.decode(tokens))
-            ):  # may begin with <think>
-                note = "reads like a chat reply, not like a transcript"
-            yield Decoded(found.key, text, tuple(tokens), note, retried=found.no_repeat > 0)
+        search = self._greedy().run(stream, check) if self._vllm is None else self._vllm.run(stream, self.stops, check)
+        yield from map(self._decoded, search)
 
-    def _search(self, stream: Iterator[Encoded], check: Callable[[], None]) -> Iterator[Encoded]:
-        if self._vllm is not None:
-            return self._vllm.run(stream, self.stops, check)
+    def run_live(
+        self,
+        batches: Iterable[Sequence[Example] | None],
+        check: Callable[[], None],
+        is_dropped: Callable[[Example], bool],
+    ) -> Iterator[Decoded]:
+        """Decode batches of one language that arrive at any time; nothing runs ahead of the search.
+
+        batches: None means that there is none at present; taken between two tokens, in this thread.
+        check: as for `run`. is_dropped: called before each token; True ends an example without a result.
+        Raises ValueError unless the search is our greedy search.
+        """
+        if self._llm is None:
+            raise ValueError("utterances that arrive at any time need beam=1, engine=own and an LLM with fast decoding")
+        with closing(self._encode(batches, lambda _: None)) as stream:  # even if the search fails, nothing stays merged
+            yield from map(self._decoded, self._greedy().run(stream, check, lambda found: is_dropped(found.key)))
+
+    def _greedy(self) -> GreedySearch:
         bounds = (self.config.batch_size, self.config.batch_positions)
-        return GreedySearch(self._llm, self.stops, *bounds, self._again).run(stream, check)
+        return GreedySearch(self._llm, self.stops, *bounds, self._again)
+
+    def _decoded(self, found: Encoded) -> Decoded:
+        tokens, note = self._without_loop(found)
+        text = self._text(tokens)
+        if not note and (is_chat_like(text) or is_chat_like(self.tokenizer.decode(tokens))):  # may begin with <think>
+            note = "reads like a chat reply, not like a transcript"
+        return Decoded(found.key, text, tuple(tokens), note, retried=found.no_repeat > 0)
 
     def _again(self, found: Encoded) -> bool:
         """Prepare an utterance that ended in a loop for a second decoding without repetition; True if it needs one."""
@@ -133,14 +150,24 @@ class Decoder:
             for example, text in zip(examples, texts, strict=True):
                 yield Decoded(example, text, ())
 
-    def _encode(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Encoded]:
-        """Batches in one language after another have the adapters merged for it; others are encoded as they are."""
-        for language, same in groupby(batches, key=lambda batch: self.mixture(batch) or _only_language(batch)):
+    def _encode(self, batches: Iterable[Sequence[Example] | None], encoded) -> Iterator[Encoded | None]:
+        """Batches in one language after another have the adapters merged for it; others are encoded as they are.
+
+        None is yielded as it is, with the adapters unmerged.
+        """
+        for language, same in groupby(batches, key=self._languages):
+            if language is _NOTHING:
+                yield from same
+                continue
             with self._merged(language):
                 for examples in chain.from_iterable(map(self._parts, same)):
                     rows = self._encode_batch(examples)
                     encoded(examples)
                     yield from rows
+
+    def _languages(self, batch: Sequence[Example] | None) -> object:
+        """The language or mixture of a batch; None for several languages."""
+        return _NOTHING if batch is None else self.mixture(batch) or _only_language(batch)
 
     def _parts(self, batch: Sequence[Example]) -> Iterator[Sequence[Example]]:
         """Split a batch for the encoder: on a CPU into small parts, whose activations fit into its caches."""

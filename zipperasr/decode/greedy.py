@@ -1,7 +1,7 @@
 """Greedy search with continuous batching: when an utterance ends, the next one takes its row.
 
-In: utterances as embeddings of prompt and speech, in any order. Out: tokens, as each utterance ends. No utterance waits
-for the longest of its batch; when no more arrive, the batch shrinks.
+In: utterances as embeddings of prompt and speech, in any order, also while others are decoded. Out: tokens, as each
+utterance ends. No utterance waits for the longest of its batch; when no more arrive, the batch shrinks.
 """
 
 from __future__ import annotations
@@ -36,6 +36,30 @@ class Encoded:
         return len(self.embeddings) + self.max_tokens
 
 
+class _Queue:
+    """Utterances that wait for a row: those to decode again before those that arrive."""
+
+    def __init__(self, arriving: Iterable[Encoded | None]):
+        self._arriving = iter(arriving)
+        self._has_ended = False
+        self.again: deque[Encoded] = deque()
+        self.head: Encoded | None = None  # the next one; None: none at present
+
+    def advance(self) -> None:
+        """Replace the head by the next utterance."""
+        if self.again:
+            self.head = self.again.popleft()
+            return
+        try:
+            self.head = next(self._arriving)
+        except StopIteration:
+            self.head, self._has_ended = None, True
+
+    @property
+    def is_over(self) -> bool:
+        return self.head is None and not self.again and self._has_ended
+
+
 class GreedySearch:
     """Takes the most probable token in each step.
 
@@ -59,42 +83,64 @@ class GreedySearch:
         self._max_rows, self._max_positions = rows, positions
 
     @torch.inference_mode()
-    def run(self, utterances: Iterable[Encoded], check: Callable[[], None] = lambda: None) -> Iterator[Encoded]:
+    def run(
+        self,
+        utterances: Iterable[Encoded | None],
+        check: Callable[[], None] = lambda: None,
+        is_dropped: Callable[[Encoded], bool] = lambda _: False,
+    ) -> Iterator[Encoded]:
         """Yield utterances with their tokens, in the order in which they end.
 
+        utterances: None means that there is none at present and that the search should continue without.
         check: called before each token; an exception from it ends the search.
+        is_dropped: called before each token with each utterance; True frees its row, and it is not yielded.
         """
-        arriving, anew = iter(utterances), deque()
-        ahead: Encoded | None = next(arriving, None)
+        queue = _Queue(utterances)
+        queue.advance()
         active: list[Encoded] = []
         hidden = None
         self._llm.keep([])  # drop the rows of an aborted search
-        while active or ahead is not None:
+        while active or not queue.is_over:
             check()
+            active, hidden = self._without_dropped(active, hidden, is_dropped)
             new: list[Encoded] = []
             if len(active) <= (1 - REFILL) * self._allowed(active):
-                while ahead is not None and len(active) + len(new) < self._allowed([*active, *new, ahead]):
-                    new.append(ahead)
-                    ahead = anew.popleft() if anew else next(arriving, None)
+                if queue.head is None:
+                    queue.advance()
+                while queue.head is not None and len(active) + len(new) < self._allowed([*active, *new, queue.head]):
+                    new.append(queue.head)
+                    queue.advance()
             if new:
                 started = self._start(new, [*active, *new])
                 hidden = started if hidden is None else torch.cat([hidden, started])
                 active += new
+            if not active:
+                continue
             tokens = self._choose(active, hidden)
             done = [row for row, utterance in enumerate(active) if self._is_done(utterance)]
             for row in done:
                 if self._again(active[row]):
-                    anew.append(active[row])
+                    queue.again.append(active[row])
                 else:
                     yield active[row]
-            if ahead is None and anew:
-                ahead = anew.popleft()
             if done:
                 rows = _filled_up(len(active), set(done))
                 active = [active[row] for row in rows]
                 self._llm.keep(rows)
                 tokens = tokens[to_device(torch.tensor(rows, dtype=torch.long), tokens.device)]
             hidden = self._llm.step(tokens) if active else None
+
+    def _without_dropped(
+        self, active: list[Encoded], hidden: Tensor | None, is_dropped: Callable[[Encoded], bool]
+    ) -> tuple[list[Encoded], Tensor | None]:
+        dropped = {row for row, utterance in enumerate(active) if is_dropped(utterance)}
+        if not dropped:
+            return active, hidden
+        rows = _filled_up(len(active), dropped)
+        self._llm.keep(rows)
+        if not rows:
+            return [], None
+        return [active[row] for row in rows], hidden[to_device(torch.tensor(rows, dtype=torch.long), hidden.device)]
 
     def _allowed(self, utterances: list[Encoded]) -> int:
         """Number of rows allowed if all are as long as the longest of these utterances."""

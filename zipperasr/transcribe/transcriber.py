@@ -19,7 +19,7 @@ from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
 from zipperasr.decode.decode_config import DecodeConfig
-from zipperasr.decode.decoder import Decoder
+from zipperasr.decode.decoder import Decoded, Decoder
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS
 from zipperasr.transcribe.detect import LanguageDetector
@@ -122,11 +122,24 @@ class Transcriber:
         self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
         batches = self._batches(recordings, lang, jobs, pending)
         for decoded in self._decoder.run(batches, lambda _: check(), check):
-            piece = pending.pop(decoded.example.utt_id)
-            piece.job.segments[piece.number] = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
+            self.keep(decoded, pending.pop(decoded.example.utt_id))
             while jobs and jobs[0].done:
                 yield jobs[0].recording, jobs.popleft().result()
         yield from ((job.recording, job.result()) for job in jobs)
+
+    def decode_live(
+        self,
+        batches: Iterable[Sequence[Example] | None],
+        check: Callable[[], None],
+        is_dropped: Callable[[Example], bool],
+    ) -> Iterator[Decoded]:
+        """See `Decoder.run_live`; nothing else may be transcribed at the same time."""
+        self._decoder.mixture = lambda _: None
+        return self._decoder.run_live(batches, check, is_dropped)
+
+    def keep(self, decoded: Decoded, piece: Pending) -> None:
+        """Keep the result of a piece in the job of its recording."""
+        piece.job.segments[piece.number] = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
 
     def _batches(
         self, recordings: Iterable[Recording], lang: str, jobs: deque[Job], pending: dict[str, Pending]
@@ -138,7 +151,7 @@ class Transcriber:
         batch: list[Example] = []
         for recording in recordings:
             jobs.append(Job(recording, "" if lang == AUTO else lang))
-            for example in self._examples(jobs[-1], pending):
+            for example in self.examples(jobs[-1], pending):
                 if batch and not self._fits([*batch, example]):
                     yield sorted(batch, key=lambda one: one.language)
                     batch = []
@@ -153,7 +166,7 @@ class Transcriber:
         longest = max(example.positions for example in batch)
         return len(batch) <= self.config.batch_size and len(batch) * longest <= self.config.batch_positions
 
-    def _examples(self, job: Job, pending: dict[str, Pending]) -> Iterator[Example]:
+    def examples(self, job: Job, pending: dict[str, Pending]) -> Iterator[Example]:
         """Pieces of a recording to decode; silent ones go directly into the job."""
         number, pieces = 0, cut_at_pauses(job.recording.blocks(), self.longest_s)
         try:
