@@ -25,6 +25,7 @@ from zipperasr.transcribe.defaults import AUTO, DEFAULTS
 from zipperasr.transcribe.formats import FORMATS
 from zipperasr.transcribe.sources import Recording, find_recordings
 from zipperasr.transcribe.transcript import Transcript
+from zipperasr.transcribe.voice import DETECTORS, ENERGY
 
 if TYPE_CHECKING:
     from zipperasr.transcribe.transcriber import Transcriber
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument(
         "--soft", action="store_true", help="with auto: average the adapters by the language probabilities"
     )
+    options.add_argument("--vad", choices=DETECTORS, default=ENERGY, help="voice detector")
     options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
     options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
     options.add_argument(
@@ -71,7 +73,9 @@ def main(argv: list[str] | None = None) -> int:
             tokens_per_s=chosen.tokens_per_s,
             precision=chosen.precision,
         )
-        load = partial(Transcriber.from_pretrained, chosen.model, chosen.device, config, chosen.regime, chosen.soft)
+        settings = (chosen.device, config, chosen.regime, chosen.soft, chosen.vad)
+        load = partial(Transcriber.from_pretrained, chosen.model, *settings)
+        log(f"voice detector: {chosen.vad}")
         transcribe(chosen.audio, load, lang=chosen.lang, form=chosen.format, out=chosen.out)
 
     return run_step(step, chosen, "zipperasr transcribe")
