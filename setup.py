@@ -58,8 +58,9 @@ VLLM = ["vllm==0.32.0"]
 # The reader `lhotse` of own data; it imports urllib3 without requiring it.
 LHOTSE = ["lhotse", "urllib3"]
 
-# `zipperasr transcribe --vad silero`
+# `zipperasr transcribe --vad silero`, and `--stream microphone`, which also needs PortAudio (Debian: libportaudio2)
 VAD = ["silero-vad>=6.2.3"]  # contains the weights as safetensors
+MICROPHONE = ["sounddevice"]
 
 # The tests and `make lint`. lhotse's recipes also check our corpus readers; datasets writes what ours reads.
 # selenium drives Chromium, if installed, through report.html and the page of `zipperasr serve`; openai is a client of
@@ -106,6 +107,7 @@ setup(
         "serve": SERVE,
         "demo": SERVE,
         "vad": VAD,
+        "microphone": MICROPHONE,
         "docs": DOCS,
         "vllm": VLLM,
         "dev": DEV,

@@ -18,8 +18,9 @@ from zipperasr.audio.loudness import FRAME
 from zipperasr.transcribe import Transcriber, voice_silero
 from zipperasr.transcribe.__main__ import main
 from zipperasr.transcribe.pauses import Piece, cut_at_pauses
+from zipperasr.transcribe.stream_endpoints import HOP
 from zipperasr.transcribe.voice import keep_voiced, load_detector, voiced_spans
-from zipperasr.transcribe.voice_silero import CONTEXT, HOP, WINDOW, Silero
+from zipperasr.transcribe.voice_silero import CONTEXT, WINDOW, Silero
 
 
 @pytest.fixture(scope="module")

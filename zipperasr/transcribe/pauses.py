@@ -51,8 +51,7 @@ def cut_at_pauses(
     voiced: a voice detector; None: silence alone makes a pause.
     """
     follows_pauses = longest_s < SHORT_S
-    earliest_s = longest_s * SHORTEST_UTTERANCE if follows_pauses else min(EARLIEST_S, longest_s / 2)
-    longest, earliest = int(longest_s * SAMPLE_RATE), int(earliest_s * SAMPLE_RATE)
+    longest, earliest = int(longest_s * SAMPLE_RATE), int(earliest_cut_s(longest_s) * SAMPLE_RATE)
     held, start = np.zeros(0, dtype=np.float32), 0
     for block in blocks:
         held = np.concatenate([held, block])
@@ -65,6 +64,11 @@ def cut_at_pauses(
         start, held = start + size, held[size:]
     if len(held) or not start:
         yield _piece(start, held)
+
+
+def earliest_cut_s(longest_s: float) -> float:
+    """Return the earliest point of a cut in a piece of this length."""
+    return longest_s * SHORTEST_UTTERANCE if longest_s < SHORT_S else min(EARLIEST_S, longest_s / 2)
 
 
 def best_cut(samples: np.ndarray, earliest: int, voiced: Voiced | None = None) -> int:

@@ -25,8 +25,10 @@ from zipperasr.transcribe.defaults import AUTO, DEFAULTS
 from zipperasr.transcribe.detect import LanguageDetector
 from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, Piece, cut_at_pauses
 from zipperasr.transcribe.sources import Recording
+from zipperasr.transcribe.stream import Stream
+from zipperasr.transcribe.stream_endpoints import Endpoints
 from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
-from zipperasr.transcribe.voice import ENERGY, keep_voiced, load_detector
+from zipperasr.transcribe.voice import ENERGY, EnergyStream, keep_voiced, load_detector
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -122,10 +124,8 @@ class Transcriber:
         check: called between batches of the encoder and before each token; its exceptions end the transcription.
         Raises ValueError for a language outside the model's set.
         """
-        if lang != AUTO and lang not in self.languages:
-            raise ValueError(
-                f"language {lang!r} is not one of the model's; {nearest(lang, [AUTO, *self.languages.codes])}"
-            )
+        if lang != AUTO:
+            self._check(lang)
         jobs: deque[Job] = deque()
         pending: dict[str, Pending] = {}
         self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
@@ -136,6 +136,17 @@ class Transcriber:
             while jobs and jobs[0].done:
                 yield jobs[0].recording, jobs.popleft().result()
         yield from ((job.recording, job.result()) for job in jobs)
+
+    def stream(self, lang: str) -> Stream:
+        """Start to transcribe a stream in this language. Raises ValueError; also for the regime full."""
+        self._check(lang)
+        voiced = EnergyStream() if self._voiced is None else self._voiced.stream()
+        return Stream(self._decoder, self._read, self.languages[lang], Endpoints(self.longest_s, voiced))
+
+    def _check(self, lang: str) -> None:
+        if lang not in self.languages:
+            known = [AUTO, *self.languages.codes]
+            raise ValueError(f"language {lang!r} is not one of the model's; {nearest(lang, known)}")
 
     def _batches(
         self, recordings: Iterable[Recording], lang: str, jobs: deque[Job], pending: dict[str, Pending]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zipperasr.audio.load import SAMPLE_RATE
-from zipperasr.audio.loudness import FRAME
+from zipperasr.audio.loudness import FRAME, decibels, loudness, silence_limit
 from zipperasr.cli import nearest
-from zipperasr.transcribe.pauses import Piece, Voiced
+from zipperasr.transcribe.pauses import SILENT_DB, Piece, Voiced
 
 if TYPE_CHECKING:
     from zipperasr.transcribe.voice_silero import Silero
@@ -23,6 +23,8 @@ ENERGY, SILERO = "energy", "silero"
 DETECTORS = (ENERGY, SILERO)
 GAP_S = 2.0  # a longer stretch without voice is left out
 MARGIN_S = 0.3  # kept on both sides of a voiced stretch: its edges may be quiet consonants
+STEADY_DB = 6.0  # in streams, a frame is silent if it exceeds the background by less
+REMEMBERED = 1500  # frames (30 s) from which a stream's background and speech levels are estimated
 SHORTEST_VOICE_S = 0.2  # a shorter stretch is not speech
 
 
@@ -35,6 +37,20 @@ def load_detector(name: str) -> Silero | None:
     from zipperasr.transcribe.voice_silero import load_silero
 
     return load_silero()
+
+
+class EnergyStream:
+    """The energy rule for one stream: relative to the loudest and quietest frames of the last 30 s."""
+
+    def __init__(self) -> None:
+        self._levels = np.zeros(0)
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """samples: whole frames of 20 ms. Returns for each whether it is voiced."""
+        level = decibels(loudness(samples))
+        self._levels = np.concatenate([self._levels, level])[-REMEMBERED:]
+        steady = np.percentile(self._levels, 5) + STEADY_DB
+        return level > max(SILENT_DB, steady, silence_limit(self._levels))
 
 
 def keep_voiced(piece: Piece, voiced: Voiced) -> list[Piece]:

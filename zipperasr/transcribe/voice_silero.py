@@ -6,7 +6,6 @@ holds code and is deprecated, and computes the windows of a recording one by one
 
 from __future__ import annotations
 
-import math
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zipperasr.audio.loudness import FRAME
+from zipperasr.transcribe.stream_endpoints import HOP
 
 WINDOW, CONTEXT = 512, 64  # samples of a window, and before it, that the network sees
 SPECTRUM, STRIDE, BINS, WIDTH = 256, 128, 129, 128
 BEGINS, ENDS = 0.5, 0.35  # probabilities at which speech begins and ends; the package's defaults
-HOP = math.lcm(WINDOW, FRAME)  # samples of whole windows and whole frames
 WEIGHTS = "silero_vad_16k.safetensors"
 
 
