@@ -63,6 +63,7 @@ class Decoder:
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # empty: every utterance gets its maximum length
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
+        self.embed_speech = model.embed_speech  # a stream replaces it by one that keeps earlier chunks
         self._vllm = vllm
         own = config.beam == 1 and vllm is None
         self._llm = model.llm_family.incremental(model.causal_lm) if own else None
@@ -191,7 +192,7 @@ class Decoder:
         model, device = self.model, self.model.causal_lm.device
         with torch.inference_mode():
             speech = collate_speech(examples, model.encoder.frontend).to(device)
-            speech, counts = model.embed_speech(speech, self.chunk_frames)
+            speech, counts = self.embed_speech(speech, self.chunk_frames)
             embed = self._llm.embed if self._llm is not None else model.causal_lm.get_input_embeddings()
             prompts = [embed(to_device(torch.tensor(example.prompt), device)) for example in examples]
             rows = [

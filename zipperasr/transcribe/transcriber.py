@@ -23,9 +23,12 @@ from zipperasr.decode.decoder import Decoded, Decoder
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS
 from zipperasr.transcribe.detect import LanguageDetector
-from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, cut_at_pauses
+from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, Piece, cut_at_pauses
 from zipperasr.transcribe.sources import Recording
+from zipperasr.transcribe.stream import Stream
+from zipperasr.transcribe.stream_endpoints import Endpoints
 from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
+from zipperasr.transcribe.voice import ENERGY, EnergyStream, keep_voiced, load_detector
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -39,10 +42,16 @@ class Transcriber:
         regime: encoder attention, chunked or full; None: as in training.
         soft: if the language is detected, average LID embeddings and language-specific weights by the language
             probabilities instead of using those of the most likely language. The prompt is always the latter's.
+        vad: voice detector, silero or energy, which takes everything but silence for speech.
     """
 
     def __init__(
-        self, opened: Pretrained, config: DecodeConfig = DEFAULTS, regime: str | None = None, soft: bool = False
+        self,
+        opened: Pretrained,
+        config: DecodeConfig = DEFAULTS,
+        regime: str | None = None,
+        soft: bool = False,
+        vad: str = ENERGY,
     ):
         settings = opened.experiment.model
         regime = regime or opened.experiment.regime
@@ -59,6 +68,7 @@ class Transcriber:
             edge_frames=settings.edge_frames,
             trim_silence=settings.trim_silence,
         )
+        self._voiced = load_detector(vad)
         self._detector: LanguageDetector | None = None
         self._keys = count()
 
@@ -70,6 +80,7 @@ class Transcriber:
         config: DecodeConfig = DEFAULTS,
         regime: str | None = None,
         soft: bool = False,
+        vad: str = ENERGY,
     ) -> Transcriber:
         """Open a training directory or a bundle. device: cuda if available by default, otherwise cpu.
 
@@ -77,7 +88,7 @@ class Transcriber:
         """
         opened = load_pretrained(path, DTYPES[config.precision])
         opened.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(opened, config, regime, soft)
+        return cls(opened, config, regime, soft, vad)
 
     @property
     def detector(self) -> LanguageDetector:
@@ -113,10 +124,8 @@ class Transcriber:
         check: called between batches of the encoder and before each token; its exceptions end the transcription.
         Raises ValueError for a language outside the model's set.
         """
-        if lang != AUTO and lang not in self.languages:
-            raise ValueError(
-                f"language {lang!r} is not one of the model's; {nearest(lang, [AUTO, *self.languages.codes])}"
-            )
+        if lang != AUTO:
+            self._check(lang)
         jobs: deque[Job] = deque()
         pending: dict[str, Pending] = {}
         self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
@@ -140,6 +149,17 @@ class Transcriber:
     def keep(self, decoded: Decoded, piece: Pending) -> None:
         """Keep the result of a piece in the job of its recording."""
         piece.job.segments[piece.number] = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
+
+    def stream(self, lang: str) -> Stream:
+        """Start to transcribe a stream in this language. Raises ValueError; also for the regime full."""
+        self._check(lang)
+        voiced = EnergyStream() if self._voiced is None else self._voiced.stream()
+        return Stream(self._decoder, self._read, self.languages[lang], Endpoints(self.longest_s, voiced))
+
+    def _check(self, lang: str) -> None:
+        if lang not in self.languages:
+            known = [AUTO, *self.languages.codes]
+            raise ValueError(f"language {lang!r} is not one of the model's; {nearest(lang, known)}")
 
     def _batches(
         self, recordings: Iterable[Recording], lang: str, jobs: deque[Job], pending: dict[str, Pending]
@@ -168,10 +188,9 @@ class Transcriber:
 
     def examples(self, job: Job, pending: dict[str, Pending]) -> Iterator[Example]:
         """Pieces of a recording to decode; silent ones go directly into the job."""
-        number, pieces = 0, cut_at_pauses(job.recording.blocks(), self.longest_s)
+        number = 0
         try:
-            for number, piece in enumerate(pieces, 1):
-                job.duration_s = piece.end_s
+            for number, piece in enumerate(self._pieces(job), 1):
                 if piece.reason:
                     job.segments[number - 1] = Segment(piece.start_s, piece.end_s, "", piece.reason)
                     continue
@@ -187,6 +206,11 @@ class Transcriber:
         except (ValueError, OSError) as error:
             job.failure = error
         job.num_pieces = number
+
+    def _pieces(self, job: Job) -> Iterator[Piece]:
+        for piece in cut_at_pauses(job.recording.blocks(), self.longest_s, self._voiced):
+            job.duration_s = piece.end_s
+            yield from (piece,) if self._voiced is None else keep_voiced(piece, self._voiced)
 
     def _mixture(self, job: Job) -> Mapping[str, float] | None:
         return job.lang_probs if self.soft and job.lang_probs else None
