@@ -231,7 +231,8 @@ def test_models_and_health(live: Live):
     assert model["id"] == NAME and model["object"] == "model"
     assert live.client.get(f"/v1/models/{NAME}").json() == model
     assert refusal(live.client.get("/v1/models/gpt"), 404)["code"] == "model_not_found"
-    assert live.client.get("/health").json() == {"status": "ok", "model": NAME, "requests": 0}
+    load = {"requests": 0, "running": 0, "waiting": 0, "rows": 16, "rows_in_use": 0}
+    assert live.client.get("/health").json() == {"status": "ok", "model": NAME, **load}
 
 
 def test_errors_for_other_paths_and_methods_list_the_supported_ones(live: Live):
@@ -245,7 +246,7 @@ def test_an_unexpected_exception_is_reported_without_details(live: Live, monkeyp
     def broken(*_):
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(live.service, "_transcribe", broken)
+    monkeypatch.setattr(live.service.live, "submit", broken)
     error = refusal(live.post(SPEECH), 500)
     assert error["message"] == "internal error (RuntimeError); see the server's log"
 

@@ -82,7 +82,7 @@ class Decoder:
         if self._llm is None and self._vllm is None:
             yield from self._beam(batches, encoded)
             return
-        stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded)
+        stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded, self.mixture)
         device = self.model.causal_lm.device
         if device.type == "cuda":
             stream = ahead(_on_own_stream(stream, device), self.config.batch_size)
@@ -103,7 +103,8 @@ class Decoder:
         """
         if self._llm is None:
             raise ValueError("utterances that arrive at any time need beam=1, engine=own and an LLM with fast decoding")
-        with closing(self._encode(batches, lambda _: None)) as stream:  # even if the search fails, nothing stays merged
+        # closed even if the search fails, so that nothing stays merged
+        with closing(self._encode(batches, lambda _: None, _no_mixture)) as stream:
             yield from map(self._decoded, self._greedy().run(stream, check, lambda found: is_dropped(found.key)))
 
     def _greedy(self) -> GreedySearch:
@@ -151,12 +152,16 @@ class Decoder:
             for example, text in zip(examples, texts, strict=True):
                 yield Decoded(example, text, ())
 
-    def _encode(self, batches: Iterable[Sequence[Example] | None], encoded) -> Iterator[Encoded | None]:
+    def _encode(self, batches: Iterable[Sequence[Example] | None], encoded, mixture) -> Iterator[Encoded | None]:
         """Batches in one language after another have the adapters merged for it; others are encoded as they are.
 
         None is yielded as it is, with the adapters unmerged.
         """
-        for language, same in groupby(batches, key=self._languages):
+
+        def to_merge(batch: Sequence[Example] | None) -> object:
+            return _NOTHING if batch is None else mixture(batch) or _only_language(batch)
+
+        for language, same in groupby(batches, key=to_merge):
             if language is _NOTHING:
                 yield from same
                 continue
@@ -165,10 +170,6 @@ class Decoder:
                     rows = self._encode_batch(examples)
                     encoded(examples)
                     yield from rows
-
-    def _languages(self, batch: Sequence[Example] | None) -> object:
-        """The language or mixture of a batch; None for several languages."""
-        return _NOTHING if batch is None else self.mixture(batch) or _only_language(batch)
 
     def _parts(self, batch: Sequence[Example]) -> Iterator[Sequence[Example]]:
         """Split a batch for the encoder: on a CPU into small parts, whose activations fit into its caches."""

@@ -58,7 +58,10 @@ async def model(request: Request) -> JSONResponse:
 async def health(request: Request) -> JSONResponse:
     """GET /health."""
     service: Service = request.app.state.service
-    return JSONResponse({"status": "ok", "model": service.name, "requests": service.queue.num_held})
+    live = service.live
+    load = {"requests": service.queue.num_held, "running": live.num_running, "waiting": live.num_waiting}
+    load |= {"rows": live.rows, "rows_in_use": live.rows_in_use}
+    return JSONResponse({"status": "ok", "model": service.name, **load})
 
 
 async def _transcribed(request: Request, service: Service) -> Response:
@@ -91,7 +94,7 @@ async def _unless_gone(request: Request, recognition: Coroutine[Any, Any, Recogn
         work.cancel()
         gone.cancel()
         with anyio.CancelScope(shield=True):
-            await asyncio.wait({work})  # returns after the current block
+            await asyncio.wait({work})  # returns after the block that is being decoded
 
 
 def _wanted(upload: Upload, service: Service) -> tuple[str, str]:

@@ -143,7 +143,6 @@ class Transcriber:
         is_dropped: Callable[[Example], bool],
     ) -> Iterator[Decoded]:
         """See `Decoder.run_live`; nothing else may be transcribed at the same time."""
-        self._decoder.mixture = lambda _: None
         return self._decoder.run_live(batches, check, is_dropped)
 
     def keep(self, decoded: Decoded, piece: Pending) -> None:
