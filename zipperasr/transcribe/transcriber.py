@@ -19,8 +19,9 @@ from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
 from zipperasr.decode.decode_config import DecodeConfig
-from zipperasr.decode.decoder import Decoder
+from zipperasr.decode.decoder import Decoded, Decoder
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
+from zipperasr.transcribe.confidence import tokens_of, words_of
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS
 from zipperasr.transcribe.detect import LanguageDetector
 from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, cut_at_pauses
@@ -123,10 +124,16 @@ class Transcriber:
         batches = self._batches(recordings, lang, jobs, pending)
         for decoded in self._decoder.run(batches, lambda _: check(), check):
             piece = pending.pop(decoded.example.utt_id)
-            piece.job.segments[piece.number] = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
+            piece.job.segments[piece.number] = self._segment(piece, decoded)
             while jobs and jobs[0].done:
                 yield jobs[0].recording, jobs.popleft().result()
         yield from ((job.recording, job.result()) for job in jobs)
+
+    def _segment(self, piece: Pending, decoded: Decoded) -> Segment:
+        tokens = tokens_of(decoded, self.opened.tokenizer)
+        words = words_of(decoded.text, tokens, self.languages[decoded.example.language].unit)
+        times = piece.start_s, piece.end_s
+        return Segment(*times, decoded.text, decoded.note, words, decoded.avg_logprob, tokens)
 
     def _batches(
         self, recordings: Iterable[Recording], lang: str, jobs: deque[Job], pending: dict[str, Pending]
