@@ -42,6 +42,8 @@ class Decoded:
     tokens: tuple[int, ...]  # of greedy search
     note: str = ""  # remark on the result: cut off, a loop, ...
     retried: bool = False  # because of a loop
+    avg_logprob: float | None = None  # of `tokens` and the end token, if any; None: the search does not report any
+    logprobs: tuple[float, ...] = ()  # natural, of `tokens`
 
 
 class Decoder:
@@ -116,14 +118,23 @@ class Decoder:
         text = self._text(tokens)
         if not note and (is_chat_like(text) or is_chat_like(self.tokenizer.decode(tokens))):  # may begin with <think>
             note = "reads like a chat reply, not like a transcript"
-        return Decoded(found.key, text, tuple(tokens), note, retried=found.no_repeat > 0)
+        logprobs = tuple(found.logprobs[: len(tokens)])
+        return Decoded(
+            found.key,
+            text,
+            tuple(tokens),
+            note,
+            retried=found.no_repeat > 0,
+            avg_logprob=_average(logprobs, found.end_logprob),
+            logprobs=logprobs,
+        )
 
     def _again(self, found: Encoded) -> bool:
         """Prepare an utterance that ended in a loop for a second decoding without repetition; True if it needs one."""
         if not self.config.retry_loops or found.no_repeat or not self._runs_in_circles(found):
             return False
         found.no_repeat = max(SHORTEST_REPEAT, longest_loop(found.tokens).size + 1)
-        found.tokens, found.ended = [], False
+        found.restart()
         return True
 
     def _runs_in_circles(self, found: Encoded) -> bool:
@@ -202,6 +213,11 @@ class Decoder:
             ]
         bounds = [max_new_tokens(example.num_samples, self.config) for example in examples]
         return [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
+
+
+def _average(logprobs: Sequence[float], end_logprob: float | None) -> float | None:
+    known = [*logprobs, *([] if end_logprob is None else [end_logprob])]
+    return sum(known) / len(known) if known else None
 
 
 def _no_mixture(_: Sequence[Example]) -> None:

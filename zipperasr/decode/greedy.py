@@ -27,6 +27,8 @@ class Encoded:
     embeddings: Tensor  # (positions, LLM width): prompt, then speech
     max_tokens: int  # limit derived from the audio
     tokens: list[int] = field(default_factory=list)  # so far
+    logprobs: list[float] = field(default_factory=list)  # of `tokens`, natural, by the model alone: no n-gram is banned
+    end_logprob: float | None = None  # of the end token; None if max_tokens ended the utterance
     ended: bool = False  # with an end token, not by max_tokens
     no_repeat: int = 0  # no n-gram of this size may occur twice; 0: no limit
 
@@ -34,6 +36,10 @@ class Encoded:
     def capacity(self) -> int:
         """Positions the utterance needs in the cache."""
         return len(self.embeddings) + self.max_tokens
+
+    def restart(self) -> None:
+        """Forget what has been decoded."""
+        self.tokens, self.logprobs, self.end_logprob, self.ended = [], [], None, False
 
 
 class _Queue:
@@ -154,18 +160,23 @@ class GreedySearch:
 
     def _choose(self, active: list[Encoded], hidden: Tensor) -> Tensor:
         logits = self._llm.logits(hidden)
+        total = logits.logsumexp(-1)
         for row, utterance in enumerate(active):
             if utterance.no_repeat:
                 banned = torch.tensor(_repeating(utterance.tokens, utterance.no_repeat), dtype=torch.long)
                 logits[row].index_fill_(0, to_device(banned, logits.device), -torch.inf)
         tokens = logits.argmax(-1)
-        for utterance, token in zip(active, tokens.tolist(), strict=True):
-            utterance.tokens.append(token)
+        logprobs = (logits.gather(1, tokens[:, None])[:, 0] - total).clamp(max=0)
+        table = torch.stack([tokens.double(), logprobs.double()], -1).tolist()  # one transfer from the device for both
+        for utterance, (token, logprob) in zip(active, table, strict=True):
+            utterance.tokens.append(int(token))
+            utterance.logprobs.append(logprob)
         return tokens
 
     def _is_done(self, utterance: Encoded) -> bool:
         if utterance.tokens[-1] in self._stops:
             utterance.tokens.pop()
+            utterance.end_logprob = utterance.logprobs.pop()
             utterance.ended = True
         return utterance.ended or len(utterance.tokens) >= utterance.max_tokens
 

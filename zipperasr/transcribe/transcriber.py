@@ -21,6 +21,7 @@ from zipperasr.cli import nearest
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoded, Decoder
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
+from zipperasr.transcribe.confidence import tokens_of, words_of
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS
 from zipperasr.transcribe.detect import LanguageDetector
 from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, Piece, cut_at_pauses
@@ -147,7 +148,13 @@ class Transcriber:
 
     def keep(self, decoded: Decoded, piece: Pending) -> None:
         """Keep the result of a piece in the job of its recording."""
-        piece.job.segments[piece.number] = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
+        piece.job.segments[piece.number] = self._segment(piece, decoded)
+
+    def _segment(self, piece: Pending, decoded: Decoded) -> Segment:
+        tokens = tokens_of(decoded, self.opened.tokenizer)
+        words = words_of(decoded.text, tokens, self.languages[decoded.example.language].unit)
+        times = piece.start_s, piece.end_s
+        return Segment(*times, decoded.text, decoded.note, words, decoded.avg_logprob, tokens)
 
     def stream(self, lang: str) -> Stream:
         """Start to transcribe a stream in this language. Raises ValueError; also for the regime full."""
