@@ -107,13 +107,18 @@ class Aligner(nn.Module):
         with atomic_path(directory / WEIGHTS) as temporary:
             save_file(tensors, temporary)
 
+    @staticmethod
+    def is_in(directory: Path) -> bool:
+        """Whether a training directory has an aligner."""
+        return (directory / WEIGHTS).is_file()
+
     @classmethod
     def load(cls, directory: Path) -> Aligner:
         """Read the aligner of a training directory.
 
         Raises FileNotFoundError if it has none, ValueError if it is damaged or the model was retrained since.
         """
-        if not (directory / WEIGHTS).is_file():
+        if not cls.is_in(directory):
             raise FileNotFoundError(f"{directory / WEIGHTS}: no aligner; run `zipperasr train-aligner` for this model")
         config = load_yaml(AlignerConfig, directory / CONFIG, bases=False)
         if config.model != weights_digest(directory):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, groupby
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from zipperasr.align.frames import encoder_frames
 from zipperasr.audio.log_mel import SAMPLE_RATE
 from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.decode.beam import max_new_tokens, stop_ids, transcribe_batch
@@ -41,6 +43,7 @@ class Decoded:
     tokens: tuple[int, ...]  # of greedy search
     note: str = ""  # remark on the result: cut off, a loop, ...
     retried: bool = False  # because of a loop
+    frames: Tensor | None = field(default=None, repr=False)  # (frames, encoder width), see `Decoder.keeps_frames`
 
 
 class Decoder:
@@ -61,6 +64,7 @@ class Decoder:
     ):
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # empty: every utterance gets its maximum length
+        self.keeps_frames = False  # of the encoder, in the results of greedy search: word times need them
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
         self._vllm = vllm
         own = config.beam == 1 and vllm is None
@@ -91,7 +95,7 @@ class Decoder:
                 is_chat_like(text) or is_chat_like(self.tokenizer.decode(tokens))
             ):  # may begin with <think>
                 note = "reads like a chat reply, not like a transcript"
-            yield Decoded(found.key, text, tuple(tokens), note, retried=found.no_repeat > 0)
+            yield Decoded(found.key, text, tuple(tokens), note, retried=found.no_repeat > 0, frames=found.frames)
 
     def _search(self, stream: Iterator[Encoded], check: Callable[[], None]) -> Iterator[Encoded]:
         if self._vllm is not None:
@@ -162,7 +166,7 @@ class Decoder:
 
     def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded]:
         model, device = self.model, self.model.causal_lm.device
-        with torch.inference_mode():
+        with torch.inference_mode(), encoder_frames(model) as frames:
             speech = collate_speech(examples, model.encoder.frontend).to(device)
             speech, counts = model.embed_speech(speech, self.chunk_frames)
             embed = self._llm.embed if self._llm is not None else model.causal_lm.get_input_embeddings()
@@ -172,7 +176,11 @@ class Decoder:
                 for prompt, part in zip(prompts, speech.split(counts), strict=True)
             ]
         bounds = [max_new_tokens(example.num_samples, self.config) for example in examples]
-        return [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
+        encoded = [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
+        if self.keeps_frames:
+            for one, its_frames in zip(encoded, frames, strict=True):
+                one.frames = its_frames
+        return encoded
 
 
 def _no_mixture(_: Sequence[Example]) -> None:

@@ -29,6 +29,7 @@ class Encoded:
     tokens: list[int] = field(default_factory=list)  # so far
     ended: bool = False  # with an end token, not by max_tokens
     no_repeat: int = 0  # no n-gram of this size may occur twice; 0: no limit
+    frames: Tensor | None = None  # (frames, encoder width), if the decoder keeps them
 
     @property
     def capacity(self) -> int:

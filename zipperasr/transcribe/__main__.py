@@ -22,9 +22,8 @@ from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import log, parser, run_step
 from zipperasr.decode.decode_config import PRECISIONS
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS
-from zipperasr.transcribe.formats import FORMATS
+from zipperasr.transcribe.formats import BY_WORD, FORMATS
 from zipperasr.transcribe.sources import Recording, find_recordings
-from zipperasr.transcribe.transcript import Transcript
 
 if TYPE_CHECKING:
     from zipperasr.transcribe.transcriber import Transcriber
@@ -42,9 +41,12 @@ def main(argv: list[str] | None = None) -> int:
         "--model", type=Path, required=True, help="training directory, or a bundle of `zipperasr export`"
     )
     options.add_argument("--lang", default=AUTO, help="language code, or auto to detect it for each recording")
-    options.add_argument("--format", choices=tuple(FORMATS), default="txt", help="output format")
+    options.add_argument("--format", choices=tuple(FORMATS | BY_WORD), default="txt", help="output format")
     options.add_argument(
         "--out", type=Path, default=None, help="output folder, one file per recording; default: stdout"
+    )
+    options.add_argument(
+        "--words", action="store_true", help="times of words, with the aligner of `zipperasr train-aligner`"
     )
     options.add_argument("--regime", choices=REGIMES, default=None, help="encoder attention; default: as in training")
     options.add_argument(
@@ -71,7 +73,10 @@ def main(argv: list[str] | None = None) -> int:
             tokens_per_s=chosen.tokens_per_s,
             precision=chosen.precision,
         )
-        load = partial(Transcriber.from_pretrained, chosen.model, chosen.device, config, chosen.regime, chosen.soft)
+        if chosen.format not in FORMATS and not chosen.words:
+            raise ValueError(f"--format {chosen.format} needs the times of words; add --words")
+        opening = {"device": chosen.device, "config": config, "regime": chosen.regime, "soft": chosen.soft}
+        load = partial(Transcriber.from_pretrained, chosen.model, **opening, words=chosen.words)
         transcribe(chosen.audio, load, lang=chosen.lang, form=chosen.format, out=chosen.out)
 
     return run_step(step, chosen, "zipperasr transcribe")
@@ -82,7 +87,8 @@ def transcribe(
 ) -> None:
     """Transcribe files and folders to stdout or to `out`. Raises ValueError at the end if some recordings failed.
 
-    load: opens the model; called once the names have been checked. form: one of `FORMATS`.
+    load: opens the model; called once the names have been checked. form: one of `FORMATS`, or of `BY_WORD` if the model
+    is loaded with its aligner.
     """
     recordings = list(find_recordings(names))
     outputs = _outputs(recordings, out, form)
@@ -96,7 +102,9 @@ def transcribe(
             continue
         for note in transcript.notes:
             tqdm.write(f"{recording.id}: {note}", file=sys.stderr)
-        _write(recording, transcript, outputs[recording.id], form, alone=len(recordings) == 1)
+        formats = FORMATS if transcriber.aligner is None else FORMATS | BY_WORD
+        text = formats[form](recording.id, transcript)
+        _write(recording, text, outputs[recording.id], form, alone=len(recordings) == 1)
     if lang == AUTO and transcriber.has_detected:
         log(transcriber.detector.cost.described())
     if failed:
@@ -119,8 +127,7 @@ def _outputs(recordings: Sequence[Recording], out: Path | None, form: str) -> di
     return {name: out / f"{stem}.{form}" for name, stem in names.items()}
 
 
-def _write(recording: Recording, transcript: Transcript, path: Path | None, name: str, alone: bool) -> None:
-    text = FORMATS[name](recording.id, transcript)
+def _write(recording: Recording, text: str, path: Path | None, name: str, alone: bool) -> None:
     if path is None:
         prefix = "" if alone or name not in PLAIN else f"{recording.id} "
         with tqdm.external_write_mode(file=sys.stdout) if not alone else nullcontext():

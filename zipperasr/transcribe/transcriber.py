@@ -13,19 +13,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from zipperasr.align.aligner import Aligner
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.segments import REGIMES, segment_frames
 from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
 from zipperasr.decode.decode_config import DecodeConfig
-from zipperasr.decode.decoder import Decoder
+from zipperasr.decode.decoder import Decoded, Decoder
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS
 from zipperasr.transcribe.detect import LanguageDetector
 from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, cut_at_pauses
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
+from zipperasr.transcribe.word_times import with_times, words_of
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -39,10 +41,16 @@ class Transcriber:
         regime: encoder attention, chunked or full; None: as in training.
         soft: if the language is detected, average LID embeddings and language-specific weights by the language
             probabilities instead of using those of the most likely language. The prompt is always the latter's.
+        aligner: finds the times of words; None: segments have no words.
     """
 
     def __init__(
-        self, opened: Pretrained, config: DecodeConfig = DEFAULTS, regime: str | None = None, soft: bool = False
+        self,
+        opened: Pretrained,
+        config: DecodeConfig = DEFAULTS,
+        regime: str | None = None,
+        soft: bool = False,
+        aligner: Aligner | None = None,
     ):
         settings = opened.experiment.model
         regime = regime or opened.experiment.regime
@@ -52,6 +60,8 @@ class Transcriber:
         chunk_frames = segment_frames(settings.decode_chunk_s) if regime == "chunked" else None
         self.longest_s = min(LONGEST_S, max(LEAST_LONGEST_S, opened.experiment.longest_s or LONGEST_S))  # of a piece
         self._decoder = Decoder(opened.model, opened.tokenizer, config, chunk_frames)
+        self.aligner = aligner
+        self._decoder.keeps_frames = aligner is not None
         self._read = ExampleReader(
             opened.tokenizer,
             self.languages,
@@ -70,14 +80,23 @@ class Transcriber:
         config: DecodeConfig = DEFAULTS,
         regime: str | None = None,
         soft: bool = False,
+        words: bool | None = False,
     ) -> Transcriber:
-        """Open a training directory or a bundle. device: cuda if available by default, otherwise cpu.
+        """Open a training directory or a bundle.
+
+        Args:
+            device: by default cuda if available, otherwise cpu.
+            words: find the times of words with the model's aligner; None: if it has one.
 
         Raises FileNotFoundError or ValueError if it is incomplete or damaged.
         """
         opened = load_pretrained(path, DTYPES[config.precision])
         opened.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(opened, config, regime, soft)
+        aligner = None
+        if words or (words is None and Aligner.is_in(opened.directory)):
+            aligner = Aligner.load(opened.directory)
+            aligner.to(next(opened.model.parameters()).device)
+        return cls(opened, config, regime, soft, aligner)
 
     @property
     def detector(self) -> LanguageDetector:
@@ -123,10 +142,17 @@ class Transcriber:
         batches = self._batches(recordings, lang, jobs, pending)
         for decoded in self._decoder.run(batches, lambda _: check(), check):
             piece = pending.pop(decoded.example.utt_id)
-            piece.job.segments[piece.number] = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
+            piece.job.segments[piece.number] = self._segment(piece, decoded)
             while jobs and jobs[0].done:
                 yield jobs[0].recording, jobs.popleft().result()
         yield from ((job.recording, job.result()) for job in jobs)
+
+    def _segment(self, piece: Pending, decoded: Decoded) -> Segment:
+        segment = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
+        if self.aligner is None:
+            return segment
+        words = words_of(decoded.text, self.languages[decoded.example.language].unit)
+        return with_times(segment, words, decoded.frames, self.aligner)
 
     def _batches(
         self, recordings: Iterable[Recording], lang: str, jobs: deque[Job], pending: dict[str, Pending]

@@ -10,6 +10,16 @@ from zipperasr.transcribe.sources import Recording
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word, or a character in languages that are scored by characters."""
+
+    text: str
+    confidence: float | None = None  # 0 to 1
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Segment:
     """A piece of a recording between two pauses, without the silence at its edges if the model was trained so."""
 
@@ -17,6 +27,8 @@ class Segment:
     end_s: float
     text: str
     note: str = ""  # why there is no text, or how it was shortened
+    words: tuple[Word, ...] = ()
+    avg_logprob: float | None = None
 
 
 @dataclass(frozen=True)
