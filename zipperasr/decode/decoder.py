@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, groupby
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from zipperasr.align.frames import encoder_frames
 from zipperasr.audio.log_mel import SAMPLE_RATE
 from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.decode.beam import max_new_tokens, stop_ids, transcribe_batch
@@ -44,6 +46,7 @@ class Decoded:
     retried: bool = False  # because of a loop
     avg_logprob: float | None = None  # of `tokens` and the end token, if any; None: the search does not report any
     logprobs: tuple[float, ...] = ()  # natural, of `tokens`
+    frames: Tensor | None = field(default=None, repr=False)  # (frames, encoder width), see `Decoder.keeps_frames`
 
 
 class Decoder:
@@ -64,6 +67,7 @@ class Decoder:
     ):
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # empty: every utterance gets its maximum length
+        self.keeps_frames = False  # of the encoder, in the results of greedy search: word times need them
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
         self.embed_speech = model.embed_speech  # a stream replaces it by one that keeps earlier chunks
         self._vllm = vllm
@@ -127,6 +131,7 @@ class Decoder:
             retried=found.no_repeat > 0,
             avg_logprob=_average(logprobs, found.end_logprob),
             logprobs=logprobs,
+            frames=found.frames,
         )
 
     def _again(self, found: Encoded) -> bool:
@@ -202,7 +207,7 @@ class Decoder:
 
     def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded]:
         model, device = self.model, self.model.causal_lm.device
-        with torch.inference_mode():
+        with torch.inference_mode(), encoder_frames(model) as frames:
             speech = collate_speech(examples, model.encoder.frontend).to(device)
             speech, counts = self.embed_speech(speech, self.chunk_frames)
             embed = self._llm.embed if self._llm is not None else model.causal_lm.get_input_embeddings()
@@ -212,7 +217,11 @@ class Decoder:
                 for prompt, part in zip(prompts, speech.split(counts), strict=True)
             ]
         bounds = [max_new_tokens(example.num_samples, self.config) for example in examples]
-        return [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
+        encoded = [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
+        if self.keeps_frames:
+            for one, its_frames in zip(encoded, frames, strict=True):
+                one.frames = its_frames
+        return encoded
 
 
 def _average(logprobs: Sequence[float], end_logprob: float | None) -> float | None:

@@ -31,6 +31,7 @@ class Encoded:
     end_logprob: float | None = None  # of the end token; None if max_tokens ended the utterance
     ended: bool = False  # with an end token, not by max_tokens
     no_repeat: int = 0  # no n-gram of this size may occur twice; 0: no limit
+    frames: Tensor | None = None  # (frames, encoder width), if the decoder keeps them
 
     @property
     def capacity(self) -> int:

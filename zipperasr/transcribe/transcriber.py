@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from zipperasr.align.aligner import Aligner
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.segments import REGIMES, segment_frames
 from zipperasr.batching.batch import Example
@@ -30,6 +31,7 @@ from zipperasr.transcribe.stream import Stream
 from zipperasr.transcribe.stream_endpoints import Endpoints
 from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
 from zipperasr.transcribe.voice import ENERGY, EnergyStream, keep_voiced, load_detector
+from zipperasr.transcribe.word_times import with_times
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -44,6 +46,7 @@ class Transcriber:
         soft: if the language is detected, average LID embeddings and language-specific weights by the language
             probabilities instead of using those of the most likely language. The prompt is always the latter's.
         vad: voice detector, silero or energy, which takes everything but silence for speech.
+        aligner: finds the times of words; None: they have none.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Transcriber:
         regime: str | None = None,
         soft: bool = False,
         vad: str = ENERGY,
+        aligner: Aligner | None = None,
     ):
         settings = opened.experiment.model
         regime = regime or opened.experiment.regime
@@ -62,6 +66,8 @@ class Transcriber:
         chunk_frames = segment_frames(settings.decode_chunk_s) if regime == "chunked" else None
         self.longest_s = min(LONGEST_S, max(LEAST_LONGEST_S, opened.experiment.longest_s or LONGEST_S))  # of a piece
         self._decoder = Decoder(opened.model, opened.tokenizer, config, chunk_frames)
+        self.aligner = aligner
+        self._decoder.keeps_frames = aligner is not None
         self._read = ExampleReader(
             opened.tokenizer,
             self.languages,
@@ -82,14 +88,23 @@ class Transcriber:
         regime: str | None = None,
         soft: bool = False,
         vad: str = ENERGY,
+        words: bool | None = False,
     ) -> Transcriber:
-        """Open a training directory or a bundle. device: cuda if available by default, otherwise cpu.
+        """Open a training directory or a bundle.
+
+        Args:
+            device: by default cuda if available, otherwise cpu.
+            words: find the times of words with the model's aligner; None: if it has one.
 
         Raises FileNotFoundError or ValueError if it is incomplete or damaged.
         """
         opened = load_pretrained(path, DTYPES[config.precision])
         opened.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(opened, config, regime, soft, vad)
+        aligner = None
+        if words or (words is None and Aligner.is_in(opened.directory)):
+            aligner = Aligner.load(opened.directory)
+            aligner.to(next(opened.model.parameters()).device)
+        return cls(opened, config, regime, soft, vad, aligner)
 
     @property
     def detector(self) -> LanguageDetector:
@@ -154,7 +169,8 @@ class Transcriber:
         tokens = tokens_of(decoded, self.opened.tokenizer)
         words = words_of(decoded.text, tokens, self.languages[decoded.example.language].unit)
         times = piece.start_s, piece.end_s
-        return Segment(*times, decoded.text, decoded.note, words, decoded.avg_logprob, tokens)
+        segment = Segment(*times, decoded.text, decoded.note, words, decoded.avg_logprob, tokens)
+        return segment if self.aligner is None else with_times(segment, decoded.frames, self.aligner)
 
     def stream(self, lang: str) -> Stream:
         """Start to transcribe a stream in this language. Raises ValueError; also for the regime full."""
