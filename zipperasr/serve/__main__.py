@@ -62,7 +62,7 @@ def serve(model: Path, host: str, port: int, limits: Limits, *, device: str | No
 
     listening, loopback = listen(host, port), is_loopback(host)
     with listening, suppress(KeyboardInterrupt):
-        transcriber = Transcriber.from_pretrained(model, device, replace(DEFAULTS, precision=precision))
+        transcriber = Transcriber.from_pretrained(model, device, replace(DEFAULTS, precision=precision), words=None)
         with closing(Service(transcriber, Path(os.path.abspath(model)).name, limits)) as service:
             host, port = listening.getsockname()[:2]
             if not loopback:
