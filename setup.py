@@ -58,6 +58,10 @@ VLLM = ["vllm==0.32.0"]
 # The reader `lhotse` of own data; it imports urllib3 without requiring it.
 LHOTSE = ["lhotse", "urllib3"]
 
+# `zipperasr transcribe --vad silero`, and `--stream microphone`, which also needs PortAudio (Debian: libportaudio2)
+VAD = ["silero-vad>=6.2.3"]  # contains the weights as safetensors
+MICROPHONE = ["sounddevice"]
+
 # The tests and `make lint`. lhotse's recipes also check our corpus readers; datasets writes what ours reads.
 # selenium drives Chromium, if installed, through report.html and the page of `zipperasr serve`; openai is a client of
 # that endpoint. tiktoken encodes with the published ranks of Whisper and Qwen3 and must agree with our tokenizers.
@@ -67,6 +71,7 @@ DEV = [
     "hypothesis",
     "lhotse",
     "urllib3",
+    "silero-vad>=6.2.3",
     "datasets",
     "selenium",
     "openai",
@@ -86,10 +91,24 @@ setup(
     description="Zipper-LoRA multilingual speech recognition: recipe, models and tools",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    author="The zipperasr contributors",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["speech recognition", "multilingual", "LoRA", "Whisper", "LLM"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    project_urls={"Paper": "https://arxiv.org/abs/2603.17558"},
     python_requires=">=3.10",
     packages=find_namespace_packages(include=["zipperasr", "zipperasr.*"]),
     package_data={
+        "zipperasr": ["py.typed"],
         "zipperasr.exchange": ["*.tsv"],
         "zipperasr.report.html": ["assets/*"],
         "zipperasr.serve": ["assets/*"],
@@ -101,6 +120,8 @@ setup(
         "lhotse": LHOTSE,
         "serve": SERVE,
         "demo": SERVE,
+        "vad": VAD,
+        "microphone": MICROPHONE,
         "docs": DOCS,
         "vllm": VLLM,
         "dev": DEV,

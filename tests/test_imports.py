@@ -16,7 +16,7 @@ MODULES = sorted((ROOT / "zipperasr").rglob("*.py"))
 # From top to bottom. A package may import from its own layer and from those below.
 LAYERS = (
     {"stages", "__main__"},
-    {"serve", "transcribe", "exchange", "plan", "report", "own_data"},
+    {"serve", "transcribe", "evaluate", "exchange", "plan", "report", "own_data"},
     {"train", "decode", "align", "score", "stats", "lid"},
     {"batching"},
     {"model"},

@@ -29,7 +29,7 @@ def test_without_a_command_it_prints_the_usage(capsys):
 def test_an_unknown_command_names_the_nearest(capsys):
     assert main(["exprt", "--help"]) == 2
     assert (
-        "unknown command 'exprt'; did you mean 'export'? choose from new, data, transcribe, serve, export, "
+        "unknown command 'exprt'; did you mean 'export'? choose from new, data, transcribe, evaluate, serve, export, "
         in capsys.readouterr().err
     )
 

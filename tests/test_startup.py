@@ -17,6 +17,7 @@ WITHOUT_TORCH = (  # modules whose --help needs none of these
     "zipperasr.stages.prepare_data",
     "zipperasr.stages.report",
     "zipperasr.stages.score",
+    "zipperasr.evaluate.__main__",
     "zipperasr.exchange.export",
     "zipperasr.report.html.__main__",
     "zipperasr.score.sclite.__main__",

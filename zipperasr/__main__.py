@@ -14,6 +14,7 @@ COMMANDS = {  # name: (module, line of --help)
     "new": ("zipperasr.own_data.new_recipe", "create a recipe for your own data"),
     "data": ("zipperasr.own_data.check", "check lists of utterances: hours, languages, duplicates, errors"),
     "transcribe": ("zipperasr.transcribe.__main__", "transcribe recordings to text, JSON, subtitles or trn"),
+    "evaluate": ("zipperasr.evaluate.__main__", "measure a model's error rates and speed on a list of utterances"),
     "serve": ("zipperasr.serve.__main__", "serve a model as a web page and an OpenAI-compatible endpoint"),
     "export": ("zipperasr.exchange.export", "export a model for PEFT or transformers, or as a single file"),
     "import": ("zipperasr.exchange.importer", "import a PEFT adapter, a bundle or a checkpoint of another tool"),

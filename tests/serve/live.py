@@ -37,7 +37,14 @@ class Live:
 def running(service: Service, loopback: bool = True) -> Iterator[Live]:
     """Run a server until the context ends."""
     with listen("127.0.0.1", 0) as listening:
-        server = http_server(build_app(service, loopback), service.limits.read_timeout_s, log_level="critical")
+        limits = service.limits
+        server = http_server(
+            build_app(service, loopback),
+            limits.read_timeout_s,
+            limits.grace_s,
+            service.refuse_further,
+            log_level="critical",
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         live = Live(service, listening.getsockname()[1])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from zipperasr.transcribe.formats import BY_WORD, FORMATS
-from zipperasr.transcribe.transcript import Segment, Transcript, Word
+from zipperasr.transcribe.transcript import Segment, Token, Transcript, Word
 
 TWO = Transcript(
     "guten tag <b> & gut",
@@ -36,12 +36,18 @@ def test_vtt_escapes_markup():
     )
 
 
-def test_json_has_all_fields():
+def test_json_has_text_language_and_segments():
     found = json.loads(FORMATS["json"]("a.wav", TWO))
     assert found["id"] == "a.wav" and found["lang_probs"] == {"de": 0.75, "es": 0.25}
-    assert found["segments"][1] == {
-        "start_s": 1.5, "end_s": 31.0, "text": "", "note": "silence", "words": [], "avg_logprob": None
-    }  # fmt: skip
+    silent = {"start_s": 1.5, "end_s": 31.0, "text": "", "note": "silence", "words": [], "avg_logprob": None}
+    assert found["segments"][1] == silent
+
+
+def test_json_has_words_but_no_tokens():
+    segment = Segment(0.0, 1.5, "guten", words=(Word("guten", 0.5),), avg_logprob=-1.0, tokens=(Token("guten", -1.0),))
+    found = json.loads(FORMATS["json"]("a.wav", Transcript("guten", "de", segments=(segment,))))
+    assert found["segments"][0]["words"] == [{"text": "guten", "confidence": 0.5, "start_s": None, "end_s": None}]
+    assert found["segments"][0]["avg_logprob"] == -1.0 and "tokens" not in found["segments"][0]
 
 
 def test_trn_replaces_blanks_and_brackets_in_the_id():

@@ -25,6 +25,7 @@ class Corpus:
     module: str  # whose function `read(root, language, split)` yields utterances; or a file, ending in .py
     upper_case: bool = False  # transcripts are in capitals: stage 1 writes them in lower case
     evaluation_splits_in_train: tuple[str, ...] = ()  # official splits to exclude if training data is sampled
+    hub_id: str = ""  # on Hugging Face's hub, if it is one data set there
     deep_tables: tuple[str, ...] = ()  # files in ROOT/*/*/ that list utterances: stage 1 runs again if they change
 
     @property
@@ -36,12 +37,12 @@ class Corpus:
 
 
 CORPORA = {
-    "mls": Corpus("zipperasr.corpora.mls", deep_tables=("*.txt",)),
+    "mls": Corpus("zipperasr.corpora.mls", hub_id="facebook/multilingual_librispeech", deep_tables=("*.txt",)),
     "commonvoice": Corpus("zipperasr.corpora.commonvoice", evaluation_splits_in_train=("test", "dev")),
-    "librispeech": Corpus("zipperasr.corpora.librispeech", upper_case=True),
+    "librispeech": Corpus("zipperasr.corpora.librispeech", upper_case=True, hub_id="openslr/librispeech_asr"),
     "msr86k": Corpus("zipperasr.corpora.msr86k"),
     "wenetspeech": Corpus("zipperasr.corpora.wenetspeech"),
-    "fleurs": Corpus("zipperasr.corpora.fleurs", deep_tables=("*.tsv",)),
+    "fleurs": Corpus("zipperasr.corpora.fleurs", hub_id="google/fleurs", deep_tables=("*.tsv",)),
     # Formats of data of one's own: own_data.py
     "jsonl": Corpus("zipperasr.corpora.jsonl"),
     "csv": Corpus("zipperasr.corpora.csv_table"),

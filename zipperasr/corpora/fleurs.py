@@ -19,20 +19,40 @@ REMEDY = "download data/LANGUAGE of huggingface.co/datasets/google/fleurs and un
 
 
 def read(root: Path, language: str, split: str) -> Iterator[Utterance]:
-    """Yield the split's utterances with the raw transcriptions; FLEURS names no speakers."""
+    """Yield the split's utterances with the raw transcriptions; FLEURS names no speakers. Raises ValueError."""
+    for item in scan(root, language, split):
+        if isinstance(item, ValueError):
+            raise item
+        yield item
+
+
+def scan(root: Path, language: str, split: str) -> Iterator[Utterance | ValueError]:
+    """Yield the split's utterances and, in place of bad lines, the error. Raises ValueError if there is no split."""
     folder = language_directory(root, language)
     table = require_file(folder / f"{split}.tsv", REMEDY)
     for number, line in numbered_lines(table):
-        where, cells = f"{table}:{number}", line.split("\t")
-        if len(cells) != NUM_COLUMNS:
-            raise ValueError(f"{where}: got {len(cells)} cells, wanted {NUM_COLUMNS}; {REMEDY}")
-        file = check_id(cells[1], where)
-        stem = file.removesuffix(".wav")
         try:
-            duration_s = check_duration_s(int(cells[5]) / SAMPLE_RATE, where)
+            yield _utterance(line, f"{table}:{number}", f"{folder}/audio/{split}", language)
         except ValueError as error:
-            raise ValueError(f"{where}: got {cells[5][:40]!r}, wanted a number of samples; {REMEDY}") from error
-        yield Utterance(stem, stem, f"{folder}/audio/{split}/{file}", cells[2], language, duration_s=duration_s)
+            yield error
+
+
+def _utterance(line: str, where: str, audio: str, language: str) -> Utterance:
+    cells = line.split("\t")
+    if len(cells) != NUM_COLUMNS:
+        raise ValueError(f"{where}: got {len(cells)} cells, wanted {NUM_COLUMNS}; {REMEDY}")
+    file = check_id(cells[1], where)
+    stem = file.removesuffix(".wav")
+    try:
+        duration_s = check_duration_s(int(cells[5]) / SAMPLE_RATE, where)
+    except ValueError as error:
+        raise ValueError(f"{where}: got {cells[5][:40]!r}, wanted a number of samples; {REMEDY}") from error
+    return Utterance(stem, stem, f"{audio}/{file}", cells[2], language, duration_s=duration_s)
+
+
+def language_of(folder: str) -> str:
+    """The language code of a language's directory: `de_de` is `de`."""
+    return {name: code for code, name in DIRECTORIES.items()}.get(folder, folder.partition("_")[0])
 
 
 def language_directory(root: Path, language: str) -> Path:

@@ -1,4 +1,4 @@
-"""Write and open bundles: one zip with everything a trained model needs (trainings, backbones, languages, licences).
+"""Write and open bundles: one zip with everything a trained model needs, its model card included.
 
 In: a training directory. Out: a zip that `load_pretrained` opens like the directory. Paths inside are relative to the
 root. Backbones can be replaced with hub ids, which keeps the zip small; users then download them.
@@ -24,6 +24,8 @@ from zipperasr.cli import log
 from zipperasr.exchange.archive import MANIFEST, SUFFIXES, read_manifest, unpack, write_archive
 from zipperasr.exchange.licences import FILE as LICENCES
 from zipperasr.exchange.licences import licence_notes
+from zipperasr.exchange.model_card import FILE as CARD
+from zipperasr.exchange.model_card import model_card
 from zipperasr.model.backbone_files import check_local
 from zipperasr.model.bundle_paths import INIT, META, check_name, is_hub_id
 from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment
@@ -62,6 +64,7 @@ def write_bundle(directory: Path, out: Path, hub: HubIds | None = None) -> None:
     names = {backbone: getattr(hub, backbone) or f"backbones/{backbone}" for backbone in BACKBONES}
     origins = {backbone: getattr(hub, backbone) or getattr(chain[0][1].model, backbone) for backbone in BACKBONES}
     files: dict[str, Path | bytes] = {META: meta_yaml(), LICENCES: licence_notes(**origins).encode()}
+    files[CARD] = model_card(chain, origins).encode()
     for depth, (place, experiment) in enumerate(chain):
         files.update(_training_files(place, experiment, f"{INIT}/" * depth, names, last=depth == len(chain) - 1))
     for backbone in BACKBONES:

@@ -37,6 +37,7 @@ def build_app(service: Service, loopback: bool) -> Starlette:
         Route("/health", api.health),
         Route("/", _file(OWN, "page.html")),
         Route("/model.json", described),
+        Route("/samples/{code}.wav", sample),
         *(Route(f"/assets/{name}", _file(package, name)) for name, package in ASSETS.items()),
     ]
     app = Starlette(
@@ -51,6 +52,14 @@ def build_app(service: Service, loopback: bool) -> Starlette:
 async def described(request: Request) -> JSONResponse:
     """GET /model.json."""
     return JSONResponse(request.app.state.service.described())
+
+
+async def sample(request: Request) -> Response:
+    """GET /samples/CODE.wav: the recording to try in a language."""
+    found = request.app.state.service.samples.get(request.path_params["code"])
+    if found is None:
+        raise ApiError(404, f"no sample in {request.path_params['code']!r}; start the server with --samples")
+    return Response(found.wav, media_type="audio/wav")
 
 
 def _file(package: str, name: str) -> Callable[[Request], Awaitable[Response]]:

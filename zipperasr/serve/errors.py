@@ -44,6 +44,11 @@ def busy(why: str) -> ApiError:
     return ApiError(503, f"busy: {why}; try again later", code="server_busy", retry_after_s=RETRY_AFTER_S)
 
 
+def shutting_down() -> ApiError:
+    """503 for requests that the server will not process any more."""
+    return ApiError(503, "the server is shutting down; try again later", code="shutting_down")
+
+
 async def told(request: Request, error: Exception) -> JSONResponse:
     """Starlette's handler for `ApiError`."""
     assert isinstance(error, ApiError)

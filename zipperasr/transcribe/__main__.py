@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from zipperasr.atomic import atomic_path
+from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import log, parser, run_step
 from zipperasr.decode.decode_config import PRECISIONS
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS
 from zipperasr.transcribe.formats import BY_WORD, FORMATS
 from zipperasr.transcribe.sources import Recording, find_recordings
+from zipperasr.transcribe.stream_command import check_stream_options, transcribe_stream
+from zipperasr.transcribe.voice import DETECTORS, ENERGY
 
 if TYPE_CHECKING:
     from zipperasr.transcribe.transcriber import Transcriber
@@ -52,6 +55,13 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument(
         "--soft", action="store_true", help="with auto: average the adapters by the language probabilities"
     )
+    options.add_argument("--vad", choices=DETECTORS, default=ENERGY, help="voice detector")
+    options.add_argument(
+        "--stream",
+        action="store_true",
+        help="transcribe while samples arrive; FILE: - (raw 16-bit mono) or microphone",
+    )
+    options.add_argument("--rate", type=int, default=SAMPLE_RATE, help="sampling rate of - with --stream, in Hz")
     options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
     options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
     options.add_argument(
@@ -73,10 +83,15 @@ def main(argv: list[str] | None = None) -> int:
             tokens_per_s=chosen.tokens_per_s,
             precision=chosen.precision,
         )
+        opening = {"device": chosen.device, "config": config, "regime": chosen.regime, "soft": chosen.soft}
+        load = partial(Transcriber.from_pretrained, chosen.model, **opening, vad=chosen.vad, words=chosen.words)
+        log(f"voice detector: {chosen.vad}")
+        if chosen.stream:
+            check_stream_options(chosen.audio, chosen.lang, chosen.format, chosen.rate)
+            transcribe_stream(load(), chosen.audio[0], lang=chosen.lang, form=chosen.format, rate=chosen.rate)
+            return
         if chosen.format not in FORMATS and not chosen.words:
             raise ValueError(f"--format {chosen.format} needs the times of words; add --words")
-        opening = {"device": chosen.device, "config": config, "regime": chosen.regime, "soft": chosen.soft}
-        load = partial(Transcriber.from_pretrained, chosen.model, **opening, words=chosen.words)
         transcribe(chosen.audio, load, lang=chosen.lang, form=chosen.format, out=chosen.out)
 
     return run_step(step, chosen, "zipperasr transcribe")

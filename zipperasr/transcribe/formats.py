@@ -20,7 +20,11 @@ def txt(name: str, transcript: Transcript) -> str:
 
 
 def as_json(name: str, transcript: Transcript) -> str:
-    return json.dumps({"id": name, **asdict(transcript)}, ensure_ascii=False) + "\n"
+    """All fields but the tokens of segments."""
+    fields = {"id": name, **asdict(transcript)}
+    for segment in fields["segments"]:
+        del segment["tokens"]
+    return json.dumps(fields, ensure_ascii=False) + "\n"
 
 
 def srt(name: str, transcript: Transcript, by_word: bool = False) -> str:

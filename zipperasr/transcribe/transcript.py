@@ -9,6 +9,13 @@ from zipperasr.spacing import join_texts
 from zipperasr.transcribe.sources import Recording
 
 
+class Token(NamedTuple):
+    """Whole characters of a text, mostly one token of the language model."""
+
+    text: str  # with spaces
+    logprob: float  # natural
+
+
 @dataclass(frozen=True)
 class Word:
     """A word, or a character in languages that are scored by characters."""
@@ -28,7 +35,8 @@ class Segment:
     text: str
     note: str = ""  # why there is no text, or how it was shortened
     words: tuple[Word, ...] = ()
-    avg_logprob: float | None = None
+    avg_logprob: float | None = None  # natural, per token of the language model, its end token included
+    tokens: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True)
