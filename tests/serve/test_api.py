@@ -104,11 +104,13 @@ def test_log_probabilities_need_json(live: Live):
     assert error["message"] == "include[]: got 'tokens'; choose from logprobs"
 
 
-def test_segment_is_the_only_granularity(live: Live):
+def test_words_need_an_aligner(live: Live):
     fields = {"language": "de", "response_format": "verbose_json"}
     assert live.post(SPEECH, **fields, **{"timestamp_granularities[]": "segment"}).status_code == 200
     error = refusal(live.post(SPEECH, **fields, **{"timestamp_granularities[]": "word"}), 400)
-    assert error["message"] == "timestamp_granularities[]: got 'word'; choose from segment"
+    assert error["message"].startswith("timestamp_granularities[]: this model has no aligner")
+    error = refusal(live.post(SPEECH, **fields, **{"timestamp_granularities[]": "letter"}), 400)
+    assert error["message"] == "timestamp_granularities[]: got 'letter'; choose from segment, word"
 
 
 @pytest.mark.parametrize("kind", ["FLAC", "OGG", "MP3", "AIFF"])

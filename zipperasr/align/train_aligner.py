@@ -20,8 +20,8 @@ class AlignerTraining:
 
     model: Path  # training directory
     manifest: Path = Path("dump/manifest")  # manifests of stage 3
-    minutes: float = 5.0  # of speech per language
-    epochs: int = 5
+    minutes: float = 8.0  # of speech per language
+    epochs: int = 7
     hidden: int = 128
     kernel: int = 7
     prior: float = 0.5
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--epochs", type=int, default=default.epochs, help="passes through that speech")
     options.add_argument("--hidden", type=int, default=default.hidden, help="width of the aligner")
     options.add_argument("--kernel", type=int, default=default.kernel, help="frames of 20 ms that it sees at once")
-    options.add_argument("--prior", type=float, default=default.prior, help="weight of the classes' prior, 0 to 1")
+    options.add_argument("--prior", type=float, default=default.prior, help="weight of the prior of the blank, 0 to 1")
     options.add_argument("--seed", type=int, default=default.seed, help="random seed")
     values = vars(options.parse_args(argv))
     return run_step(lambda _: train_aligner(AlignerTraining(**values)), None, options.prog)

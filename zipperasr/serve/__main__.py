@@ -98,7 +98,7 @@ def serve(
     known = [] if keys is None else read_keys(keys)
     listening, loopback = listen(*address), is_loopback(address[0])
     with listening, suppress(KeyboardInterrupt):
-        transcriber = Transcriber.from_pretrained(model, device, config)
+        transcriber = Transcriber.from_pretrained(model, device, config, words=None)
         to_try = read_samples(samples, transcriber.languages.codes) if samples else {}
         with closing(Service(transcriber, Path(os.path.abspath(model)).name, limits, to_try)) as service:
             host, port = listening.getsockname()[:2]

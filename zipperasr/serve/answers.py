@@ -67,10 +67,17 @@ def _verbose_json(found: Recognised, languages: LanguageTable) -> Response:
         "duration": transcript.duration_s,
         "text": transcript.text,
         "segments": segments,
+        **_words(transcript),
         "usage": _usage(transcript),
         "zipperasr": own,
     }
     return JSONResponse(content)
+
+
+def _words(transcript: Transcript) -> dict:
+    """OpenAI's `words`, whatever the granularity; {} if the model has no aligner."""
+    timed = [word for segment in transcript.segments for word in segment.words if word.start_s is not None]
+    return {"words": [{"word": one.text, "start": one.start_s, "end": one.end_s} for one in timed]} if timed else {}
 
 
 def _usage(transcript: Transcript) -> dict:

@@ -1,7 +1,7 @@
 """OpenAI's transcription endpoint for one model.
 
 `prompt` and `temperature` are accepted and ignored: the prompt is fixed per language and the search is greedy. Options
-that would change the form of the response (`stream`, word timestamps) are refused.
+that would change the form of the response (`stream`) are refused.
 """
 
 from __future__ import annotations
@@ -113,7 +113,10 @@ def _wanted(upload: Upload, service: Service) -> tuple[str, str, bool]:
     response_format = fields.get("response_format") or "json"
     _check_choice("response_format", response_format, tuple(RESPONSE_FORMATS))
     for name in GRANULARITIES:
-        _check_choice(name, fields.get(name, "segment"), ("segment",))
+        _check_choice(name, fields.get(name, "segment"), ("segment", "word"))
+        if fields.get(name) == "word" and service.transcriber.aligner is None:
+            message = f"{name}: this model has no aligner for the times of words; `zipperasr train-aligner` trains one"
+            raise ApiError(400, message, name, "unsupported_value")
     _check_choice("stream", fields.get("stream", "false").lower(), ("false",))
     included = [fields[name] for name in INCLUDE if name in fields]
     for value in included:
