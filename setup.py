@@ -47,7 +47,7 @@ REQUIRED = [
 ESPNET = ["torch_complex", "h5py", "typeguard", "humanfriendly", "configargparse"]
 
 # zipperasr.serve: the web page and the endpoint
-SERVE = ["starlette>=1.0", "uvicorn>=0.30", "python-multipart>=0.0.20"]
+SERVE = ["starlette>=1.0", "uvicorn>=0.30", "python-multipart>=0.0.20", "prometheus-client>=0.26"]
 
 # `make docs`
 DOCS = ["mkdocs", "mkdocs-material", "mkdocstrings[python]"]

@@ -63,9 +63,17 @@ def test_a_missing_model_is_an_error(tmp_path, capsys):
     assert line == f"{tmp_path}/config.yaml: no finished training here; run stage 5 (align) or 6 (sft)"
 
 
-@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
-def test_binding_beyond_loopback_gives_a_warning(model_dir, capsys, host, warned):
-    assert run.main(["--model", str(model_dir), "--host", host, "--port", "0"]) == 0
+def test_a_missing_key_file_is_an_error(model_dir, tmp_path, capsys):
+    assert f"{tmp_path}/keys" in failed(capsys, "--model", model_dir, "--port", "0", "--api_keys", tmp_path / "keys")
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "warned"), [("0.0.0.0", False, True), ("0.0.0.0", True, False), ("127.0.0.1", False, False)]
+)
+def test_binding_beyond_loopback_without_keys_gives_a_warning(model_dir, tmp_path, capsys, host, keys, warned):
+    (tmp_path / "keys").write_text("0123456789abcdef\n")
+    given = ["--api_keys", str(tmp_path / "keys")] if keys else []
+    assert run.main(["--model", str(model_dir), "--host", host, "--port", "0", *given]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert [f"bound to {host}" in line for line in lines if "warning" in line] == [True] * warned
     assert any(f"{NAME}: open http://{host}:" in line for line in lines)

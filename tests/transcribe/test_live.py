@@ -12,6 +12,7 @@ import pytest
 
 from tests.transcribe.conftest import SHORT
 from tests.transcribe.sound import noise, silence, with_pauses
+from tests.transcribe.transcripts import without_rounding
 from zipperasr.batching.batch import Example
 from zipperasr.decode.decoder import Decoder
 from zipperasr.transcribe import Transcriber
@@ -65,19 +66,19 @@ def live(transcriber: Transcriber, **settings: int) -> Iterator[Watched]:
 def test_transcripts_of_many_languages_and_lengths_equal_those_of_one_at_a_time(own):
     asked = [(noise(0.5 + 0.6 * n, n), ("de", "es", "ja", "auto")[n % 4]) for n in range(12)]
     asked += [(LONG, "es"), (silence(2), "auto"), (silence(2), "de"), (LONG, "auto"), (noise(0.03), "ja")]
-    alone = [own(samples, lang) for samples, lang in asked]
+    alone = [without_rounding(own(samples, lang)) for samples, lang in asked]
     assert len({one.text for one in alone}) > 10
     with live(own) as together:
         requests = [together.submit(samples, lang) for samples, lang in asked]
         together.gate.set()
-        assert [request.future.result(WAIT_S) for request in requests] == alone
+        assert [without_rounding(request.future.result(WAIT_S)) for request in requests] == alone
         later = [together.submit(samples, lang) for samples, lang in asked[::-1]]
-        assert [request.future.result(WAIT_S) for request in later] == alone[::-1]
+        assert [without_rounding(request.future.result(WAIT_S)) for request in later] == alone[::-1]
         assert together.num_running == together.num_waiting == together.rows_in_use == 0
         assert max(len(batch) for batch in together.taken) > 1
     assert all(len({example.language for example in batch}) == 1 for batch in together.taken)
     assert together.most_rows == SHORT.batch_size
-    assert own(*asked[0]) == alone[0], "no adapters are left merged"
+    assert without_rounding(own(*asked[0])) == alone[0], "no adapters are left merged"
 
 
 def test_a_short_request_overtakes_a_long_one_that_came_first(own):
@@ -127,7 +128,7 @@ def test_cancelling_frees_rows_at_the_next_token_and_removes_pieces(own):
     assert sum(len(batch) for batch in together.taken) <= SHORT.batch_size + 1, "of eight pieces and one"
     with pytest.raises(CancelledError):
         cancelled.future.result()
-    assert found == own(noise(1), "es")
+    assert without_rounding(found) == without_rounding(own(noise(1), "es"))
 
 
 def test_an_exception_of_the_model_ends_the_requests_in_its_batch_and_no_others(own, monkeypatch, capsys):

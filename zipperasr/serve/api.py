@@ -14,10 +14,11 @@ import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from zipperasr.cli import log, nearest
+from zipperasr.cli import nearest
 from zipperasr.serve.answers import RESPONSE_FORMATS, answer
 from zipperasr.serve.errors import ApiError
 from zipperasr.serve.model_queue import retrieve_exception
+from zipperasr.serve.request_log import CLIENT_GONE
 from zipperasr.serve.service import Recognised, Service
 from zipperasr.serve.upload import Upload
 from zipperasr.transcribe.defaults import AUTO
@@ -40,8 +41,7 @@ async def transcriptions(request: Request) -> Response:
         message = f"no answer within {limit_s:g} s; send a shorter recording, or start with a longer --timeout_s"
         raise ApiError(504, message, code="timeout") from error
     except ClientDisconnect:
-        log("request cancelled: the client disconnected")
-        return Response(status_code=499)  # the client has disconnected
+        return Response(status_code=CLIENT_GONE)
 
 
 async def models(request: Request) -> JSONResponse:
@@ -70,8 +70,7 @@ async def _transcribed(request: Request, service: Service) -> Response:
         lang, response_format, logprobs = _wanted(upload, service)
         with service.queue.slot():
             found = await _unless_gone(request, _recognised(upload, lang, service))
-    transcript = found.transcript
-    log(f"{transcript.duration_s:.1f} s of {transcript.lang or 'silence'} in {found.transcribed_s:.2f} s")
+    request.state.recognised = found  # for the log and the metrics
     return answer(found, response_format, service.transcriber.languages, logprobs=logprobs)
 
 

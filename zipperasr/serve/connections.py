@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn with a time limit for headers and a 503 for requests that a shutdown interrupts.
+"""The HTTP server: uvicorn with a time limit for headers, and a 503 for requests that a shutdown interrupts.
 
 uvicorn itself waits for headers indefinitely, and logs a traceback for every request that it cancels.
 """
@@ -63,7 +63,7 @@ def http_server(
                 silent.pop(self).cancel()
 
     config = uvicorn.Config(
-        AnsweredOnShutdown(app),
+        app,
         http=TimedHeaders,
         ws="none",
         lifespan="off",

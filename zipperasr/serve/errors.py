@@ -58,7 +58,7 @@ async def told(request: Request, error: Exception) -> JSONResponse:
 async def no_such_route(request: Request, error: Exception) -> JSONResponse:
     """Starlette's handler for unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    remedy = "served are POST /v1/audio/transcriptions, GET /v1/models, GET /health and the page at /"
+    remedy = "served are POST /v1/audio/transcriptions, GET /v1/models, GET /health, GET /metrics and the page at /"
     message = f"{request.method} {request.url.path}: {error.detail.lower()}; {remedy}"
     response = ApiError(error.status_code, message).response()
     response.headers.update(error.headers or {})
