@@ -47,7 +47,7 @@ REQUIRED = [
 ESPNET = ["torch_complex", "h5py", "typeguard", "humanfriendly", "configargparse"]
 
 # zipperasr.serve: the web page and the endpoint
-SERVE = ["starlette>=1.0", "uvicorn>=0.30", "python-multipart>=0.0.20"]
+SERVE = ["starlette>=1.0", "uvicorn>=0.30", "python-multipart>=0.0.20", "prometheus-client>=0.26"]
 
 # `make docs`
 DOCS = ["mkdocs", "mkdocs-material", "mkdocstrings[python]"]
@@ -58,6 +58,10 @@ VLLM = ["vllm==0.32.0"]
 # The reader `lhotse` of own data; it imports urllib3 without requiring it.
 LHOTSE = ["lhotse", "urllib3"]
 
+# `zipperasr transcribe --vad silero`, and `--stream microphone`, which also needs PortAudio (Debian: libportaudio2)
+VAD = ["silero-vad>=6.2.3"]  # contains the weights as safetensors
+MICROPHONE = ["sounddevice"]
+
 # The tests and `make lint`. lhotse's recipes also check our corpus readers; datasets writes what ours reads.
 # selenium drives Chromium, if installed, through report.html and the page of `zipperasr serve`; openai is a client of
 # that endpoint. tiktoken encodes with the published ranks of Whisper and Qwen3 and must agree with our tokenizers.
@@ -67,6 +71,7 @@ DEV = [
     "hypothesis",
     "lhotse",
     "urllib3",
+    "silero-vad>=6.2.3",
     "datasets",
     "selenium",
     "openai",
@@ -115,6 +120,8 @@ setup(
         "lhotse": LHOTSE,
         "serve": SERVE,
         "demo": SERVE,
+        "vad": VAD,
+        "microphone": MICROPHONE,
         "docs": DOCS,
         "vllm": VLLM,
         "dev": DEV,

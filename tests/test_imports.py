@@ -17,7 +17,7 @@ MODULES = sorted((ROOT / "zipperasr").rglob("*.py"))
 LAYERS = (
     {"stages", "__main__"},
     {"serve", "transcribe", "evaluate", "exchange", "plan", "report", "own_data"},
-    {"train", "decode", "score", "stats", "lid"},
+    {"train", "decode", "align", "score", "stats", "lid"},
     {"batching"},
     {"model"},
     {"lora"},

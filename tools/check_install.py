@@ -232,7 +232,11 @@ def check_serve() -> str:
             return (await client.post("/", files={"file": b"12345"})).text
 
     import uvicorn
+    from prometheus_client import CollectorRegistry, Counter, generate_latest
 
+    registry = CollectorRegistry()
+    Counter("checks", "Checks", registry=registry)
+    assert b"checks_total 0.0" in generate_latest(registry)
     return f"{asyncio.run(ask())} bytes uploaded; uvicorn {uvicorn.__version__}"
 
 

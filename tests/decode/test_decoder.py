@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.model import tiny
-from zipperasr.batching.batch import Example
+from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.decode.beam import max_new_tokens, transcribe_batch
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
@@ -48,6 +48,33 @@ def test_continuous_batching_changes_no_hypothesis(model, utterances, rows, posi
     wanted = texts(model, [[utterance] for utterance in utterances])
     order = random.Random(rows).sample(utterances, len(utterances))
     assert texts(model, [order[:5], order[5:]], config) == wanted
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_log_probabilities_are_those_of_the_model_without_a_cache(model, utterances, ends):
+    decoder = Decoder(model, tiny.llm_tokenizer(), GREEDY, CHUNK_FRAMES)
+    decoder.stops = range(0, 256, 3) if ends else ()
+    embed = model.causal_lm.get_input_embeddings()
+    for decoded in decoder.run([utterances[:6]]):
+        speech, _ = model.embed_speech(collate_speech([decoded.example]), CHUNK_FRAMES)
+        prompt = len(decoded.example.prompt) + len(speech)
+        ids = torch.tensor([*decoded.example.prompt, *decoded.tokens])
+        head, tail = embed(ids).split([len(decoded.example.prompt), len(decoded.tokens)])
+        with torch.no_grad():
+            logits = model.llm(inputs_embeds=torch.cat([head, speech, tail])[None], use_cache=False).logits[0]
+        wanted = logits[prompt - 1 :].log_softmax(-1).max(-1)  # the last one is of the end token
+        assert tuple(wanted.indices[:-1].tolist()) == decoded.tokens
+        assert decoded.logprobs == pytest.approx(wanted.values[:-1].tolist(), abs=1e-4)
+        counted = wanted.values if ends else wanted.values[:-1]
+        assert decoded.avg_logprob == pytest.approx(float(counted.mean()), abs=1e-4)
+        assert decoded.note.startswith("" if ends else "cut off")
+
+
+def test_a_cut_loop_has_the_log_probabilities_of_what_is_left(model, utterances):
+    config = dataclasses.replace(GREEDY, tokens_per_s=7.0, tokens_floor=4, retry_loops=True)
+    for decoded in Decoder(model, tiny.llm_tokenizer(), config, CHUNK_FRAMES).run([utterances]):
+        assert len(decoded.logprobs) == len(decoded.tokens)
+        assert all(logprob <= 0 for logprob in decoded.logprobs)
 
 
 def test_compressible_text_is_cut_only_if_it_is_a_loop(model):

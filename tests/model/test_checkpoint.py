@@ -65,6 +65,14 @@ def test_trained_parameters_are_counted_without_buffers(config, tmp_path, varian
     assert count_trained(tmp_path / "model.safetensors") == (encoder, sum(trained.values()))
 
 
+def test_learned_embeddings_are_counted(config, tmp_path):
+    model = tiny.sft_model(config, "zipper_soft")
+    save_trained(model, tmp_path / "model.safetensors")
+    fixed, learned = (count_trained(tmp_path / "model.safetensors", learns) for learns in (False, True))
+    size = model.adapters.router.embeddings.numel()
+    assert learned == (fixed[0] + size, fixed[1] + size)
+
+
 @pytest.mark.parametrize("variant", ["independent", "zipper_soft"])
 def test_banks_are_matched_by_language_code(config, tmp_path, variant):
     model = tiny.sft_model(config, variant)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import httpx
@@ -34,10 +34,17 @@ class Live:
 
 
 @contextmanager
-def running(service: Service, loopback: bool = True) -> Iterator[Live]:
+def running(service: Service, loopback: bool = True, keys: Sequence[str] = ()) -> Iterator[Live]:
     """Run a server until the context ends."""
     with listen("127.0.0.1", 0) as listening:
-        server = http_server(build_app(service, loopback), service.limits.read_timeout_s, log_level="critical")
+        limits = service.limits
+        server = http_server(
+            build_app(service, loopback, keys),
+            limits.read_timeout_s,
+            limits.grace_s,
+            service.refuse_further,
+            log_level="critical",
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         live = Live(service, listening.getsockname()[1])

@@ -64,7 +64,9 @@ def test_verbose_json_has_language_segment_times_and_processing_time(live: Live,
         "text": expected.text,
     }
     (segment,) = answer["segments"]
-    assert segment == {"id": 0, "start": 0.0, "end": 1.5, "text": expected.text, "note": expected.segments[0].note}
+    (wanted,) = expected.segments
+    assert segment.pop("avg_logprob") == pytest.approx(wanted.avg_logprob)
+    assert segment == {"id": 0, "start": 0.0, "end": 1.5, "text": expected.text, "note": wanted.note}
     own = answer["zipperasr"]
     assert own["language_code"] == "de" and own["language_probabilities"] == {}
     assert own["transcribed_s"] > 0 and own["waited_s"] >= 0
@@ -85,11 +87,30 @@ def test_prompt_and_temperature_change_nothing(live: Live, expected):
     assert response.json()["text"] == expected.text
 
 
-def test_segment_is_the_only_granularity(live: Live):
+@pytest.mark.parametrize("name", ["include[]", "include"])
+def test_json_may_include_log_probabilities(live: Live, expected, name):
+    answer = live.post(SPEECH, language="de", **{name: "logprobs"}).json()
+    assert answer["text"] == expected.text
+    assert "".join(token["token"] for token in answer["logprobs"]).strip() == expected.text
+    for token, wanted in zip(answer["logprobs"], expected.segments[0].tokens, strict=True):
+        assert bytes(token["bytes"]).decode() == token["token"] == wanted.text
+        assert token["logprob"] == pytest.approx(wanted.logprob)
+
+
+def test_log_probabilities_need_json(live: Live):
+    error = refusal(live.post(SPEECH, response_format="verbose_json", **{"include[]": "logprobs"}), 400)
+    assert error["message"] == "include[]: logprobs need response_format json"
+    error = refusal(live.post(SPEECH, **{"include[]": "tokens"}), 400)
+    assert error["message"] == "include[]: got 'tokens'; choose from logprobs"
+
+
+def test_words_need_an_aligner(live: Live):
     fields = {"language": "de", "response_format": "verbose_json"}
     assert live.post(SPEECH, **fields, **{"timestamp_granularities[]": "segment"}).status_code == 200
     error = refusal(live.post(SPEECH, **fields, **{"timestamp_granularities[]": "word"}), 400)
-    assert error["message"] == "timestamp_granularities[]: got 'word'; choose from segment"
+    assert error["message"].startswith("timestamp_granularities[]: this model has no aligner")
+    error = refusal(live.post(SPEECH, **fields, **{"timestamp_granularities[]": "letter"}), 400)
+    assert error["message"] == "timestamp_granularities[]: got 'letter'; choose from segment, word"
 
 
 @pytest.mark.parametrize("kind", ["FLAC", "OGG", "MP3", "AIFF"])
@@ -231,7 +252,8 @@ def test_models_and_health(live: Live):
     assert model["id"] == NAME and model["object"] == "model"
     assert live.client.get(f"/v1/models/{NAME}").json() == model
     assert refusal(live.client.get("/v1/models/gpt"), 404)["code"] == "model_not_found"
-    assert live.client.get("/health").json() == {"status": "ok", "model": NAME, "requests": 0}
+    load = {"requests": 0, "running": 0, "waiting": 0, "rows": 16, "rows_in_use": 0}
+    assert live.client.get("/health").json() == {"status": "ok", "model": NAME, **load}
 
 
 def test_errors_for_other_paths_and_methods_list_the_supported_ones(live: Live):
@@ -245,7 +267,7 @@ def test_an_unexpected_exception_is_reported_without_details(live: Live, monkeyp
     def broken(*_):
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(live.service, "_transcribe", broken)
+    monkeypatch.setattr(live.service.live, "submit", broken)
     error = refusal(live.post(SPEECH), 500)
     assert error["message"] == "internal error (RuntimeError); see the server's log"
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.serve.live import NAME, WAIT_S, Live, recording, request, rest, running
+from zipperasr.decode.decoder import Decoder
 from zipperasr.serve import connections
 from zipperasr.serve.limits import Limits
 from zipperasr.serve.service import Service
@@ -37,7 +38,7 @@ def error(answer: bytes) -> dict:
 
 
 def test_idle_uploads_do_not_block_other_clients(transcriber):
-    with running(Service(transcriber, NAME, Limits(max_waiting=0))) as live, ExitStack() as idle:
+    with running(Service(transcriber, NAME, Limits(max_running=1, max_waiting=0))) as live, ExitStack() as idle:
         for _ in range(20):
             idle.enter_context(connected(live)).sendall(HALF)
         while live.service.uploads.num_held < 20:
@@ -118,8 +119,8 @@ def test_a_slow_upload_is_read_completely(hasty):
 
 
 def test_the_response_may_take_longer_than_the_read_timeout(hasty, monkeypatch):
-    slow = hasty.service._transcribe
-    monkeypatch.setattr(hasty.service, "_transcribe", lambda *some: (time.sleep(2 * READ_TIMEOUT_S), slow(*some))[1])
+    encode = Decoder._encode_batch
+    monkeypatch.setattr(Decoder, "_encode_batch", lambda *some: (time.sleep(2 * READ_TIMEOUT_S), encode(*some))[1])
     assert hasty.post(SPEECH).status_code == 200
 
 
@@ -136,7 +137,7 @@ def test_of_too_many_silent_connections_the_oldest_is_closed(transcriber, monkey
 def test_the_total_size_of_uploads_is_limited(transcriber):
     """The limit is twice the largest upload for each slot."""
     large = request(bytes(2**20))[:-1000]
-    with running(Service(transcriber, NAME, Limits(max_mb=1, max_waiting=0))) as live:
+    with running(Service(transcriber, NAME, Limits(max_mb=1, max_running=1, max_waiting=0))) as live:
         with ExitStack() as idle:
             clients = [idle.enter_context(connected(live)) for _ in range(3)]
             for client in clients[:2]:

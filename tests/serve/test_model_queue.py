@@ -1,4 +1,4 @@
-"""Concurrent requests: order, limits, timeouts, disconnecting clients, temporary files."""
+"""Concurrent requests: limits, timeouts, disconnecting clients, failures, the end, temporary files."""
 
 from __future__ import annotations
 
@@ -17,35 +17,40 @@ import soundfile
 
 from tests.model import tiny
 from tests.serve.live import NAME, WAIT_S, Live, recording, request, running
+from zipperasr.decode.decoder import Decoder
 from zipperasr.serve import upload
 from zipperasr.serve.limits import Limits
-from zipperasr.serve.model_queue import GivenUp
 from zipperasr.serve.service import Service
+from zipperasr.transcribe.live import LiveTranscriber
 from zipperasr.transcribe.sources import decoded_blocks
 
 SPEECH = recording(0.5)
 
 
+class GatedLive(LiveTranscriber):
+    """Holds the model after it has taken the first pieces."""
+
+    def __init__(self, *arguments):
+        self.gate, self.reached = threading.Event(), threading.Event()
+        super().__init__(*arguments)
+
+    def _take(self, most_s):
+        batch = super()._take(most_s)
+        if batch:
+            self.reached.set()
+            while not self.gate.wait(0.01):
+                self._check()
+        return batch
+
+
 class Gated(Service):
     """The service with a gate in front of the model."""
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.gate, self.reached, self.stopped = (threading.Event() for _ in range(3))
-        self.at_once, self.most_at_once = 0, 0
-
-    def _transcribe(self, samples, lang, stop):
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        self.reached.set()
-        try:
-            while not self.gate.wait(0.01):
-                if stop.is_set():
-                    self.stopped.set()
-                    raise GivenUp
-            return super()._transcribe(samples, lang, stop)
-        finally:
-            self.at_once -= 1
+    def __init__(self, transcriber, name, limits):
+        super().__init__(transcriber, name, limits)
+        self.live.close()
+        self.live = GatedLive(transcriber, limits.max_running)
+        self.gate, self.reached = self.live.gate, self.live.reached
 
 
 def gated(transcriber, **limits) -> Gated:
@@ -53,29 +58,36 @@ def gated(transcriber, **limits) -> Gated:
 
 
 def wait_for_requests(live: Live, number: int) -> None:
+    wait_for("requests", live, number)
+
+
+def wait_for(field: str, live: Live, number: int) -> None:
+    """Wait until /health has this number."""
     end = time.monotonic() + WAIT_S
-    while live.client.get("/health").json()["requests"] != number:
-        assert time.monotonic() < end, f"there were never {number} requests"
+    while (found := live.client.get("/health").json())[field] != number:
+        assert time.monotonic() < end, f"wanted {field} {number}, got {found}"
 
 
-def test_requests_are_processed_one_at_a_time_and_all_are_answered(transcriber):
-    service = gated(transcriber, max_waiting=8)
+def test_requests_share_batches_and_each_gets_its_text(transcriber):
+    service = gated(transcriber)
     with running(service) as live, ThreadPoolExecutor(6) as pool:
         languages = ["de", "es", "ja"] * 2
         asked = [pool.submit(live.post, recording(0.5, seed=n), language=code) for n, code in enumerate(languages)]
         wait_for_requests(live, 6)  # /health responds while the model is busy, so the event loop is free
+        wait_for("running", live, 6)
         service.gate.set()
         texts = [future.result().json()["text"] for future in asked]
         alone = [live.post(recording(0.5, seed=n), language=code).json()["text"] for n, code in enumerate(languages)]
+        wait_for("rows_in_use", live, 0)
     assert texts == alone and len(set(texts)) == 3
-    assert service.most_at_once == 1
 
 
 def test_a_full_queue_says_when_to_retry(transcriber):
-    service = gated(transcriber, max_waiting=1)
+    service = gated(transcriber, max_running=1, max_waiting=1)
     with running(service) as live, ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(live.post, SPEECH) for _ in range(2)]
         wait_for_requests(live, 2)
+        wait_for("waiting", live, 1)
         response = live.post(SPEECH)
         assert response.status_code == 503
         assert response.headers["retry-after"] == "5"
@@ -92,8 +104,10 @@ def test_a_request_that_takes_too_long_gets_a_response_and_is_stopped(transcribe
         assert response.status_code == 504
         error = response.json()["error"]
         assert error["message"].startswith("no answer within 0.3 s") and error["code"] == "timeout"
-        assert service.stopped.wait(WAIT_S)
         wait_for_requests(live, 0)
+        wait_for("running", live, 0)
+        service.gate.set()
+        wait_for("rows_in_use", live, 0)
 
 
 def test_a_disconnecting_client_frees_the_model(transcriber):
@@ -102,21 +116,54 @@ def test_a_disconnecting_client_frees_the_model(transcriber):
         with socket.create_connection(("127.0.0.1", live.port)) as client:
             client.sendall(request(SPEECH))
             assert service.reached.wait(WAIT_S)
-        assert service.stopped.wait(WAIT_S)
         wait_for_requests(live, 0)
+        wait_for("running", live, 0)
         service.gate.set()
         assert live.post(SPEECH).status_code == 200
+        wait_for("rows_in_use", live, 0)
 
 
 def test_a_stopped_request_leaves_the_model_unchanged(transcriber):
-    service = Service(transcriber, NAME, Limits())
     samples = tiny.noise(40 * 16_000, seed=3).numpy()
     before = transcriber(samples, "de")
-    stop = threading.Event()
-    stop.set()
-    with pytest.raises(GivenUp):
-        service._transcribe(samples, "de", stop)
+    service = gated(transcriber)
+    asked = service.live.submit(samples, "de")
+    assert service.reached.wait(WAIT_S)
+    asked.future.cancel()
+    service.gate.set()
+    service.close()
     assert transcriber(samples, "de") == before
+
+
+def test_a_failing_batch_is_an_error_for_its_requests_only(transcriber, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("a secret")
+
+    with running(Service(transcriber, NAME, Limits())) as live:
+        with monkeypatch.context() as broken:
+            broken.setattr(Decoder, "_encode_batch", fail)
+            response = live.post(SPEECH)
+        assert response.status_code == 500
+        error = response.json()["error"]
+        assert error["message"] == "internal error (RuntimeError) in a batch with this recording; see the server's log"
+        assert (error["type"], error["code"]) == ("server_error", "model_error")
+        assert "RuntimeError: a secret" in capsys.readouterr().err
+        assert live.post(SPEECH).status_code == 200
+
+
+def test_a_server_that_stops_refuses_waiting_and_new_requests_and_finishes_running_ones(transcriber):
+    service = gated(transcriber, max_running=1, max_waiting=4)
+    with running(service) as live, ThreadPoolExecutor(3) as pool:
+        first = pool.submit(live.post, SPEECH)
+        assert service.reached.wait(WAIT_S)
+        waiting = pool.submit(live.post, SPEECH)
+        wait_for("waiting", live, 1)
+        service.refuse_further()
+        for refused in (waiting.result(), live.post(SPEECH)):
+            assert refused.status_code == 503
+            assert refused.json()["error"]["code"] == "shutting_down"
+        service.gate.set()
+        assert first.result().status_code == 200
 
 
 def bomb(seconds: int) -> bytes:
@@ -168,23 +215,6 @@ def test_a_disconnecting_client_stops_the_decoding_of_its_audio(transcriber, mon
         wait_for_requests(live, 0)
         assert len(seen) < 40 and not service.reached.is_set()
         assert service.uploads.held_bytes == 0
-
-
-class SetLater(threading.Event):
-    """An event that is set after it has been checked five times."""
-
-    looks = 0
-
-    def is_set(self) -> bool:
-        self.looks += 1
-        return self.looks > 5
-
-
-def test_recognition_is_stopped_within_a_piece(transcriber):
-    stop = SetLater()
-    with pytest.raises(GivenUp):
-        Service(transcriber, NAME, Limits())._transcribe(tiny.noise(20 * 16_000, seed=3).numpy(), "de", stop)
-    assert stop.looks == 6  # for one piece: after the encoder and before each token
 
 
 def open_temporary_files() -> list[str]:

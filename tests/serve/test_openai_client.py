@@ -6,7 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.serve.live import NAME, Live, recording
+from tests.model import tiny
+from tests.serve.live import NAME, Live, recording, running
+from tests.transcribe.conftest import SHORT
+from zipperasr.align.aligner import Aligner, AlignerConfig
+from zipperasr.serve.limits import Limits
+from zipperasr.serve.service import Service
+from zipperasr.transcribe import Transcriber
 
 openai = pytest.importorskip("openai", reason="openai is not installed; run pip install -e '.[dev]'")
 
@@ -63,3 +69,19 @@ def test_errors_become_exceptions_of_the_client(client, speech):
     with pytest.raises(openai.APIStatusError, match="larger than 1 MB") as caught:
         client.audio.transcriptions.create(file=("a.wav", bytes(2**21)), model=NAME)
     assert caught.value.status_code == 413
+
+
+def test_words_have_times(transcriber, speech):
+    sizes = {"width": tiny.D_ENCODER, "hidden": 8, "kernel": 3, "prior": 0.5}
+    aligner = Aligner(AlignerConfig(model="", characters="abc", **sizes)).eval()
+    timing = Service(Transcriber(transcriber.opened, SHORT, aligner=aligner), NAME, Limits(max_mb=1, max_s=20))
+    with running(timing) as server, openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        found = client.audio.transcriptions.create(
+            file=speech,
+            model=NAME,
+            language="es",
+            response_format="verbose_json",
+            timestamp_granularities=["word", "segment"],
+        )
+    assert [word.word for word in found.words] == found.text.split()
+    assert all(0 <= word.start <= word.end <= 1.5 for word in found.words)

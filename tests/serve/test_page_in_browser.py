@@ -14,6 +14,7 @@ from tests.report.html.browser import Page, start_browser
 from tests.serve.live import NAME, Live, as_file, recording, running
 from tests.serve.test_model_queue import Gated, gated, wait_for_requests
 from zipperasr.serve.limits import Limits
+from zipperasr.serve.samples import Sample
 from zipperasr.serve.service import Service
 
 MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
@@ -100,6 +101,44 @@ def test_a_detected_language_is_shown_with_probabilities(page, speech, live):
     assert page.texts("#languages tr[aria-current=true] th") == [f"{names[likeliest[0][0]]} ({likeliest[0][0]})"]
     script = "return [...document.querySelectorAll('.gauge')].map((g) => g.firstChild.offsetWidth / g.clientWidth)"
     assert page.js(script) == pytest.approx([share for _, share in likeliest], abs=0.02)
+
+
+def test_unlikely_languages_are_collapsed(page):
+    probabilities = {"de": 0.97, "es": 0.024, "ja": 0.006}
+    page.js(f"drawLanguages({probabilities}, 'de', {{code: 'de', name: 'German'}}, {{languages: []}})")
+    page.js("document.querySelector('#result').hidden = false")
+    assert page.texts("#languages th") == ["de (de)", "es (es)"]
+    assert page.one("#unlikely summary").text == "1 below 1 %" and not page.one("#unlikely th").is_displayed()
+    page.one("#unlikely summary").click()
+    assert page.texts("#unlikely th") == ["ja (ja)"]
+
+
+def test_doubtful_segments_are_marked_in_the_text(page):
+    segments = [("good", []), ("плохо", ["written in another script"]), ("", []), ("end", [])]
+    parts = [
+        {"start": i, "end": i + 1, "text": text, "note": "", "doubts": why} for i, (text, why) in enumerate(segments)
+    ]
+    own = {"language_code": "de", "language_probabilities": {}, "transcribed_s": 1, "waited_s": 0}
+    answer = {"text": "good плохо end", "segments": parts, "duration": 4, "zipperasr": own}
+    page.js("drawText(arguments[0], 'de'); document.querySelector('#result').hidden = false", answer)
+    assert page.one("#text").text == "good плохо end"
+    assert page.texts("#text mark") == ["плохо"]
+    assert page.texts("#notes li") == ["0:01.0 to 0:02.0: doubtful: written in another script"]
+
+
+def test_a_sample_is_loaded_and_transcribed_in_its_language(browser, transcriber):
+    samples = {"ja": Sample("what was said", recording())}
+    with running(Service(transcriber, NAME, Limits(), samples)) as live:
+        browser.visit(live)
+        assert browser.texts("#samples button") == ["Japanese"]
+        browser.one("#samples button").click()
+        browser.until("return !document.querySelector('#send').disabled")
+        assert browser.one("[name=language]").get_attribute("value") == "ja"
+        browser.transcribe()
+        assert browser.one("#reference").text == "What was said: what was said"
+        browser.drop("other.wav", recording())
+        browser.transcribe()
+        assert not browser.one("#reference").is_displayed()
 
 
 def test_router_weights_are_shown_as_a_table(page, speech, transcriber):
@@ -195,7 +234,7 @@ def test_segments_can_be_played_from_their_start(browser, transcriber):
         browser.drop("long.wav", recording(40))
         browser.transcribe()
         starts = browser.texts("#segments button")
-        assert len(starts) == 2 and starts[0].startswith("▶ 0:00.0 – ")
+        assert len(starts) >= 2 and starts[0].startswith("▶ 0:00.0 – ")
         browser.all("#segments button")[1].click()
         second = starts[1].removeprefix("▶ 0:").split(" ")[0]
         browser.until(f"return document.querySelector('#player').currentTime >= {float(second) - 0.1}")

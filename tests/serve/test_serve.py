@@ -48,6 +48,10 @@ def test_a_port_in_use_is_an_error(model_dir, capsys):
         (["--port", "0", "--max_mb", "inf"], "--max_mb: got inf, wanted a finite number above 0"),
         (["--port", "0", "--read_timeout_s", "0"], "--read_timeout_s: got 0.0, wanted a finite number above 0"),
         (["--port", "0", "--max_waiting", "-1"], "--max_waiting: got -1, wanted 0 or more"),
+        (["--port", "0", "--max_running", "0"], "--max_running: got 0, wanted 1 or more"),
+        (["--port", "0", "--grace_s", "-1"], "--grace_s: got -1, wanted 0 or more"),
+        (["--port", "0", "--batch_size", "0"], "batch_size: got 0, wanted at least 1 and finite"),
+        (["--port", "0", "--batch_positions", "0"], "batch_positions: got 0, wanted at least 1 and finite"),
     ],
 )
 def test_invalid_options_are_errors(model_dir, capsys, options, message):
@@ -59,9 +63,17 @@ def test_a_missing_model_is_an_error(tmp_path, capsys):
     assert line == f"{tmp_path}/config.yaml: no finished training here; run stage 5 (align) or 6 (sft)"
 
 
-@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
-def test_binding_beyond_loopback_gives_a_warning(model_dir, capsys, host, warned):
-    assert run.main(["--model", str(model_dir), "--host", host, "--port", "0"]) == 0
+def test_a_missing_key_file_is_an_error(model_dir, tmp_path, capsys):
+    assert f"{tmp_path}/keys" in failed(capsys, "--model", model_dir, "--port", "0", "--api_keys", tmp_path / "keys")
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "warned"), [("0.0.0.0", False, True), ("0.0.0.0", True, False), ("127.0.0.1", False, False)]
+)
+def test_binding_beyond_loopback_without_keys_gives_a_warning(model_dir, tmp_path, capsys, host, keys, warned):
+    (tmp_path / "keys").write_text("0123456789abcdef\n")
+    given = ["--api_keys", str(tmp_path / "keys")] if keys else []
+    assert run.main(["--model", str(model_dir), "--host", host, "--port", "0", *given]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert [f"bound to {host}" in line for line in lines if "warning" in line] == [True] * warned
     assert any(f"{NAME}: open http://{host}:" in line for line in lines)

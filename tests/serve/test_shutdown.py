@@ -24,7 +24,7 @@ from tests.serve.live import WAIT_S, recording, request, rest
 def started(model_dir: Path, log: Path) -> Iterator[tuple[subprocess.Popen, int]]:
     """A server in a separate process, and its port."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "zipperasr", "serve", "--model", str(model_dir), "--port", "0"]
+    command = [sys.executable, "-m", "zipperasr", "serve", "--model", str(model_dir), "--port", "0", "--grace_s", "2"]
     with log.open("w") as stream, subprocess.Popen(command, env=environment, stderr=stream) as server:
         try:
             while not (found := re.search(r"open http://127\.0\.0\.1:(\d+);", log.read_text())):

@@ -10,8 +10,9 @@ import torch
 from tests.model import tiny
 from tests.model.conftest import backbones
 from tests.model.test_experiment import align_experiment, finish
+from zipperasr.align.aligner import Aligner, AlignerConfig
 from zipperasr.decode.decode_config import DecodeConfig
-from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment import Experiment, weights_digest
 from zipperasr.model.experiment_model import build_for_training
 from zipperasr.transcribe import Transcriber
 
@@ -33,6 +34,9 @@ def trained(backbones, tmp_path_factory) -> Path:
     tiny.shake_adapters(model)
     finish(experiment, model, directory / "sft")
     tiny.table().save(directory / "sft" / "languages.tsv")
+    sizes = {"width": tiny.D_ENCODER, "hidden": 8, "kernel": 3, "prior": 0.5, "characters": "abcdefghij"}
+    torch.manual_seed(3)
+    Aligner(AlignerConfig(model=weights_digest(directory / "sft"), **sizes)).save(directory / "sft")
     return directory / "sft"
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
+
+from local.mini.espeak import Espeak, Voice
 
 RATE = 16_000
 
@@ -28,3 +31,9 @@ def with_pauses(speech_s: Sequence[float], pause_s: float = 0.4) -> np.ndarray:
     """Bursts of noise separated by pauses."""
     parts = [part for number, length in enumerate(speech_s) for part in (noise(length, number), silence(pause_s))]
     return np.concatenate(parts)
+
+
+@cache
+def speech(language: str = "de", words: str = "eins zwei drei vier fünf sechs") -> np.ndarray:
+    """Synthetic speech, about 2 s."""
+    return (Espeak().say(words, language, Voice(variant="m3")) / 32768).astype(np.float32)

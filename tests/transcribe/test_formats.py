@@ -2,14 +2,25 @@ from __future__ import annotations
 
 import json
 
-from zipperasr.transcribe.formats import FORMATS
-from zipperasr.transcribe.transcript import Segment, Transcript
+from zipperasr.transcribe.formats import BY_WORD, FORMATS
+from zipperasr.transcribe.transcript import Segment, Token, Transcript, Word
 
 TWO = Transcript(
     "guten tag <b> & gut",
     "de",
     {"de": 0.75, "es": 0.25},
     (Segment(0.0, 1.5, "guten tag"), Segment(1.5, 31.0, "", "silence"), Segment(3661.0, 3662.25, "<b> & gut")),
+)
+
+WORDS = Transcript(
+    "ja <b> 好。",
+    "zh",
+    segments=(
+        Segment(0.5, 2.0, "ja <b>", words=(Word("ja", 0.5, 0.5, 1.0), Word("<b>", None, 1.25, 2.0))),
+        Segment(2.0, 3.0, "", "silence"),
+        Segment(3.0, 4.0, "好。", words=(Word("好", 1.0, 3.25, 3.5), Word("。", None, 3.5, 3.5))),
+    ),
+    duration_s=5.0,
 )
 
 
@@ -25,10 +36,18 @@ def test_vtt_escapes_markup():
     )
 
 
-def test_json_has_all_fields():
+def test_json_has_text_language_and_segments():
     found = json.loads(FORMATS["json"]("a.wav", TWO))
     assert found["id"] == "a.wav" and found["lang_probs"] == {"de": 0.75, "es": 0.25}
-    assert found["segments"][1] == {"start_s": 1.5, "end_s": 31.0, "text": "", "note": "silence"}
+    silent = {"start_s": 1.5, "end_s": 31.0, "text": "", "note": "silence", "words": [], "avg_logprob": None}
+    assert found["segments"][1] == silent
+
+
+def test_json_has_words_but_no_tokens():
+    segment = Segment(0.0, 1.5, "guten", words=(Word("guten", 0.5),), avg_logprob=-1.0, tokens=(Token("guten", -1.0),))
+    found = json.loads(FORMATS["json"]("a.wav", Transcript("guten", "de", segments=(segment,))))
+    assert found["segments"][0]["words"] == [{"text": "guten", "confidence": 0.5, "start_s": None, "end_s": None}]
+    assert found["segments"][0]["avg_logprob"] == -1.0 and "tokens" not in found["segments"][0]
 
 
 def test_trn_replaces_blanks_and_brackets_in_the_id():
@@ -36,3 +55,37 @@ def test_trn_replaces_blanks_and_brackets_in_the_id():
     assert FORMATS["txt"]("a", TWO) == "guten tag <b> & gut\n"
     assert FORMATS["srt"]("a", Transcript("", "de")) == ""
     assert FORMATS["vtt"]("a", Transcript("", "de")) == "WEBVTT\n"
+
+
+def test_subtitles_have_one_cue_per_word():
+    assert BY_WORD["srt"]("a", WORDS).split("\n\n")[2] == "3\n00:00:03,250 --> 00:00:03,500\n好。\n"
+    assert BY_WORD["vtt"]("a", WORDS).split("\n\n")[2] == "00:00:01.250 --> 00:00:02.000\n&lt;b&gt;"
+    assert FORMATS["srt"]("a", WORDS).startswith("1\n00:00:00,500 --> 00:00:02,000\nja <b>\n")
+
+
+def test_ctm_has_confidences_where_they_are_known():
+    assert BY_WORD["ctm"]("my file", WORDS).splitlines() == [
+        "my_file 1 0.500 0.500 ja 0.500",
+        "my_file 1 1.250 0.750 <b>",
+        "my_file 1 3.250 0.250 好。 1.000",
+    ]
+
+
+def test_words_without_times_share_the_segment_equally():
+    untimed = Transcript("a b", "de", segments=(Segment(1.0, 3.0, "a b", words=(Word("a"), Word("b"))),))
+    assert BY_WORD["ctm"]("x", untimed) == "x 1 1.000 1.000 a\nx 1 2.000 1.000 b\n"
+
+
+def test_textgrid_covers_the_recording_with_intervals():
+    lines = BY_WORD["textgrid"]("a", WORDS).splitlines()
+    assert lines[:2] == ['File type = "ooTextFile"', 'Object class = "TextGrid"']
+    assert lines.count("xmax = 5.000") == 3 and "intervals: size = 7" in lines
+    numbers = [float(line.split(" = ")[1]) for line in lines[lines.index("intervals: size = 7") :] if "xm" in line]
+    assert numbers == [0.0, 0.5, 0.5, 1.0, 1.0, 1.25, 1.25, 2.0, 2.0, 3.25, 3.25, 3.5, 3.5, 5.0]
+    texts = [line[len('text = "') : -1] for line in lines if line.startswith("text")]
+    assert texts == ["", "ja", "", "<b>", "", "好。", ""]
+
+
+def test_quotes_are_doubled_in_a_textgrid():
+    quoted = Transcript('"a"', "de", segments=(Segment(0.0, 1.0, '"a"', words=(Word('"a"', None, 0.0, 1.0),)),))
+    assert 'text = """a"""' in BY_WORD["textgrid"]("x", quoted)

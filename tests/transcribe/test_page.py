@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import sys
 from types import SimpleNamespace
 
 import kaldiio
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 
 from tests.transcribe.sound import RATE, noise
+from tests.transcribe.test_stream import Microphone
 from zipperasr.__main__ import main
 
 
@@ -25,6 +27,7 @@ def workplace(trained, tmp_path, monkeypatch):
     for name in ("recordings", "dump"):
         (tmp_path / name).mkdir()
     soundfile.write(tmp_path / "speech.wav", noise(1.0), RATE)
+    (tmp_path / "speech.raw").write_bytes((noise(1.0) * 32767).astype("<i2").tobytes())
     soundfile.write(tmp_path / "recordings" / "a.flac", noise(0.7), RATE)
     samples = (noise(0.5) * 32767).astype(np.int16)
     kaldiio.save_ark(
@@ -50,11 +53,15 @@ def run(line: str, monkeypatch) -> None:
 def test_every_block_runs(root, workplace, monkeypatch, capsys):
     page = (root / "docs" / "transcribe.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
-    assert [language for language, _ in blocks] == ["bash", "python", "python"]
+    assert [language for language, _ in blocks] == ["bash", "python", "bash", "python", "python"]
     for line in blocks[0][1].splitlines():
         run(line, monkeypatch)
     alone, subtitles = capsys.readouterr().out.split("\n", 1)
     assert subtitles == f"1\n00:00:00,000 --> 00:00:01,000\n{alone}\n"
+    monkeypatch.setitem(sys.modules, "sounddevice", Microphone(noise(0.5)))
+    for line in blocks[2][1].splitlines():
+        run(line, monkeypatch)
+    capsys.readouterr()
     exec(compile("".join(code for language, code in blocks if language == "python"), str(root), "exec"), {})
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == f"{alone} [(0.0, 1.0, {alone!r})]"

@@ -32,8 +32,13 @@ def decibels(energy: np.ndarray) -> np.ndarray:
 def silent_frames(samples: np.ndarray) -> np.ndarray:
     """Return for each frame whether it has no speech. (frames,) of bool; all are silent if nothing is louder."""
     level = decibels(loudness(samples))
+    return level <= silence_limit(level)
+
+
+def silence_limit(level: np.ndarray) -> float:
+    """Return the level in dB up to which frames (frames,) of these levels count as silent."""
     noise, speech = np.percentile(level, (5, 99)) if len(level) else (0.0, 0.0)
-    return level <= max(speech - BELOW_SPEECH_DB, noise + ABOVE_NOISE * (speech - noise))
+    return max(speech - BELOW_SPEECH_DB, noise + ABOVE_NOISE * (speech - noise))
 
 
 def speech_span(samples: np.ndarray) -> slice:

@@ -18,6 +18,7 @@ from zipperasr.corpora.utterance import Utterance
 from zipperasr.text_lines import numbered_lines
 
 Record = dict[str, Any] | ValueError
+_IDS = frozenset(FIELDS["id"])
 
 
 def _records(path: Path, language: str | None) -> Iterator[tuple[str, Record]]:
@@ -25,7 +26,7 @@ def _records(path: Path, language: str | None) -> Iterator[tuple[str, Record]]:
     for number, line in numbered_lines(path):
         try:
             fields = decode(line)
-            if isinstance(fields, dict) and any(type(fields.get(name)) is float for name in FIELDS["id"]):
+            if isinstance(fields, dict) and not _IDS.isdisjoint(fields) and _has_float_id(fields):
                 fields = json.loads(line)  # orjson reads integers beyond 64 bits as floats
         except orjson.JSONDecodeError:
             fields = _as_python_writes_it(line, f"{name}:{number}")
@@ -37,6 +38,10 @@ def _records(path: Path, language: str | None) -> Iterator[tuple[str, Record]]:
                 f'{name}:{number}: got {line[:40]!r}, wanted an object such as {{"audio": ..., "text": ...}}'
             )
         yield f"{name}:{number}", fields
+
+
+def _has_float_id(fields: dict[str, Any]) -> bool:
+    return any(type(fields.get(key)) is float for key in _IDS)
 
 
 def _as_python_writes_it(line: str, where: str) -> Any:

@@ -7,13 +7,15 @@ vLLM's; beam search is transformers' generate, batch by batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
 from itertools import chain, groupby
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from zipperasr.align.frames import encoder_frames
 from zipperasr.audio.log_mel import SAMPLE_RATE
 from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.decode.beam import max_new_tokens, stop_ids, transcribe_batch
@@ -29,6 +31,7 @@ from zipperasr.output_faults import COMPRESSION, LOOP_TIMES, compression_ratio, 
 
 BATCHES_AHEAD = 2
 ENCODED_AT_ONCE_S = 60.0  # on a CPU: 30 % faster than sixteen utterances of 15 s
+_NOTHING = object()  # in place of the language of a batch that has not arrived
 SHORTEST_REPEAT = 4  # tokens; shorter n-grams may repeat even when an utterance is decoded again
 
 
@@ -41,6 +44,9 @@ class Decoded:
     tokens: tuple[int, ...]  # of greedy search
     note: str = ""  # remark on the result: cut off, a loop, ...
     retried: bool = False  # because of a loop
+    avg_logprob: float | None = None  # of `tokens` and the end token, if any; None: the search does not report any
+    logprobs: tuple[float, ...] = ()  # natural, of `tokens`
+    frames: Tensor | None = field(default=None, repr=False)  # (frames, encoder width), see `Decoder.keeps_frames`
 
 
 class Decoder:
@@ -61,7 +67,9 @@ class Decoder:
     ):
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # empty: every utterance gets its maximum length
+        self.keeps_frames = False  # of the encoder, in the results of greedy search: word times need them
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
+        self.embed_speech = model.embed_speech  # a stream replaces it by one that keeps earlier chunks
         self._vllm = vllm
         own = config.beam == 1 and vllm is None
         self._llm = model.llm_family.incremental(model.causal_lm) if own else None
@@ -80,31 +88,58 @@ class Decoder:
         if self._llm is None and self._vllm is None:
             yield from self._beam(batches, encoded)
             return
-        stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded)
+        stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded, self.mixture)
         device = self.model.causal_lm.device
         if device.type == "cuda":
             stream = ahead(_on_own_stream(stream, device), self.config.batch_size)
-        for found in self._search(stream, check):
-            tokens, note = self._without_loop(found)
-            text = self._text(tokens)
-            if not note and (
-                is_chat_like(text) or is_chat_like(self.tokenizer.decode(tokens))
-            ):  # may begin with <think>
-                note = "reads like a chat reply, not like a transcript"
-            yield Decoded(found.key, text, tuple(tokens), note, retried=found.no_repeat > 0)
+        search = self._greedy().run(stream, check) if self._vllm is None else self._vllm.run(stream, self.stops, check)
+        yield from map(self._decoded, search)
 
-    def _search(self, stream: Iterator[Encoded], check: Callable[[], None]) -> Iterator[Encoded]:
-        if self._vllm is not None:
-            return self._vllm.run(stream, self.stops, check)
+    def run_live(
+        self,
+        batches: Iterable[Sequence[Example] | None],
+        check: Callable[[], None],
+        is_dropped: Callable[[Example], bool],
+    ) -> Iterator[Decoded]:
+        """Decode batches of one language that arrive at any time; nothing runs ahead of the search.
+
+        batches: None means that there is none at present; taken between two tokens, in this thread.
+        check: as for `run`. is_dropped: called before each token; True ends an example without a result.
+        Raises ValueError unless the search is our greedy search.
+        """
+        if self._llm is None:
+            raise ValueError("utterances that arrive at any time need beam=1, engine=own and an LLM with fast decoding")
+        # closed even if the search fails, so that nothing stays merged
+        with closing(self._encode(batches, lambda _: None, _no_mixture)) as stream:
+            yield from map(self._decoded, self._greedy().run(stream, check, lambda found: is_dropped(found.key)))
+
+    def _greedy(self) -> GreedySearch:
         bounds = (self.config.batch_size, self.config.batch_positions)
-        return GreedySearch(self._llm, self.stops, *bounds, self._again).run(stream, check)
+        return GreedySearch(self._llm, self.stops, *bounds, self._again)
+
+    def _decoded(self, found: Encoded) -> Decoded:
+        tokens, note = self._without_loop(found)
+        text = self._text(tokens)
+        if not note and (is_chat_like(text) or is_chat_like(self.tokenizer.decode(tokens))):  # may begin with <think>
+            note = "reads like a chat reply, not like a transcript"
+        logprobs = tuple(found.logprobs[: len(tokens)])
+        return Decoded(
+            found.key,
+            text,
+            tuple(tokens),
+            note,
+            retried=found.no_repeat > 0,
+            avg_logprob=_average(logprobs, found.end_logprob),
+            logprobs=logprobs,
+            frames=found.frames,
+        )
 
     def _again(self, found: Encoded) -> bool:
         """Prepare an utterance that ended in a loop for a second decoding without repetition; True if it needs one."""
         if not self.config.retry_loops or found.no_repeat or not self._runs_in_circles(found):
             return False
         found.no_repeat = max(SHORTEST_REPEAT, longest_loop(found.tokens).size + 1)
-        found.tokens, found.ended = [], False
+        found.restart()
         return True
 
     def _runs_in_circles(self, found: Encoded) -> bool:
@@ -133,9 +168,19 @@ class Decoder:
             for example, text in zip(examples, texts, strict=True):
                 yield Decoded(example, text, ())
 
-    def _encode(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Encoded]:
-        """Batches in one language after another have the adapters merged for it; others are encoded as they are."""
-        for language, same in groupby(batches, key=lambda batch: self.mixture(batch) or _only_language(batch)):
+    def _encode(self, batches: Iterable[Sequence[Example] | None], encoded, mixture) -> Iterator[Encoded | None]:
+        """Batches in one language after another have the adapters merged for it; others are encoded as they are.
+
+        None is yielded as it is, with the adapters unmerged.
+        """
+
+        def to_merge(batch: Sequence[Example] | None) -> object:
+            return _NOTHING if batch is None else mixture(batch) or _only_language(batch)
+
+        for language, same in groupby(batches, key=to_merge):
+            if language is _NOTHING:
+                yield from same
+                continue
             with self._merged(language):
                 for examples in chain.from_iterable(map(self._parts, same)):
                     rows = self._encode_batch(examples)
@@ -162,9 +207,9 @@ class Decoder:
 
     def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded]:
         model, device = self.model, self.model.causal_lm.device
-        with torch.inference_mode():
+        with torch.inference_mode(), encoder_frames(model) as frames:
             speech = collate_speech(examples, model.encoder.frontend).to(device)
-            speech, counts = model.embed_speech(speech, self.chunk_frames)
+            speech, counts = self.embed_speech(speech, self.chunk_frames)
             embed = self._llm.embed if self._llm is not None else model.causal_lm.get_input_embeddings()
             prompts = [embed(to_device(torch.tensor(example.prompt), device)) for example in examples]
             rows = [
@@ -172,7 +217,16 @@ class Decoder:
                 for prompt, part in zip(prompts, speech.split(counts), strict=True)
             ]
         bounds = [max_new_tokens(example.num_samples, self.config) for example in examples]
-        return [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
+        encoded = [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
+        if self.keeps_frames:
+            for one, its_frames in zip(encoded, frames, strict=True):
+                one.frames = its_frames
+        return encoded
+
+
+def _average(logprobs: Sequence[float], end_logprob: float | None) -> float | None:
+    known = [*logprobs, *([] if end_logprob is None else [end_logprob])]
+    return sum(known) / len(known) if known else None
 
 
 def _no_mixture(_: Sequence[Example]) -> None:

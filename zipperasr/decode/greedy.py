@@ -1,7 +1,7 @@
 """Greedy search with continuous batching: when an utterance ends, the next one takes its row.
 
-In: utterances as embeddings of prompt and speech, in any order. Out: tokens, as each utterance ends. No utterance waits
-for the longest of its batch; when no more arrive, the batch shrinks.
+In: utterances as embeddings of prompt and speech, in any order, also while others are decoded. Out: tokens, as each
+utterance ends. No utterance waits for the longest of its batch; when no more arrive, the batch shrinks.
 """
 
 from __future__ import annotations
@@ -27,13 +27,44 @@ class Encoded:
     embeddings: Tensor  # (positions, LLM width): prompt, then speech
     max_tokens: int  # limit derived from the audio
     tokens: list[int] = field(default_factory=list)  # so far
+    logprobs: list[float] = field(default_factory=list)  # of `tokens`, natural, by the model alone: no n-gram is banned
+    end_logprob: float | None = None  # of the end token; None if max_tokens ended the utterance
     ended: bool = False  # with an end token, not by max_tokens
     no_repeat: int = 0  # no n-gram of this size may occur twice; 0: no limit
+    frames: Tensor | None = None  # (frames, encoder width), if the decoder keeps them
 
     @property
     def capacity(self) -> int:
         """Positions the utterance needs in the cache."""
         return len(self.embeddings) + self.max_tokens
+
+    def restart(self) -> None:
+        """Forget what has been decoded."""
+        self.tokens, self.logprobs, self.end_logprob, self.ended = [], [], None, False
+
+
+class _Queue:
+    """Utterances that wait for a row: those to decode again before those that arrive."""
+
+    def __init__(self, arriving: Iterable[Encoded | None]):
+        self._arriving = iter(arriving)
+        self._has_ended = False
+        self.again: deque[Encoded] = deque()
+        self.head: Encoded | None = None  # the next one; None: none at present
+
+    def advance(self) -> None:
+        """Replace the head by the next utterance."""
+        if self.again:
+            self.head = self.again.popleft()
+            return
+        try:
+            self.head = next(self._arriving)
+        except StopIteration:
+            self.head, self._has_ended = None, True
+
+    @property
+    def is_over(self) -> bool:
+        return self.head is None and not self.again and self._has_ended
 
 
 class GreedySearch:
@@ -59,42 +90,64 @@ class GreedySearch:
         self._max_rows, self._max_positions = rows, positions
 
     @torch.inference_mode()
-    def run(self, utterances: Iterable[Encoded], check: Callable[[], None] = lambda: None) -> Iterator[Encoded]:
+    def run(
+        self,
+        utterances: Iterable[Encoded | None],
+        check: Callable[[], None] = lambda: None,
+        is_dropped: Callable[[Encoded], bool] = lambda _: False,
+    ) -> Iterator[Encoded]:
         """Yield utterances with their tokens, in the order in which they end.
 
+        utterances: None means that there is none at present and that the search should continue without.
         check: called before each token; an exception from it ends the search.
+        is_dropped: called before each token with each utterance; True frees its row, and it is not yielded.
         """
-        arriving, anew = iter(utterances), deque()
-        ahead: Encoded | None = next(arriving, None)
+        queue = _Queue(utterances)
+        queue.advance()
         active: list[Encoded] = []
         hidden = None
         self._llm.keep([])  # drop the rows of an aborted search
-        while active or ahead is not None:
+        while active or not queue.is_over:
             check()
+            active, hidden = self._without_dropped(active, hidden, is_dropped)
             new: list[Encoded] = []
             if len(active) <= (1 - REFILL) * self._allowed(active):
-                while ahead is not None and len(active) + len(new) < self._allowed([*active, *new, ahead]):
-                    new.append(ahead)
-                    ahead = anew.popleft() if anew else next(arriving, None)
+                if queue.head is None:
+                    queue.advance()
+                while queue.head is not None and len(active) + len(new) < self._allowed([*active, *new, queue.head]):
+                    new.append(queue.head)
+                    queue.advance()
             if new:
                 started = self._start(new, [*active, *new])
                 hidden = started if hidden is None else torch.cat([hidden, started])
                 active += new
+            if not active:
+                continue
             tokens = self._choose(active, hidden)
             done = [row for row, utterance in enumerate(active) if self._is_done(utterance)]
             for row in done:
                 if self._again(active[row]):
-                    anew.append(active[row])
+                    queue.again.append(active[row])
                 else:
                     yield active[row]
-            if ahead is None and anew:
-                ahead = anew.popleft()
             if done:
                 rows = _filled_up(len(active), set(done))
                 active = [active[row] for row in rows]
                 self._llm.keep(rows)
                 tokens = tokens[to_device(torch.tensor(rows, dtype=torch.long), tokens.device)]
             hidden = self._llm.step(tokens) if active else None
+
+    def _without_dropped(
+        self, active: list[Encoded], hidden: Tensor | None, is_dropped: Callable[[Encoded], bool]
+    ) -> tuple[list[Encoded], Tensor | None]:
+        dropped = {row for row, utterance in enumerate(active) if is_dropped(utterance)}
+        if not dropped:
+            return active, hidden
+        rows = _filled_up(len(active), dropped)
+        self._llm.keep(rows)
+        if not rows:
+            return [], None
+        return [active[row] for row in rows], hidden[to_device(torch.tensor(rows, dtype=torch.long), hidden.device)]
 
     def _allowed(self, utterances: list[Encoded]) -> int:
         """Number of rows allowed if all are as long as the longest of these utterances."""
@@ -108,18 +161,23 @@ class GreedySearch:
 
     def _choose(self, active: list[Encoded], hidden: Tensor) -> Tensor:
         logits = self._llm.logits(hidden)
+        total = logits.logsumexp(-1)
         for row, utterance in enumerate(active):
             if utterance.no_repeat:
                 banned = torch.tensor(_repeating(utterance.tokens, utterance.no_repeat), dtype=torch.long)
                 logits[row].index_fill_(0, to_device(banned, logits.device), -torch.inf)
         tokens = logits.argmax(-1)
-        for utterance, token in zip(active, tokens.tolist(), strict=True):
-            utterance.tokens.append(token)
+        logprobs = (logits.gather(1, tokens[:, None])[:, 0] - total).clamp(max=0)
+        table = torch.stack([tokens.double(), logprobs.double()], -1).tolist()  # one transfer from the device for both
+        for utterance, (token, logprob) in zip(active, table, strict=True):
+            utterance.tokens.append(int(token))
+            utterance.logprobs.append(logprob)
         return tokens
 
     def _is_done(self, utterance: Encoded) -> bool:
         if utterance.tokens[-1] in self._stops:
             utterance.tokens.pop()
+            utterance.end_logprob = utterance.logprobs.pop()
             utterance.ended = True
         return utterance.ended or len(utterance.tokens) >= utterance.max_tokens
 

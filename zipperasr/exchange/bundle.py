@@ -17,6 +17,8 @@ import yaml
 from huggingface_hub import snapshot_download
 
 import zipperasr
+from zipperasr.align.aligner import CONFIG as ALIGNER_CONFIG
+from zipperasr.align.aligner import WEIGHTS as ALIGNER_WEIGHTS
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log
 from zipperasr.exchange.archive import MANIFEST, SUFFIXES, read_manifest, unpack, write_archive
@@ -33,7 +35,7 @@ from zipperasr.model.weights_file import check_weights
 
 FORM = "zipperasr bundle 1"
 BACKBONES = ("whisper", "llm")
-KEPT = ("run.json", "router_final.json")  # optional files of a training
+KEPT = ("run.json", "router_final.json", ALIGNER_CONFIG, ALIGNER_WEIGHTS)  # optional files of a training
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,11 @@ def load_parts(model: SpeechLLM, path: str | Path, endings: tuple[str, ...]) -> 
     return len(expected)
 
 
-def count_trained(path: Path) -> tuple[int, int]:
-    """Number of trained parameters in the file of an adaptation, without buffers: (encoder LoRA and router, all)."""
+def count_trained(path: Path, learns_embeddings: bool = False) -> tuple[int, int]:
+    """Number of trained parameters in the file of an adaptation, without buffers: (encoder LoRA and router, all).
+
+    learns_embeddings: whether the router's language embeddings are parameters.
+    """
     with open_weights(path) as stream:
         sizes = {name: math.prod(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118
     for layer in {name.rpartition(".")[0] for name in sizes}:
@@ -79,7 +82,8 @@ def count_trained(path: Path) -> tuple[int, int]:
             buffers = {f"{layer}.{name}" for name in variant.saved_buffers}
             if buffers <= sizes.keys():  # the layer is of this variant
                 sizes = {name: size for name, size in sizes.items() if name not in buffers}
-    sizes.pop(EMBEDDINGS, None)
+    if not learns_embeddings:
+        sizes.pop(EMBEDDINGS, None)
     return sum(size for name, size in sizes.items() if name.startswith(ADAPTED)), sum(sizes.values())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 
@@ -40,7 +41,9 @@ def parameters(training: Training) -> tuple[int, int] | None:
     if training.model.phase != "sft":
         return None
     if weights.is_file():
-        return count_trained(weights)
+        config = read_config(training.model.directory)
+        learns = _encoder_lora(config, training).learns_embeddings(str(config.get("lora")))
+        return count_trained(weights, learns)
     saved = _saved(training)
     return (saved.adapter_parameters, saved.trained_parameters) if saved else None
 
@@ -74,10 +77,7 @@ def specific_over_shared(training: Training) -> dict[str, float]:
     config = read_config(training.model.directory)
     if config.get("init_from"):
         return {}
-    model = config.get("model")
-    lora = model.get("encoder_lora", {}) if isinstance(model, dict) else {}
-    lora = from_tree(EncoderLoraConfig, lora, f"{training.model.directory / 'config.yaml'}: encoder_lora")
-    share = router_options(lora.of(config.get("lora"))).specific_share(share)
+    share = router_options(_encoder_lora(config, training).of(config.get("lora"))).specific_share(share)
     own, common = ({code: 0.0 for code in final["languages"]} for _ in range(2))  # squared norms
     with open_weights(weights) as stream:
         for number, layer in enumerate(final["layers"]):
@@ -88,3 +88,10 @@ def specific_over_shared(training: Training) -> dict[str, float]:
                 own[code] += (specific[place] * p).square().sum().item()
                 common[code] += (shared * (1 - p)).square().sum().item()
     return {code: math.sqrt(own[code] / common[code]) if common[code] else math.inf for code in own}
+
+
+def _encoder_lora(config: dict[str, Any], training: Training) -> EncoderLoraConfig:
+    """The options of the adapters in a training's config.yaml."""
+    model = config.get("model")
+    lora = model.get("encoder_lora", {}) if isinstance(model, dict) else {}
+    return from_tree(EncoderLoraConfig, lora, f"{training.model.directory / 'config.yaml'}: encoder_lora")

@@ -37,27 +37,31 @@ class Diagnosis:
         hypothesis before normalisation.
         """
         raw_reference, raw_hypothesis = raw
+        code = self.code
         checks: dict[str, Callable[[], bool]] = {
             "empty": lambda: bool(reference) and not hypothesis,
             "loop": lambda: longest_loop(hypothesis).times >= max(LOOP_TIMES, 1 + longest_loop(reference).times),
             "burst": lambda: "I" * BURST in operations,
-            "script": lambda: self._is_foreign(raw_hypothesis) and not self._is_foreign(raw_reference),
+            "script": lambda: (
+                is_in_foreign_script(raw_hypothesis, code) and not is_in_foreign_script(raw_reference, code)
+            ),
             "language": lambda: self._is_confused(raw_reference, raw_hypothesis),
             "chat": lambda: is_chat_like(raw_hypothesis) and not is_chat_like(raw_reference),
         }
         return [name for name in FLAGS if checks[name]()]
-
-    def _is_foreign(self, text: str) -> bool:
-        """True if more than half of the letters belong to scripts in which the language is not written."""
-        letters = regex.findall(r"\p{L}", text)
-        own = sum(len(regex.findall(rf"[\p{{L}}&&\p{{Script={script}}}]", text, regex.V1)) for script in self._scripts)
-        return bool(self._scripts) and 2 * own < len(letters)
 
     def _is_confused(self, reference: str, hypothesis: str) -> bool:
         """True if the hypothesis is surely in another language of this script, the reference surely in this one."""
         if not hypothesis or surest_language(hypothesis, self._rivals) in (None, self.code):
             return False
         return surest_language(reference, self._rivals) == self.code
+
+
+def is_in_foreign_script(text: str, code: str) -> bool:
+    """True if more than half of the letters belong to scripts in which the language is not written."""
+    letters, scripts = regex.findall(r"\p{L}", text), scripts_of(code)
+    own = sum(len(regex.findall(rf"[\p{{L}}&&\p{{Script={script}}}]", text, regex.V1)) for script in scripts)
+    return bool(scripts) and 2 * own < len(letters)
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """Serve a trained model as a local web page and an OpenAI-compatible endpoint.
 
-Serves the page, POST /v1/audio/transcriptions, GET /v1/models and GET /health at http://127.0.0.1:8000 until
-interrupted. Transcribes one recording at a time and stores none. There is no password: with a --host that is not a
-loopback address, everybody who can reach the machine can use the model.
+Serves the page, POST /v1/audio/transcriptions, GET /v1/models, /health and /metrics at http://127.0.0.1:8000 until
+interrupted. Requests share batches; no recording is stored. Without --api_keys and with a --host that is not a loopback
+address, everybody who can reach the machine can use the model.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from zipperasr.cli import log, parser, run_step
-from zipperasr.decode.decode_config import PRECISIONS
+from zipperasr.decode.decode_config import PRECISIONS, DecodeConfig
 from zipperasr.serve.limits import Limits
 from zipperasr.transcribe.defaults import DEFAULTS
 
-EXTRA = ("starlette", "uvicorn", "python_multipart")  # packages of the extra `serve` in setup.py
+EXTRA = ("starlette", "uvicorn", "python_multipart", "prometheus_client")  # packages of the extra `serve` in setup.py
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,39 +36,78 @@ def main(argv: list[str] | None = None) -> int:
         "--timeout_s", type=float, default=600.0, help="maximum time for a request in seconds, upload included"
     )
     options.add_argument("--read_timeout_s", type=float, default=20.0, help="maximum pause within an upload in seconds")
-    options.add_argument("--max_waiting", type=int, default=8, help="maximum length of the queue")
+    options.add_argument("--max_running", type=int, default=32, help="maximum number of requests that share batches")
+    options.add_argument("--max_waiting", type=int, default=64, help="maximum length of the queue")
+    options.add_argument("--grace_s", type=int, default=10, help="time for running requests when the server stops")
+    options.add_argument(
+        "--samples", type=Path, default=None, help="data directories, such as dump/raw, with recordings for the page"
+    )
+    options.add_argument(
+        "--batch_size", type=int, default=DEFAULTS.batch_size, help="maximum number of segments in a batch"
+    )
+    options.add_argument(
+        "--batch_positions", type=int, default=DEFAULTS.batch_positions, help="maximum number of positions in a batch"
+    )
+    options.add_argument(
+        "--api_keys", type=Path, default=None, help="file with one key per line, of which requests need one"
+    )
     options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
     options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
     chosen = options.parse_args(argv)
 
     def step(_: object) -> None:
         limits = Limits(**{field.name: getattr(chosen, field.name) for field in fields(Limits)})
-        serve(chosen.model, chosen.host, chosen.port, limits, device=chosen.device, precision=chosen.precision)
+        sizes = {"batch_size": chosen.batch_size, "batch_positions": chosen.batch_positions}
+        config = replace(DEFAULTS, precision=chosen.precision, **sizes)
+        address = (chosen.host, chosen.port)
+        files = {"samples": chosen.samples, "keys": chosen.api_keys}
+        serve(chosen.model, address, limits, **files, device=chosen.device, config=config)
 
     return run_step(step, chosen, "zipperasr serve")
 
 
-def serve(model: Path, host: str, port: int, limits: Limits, *, device: str | None, precision: str) -> None:
+def serve(
+    model: Path,
+    address: tuple[str, int],
+    limits: Limits,
+    *,
+    samples: Path | None,
+    keys: Path | None,
+    device: str | None,
+    config: DecodeConfig,
+) -> None:
     """Serve until interrupted.
 
-    Raises ValueError or OSError if a package is missing, the model cannot be loaded or the address cannot be bound.
+    Args:
+        address: host and port.
+        samples: data directories with recordings to try on the page.
+        keys: file of API keys; None: requests need none.
+
+    Raises ValueError or OSError if a package is missing, the model or the keys cannot be read or the address cannot be
+    bound.
     """
     _check_extra()
     from zipperasr.serve.access import is_loopback
+    from zipperasr.serve.api_keys import read_keys
     from zipperasr.serve.app import build_app
     from zipperasr.serve.connections import http_server, listen
+    from zipperasr.serve.samples import read_samples
     from zipperasr.serve.service import Service
     from zipperasr.transcribe.transcriber import Transcriber
 
-    listening, loopback = listen(host, port), is_loopback(host)
+    known = [] if keys is None else read_keys(keys)
+    listening, loopback = listen(*address), is_loopback(address[0])
     with listening, suppress(KeyboardInterrupt):
-        transcriber = Transcriber.from_pretrained(model, device, replace(DEFAULTS, precision=precision))
-        with closing(Service(transcriber, Path(os.path.abspath(model)).name, limits)) as service:
+        transcriber = Transcriber.from_pretrained(model, device, config, words=None)
+        to_try = read_samples(samples, transcriber.languages.codes) if samples else {}
+        with closing(Service(transcriber, Path(os.path.abspath(model)).name, limits, to_try)) as service:
             host, port = listening.getsockname()[:2]
-            if not loopback:
+            if not loopback and not known:
                 log(f"warning: bound to {host} without a password: everybody who can reach it can use the model")
             log(f"{service.name}: open http://{f'[{host}]' if ':' in host else host}:{port}; Ctrl-C stops the server")
-            http_server(build_app(service, loopback), limits.read_timeout_s).run(sockets=[listening])
+            app = build_app(service, loopback, known)
+            server = http_server(app, limits.read_timeout_s, limits.grace_s, service.refuse_further)
+            server.run(sockets=[listening])
 
 
 def _check_extra() -> None:

@@ -1,6 +1,6 @@
 """Response formats of OpenAI's transcription API: json, text, srt, verbose_json, vtt.
 
-Fields that this model does not compute (avg_logprob, no_speech_prob, the tokens of a segment) are left out.
+Fields that this model does not compute (no_speech_prob, seek, ids of tokens) are left out.
 """
 
 from __future__ import annotations
@@ -11,24 +11,48 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from zipperasr.languages import LanguageTable
 from zipperasr.serve.service import Recognised
+from zipperasr.transcribe.doubts import doubts
 from zipperasr.transcribe.formats import srt, txt, vtt
 from zipperasr.transcribe.transcript import Transcript
 
 
-def answer(found: Recognised, response_format: str, languages: LanguageTable) -> Response:
-    """Return the response in one of `RESPONSE_FORMATS`."""
+def answer(found: Recognised, response_format: str, languages: LanguageTable, *, logprobs: bool = False) -> Response:
+    """Return the response in one of `RESPONSE_FORMATS`. logprobs: with those of all tokens, in `json` only."""
+    if logprobs:
+        return JSONResponse({**_plain_json(found.transcript), "logprobs": token_logprobs(found.transcript)})
     return RESPONSE_FORMATS[response_format](found, languages)
 
 
+def token_logprobs(transcript: Transcript) -> list[dict]:
+    """OpenAI's `logprobs`: text, UTF-8 bytes and natural log-probability of each token, segment after segment."""
+    return [
+        {"token": token.text, "bytes": list(token.text.encode()), "logprob": token.logprob}
+        for segment in transcript.segments
+        for token in segment.tokens
+    ]
+
+
 def _json(found: Recognised, languages: LanguageTable) -> Response:
-    return JSONResponse({"text": found.transcript.text, "usage": _usage(found.transcript)})
+    return JSONResponse(_plain_json(found.transcript))
+
+
+def _plain_json(transcript: Transcript) -> dict:
+    return {"text": transcript.text, "usage": _usage(transcript)}
 
 
 def _verbose_json(found: Recognised, languages: LanguageTable) -> Response:
     """OpenAI's fields, and `zipperasr` for what they do not cover; OpenAI's clients pass it through."""
     transcript = found.transcript
     segments = [
-        {"id": number, "start": one.start_s, "end": one.end_s, "text": one.text, "note": one.note}
+        {
+            "id": number,
+            "start": one.start_s,
+            "end": one.end_s,
+            "text": one.text,
+            "note": one.note,
+            "doubts": doubts(one, transcript.lang),
+            "avg_logprob": one.avg_logprob,
+        }
         for number, one in enumerate(transcript.segments)
     ]
     own = {
@@ -43,10 +67,17 @@ def _verbose_json(found: Recognised, languages: LanguageTable) -> Response:
         "duration": transcript.duration_s,
         "text": transcript.text,
         "segments": segments,
+        **_words(transcript),
         "usage": _usage(transcript),
         "zipperasr": own,
     }
     return JSONResponse(content)
+
+
+def _words(transcript: Transcript) -> dict:
+    """OpenAI's `words`, whatever the granularity; {} if the model has no aligner."""
+    timed = [word for segment in transcript.segments for word in segment.words if word.start_s is not None]
+    return {"words": [{"word": one.text, "start": one.start_s, "end": one.end_s} for one in timed]} if timed else {}
 
 
 def _usage(transcript: Transcript) -> dict:

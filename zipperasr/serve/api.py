@@ -1,7 +1,7 @@
 """OpenAI's transcription endpoint for one model.
 
 `prompt` and `temperature` are accepted and ignored: the prompt is fixed per language and the search is greedy. Options
-that would change the form of the response (`stream`, word timestamps) are refused.
+that would change the form of the response (`stream`) are refused.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from zipperasr.cli import log, nearest
+from zipperasr.cli import nearest
 from zipperasr.serve.answers import RESPONSE_FORMATS, answer
 from zipperasr.serve.errors import ApiError
 from zipperasr.serve.model_queue import retrieve_exception
+from zipperasr.serve.request_log import CLIENT_GONE
 from zipperasr.serve.service import Recognised, Service
 from zipperasr.serve.upload import Upload
 from zipperasr.transcribe.defaults import AUTO
 
 GRANULARITIES = ("timestamp_granularities[]", "timestamp_granularities")
+INCLUDE = ("include[]", "include")
 IGNORED = ("prompt", "temperature", "chunking_strategy")
-FIELDS = ("file", "model", "language", "response_format", *GRANULARITIES, *IGNORED, "stream")
+FIELDS = ("file", "model", "language", "response_format", *GRANULARITIES, *INCLUDE, *IGNORED, "stream")
 
 
 async def transcriptions(request: Request) -> Response:
@@ -39,8 +41,7 @@ async def transcriptions(request: Request) -> Response:
         message = f"no answer within {limit_s:g} s; send a shorter recording, or start with a longer --timeout_s"
         raise ApiError(504, message, code="timeout") from error
     except ClientDisconnect:
-        log("request cancelled: the client disconnected")
-        return Response(status_code=499)  # the client has disconnected
+        return Response(status_code=CLIENT_GONE)
 
 
 async def models(request: Request) -> JSONResponse:
@@ -58,17 +59,19 @@ async def model(request: Request) -> JSONResponse:
 async def health(request: Request) -> JSONResponse:
     """GET /health."""
     service: Service = request.app.state.service
-    return JSONResponse({"status": "ok", "model": service.name, "requests": service.queue.num_held})
+    live = service.live
+    load = {"requests": service.queue.num_held, "running": live.num_running, "waiting": live.num_waiting}
+    load |= {"rows": live.rows, "rows_in_use": live.rows_in_use}
+    return JSONResponse({"status": "ok", "model": service.name, **load})
 
 
 async def _transcribed(request: Request, service: Service) -> Response:
     async with service.uploads.received(request, FIELDS) as upload:
-        lang, response_format = _wanted(upload, service)
+        lang, response_format, logprobs = _wanted(upload, service)
         with service.queue.slot():
             found = await _unless_gone(request, _recognised(upload, lang, service))
-    transcript = found.transcript
-    log(f"{transcript.duration_s:.1f} s of {transcript.lang or 'silence'} in {found.transcribed_s:.2f} s")
-    return answer(found, response_format, service.transcriber.languages)
+    request.state.recognised = found  # for the log and the metrics
+    return answer(found, response_format, service.transcriber.languages, logprobs=logprobs)
 
 
 async def _recognised(upload: Upload, lang: str, service: Service) -> Recognised:
@@ -91,11 +94,11 @@ async def _unless_gone(request: Request, recognition: Coroutine[Any, Any, Recogn
         work.cancel()
         gone.cancel()
         with anyio.CancelScope(shield=True):
-            await asyncio.wait({work})  # returns after the current block
+            await asyncio.wait({work})  # returns after the block that is being decoded
 
 
-def _wanted(upload: Upload, service: Service) -> tuple[str, str]:
-    """Language and response format. Raises ApiError for a model, language or format that does not exist."""
+def _wanted(upload: Upload, service: Service) -> tuple[str, str, bool]:
+    """Language, response format, log-probabilities. Raises ApiError for a model or value that does not exist."""
     fields = upload.fields
     if fields.get("model"):
         _check_model(fields["model"], service)
@@ -110,9 +113,17 @@ def _wanted(upload: Upload, service: Service) -> tuple[str, str]:
     response_format = fields.get("response_format") or "json"
     _check_choice("response_format", response_format, tuple(RESPONSE_FORMATS))
     for name in GRANULARITIES:
-        _check_choice(name, fields.get(name, "segment"), ("segment",))
+        _check_choice(name, fields.get(name, "segment"), ("segment", "word"))
+        if fields.get(name) == "word" and service.transcriber.aligner is None:
+            message = f"{name}: this model has no aligner for the times of words; `zipperasr train-aligner` trains one"
+            raise ApiError(400, message, name, "unsupported_value")
     _check_choice("stream", fields.get("stream", "false").lower(), ("false",))
-    return lang, response_format
+    included = [fields[name] for name in INCLUDE if name in fields]
+    for value in included:
+        _check_choice(INCLUDE[0], value, ("logprobs",))
+    if included and response_format != "json":
+        raise ApiError(400, "include[]: logprobs need response_format json", INCLUDE[0], "unsupported_value")
+    return lang, response_format, bool(included)
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

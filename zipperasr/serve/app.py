@@ -1,11 +1,11 @@
-"""The ASGI application: API routes, the web page and error handlers, behind the access check.
+"""The ASGI application: API routes, the web page and error handlers, behind the access check and the request log.
 
 The page's files are read once at the start, by name; no path of a request reaches the file system.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 
 from starlette.applications import Starlette
@@ -14,10 +14,15 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from zipperasr.serve import api
 from zipperasr.serve.access import Guard
+from zipperasr.serve.api_keys import Keys
+from zipperasr.serve.connections import AnsweredOnShutdown
 from zipperasr.serve.errors import ApiError, internal, no_such_route, told
+from zipperasr.serve.metrics import Metrics, metrics
+from zipperasr.serve.request_log import RequestLog
 from zipperasr.serve.service import Service
 
 SHARED, OWN = "zipperasr.report.html", "zipperasr.serve"  # packages with assets; report.html has the same style
@@ -28,29 +33,42 @@ ASSETS = {
 MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
 
 
-def build_app(service: Service, loopback: bool) -> Starlette:
-    """Build the application. loopback: whether only this machine may send requests."""
+def build_app(service: Service, loopback: bool, keys: Sequence[str] = ()) -> ASGIApp:
+    """Build the application.
+
+    loopback: whether only this machine may send requests. keys: one of them is required, if there are any.
+    """
     routes = [
         Route("/v1/audio/transcriptions", api.transcriptions, methods=["POST"]),
         Route("/v1/models", api.models),
         Route("/v1/models/{name:path}", api.model),
         Route("/health", api.health),
+        Route("/metrics", metrics),
         Route("/", _file(OWN, "page.html")),
         Route("/model.json", described),
+        Route("/samples/{code}.wav", sample),
         *(Route(f"/assets/{name}", _file(package, name)) for name, package in ASSETS.items()),
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, loopback=loopback)],
+        middleware=[Middleware(Guard, loopback=loopback), *([Middleware(Keys, keys=keys)] if keys else [])],
         exception_handlers={ApiError: told, HTTPException: no_such_route, Exception: internal},
     )
-    app.state.service = service
-    return app
+    app.state.service, app.state.metrics = service, Metrics(service.live)
+    return RequestLog(AnsweredOnShutdown(app), app.state.metrics)
 
 
 async def described(request: Request) -> JSONResponse:
     """GET /model.json."""
     return JSONResponse(request.app.state.service.described())
+
+
+async def sample(request: Request) -> Response:
+    """GET /samples/CODE.wav: the recording to try in a language."""
+    found = request.app.state.service.samples.get(request.path_params["code"])
+    if found is None:
+        raise ApiError(404, f"no sample in {request.path_params['code']!r}; start the server with --samples")
+    return Response(found.wav, media_type="audio/wav")
 
 
 def _file(package: str, name: str) -> Callable[[Request], Awaitable[Response]]:

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn with a time limit for headers and a 503 for requests that a shutdown interrupts.
+"""The HTTP server: uvicorn with a time limit for headers, and a 503 for requests that a shutdown interrupts.
 
 uvicorn itself waits for headers indefinitely, and logs a traceback for every request that it cancels.
 """
@@ -8,22 +8,32 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from zipperasr.serve.errors import ApiError
+from zipperasr.serve.errors import shutting_down
 
-GRACE_S = 2  # seconds for running requests on shutdown
+ANSWER_S = 2  # seconds to send the responses of cancelled requests
 MAX_SILENT = 256  # open connections without a request; beyond it, the oldest is closed
 
 
-def http_server(app: ASGIApp, read_timeout_s: float, log_level: str = "warning") -> uvicorn.Server:
+def http_server(
+    app: ASGIApp,
+    read_timeout_s: float,
+    grace_s: int,
+    stopping: Callable[[], None] = lambda: None,
+    log_level: str = "warning",
+) -> uvicorn.Server:
     """Create the server.
 
-    read_timeout_s: maximum time from the connection, or from the first byte of its next request, to the end of the
-    headers.
+    Args:
+        read_timeout_s: maximum time from the connection, or from the first byte of its next request, to the end of the
+            headers.
+        grace_s: time for running requests on shutdown.
+        stopping: called when the shutdown begins.
     """
     silent: dict[H11Protocol, asyncio.TimerHandle] = {}  # oldest first
 
@@ -53,15 +63,15 @@ def http_server(app: ASGIApp, read_timeout_s: float, log_level: str = "warning")
                 silent.pop(self).cancel()
 
     config = uvicorn.Config(
-        AnsweredOnShutdown(app),
+        app,
         http=TimedHeaders,
         ws="none",
         lifespan="off",
         log_level=log_level,
         server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=grace_s,
     )
-    return Server(config)
+    return Server(config, stopping)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -87,11 +97,16 @@ def listen(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """uvicorn's server, which waits until cancelled requests have sent their responses."""
 
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]):
+        super().__init__(config)
+        self._stopping = stopping
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
         await super().shutdown(sockets)
         tasks = set(self.server_state.tasks)
         if tasks and not self.force_exit:  # then asyncio cancels them itself
-            await asyncio.wait(tasks, timeout=GRACE_S)
+            await asyncio.wait(tasks, timeout=ANSWER_S)
 
 
 class AnsweredOnShutdown:
@@ -112,5 +127,4 @@ class AnsweredOnShutdown:
             await self.app(scope, receive, noted)
         except asyncio.CancelledError:
             if not answered:
-                error = ApiError(503, "the server is shutting down; try again later", code="shutting_down")
-                await error.response()(scope, receive, send)
+                await shutting_down().response()(scope, receive, send)

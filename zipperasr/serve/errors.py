@@ -44,6 +44,11 @@ def busy(why: str) -> ApiError:
     return ApiError(503, f"busy: {why}; try again later", code="server_busy", retry_after_s=RETRY_AFTER_S)
 
 
+def shutting_down() -> ApiError:
+    """503 for requests that the server will not process any more."""
+    return ApiError(503, "the server is shutting down; try again later", code="shutting_down")
+
+
 async def told(request: Request, error: Exception) -> JSONResponse:
     """Starlette's handler for `ApiError`."""
     assert isinstance(error, ApiError)
@@ -53,7 +58,7 @@ async def told(request: Request, error: Exception) -> JSONResponse:
 async def no_such_route(request: Request, error: Exception) -> JSONResponse:
     """Starlette's handler for unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    remedy = "served are POST /v1/audio/transcriptions, GET /v1/models, GET /health and the page at /"
+    remedy = "served are POST /v1/audio/transcriptions, GET /v1/models, GET /health, GET /metrics and the page at /"
     message = f"{request.method} {request.url.path}: {error.detail.lower()}; {remedy}"
     response = ApiError(error.status_code, message).response()
     response.headers.update(error.headers or {})

@@ -14,14 +14,22 @@ class Limits:
     max_s: float = 600.0  # of a recording; decoded, a second takes 64 kB of memory
     timeout_s: float = 600.0  # from the request's start to its answer
     read_timeout_s: float = 20.0  # for the headers, and for each `read_timeout_s * MIN_BYTES_PER_S` bytes of the body
-    max_waiting: int = 8  # requests in the queue, in addition to the one being processed
+    max_running: int = 32  # requests that share batches
+    max_waiting: int = 64  # requests in the queue, in addition to those
+    grace_s: int = 10  # for running requests when the server stops
 
     def __post_init__(self) -> None:
         for name in ("max_mb", "max_s", "timeout_s", "read_timeout_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, wanted a finite number above 0")
-        if self.max_waiting < 0:
-            raise ValueError(f"--max_waiting: got {self.max_waiting}, wanted 0 or more")
+        for name, least in (("max_running", 1), ("max_waiting", 0), ("grace_s", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name}: got {getattr(self, name)}, wanted {least} or more")
+
+    @property
+    def max_held(self) -> int:
+        """Requests that are processed or wait."""
+        return self.max_running + self.max_waiting
 
     @property
     def max_bytes(self) -> int:

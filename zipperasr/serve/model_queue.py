@@ -1,21 +1,13 @@
-"""A bounded first-in, first-out queue: one request at a time uses the model.
-
-Blocking functions run in a thread, so the event loop stays responsive. If a request is cancelled, its work does not
-start, or stops where it checks its `stop` event.
-"""
+"""Admission of requests: a bounded number is processed or waits. Also the signals that end the work for a request."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
-from zipperasr.serve.errors import busy
-
-Result = TypeVar("Result")
+from zipperasr.serve.errors import busy, shutting_down
 
 
 class GivenUp(Exception):
@@ -35,11 +27,10 @@ def retrieve_exception(work: asyncio.Future) -> None:
 
 
 class ModelQueue:
-    """One request that is processed and up to `max_waiting` that wait."""
+    """Requests that are processed or wait: at most `most`, and no further ones once it is closed."""
 
-    def __init__(self, max_waiting: int):
-        self.max_waiting, self.num_held = max_waiting, 0
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+    def __init__(self, most: int):
+        self.most, self.num_held, self.is_closed = most, 0, False
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -53,18 +44,7 @@ class ModelQueue:
 
     def check_free(self) -> None:
         """Raise ApiError if no slot is free."""
-        if self.num_held > self.max_waiting:
+        if self.is_closed:
+            raise shutting_down()
+        if self.num_held >= self.most:
             raise busy(f"{self.num_held} requests are being processed or waiting")
-
-    async def run(self, work: Callable[[threading.Event], Result]) -> Result:
-        """Run `work(stop)` in the model's thread; `stop` is set if the request is cancelled."""
-        stop = threading.Event()
-        future = self._pool.submit(work, stop)
-        try:
-            return await asyncio.wrap_future(future)  # if this coroutine is cancelled first, it never starts
-        finally:
-            stop.set()
-
-    def close(self) -> None:
-        """Accept no more work; running work stops where it checks its event."""
-        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,25 +1,28 @@
-"""The model behind the server: transcribes samples in the model's thread and describes itself to the page.
+"""The model behind the server: transcribes the samples of many requests at once and describes itself to the page.
 
 Whisper, which detects the language, is loaded at the start, so the first request is not slower than the others.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from zipperasr.cli import log
 from zipperasr.lora.injection import LanguageAdapters
 from zipperasr.lora.router import router_options
+from zipperasr.serve.errors import ApiError, shutting_down
 from zipperasr.serve.limits import Limits
-from zipperasr.serve.model_queue import ModelQueue, give_up_if
+from zipperasr.serve.model_queue import ModelQueue
+from zipperasr.serve.samples import Sample
 from zipperasr.serve.upload import Uploads
-from zipperasr.transcribe.sources import ENDINGS, Recording
+from zipperasr.transcribe.live import DecodingFailed, LiveTranscriber
+from zipperasr.transcribe.sources import ENDINGS
 from zipperasr.transcribe.transcriber import Transcriber
 from zipperasr.transcribe.transcript import Transcript
 
@@ -38,35 +41,40 @@ class Recognised:
 class Service:
     """One model, its limits and its queue."""
 
-    def __init__(self, transcriber: Transcriber, name: str, limits: Limits):
+    def __init__(
+        self, transcriber: Transcriber, name: str, limits: Limits, samples: Mapping[str, Sample] | None = None
+    ):
         self.transcriber, self.name, self.limits = transcriber, name, limits
-        self.queue, self.uploads = ModelQueue(limits.max_waiting), Uploads(limits)
+        self.samples = samples or {}  # recordings to try, by language
+        self.queue, self.uploads = ModelQueue(limits.max_held), Uploads(limits)
         self.created = int(time.time())
         self.detects = _can_detect(transcriber)
+        self.live = LiveTranscriber(transcriber, limits.max_running)
 
     async def recognise(self, samples: np.ndarray, lang: str) -> Recognised:
-        """Transcribe one recording. samples: (num_samples,), 16 kHz. lang: a language code of the model, or `auto`."""
-        asked = time.monotonic()
+        """Transcribe one recording. samples: (num_samples,), 16 kHz. lang: a language code of the model, or `auto`.
 
-        def work(stop: threading.Event) -> Recognised:
-            start = time.monotonic()
-            transcript = self._transcribe(samples, lang, stop)
-            return Recognised(transcript, start - asked, time.monotonic() - start)
+        If cancelled, it frees its place in the queue, or its rows of the search before the next token. Raises ApiError
+        if the model fails.
+        """
+        request = self.live.submit(samples, lang)
+        try:
+            transcript = await asyncio.wrap_future(request.future)
+        except DecodingFailed as error:
+            message = f"internal error ({error}) in a batch with this recording; see the server's log"
+            raise ApiError(500, message, code="model_error") from error
+        started = request.started or request.arrived
+        return Recognised(transcript, started - request.arrived, time.monotonic() - started)
 
-        return await self.queue.run(work)
-
-    def _transcribe(self, samples: np.ndarray, lang: str, stop: threading.Event) -> Transcript:
-        """Raises GivenUp once `stop` is set: before the next token or after the current batch of the encoder."""
-        check = partial(give_up_if, stop)
-        ((_, found),) = self.transcriber.transcribe([Recording("upload", samples)], lang, check)
-        if isinstance(found, Exception):
-            raise found
-        return found
+    def refuse_further(self) -> None:
+        """Refuse new and waiting requests, because the server stops; running ones continue."""
+        self.queue.is_closed = True
+        self.live.refuse_waiting(shutting_down())
 
     def close(self) -> None:
-        """Accept no more work; running work stops at its next token or block."""
-        self.queue.close()
+        """Stop running work at its next token, batch of the encoder, or block of audio."""
         self.uploads.close()
+        self.live.close()
 
     def described(self) -> dict:
         """The model's name, languages, limits and router weights, for the page."""
@@ -74,6 +82,8 @@ class Service:
             "model": self.name,
             "languages": [{"code": one.code, "name": one.name} for one in self.transcriber.languages],
             "limits": {"max_mb": self.limits.max_mb, "max_s": self.limits.max_s, "timeout_s": self.limits.timeout_s},
+            "longest_s": self.transcriber.longest_s,  # of a piece of a recording
+            "samples": {code: sample.text for code, sample in self.samples.items()},
             "endings": ENDINGS,  # file extensions that the server reads
             "router": router_weights(self.transcriber.opened.model.adapters),
         }

@@ -50,9 +50,8 @@ class Uploads:
 
     def __init__(self, limits: Limits):
         self.limits, self.held_bytes, self.num_held = limits, 0, 0
-        slots = limits.max_waiting + 1
-        self.most_bytes = 2 * slots * limits.max_bytes  # those in the queue, and as many that are being received
-        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="decoding")
+        self.most_bytes = 2 * limits.max_held * limits.max_bytes  # those held, and as many that are being received
+        self._pool = ThreadPoolExecutor(limits.max_held, thread_name_prefix="decoding")
 
     @asynccontextmanager
     async def received(self, request: Request, known: Sequence[str]) -> AsyncIterator[Upload]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 
-_WHERE = {"Transcriber": "transcriber", "Transcript": "transcript", "Segment": "transcript"}
+_WHERE = {"Transcriber": "transcriber", "Transcript": "transcript", "Segment": "transcript", "Word": "transcript"}
 __all__ = list(_WHERE)
 
 

@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from zipperasr.atomic import atomic_path
+from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import log, parser, run_step
 from zipperasr.decode.decode_config import PRECISIONS
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS
-from zipperasr.transcribe.formats import FORMATS
+from zipperasr.transcribe.formats import BY_WORD, FORMATS
 from zipperasr.transcribe.sources import Recording, find_recordings
-from zipperasr.transcribe.transcript import Transcript
+from zipperasr.transcribe.stream_command import check_stream_options, transcribe_stream
+from zipperasr.transcribe.voice import DETECTORS, ENERGY
 
 if TYPE_CHECKING:
     from zipperasr.transcribe.transcriber import Transcriber
@@ -42,14 +44,24 @@ def main(argv: list[str] | None = None) -> int:
         "--model", type=Path, required=True, help="training directory, or a bundle of `zipperasr export`"
     )
     options.add_argument("--lang", default=AUTO, help="language code, or auto to detect it for each recording")
-    options.add_argument("--format", choices=tuple(FORMATS), default="txt", help="output format")
+    options.add_argument("--format", choices=tuple(FORMATS | BY_WORD), default="txt", help="output format")
     options.add_argument(
         "--out", type=Path, default=None, help="output folder, one file per recording; default: stdout"
+    )
+    options.add_argument(
+        "--words", action="store_true", help="times of words, with the aligner of `zipperasr train-aligner`"
     )
     options.add_argument("--regime", choices=REGIMES, default=None, help="encoder attention; default: as in training")
     options.add_argument(
         "--soft", action="store_true", help="with auto: average the adapters by the language probabilities"
     )
+    options.add_argument("--vad", choices=DETECTORS, default=ENERGY, help="voice detector")
+    options.add_argument(
+        "--stream",
+        action="store_true",
+        help="transcribe while samples arrive; FILE: - (raw 16-bit mono) or microphone",
+    )
+    options.add_argument("--rate", type=int, default=SAMPLE_RATE, help="sampling rate of - with --stream, in Hz")
     options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
     options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
     options.add_argument(
@@ -71,7 +83,15 @@ def main(argv: list[str] | None = None) -> int:
             tokens_per_s=chosen.tokens_per_s,
             precision=chosen.precision,
         )
-        load = partial(Transcriber.from_pretrained, chosen.model, chosen.device, config, chosen.regime, chosen.soft)
+        opening = {"device": chosen.device, "config": config, "regime": chosen.regime, "soft": chosen.soft}
+        load = partial(Transcriber.from_pretrained, chosen.model, **opening, vad=chosen.vad, words=chosen.words)
+        log(f"voice detector: {chosen.vad}")
+        if chosen.stream:
+            check_stream_options(chosen.audio, chosen.lang, chosen.format, chosen.rate)
+            transcribe_stream(load(), chosen.audio[0], lang=chosen.lang, form=chosen.format, rate=chosen.rate)
+            return
+        if chosen.format not in FORMATS and not chosen.words:
+            raise ValueError(f"--format {chosen.format} needs the times of words; add --words")
         transcribe(chosen.audio, load, lang=chosen.lang, form=chosen.format, out=chosen.out)
 
     return run_step(step, chosen, "zipperasr transcribe")
@@ -82,7 +102,8 @@ def transcribe(
 ) -> None:
     """Transcribe files and folders to stdout or to `out`. Raises ValueError at the end if some recordings failed.
 
-    load: opens the model; called once the names have been checked. form: one of `FORMATS`.
+    load: opens the model; called once the names have been checked. form: one of `FORMATS`, or of `BY_WORD` if the model
+    is loaded with its aligner.
     """
     recordings = list(find_recordings(names))
     outputs = _outputs(recordings, out, form)
@@ -96,7 +117,9 @@ def transcribe(
             continue
         for note in transcript.notes:
             tqdm.write(f"{recording.id}: {note}", file=sys.stderr)
-        _write(recording, transcript, outputs[recording.id], form, alone=len(recordings) == 1)
+        formats = FORMATS if transcriber.aligner is None else FORMATS | BY_WORD
+        text = formats[form](recording.id, transcript)
+        _write(recording, text, outputs[recording.id], form, alone=len(recordings) == 1)
     if lang == AUTO and transcriber.has_detected:
         log(transcriber.detector.cost.described())
     if failed:
@@ -119,8 +142,7 @@ def _outputs(recordings: Sequence[Recording], out: Path | None, form: str) -> di
     return {name: out / f"{stem}.{form}" for name, stem in names.items()}
 
 
-def _write(recording: Recording, transcript: Transcript, path: Path | None, name: str, alone: bool) -> None:
-    text = FORMATS[name](recording.id, transcript)
+def _write(recording: Recording, text: str, path: Path | None, name: str, alone: bool) -> None:
     if path is None:
         prefix = "" if alone or name not in PLAIN else f"{recording.id} "
         with tqdm.external_write_mode(file=sys.stdout) if not alone else nullcontext():

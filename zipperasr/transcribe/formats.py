@@ -1,4 +1,4 @@
-"""Output formats: plain text, JSON, subtitles (SubRip, WebVTT) and NIST's trn.
+"""Output formats: plain text, JSON, subtitles (SubRip, WebVTT), NIST's trn and ctm, Praat's TextGrid.
 
 Each formats an id and its `Transcript` as text that ends in a newline.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
+from typing import NamedTuple
 
 from zipperasr.transcribe.transcript import Segment, Transcript
 
@@ -18,24 +20,28 @@ def txt(name: str, transcript: Transcript) -> str:
 
 
 def as_json(name: str, transcript: Transcript) -> str:
-    return json.dumps({"id": name, **asdict(transcript)}, ensure_ascii=False) + "\n"
+    """All fields but the tokens of segments."""
+    fields = {"id": name, **asdict(transcript)}
+    for segment in fields["segments"]:
+        del segment["tokens"]
+    return json.dumps(fields, ensure_ascii=False) + "\n"
 
 
-def srt(name: str, transcript: Transcript) -> str:
+def srt(name: str, transcript: Transcript, by_word: bool = False) -> str:
     """SubRip: numbered blocks, a comma before the milliseconds."""
     blocks = [
-        f"{number}\n{_time(segment.start_s, ',')} --> {_time(segment.end_s, ',')}\n{segment.text}\n"
-        for number, segment in enumerate(_spoken(transcript), 1)
+        f"{number}\n{_time(cue.start_s, ',')} --> {_time(cue.end_s, ',')}\n{cue.text}\n"
+        for number, cue in enumerate(_cues(transcript, by_word), 1)
     ]
     return "\n".join(blocks)
 
 
-def vtt(name: str, transcript: Transcript) -> str:
+def vtt(name: str, transcript: Transcript, by_word: bool = False) -> str:
     """WebVTT, with `&`, `<` and `>` escaped."""
     escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
     cues = [
-        f"\n{_time(segment.start_s, '.')} --> {_time(segment.end_s, '.')}\n{segment.text.translate(escapes)}\n"
-        for segment in _spoken(transcript)
+        f"\n{_time(cue.start_s, '.')} --> {_time(cue.end_s, '.')}\n{cue.text.translate(escapes)}\n"
+        for cue in _cues(transcript, by_word)
     ]
     return "WEBVTT\n" + "".join(cues)
 
@@ -46,9 +52,93 @@ def trn(name: str, transcript: Transcript) -> str:
     return f"{transcript.text} ({plain})\n"
 
 
+def ctm(name: str, transcript: Transcript) -> str:
+    """NIST's ctm: recording, channel, start, duration, word, and its confidence if it is known."""
+    plain = re.sub(r"\s", "_", name)
+    lines = (
+        f"{plain} 1 {word.start_s:.3f} {word.end_s - word.start_s:.3f} {word.text}"
+        + ("" if word.confidence is None else f" {word.confidence:.3f}")
+        for word in _cues(transcript, by_word=True)
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def textgrid(name: str, transcript: Transcript) -> str:
+    """Praat's TextGrid with one tier, `words`; intervals without a word are empty."""
+    intervals: list[tuple[float, float, str]] = []
+    end_s = 0.0
+    for word in _cues(transcript, by_word=True):
+        if word.start_s > end_s:
+            intervals.append((end_s, word.start_s, ""))
+        intervals.append((word.start_s, word.end_s, word.text.replace('"', '""')))
+        end_s = word.end_s
+    if transcript.duration_s > end_s:
+        intervals.append((end_s, transcript.duration_s, ""))
+    span = f"xmin = 0\nxmax = {max(end_s, transcript.duration_s):.3f}\n"
+    head = (
+        f'File type = "ooTextFile"\nObject class = "TextGrid"\n\n{span}tiers? <exists>\nsize = 1\nitem []:\nitem [1]:\n'
+    )
+    tier = f'class = "IntervalTier"\nname = "words"\n{span}intervals: size = {len(intervals)}\n'
+    lines = (
+        f'intervals [{number}]:\nxmin = {start_s:.3f}\nxmax = {stop_s:.3f}\ntext = "{text}"\n'
+        for number, (start_s, stop_s, text) in enumerate(intervals, 1)
+    )
+    return head + tier + "".join(lines)
+
+
 FORMATS: dict[str, Callable[[str, Transcript], str]] = {
     "txt": txt, "json": as_json, "srt": srt, "vtt": vtt, "trn": trn
 }  # fmt: skip
+
+# With the times of words: one cue per word in subtitles, and formats of words.
+BY_WORD: dict[str, Callable[[str, Transcript], str]] = {
+    "srt": partial(srt, by_word=True), "vtt": partial(vtt, by_word=True), "ctm": ctm, "textgrid": textgrid
+}  # fmt: skip
+
+
+class _Cue(NamedTuple):
+    """A part of the text with its times."""
+
+    start_s: float
+    end_s: float
+    text: str
+    confidence: float | None = None
+
+
+def _cues(transcript: Transcript, by_word: bool) -> Iterator[_Cue]:
+    for segment in _spoken(transcript):
+        if by_word:
+            yield from _words(segment)
+        else:
+            yield _Cue(segment.start_s, segment.end_s, segment.text)
+
+
+def _words(segment: Segment) -> Iterator[_Cue]:
+    """Yield the words of a segment, all with a duration: punctuation that is a word of its own joins its neighbour.
+
+    If the words have no times, the segment is divided equally among them.
+    """
+    each_s = (segment.end_s - segment.start_s) / max(1, len(segment.words))
+    cues = []
+    for place, word in enumerate(segment.words):
+        start_s, end_s = word.start_s, word.end_s
+        if start_s is None or end_s is None:
+            start_s = segment.start_s + place * each_s
+            end_s = start_s + each_s
+        cues.append(_Cue(start_s, end_s, word.text, word.confidence))
+    held: _Cue | None = None
+    for cue in cues:
+        if held is None:
+            held = cue
+        elif cue.end_s <= cue.start_s:
+            held = held._replace(text=held.text + cue.text)
+        elif held.end_s <= held.start_s:
+            held = cue._replace(text=held.text + cue.text)
+        else:
+            yield held
+            held = cue
+    if held is not None:
+        yield held
 
 
 def _spoken(transcript: Transcript) -> list[Segment]:

@@ -1,13 +1,14 @@
 """Cut a recording of any length into segments at its pauses.
 
 Takes blocks of 16 kHz audio and yields pieces of at most 30 s, or less, with their start times; silent pieces are
-marked. A piece ends in a pause if there is one, else at the quietest point, by the energy of 20 ms frames; no model is
-used. Models of short utterances get pieces that follow the pauses even where a longer piece would be allowed.
+marked. A piece ends in a pause if there is one, else at the quietest point, by the energy of 20 ms frames; a voice
+detector can add pauses. Models of short utterances get pieces that follow the pauses even where a longer piece would be
+allowed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ WINDOW = 10  # frames whose loudness determines the cut where there is no pause
 SILENT_DB = -60.0  # of full scale; below it, a piece counts as silent
 SHORTEST_S = 0.1  # a shorter piece contains no speech
 
+Voiced = Callable[[np.ndarray], np.ndarray]  # samples -> for each frame of 20 ms whether somebody speaks
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -40,31 +43,40 @@ class Piece:
         return self.start_s + len(self.samples) / SAMPLE_RATE
 
 
-def cut_at_pauses(blocks: Iterable[np.ndarray], longest_s: float = LONGEST_S) -> Iterator[Piece]:
-    """Yield consecutive pieces that cover the recording; at most one piece and one block are in memory."""
+def cut_at_pauses(
+    blocks: Iterable[np.ndarray], longest_s: float = LONGEST_S, voiced: Voiced | None = None
+) -> Iterator[Piece]:
+    """Yield consecutive pieces that cover the recording; at most one piece and one block are in memory.
+
+    voiced: a voice detector; None: silence alone makes a pause.
+    """
     follows_pauses = longest_s < SHORT_S
-    earliest_s = longest_s * SHORTEST_UTTERANCE if follows_pauses else min(EARLIEST_S, longest_s / 2)
-    longest, earliest = int(longest_s * SAMPLE_RATE), int(earliest_s * SAMPLE_RATE)
+    longest, earliest = int(longest_s * SAMPLE_RATE), int(earliest_cut_s(longest_s) * SAMPLE_RATE)
     held, start = np.zeros(0, dtype=np.float32), 0
     for block in blocks:
         held = np.concatenate([held, block])
         while len(held) > longest:
-            size = _best_cut(held[:longest], earliest)
+            size = best_cut(held[:longest], earliest, voiced)
             yield _piece(start, held[:size])
             start, held = start + size, held[size:]
-    while follows_pauses and (size := _cut_between_utterances(held, earliest)):
+    while follows_pauses and (size := _cut_between_utterances(held, earliest, voiced)):
         yield _piece(start, held[:size])
         start, held = start + size, held[size:]
     if len(held) or not start:
         yield _piece(start, held)
 
 
-def _best_cut(samples: np.ndarray, earliest: int) -> int:
+def earliest_cut_s(longest_s: float) -> float:
+    """Return the earliest point of a cut in a piece of this length."""
+    return longest_s * SHORTEST_UTTERANCE if longest_s < SHORT_S else min(EARLIEST_S, longest_s / 2)
+
+
+def best_cut(samples: np.ndarray, earliest: int, voiced: Voiced | None = None) -> int:
     """Sample to cut at: in the first long pause after `earliest`, or the longest; else in the last pause before it.
 
     Without any pause, where it is quietest.
     """
-    pauses = find_pauses(samples)
+    pauses = find_pauses(samples, voiced)
     late = [pause for pause in pauses if _center(pause) >= earliest]
     if late:
         enough = min(LONG_PAUSE, max(len(pause) for pause in late))
@@ -72,15 +84,17 @@ def _best_cut(samples: np.ndarray, earliest: int) -> int:
     return _center(pauses[-1]) if pauses else earliest + _quietest(samples[earliest:])
 
 
-def _cut_between_utterances(samples: np.ndarray, shortest: int) -> int:
+def _cut_between_utterances(samples: np.ndarray, shortest: int, voiced: Voiced | None) -> int:
     """Sample of the first long pause with at least `shortest` samples on both sides; 0 if there is none."""
-    long = (_center(pause) for pause in find_pauses(samples) if len(pause) >= LONG_PAUSE)
+    long = (_center(pause) for pause in find_pauses(samples, voiced) if len(pause) >= LONG_PAUSE)
     return next((cut for cut in long if shortest <= cut <= len(samples) - shortest), 0)
 
 
-def find_pauses(samples: np.ndarray) -> list[range]:
+def find_pauses(samples: np.ndarray, voiced: Voiced | None = None) -> list[range]:
     """Frames of each pause, in order: at least 0.24 s without speech. There are none where nothing is said."""
     silent = silent_frames(samples)
+    if voiced is not None:
+        silent |= ~voiced(samples)
     if silent.all():
         return []
     edges = np.flatnonzero(np.diff(silent, prepend=False, append=False))

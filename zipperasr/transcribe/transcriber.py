@@ -13,19 +13,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from zipperasr.align.aligner import Aligner
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.segments import REGIMES, segment_frames
 from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
 from zipperasr.decode.decode_config import DecodeConfig
-from zipperasr.decode.decoder import Decoder
+from zipperasr.decode.decoder import Decoded, Decoder
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
+from zipperasr.transcribe.confidence import tokens_of, words_of
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS
 from zipperasr.transcribe.detect import LanguageDetector
-from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, cut_at_pauses
+from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, Piece, cut_at_pauses
 from zipperasr.transcribe.sources import Recording
+from zipperasr.transcribe.stream import Stream
+from zipperasr.transcribe.stream_endpoints import Endpoints
 from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
+from zipperasr.transcribe.voice import ENERGY, EnergyStream, keep_voiced, load_detector
+from zipperasr.transcribe.word_times import with_times
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -39,10 +45,18 @@ class Transcriber:
         regime: encoder attention, chunked or full; None: as in training.
         soft: if the language is detected, average LID embeddings and language-specific weights by the language
             probabilities instead of using those of the most likely language. The prompt is always the latter's.
+        vad: voice detector, silero or energy, which takes everything but silence for speech.
+        aligner: finds the times of words; None: they have none.
     """
 
     def __init__(
-        self, opened: Pretrained, config: DecodeConfig = DEFAULTS, regime: str | None = None, soft: bool = False
+        self,
+        opened: Pretrained,
+        config: DecodeConfig = DEFAULTS,
+        regime: str | None = None,
+        soft: bool = False,
+        vad: str = ENERGY,
+        aligner: Aligner | None = None,
     ):
         settings = opened.experiment.model
         regime = regime or opened.experiment.regime
@@ -52,6 +66,8 @@ class Transcriber:
         chunk_frames = segment_frames(settings.decode_chunk_s) if regime == "chunked" else None
         self.longest_s = min(LONGEST_S, max(LEAST_LONGEST_S, opened.experiment.longest_s or LONGEST_S))  # of a piece
         self._decoder = Decoder(opened.model, opened.tokenizer, config, chunk_frames)
+        self.aligner = aligner
+        self._decoder.keeps_frames = aligner is not None
         self._read = ExampleReader(
             opened.tokenizer,
             self.languages,
@@ -59,6 +75,7 @@ class Transcriber:
             edge_frames=settings.edge_frames,
             trim_silence=settings.trim_silence,
         )
+        self._voiced = load_detector(vad)
         self._detector: LanguageDetector | None = None
         self._keys = count()
 
@@ -70,14 +87,24 @@ class Transcriber:
         config: DecodeConfig = DEFAULTS,
         regime: str | None = None,
         soft: bool = False,
+        vad: str = ENERGY,
+        words: bool | None = False,
     ) -> Transcriber:
-        """Open a training directory or a bundle. device: cuda if available by default, otherwise cpu.
+        """Open a training directory or a bundle.
+
+        Args:
+            device: by default cuda if available, otherwise cpu.
+            words: find the times of words with the model's aligner; None: if it has one.
 
         Raises FileNotFoundError or ValueError if it is incomplete or damaged.
         """
         opened = load_pretrained(path, DTYPES[config.precision])
         opened.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(opened, config, regime, soft)
+        aligner = None
+        if words or (words is None and Aligner.is_in(opened.directory)):
+            aligner = Aligner.load(opened.directory)
+            aligner.to(next(opened.model.parameters()).device)
+        return cls(opened, config, regime, soft, vad, aligner)
 
     @property
     def detector(self) -> LanguageDetector:
@@ -113,20 +140,48 @@ class Transcriber:
         check: called between batches of the encoder and before each token; its exceptions end the transcription.
         Raises ValueError for a language outside the model's set.
         """
-        if lang != AUTO and lang not in self.languages:
-            raise ValueError(
-                f"language {lang!r} is not one of the model's; {nearest(lang, [AUTO, *self.languages.codes])}"
-            )
+        if lang != AUTO:
+            self._check(lang)
         jobs: deque[Job] = deque()
         pending: dict[str, Pending] = {}
         self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
         batches = self._batches(recordings, lang, jobs, pending)
         for decoded in self._decoder.run(batches, lambda _: check(), check):
-            piece = pending.pop(decoded.example.utt_id)
-            piece.job.segments[piece.number] = Segment(piece.start_s, piece.end_s, decoded.text, decoded.note)
+            self.keep(decoded, pending.pop(decoded.example.utt_id))
             while jobs and jobs[0].done:
                 yield jobs[0].recording, jobs.popleft().result()
         yield from ((job.recording, job.result()) for job in jobs)
+
+    def decode_live(
+        self,
+        batches: Iterable[Sequence[Example] | None],
+        check: Callable[[], None],
+        is_dropped: Callable[[Example], bool],
+    ) -> Iterator[Decoded]:
+        """See `Decoder.run_live`; nothing else may be transcribed at the same time."""
+        return self._decoder.run_live(batches, check, is_dropped)
+
+    def keep(self, decoded: Decoded, piece: Pending) -> None:
+        """Keep the result of a piece in the job of its recording."""
+        piece.job.segments[piece.number] = self._segment(piece, decoded)
+
+    def _segment(self, piece: Pending, decoded: Decoded) -> Segment:
+        tokens = tokens_of(decoded, self.opened.tokenizer)
+        words = words_of(decoded.text, tokens, self.languages[decoded.example.language].unit)
+        times = piece.start_s, piece.end_s
+        segment = Segment(*times, decoded.text, decoded.note, words, decoded.avg_logprob, tokens)
+        return segment if self.aligner is None else with_times(segment, decoded.frames, self.aligner)
+
+    def stream(self, lang: str) -> Stream:
+        """Start to transcribe a stream in this language. Raises ValueError; also for the regime full."""
+        self._check(lang)
+        voiced = EnergyStream() if self._voiced is None else self._voiced.stream()
+        return Stream(self._decoder, self._read, self.languages[lang], Endpoints(self.longest_s, voiced))
+
+    def _check(self, lang: str) -> None:
+        if lang not in self.languages:
+            known = [AUTO, *self.languages.codes]
+            raise ValueError(f"language {lang!r} is not one of the model's; {nearest(lang, known)}")
 
     def _batches(
         self, recordings: Iterable[Recording], lang: str, jobs: deque[Job], pending: dict[str, Pending]
@@ -138,7 +193,7 @@ class Transcriber:
         batch: list[Example] = []
         for recording in recordings:
             jobs.append(Job(recording, "" if lang == AUTO else lang))
-            for example in self._examples(jobs[-1], pending):
+            for example in self.examples(jobs[-1], pending):
                 if batch and not self._fits([*batch, example]):
                     yield sorted(batch, key=lambda one: one.language)
                     batch = []
@@ -153,12 +208,11 @@ class Transcriber:
         longest = max(example.positions for example in batch)
         return len(batch) <= self.config.batch_size and len(batch) * longest <= self.config.batch_positions
 
-    def _examples(self, job: Job, pending: dict[str, Pending]) -> Iterator[Example]:
+    def examples(self, job: Job, pending: dict[str, Pending]) -> Iterator[Example]:
         """Pieces of a recording to decode; silent ones go directly into the job."""
-        number, pieces = 0, cut_at_pauses(job.recording.blocks(), self.longest_s)
+        number = 0
         try:
-            for number, piece in enumerate(pieces, 1):
-                job.duration_s = piece.end_s
+            for number, piece in enumerate(self._pieces(job), 1):
                 if piece.reason:
                     job.segments[number - 1] = Segment(piece.start_s, piece.end_s, "", piece.reason)
                     continue
@@ -174,6 +228,11 @@ class Transcriber:
         except (ValueError, OSError) as error:
             job.failure = error
         job.num_pieces = number
+
+    def _pieces(self, job: Job) -> Iterator[Piece]:
+        for piece in cut_at_pauses(job.recording.blocks(), self.longest_s, self._voiced):
+            job.duration_s = piece.end_s
+            yield from (piece,) if self._voiced is None else keep_voiced(piece, self._voiced)
 
     def _mixture(self, job: Job) -> Mapping[str, float] | None:
         return job.lang_probs if self.soft and job.lang_probs else None

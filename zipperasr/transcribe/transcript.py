@@ -9,6 +9,23 @@ from zipperasr.spacing import join_texts
 from zipperasr.transcribe.sources import Recording
 
 
+class Token(NamedTuple):
+    """Whole characters of a text, mostly one token of the language model."""
+
+    text: str  # with spaces
+    logprob: float  # natural
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word, or a character in languages that are scored by characters."""
+
+    text: str
+    confidence: float | None = None  # 0 to 1
+    start_s: float | None = None
+    end_s: float | None = None
+
+
 @dataclass(frozen=True)
 class Segment:
     """A piece of a recording between two pauses, without the silence at its edges if the model was trained so."""
@@ -17,6 +34,9 @@ class Segment:
     end_s: float
     text: str
     note: str = ""  # why there is no text, or how it was shortened
+    words: tuple[Word, ...] = ()
+    avg_logprob: float | None = None  # natural, per token of the language model, its end token included
+    tokens: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ const about = await (await fetch("/model.json")).json();
 let file = null;
 let recording = null;
 let request = null;
+let reference = ""; // transcript of the chosen recording, if it is a sample
 
 function showError(error) {
   byId("error").hidden = !error;
@@ -20,7 +21,16 @@ function showState() {
   form.elements.file.disabled = byId("record").disabled = request !== null;
   form.elements.file.disabled ||= recording !== null;
   byId("record").setAttribute("aria-pressed", recording !== null);
+  for (const button of document.querySelectorAll("#samples button")) button.disabled = form.elements.file.disabled;
   if (!recording) byId("record").textContent = "Record";
+}
+
+/** Fetch the recording to try in a language, and select the language. */
+async function takeSample(code) {
+  const response = await fetch(`/samples/${code}.wav`);
+  form.elements.language.value = code;
+  await take(await response.blob(), `sample_${code}.wav`);
+  reference = about.samples[code];
 }
 
 /** Take a recording, in a form that the server reads. */
@@ -59,6 +69,7 @@ function forget() {
   player.removeAttribute("src");
   player.hidden = false;
   file = null;
+  reference = "";
 }
 
 async function recordOrStop() {
@@ -102,6 +113,8 @@ async function send() {
   showState();
   try {
     drawResult(await transcribe(request.signal), about, playFrom);
+    byId("reference").hidden = !reference;
+    byId("reference").textContent = `What was said: ${reference}`;
     byId("status").textContent = "Done.";
     byId("result").focus({ preventScroll: true });
   } catch (error) {
@@ -138,7 +151,16 @@ function startDropping() {
 function start() {
   startTheme(byId("theme"));
   byId("model").textContent = about.model;
-  byId("limits").textContent = `At most ${about.limits.max_s} s and ${about.limits.max_mb} MB.`;
+  byId("limits").textContent =
+    `It knows ${about.languages.length} languages. At most ${about.limits.max_s} s and ${about.limits.max_mb} MB; ` +
+    `what is longer than ${decimal(about.longest_s)} s is cut at pauses.`;
+  const names = Object.fromEntries(about.languages.map(({ code, name }) => [code, name]));
+  byId("samples").hidden = Object.keys(about.samples).length === 0;
+  for (const code of Object.keys(about.samples)) {
+    const button = element("button", { type: "button" }, names[code]);
+    button.addEventListener("click", () => takeSample(code).catch(showError));
+    byId("samples").append(button);
+  }
   for (const { code, name } of about.languages) {
     form.elements.language.append(element("option", { value: code }, `${name} (${code})`));
   }

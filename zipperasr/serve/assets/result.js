@@ -20,17 +20,34 @@ function drawResult(answer, about, onPlay) {
 
 function drawText(answer, code) {
   const text = byId("text");
-  text.textContent = answer.text || "No text.";
+  text.replaceChildren(...(answer.text ? withDoubts(answer) : ["No text."]));
   text.classList.toggle("note", !answer.text);
   text.lang = answer.text ? code : "en";
   byId("copy").disabled = !answer.text;
   const { transcribed_s: taken, waited_s: waited } = answer.zipperasr;
   const wait = waited >= 0.05 ? `, after ${decimal(waited)} s in the queue` : "";
   byId("taken").textContent = `${decimal(answer.duration)} s of audio, transcribed in ${decimal(taken, 2)} s${wait}`;
-  const noted = answer.segments.filter(({ note }) => note);
-  const lines = noted.map(({ start, end, note }) => element("li", {}, `${clock(start)} to ${clock(end)}: ${note}`));
+  const noted = answer.segments.filter(({ note, doubts }) => note || doubts.length);
+  const lines = noted.map(({ start, end, note, doubts }) => {
+    const reasons = doubts.length ? `doubtful: ${doubts.join("; ")}` : note;
+    return element("li", {}, `${clock(start)} to ${clock(end)}: ${reasons}`);
+  });
   byId("notes").replaceChildren(...lines);
   byId("notes").hidden = noted.length === 0;
+}
+
+/** The text as nodes, in which the text of doubtful segments is marked. */
+function withDoubts({ text, segments }) {
+  const nodes = [];
+  let place = 0;
+  for (const { text: part, doubts } of segments) {
+    const start = part ? text.indexOf(part, place) : -1;
+    if (start < 0) continue;
+    nodes.push(text.slice(place, start));
+    nodes.push(doubts.length ? element("mark", { title: `doubtful: ${doubts.join("; ")}` }, part) : part);
+    place = start + part.length;
+  }
+  return [...nodes, text.slice(place)];
 }
 
 function drawSegments({ segments }, code, onPlay) {
@@ -47,19 +64,27 @@ function drawSegments({ segments }, code, onPlay) {
   box.open = segments.length > 1;
 }
 
+const UNLIKELY = 0.01; // languages below this probability are collapsed
+
 /** Bars with numbers, the likeliest first; the one that was taken is marked by a sign and bold type too. */
 function drawLanguages(probabilities, code, language, about) {
   const found = Object.entries(probabilities).sort((one, other) => other[1] - one[1]);
   const name = (wanted) => about.languages.find((one) => one.code === wanted)?.name ?? wanted;
-  const rows = found.map(([key, share]) => {
+  const row = ([key, share]) => {
     const bar = element("span", {});
     bar.style.width = `${100 * share}%`;
     const gauge = element("span", { className: "gauge", "aria-hidden": "true" }, bar);
     const heading = element("th", { scope: "row" }, `${name(key)} (${key})`);
     const properties = key === code ? { className: "taken", "aria-current": "true" } : {};
     return element("tr", properties, heading, element("td", {}, gauge), element("td", {}, `${decimal(100 * share)} %`));
-  });
-  byId("languages").replaceChildren(element("tbody", {}, ...rows));
+  };
+  const likely = found.filter(([key, share]) => share >= UNLIKELY || key === code);
+  const unlikely = found.filter((one) => !likely.includes(one));
+  byId("languages").replaceChildren(element("tbody", {}, ...likely.map(row)));
+  const collapsed = byId("unlikely");
+  collapsed.hidden = unlikely.length === 0;
+  collapsed.querySelector("summary").textContent = `${unlikely.length} below ${100 * UNLIKELY} %`;
+  collapsed.querySelector("table").replaceChildren(element("tbody", {}, ...unlikely.map(row)));
   const chosen = language ? `${language.name} was selected, so no language was detected.` : "The recording contains no speech.";
   byId("language-note").textContent = found.length ? "Detected by Whisper in the first 30 s of speech." : chosen;
 }

@@ -1,0 +1,71 @@
+"""Word times are ordered and inside the speech; files are read strictly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.align.test_training import WIDTH, config
+from zipperasr.align.aligner import CONFIG, WEIGHTS, Aligner
+from zipperasr.model.experiment import weights_digest
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A training directory with an aligner."""
+    save_file({"a": torch.ones(2)}, tmp_path / "model.safetensors")
+    torch.manual_seed(2)
+    Aligner(config(model=weights_digest(tmp_path))).save(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_times_never_decrease_and_are_inside_the_speech(seed):
+    torch.manual_seed(seed)
+    words = ["Ab", "c?", "...", "xyz", "d"]  # x, y and z are not in the training data
+    times = np.array(Aligner(config()).eval().times(torch.randn(40, WIDTH), words))
+    assert times.shape == (5, 2)
+    assert (np.diff(times.flatten()) >= 0).all()
+    assert times.min() >= 0 and times.max() <= 40 * 0.02
+
+
+def test_words_that_the_speech_is_too_short_for_have_no_times():
+    aligner = Aligner(config()).eval()
+    assert aligner.times(torch.randn(3, WIDTH), ["abcd"]) is None
+    assert aligner.times(torch.randn(3, WIDTH), ["?"]) is None
+    assert aligner.times(torch.randn(3, WIDTH), []) is None
+
+
+def test_a_saved_aligner_gives_the_same_times(directory):
+    aligner = Aligner.load(directory)
+    torch.manual_seed(2)
+    same = Aligner(config(model=aligner.config.model)).eval()
+    frames = torch.randn(30, WIDTH)
+    assert aligner.times(frames, ["ab", "cd"]) == same.times(frames, ["ab", "cd"])
+    assert aligner.config == same.config
+
+
+def test_a_model_that_was_retrained_needs_another_aligner(directory):
+    save_file({"a": torch.zeros(2)}, directory / "model.safetensors")
+    with pytest.raises(ValueError, match="retrained after its aligner; run `zipperasr train-aligner` again"):
+        Aligner.load(directory)
+
+
+def test_a_missing_or_damaged_aligner_is_an_error(directory):
+    tensors = {name: tensor for name, tensor in Aligner.load(directory).state_dict().items() if name != "out.bias"}
+    save_file(tensors, directory / WEIGHTS)
+    with pytest.raises(ValueError, match=rf"{WEIGHTS}: does not fit {CONFIG}"):
+        Aligner.load(directory)
+    (directory / WEIGHTS).unlink()
+    with pytest.raises(FileNotFoundError, match="no aligner; run `zipperasr train-aligner`"):
+        Aligner.load(directory)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"), [({"kernel": 4}, "kernel: got 4, wanted an odd"), ({"prior": 2.0}, "prior")]
+)
+def test_settings_out_of_range_are_errors(changes, message):
+    with pytest.raises(ValueError, match=message):
+        config(**changes)

@@ -1,0 +1,190 @@
+"""Recordings that arrive at any time share batches, and none depends on another."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import closing, contextmanager
+
+import pytest
+
+from tests.transcribe.conftest import SHORT
+from tests.transcribe.sound import noise, silence, with_pauses
+from tests.transcribe.transcripts import without_rounding
+from zipperasr.batching.batch import Example
+from zipperasr.decode.decoder import Decoder
+from zipperasr.transcribe import Transcriber
+from zipperasr.transcribe.live import DecodingFailed, LiveTranscriber
+
+WAIT_S = 60  # upper limit for waiting; not a measurement
+LONG = with_pauses([6.0, 7.0, 5.0, 6.5, 7.0, 6.0, 5.5, 6.0])  # eight pieces
+
+
+@pytest.fixture(scope="module")
+def own(trained) -> Transcriber:
+    """Pieces of at most 8 s, four at the same time."""
+    opened = Transcriber.from_pretrained(trained, "cpu").opened
+    short = dataclasses.replace(opened, experiment=dataclasses.replace(opened.experiment, longest_s=8.0))
+    return Transcriber(short, SHORT)
+
+
+class Watched(LiveTranscriber):
+    """Records events in their order; can hold the model before it takes pieces."""
+
+    def __init__(self, transcriber: Transcriber, max_running: int = 32):
+        self.gate, self.taken, self.looks, self.most_rows = threading.Event(), [], [], 0
+        self.before_token = lambda: None
+        super().__init__(transcriber, max_running)
+
+    def _take(self, most_s: float) -> list[Example]:
+        while not self.gate.wait(0.01):
+            self._check()
+        batch = super()._take(most_s)
+        if batch:
+            self.taken.append(batch)
+            self.most_rows = max(self.most_rows, self.rows_in_use)
+        return batch
+
+    def _is_dropped(self, example: Example) -> bool:
+        self.before_token()
+        self.looks.append((example.language, super()._is_dropped(example)))
+        return self.looks[-1][1]
+
+    def wait_until_prepared(self, *requests) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: all(r.ready or r.future.done() for r in requests), WAIT_S)
+
+
+@contextmanager
+def live(transcriber: Transcriber, **settings: int) -> Iterator[Watched]:
+    with closing(Watched(transcriber, **settings)) as made:
+        yield made
+
+
+def test_transcripts_of_many_languages_and_lengths_equal_those_of_one_at_a_time(own):
+    asked = [(noise(0.5 + 0.6 * n, n), ("de", "es", "ja", "auto")[n % 4]) for n in range(12)]
+    asked += [(LONG, "es"), (silence(2), "auto"), (silence(2), "de"), (LONG, "auto"), (noise(0.03), "ja")]
+    alone = [without_rounding(own(samples, lang)) for samples, lang in asked]
+    assert len({one.text for one in alone}) > 10
+    with live(own) as together:
+        requests = [together.submit(samples, lang) for samples, lang in asked]
+        together.gate.set()
+        assert [without_rounding(request.future.result(WAIT_S)) for request in requests] == alone
+        later = [together.submit(samples, lang) for samples, lang in asked[::-1]]
+        assert [without_rounding(request.future.result(WAIT_S)) for request in later] == alone[::-1]
+        assert together.num_running == together.num_waiting == together.rows_in_use == 0
+        assert max(len(batch) for batch in together.taken) > 1
+    assert all(len({example.language for example in batch}) == 1 for batch in together.taken)
+    assert together.most_rows == SHORT.batch_size
+    assert without_rounding(own(*asked[0])) == alone[0], "no adapters are left merged"
+
+
+def test_a_short_request_overtakes_a_long_one_that_came_first(own):
+    with live(own) as together:
+        ended = []
+        long, short = together.submit(LONG, "de"), together.submit(noise(1), "es")
+        for name, request in (("long", long), ("short", short)):
+            request.future.add_done_callback(lambda _, name=name: ended.append(name))
+        together.wait_until_prepared(long, short)
+        together.gate.set()
+        assert len(long.future.result(WAIT_S).segments) == 8
+    assert ended == ["short", "long"]
+    languages = [batch[0].language for batch in together.taken]
+    assert languages.index("es") == 1, "the encoder takes one batch of the long one before"
+
+
+def test_at_most_max_running_requests_share_batches(own):
+    with live(own, max_running=2) as together:
+        requests = [together.submit(noise(1, n), "de") for n in range(5)]
+        together.wait_until_prepared(*requests[:2])
+        assert (together.num_running, together.num_waiting) == (2, 3)
+        together.refuse_waiting(ValueError("closing"))
+        together.gate.set()
+        for request in requests[2:]:
+            with pytest.raises(ValueError, match="closing"):
+                request.future.result(WAIT_S)
+        assert all(request.future.result(WAIT_S).duration_s == 1 for request in requests[:2])
+
+
+def test_cancelling_frees_rows_at_the_next_token_and_removes_pieces(own):
+    """The search is held before a token; the rows of the cancelled request are free after it."""
+    held, released = threading.Event(), threading.Event()
+    with live(own) as together:
+        together.before_token = lambda: (held.set(), released.wait(WAIT_S))
+        together.gate.set()
+        cancelled = together.submit(LONG, "de")
+        assert held.wait(WAIT_S)
+        other = together.submit(noise(1), "es")
+        together.wait_until_prepared(other)
+        cancelled.future.cancel()
+        assert together.num_running == 1 and not cancelled.ready
+        released.set()
+        found = other.future.result(WAIT_S)
+    german = [is_dropped for language, is_dropped in together.looks if language == "de"]
+    assert german and all(german)
+    assert [batch[0].language for batch in together.taken].count("es") == 1
+    assert sum(len(batch) for batch in together.taken) <= SHORT.batch_size + 1, "of eight pieces and one"
+    with pytest.raises(CancelledError):
+        cancelled.future.result()
+    assert without_rounding(found) == without_rounding(own(noise(1), "es"))
+
+
+def test_an_exception_of_the_model_ends_the_requests_in_its_batch_and_no_others(own, monkeypatch, capsys):
+    encode = Decoder._encode_batch
+    broken = {"ja"}
+
+    def sometimes(self, examples):
+        if examples[0].language in broken:
+            raise RuntimeError("out of memory")
+        return encode(self, examples)
+
+    monkeypatch.setattr(Decoder, "_encode_batch", sometimes)
+    with live(own) as together:
+        bad = together.submit(noise(1), "ja")
+        together.wait_until_prepared(bad)
+        together.gate.set()
+        with pytest.raises(DecodingFailed, match="RuntimeError"):
+            bad.future.result(WAIT_S)
+        good = together.submit(noise(1), "de")
+        text = good.future.result(WAIT_S).text
+        broken.clear()
+        again = together.submit(noise(1), "ja").future.result(WAIT_S).text
+    assert text == own(noise(1), "de").text and again == own(noise(1), "ja").text
+    assert "RuntimeError: out of memory" in capsys.readouterr().err
+
+
+def test_an_unusable_recording_fails_alone(own, monkeypatch):
+    with live(own) as together:
+        examples = own.examples
+
+        def broken(job, pending):
+            yield from examples(job, pending)
+            raise RuntimeError("bad audio")
+
+        fine = together.submit(noise(1), "de")
+        monkeypatch.setattr(own, "examples", broken)
+        bad = together.submit(noise(1, 2), "de")
+        together.gate.set()
+        with pytest.raises(RuntimeError, match="bad audio"):
+            bad.future.result(WAIT_S)
+        assert fine.future.result(WAIT_S).duration_s == 1
+
+
+def test_closing_cancels_all_requests_and_later_ones(own):
+    with live(own) as together:
+        asked = [together.submit(LONG, "de"), together.submit(noise(1), "es")]
+        together.wait_until_prepared(*asked)
+    assert all(request.future.cancelled() for request in asked)
+    assert together.submit(noise(1), "de").future.cancelled()
+    assert not any(thread.is_alive() for thread in together._threads)
+
+
+def test_the_time_of_the_model_is_counted_only_while_it_has_pieces(own):
+    with live(own) as together:
+        together.gate.set()
+        together.submit(noise(1), "de").future.result(WAIT_S)
+        with together._changed:
+            assert together._changed.wait_for(lambda: together._idle_since is not None, WAIT_S)
+        assert 0 < together.busy_s == pytest.approx(together.busy_s, abs=1e-9)

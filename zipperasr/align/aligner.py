@@ -1,0 +1,143 @@
+"""The aligner: a CTC head over characters, and the times of words from its best path.
+
+In: frames of the trained encoder. Out: log-probabilities of characters, or words with times. The head is trained after
+the model, which it does not change (train_aligner.py), and is stored next to the model's weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zipperasr.align.spelling import characters
+from zipperasr.align.viterbi import BLANK, align_labels, least_frames
+from zipperasr.atomic import atomic_path
+from zipperasr.config import load_yaml, to_tree
+from zipperasr.model.experiment import weights_digest
+from zipperasr.model.weights_file import load_weights
+from zipperasr.ranges import COUNT, SHARE, check_ranges
+
+WEIGHTS, CONFIG = "aligner.safetensors", "aligner.yaml"
+FRAME_S = 0.02  # of the encoder
+LATE_S = 0.02  # by which a character is recognised after it begins, and after it ends; median of the mini test sets
+# Each character's prior is that of one of so many equally frequent ones. With priors of their own, the characters of
+# languages with many of them, or with few utterances, would be preferred to the blank of all languages.
+ALPHABET = 20
+LEAST_BLANK = 1e-3
+Times = tuple[float, float]  # start and end in seconds
+
+
+@dataclass(frozen=True)
+class AlignerConfig:
+    """What an aligner was trained for, and its sizes."""
+
+    model: str  # digest of the model's weights
+    width: int  # of the encoder
+    hidden: int  # of the head
+    kernel: int  # frames that the head sees at once; odd
+    prior: float  # weight of the prior of the blank, in training and alignment
+    characters: str  # classes from 1 on
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"width": COUNT, "hidden": COUNT, "kernel": COUNT, "prior": SHARE})
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel: got {self.kernel}, wanted an odd number")
+
+
+class Aligner(nn.Module):
+    """log softmax(W gelu(conv(LayerNorm(frames)))) over the blank and the characters."""
+
+    def __init__(self, config: AlignerConfig):
+        super().__init__()
+        self.config = config
+        classes = len(config.characters) + 1
+        self.norm = nn.LayerNorm(config.width)
+        self.conv = nn.Conv1d(config.width, config.hidden, config.kernel, padding=config.kernel // 2)
+        self.out = nn.Linear(config.hidden, classes)
+        self.register_buffer("log_prior", torch.zeros(classes))
+        self._classes = {char: number for number, char in enumerate(config.characters, 1)}
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """frames: (batch, frames, width). Returns log-probabilities (batch, frames, classes) without the prior."""
+        hidden = functional.gelu(self.conv(self.norm(frames).transpose(1, 2)).transpose(1, 2))
+        return self.out(hidden).log_softmax(-1)
+
+    def set_prior(self, blank: float) -> None:
+        """Set the prior. blank: its share of the frames, below 1."""
+        blank = min(max(blank, LEAST_BLANK), 1 - LEAST_BLANK)
+        self.log_prior.fill_(math.log((1 - blank) / ALPHABET))
+        self.log_prior[BLANK] = math.log(blank)
+
+    def labels(self, text: str) -> list[int]:
+        """Classes of the characters of a text; a character that training has not seen has one after the last."""
+        return [self._classes.get(char, len(self._classes) + 1) for char in characters(text)]
+
+    @torch.inference_mode()
+    def times(self, frames: Tensor, words: Sequence[str]) -> list[Times] | None:
+        """Return start and end of each word in seconds from the first frame; None if the speech is too short for them.
+
+        frames: (frames, width) of one utterance. Starts and ends never decrease. A word without letters or digits has
+        no duration.
+        """
+        spelled = [self.labels(word) for word in words]
+        labels = np.array([label for word in spelled for label in word], dtype=np.int64)
+        if not len(labels) or len(frames) < least_frames(labels):
+            return None
+        spans = align_labels(self._scores(frames), labels)
+        times, place, end_s = [], 0, 0.0
+        for word in spelled:
+            start_s = end_s
+            if word:
+                first, last = spans[place, 0], spans[place + len(word) - 1, 1]
+                start_s, end_s = max(0.0, first * FRAME_S - LATE_S), (last + 1) * FRAME_S - LATE_S
+            times.append((float(start_s), float(end_s)))
+            place += len(word)
+        return times
+
+    def _scores(self, frames: Tensor) -> np.ndarray:
+        """Log-likelihoods up to a constant, with a class for unknown characters at the end: any character."""
+        weight = self.out.weight
+        scores = self(frames[None].to(weight.device, weight.dtype))[0].float()
+        unknown = scores[:, BLANK + 1 :].logsumexp(1, keepdim=True)
+        scores = scores - self.config.prior * self.log_prior.float()
+        return torch.cat([scores, unknown], dim=1).cpu().numpy()
+
+    def save(self, directory: Path) -> None:
+        """Write the configuration and the weights to a training directory."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        with atomic_path(directory / CONFIG) as temporary:
+            temporary.write_text(yaml.safe_dump(to_tree(self.config), allow_unicode=True, sort_keys=False), "utf-8")
+        with atomic_path(directory / WEIGHTS) as temporary:
+            save_file(tensors, temporary)
+
+    @staticmethod
+    def is_in(directory: Path) -> bool:
+        """Whether a training directory has an aligner."""
+        return (directory / WEIGHTS).is_file()
+
+    @classmethod
+    def load(cls, directory: Path) -> Aligner:
+        """Read the aligner of a training directory.
+
+        Raises FileNotFoundError if it has none, ValueError if it is damaged or the model was retrained since.
+        """
+        if not cls.is_in(directory):
+            raise FileNotFoundError(f"{directory / WEIGHTS}: no aligner; run `zipperasr train-aligner` for this model")
+        config = load_yaml(AlignerConfig, directory / CONFIG, bases=False)
+        if config.model != weights_digest(directory):
+            raise ValueError(f"{directory}: retrained after its aligner; run `zipperasr train-aligner` again")
+        aligner = cls(config)
+        weights, wanted = load_weights(directory / WEIGHTS), aligner.state_dict()
+        if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in wanted.items()}:
+            raise ValueError(f"{directory / WEIGHTS}: does not fit {CONFIG}; run `zipperasr train-aligner` again")
+        aligner.load_state_dict(weights)
+        return aligner.eval()

@@ -1,0 +1,19 @@
+"""Reasons to doubt the text of a segment: a loop, a chat reply, another script.
+
+The same detectors count faults in the report (score/diagnose.py); here there is no reference to compare with.
+"""
+
+from __future__ import annotations
+
+from zipperasr.score.diagnose import is_in_foreign_script
+from zipperasr.transcribe.transcript import Segment
+
+
+def doubts(segment: Segment, lang: str) -> list[str]:
+    """Reasons in a few words each; empty if there are none, or no text. lang: the language of the recording."""
+    if not segment.text:
+        return []
+    reasons = [segment.note] if segment.note else []
+    if is_in_foreign_script(segment.text, lang):
+        reasons.append("written in another script than the language's")
+    return reasons

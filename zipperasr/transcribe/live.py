@@ -1,0 +1,230 @@
+"""Transcribe recordings that arrive at any time, in batches that they share.
+
+One thread cuts recordings, detects languages and computes features; another runs the model on an endless stream. As
+soon as rows of the search are free, the encoder takes the next pieces. No transcript depends on other recordings.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+
+from zipperasr.audio.load import SAMPLE_RATE
+from zipperasr.batching.batch import Example
+from zipperasr.cli import log
+from zipperasr.transcribe.defaults import AUTO
+from zipperasr.transcribe.fair_queue import FairQueue, LiveRequest
+from zipperasr.transcribe.sources import Recording
+from zipperasr.transcribe.transcriber import Transcriber
+from zipperasr.transcribe.transcript import Job, Transcript
+
+ENCODED_AT_ONCE_S = 30.0  # audio after which the encoder waits for a token of the search
+PREPARED = 4  # pieces of a request whose features are in memory before the encoder takes them
+
+
+class DecodingFailed(RuntimeError):
+    """The model raised an exception while it computed a batch with this recording; the log has its traceback."""
+
+
+class _Closed(Exception):
+    """Ends the decoding."""
+
+
+class LiveTranscriber:
+    """Uses a transcriber, alone, until closed.
+
+    max_running: requests whose pieces share batches; others wait, first in, first out.
+    """
+
+    def __init__(self, transcriber: Transcriber, max_running: int):
+        self.transcriber, self.max_running, self.rows = transcriber, max_running, transcriber.config.batch_size
+        self._began, self._idle_s = time.monotonic(), 0.0
+        self._idle_since: float | None = None
+        self._changed = threading.Condition()  # guards what follows
+        self._waiting: deque[LiveRequest] = deque()
+        self._running: deque[LiveRequest] = deque()  # the next one to prepare a piece of first
+        self._queue = FairQueue()
+        self._decoding: dict[str, LiveRequest] = {}  # in the encoder or the search, by the id of the example
+        self._is_closed = False
+        self._threads = [
+            threading.Thread(target=work, name=f"live {work.__name__}", daemon=True)
+            for work in (self._prepare, self._decode)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests of which nothing has been processed."""
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def rows_in_use(self) -> int:
+        """Pieces in the encoder and the search."""
+        return len(self._decoding)
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which the model had something to decode."""
+        now, since = time.monotonic(), self._idle_since
+        return now - self._began - self._idle_s - (0.0 if since is None else now - since)
+
+    def submit(self, samples: np.ndarray, lang: str = AUTO) -> LiveRequest:
+        """Transcribe a recording. samples: (num_samples,), 16 kHz. lang: a language code of the model, or `auto`.
+
+        The request's future gets the transcript, DecodingFailed, or the exception that made the recording unusable.
+        """
+        request = LiveRequest(Job(Recording("recording", samples), "" if lang == AUTO else lang))
+        request.examples = self.transcriber.examples(request.job, request.pending)
+        with self._changed:
+            if self._is_closed:
+                request.future.cancel()
+                return request
+            self._waiting.append(request)
+            self._changed.notify_all()
+        request.future.add_done_callback(lambda _: self._remove(request))
+        return request
+
+    def refuse_waiting(self, error: Exception) -> None:
+        """End all requests of which nothing has been processed with this exception."""
+        with self._changed:
+            waiting = list(self._waiting)
+        for request in waiting:
+            self._answer(request, error)
+
+    def close(self) -> None:
+        """Cancel all requests; returns after the current token or batch of the encoder."""
+        with self._changed:
+            self._is_closed = True
+            left = [*self._waiting, *self._running]
+            self._changed.notify_all()
+        for request in left:
+            request.future.cancel()
+        for thread in self._threads:
+            thread.join()
+
+    def _prepare(self) -> None:
+        while (request := self._next_to_prepare()) is not None:
+            try:
+                example = next(request.examples, None)
+            except BaseException as error:  # raised again where the future is awaited
+                self._answer(request, error)
+                continue
+            with self._changed:
+                if request.future.done():
+                    continue
+                if example is None:
+                    request.is_prepared = True
+                else:
+                    self._queue.add(request, example)
+                    self._changed.notify_all()
+            self._answer_if_done(request)
+
+    def _next_to_prepare(self) -> LiveRequest | None:
+        """Wait for a request with pieces to prepare, round robin; None once closed."""
+        with self._changed:
+            while not self._is_closed:
+                if self._waiting and len(self._running) < self.max_running:
+                    self._running.appendleft(self._waiting.popleft())
+                for _ in range(len(self._running)):
+                    request = self._running[0]
+                    self._running.rotate(-1)
+                    if not request.is_prepared and len(request.ready) < PREPARED:
+                        return request
+                self._changed.wait()
+        return None
+
+    def _decode(self) -> None:
+        while not self._is_closed:
+            try:
+                for decoded in self.transcriber.decode_live(self._batches(), self._check, self._is_dropped):
+                    request = self._decoding.pop(decoded.example.utt_id)
+                    self.transcriber.keep(decoded, request.pending.pop(decoded.example.utt_id))
+                    self._answer_if_done(request)
+            except _Closed:
+                return
+            except BaseException as error:  # others must be answered
+                log("".join(traceback.format_exception(error)))
+                failed, self._decoding = set(self._decoding.values()), {}
+                for request in failed:
+                    self._answer(request, DecodingFailed(type(error).__name__))
+
+    def _batches(self) -> Iterator[list[Example] | None]:
+        """Batches for the encoder; None whenever the search should compute a token."""
+        left_s = ENCODED_AT_ONCE_S
+        while True:
+            batch = self._take(left_s)
+            left_s -= sum(example.num_samples for example in batch) / SAMPLE_RATE
+            if not batch:
+                left_s = ENCODED_AT_ONCE_S
+            yield batch or None
+
+    def _take(self, most_s: float) -> list[Example]:
+        """The next batch; empty if there is none while pieces are being decoded. Otherwise waits for one."""
+        with self._changed:
+            if not self._decoding:
+                self._wait_for_pieces()
+            self._check()
+            most = self.rows - len(self._decoding)
+            if most <= 0 or most_s <= 0:
+                return []
+            taken = self._queue.take(most, most_s)
+            for request, example in taken:
+                request.started = request.started or time.monotonic()
+                self._decoding[example.utt_id] = request
+            self._changed.notify_all()
+        return [example for _, example in taken]
+
+    def _wait_for_pieces(self) -> None:
+        self._idle_since = time.monotonic()
+        while not (self._queue or self._is_closed):
+            self._changed.wait()
+        self._idle_s += time.monotonic() - self._idle_since
+        self._idle_since = None
+
+    def _check(self) -> None:
+        if self._is_closed:
+            raise _Closed
+
+    def _is_dropped(self, example: Example) -> bool:
+        """Whether the request of a piece has ended; its row is then freed."""
+        if not self._decoding[example.utt_id].future.done():
+            return False
+        del self._decoding[example.utt_id]
+        return True
+
+    def _answer_if_done(self, request: LiveRequest) -> None:
+        with self._changed:
+            is_done = request.is_prepared and request.job.done
+        if is_done:
+            self._answer(request, request.job.result())
+
+    def _answer(self, request: LiveRequest, result: Transcript | BaseException) -> None:
+        """Give a request its result unless it has ended."""
+        if not self._remove(request) or not request.future.set_running_or_notify_cancel():
+            return
+        request.started = request.started or time.monotonic()
+        if isinstance(result, BaseException):
+            request.future.set_exception(result)
+        else:
+            request.future.set_result(result)
+
+    def _remove(self, request: LiveRequest) -> bool:
+        """Remove a request and its pieces, except those being decoded; False if it had been removed."""
+        with self._changed:
+            for requests in (self._waiting, self._running):
+                if request in requests:
+                    requests.remove(request)
+                    self._queue.discard(request)
+                    self._changed.notify_all()
+                    return True
+        return False

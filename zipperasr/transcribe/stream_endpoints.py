@@ -1,0 +1,80 @@
+"""Divide a stream into segments as it arrives: from the first voice to a pause, or to the longest segment.
+
+In: blocks of `HOP` samples. Out: a piece whenever a segment ends. Only the open segment is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from zipperasr.audio.load import SAMPLE_RATE
+from zipperasr.audio.loudness import FRAME
+from zipperasr.transcribe.pauses import Piece, best_cut, earliest_cut_s
+
+HOP = math.lcm(FRAME, 512)  # samples: eight frames of 20 ms, and five windows of silero-vad
+MARGIN = 15  # frames kept before and after the voice
+PAUSE = 25  # frames without voice that end a segment
+LEAST_VOICE = 10  # frames; a segment with fewer is dropped
+
+Frames = Callable[[np.ndarray], np.ndarray]  # HOP samples of a stream -> for each frame whether somebody speaks
+
+
+class Endpoints:
+    """The open segment of a stream.
+
+    Args:
+        longest_s: a segment without a pause is cut before this length, as `cut_at_pauses` does.
+        voiced: the detector of this stream.
+    """
+
+    def __init__(self, longest_s: float, voiced: Frames):
+        self._longest = int(longest_s * SAMPLE_RATE)
+        self._earliest = int(earliest_cut_s(longest_s) * SAMPLE_RATE)
+        self._voiced = voiced
+        self._start = 0  # of `samples` in the stream
+        self._frames = np.zeros(0, dtype=bool)  # whether each frame of `samples` is voiced
+        self.samples = np.zeros(0, dtype=np.float32)  # of the open segment, or the margin before the next one
+
+    @property
+    def start_s(self) -> float:
+        return self._start / SAMPLE_RATE
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody has spoken since the last segment."""
+        return bool(self._frames.any())
+
+    def add(self, hop: np.ndarray) -> Piece | None:
+        """Append (HOP,) samples. Returns the segment that ends with them."""
+        self.samples = np.concatenate([self.samples, hop])
+        self._frames = np.concatenate([self._frames, self._voiced(hop)])
+        if not self.is_open:
+            self._drop(max(0, len(self._frames) - MARGIN))
+            return None
+        if self._trailing() >= PAUSE:
+            return self._close(len(self._frames) - self._trailing() + MARGIN)
+        if len(self.samples) >= self._longest:
+            return self._close(best_cut(self.samples[: self._longest], self._earliest) // FRAME)
+        return None
+
+    def finish(self, rest: np.ndarray) -> Piece | None:
+        """End the stream with fewer than HOP samples. Returns its last segment."""
+        self.samples = np.concatenate([self.samples, rest])
+        return self._close(-(-len(self.samples) // FRAME) - max(0, self._trailing() - MARGIN)) if self.is_open else None
+
+    def _trailing(self) -> int:
+        """Number of frames without voice at the end."""
+        return int(self._frames[::-1].argmax())
+
+    def _close(self, frames: int) -> Piece | None:
+        piece = Piece(self.start_s, self.samples[: frames * FRAME])
+        has_voice = self._frames[:frames].sum() >= LEAST_VOICE
+        self._drop(frames)
+        return piece if has_voice else None
+
+    def _drop(self, frames: int) -> None:
+        self.samples, self._frames = self.samples[frames * FRAME :].copy(), self._frames[frames:]
+        self._start += frames * FRAME
