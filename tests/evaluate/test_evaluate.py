@@ -13,6 +13,7 @@ from zipperasr.evaluate.__main__ import main
 from zipperasr.evaluate.results import LanguageResult, table
 from zipperasr.score.normalise import normaliser, split_units
 from zipperasr.score.scores_table import SetScore
+from zipperasr.transcribe import Transcriber
 
 REFERENCES = {  # language, text
     "d1": ("de", "Ein Satz, zwei Sätze."),
@@ -49,8 +50,6 @@ def test_rates_by_language_are_those_of_jiwer_on_single_transcriptions(trained, 
     assert main(options) == 0
     results = json.loads(out.read_text("utf-8"))
     rows = {row["language"]: row for row in results["languages"]}
-    from zipperasr.transcribe import Transcriber
-
     wanted = independent_rates(Transcriber.from_pretrained(trained, "cpu"), tmp_path)
     assert {code: 100 * row["jiwer_errors"] / row["ref_units"] for code, row in rows.items()} == pytest.approx(wanted)
     assert {code: row["utts"] for code, row in rows.items()} == {"de": 2, "es": 1, "ja": 1}
@@ -81,6 +80,23 @@ def test_bad_utterances_are_counted_and_the_others_are_evaluated(trained, listed
     results = json.loads(out.read_text("utf-8"))
     assert results["num_left_out"] == len(results["left_out"]) == 3
     assert [row["utts"] for row in results["languages"]] == [1, 1, 1]
+
+
+def test_decoding_options_reach_the_search(trained, listed, tmp_path, monkeypatch):
+    opened = []
+    initialise = Transcriber.__init__
+
+    def remembered(self, *arguments):
+        initialise(self, *arguments)
+        opened.append(self.config)
+
+    monkeypatch.setattr(Transcriber, "__init__", remembered)
+    out = tmp_path / "results.json"
+    limits = ["--tokens_per_s", "25", "--batch_size", "2", "--batch_positions", "300", "--precision", "bf16"]
+    assert main(["--model", str(trained), "--data", str(listed), "--device", "cpu", "--out", str(out), *limits]) == 0
+    wanted = {"tokens_per_s": 25.0, "batch_size": 2, "batch_positions": 300, "precision": "bf16"}
+    assert {name: getattr(opened[0], name) for name in wanted} == wanted
+    assert wanted.items() <= json.loads(out.read_text("utf-8")).items()
 
 
 def test_the_whisper_normaliser_is_that_of_transformers(trained, tmp_path, listed):

@@ -137,9 +137,13 @@ def test_serving(installed, environment, bundle, tmp_path):
     command = [installed / "zipperasr", "serve", "--model", bundle, "--port", "0"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as server:
         try:
-            url = next(match[0] for line in server.stderr if (match := re.search(r"http://[\d.:]+", line)))
+            said, url = [], None
+            while url is None and (line := server.stderr.readline()):
+                said.append(line)
+                url = re.search(r"http://[\d.:]+", line)
+            assert url, "".join(said)
             for path, wanted in (("/", b"<html"), ("/v1/models", b'"tiny.zip"')):
-                with urllib.request.urlopen(url + path, timeout=60) as answer:
+                with urllib.request.urlopen(url[0] + path, timeout=60) as answer:
                     assert wanted in answer.read()
         finally:
             server.send_signal(signal.SIGINT)

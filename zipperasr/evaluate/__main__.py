@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument(
         "--batch_positions", type=int, default=DEFAULTS.batch_positions, help="maximum number of positions in a batch"
     )
+    options.add_argument("--tokens_per_s", type=float, default=DEFAULTS.tokens_per_s, help="maximum tokens per second")
     return run_step(_run, options.parse_args(argv), "zipperasr evaluate")
 
 
@@ -56,7 +57,7 @@ def _run(options: argparse.Namespace) -> None:
     from zipperasr.evaluate.utterances import read_utterances
     from zipperasr.transcribe.transcriber import Transcriber
 
-    settings = {name: getattr(options, name) for name in ("batch_size", "batch_positions", "precision")}
+    settings = {name: getattr(options, name) for name in ("batch_size", "batch_positions", "tokens_per_s", "precision")}
     config = replace(DEFAULTS, **settings)
     data = read_utterances(options.data, options.lang, options.split)
     transcriber = Transcriber.from_pretrained(options.model, options.device, config)
