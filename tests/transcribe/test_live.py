@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from tests.transcribe.conftest import SHORT
-from tests.transcribe.sound import noise, silence, with_pauses
+from tests.transcribe.sound import RATE, noise, silence, with_pauses
 from tests.transcribe.transcripts import without_rounding
 from zipperasr.batching.batch import Example
 from zipperasr.decode.decoder import Decoder
@@ -170,6 +171,24 @@ def test_an_unusable_recording_fails_alone(own, monkeypatch):
         with pytest.raises(RuntimeError, match="bad audio"):
             bad.future.result(WAIT_S)
         assert fine.future.result(WAIT_S).duration_s == 1
+
+
+def test_after_a_batch_the_search_gets_a_token_for_every_4_s_of_audio():
+    batches = iter([[seconds(18)], [seconds(9)], [], [seconds(2)], [], []])
+    asked = []
+
+    def take(most_s: float) -> list[Example]:
+        asked.append(most_s)
+        return next(batches)
+
+    stream = LiveTranscriber._batches(SimpleNamespace(_take=take))
+    found = [next(stream) for _ in range(11)]
+    assert found == [[seconds(18)], [seconds(9)], *[None] * 7, [seconds(2)], None]
+    assert asked == [30.0, 12.0, 3.0, 30.0, 28.0]
+
+
+def seconds(number: int) -> Example:
+    return Example(str(number), "de", None, number * RATE, (), ())
 
 
 def test_closing_cancels_all_requests_and_later_ones(own):

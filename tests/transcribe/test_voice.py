@@ -53,7 +53,7 @@ def test_times_are_those_of_the_recording_and_follow_the_speech(detecting, trans
     voiced = [part for part in transcript.segments if part.text]
     assert len(voiced) == 2 and transcript.duration_s == len(samples) / RATE
     for part, start_s in zip(voiced, starts, strict=True):
-        assert (part.start_s, part.end_s) == pytest.approx((start_s, start_s + len(spoken) / RATE), abs=0.8)
+        assert (part.start_s, part.end_s) == pytest.approx((start_s, start_s + len(spoken) / RATE), abs=1.0)
         piece = samples[round(part.start_s * RATE) : round(part.end_s * RATE)]
         assert transcriber(piece, lang="de").text == part.text
 
@@ -98,12 +98,13 @@ def test_loading_the_detector_leaves_the_number_of_threads_unchanged():
     assert "silero_vad" not in sys.modules
 
 
-def test_stretches_are_widened_joined_over_short_gaps_and_dropped_if_short():
-    frames = np.zeros(700, dtype=bool)
-    for first, last in ((50, 100), (180, 250), (500, 600), (640, 645)):
+def test_long_gaps_without_voice_are_left_out_and_short_ones_kept_also_at_the_edges():
+    frames = np.zeros(900, dtype=bool)
+    for first, last in ((110, 150), (240, 300), (500, 600), (690, 695), (720, 810)):
         frames[first:last] = True
-    spans = voiced_spans(frames, 700 * FRAME)
-    assert [(span.start / RATE, span.stop / RATE) for span in spans] == [(0.7, 5.3), (9.7, 12.3)]
+    spans = voiced_spans(frames, 900 * FRAME)
+    assert [(span.start / RATE, span.stop / RATE) for span in spans] == [(1.7, 6.5), (9.5, 12.5), (13.9, 18.0)]
+    assert voiced_spans(frames[:100], 100 * FRAME) == []
 
 
 def test_a_piece_with_a_reason_is_kept():

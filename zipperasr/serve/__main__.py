@@ -17,7 +17,7 @@ from pathlib import Path
 from zipperasr.cli import log, parser, run_step
 from zipperasr.decode.decode_config import PRECISIONS, DecodeConfig
 from zipperasr.serve.limits import Limits
-from zipperasr.transcribe.defaults import DEFAULTS
+from zipperasr.transcribe.defaults import SERVED
 
 EXTRA = ("starlette", "uvicorn", "python_multipart", "prometheus_client")  # packages of the extra `serve` in setup.py
 
@@ -43,10 +43,10 @@ def main(argv: list[str] | None = None) -> int:
         "--samples", type=Path, default=None, help="data directories, such as dump/raw, with recordings for the page"
     )
     options.add_argument(
-        "--batch_size", type=int, default=DEFAULTS.batch_size, help="maximum number of segments in a batch"
+        "--batch_size", type=int, default=SERVED.batch_size, help="maximum number of segments in a batch"
     )
     options.add_argument(
-        "--batch_positions", type=int, default=DEFAULTS.batch_positions, help="maximum number of positions in a batch"
+        "--batch_positions", type=int, default=SERVED.batch_positions, help="maximum number of positions in a batch"
     )
     options.add_argument(
         "--api_keys", type=Path, default=None, help="file with one key per line, of which requests need one"
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     def step(_: object) -> None:
         limits = Limits(**{field.name: getattr(chosen, field.name) for field in fields(Limits)})
         sizes = {"batch_size": chosen.batch_size, "batch_positions": chosen.batch_positions}
-        config = replace(DEFAULTS, precision=chosen.precision, **sizes)
+        config = replace(SERVED, precision=chosen.precision, **sizes)
         address = (chosen.host, chosen.port)
         files = {"samples": chosen.samples, "keys": chosen.api_keys}
         serve(chosen.model, address, limits, **files, device=chosen.device, config=config)

@@ -6,6 +6,7 @@ In: a decoded utterance. Out: `Token`s with log-probabilities, and `Word`s with 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import regex
@@ -15,7 +16,7 @@ from zipperasr.decode.decoder import Decoded
 from zipperasr.decode.token_texts import token_texts
 from zipperasr.transcribe.transcript import Token, Word
 
-_WORDS = {"wer": regex.compile(r"\S+"), "cer": regex.compile(r"(?!\s)\X")}  # by the unit that a language is scored in
+_WORDS = {"wer": re.compile(r"\S+"), "cer": regex.compile(r"(?!\s)\X")}  # by the unit that a language is scored in
 
 
 def tokens_of(decoded: Decoded, tokenizer: PreTrainedTokenizerBase) -> tuple[Token, ...]:

@@ -23,7 +23,8 @@ from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcriber import Transcriber
 from zipperasr.transcribe.transcript import Job, Transcript
 
-ENCODED_AT_ONCE_S = 30.0  # audio after which the encoder waits for a token of the search
+ENCODED_AT_ONCE_S = 30.0  # audio after which the encoder waits for the search
+ENCODED_PER_TOKEN_S = 4.0  # a token for each, so that arriving recordings do not stop the search
 PREPARED = 4  # pieces of a request whose features are in memory before the encoder takes them
 
 
@@ -160,13 +161,13 @@ class LiveTranscriber:
 
     def _batches(self) -> Iterator[list[Example] | None]:
         """Batches for the encoder; None whenever the search should compute a token."""
-        left_s = ENCODED_AT_ONCE_S
         while True:
-            batch = self._take(left_s)
-            left_s -= sum(example.num_samples for example in batch) / SAMPLE_RATE
-            if not batch:
-                left_s = ENCODED_AT_ONCE_S
-            yield batch or None
+            encoded_s = 0.0
+            while batch := self._take(ENCODED_AT_ONCE_S - encoded_s):
+                encoded_s += sum(example.num_samples for example in batch) / SAMPLE_RATE
+                yield batch
+            for _ in range(1 + int(encoded_s / ENCODED_PER_TOKEN_S)):
+                yield None
 
     def _take(self, most_s: float) -> list[Example]:
         """The next batch; empty if there is none while pieces are being decoded. Otherwise waits for one."""

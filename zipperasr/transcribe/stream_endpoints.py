@@ -15,7 +15,7 @@ from zipperasr.audio.loudness import FRAME
 from zipperasr.transcribe.pauses import Piece, best_cut, earliest_cut_s
 
 HOP = math.lcm(FRAME, 512)  # samples: eight frames of 20 ms, and five windows of silero-vad
-MARGIN = 15  # frames kept before and after the voice
+BEFORE, AFTER = 25, 10  # frames kept before and after the voice; silero-vad may find it late
 PAUSE = 25  # frames without voice that end a segment
 LEAST_VOICE = 10  # frames; a segment with fewer is dropped
 
@@ -52,10 +52,10 @@ class Endpoints:
         self.samples = np.concatenate([self.samples, hop])
         self._frames = np.concatenate([self._frames, self._voiced(hop)])
         if not self.is_open:
-            self._drop(max(0, len(self._frames) - MARGIN))
+            self._drop(max(0, len(self._frames) - BEFORE))
             return None
         if self._trailing() >= PAUSE:
-            return self._close(len(self._frames) - self._trailing() + MARGIN)
+            return self._close(len(self._frames) - self._trailing() + AFTER)
         if len(self.samples) >= self._longest:
             return self._close(best_cut(self.samples[: self._longest], self._earliest) // FRAME)
         return None
@@ -63,7 +63,7 @@ class Endpoints:
     def finish(self, rest: np.ndarray) -> Piece | None:
         """End the stream with fewer than HOP samples. Returns its last segment."""
         self.samples = np.concatenate([self.samples, rest])
-        return self._close(-(-len(self.samples) // FRAME) - max(0, self._trailing() - MARGIN)) if self.is_open else None
+        return self._close(-(-len(self.samples) // FRAME) - max(0, self._trailing() - AFTER)) if self.is_open else None
 
     def _trailing(self) -> int:
         """Number of frames without voice at the end."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 ENERGY, SILERO = "energy", "silero"
 DETECTORS = (ENERGY, SILERO)
-GAP_S = 2.0  # a longer stretch without voice is left out
-MARGIN_S = 0.3  # kept on both sides of a voiced stretch: its edges may be quiet consonants
+GAP_S = 2.0  # a longer stretch without voice is left out; a detector may miss the first half second of a voice
+MARGIN_S = 0.5  # of it that is kept on both sides
 STEADY_DB = 6.0  # in streams, a frame is silent if it exceeds the background by less
 REMEMBERED = 1500  # frames (30 s) from which a stream's background and speech levels are estimated
 SHORTEST_VOICE_S = 0.2  # a shorter stretch is not speech
@@ -64,18 +64,21 @@ def keep_voiced(piece: Piece, voiced: Voiced) -> list[Piece]:
 
 
 def voiced_spans(frames: np.ndarray, num_samples: int) -> list[slice]:
-    """Return the samples of each voiced stretch with its margins, in order and without overlap.
+    """Return the samples between gaps without voice of more than `GAP_S`, with margins, in order.
 
-    frames: (frames,) of bool. Stretches less than `GAP_S` apart are one.
+    frames: (frames,) of bool.
     """
+    gap, margin = int(GAP_S * SAMPLE_RATE), int(MARGIN_S * SAMPLE_RATE)
     edges = np.flatnonzero(np.diff(frames, prepend=False, append=False)).reshape(-1, 2) * FRAME
+    voiced = [(start, end) for start, end in edges.tolist() if end - start >= SHORTEST_VOICE_S * SAMPLE_RATE]
     spans: list[slice] = []
-    for start, end in edges.tolist():
-        if end - start < SHORTEST_VOICE_S * SAMPLE_RATE:
-            continue
-        start, end = max(0, start - int(MARGIN_S * SAMPLE_RATE)), min(num_samples, end + int(MARGIN_S * SAMPLE_RATE))
-        if spans and start - spans[-1].stop < (GAP_S - 2 * MARGIN_S) * SAMPLE_RATE:
+    for start, end in voiced:
+        if spans and start - spans[-1].stop <= gap:
             spans[-1] = slice(spans[-1].start, end)
         else:
             spans.append(slice(start, end))
-    return spans
+    if spans and spans[0].start <= gap:
+        spans[0] = slice(0, spans[0].stop)
+    if spans and num_samples - spans[-1].stop <= gap:
+        spans[-1] = slice(spans[-1].start, num_samples)
+    return [slice(max(0, span.start - margin), min(num_samples, span.stop + margin)) for span in spans]
