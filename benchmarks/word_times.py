@@ -23,6 +23,7 @@ from zipperasr.cli import parser, run_step
 from zipperasr.markdown import table
 from zipperasr.score.normalise import split_units
 
+NOTE = "Absolute difference from espeak-ng's word events in ms, and its median with the sign; reference texts."
 RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "zipper12" / "asr1"
 Shifts = dict[str, list[tuple[float, float]]]  # by language: of start and end in seconds; NaN where there is no event
 
@@ -106,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
         body = report(measure(given.model, given.manifest, given.kind, given.nj))
         print(body)
         if given.results:
-            write_section(f"Word times, {given.kind} sets", f"Absolute shift in ms.\n\n{body}", given.results)
+            write_section(f"Word times, {given.kind} sets", f"{NOTE}\n\n{body}", given.results)
 
     return run_step(step, options.parse_args(argv), "word_times")
 
