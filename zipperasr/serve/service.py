@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from zipperasr.cli import log
+from zipperasr.decode.phrases import Phrase
 from zipperasr.lora.injection import LanguageAdapters
 from zipperasr.lora.router import router_options
 from zipperasr.serve.limits import Limits
@@ -44,21 +45,22 @@ class Service:
         self.created = int(time.time())
         self.detects = _can_detect(transcriber)
 
-    async def recognise(self, samples: np.ndarray, lang: str) -> Recognised:
+    async def recognise(self, samples: np.ndarray, lang: str, hints: tuple[Phrase, ...] = ()) -> Recognised:
         """Transcribe one recording. samples: (num_samples,), 16 kHz. lang: a language code of the model, or `auto`."""
+        recording = Recording("upload", samples, hints=hints)
         asked = time.monotonic()
 
         def work(stop: threading.Event) -> Recognised:
             start = time.monotonic()
-            transcript = self._transcribe(samples, lang, stop)
+            transcript = self._transcribe(recording, lang, stop)
             return Recognised(transcript, start - asked, time.monotonic() - start)
 
         return await self.queue.run(work)
 
-    def _transcribe(self, samples: np.ndarray, lang: str, stop: threading.Event) -> Transcript:
+    def _transcribe(self, recording: Recording, lang: str, stop: threading.Event) -> Transcript:
         """Raises GivenUp once `stop` is set: before the next token or after the current batch of the encoder."""
         check = partial(give_up_if, stop)
-        ((_, found),) = self.transcriber.transcribe([Recording("upload", samples)], lang, check)
+        ((_, found),) = self.transcriber.transcribe([recording], lang, check)
         if isinstance(found, Exception):
             raise found
         return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
@@ -20,14 +21,16 @@ from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoded, Decoder
+from zipperasr.decode.phrases import Phrase, PhraseTrie
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
 from zipperasr.transcribe.confidence import tokens_of, words_of
-from zipperasr.transcribe.defaults import AUTO, DEFAULTS
+from zipperasr.transcribe.defaults import AUTO, DEFAULTS, HINT_WEIGHT
 from zipperasr.transcribe.detect import LanguageDetector
 from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, cut_at_pauses
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
 
+TRIES = 16  # lists of hints that are kept ready
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -62,6 +65,7 @@ class Transcriber:
         )
         self._detector: LanguageDetector | None = None
         self._keys = count()
+        self._trie = lru_cache(TRIES)(self._new_trie)
 
     @classmethod
     def from_pretrained(
@@ -92,13 +96,20 @@ class Transcriber:
         """Whether the original Whisper has been loaded."""
         return self._detector is not None
 
-    def __call__(self, audio: str | Path | np.ndarray, lang: str = AUTO, rate: int = SAMPLE_RATE) -> Transcript:
-        """Transcribe one recording: a path, or samples (num_samples[, channels]) at `rate`.
+    def __call__(
+        self,
+        audio: str | Path | np.ndarray,
+        lang: str = AUTO,
+        rate: int = SAMPLE_RATE,
+        hints: Sequence[str] = (),
+    ) -> Transcript:
+        """Transcribe one recording: a path, or samples (num_samples[, channels]) at `rate`. hints: phrases to prefer.
 
         Raises ValueError for a language outside the model's set or audio that cannot be decoded, OSError.
         """
         name = "samples" if isinstance(audio, np.ndarray) else str(audio)
-        ((_, found),) = self.transcribe([Recording(name, audio, rate)], lang)
+        phrases = tuple(Phrase(hint, HINT_WEIGHT) for hint in hints)
+        ((_, found),) = self.transcribe([Recording(name, audio, rate, phrases)], lang)
         if isinstance(found, Exception):
             raise found
         return found
@@ -120,6 +131,9 @@ class Transcriber:
             )
         jobs: deque[Job] = deque()
         pending: dict[str, Pending] = {}
+        self._decoder.phrases = lambda example: self._trie(
+            pending[example.utt_id].job.recording.hints, example.language
+        )
         self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
         batches = self._batches(recordings, lang, jobs, pending)
         for decoded in self._decoder.run(batches, lambda _: check(), check):
@@ -164,6 +178,8 @@ class Transcriber:
         """Pieces of a recording to decode; silent ones go directly into the job."""
         number, pieces = 0, cut_at_pauses(job.recording.blocks(), self.longest_s)
         try:
+            if job.recording.hints and not self._decoder.takes_phrases:
+                raise ValueError("hints need this project's own greedy search: beam=1, engine=own, a supported LLM")
             for number, piece in enumerate(pieces, 1):
                 job.duration_s = piece.end_s
                 if piece.reason:
@@ -181,6 +197,11 @@ class Transcriber:
         except (ValueError, OSError) as error:
             job.failure = error
         job.num_pieces = number
+
+    def _new_trie(self, hints: tuple[Phrase, ...], lang: str) -> PhraseTrie | None:
+        if not hints:
+            return None
+        return PhraseTrie(self.opened.tokenizer, hints, spaced=self.languages[lang].unit == "wer")
 
     def _mixture(self, job: Job) -> Mapping[str, float] | None:
         return job.lang_probs if self.soft and job.lang_probs else None
