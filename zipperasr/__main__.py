@@ -17,6 +17,7 @@ COMMANDS = {  # name: (module, line of --help)
     "serve": ("zipperasr.serve.__main__", "serve a model as a web page and an OpenAI-compatible endpoint"),
     "export": ("zipperasr.exchange.export", "export a model for PEFT or transformers, or as a single file"),
     "import": ("zipperasr.exchange.importer", "import a PEFT adapter, a bundle or a checkpoint of another tool"),
+    "calibrate": ("zipperasr.transcribe.calibrate", "fit the confidences of words on the dev sets"),
     "plan": ("zipperasr.plan.__main__", "estimate parameters, memory and training steps of an experiment"),
     "compare": ("zipperasr.stats.compare", "test scored decodings for significant differences"),
     "sclite": ("zipperasr.score.sclite.__main__", "score trn files like NIST's sclite"),

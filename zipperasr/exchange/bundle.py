@@ -31,7 +31,7 @@ from zipperasr.model.weights_file import check_weights
 
 FORM = "zipperasr bundle 1"
 BACKBONES = ("whisper", "llm")
-KEPT = ("run.json", "router_final.json")  # optional files of a training
+KEPT = ("run.json", "router_final.json", "confidence.json")  # optional files of a training
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Pretrained:
     tokenizer: PreTrainedTokenizerBase
     languages: LanguageTable  # languages of the model, in the order of its banks
     experiment: Experiment  # paths are valid on this machine
+    directory: Path  # the training directory, or where the bundle was unpacked
 
 
 def load_pretrained(directory: str | Path, dtype: torch.dtype = torch.float32) -> Pretrained:
@@ -43,4 +44,5 @@ def load_pretrained(directory: str | Path, dtype: torch.dtype = torch.float32) -
         load_tokenizer(experiment.model.llm),
         LanguageTable.load(directory / LANGUAGES).chosen(experiment.languages),
         experiment,
+        directory,
     )

@@ -23,6 +23,7 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoded, Decoder
 from zipperasr.decode.phrases import Phrase, PhraseTrie
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
+from zipperasr.transcribe.calibration import Calibration
 from zipperasr.transcribe.confidence import tokens_of, words_of
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS, HINT_WEIGHT
 from zipperasr.transcribe.detect import LanguageDetector
@@ -63,6 +64,7 @@ class Transcriber:
             edge_frames=settings.edge_frames,
             trim_silence=settings.trim_silence,
         )
+        self.calibration = Calibration.load(opened.directory)  # of words' confidences
         self._detector: LanguageDetector | None = None
         self._keys = count()
         self._trie = lru_cache(TRIES)(self._new_trie)
@@ -145,7 +147,7 @@ class Transcriber:
 
     def _segment(self, piece: Pending, decoded: Decoded) -> Segment:
         tokens = tokens_of(decoded, self.opened.tokenizer)
-        words = words_of(decoded.text, tokens, self.languages[decoded.example.language].unit)
+        words = words_of(decoded.text, tokens, self.languages[decoded.example.language].unit, self.calibration)
         times = piece.start_s, piece.end_s
         return Segment(*times, decoded.text, decoded.note, words, decoded.avg_logprob, tokens)
 
