@@ -6,4 +6,4 @@ from zipperasr.decode.decode_config import DecodeConfig
 
 AUTO = "auto"  # in place of a language code: detect the language
 DEFAULTS = DecodeConfig(retry_loops=True)
-HINT_WEIGHT = 5.0  # mean cost in nats that a token of a hint may have, see zipperasr.decode.phrases
+HINT_WEIGHT = 4.0  # mean cost in nats that a token of a hint may have, see zipperasr.decode.phrases
