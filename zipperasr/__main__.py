@@ -19,6 +19,7 @@ COMMANDS = {  # name: (module, line of --help)
     "export": ("zipperasr.exchange.export", "export a model for PEFT or transformers, or as a single file"),
     "import": ("zipperasr.exchange.importer", "import a PEFT adapter, a bundle or a checkpoint of another tool"),
     "train-aligner": ("zipperasr.align.train_aligner", "train an aligner, which finds the times of words, for a model"),
+    "calibrate": ("zipperasr.transcribe.calibrate", "fit the confidences of words on the dev sets"),
     "plan": ("zipperasr.plan.__main__", "estimate parameters, memory and training steps of an experiment"),
     "compare": ("zipperasr.stats.compare", "test scored decodings for significant differences"),
     "sclite": ("zipperasr.score.sclite.__main__", "score trn files like NIST's sclite"),

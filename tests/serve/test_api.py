@@ -84,9 +84,16 @@ def test_without_a_language_it_is_detected(live: Live, transcriber):
     assert empty["language_probabilities"] == probabilities
 
 
-def test_prompt_and_temperature_change_nothing(live: Live, expected):
-    response = live.post(SPEECH, language="DE", prompt="Zipper", temperature="0.8", chunking_strategy="auto")
+def test_temperature_changes_nothing(live: Live, expected):
+    response = live.post(SPEECH, language="DE", prompt="", temperature="0.8", chunking_strategy="auto")
     assert response.json()["text"] == expected.text
+
+
+def test_a_prompt_is_a_list_of_hints(live: Live, expected, transcriber):
+    samples = np.frombuffer(SPEECH[44:], dtype="<i2") / np.float32(32768)
+    hinted = transcriber(samples, "de", hints=list("abcdefghij")).text
+    assert hinted != expected.text
+    assert live.post(SPEECH, language="de", prompt="a, b,c\nd;e,f,g,h,i,j").json()["text"] == hinted
 
 
 @pytest.mark.parametrize("name", ["include[]", "include"])

@@ -30,6 +30,21 @@ def test_texts_have_file_names_only_for_several_files(trained, folder, capsys):
     assert second.startswith(f"{folder / 'c.flac'} ")
 
 
+def test_hints_are_read_from_a_file_and_have_a_weight(trained, folder, tmp_path, capsys):
+    hints = tmp_path / "hints.txt"
+    hints.write_text("zipper\n", encoding="utf-8")
+    call = [str(folder / "a.wav"), "--model", str(trained), "--lang", "de"]
+    texts = []
+    for options in ([], ["--hint_weight", "0.001"], ["--hint_weight", "1000"]):
+        assert main([*call, *(["--hints", str(hints), *options] if options else [])]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] and "zipper" not in texts[0]
+    assert "zipper" in texts[2]
+    hints.write_text("zipper\tmuch\n", encoding="utf-8")
+    assert main([*call, "--hints", str(hints)]) == 1
+    assert "hints.txt:1: got 'zipper\\tmuch'" in capsys.readouterr().err
+
+
 def test_a_corrupt_file_is_reported_and_the_others_are_transcribed(trained, folder, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([str(folder), "--model", str(trained), "--lang", "auto", "--format", "json", "--out", str(out)]) == 1

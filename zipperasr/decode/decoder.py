@@ -22,6 +22,7 @@ from zipperasr.decode.beam import max_new_tokens, stop_ids, transcribe_batch
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
+from zipperasr.decode.phrases import PhraseTrie, PhraseWalk
 from zipperasr.decode.vllm_search import VllmSearch
 from zipperasr.device import to_device
 from zipperasr.lora.merging import merged
@@ -70,9 +71,15 @@ class Decoder:
         self.keeps_frames = False  # of the encoder, in the results of greedy search: word times need them
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
         self.embed_speech = model.embed_speech  # a stream replaces it by one that keeps earlier chunks
+        self.phrases: Callable[[Example], PhraseTrie | None] = lambda _: None  # what to prefer; own greedy search only
         self._vllm = vllm
         own = config.beam == 1 and vllm is None
         self._llm = model.llm_family.incremental(model.causal_lm) if own else None
+
+    @property
+    def takes_phrases(self) -> bool:
+        """Whether the search can prefer phrases."""
+        return self._llm is not None
 
     def run(
         self,
@@ -217,11 +224,15 @@ class Decoder:
                 for prompt, part in zip(prompts, speech.split(counts), strict=True)
             ]
         bounds = [max_new_tokens(example.num_samples, self.config) for example in examples]
-        encoded = [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
+        encoded = [Encoded(*one, walk=self._walk(one[0])) for one in zip(examples, rows, bounds, strict=True)]
         if self.keeps_frames:
             for one, its_frames in zip(encoded, frames, strict=True):
                 one.frames = its_frames
         return encoded
+
+    def _walk(self, example: Example) -> PhraseWalk | None:
+        trie = self.phrases(example)
+        return None if trie is None else PhraseWalk(trie, self.stops)
 
 
 def _average(logprobs: Sequence[float], end_logprob: float | None) -> float | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from zipperasr.decode.phrases import Choice, PhraseWalk
 from zipperasr.device import to_device
 from zipperasr.model.backbones.causal_llm import IncrementalLLM
 
@@ -30,6 +31,7 @@ class Encoded:
     logprobs: list[float] = field(default_factory=list)  # of `tokens`, natural, by the model alone: no n-gram is banned
     end_logprob: float | None = None  # of the end token; None if max_tokens ended the utterance
     ended: bool = False  # with an end token, not by max_tokens
+    walk: PhraseWalk | None = None  # along phrases to prefer
     no_repeat: int = 0  # no n-gram of this size may occur twice; 0: no limit
     frames: Tensor | None = None  # (frames, encoder width), if the decoder keeps them
 
@@ -41,6 +43,8 @@ class Encoded:
     def restart(self) -> None:
         """Forget what has been decoded."""
         self.tokens, self.logprobs, self.end_logprob, self.ended = [], [], None, False
+        if self.walk is not None:
+            self.walk = self.walk.restarted()
 
 
 class _Queue:
@@ -68,7 +72,7 @@ class _Queue:
 
 
 class GreedySearch:
-    """Takes the most probable token in each step.
+    """Takes the most probable token in each step, or one that a phrase prefers.
 
     Args:
         llm: the language model.
@@ -167,12 +171,27 @@ class GreedySearch:
                 banned = torch.tensor(_repeating(utterance.tokens, utterance.no_repeat), dtype=torch.long)
                 logits[row].index_fill_(0, to_device(banned, logits.device), -torch.inf)
         tokens = logits.argmax(-1)
-        logprobs = (logits.gather(1, tokens[:, None])[:, 0] - total).clamp(max=0)
-        table = torch.stack([tokens.double(), logprobs.double()], -1).tolist()  # one transfer from the device for both
-        for utterance, (token, logprob) in zip(active, table, strict=True):
-            utterance.tokens.append(int(token))
-            utterance.logprobs.append(logprob)
-        return tokens
+        wanted = [[] if one.walk is None else one.walk.candidates(one.tokens) for one in active]
+        ids = torch.cat([tokens[:, None], to_device(_padded(wanted), tokens.device)], 1)
+        logprobs = (logits.gather(1, ids) - total[:, None]).clamp(max=0)
+        table = torch.cat([tokens[:, None].double(), logprobs.double()], 1).tolist()  # one transfer from the device
+        chosen = []
+        for row, (utterance, (token, logprob, *others)) in enumerate(zip(active, table, strict=True)):
+            best = Choice(int(token), logprob)
+            chosen.append(self._append(row, utterance, best, dict(zip(wanted[row], others, strict=False))))
+        return to_device(torch.tensor(chosen), tokens.device) if any(wanted) else tokens
+
+    def _append(self, row: int, utterance: Encoded, choice: Choice, logprobs: dict[int, float]) -> int:
+        """Append the most probable token, or what its phrases prefer, and return it. logprobs: of the candidates."""
+        if utterance.walk is not None:
+            allowed = utterance.max_tokens - len(utterance.tokens)
+            choice = utterance.walk.choose(utterance.tokens, allowed, choice, logprobs)
+        if choice.dropped:
+            del utterance.tokens[-choice.dropped :], utterance.logprobs[-choice.dropped :]
+            self._llm.rewind(row, choice.dropped)
+        utterance.tokens.append(choice.token)
+        utterance.logprobs.append(choice.logprob)
+        return choice.token
 
     def _is_done(self, utterance: Encoded) -> bool:
         if utterance.tokens[-1] in self._stops:
@@ -180,6 +199,12 @@ class GreedySearch:
             utterance.end_logprob = utterance.logprobs.pop()
             utterance.ended = True
         return utterance.ended or len(utterance.tokens) >= utterance.max_tokens
+
+
+def _padded(rows: list[list[int]]) -> Tensor:
+    """(rows, longest), padded with zeros."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=torch.long)
 
 
 def _repeating(tokens: list[int], size: int) -> list[int]:

@@ -35,7 +35,9 @@ from zipperasr.model.weights_file import check_weights
 
 FORM = "zipperasr bundle 1"
 BACKBONES = ("whisper", "llm")
-KEPT = ("run.json", "router_final.json", ALIGNER_CONFIG, ALIGNER_WEIGHTS)  # optional files of a training
+KEPT = (  # optional files of a training
+    "run.json", "router_final.json", "confidence.json", ALIGNER_CONFIG, ALIGNER_WEIGHTS
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """OpenAI's transcription endpoint for one model.
 
-`prompt` and `temperature` are accepted and ignored: the prompt is fixed per language and the search is greedy. Options
-that would change the form of the response (`stream`) are refused.
+`prompt` is a list of phrases to prefer. `temperature` is accepted and ignored: the search is greedy. Options that would
+change the form of the response (`stream`) are refused.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from zipperasr.serve.model_queue import retrieve_exception
 from zipperasr.serve.request_log import CLIENT_GONE
 from zipperasr.serve.service import Recognised, Service
 from zipperasr.serve.upload import Upload
-from zipperasr.transcribe.defaults import AUTO
+from zipperasr.transcribe.defaults import AUTO, HINT_WEIGHT
+from zipperasr.transcribe.hints import split_prompt
 
 GRANULARITIES = ("timestamp_granularities[]", "timestamp_granularities")
 INCLUDE = ("include[]", "include")
-IGNORED = ("prompt", "temperature", "chunking_strategy")
-FIELDS = ("file", "model", "language", "response_format", *GRANULARITIES, *INCLUDE, *IGNORED, "stream")
+IGNORED = ("temperature", "chunking_strategy")
+FIELDS = ("file", "model", "language", "prompt", "response_format", *GRANULARITIES, *INCLUDE, *IGNORED, "stream")
 
 
 async def transcriptions(request: Request) -> Response:
@@ -77,7 +78,7 @@ async def _transcribed(request: Request, service: Service) -> Response:
 async def _recognised(upload: Upload, lang: str, service: Service) -> Recognised:
     samples = await service.uploads.decoded(upload)
     upload.file.close()  # the disk is free while the recording waits for the model
-    return await service.recognise(samples, lang)
+    return await service.recognise(samples, lang, split_prompt(upload.fields.get("prompt", ""), HINT_WEIGHT))
 
 
 async def _unless_gone(request: Request, recognition: Coroutine[Any, Any, Recognised]) -> Recognised:

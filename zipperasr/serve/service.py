@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zipperasr.cli import log
+from zipperasr.decode.phrases import Phrase
 from zipperasr.lora.injection import LanguageAdapters
 from zipperasr.lora.router import router_options
 from zipperasr.serve.errors import ApiError, shutting_down
@@ -51,13 +52,18 @@ class Service:
         self.detects = _can_detect(transcriber)
         self.live = LiveTranscriber(transcriber, limits.max_running)
 
-    async def recognise(self, samples: np.ndarray, lang: str) -> Recognised:
-        """Transcribe one recording. samples: (num_samples,), 16 kHz. lang: a language code of the model, or `auto`.
+    async def recognise(self, samples: np.ndarray, lang: str, hints: tuple[Phrase, ...] = ()) -> Recognised:
+        """Transcribe one recording.
 
         If cancelled, it frees its place in the queue, or its rows of the search before the next token. Raises ApiError
         if the model fails.
+
+        Args:
+            samples: (num_samples,), 16 kHz.
+            lang: a language code of the model, or `auto`.
+            hints: phrases that may be said.
         """
-        request = self.live.submit(samples, lang)
+        request = self.live.submit(samples, lang, hints)
         try:
             transcript = await asyncio.wrap_future(request.future)
         except DecodingFailed as error:

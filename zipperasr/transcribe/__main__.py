@@ -22,8 +22,10 @@ from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import log, parser, run_step
 from zipperasr.decode.decode_config import PRECISIONS
-from zipperasr.transcribe.defaults import AUTO, DEFAULTS
+from zipperasr.decode.phrases import Phrase
+from zipperasr.transcribe.defaults import AUTO, DEFAULTS, HINT_WEIGHT
 from zipperasr.transcribe.formats import BY_WORD, FORMATS
+from zipperasr.transcribe.hints import read_hints
 from zipperasr.transcribe.sources import Recording, find_recordings
 from zipperasr.transcribe.stream_command import check_stream_options, transcribe_stream
 from zipperasr.transcribe.voice import DETECTORS, ENERGY
@@ -71,6 +73,10 @@ def main(argv: list[str] | None = None) -> int:
         "--batch_positions", type=int, default=DEFAULTS.batch_positions, help="maximum number of positions in a batch"
     )
     options.add_argument("--tokens_per_s", type=float, default=DEFAULTS.tokens_per_s, help="maximum tokens per second")
+    options.add_argument("--hints", type=Path, default=None, help="text file with names and terms, one per line")
+    options.add_argument(
+        "--hint_weight", type=float, default=HINT_WEIGHT, help="weight of hints that have none of their own after a tab"
+    )
     chosen = options.parse_args(argv)
 
     def step(_: object) -> None:
@@ -83,6 +89,7 @@ def main(argv: list[str] | None = None) -> int:
             tokens_per_s=chosen.tokens_per_s,
             precision=chosen.precision,
         )
+        hints = () if chosen.hints is None else read_hints(chosen.hints, chosen.hint_weight)
         opening = {"device": chosen.device, "config": config, "regime": chosen.regime, "soft": chosen.soft}
         load = partial(Transcriber.from_pretrained, chosen.model, **opening, vad=chosen.vad, words=chosen.words)
         log(f"voice detector: {chosen.vad}")
@@ -92,20 +99,26 @@ def main(argv: list[str] | None = None) -> int:
             return
         if chosen.format not in FORMATS and not chosen.words:
             raise ValueError(f"--format {chosen.format} needs the times of words; add --words")
-        transcribe(chosen.audio, load, lang=chosen.lang, form=chosen.format, out=chosen.out)
+        transcribe(chosen.audio, load, lang=chosen.lang, form=chosen.format, out=chosen.out, hints=hints)
 
     return run_step(step, chosen, "zipperasr transcribe")
 
 
 def transcribe(
-    names: Sequence[str], load: Callable[[], Transcriber], *, lang: str = AUTO, form: str = "txt", out: Path | None
+    names: Sequence[str],
+    load: Callable[[], Transcriber],
+    *,
+    lang: str = AUTO,
+    form: str = "txt",
+    out: Path | None,
+    hints: tuple[Phrase, ...] = (),
 ) -> None:
     """Transcribe files and folders to stdout or to `out`. Raises ValueError at the end if some recordings failed.
 
     load: opens the model; called once the names have been checked. form: one of `FORMATS`, or of `BY_WORD` if the model
     is loaded with its aligner.
     """
-    recordings = list(find_recordings(names))
+    recordings = [replace(recording, hints=hints) for recording in find_recordings(names)]
     outputs = _outputs(recordings, out, form)
     transcriber = load()
     failed = 0

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from zipperasr.decode.decoder import Decoded
 from zipperasr.decode.token_texts import token_texts
+from zipperasr.transcribe.calibration import UNCHANGED, Calibration
 from zipperasr.transcribe.transcript import Token, Word
 
 _WORDS = {"wer": regex.compile(r"\S+"), "cer": regex.compile(r"(?!\s)\X")}  # by the unit that a language is scored in
@@ -29,11 +30,11 @@ def tokens_of(decoded: Decoded, tokenizer: PreTrainedTokenizerBase) -> tuple[Tok
     )
 
 
-def words_of(text: str, tokens: Sequence[Token], unit: str) -> tuple[Word, ...]:
+def words_of(text: str, tokens: Sequence[Token], unit: str, calibration: Calibration = UNCHANGED) -> tuple[Word, ...]:
     """Divide a text into words at spaces, or into characters (graphemes) if its language is scored by them.
 
-    confidence = exp(mean of the log-probabilities of the word's tokens): of minimum, product, arithmetic and geometric
-    mean, the last separates right and wrong words of the mini dev sets best. No tokens: no confidence.
+    confidence = calibration(exp(mean of the log-probabilities of the word's tokens)): of minimum, product, arithmetic
+    and geometric mean, the last separates right and wrong words of the mini dev sets best. No tokens: no confidence.
     """
     if not tokens:
         return tuple(Word(found[0]) for found in _WORDS[unit].finditer(text))
@@ -49,5 +50,5 @@ def words_of(text: str, tokens: Sequence[Token], unit: str) -> tuple[Word, ...]:
         while ends[last] < found.end():
             last += 1
         mine = [token.logprob for token in tokens[first : last + 1]]
-        words.append(Word(found[0], math.exp(sum(mine) / len(mine))))
+        words.append(Word(found[0], calibration(math.exp(sum(mine) / len(mine)))))
     return tuple(words)

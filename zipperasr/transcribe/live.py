@@ -17,6 +17,7 @@ import numpy as np
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.batching.batch import Example
 from zipperasr.cli import log
+from zipperasr.decode.phrases import Phrase
 from zipperasr.transcribe.defaults import AUTO
 from zipperasr.transcribe.fair_queue import FairQueue, LiveRequest
 from zipperasr.transcribe.sources import Recording
@@ -79,12 +80,17 @@ class LiveTranscriber:
         now, since = time.monotonic(), self._idle_since
         return now - self._began - self._idle_s - (0.0 if since is None else now - since)
 
-    def submit(self, samples: np.ndarray, lang: str = AUTO) -> LiveRequest:
-        """Transcribe a recording. samples: (num_samples,), 16 kHz. lang: a language code of the model, or `auto`.
+    def submit(self, samples: np.ndarray, lang: str = AUTO, hints: tuple[Phrase, ...] = ()) -> LiveRequest:
+        """Transcribe a recording.
+
+        Args:
+            samples: (num_samples,), 16 kHz.
+            lang: a language code of the model, or `auto`.
+            hints: phrases that may be said.
 
         The request's future gets the transcript, DecodingFailed, or the exception that made the recording unusable.
         """
-        request = LiveRequest(Job(Recording("recording", samples), "" if lang == AUTO else lang))
+        request = LiveRequest(Job(Recording("recording", samples, hints=hints), "" if lang == AUTO else lang))
         request.examples = self.transcriber.examples(request.job, request.pending)
         with self._changed:
             if self._is_closed:
@@ -147,7 +153,8 @@ class LiveTranscriber:
     def _decode(self) -> None:
         while not self._is_closed:
             try:
-                for decoded in self.transcriber.decode_live(self._batches(), self._check, self._is_dropped):
+                calls = (self._check, self._is_dropped, self._hints_of)
+                for decoded in self.transcriber.decode_live(self._batches(), *calls):
                     request = self._decoding.pop(decoded.example.utt_id)
                     self.transcriber.keep(decoded, request.pending.pop(decoded.example.utt_id))
                     self._answer_if_done(request)
@@ -202,6 +209,9 @@ class LiveTranscriber:
             return False
         del self._decoding[example.utt_id]
         return True
+
+    def _hints_of(self, example: Example) -> tuple[Phrase, ...]:
+        return self._decoding[example.utt_id].job.recording.hints
 
     def _answer_if_done(self, request: LiveRequest) -> None:
         with self._changed:

@@ -23,6 +23,7 @@ from zipperasr.audio.load import (
     open_audio,
     to_16k_mono,
 )
+from zipperasr.decode.phrases import Phrase
 from zipperasr.text_lines import numbered_lines, refuse_pipe
 
 BLOCK_S = 10.0
@@ -37,6 +38,7 @@ class Recording:
     id: str  # name given by the user
     audio: str | Path | np.ndarray  # a file, an entry of wav.scp, `-`, or samples
     rate: int = SAMPLE_RATE  # of samples
+    hints: tuple[Phrase, ...] = ()  # what may be said in it
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield 16 kHz mono float32 in blocks. Raises ValueError or OSError if it cannot be decoded."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoded, Decoder
+from zipperasr.decode.phrases import Phrase, PhraseTrie
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
+from zipperasr.transcribe.calibration import Calibration
 from zipperasr.transcribe.confidence import tokens_of, words_of
-from zipperasr.transcribe.defaults import AUTO, DEFAULTS
+from zipperasr.transcribe.defaults import AUTO, DEFAULTS, HINT_WEIGHT
 from zipperasr.transcribe.detect import LanguageDetector
 from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, Piece, cut_at_pauses
 from zipperasr.transcribe.sources import Recording
@@ -33,6 +36,7 @@ from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
 from zipperasr.transcribe.voice import ENERGY, EnergyStream, keep_voiced, load_detector
 from zipperasr.transcribe.word_times import with_times
 
+TRIES = 16  # lists of hints that are kept ready
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -76,8 +80,10 @@ class Transcriber:
             trim_silence=settings.trim_silence,
         )
         self._voiced = load_detector(vad)
+        self.calibration = Calibration.load(opened.directory)  # of words' confidences
         self._detector: LanguageDetector | None = None
         self._keys = count()
+        self._trie = lru_cache(TRIES)(self._new_trie)
 
     @classmethod
     def from_pretrained(
@@ -118,13 +124,20 @@ class Transcriber:
         """Whether the original Whisper has been loaded."""
         return self._detector is not None
 
-    def __call__(self, audio: str | Path | np.ndarray, lang: str = AUTO, rate: int = SAMPLE_RATE) -> Transcript:
-        """Transcribe one recording: a path, or samples (num_samples[, channels]) at `rate`.
+    def __call__(
+        self,
+        audio: str | Path | np.ndarray,
+        lang: str = AUTO,
+        rate: int = SAMPLE_RATE,
+        hints: Sequence[str] = (),
+    ) -> Transcript:
+        """Transcribe one recording: a path, or samples (num_samples[, channels]) at `rate`. hints: phrases to prefer.
 
         Raises ValueError for a language outside the model's set or audio that cannot be decoded, OSError.
         """
         name = "samples" if isinstance(audio, np.ndarray) else str(audio)
-        ((_, found),) = self.transcribe([Recording(name, audio, rate)], lang)
+        phrases = tuple(Phrase(hint, HINT_WEIGHT) for hint in hints)
+        ((_, found),) = self.transcribe([Recording(name, audio, rate, phrases)], lang)
         if isinstance(found, Exception):
             raise found
         return found
@@ -144,6 +157,9 @@ class Transcriber:
             self._check(lang)
         jobs: deque[Job] = deque()
         pending: dict[str, Pending] = {}
+        self._decoder.phrases = lambda example: self._trie(
+            pending[example.utt_id].job.recording.hints, example.language
+        )
         self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
         batches = self._batches(recordings, lang, jobs, pending)
         for decoded in self._decoder.run(batches, lambda _: check(), check):
@@ -157,8 +173,10 @@ class Transcriber:
         batches: Iterable[Sequence[Example] | None],
         check: Callable[[], None],
         is_dropped: Callable[[Example], bool],
+        hints_of: Callable[[Example], tuple[Phrase, ...]],
     ) -> Iterator[Decoded]:
-        """See `Decoder.run_live`; nothing else may be transcribed at the same time."""
+        """See `Decoder.run_live`; nothing else may be transcribed at the same time. hints_of: those of a recording."""
+        self._decoder.phrases = lambda example: self._trie(hints_of(example), example.language)
         return self._decoder.run_live(batches, check, is_dropped)
 
     def keep(self, decoded: Decoded, piece: Pending) -> None:
@@ -167,7 +185,7 @@ class Transcriber:
 
     def _segment(self, piece: Pending, decoded: Decoded) -> Segment:
         tokens = tokens_of(decoded, self.opened.tokenizer)
-        words = words_of(decoded.text, tokens, self.languages[decoded.example.language].unit)
+        words = words_of(decoded.text, tokens, self.languages[decoded.example.language].unit, self.calibration)
         times = piece.start_s, piece.end_s
         segment = Segment(*times, decoded.text, decoded.note, words, decoded.avg_logprob, tokens)
         return segment if self.aligner is None else with_times(segment, decoded.frames, self.aligner)
@@ -212,6 +230,8 @@ class Transcriber:
         """Pieces of a recording to decode; silent ones go directly into the job."""
         number = 0
         try:
+            if job.recording.hints and not self._decoder.takes_phrases:
+                raise ValueError("hints need this project's own greedy search: beam=1, engine=own, a supported LLM")
             for number, piece in enumerate(self._pieces(job), 1):
                 if piece.reason:
                     job.segments[number - 1] = Segment(piece.start_s, piece.end_s, "", piece.reason)
@@ -233,6 +253,11 @@ class Transcriber:
         for piece in cut_at_pauses(job.recording.blocks(), self.longest_s, self._voiced):
             job.duration_s = piece.end_s
             yield from (piece,) if self._voiced is None else keep_voiced(piece, self._voiced)
+
+    def _new_trie(self, hints: tuple[Phrase, ...], lang: str) -> PhraseTrie | None:
+        if not hints:
+            return None
+        return PhraseTrie(self.opened.tokenizer, hints, spaced=self.languages[lang].unit == "wer")
 
     def _mixture(self, job: Job) -> Mapping[str, float] | None:
         return job.lang_probs if self.soft and job.lang_probs else None

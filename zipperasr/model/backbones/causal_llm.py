@@ -55,6 +55,9 @@ class IncrementalLLM(Protocol):
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only these rows, in this order."""
 
+    def rewind(self, row: int, count: int) -> None:
+        """Forget the last `count` tokens of a row."""
+
 
 class CausalLLM:
     """A family of decoder-only transformers LLMs. The defaults suit models built like Llama."""

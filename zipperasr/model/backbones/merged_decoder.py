@@ -148,6 +148,11 @@ class MergedDecoder:
                     cache[:, target, :, :length] = cache[:, source, :, :length]
         self.lengths = self.lengths[list(rows)]
 
+    def rewind(self, row: int, count: int) -> None:
+        """Forget the last `count` tokens of a row; the next step overwrites them."""
+        self.lengths = self.lengths.clone()
+        self.lengths[row] -= count
+
     def _mask(self, window: int | None, places: Tensor, longest: int) -> Tensor | None:
         """Which positions each row's next token attends to: (rows, 1, 1, longest); None: all."""
         if int(self.lengths.min()) + 1 == longest and (window is None or window >= longest):

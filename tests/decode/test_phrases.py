@@ -1,0 +1,149 @@
+"""Greedy search follows a phrase while that is cheap, and a phrase that it leaves has no trace."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import string
+
+import pytest
+from transformers import AutoTokenizer
+
+from tests.decode.test_decoder import CHUNK_FRAMES, GREEDY
+from tests.model import tiny
+from zipperasr.decode.decoder import Decoder
+from zipperasr.decode.phrases import Choice, Phrase, PhraseTrie, PhraseWalk
+from zipperasr.model.backbones.merged_decoder import MergedDecoder
+
+END = 1_000_000
+SAID = "the cat is"
+COSTS = {"b": 2.0, "d": 1.0}  # of a letter where another one is most probable; all others: 20
+
+
+def searched(phrases: list[Phrase], spaced: bool = True, most: int = 40, best: float = -0.5) -> tuple[str, list[float]]:
+    """Search with a model that copies SAID position by position; returns the text and the log-probabilities.
+
+    best: log-probability of the most probable token.
+    """
+    tokenizer = tiny.llm_tokenizer()  # a token is a byte
+    said = [*tokenizer(SAID)["input_ids"], END]
+    costs = {token: COSTS.get(letter, 20.0) for letter in string.printable for token in tokenizer(letter)["input_ids"]}
+    walk = PhraseWalk(PhraseTrie(tokenizer, phrases, spaced), (END,))
+    tokens: list[int] = []
+    logprobs: list[float] = []
+    while len(tokens) < most:
+        token = said[min(len(tokens), len(SAID))]
+        known = {other: best - costs[other] * (other != token) for other in walk.candidates(tokens)}
+        choice = walk.choose(tokens, most - len(tokens), Choice(token, best), known)
+        if choice.dropped:
+            del tokens[-choice.dropped :], logprobs[-choice.dropped :]
+        if choice.token == END:
+            break
+        tokens.append(choice.token)
+        logprobs.append(choice.logprob)
+    return tokenizer.decode(tokens), logprobs
+
+
+@pytest.mark.parametrize(
+    ("phrases", "wanted"),
+    [
+        ([], SAID),
+        ([Phrase("bat", 1.0)], "the bat is"),  # costs 2 for two tokens, the space included
+        ([Phrase("bat", 0.9)], SAID),
+        ([Phrase("bad", 0.9)], SAID),
+        ([Phrase("bad", 1.0)], "the bad is"),
+        ([Phrase("cad", 0.25)], "the cad is"),  # begins as the model does
+        ([Phrase("cad", 0.2)], SAID),
+        ([Phrase("bax", 1.0)], SAID),  # left at its last letter
+        ([Phrase("bax", 1.0), Phrase("bat", 1.0)], "the bat is"),
+        ([Phrase("bat", 1.0), Phrase("bat dad", 1.0)], "the bat is"),  # a complete phrase stays
+        ([Phrase("BAT", 1.0)], "the bat is"),  # also in lower case
+        ([Phrase("at", 9.0)], SAID),  # not inside a word
+    ],
+)
+def test_phrases_are_followed_as_long_as_their_tokens_cost_at_most_the_weight(phrases, wanted):
+    assert searched(phrases)[0] == wanted
+
+
+def test_log_probabilities_are_those_of_the_chosen_tokens():
+    plain = [-0.5] * len(SAID)
+    assert searched([Phrase("bat", 1.0)])[1] == [*plain[:4], -2.5, *plain[5:]]
+    assert searched([Phrase("bax", 1.0)])[1] == plain
+
+
+def test_without_spaces_between_words_a_phrase_begins_anywhere():
+    assert searched([Phrase("ad", 1.0)], spaced=False)[0] == "the cad is"
+
+
+def test_a_token_that_the_model_is_sure_of_stays():
+    assert searched([Phrase("bat", 1.0)], best=math.log(0.89))[0] == "the bat is"
+    assert searched([Phrase("bat", 1.0)], best=math.log(0.91))[0] == SAID
+    assert searched([Phrase("cad", 1.0)], best=math.log(0.91))[0] == SAID
+
+
+def test_no_phrase_replaces_the_end():
+    assert searched([Phrase("bbbbbb", 100.0)], spaced=False)[0] == f"bbbbbb{SAID[6:]}"
+
+
+def test_a_phrase_that_does_not_fit_into_the_limit_is_not_begun():
+    assert searched([Phrase("bat", 1.0)], most=6)[0] == "the ca"
+    assert searched([Phrase("bat", 1.0)], most=7)[0] == "the bat"
+
+
+@pytest.mark.parametrize("files", ["qwen3", "mini"])
+def test_a_phrase_has_the_tokens_of_a_transcript_at_the_beginning_and_inside(files, request, recipe):
+    path = recipe / "local" / "mini" / "weights" / "llm" if files == "mini" else request.getfixturevalue("qwen3_files")
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    for phrase, spaced in (("Zorblat Müller", True), ("Ёлка", True), ("猫田", False), ("แมวน้อย", False)):
+        trie = PhraseTrie(tokenizer, [Phrase(phrase, 1.0)], spaced)
+        before = "de l'" if spaced else "好。"
+        for text in (phrase, f"ja {phrase}", before + phrase):
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            assert any(found(node, ids[at:]) for at in range(len(ids)) for node in trie.starts(ids[:at])), (text, ids)
+
+
+def found(node, ids: list[int]) -> bool:
+    """Whether these tokens, to the last one, are a phrase."""
+    for token in ids:
+        if token not in node.children:
+            return False
+        node = node.children[token]
+    return node.left == 0
+
+
+@pytest.fixture(scope="module")
+def model(backbones):
+    return tiny.sft_model(tiny.model_config(backbones))
+
+
+def decoded(model, utterances, phrases: list[Phrase], config=GREEDY) -> dict[str, tuple]:
+    tokenizer = tiny.llm_tokenizer()
+    decoder = Decoder(model, tokenizer, config, CHUNK_FRAMES)
+    trie = PhraseTrie(tokenizer, phrases, spaced=False)
+    decoder.phrases = lambda example: trie if int(example.utt_id[1:]) % 2 else None
+    return {one.example.utt_id: (one.text, one.tokens) for one in decoder.run([utterances[:8], utterances[8:]])}
+
+
+def test_phrases_that_are_never_completed_change_no_hypothesis(model, utterances, monkeypatch):
+    rewound = []
+    rewind = MergedDecoder.rewind
+    monkeypatch.setattr(
+        MergedDecoder, "rewind", lambda llm, row, count: rewound.append(count) or rewind(llm, row, count)
+    )
+    wanted = decoded(model, utterances, [])
+    rng = random.Random(1)
+    phrases = [Phrase("".join(rng.sample(string.printable[:94], 12)), 0.5) for _ in range(300)]
+    assert decoded(model, utterances, phrases) == wanted
+    assert len(rewound) > 10 and max(rewound) > 1
+    for config in (dataclasses.replace(GREEDY, batch_size=1), dataclasses.replace(GREEDY, retry_loops=True)):
+        assert decoded(model, utterances, phrases, config) == decoded(model, utterances, [], config)
+
+
+def test_phrases_of_one_utterance_do_not_change_others(model, utterances):
+    wanted, found = decoded(model, utterances, []), decoded(model, utterances, [Phrase("zipper", 1000.0)])
+    for utt_id, (text, _) in found.items():
+        if int(utt_id[1:]) % 2:
+            assert "zipper" in text
+        else:
+            assert (text, wanted[utt_id][0]) == (wanted[utt_id][0], text)

@@ -1,0 +1,55 @@
+"""Hints from files, prompts and Python reach the search of their recording only."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.transcribe.conftest import SHORT
+from tests.transcribe.sound import noise
+from zipperasr.decode.phrases import Phrase
+from zipperasr.transcribe import Transcriber
+from zipperasr.transcribe.hints import MOST_HINTS, read_hints, split_prompt
+from zipperasr.transcribe.sources import Recording
+
+
+def test_a_file_has_one_phrase_per_line_with_an_optional_weight(tmp_path):
+    path = tmp_path / "hints.txt"
+    path.write_text("Zorblat Müller\n\n猫田\t2.5\n", encoding="utf-8")
+    assert read_hints(path, 4.0) == (Phrase("Zorblat Müller", 4.0), Phrase("猫田", 2.5))
+
+
+@pytest.mark.parametrize("line", ["a\tb", "\t2", "a\t-1", "a\t0", "a\tnan", "a\tinf", "a\t1\t2"])
+def test_a_line_that_is_no_phrase_with_a_weight_is_an_error(tmp_path, line):
+    path = tmp_path / "hints.txt"
+    path.write_text(f"first\n{line}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"hints\.txt:2: got .*, wanted a phrase, then at most a tab and a weight"):
+        read_hints(path, 4.0)
+
+
+def test_too_many_phrases_are_an_error(tmp_path):
+    path = tmp_path / "hints.txt"
+    path.write_text("".join(f"name{number}\n" for number in range(MOST_HINTS + 1)), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"hints\.txt:{MOST_HINTS + 1}: more than 5,000 phrases"):
+        read_hints(path, 4.0)
+
+
+def test_a_prompt_is_divided_at_commas_and_line_breaks():
+    wanted = tuple(Phrase(text, 4.0) for text in ("Zorblat Müller", "Qwen", "猫田", "犬"))
+    assert split_prompt("Zorblat Müller, Qwen;\n猫田、犬, Qwen,", 4.0) == wanted
+    assert split_prompt("", 4.0) == ()
+
+
+def test_hints_concern_their_recording_only(transcriber):
+    plain, hinted = Recording("a", noise(2.0)), Recording("b", noise(2.0), hints=(Phrase("zipper", 1000.0),))
+    texts = [found.text for _, found in transcriber.transcribe([plain, hinted, plain], "de")]
+    assert texts[0] == texts[2] == transcriber(noise(2.0), lang="de").text
+    assert "zipper" in texts[1] and "zipper" not in texts[0]
+    assert transcriber(noise(2.0), lang="de", hints=["nobody says this"]).text == texts[0]
+
+
+def test_hints_with_beam_search_are_an_error(transcriber):
+    beam = Transcriber(transcriber.opened, dataclasses.replace(SHORT, beam=2, retry_loops=False))
+    with pytest.raises(ValueError, match="hints need this project's own greedy search"):
+        beam(noise(1.0), lang="de", hints=["zipper"])
