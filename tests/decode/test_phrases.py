@@ -121,8 +121,12 @@ def decoded(model, utterances, phrases: list[Phrase], config=GREEDY) -> dict[str
     tokenizer = tiny.llm_tokenizer()
     decoder = Decoder(model, tokenizer, config, CHUNK_FRAMES)
     trie = PhraseTrie(tokenizer, phrases, spaced=False)
-    decoder.phrases = lambda example: trie if int(example.utt_id[1:]) % 2 else None
-    return {one.example.utt_id: (one.text, one.tokens) for one in decoder.run([utterances[:8], utterances[8:]])}
+    return {
+        one.example.utt_id: (one.text, one.tokens)
+        for one in decoder.run(
+            [utterances[:8], utterances[8:]], phrases=lambda one: trie if int(one.utt_id[1:]) % 2 else None
+        )
+    }
 
 
 def test_phrases_that_are_never_completed_change_no_hypothesis(model, utterances, monkeypatch):

@@ -50,6 +50,13 @@ class Decoded:
     frames: Tensor | None = field(default=None, repr=False)  # (frames, encoder width), see `Decoder.keeps_frames`
 
 
+Phrases = Callable[[Example], PhraseTrie | None]
+
+
+def _no_phrases(_: Example) -> None:
+    return None
+
+
 class Decoder:
     """A model ready to decode any number of streams, one after the other.
 
@@ -71,7 +78,6 @@ class Decoder:
         self.keeps_frames = False  # of the encoder, in the results of greedy search: word times need them
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
         self.embed_speech = model.embed_speech  # a stream replaces it by one that keeps earlier chunks
-        self.phrases: Callable[[Example], PhraseTrie | None] = lambda _: None  # what to prefer; own greedy search only
         self._vllm = vllm
         own = config.beam == 1 and vllm is None
         self._llm = model.llm_family.incremental(model.causal_lm) if own else None
@@ -86,16 +92,18 @@ class Decoder:
         batches: Iterable[Sequence[Example]],
         encoded: Callable[[Sequence[Example]], None] = lambda _: None,
         check: Callable[[], None] = lambda: None,
+        phrases: Phrases = _no_phrases,
     ) -> Iterator[Decoded]:
         """Decode every example of every batch; greedy search yields results as they end, not in order.
 
         encoded: called with the examples that the encoder has just processed, part of a batch.
         check: called before each token of greedy search; an exception from it ends the decoding.
+        phrases: what the search prefers in an example, see `takes_phrases`.
         """
         if self._llm is None and self._vllm is None:
             yield from self._beam(batches, encoded)
             return
-        stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded, self.mixture)
+        stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded, self.mixture, phrases)
         device = self.model.causal_lm.device
         if device.type == "cuda":
             stream = ahead(_on_own_stream(stream, device), self.config.batch_size)
@@ -107,17 +115,18 @@ class Decoder:
         batches: Iterable[Sequence[Example] | None],
         check: Callable[[], None],
         is_dropped: Callable[[Example], bool],
+        phrases: Phrases = _no_phrases,
     ) -> Iterator[Decoded]:
         """Decode batches of one language that arrive at any time; nothing runs ahead of the search.
 
         batches: None means that there is none at present; taken between two tokens, in this thread.
-        check: as for `run`. is_dropped: called before each token; True ends an example without a result.
+        check, phrases: as for `run`. is_dropped: called before each token; True ends an example without a result.
         Raises ValueError unless the search is our greedy search.
         """
         if self._llm is None:
             raise ValueError("utterances that arrive at any time need beam=1, engine=own and an LLM with fast decoding")
         # closed even if the search fails, so that nothing stays merged
-        with closing(self._encode(batches, lambda _: None, _no_mixture)) as stream:
+        with closing(self._encode(batches, lambda _: None, _no_mixture, phrases)) as stream:
             yield from map(self._decoded, self._greedy().run(stream, check, lambda found: is_dropped(found.key)))
 
     def _greedy(self) -> GreedySearch:
@@ -175,7 +184,9 @@ class Decoder:
             for example, text in zip(examples, texts, strict=True):
                 yield Decoded(example, text, ())
 
-    def _encode(self, batches: Iterable[Sequence[Example] | None], encoded, mixture) -> Iterator[Encoded | None]:
+    def _encode(
+        self, batches: Iterable[Sequence[Example] | None], encoded, mixture, phrases: Phrases
+    ) -> Iterator[Encoded | None]:
         """Batches in one language after another have the adapters merged for it; others are encoded as they are.
 
         None is yielded as it is, with the adapters unmerged.
@@ -191,6 +202,9 @@ class Decoder:
             with self._merged(language):
                 for examples in chain.from_iterable(map(self._parts, same)):
                     rows = self._encode_batch(examples)
+                    for row, example in zip(rows, examples, strict=True):
+                        trie = phrases(example)
+                        row.walk = None if trie is None else PhraseWalk(trie, self.stops)
                     encoded(examples)
                     yield from rows
 
@@ -224,15 +238,11 @@ class Decoder:
                 for prompt, part in zip(prompts, speech.split(counts), strict=True)
             ]
         bounds = [max_new_tokens(example.num_samples, self.config) for example in examples]
-        encoded = [Encoded(*one, walk=self._walk(one[0])) for one in zip(examples, rows, bounds, strict=True)]
+        encoded = [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
         if self.keeps_frames:
             for one, its_frames in zip(encoded, frames, strict=True):
                 one.frames = its_frames
         return encoded
-
-    def _walk(self, example: Example) -> PhraseWalk | None:
-        trie = self.phrases(example)
-        return None if trie is None else PhraseWalk(trie, self.stops)
 
 
 def _average(logprobs: Sequence[float], end_logprob: float | None) -> float | None:

@@ -100,7 +100,6 @@ class Stream:
     def _decode(self, example: Example) -> Decoded:
         whole, self._decoder.embed_speech = self._decoder.embed_speech, self.cache.embed_speech
         self._decoder.mixture = lambda _: None
-        self._decoder.phrases = lambda _: None
         try:
             (decoded,) = self._decoder.run([[example]])
         finally:

@@ -157,12 +157,13 @@ class Transcriber:
             self._check(lang)
         jobs: deque[Job] = deque()
         pending: dict[str, Pending] = {}
-        self._decoder.phrases = lambda example: self._trie(
-            pending[example.utt_id].job.recording.hints, example.language
-        )
+
+        def phrases(example: Example) -> PhraseTrie | None:
+            return self._trie(pending[example.utt_id].job.recording.hints, example.language)
+
         self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
         batches = self._batches(recordings, lang, jobs, pending)
-        for decoded in self._decoder.run(batches, lambda _: check(), check):
+        for decoded in self._decoder.run(batches, lambda _: check(), check, phrases):
             self.keep(decoded, pending.pop(decoded.example.utt_id))
             while jobs and jobs[0].done:
                 yield jobs[0].recording, jobs.popleft().result()
@@ -176,8 +177,11 @@ class Transcriber:
         hints_of: Callable[[Example], tuple[Phrase, ...]],
     ) -> Iterator[Decoded]:
         """See `Decoder.run_live`; nothing else may be transcribed at the same time. hints_of: those of a recording."""
-        self._decoder.phrases = lambda example: self._trie(hints_of(example), example.language)
-        return self._decoder.run_live(batches, check, is_dropped)
+
+        def phrases(example: Example) -> PhraseTrie | None:
+            return self._trie(hints_of(example), example.language)
+
+        return self._decoder.run_live(batches, check, is_dropped, phrases)
 
     def keep(self, decoded: Decoded, piece: Pending) -> None:
         """Keep the result of a piece in the job of its recording."""
