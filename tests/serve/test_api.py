@@ -14,6 +14,7 @@ from zipperasr.serve import upload
 from zipperasr.serve.limits import Limits
 from zipperasr.serve.service import Service
 from zipperasr.transcribe import Transcriber
+from zipperasr.transcribe.doubts import doubts
 from zipperasr.transcribe.formats import srt, vtt
 
 SPEECH = recording()
@@ -66,8 +67,14 @@ def test_verbose_json_has_language_segment_times_and_processing_time(live: Live,
     (segment,) = answer["segments"]
     (wanted,) = expected.segments
     assert segment.pop("avg_logprob") == pytest.approx(wanted.avg_logprob)
-    doubts = [wanted.note] if wanted.note else []
-    found = {"id": 0, "start": 0.0, "end": 1.5, "text": expected.text, "note": wanted.note, "doubts": doubts}
+    found = {
+        "id": 0,
+        "start": 0.0,
+        "end": 1.5,
+        "text": expected.text,
+        "note": wanted.note,
+        "doubts": doubts(wanted, "de"),
+    }
     assert segment == found
     own = answer["zipperasr"]
     assert own["language_code"] == "de" and own["language_probabilities"] == {}
