@@ -33,6 +33,7 @@ from zipperasr.transcribe.voice import DETECTORS, ENERGY
 if TYPE_CHECKING:
     from zipperasr.transcribe.transcriber import Transcriber
 
+NOT_OF_STREAMS = ("out", "soft", "words", "hints")  # options of whole recordings only
 PLAIN = ("txt",)  # formats that start with the name if there are several recordings
 
 
@@ -94,7 +95,8 @@ def main(argv: list[str] | None = None) -> int:
         load = partial(Transcriber.from_pretrained, chosen.model, **opening, vad=chosen.vad, words=chosen.words)
         log(f"voice detector: {chosen.vad}")
         if chosen.stream:
-            check_stream_options(chosen.audio, chosen.lang, chosen.format, chosen.rate)
+            others = [f"--{name}" for name in NOT_OF_STREAMS if getattr(chosen, name)]
+            check_stream_options(chosen.audio, chosen.lang, chosen.format, chosen.rate, others)
             transcribe_stream(load(), chosen.audio[0], lang=chosen.lang, form=chosen.format, rate=chosen.rate)
             return
         if chosen.format not in FORMATS and not chosen.words:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from io import BufferedIOBase
 from typing import TYPE_CHECKING, TextIO, cast
@@ -29,14 +29,16 @@ _CLEAR_LINE = "\r\x1b[K"
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
-def check_stream_options(names: list[str], lang: str, form: str, rate: int) -> None:
-    """Raises ValueError for options that a stream cannot have."""
+def check_stream_options(names: list[str], lang: str, form: str, rate: int, others: Sequence[str] = ()) -> None:
+    """Raises ValueError for options that a stream cannot have. others: given options that only whole recordings have."""
     if names not in ([STDIN], [MICROPHONE]):
         raise ValueError(f"--stream: got {' '.join(names)}, wanted - for standard input, or {MICROPHONE}")
     if lang == AUTO:
         raise ValueError("--stream: the language cannot be detected in a stream; give it with --lang")
     if form not in FORMS:
         raise ValueError(f"--stream: got --format {form}, wanted {' or '.join(FORMS)}")
+    if others:
+        raise ValueError(f"--stream: got {', '.join(others)}, which only whole recordings can have; leave it out")
     if not RATES[0] <= rate <= RATES[1]:
         raise ValueError(f"--rate: got {rate}, wanted {RATES[0]} to {RATES[1]}")
 
