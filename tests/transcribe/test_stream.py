@@ -222,7 +222,10 @@ def test_the_command_writes_json_lines(trained, monkeypatch, capsys):
     found = [json.loads(line) for line in captured.out.splitlines()]
     assert {event["type"] for event in found} <= {"partial", "final"}
     assert [event["type"] for event in found].count("final") == 2
-    assert all(event["end_s"] > event["start_s"] for event in found if event["type"] == "final")
+    for event in (event for event in found if event["type"] == "final"):
+        assert event["end_s"] > event["start_s"] and event["avg_logprob"] < 0 and "tokens" not in event
+        assert [word["text"] for word in event["words"]] == event["text"].split() != []
+        assert all(0 < word["confidence"] <= 1 for word in event["words"])
     assert "chunks encoded" in captured.err
 
 

@@ -6,7 +6,7 @@ that of the same samples decoded at once. Memory does not grow with the length o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -42,13 +42,21 @@ class Stream:
     Args:
         decoder: in the chunked regime. Raises ValueError otherwise.
         endpoints: divides the stream into segments.
+        segment: makes one of what has been decoded and its start and end in seconds.
     """
 
-    def __init__(self, decoder: Decoder, read: ExampleReader, language: Language, endpoints: Endpoints):
+    def __init__(
+        self,
+        decoder: Decoder,
+        read: ExampleReader,
+        language: Language,
+        endpoints: Endpoints,
+        segment: Callable[[Decoded, float, float], Segment],
+    ):
         if decoder.chunk_frames is None:
             raise ValueError("a stream needs an encoder with chunks; got the regime full, wanted chunked")
         self._decoder, self._read, self._language, self._endpoints = decoder, read, language, endpoints
-        self._chunk = decoder.chunk_frames
+        self._segment, self._chunk = segment, decoder.chunk_frames
         self.cache = ChunkCache(decoder.model)
         self._rest = np.zeros(0, dtype=np.float32)  # fewer than HOP samples
         self._num_chunks, self._text = 0, ""  # of the last partial text
@@ -92,7 +100,7 @@ class Stream:
         self.cache.clear()
         self._num_chunks, self._text = 0, ""
         start_s = piece.start_s + example.start / SAMPLE_RATE
-        return Segment(start_s, start_s + example.num_samples / SAMPLE_RATE, decoded.text, decoded.note)
+        return self._segment(decoded, start_s, start_s + example.num_samples / SAMPLE_RATE)
 
     def _example(self, samples: np.ndarray) -> Example:
         return self._read.of_audio("stream", self._language.code, torch.from_numpy(samples))

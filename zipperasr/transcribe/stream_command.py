@@ -103,9 +103,10 @@ def _until_interrupted(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _as_json(event: Partial | Segment) -> None:
-    """One line: a partial text has `stable`, a final one `end_s` and `note`."""
-    kind = "partial" if hasattr(event, "stable") else "final"
-    print(json.dumps({"type": kind, **asdict(event)}, ensure_ascii=False), flush=True)
+    """One line: a partial text has `stable`, a final one the fields of a segment but its tokens."""
+    fields = {"type": "partial" if hasattr(event, "stable") else "final", **asdict(event)}
+    fields.pop("tokens", None)
+    print(json.dumps(fields, ensure_ascii=False), flush=True)
 
 
 def _as_text(out: TextIO) -> Callable[[Partial | Segment], None]:

@@ -185,20 +185,20 @@ class Transcriber:
 
     def keep(self, decoded: Decoded, piece: Pending) -> None:
         """Keep the result of a piece in the job of its recording."""
-        piece.job.segments[piece.number] = self._segment(piece, decoded)
+        piece.job.segments[piece.number] = self._segment(decoded, piece.start_s, piece.end_s)
 
-    def _segment(self, piece: Pending, decoded: Decoded) -> Segment:
+    def _segment(self, decoded: Decoded, start_s: float, end_s: float) -> Segment:
         tokens = tokens_of(decoded, self.opened.tokenizer)
         words = words_of(decoded.text, tokens, self.languages[decoded.example.language].unit, self.calibration)
-        times = piece.start_s, piece.end_s
-        segment = Segment(*times, decoded.text, decoded.note, words, decoded.avg_logprob, tokens)
+        segment = Segment(start_s, end_s, decoded.text, decoded.note, words, decoded.avg_logprob, tokens)
         return segment if self.aligner is None else with_times(segment, decoded.frames, self.aligner)
 
     def stream(self, lang: str) -> Stream:
         """Start to transcribe a stream in this language. Raises ValueError; also for the regime full."""
         self._check(lang)
         voiced = EnergyStream() if self._voiced is None else self._voiced.stream()
-        return Stream(self._decoder, self._read, self.languages[lang], Endpoints(self.longest_s, voiced))
+        endpoints = Endpoints(self.longest_s, voiced)
+        return Stream(self._decoder, self._read, self.languages[lang], endpoints, self._segment)
 
     def _check(self, lang: str) -> None:
         if lang not in self.languages:
