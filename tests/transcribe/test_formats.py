@@ -89,3 +89,34 @@ def test_textgrid_covers_the_recording_with_intervals():
 def test_quotes_are_doubled_in_a_textgrid():
     quoted = Transcript('"a"', "de", segments=(Segment(0.0, 1.0, '"a"', words=(Word('"a"', None, 0.0, 1.0),)),))
     assert 'text = """a"""' in BY_WORD["textgrid"]("x", quoted)
+
+
+def timed(start_s: float, end_s: float, *words: tuple[str, float, float]) -> Transcript:
+    """One segment with the times of its words."""
+    of_segment = tuple(Word(text, None, first_s, last_s) for text, first_s, last_s in words)
+    return Transcript("", "de", segments=(Segment(start_s, end_s, "x", words=of_segment),), duration_s=end_s)
+
+
+def test_a_word_without_a_duration_gets_a_frame_of_its_own_at_the_beginning():
+    words = timed(0.0, 1.0, ("zu", 0.0, 0.0), ("hause", 0.0, 0.5))
+    assert BY_WORD["ctm"]("x", words) == "x 1 0.000 0.020 zu\nx 1 0.020 0.480 hause\n"
+
+
+def test_words_without_a_duration_at_the_end_stay_in_the_segment():
+    words = timed(0.0, 1.0, ("ich", 0.5, 0.99), ("bin", 1.0, 1.0), ("da", 1.0, 1.0), (".", 1.0, 1.0))
+    found = BY_WORD["ctm"]("x", words).splitlines()
+    assert found == ["x 1 0.500 0.460 ich", "x 1 0.960 0.020 bin", "x 1 0.980 0.020 da."]
+
+
+def test_punctuation_without_a_duration_joins_the_word_before_it_or_the_first_one():
+    words = timed(0.0, 1.0, ("«", 0.0, 0.0), ("ja", 0.1, 0.3), ("»", 0.3, 0.3), ("5", 0.3, 0.3), ("–", 0.3, 0.3))
+    assert [line.split()[-1] for line in BY_WORD["ctm"]("x", words).splitlines()] == ["«ja»", "5–"]
+
+
+def test_no_interval_of_a_textgrid_is_empty():
+    crowded = timed(0.5, 0.5004, *((char, 0.5, 0.5) for char in "abc"))
+    for words in (crowded, timed(0.0, 1.0, ("a", 0.0, 0.5), ("b", 0.5003, 0.5003), ("c", 0.9, 0.9999))):
+        lines = BY_WORD["textgrid"]("x", words).splitlines()
+        numbers = [float(line.split(" = ")[1]) for line in lines[lines.index('name = "words"') + 4 :] if "xm" in line]
+        assert all(first < last for first, last in zip(numbers[::2], numbers[1::2], strict=True))
+        assert numbers[1:-1:2] == numbers[2::2]

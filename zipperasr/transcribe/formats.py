@@ -12,7 +12,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import NamedTuple
 
+from zipperasr.align.spelling import characters
 from zipperasr.transcribe.transcript import Segment, Transcript
+
+LEAST_S = 0.02  # of a word; a frame of the aligner
 
 
 def txt(name: str, transcript: Transcript) -> str:
@@ -65,23 +68,25 @@ def ctm(name: str, transcript: Transcript) -> str:
 
 def textgrid(name: str, transcript: Transcript) -> str:
     """Praat's TextGrid with one tier, `words`; intervals without a word are empty."""
-    intervals: list[tuple[float, float, str]] = []
-    end_s = 0.0
+    intervals: list[tuple[int, int, str]] = []  # in milliseconds, as written: none is empty
+    end = 0
     for word in _cues(transcript, by_word=True):
-        if word.start_s > end_s:
-            intervals.append((end_s, word.start_s, ""))
-        intervals.append((word.start_s, word.end_s, word.text.replace('"', '""')))
-        end_s = word.end_s
-    if transcript.duration_s > end_s:
-        intervals.append((end_s, transcript.duration_s, ""))
-    span = f"xmin = 0\nxmax = {max(end_s, transcript.duration_s):.3f}\n"
+        start = max(end, round(word.start_s * 1000))
+        if start > end:
+            intervals.append((end, start, ""))
+        end = max(start + 1, round(word.end_s * 1000))
+        intervals.append((start, end, word.text.replace('"', '""')))
+    duration = round(transcript.duration_s * 1000)
+    if duration > end:
+        intervals.append((end, duration, ""))
+    span = f"xmin = 0\nxmax = {max(end, duration) / 1000:.3f}\n"
     head = (
         f'File type = "ooTextFile"\nObject class = "TextGrid"\n\n{span}tiers? <exists>\nsize = 1\nitem []:\nitem [1]:\n'
     )
     tier = f'class = "IntervalTier"\nname = "words"\n{span}intervals: size = {len(intervals)}\n'
     lines = (
-        f'intervals [{number}]:\nxmin = {start_s:.3f}\nxmax = {stop_s:.3f}\ntext = "{text}"\n'
-        for number, (start_s, stop_s, text) in enumerate(intervals, 1)
+        f'intervals [{number}]:\nxmin = {start / 1000:.3f}\nxmax = {stop / 1000:.3f}\ntext = "{text}"\n'
+        for number, (start, stop, text) in enumerate(intervals, 1)
     )
     return head + tier + "".join(lines)
 
@@ -114,31 +119,44 @@ def _cues(transcript: Transcript, by_word: bool) -> Iterator[_Cue]:
 
 
 def _words(segment: Segment) -> Iterator[_Cue]:
-    """Yield the words of a segment, all with a duration: punctuation that is a word of its own joins its neighbour.
+    """Yield the words of a segment, all with a duration: punctuation that has none joins its neighbour.
 
     If the words have no times, the segment is divided equally among them.
     """
     each_s = (segment.end_s - segment.start_s) / max(1, len(segment.words))
-    cues = []
+    cues: list[_Cue] = []
     for place, word in enumerate(segment.words):
         start_s, end_s = word.start_s, word.end_s
         if start_s is None or end_s is None:
             start_s = segment.start_s + place * each_s
             end_s = start_s + each_s
-        cues.append(_Cue(start_s, end_s, word.text, word.confidence))
-    held: _Cue | None = None
-    for cue in cues:
-        if held is None:
-            held = cue
-        elif cue.end_s <= cue.start_s:
-            held = held._replace(text=held.text + cue.text)
-        elif held.end_s <= held.start_s:
-            held = cue._replace(text=held.text + cue.text)
+        cue = _Cue(start_s, end_s, word.text, word.confidence)
+        if cues and _joins(cue):
+            cues[-1] = cues[-1]._replace(text=cues[-1].text + cue.text)
+        elif cues and _joins(cues[-1]):
+            cues[-1] = cue._replace(text=cues[-1].text + cue.text)
         else:
-            yield held
-            held = cue
-    if held is not None:
-        yield held
+            cues.append(cue)
+    yield from _apart(cues, segment, min(LEAST_S, each_s))
+
+
+def _joins(cue: _Cue) -> bool:
+    return cue.end_s <= cue.start_s and not any(characters(cue.text))
+
+
+def _apart(cues: list[_Cue], segment: Segment, least_s: float) -> list[_Cue]:
+    """Give every cue at least this duration, inside the segment and without overlap, and move as few as possible."""
+    free_s = segment.start_s
+    for place, cue in enumerate(cues):
+        start_s = max(cue.start_s, free_s)
+        free_s = max(cue.end_s, start_s + least_s)
+        cues[place] = cue._replace(start_s=start_s, end_s=free_s)
+    free_s = segment.end_s
+    for place, cue in reversed(list(enumerate(cues))):
+        end_s = min(cue.end_s, free_s)
+        free_s = min(cue.start_s, end_s - least_s)
+        cues[place] = cue._replace(start_s=free_s, end_s=end_s)
+    return cues
 
 
 def _spoken(transcript: Transcript) -> list[Segment]:
