@@ -16,6 +16,7 @@ import torch
 from tests.transcribe.conftest import SHORT
 from tests.transcribe.sound import RATE, noise, silence, speech, with_pauses
 from zipperasr.batching.batch import collate_speech
+from zipperasr.decode.greedy import GreedySearch
 from zipperasr.transcribe import Segment, Transcriber
 from zipperasr.transcribe.__main__ import main
 from zipperasr.transcribe.stream import Partial, Stream, agreed
@@ -52,7 +53,7 @@ def pieces(transcriber, samples):
     endpoints = Endpoints(transcriber.longest_s, EnergyStream())
     full = len(samples) // HOP * HOP
     found = [endpoints.add(samples[start : start + HOP]) for start in range(0, full, HOP)]
-    return [piece for piece in (*found, endpoints.finish(samples[full:])) if piece is not None]
+    return [piece for piece in (*found, endpoints.finish(samples[full:])) if piece is not None and not piece.reason]
 
 
 def voices(*pauses_s: float, quiet: int = 0) -> np.ndarray:
@@ -184,6 +185,25 @@ def test_silence_and_steady_noise_give_nothing(transcriber_of_chunks, sound):
     assert events(transcriber_of_chunks.stream("de"), sound) == []
 
 
+def test_a_segment_with_too_little_voice_ends_its_partial_texts_and_leaves_nothing_for_the_next_one(transcriber):
+    streaming = with_settings(transcriber.opened)
+    voiced = np.zeros(60 * RATE // HOP * (HOP // 320), dtype=bool)
+    voiced[30:33] = voiced[50:53] = True  # a short noise, twice, within a segment of more than one chunk
+    voiced[120:220] = True
+    given = iter(voiced.reshape(-1, HOP // 320))
+
+    def stream() -> Stream:
+        endpoints = Endpoints(streaming.longest_s, lambda _: next(given))
+        return Stream(streaming._decoder, streaming._read, streaming.languages["de"], endpoints, streaming._segment)
+
+    samples = noise(6.0)
+    first, *others = finals(found := events(stream(), samples))
+    assert (first.text, first.note) == ("", "less than 0.2 s of voice")
+    assert isinstance(found[0], Partial) and found[0].start_s < first.end_s < others[0].start_s
+    given = iter((voiced & (np.arange(len(voiced)) >= 100)).reshape(-1, HOP // 320))
+    assert found[found.index(first) + 1 :] == events(stream(), samples)
+
+
 def test_an_utterance_without_pauses_is_cut_at_the_longest_length(transcriber):
     streaming = with_settings(transcriber.opened, longest_s=2.0)
     samples = np.concatenate([silence(0.5), with_pauses([0.7] * 12, 0.1)])
@@ -272,6 +292,34 @@ def test_the_microphone_is_read_until_ctrl_c(trained, monkeypatch, capsys):
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 2
     assert "listening" in captured.err and "stopped" in captured.err and "samples were lost" in captured.err
+
+
+def test_after_ctrl_c_during_recognition_the_open_segment_is_written(trained, monkeypatch, capsys):
+    choose = GreedySearch._choose
+
+    def interrupted(*_):
+        monkeypatch.setattr(GreedySearch, "_choose", choose)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GreedySearch, "_choose", interrupted)
+    assert run(trained, monkeypatch, "-", "--lang", "de") == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1 and "stopped" in captured.err
+
+
+def test_what_follows_an_interruption_is_what_there_was_to_come(transcriber_of_chunks, monkeypatch):
+    samples = voices(0.8)
+    expected = finals(events(transcriber_of_chunks.stream("de"), samples))
+    stream, final = transcriber_of_chunks.stream("de"), Stream._final
+
+    def interrupted(self, piece):
+        monkeypatch.setattr(Stream, "_final", final)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stream, "_final", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(stream.feed(samples))
+    assert finals(list(stream.finish())) == expected != []
 
 
 @pytest.mark.parametrize(

@@ -58,26 +58,27 @@ class Stream:
         self._decoder, self._read, self._language, self._endpoints = decoder, read, language, endpoints
         self._segment, self._chunk = segment, decoder.chunk_frames
         self.cache = ChunkCache(decoder.model)
-        self._rest = np.zeros(0, dtype=np.float32)  # fewer than HOP samples
-        self._num_chunks, self._text = 0, ""  # of the last partial text
+        self._rest = np.zeros(0, dtype=np.float32)  # fewer than HOP samples, unless `feed` was interrupted
+        self._closed: Piece | None = None  # the segment that has ended, until its result is known
+        self._num_chunks, self._text = 0, ""  # of the last partial text of the open segment
 
     def feed(self, samples: np.ndarray) -> Iterator[Partial | Segment]:
-        """Append (num_samples,) of 16 kHz float32 and yield what is ready."""
-        samples = np.concatenate([self._rest, samples])
-        full = len(samples) // HOP * HOP
-        self._rest = samples[full:].copy()
-        for start in range(0, full, HOP):
-            piece = self._endpoints.add(samples[start : start + HOP])
-            if piece is not None:
-                yield self._final(piece)
+        """Append (num_samples,) of 16 kHz float32 and yield what is ready; what an interruption leaves comes later."""
+        self._rest = np.concatenate([self._rest, samples])
+        yield from self._end()
+        while len(self._rest) >= HOP:
+            hop, self._rest = self._rest[:HOP], self._rest[HOP:]
+            self._closed = self._endpoints.add(hop)
+            if self._closed is not None:
+                yield from self._end()
             elif (partial := self._partial()) is not None:
                 yield partial
 
-    def finish(self) -> Iterator[Segment]:
-        """End the stream and yield its last segment."""
-        piece = self._endpoints.finish(self._rest)
-        if piece is not None:
-            yield self._final(piece)
+    def finish(self) -> Iterator[Partial | Segment]:
+        """End the stream and yield the rest, its last segment."""
+        yield from self.feed(np.zeros(0, dtype=np.float32))
+        self._closed = self._endpoints.finish(self._rest)
+        yield from self._end()
 
     def _partial(self) -> Partial | None:
         """Decode the complete chunks of the open segment, if there is a new one."""
@@ -94,11 +95,23 @@ class Stream:
         self._num_chunks, self._text = num_chunks, text
         return Partial(self._endpoints.start_s + example.start / SAMPLE_RATE, text, stable)
 
+    def _end(self) -> Iterator[Segment]:
+        """Yield the closed segment, if any; one that is dropped only if a partial text of it was given."""
+        piece = self._closed
+        if piece is None:
+            return
+        is_known = not piece.reason or self._num_chunks > 0
+        segment = self._final(piece)
+        self.cache.clear()
+        self._closed, self._num_chunks, self._text = None, 0, ""
+        if is_known:
+            yield segment
+
     def _final(self, piece: Piece) -> Segment:
+        if piece.reason:
+            return Segment(piece.start_s, piece.end_s, "", piece.reason)
         example = self._example(piece.samples)
         decoded = self._decode(example)
-        self.cache.clear()
-        self._num_chunks, self._text = 0, ""
         start_s = piece.start_s + example.start / SAMPLE_RATE
         return self._segment(decoded, start_s, start_s + example.num_samples / SAMPLE_RATE)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from io import BufferedIOBase
 from typing import TYPE_CHECKING, TextIO, cast
@@ -30,7 +30,7 @@ _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 def check_stream_options(names: list[str], lang: str, form: str, rate: int, others: Sequence[str] = ()) -> None:
-    """Raises ValueError for options that a stream cannot have. others: given options that only whole recordings have."""
+    """Raises ValueError for options that a stream cannot have. others: given ones that only whole recordings have."""
     if names not in ([STDIN], [MICROPHONE]):
         raise ValueError(f"--stream: got {' '.join(names)}, wanted - for standard input, or {MICROPHONE}")
     if lang == AUTO:
@@ -48,9 +48,12 @@ def transcribe_stream(transcriber: Transcriber, source: str, *, lang: str, form:
     stream = transcriber.stream(lang)
     show = _as_json if form == "json" else _as_text(sys.stdout)
     blocks = _microphone_blocks() if source == MICROPHONE else pcm_blocks(cast(BufferedIOBase, sys.stdin.buffer), rate)
-    for block in _until_interrupted(blocks):
-        for event in stream.feed(block):
-            show(event)
+    try:
+        for block in blocks:
+            for event in stream.feed(block):
+                show(event)
+    except KeyboardInterrupt:
+        log("stopped")
     for event in stream.finish():
         show(event)
     cache = stream.cache
@@ -95,13 +98,6 @@ def _microphone_blocks() -> Iterator[np.ndarray]:
         raise ValueError(f"the microphone cannot be opened: {error}") from error
 
 
-def _until_interrupted(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    try:
-        yield from blocks
-    except KeyboardInterrupt:
-        log("stopped")
-
-
 def _as_json(event: Partial | Segment) -> None:
     """One line: a partial text has `stable`, a final one the fields of a segment but its tokens."""
     fields = {"type": "partial" if hasattr(event, "stable") else "final", **asdict(event)}
@@ -116,8 +112,7 @@ def _as_text(out: TextIO) -> Callable[[Partial | Segment], None]:
     def show(event: Partial | Segment) -> None:
         clear = _CLEAR_LINE if on_terminal else ""
         if not hasattr(event, "stable"):
-            if event.text:
-                print(f"{clear}{event.text}", file=out, flush=True)
+            print(f"{clear}{event.text}", end="\n" if event.text else "", file=out, flush=True)
         elif on_terminal:
             rest = event.text[len(event.stable) :]
             print(f"{clear}{event.stable}{_DIM}{rest}{_PLAIN}", end="", file=out, flush=True)

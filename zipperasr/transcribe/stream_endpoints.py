@@ -17,7 +17,7 @@ from zipperasr.transcribe.pauses import Piece, best_cut, earliest_cut_s
 HOP = math.lcm(FRAME, 512)  # samples: eight frames of 20 ms, and five windows of silero-vad
 BEFORE, AFTER = 25, 10  # frames kept before and after the voice; silero-vad may find it late
 PAUSE = 25  # frames without voice that end a segment
-LEAST_VOICE = 10  # frames; a segment with fewer is dropped
+LEAST_VOICE = 10  # frames; a segment with fewer is not transcribed
 
 Frames = Callable[[np.ndarray], np.ndarray]  # HOP samples of a stream -> for each frame whether somebody speaks
 
@@ -49,8 +49,8 @@ class Endpoints:
 
     def add(self, hop: np.ndarray) -> Piece | None:
         """Append (HOP,) samples. Returns the segment that ends with them."""
-        self.samples = np.concatenate([self.samples, hop])
-        self._frames = np.concatenate([self._frames, self._voiced(hop)])
+        frames = np.concatenate([self._frames, self._voiced(hop)])
+        self.samples, self._frames = np.concatenate([self.samples, hop]), frames
         if not self.is_open:
             self._drop(max(0, len(self._frames) - BEFORE))
             return None
@@ -69,11 +69,12 @@ class Endpoints:
         """Number of frames without voice at the end."""
         return int(self._frames[::-1].argmax())
 
-    def _close(self, frames: int) -> Piece | None:
-        piece = Piece(self.start_s, self.samples[: frames * FRAME])
-        has_voice = self._frames[:frames].sum() >= LEAST_VOICE
+    def _close(self, frames: int) -> Piece:
+        num_voiced = int(self._frames[:frames].sum())
+        reason = "" if num_voiced >= LEAST_VOICE else f"less than {LEAST_VOICE * FRAME / SAMPLE_RATE} s of voice"
+        piece = Piece(self.start_s, self.samples[: frames * FRAME], reason)
         self._drop(frames)
-        return piece if has_voice else None
+        return piece
 
     def _drop(self, frames: int) -> None:
         self.samples, self._frames = self.samples[frames * FRAME :].copy(), self._frames[frames:]
