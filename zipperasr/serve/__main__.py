@@ -18,6 +18,7 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.decode.decode_config import PRECISIONS, DecodeConfig
 from zipperasr.serve.limits import Limits
 from zipperasr.transcribe.defaults import SERVED
+from zipperasr.transcribe.voice import DETECTORS, ENERGY
 
 EXTRA = ("starlette", "uvicorn", "python_multipart", "prometheus_client")  # packages of the extra `serve` in setup.py
 
@@ -51,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument(
         "--api_keys", type=Path, default=None, help="file with one key per line, of which requests need one"
     )
+    options.add_argument("--vad", choices=DETECTORS, default=ENERGY, help="voice detector")
     options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
     options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
     chosen = options.parse_args(argv)
@@ -61,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         config = replace(SERVED, precision=chosen.precision, **sizes)
         address = (chosen.host, chosen.port)
         files = {"samples": chosen.samples, "keys": chosen.api_keys}
-        serve(chosen.model, address, limits, **files, device=chosen.device, config=config)
+        serve(chosen.model, address, limits, **files, device=chosen.device, config=config, vad=chosen.vad)
 
     return run_step(step, chosen, "zipperasr serve")
 
@@ -75,6 +77,7 @@ def serve(
     keys: Path | None,
     device: str | None,
     config: DecodeConfig,
+    vad: str,
 ) -> None:
     """Serve until interrupted.
 
@@ -82,6 +85,7 @@ def serve(
         address: host and port.
         samples: data directories with recordings to try on the page.
         keys: file of API keys; None: requests need none.
+        vad: voice detector.
 
     Raises ValueError or OSError if a package is missing, the model or the keys cannot be read or the address cannot be
     bound.
@@ -98,7 +102,7 @@ def serve(
     known = [] if keys is None else read_keys(keys)
     listening, loopback = listen(*address), is_loopback(address[0])
     with listening, suppress(KeyboardInterrupt):
-        transcriber = Transcriber.from_pretrained(model, device, config, words=None)
+        transcriber = Transcriber.from_pretrained(model, device, config, vad=vad, words=None)
         to_try = read_samples(samples, transcriber.languages.codes) if samples else {}
         with closing(Service(transcriber, Path(os.path.abspath(model)).name, limits, to_try)) as service:
             host, port = listening.getsockname()[:2]
