@@ -32,7 +32,7 @@ def load_aligner(opened: Pretrained, needed: bool) -> Aligner | None:
             raise
         log(f"{error}; words have no times")
         return None
-    return aligner.to(opened.model.causal_lm.device)
+    return aligner.to(next(opened.model.parameters()).device)
 
 
 def with_times(segment: Segment, frames: Tensor | None, aligner: Aligner) -> Segment:
