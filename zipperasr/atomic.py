@@ -59,6 +59,7 @@ def atomic_files(directory: str | Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        _use_umask(temporary)
         directory.mkdir(exist_ok=True)
         for path in sorted(temporary.iterdir()):
             os.replace(path, directory / path.name)

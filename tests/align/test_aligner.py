@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from tests.align.test_training import WIDTH, config
@@ -44,7 +47,7 @@ def test_a_saved_aligner_gives_the_same_times(directory):
     same = Aligner(config(model=aligner.config.model)).eval()
     frames = torch.randn(30, WIDTH)
     assert aligner.times(frames, ["ab", "cd"]) == same.times(frames, ["ab", "cd"])
-    assert aligner.config == same.config
+    assert replace(aligner.config, weights="") == same.config
 
 
 def test_a_model_that_was_retrained_needs_another_aligner(directory):
@@ -63,8 +66,43 @@ def test_a_missing_or_damaged_aligner_is_an_error(directory):
         Aligner.load(directory)
 
 
+def test_weights_that_the_configuration_was_not_saved_with_are_an_error(directory):
+    tensors = Aligner.load(directory).state_dict()
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, directory / WEIGHTS)
+    with pytest.raises(ValueError, match=rf"{WEIGHTS}: does not fit {CONFIG}; run `zipperasr train-aligner` again"):
+        Aligner.load(directory)
+
+
+def test_sizes_that_need_much_memory_are_compared_before_it_is_used(directory):
+    tree = yaml.safe_load((directory / CONFIG).read_text("utf-8"))
+    (directory / CONFIG).write_text(yaml.safe_dump({**tree, "width": 65_536, "hidden": 65_536, "kernel": 65_535}))
+    with pytest.raises(ValueError, match=rf"{WEIGHTS}: does not fit {CONFIG}"):  # 1 PB
+        Aligner.load(directory)
+
+
+def test_a_failed_save_leaves_the_aligner_as_it_was(directory, monkeypatch):
+    before = Aligner.load(directory)
+    monkeypatch.setattr(yaml, "safe_dump", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Aligner(config(model=before.config.model)).save(directory)
+    assert Aligner.load(directory).config == before.config
+
+
+def test_others_may_read_what_others_may_read_of_a_training(directory):
+    (directory / "new").touch()
+    modes = {(directory / name).stat().st_mode for name in (CONFIG, WEIGHTS, "new")}
+    assert len(modes) == 1
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"kernel": 4}, "kernel: got 4, wanted an odd"), ({"prior": 2.0}, "prior")]
+    ("changes", "message"),
+    [
+        ({"kernel": 4}, "kernel: got 4, wanted an odd"),
+        ({"prior": 2.0}, "prior"),
+        ({"hidden": 10**30}, "hidden: got .*, wanted"),
+        ({"characters": ""}, "characters: got none"),
+        ({"characters": "abca"}, "characters: .*wanted each character once"),
+    ],
 )
 def test_settings_out_of_range_are_errors(changes, message):
     with pytest.raises(ValueError, match=message):

@@ -10,8 +10,9 @@ from tests.decode.model_and_sets import write_model_and_sets
 from tests.model import tiny
 from zipperasr.__main__ import main
 from zipperasr.align.aligner import CONFIG, WEIGHTS, Aligner
-from zipperasr.align.speech import choose_rows
+from zipperasr.align.speech import choose_rows, labelled
 from zipperasr.datadir.set_table import SetRow, write_sets
+from zipperasr.model.experiment_model import load_model
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,21 @@ def test_utterances_are_drawn_by_language_up_to_the_minutes(base):
 def test_a_language_without_speech_is_an_error(base):
     with pytest.raises(ValueError, match="no training utterance of up to 20 s in fr; run stages 1 to 3"):
         choose_rows(base, ("de", "fr"), minutes=1.0, seed=1)
+
+
+def test_a_language_whose_utterances_cannot_be_used_is_an_error(base):
+    rows = choose_rows(base, tiny.CODES, minutes=1.0, seed=1)
+    rows["es"] = [{**row, "text": "..."} for row in rows["es"]]
+    aligner, model = Aligner.load(base / "align"), load_model(base / "align").eval()
+    with pytest.raises(ValueError, match="no utterance drawn in es has letters and enough frames for them"):
+        labelled(model, base / "align", aligner, rows)
+
+
+def test_a_model_that_another_run_writes_gets_no_aligner(base, capsys):
+    (base / ".align.lock").write_text("")
+    assert train(base, "--epochs", "1") == 1
+    (base / ".align.lock").unlink()
+    assert ".align.lock exists" in capsys.readouterr().err
 
 
 def test_bad_options_are_one_line(base, capsys):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from dataclasses import replace
 
 import jiwer
 import pytest
 
 from tests.corpora.example import write_noise, write_text
-from zipperasr.evaluate.__main__ import main
-from zipperasr.evaluate.results import LanguageResult, table
+from zipperasr.evaluate.__main__ import MOST_NAMED, main
+from zipperasr.evaluate.results import LanguageResult, mean_rate, table
+from zipperasr.model.experiment import weights_digest
 from zipperasr.score.normalise import normaliser, split_units
 from zipperasr.score.scores_table import SetScore
 from zipperasr.transcribe import Transcriber
@@ -60,6 +63,7 @@ def test_rates_by_language_are_those_of_jiwer_on_single_transcriptions(trained, 
     assert audio_s == pytest.approx(0.6 + 0.7 + 0.8 + 0.9)
     assert results["rtfx"] == pytest.approx(audio_s / time_s)
     assert (results["model"], results["normalizer"], results["num_left_out"]) == (trained.name, "own", 0)
+    assert (results["weights"], results["split"], results["lang"]) == (weights_digest(trained), None, None)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["language", "de", "es", "ja", "mean"]
     assert re.search(rf"{rows['de']['rate']:.2f} +{rows['de']['low']:.2f} to {rows['de']['high']:.2f}", lines[1])
@@ -111,7 +115,27 @@ def test_the_whisper_normaliser_is_that_of_transformers(trained, tmp_path, liste
     out = tmp_path / "results.json"
     options = ["--model", str(trained), "--data", str(listed), "--lang", "de", "--normalizer", "whisper"]
     assert main([*options, "--device", "cpu", "--out", str(out)]) == 0
-    assert [row["normaliser"] for row in json.loads(out.read_text("utf-8"))["languages"]] == ["whisper"]
+    results = json.loads(out.read_text("utf-8"))
+    assert [row["normaliser"] for row in results["languages"]] == ["whisper"] and results["lang"] == "de"
+
+
+def test_the_split_of_fleurs_is_in_the_results(trained, tmp_path):
+    samples = write_noise(tmp_path / "fleurs/de_de/audio/dev/14.wav", 0.5)
+    row = ("1", "14.wav", "Ein Satz.", "ein satz", "e i n", str(len(samples)), "MALE")
+    write_text(tmp_path / "fleurs/de_de/dev.tsv", "\t".join(row))
+    out = tmp_path / "results.json"
+    options = ["--model", str(trained), "--data", str(tmp_path / "fleurs"), "--split", "dev", "--device", "cpu"]
+    assert main([*options, "--out", str(out)]) == 0
+    assert json.loads(out.read_text("utf-8"))["split"] == "dev"
+
+
+def test_of_many_utterances_left_out_the_first_are_named_and_the_others_counted(trained, listed, capsys):
+    with listed.open("a", encoding="utf-8") as stream:
+        stream.write('{"audio": 3}\n' * (MOST_NAMED + 2))
+    assert main(["--model", str(trained), "--data", str(listed), "--lang", "ja", "--device", "cpu"]) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if "evaluate: left out: " in line]
+    assert len(said) == MOST_NAMED + 1
+    assert said[-1] == "zipperasr evaluate: left out: and 2 more; --out lists all"
 
 
 def test_nothing_that_can_be_transcribed_is_an_error(trained, listed, tmp_path, capsys):
@@ -121,10 +145,14 @@ def test_nothing_that_can_be_transcribed_is_an_error(trained, listed, tmp_path, 
     assert "own.jsonl: no utterance could be transcribed; first: d1: " in capsys.readouterr().err
 
 
-def test_a_rate_without_reference_units_is_not_a_number_in_the_table():
+def test_a_language_without_reference_units_has_no_rate_and_is_not_in_the_mean():
     nan = float("nan")
     score = SetScore(
         "own", "", "own", "de", "wer", "whisper", 1, 0, 0, 0, 0, 0, nan, 0, 0, 1, 1, 0, 0, nan, nan, nan, "utterance",
         1, 0, 0, 0, 0,
     )  # fmt: skip
-    assert table([LanguageResult(score, 2.0, 1.0)]).splitlines()[1].split()[-4:] == ["nan", "0", "0", "2.00"]
+    empty = LanguageResult(score, 2.0, 1.0)
+    assert table([empty]).splitlines()[1].split()[-4:] == ["nan", "0", "0", "2.00"]
+    assert math.isnan(mean_rate([empty]))
+    spoken = LanguageResult(replace(score, language="es", ref_units=4, rate=25.0), 2.0, 1.0)
+    assert mean_rate([empty, spoken]) == 25.0

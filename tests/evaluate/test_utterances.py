@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.corpora.example import write_noise, write_text
 from tests.corpora.own_data_example import EMBEDDED, WRITERS, write_audio
+from zipperasr.corpora import fleurs
 from zipperasr.evaluate.utterances import read_utterances
 
 GOOD = {"id": "a", "audio": "a.wav", "text": "ein  Satz", "lang": "de"}
@@ -42,6 +45,29 @@ def test_fleurs_is_recognised_and_a_bad_line_is_named(tmp_path):
     assert {code: list(rows) for code, rows in found.languages.items()} == {"de": ["14"], "zh": ["14"]}
     (reason,) = found.left_out
     assert reason.startswith(f"{tmp_path}/de_de/test.tsv:2: got 2 cells, wanted 7")
+
+
+def test_languages_of_fleurs_whose_audio_is_not_unpacked_are_named_and_counted(tmp_path):
+    write_fleurs(tmp_path)
+    write_fleurs(tmp_path, "2\tonly two cells", folder="es_419")
+    shutil.rmtree(tmp_path / "es_419/audio")
+    found = read_utterances(tmp_path)
+    assert list(found.languages) == ["de"]
+    packed, bad = found.left_out
+    assert packed == f"14: {tmp_path}/es_419/audio/test: no such directory; {fleurs.REMEDY}"
+    assert bad.startswith(f"{tmp_path}/es_419/test.tsv:2: ")
+    assert read_utterances(tmp_path, lang="de").left_out == []
+
+
+@pytest.mark.parametrize("lang", ["es", None])
+def test_fleurs_without_unpacked_audio_is_an_error(tmp_path, lang):
+    write_fleurs(tmp_path)
+    write_fleurs(tmp_path, folder="es_419")
+    shutil.rmtree(tmp_path / "es_419/audio")
+    if lang is None:
+        shutil.rmtree(tmp_path / "de_de/audio")
+    with pytest.raises(ValueError, match=rf"_\w+/audio/test: no such directory; {re.escape(fleurs.REMEDY)}"):
+        read_utterances(tmp_path, lang)
 
 
 def test_one_language_and_another_split_of_fleurs(tmp_path):

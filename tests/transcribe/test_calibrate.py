@@ -49,11 +49,46 @@ def test_words_that_are_all_right_cannot_be_calibrated():
         Calibration.fit([0.5, 0.9], [True, True])
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"scale": 1}', '{"scale": null, "offset": 0}'])
+def test_confidences_that_are_higher_for_wrong_words_cannot_be_calibrated():
+    with pytest.raises(ValueError, match=r"scale: got -.*, wanted 0 to 100; use larger dev sets"):
+        Calibration.fit([0.5, 0.6, 0.7, 0.8], [True, False, True, False])
+
+
+DAMAGED = {
+    "not JSON": "{",
+    "no object": "[]",
+    "no offset": '{"scale": 1}',
+    "no number": '{"scale": null, "offset": 0}',
+    "NaN": '{"scale": NaN, "offset": 0}',
+    "infinite": '{"scale": 1, "offset": -Infinity}',
+    "huge": '{"scale": 1e300, "offset": 0}',
+    "decreasing": '{"scale": -1, "offset": 0}',
+    "400 digits": f'{{"scale": 1{"0" * 400}, "offset": 0}}',
+    "nested": "[" * 9_000,
+    "long": f'{{"scale": 1, "offset": 0, "words": "{"x" * 10_000}"}}',
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_file_is_an_error(tmp_path, content):
     (tmp_path / "confidence.json").write_text(content)
-    with pytest.raises(ValueError, match=r"confidence\.json: .*wanted scale and offset; rerun `zipperasr calibrate`"):
+    with pytest.raises(ValueError, match=r"confidence\.json: .*wanted .*; delete it and run `zipperasr calibrate`"):
         Calibration.load(tmp_path)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 100.0])
+@pytest.mark.parametrize("offset", [-100.0, 100.0])
+def test_extreme_maps_do_not_overflow(scale, offset):
+    assert all(0 <= Calibration(scale, offset)(confidence) <= 1 for confidence in (0.0, 0.5, 1.0))
+
+
+def test_a_map_of_other_weights_is_not_used(tmp_path, capsys):
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    Calibration(0.5, -0.5).save(tmp_path, words=3)
+    assert Calibration.load(tmp_path) == Calibration(0.5, -0.5) and not capsys.readouterr().err
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert Calibration.load(tmp_path) == UNCHANGED
+    assert "fitted with other weights of the model; run `zipperasr calibrate` again" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -93,6 +128,13 @@ def test_the_command_writes_a_map_that_transcribe_and_bundles_use(trained, raw, 
     assert [word.confidence for word in mapped] != pytest.approx([word.confidence for word in plain])
     assert export(["--model", str(model), "--format", "bundle", "--out", str(tmp_path / "m.zip")]) == 0
     assert Transcriber.from_pretrained(tmp_path / "m.zip", "cpu").calibration == wanted
+
+
+def test_a_model_that_another_run_writes_is_not_calibrated(tmp_path, raw, capsys):
+    (tmp_path / "model").mkdir()
+    (tmp_path / ".model.lock").write_text("")
+    assert main(["--model", str(tmp_path / "model"), "--raw", str(raw)]) == 1
+    assert ".model.lock exists" in capsys.readouterr().err
 
 
 def test_a_bundle_cannot_be_calibrated(raw, tmp_path, capsys):

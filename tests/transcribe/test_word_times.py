@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tests.model import tiny
 from tests.transcribe.conftest import SHORT
 from tests.transcribe.sound import RATE, noise, silence, with_pauses
-from zipperasr.align.aligner import Aligner
+from zipperasr.align.aligner import WEIGHTS, Aligner
 from zipperasr.exchange.export import main as export
 from zipperasr.transcribe import Transcriber
 from zipperasr.transcribe.__main__ import main
@@ -82,6 +87,51 @@ def test_formats_of_words_need_the_option(trained, tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", noise(0.5), RATE)
     assert main([str(tmp_path / "a.wav"), "--model", str(trained), "--format", "ctm"]) == 1
     assert "--format ctm needs the times of words; add --words" in capsys.readouterr().err
+
+
+@pytest.fixture
+def own(trained, tmp_path) -> Path:
+    """A copy of the training."""
+    return Path(shutil.copytree(trained, tmp_path / "own"))
+
+
+def retrain(directory: Path) -> str:
+    """Change the model's weights. Returns what is said about its aligner."""
+    path = directory / "model.safetensors"
+    with safe_open(path, "pt") as weights:
+        metadata = weights.metadata()
+    save_file({name: tensor * 1.01 for name, tensor in load_file(path).items()}, path, metadata)
+    return "retrained after its aligner; run `zipperasr train-aligner` again"
+
+
+def widen(directory: Path) -> str:
+    """Replace the aligner by one of another width. Returns what is said about it."""
+    config = Aligner.load(directory).config
+    Aligner(replace(config, width=config.width + 1)).save(directory)
+    return f"aligner.yaml: width: got {config.width + 1}, wanted the encoder's, {config.width}"
+
+
+@pytest.mark.parametrize("change", [retrain, widen])
+def test_an_aligner_that_does_not_fit_is_an_error_only_if_words_are_wanted(own, change, capsys):
+    message = change(own)
+    with pytest.raises(ValueError, match=message):
+        Transcriber.from_pretrained(own, "cpu", SHORT, words=True)
+    assert message not in capsys.readouterr().err
+    assert Transcriber.from_pretrained(own, "cpu", SHORT, words=None).aligner is None
+    warning = capsys.readouterr().err
+    assert message in warning and "; words have no times" in warning
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_bundle_has_no_aligner_that_cannot_be_used(own, tmp_path, monkeypatch, capsys, damaged):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if damaged:
+        (own / WEIGHTS).write_bytes(b"half a file")
+    else:
+        retrain(own)
+    assert export(["--model", str(own), "--format", "bundle", "--out", str(tmp_path / "m.zip")]) == 0
+    assert "; the bundle is written without it" in capsys.readouterr().err
+    assert Transcriber.from_pretrained(tmp_path / "m.zip", "cpu", SHORT, words=None).aligner is None
 
 
 def test_a_bundle_carries_the_aligner(timing, trained, tmp_path, monkeypatch):

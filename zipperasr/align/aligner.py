@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,11 @@ from torch.nn import functional
 
 from zipperasr.align.spelling import characters
 from zipperasr.align.viterbi import BLANK, align_labels, least_frames
-from zipperasr.atomic import atomic_path
+from zipperasr.atomic import atomic_files, fingerprint
 from zipperasr.config import load_yaml, to_tree
 from zipperasr.model.experiment import weights_digest
-from zipperasr.model.weights_file import load_weights
-from zipperasr.ranges import COUNT, SHARE, check_ranges
+from zipperasr.model.weights_file import load_weights, shapes
+from zipperasr.ranges import SHARE, Range, check_ranges
 
 WEIGHTS, CONFIG = "aligner.safetensors", "aligner.yaml"
 FRAME_S = 0.02  # of the encoder
@@ -33,6 +33,7 @@ LATE_S = 0.02  # by which a character is recognised after it begins, and after i
 # languages with many of them, or with few utterances, would be preferred to the blank of all languages.
 ALPHABET = 20
 LEAST_BLANK = 1e-3
+SIZE = Range(1, 2**16)
 Times = tuple[float, float]  # start and end in seconds
 
 
@@ -46,11 +47,14 @@ class AlignerConfig:
     kernel: int  # frames that the head sees at once; odd
     prior: float  # weight of the prior of the blank, in training and alignment
     characters: str  # classes from 1 on
+    weights: str = ""  # digest of the saved aligner's weights
 
     def __post_init__(self) -> None:
-        check_ranges(self, {"width": COUNT, "hidden": COUNT, "kernel": COUNT, "prior": SHARE})
+        check_ranges(self, {"width": SIZE, "hidden": SIZE, "kernel": SIZE, "prior": SHARE})
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel: got {self.kernel}, wanted an odd number")
+        if not self.characters or len(set(self.characters)) < len(self.characters):
+            raise ValueError("characters: got none, or one of them twice; wanted each character once")
 
 
 class Aligner(nn.Module):
@@ -112,12 +116,12 @@ class Aligner(nn.Module):
         return torch.cat([scores, unknown], dim=1).cpu().numpy()
 
     def save(self, directory: Path) -> None:
-        """Write the configuration and the weights to a training directory."""
+        """Write the weights, and the configuration with their digest, to a training directory."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        with atomic_path(directory / CONFIG) as temporary:
-            temporary.write_text(yaml.safe_dump(to_tree(self.config), allow_unicode=True, sort_keys=False), "utf-8")
-        with atomic_path(directory / WEIGHTS) as temporary:
-            save_file(tensors, temporary)
+        with atomic_files(directory) as temporary:
+            save_file(tensors, temporary / WEIGHTS)
+            tree = to_tree(replace(self.config, weights=_digest(temporary)))
+            (temporary / CONFIG).write_text(yaml.safe_dump(tree, allow_unicode=True, sort_keys=False), "utf-8")
 
     @staticmethod
     def is_in(directory: Path) -> bool:
@@ -135,9 +139,15 @@ class Aligner(nn.Module):
         config = load_yaml(AlignerConfig, directory / CONFIG, bases=False)
         if config.model != weights_digest(directory):
             raise ValueError(f"{directory}: retrained after its aligner; run `zipperasr train-aligner` again")
-        aligner = cls(config)
-        weights, wanted = load_weights(directory / WEIGHTS), aligner.state_dict()
-        if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in wanted.items()}:
+        with torch.device("meta"):  # needs no memory, whatever the sizes
+            wanted = {name: tuple(tensor.shape) for name, tensor in cls(config).state_dict().items()}
+        found = {name: shape for name, (shape, _) in shapes(directory / WEIGHTS).items()}
+        if found != wanted or config.weights != _digest(directory):
             raise ValueError(f"{directory / WEIGHTS}: does not fit {CONFIG}; run `zipperasr train-aligner` again")
-        aligner.load_state_dict(weights)
+        aligner = cls(config)
+        aligner.load_state_dict(load_weights(directory / WEIGHTS))
         return aligner.eval()
+
+
+def _digest(directory: Path) -> str:
+    return fingerprint(weights=directory / WEIGHTS)["weights"]

@@ -73,13 +73,21 @@ def known_characters(rows: dict[str, list[Row]]) -> str:
 
 
 def labelled(model: SpeechLLM, directory: Path, aligner: Aligner, rows: dict[str, list[Row]]) -> list[Labelled]:
-    """Encode utterances, in half precision; those too short for their labels are left out."""
-    utterances = []
+    """Encode utterances, in half precision; those too short for their labels are left out.
+
+    Raises ValueError if a language has no others.
+    """
+    utterances, languages = [], set()
     total = sum(map(len, rows.values()))
     for row, _, frames in tqdm(encoded(model, directory, rows), "encoding", total, unit="utt", mininterval=2):
         labels = torch.tensor(aligner.labels(row["text"]))
         if len(labels) and len(frames) >= least_frames(labels.numpy()):
             utterances.append(Labelled(frames.half().cpu(), labels))
+            languages.add(row["language"])
+    if lost := rows.keys() - languages:
+        raise ValueError(
+            f"no utterance drawn in {', '.join(sorted(lost))} has letters and enough frames for them; raise --minutes"
+        )
     return utterances
 
 

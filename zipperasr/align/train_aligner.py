@@ -9,9 +9,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zipperasr.cli import log, parser, run_step
 from zipperasr.ranges import COUNT, POSITIVE, SHARE, check_ranges
+from zipperasr.sole_writer import sole_writer
+
+if TYPE_CHECKING:
+    from zipperasr.align.aligner import Aligner
+    from zipperasr.align.speech import Row
 
 
 @dataclass(frozen=True)
@@ -48,16 +54,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def train_aligner(job: AlignerTraining) -> None:
-    """Encode speech of every language, train the head, and write it to the model's directory."""
+    """Draw speech of every language, train an aligner, and write it to the model's directory."""
+    from zipperasr.align.speech import choose_rows
+    from zipperasr.model.experiment import Experiment
+
+    rows = choose_rows(job.manifest, Experiment.load(job.model).languages, job.minutes, job.seed)
+    with sole_writer(job.model):
+        _trained(job, rows).save(job.model)
+
+
+def _trained(job: AlignerTraining, rows: dict[str, list[Row]]) -> Aligner:
+    """Encode the speech and train the head."""
     import torch
 
     from zipperasr.align.aligner import Aligner, AlignerConfig
-    from zipperasr.align.speech import choose_rows, known_characters, labelled
+    from zipperasr.align.speech import known_characters, labelled
     from zipperasr.align.training import HeadTraining, train_head
-    from zipperasr.model.experiment import Experiment, weights_digest
+    from zipperasr.model.experiment import weights_digest
     from zipperasr.model.experiment_model import load_model
 
-    rows = choose_rows(job.manifest, Experiment.load(job.model).languages, job.minutes, job.seed)
     model = load_model(job.model).eval().to("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(job.seed)
     aligner = Aligner(
@@ -75,7 +90,7 @@ def train_aligner(job: AlignerTraining) -> None:
     log(f"{len(utterances)} utterances in {len(rows)} languages; {len(aligner.config.characters)} characters")
     log(f"training an aligner with {weights:,} weights")
     train_head(aligner, utterances, HeadTraining(epochs=job.epochs, seed=job.seed))
-    aligner.save(job.model)
+    return aligner
 
 
 if __name__ == "__main__":

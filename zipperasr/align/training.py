@@ -83,8 +83,8 @@ def prior_ctc_loss(
 ) -> tuple[Tensor, float]:
     """CTC loss of log_probs - log_prior, summed over the batch, to differentiate; and its value.
 
-    PyTorch's gradient is that of the loss only if the probabilities of a frame sum to one: for others it has exp(input)
-    too much, which the second term takes away again.
+    PyTorch assumes normalised input; otherwise its gradient has an additional exp(input), which the second term
+    cancels.
 
     log_probs: (batch, frames, classes). lengths: (batch,). log_prior: (classes,).
     """

@@ -55,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from zipperasr.evaluate.evaluation import evaluate
     from zipperasr.evaluate.utterances import read_utterances
+    from zipperasr.model.experiment import weights_digest
     from zipperasr.transcribe.transcriber import Transcriber
 
     settings = {name: getattr(options, name) for name in ("batch_size", "batch_positions", "tokens_per_s", "precision")}
@@ -66,10 +67,15 @@ def _run(options: argparse.Namespace) -> None:
     print(table(results))
     for reason in data.left_out[:MOST_NAMED]:
         print(f"zipperasr evaluate: left out: {escaped(shortened(reason, 400))}", file=sys.stderr)
+    if (more := len(data.left_out) - MOST_NAMED) > 0:
+        print(f"zipperasr evaluate: left out: and {more} more; --out lists all", file=sys.stderr)
     if options.out is not None:
         facts = {
             "model": Path(os.path.abspath(options.model)).name,
+            "weights": weights_digest(transcriber.opened.directory),
             "data": str(options.data),
+            "split": options.split if data.reader == "fleurs" else None,
+            "lang": options.lang,
             "normalizer": options.normalizer,
             "zipperasr": zipperasr.__version__,
             "device": transcriber.opened.model.causal_lm.device.type,

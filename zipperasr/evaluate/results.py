@@ -89,8 +89,9 @@ def table(results: Sequence[LanguageResult]) -> str:
 
 
 def mean_rate(results: Sequence[LanguageResult]) -> float:
-    """Mean of the languages' error rates in per cent."""
-    return fmean(row.score.rate for row in results)
+    """Mean error rate of the languages that have reference units, in per cent; nan if none has."""
+    rates = [row.score.rate for row in results if row.score.ref_units]
+    return fmean(rates) if rates else math.nan
 
 
 def rtfx(results: Sequence[LanguageResult]) -> float:

@@ -6,7 +6,7 @@ utterance that is left out. Audio is not opened.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -77,16 +77,32 @@ def _items(path: Path, code: str | None, split: str) -> tuple[str, Iterator[Utte
     """The format, and the utterances with an error in place of bad ones."""
     folders = _fleurs_folders(path, split)
     if folders:
-        codes = sorted(fleurs.language_of(folder) for folder in folders)
-        return "fleurs", (item for one in codes if code in (None, one) for item in fleurs.scan(path, one, split))
+        return "fleurs", _fleurs_items(path, {one: folders[one] for one in folders if code in (None, one)}, split)
     reader = recognise(path)
     return reader, import_module(find_corpus(reader).module).FORMAT.scan(path)
 
 
-def _fleurs_folders(path: Path, split: str) -> list[str]:
-    """Names of the directories of FLEURS's languages that have this split; none for other data."""
+def _fleurs_folders(path: Path, split: str) -> dict[str, Path]:
+    """Directories of FLEURS's languages that have this split, by code; none for other data."""
     base = path / "data" if (path / "data").is_dir() else path
-    return [table.parent.name for table in base.glob(f"*_*/{split}.tsv") if (table.parent / "audio" / split).is_dir()]
+    folders = (table.parent for table in base.glob(f"*_*/{split}.tsv"))
+    return dict(sorted((fleurs.language_of(folder.name), folder) for folder in folders))
+
+
+def _fleurs_items(path: Path, folders: Mapping[str, Path], split: str) -> Iterator[Utterance | ValueError]:
+    """The utterances of these languages, with an error in place of those whose audio is not unpacked.
+
+    Raises ValueError if that of no language is.
+    """
+    audio = {code: folder / "audio" / split for code, folder in folders.items()}
+    packed = {
+        code: f"{place}: no such directory; {fleurs.REMEDY}" for code, place in audio.items() if not place.is_dir()
+    }
+    if folders and len(packed) == len(folders):
+        raise ValueError(next(iter(packed.values())))
+    for code in folders:
+        for item in fleurs.scan(path, code, split):
+            yield ValueError(f"{item.id}: {packed[code]}") if code in packed and isinstance(item, Utterance) else item
 
 
 def _reason(utterance: Utterance, found: Utterances) -> str:

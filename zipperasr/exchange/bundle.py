@@ -19,6 +19,7 @@ from huggingface_hub import snapshot_download
 import zipperasr
 from zipperasr.align.aligner import CONFIG as ALIGNER_CONFIG
 from zipperasr.align.aligner import WEIGHTS as ALIGNER_WEIGHTS
+from zipperasr.align.aligner import Aligner
 from zipperasr.atomic import atomic_path
 from zipperasr.cli import log
 from zipperasr.exchange.archive import MANIFEST, SUFFIXES, read_manifest, unpack, write_archive
@@ -35,9 +36,7 @@ from zipperasr.model.weights_file import check_weights
 
 FORM = "zipperasr bundle 1"
 BACKBONES = ("whisper", "llm")
-KEPT = (  # optional files of a training
-    "run.json", "router_final.json", "confidence.json", ALIGNER_CONFIG, ALIGNER_WEIGHTS
-)  # fmt: skip
+KEPT = ("run.json", "router_final.json", "confidence.json")  # optional files of a training
 
 
 @dataclass(frozen=True)
@@ -135,11 +134,23 @@ def _training_files(
         init_from=INIT if experiment.init_from else None,
         initial_b=Path(source).name if source else None,  # for information only: the directory is not included
     )
-    kept = [name for name in (WEIGHTS, LANGUAGES, *KEPT) if (directory / name).is_file()]
+    kept = [name for name in (WEIGHTS, LANGUAGES, *KEPT, *_aligner_files(directory)) if (directory / name).is_file()]
     return {
         f"{prefix}{CONFIG}": inside.to_yaml().encode(),
         **{f"{prefix}{name}": directory / name for name in kept},
     }
+
+
+def _aligner_files(directory: Path) -> tuple[str, ...]:
+    """Files of a training's aligner, if it has one that can be used."""
+    if not Aligner.is_in(directory):
+        return ()
+    try:
+        Aligner.load(directory)
+    except (ValueError, OSError) as error:
+        log(f"{error}; the bundle is written without it")
+        return ()
+    return ALIGNER_CONFIG, ALIGNER_WEIGHTS
 
 
 def _backbone_files(source: str, target: str) -> dict[str, Path]:

@@ -6,7 +6,7 @@ licence, base models, data sets and, if stage 8 has scored the model, its error 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -35,7 +35,8 @@ def model_card(chain: Sequence[tuple[Path, Experiment]], backbones: Mapping[str,
     name = directory.resolve().name
     languages = LanguageTable.load(directory / LANGUAGES).chosen(experiment.languages)
     data, scores = training_data(chain), scores_by_decoding(directory)
-    rows = [row for decoding in list(scores.values())[:1] for row in decoding if row.ref_units]
+    decoding = _preferred(scores, experiment.regime)
+    rows = [row for row in scores.get(decoding, []) if row.ref_units]
     header = ModelCardData(
         language=list(experiment.languages),
         license="other",
@@ -44,20 +45,20 @@ def model_card(chain: Sequence[tuple[Path, Experiment]], backbones: Mapping[str,
         library_name="zipperasr",
         pipeline_tag=TASK,
         base_model=[source for source in backbones.values() if is_hub_id(source)] or None,
-        datasets=None if data.synthetic else _hub_ids(data),
+        datasets=_hub_ids(data),
         metrics=sorted({row.unit for row in rows}) or None,
         tags=["speech", "multilingual", "lora", *([SYNTHETIC] if data.synthetic else [])],
         model_name=name if rows else None,
-        eval_results=[_eval_result(row, languages, data.synthetic) for row in rows] or None,
+        eval_results=[_eval_result(row, languages, row.corpus in data.made, decoding) for row in rows] or None,
     )
     parts = [
         f"---\n{header.to_yaml()}\n---",
         f"# {name}",
         _summary(experiment, languages, backbones),
         "## Use",
-        _use(name, languages),
+        _use(languages),
         "## Error rates",
-        *_error_rates(scores, data.synthetic),
+        *_error_rates(scores, data.made),
         "## Training data",
         _training_data(data, languages),
         "## Limits",
@@ -74,13 +75,19 @@ def scores_by_decoding(directory: Path) -> dict[str, list[SetScore]]:
     return {name: [row for row in rows if row.normaliser != "whisper_marks"] for name, rows in found.items()}
 
 
+def _preferred(names: Iterable[str], regime: str) -> str:
+    """The decoding for the header: greedy in the trained regime, best without a tag; else the first; "" if none."""
+    greedy = f"decode_greedy_{regime}"
+    return min(names, key=lambda name: (name != greedy, not name.startswith(greedy), name), default="")
+
+
 def _hub_ids(data: TrainingData) -> list[str] | None:
-    """Those of the corpora that have a fixed id on Hugging Face's hub."""
-    known = {row.corpus: CORPORA[row.corpus].hub_id for row in data.rows if row.corpus in CORPORA}
-    return sorted({hub_id for hub_id in known.values() if hub_id}) or None
+    """Those of the recorded corpora that have a fixed id on Hugging Face's hub."""
+    recorded = {row.corpus for row in data.rows if not row.synthetic and row.corpus in CORPORA}
+    return sorted({CORPORA[corpus].hub_id for corpus in recorded} - {""}) or None
 
 
-def _eval_result(row: SetScore, languages: LanguageTable, synthetic: bool) -> EvalResult:
+def _eval_result(row: SetScore, languages: LanguageTable, synthetic: bool, decoding: str) -> EvalResult:
     hub_id = CORPORA[row.corpus].hub_id if row.corpus in CORPORA else ""
     language = languages[row.language].name if row.language in languages else row.language
     return EvalResult(
@@ -94,7 +101,12 @@ def _eval_result(row: SetScore, languages: LanguageTable, synthetic: bool) -> Ev
         metric_type=row.unit,
         metric_name=f"Test {row.unit.upper()}",
         metric_value=round(row.rate, 2),
-        metric_args={"low": round(row.low, 2), "high": round(row.high, 2), "normaliser": row.normaliser},
+        metric_args={
+            "low": round(row.low, 2),
+            "high": round(row.high, 2),
+            "normaliser": row.normaliser,
+            "decoding": decoding,
+        },
     )
 
 
@@ -107,22 +119,26 @@ def _summary(experiment: Experiment, languages: LanguageTable, backbones: Mappin
     )
 
 
-def _use(name: str, languages: LanguageTable) -> str:
-    code = languages.codes[0]
-    return f"""```python
+def _use(languages: LanguageTable) -> str:
+    return f"""Install zipperasr with `pip install .` in a copy of its repository, or from a wheel made there.
+
+```python
 from zipperasr.transcribe import Transcriber
 
-print(Transcriber.from_pretrained("{name}.zip")("speech.wav", lang="{code}").text)
+model = Transcriber.from_pretrained("path/to/model")  # this bundle, as a zip file or unpacked
+print(model("speech.wav", lang="{languages.codes[0]}").text)
 ```"""
 
 
-def _error_rates(scores: Mapping[str, list[SetScore]], synthetic: bool) -> list[str]:
+def _error_rates(scores: Mapping[str, list[SetScore]], made: Collection[str]) -> list[str]:
     if not scores:
         return ["This model was exported without scores."]
-    parts = [
-        "WER or CER in per cent after normalisation, with 95 % bootstrap intervals over utterances or speakers."
-        + (" The test sets are synthetic speech: the rates do not predict those on recordings." if synthetic else "")
-    ]
+    parts = ["WER or CER in per cent after normalisation, with 95 % bootstrap intervals over utterances or speakers."]
+    if synthetic := sorted({row.corpus for rows in scores.values() for row in rows} & set(made)):
+        parts.append(
+            f"The test sets of {', '.join(synthetic)} are synthetic speech: the rates do not predict those on "
+            "recordings."
+        )
     for name, rows in scores.items():
         cells = [
             (
@@ -144,10 +160,19 @@ def _training_data(data: TrainingData, languages: LanguageTable) -> str:
     if not data.rows:
         return "The recipe's data directories were not there when the model was exported; its author can name the data."
     cells = [
-        (languages[row.language].name, row.corpus, ", ".join(row.used_in), f"{row.hours:.2f}") for row in data.rows
+        (
+            languages[row.language].name,
+            f"{row.corpus} ({SYNTHETIC})" if row.synthetic else row.corpus,
+            ", ".join(row.used_in),
+            f"{row.hours:.2f}",
+        )
+        for row in data.rows
     ]
-    origin = "Synthetic speech in the layouts of these corpora; none of the corpora themselves.\n\n" * data.synthetic
-    return f"{origin}{table(('language', 'corpus', 'used in', 'hours'), cells, num_labels=3)}"
+    parts = [table(("language", "corpus", "used in", "hours"), cells, num_labels=3)]
+    if data.synthetic:
+        parts.insert(0, "Corpora marked as synthetic are synthetic speech in their layout, none of their recordings.")
+    parts += [f"Data of {training}: not recorded." for training in data.not_recorded]
+    return "\n\n".join(parts)
 
 
 def _limits(experiment: Experiment, languages: LanguageTable, data: TrainingData) -> str:

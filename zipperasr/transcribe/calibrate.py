@@ -17,6 +17,7 @@ from zipperasr.datadir.entry import read_table
 from zipperasr.datadir.set_table import read_sets
 from zipperasr.score.normalise import normaliser, split_units
 from zipperasr.score.sclite.align import align_all
+from zipperasr.sole_writer import sole_writer
 from zipperasr.transcribe.calibration import UNCHANGED, Calibration, calibration_error
 from zipperasr.transcribe.sources import Recording
 
@@ -48,11 +49,12 @@ def calibrate(model: Path, raw: Path, device: str | None) -> None:
 
     if not model.is_dir():
         raise ValueError(f"{model}: wanted a training directory; unpack the bundle or calibrate before the export")
-    transcriber = Transcriber.from_pretrained(model, device)
-    transcriber.calibration = UNCHANGED
-    words = {kind: scored_words(transcriber, raw, kind) for kind in ("dev", "test")}
-    fitted = Calibration.fit(*words["dev"])
-    fitted.save(model, words=len(words["dev"].correct))
+    with sole_writer(model):
+        transcriber = Transcriber.from_pretrained(model, device)
+        transcriber.calibration = UNCHANGED
+        words = {kind: scored_words(transcriber, raw, kind) for kind in ("dev", "test")}
+        fitted = Calibration.fit(*words["dev"])
+        fitted.save(model, words=len(words["dev"].correct))
     for kind, (confidences, correct) in words.items():
         print(described(kind, confidences, correct, fitted))
 

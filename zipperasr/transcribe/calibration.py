@@ -11,9 +11,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from zipperasr.atomic import atomic_path
+from zipperasr.atomic import atomic_path, read_record
+from zipperasr.cli import log
+from zipperasr.config import from_tree
+from zipperasr.ranges import Range, check_ranges
 
 FILE = "confidence.json"
+MAX_BYTES = 10_000
+AGAIN = "run `zipperasr calibrate` again"
 BINS = 10  # of the calibration error
 _EDGE = 1e-6  # probabilities are at least this far from 0 and 1
 
@@ -25,37 +30,58 @@ class Calibration:
     scale: float = 1.0
     offset: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_ranges(self, {"scale": Range(0, 100), "offset": Range(-100, 100)})
+
     @classmethod
     def load(cls, directory: Path) -> Calibration:
-        """Read confidence.json; without it, confidences remain as they are. Raises ValueError if it is damaged."""
+        """Read confidence.json; without it, or after the model was retrained, confidences remain as they are.
+
+        Raises ValueError if it is damaged.
+        """
+        from zipperasr.model.experiment import weights_digest
+
         path = directory / FILE
         if not path.is_file():
             return UNCHANGED
+        record = read_record(path) if path.stat().st_size <= MAX_BYTES else None
+        if record is None or not {"scale", "offset"} <= record.keys():
+            wanted = f"wanted a JSON object with scale and offset, at most {MAX_BYTES:,} bytes"
+            raise ValueError(f"{path}: {wanted}; delete it and {AGAIN}")
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(float(found["scale"]), float(found["offset"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: got {error}, wanted scale and offset; rerun `zipperasr calibrate`") from error
+            found = from_tree(cls, {key: record[key] for key in ("scale", "offset")}, str(path))
+        except ValueError as error:
+            raise ValueError(f"{error}; delete it and {AGAIN}") from error
+        if record.get("model") != weights_digest(directory):
+            log(f"{path}: not used, because it was fitted with other weights of the model; {AGAIN}")
+            return UNCHANGED
+        return found
 
     @classmethod
     def fit(cls, confidences: Sequence[float], correct: Sequence[bool]) -> Calibration:
-        """Fit by maximum likelihood. Raises ValueError unless there are right and wrong words."""
+        """Fit by maximum likelihood. Raises ValueError if there are no wrong words, or they have higher confidences."""
         from sklearn.linear_model import LogisticRegression
 
         if len(set(correct)) < 2:
             raise ValueError("a calibration needs right and wrong words; use larger dev sets")
         model = LogisticRegression(C=1e6).fit([[_logit(confidence)] for confidence in confidences], correct)
-        return cls(float(model.coef_[0, 0]), float(model.intercept_[0]))
+        try:
+            return cls(float(model.coef_[0, 0]), float(model.intercept_[0]))
+        except ValueError as error:
+            raise ValueError(f"{error}; use larger dev sets") from error
 
     def save(self, directory: Path, **about: object) -> None:
-        """Write confidence.json. about: what it was fitted on."""
+        """Write confidence.json to a training directory. about: what it was fitted on."""
+        from zipperasr.model.experiment import weights_digest
+
+        record = {**asdict(self), "model": weights_digest(directory), **about}
         with atomic_path(directory / FILE) as temporary:
-            temporary.write_text(json.dumps({**asdict(self), **about}, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
     def __call__(self, confidence: float) -> float:
         if self == UNCHANGED:
             return confidence
-        return 1 / (1 + math.exp(-self.scale * _logit(confidence) - self.offset))
+        return (1 + math.tanh((self.scale * _logit(confidence) + self.offset) / 2)) / 2  # a sigmoid without overflow
 
 
 UNCHANGED = Calibration()

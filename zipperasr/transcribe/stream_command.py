@@ -30,7 +30,7 @@ _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 def check_stream_options(names: list[str], lang: str, form: str, rate: int, others: Sequence[str] = ()) -> None:
-    """Raises ValueError for options that a stream cannot have. others: given ones that only whole recordings have."""
+    """Raises ValueError for options that a stream cannot have. others: options of whole recordings."""
     if names not in ([STDIN], [MICROPHONE]):
         raise ValueError(f"--stream: got {' '.join(names)}, wanted - for standard input, or {MICROPHONE}")
     if lang == AUTO:

@@ -34,7 +34,7 @@ from zipperasr.transcribe.stream import Stream
 from zipperasr.transcribe.stream_endpoints import Endpoints
 from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
 from zipperasr.transcribe.voice import ENERGY, EnergyStream, keep_voiced, load_detector
-from zipperasr.transcribe.word_times import with_times
+from zipperasr.transcribe.word_times import load_aligner, with_times
 
 TRIES = 16  # lists of hints that are kept ready
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -100,16 +100,13 @@ class Transcriber:
 
         Args:
             device: by default cuda if available, otherwise cpu.
-            words: find the times of words with the model's aligner; None: if it has one.
+            words: find the times of words with the model's aligner; None: if it has one that fits.
 
         Raises FileNotFoundError or ValueError if it is incomplete or damaged.
         """
         opened = load_pretrained(path, DTYPES[config.precision])
         opened.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        aligner = None
-        if words or (words is None and Aligner.is_in(opened.directory)):
-            aligner = Aligner.load(opened.directory)
-            aligner.to(next(opened.model.parameters()).device)
+        aligner = None if words is False else load_aligner(opened, needed=words is True)
         return cls(opened, config, regime, soft, vad, aligner)
 
     @property

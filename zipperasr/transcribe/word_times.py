@@ -9,8 +9,30 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from zipperasr.align.aligner import Aligner
+from zipperasr.align.aligner import CONFIG, Aligner
+from zipperasr.cli import log
+from zipperasr.exchange.pretrained import Pretrained
 from zipperasr.transcribe.transcript import Segment
+
+
+def load_aligner(opened: Pretrained, needed: bool) -> Aligner | None:
+    """Return the model's aligner, on its device; None if it has none, or one that cannot be used.
+
+    needed: raise FileNotFoundError or ValueError instead.
+    """
+    if not needed and not Aligner.is_in(opened.directory):
+        return None
+    try:
+        aligner = Aligner.load(opened.directory)
+        if aligner.config.width != opened.model.encoder.width:
+            wanted = f"wanted the encoder's, {opened.model.encoder.width}; run `zipperasr train-aligner` again"
+            raise ValueError(f"{opened.directory / CONFIG}: width: got {aligner.config.width}, {wanted}")
+    except (ValueError, OSError) as error:
+        if needed:
+            raise
+        log(f"{error}; words have no times")
+        return None
+    return aligner.to(next(opened.model.parameters()).device)
 
 
 def with_times(segment: Segment, frames: Tensor | None, aligner: Aligner) -> Segment:
