@@ -58,6 +58,11 @@ def searched(phrases: list[Phrase], spaced: bool = True, most: int = 40, best: f
         ([Phrase("bax", 1.0)], SAID),  # left at its last letter
         ([Phrase("bax", 1.0), Phrase("bat", 1.0)], "the bat is"),
         ([Phrase("bat", 1.0), Phrase("bat dad", 1.0)], "the bat is"),  # a complete phrase stays
+        ([Phrase("bat xs", 3.5)], SAID),  # costs 22 for six tokens
+        ([Phrase("bat", 3.5), Phrase("bat xs", 3.5)], "the bat is"),  # no less after the shorter one
+        ([Phrase("bat", 4.0), Phrase("bat xs", 4.0)], "the bat xs"),
+        ([Phrase("bat", 0.4), Phrase("batzzzz", 9.0)], SAID),  # each is accepted by its own weight
+        ([Phrase("bat", 0.5), Phrase("batzzzz", 9.0)], "the bat is"),
         ([Phrase("BAT", 1.0)], "the bat is"),  # also in lower case
         ([Phrase("at", 9.0)], SAID),  # not inside a word
     ],
@@ -76,6 +81,14 @@ def test_without_spaces_between_words_a_phrase_begins_anywhere():
     assert searched([Phrase("ad", 1.0)], spaced=False)[0] == "the cad is"
 
 
+@pytest.mark.parametrize(
+    ("others", "wanted"),
+    [([], "the cab is"), ([Phrase("t i", 2.0)], SAID), ([Phrase("d i", 2.0)], "the cad is")],
+)
+def test_after_a_complete_phrase_a_longer_one_competes_with_those_that_begin(others, wanted):
+    assert searched([Phrase("ca", 2.0), Phrase("cab", 2.0), *others], spaced=False)[0] == wanted
+
+
 def test_a_token_that_the_model_is_sure_of_stays():
     assert searched([Phrase("bat", 1.0)], best=math.log(0.89))[0] == "the bat is"
     assert searched([Phrase("bat", 1.0)], best=math.log(0.91))[0] == SAID
@@ -89,6 +102,7 @@ def test_no_phrase_replaces_the_end():
 def test_a_phrase_that_does_not_fit_into_the_limit_is_not_begun():
     assert searched([Phrase("bat", 1.0)], most=6)[0] == "the ca"
     assert searched([Phrase("bat", 1.0)], most=7)[0] == "the bat"
+    assert searched([Phrase("bat", 0.4), Phrase("batzzzz", 9.0)], most=7)[0] == "the cat"
 
 
 @pytest.mark.parametrize("files", ["qwen3", "mini"])
@@ -109,7 +123,7 @@ def found(node, ids: list[int]) -> bool:
         if token not in node.children:
             return False
         node = node.children[token]
-    return node.left == 0
+    return node.is_complete(0.0)
 
 
 @pytest.fixture(scope="module")
