@@ -122,14 +122,7 @@ class PhraseWalk:
             best: the most probable token.
             logprobs: of the candidates.
         """
-        nodes = list(self._nodes(tokens))
-        if self._node is not None and self._node.is_complete(
-            self._cost
-        ):  # what begins here is no worse than a longer one
-            nodes.sort(
-                key=lambda one: max((logprobs[token] for token in one[0].children), default=-math.inf), reverse=True
-            )
-        for node, cost in nodes:
+        for node, cost in self._ordered(tokens, logprobs):
             found = self._follow(node, cost, allowed, best, logprobs)
             if found is not None:
                 if found.token != best.token and self._left is None:
@@ -141,6 +134,13 @@ class PhraseWalk:
                 return self._back(tokens)
         self._node, self._cost = None, 0.0
         return best
+
+    def _ordered(self, tokens: Sequence[int], logprobs: Mapping[int, float]) -> list[tuple[Node, float]]:
+        """What to follow, first what is being followed; after a complete phrase, first the most probable."""
+        nodes = list(self._nodes(tokens))
+        if self._node is not None and self._node.is_complete(self._cost):
+            nodes.sort(key=lambda one: -max((logprobs[token] for token in one[0].children), default=-math.inf))
+        return nodes
 
     def _nodes(self, tokens: Sequence[int]) -> Iterator[tuple[Node, float]]:
         if self._node is not None:
