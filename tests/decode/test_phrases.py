@@ -8,11 +8,13 @@ import random
 import string
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from tests.decode.test_decoder import CHUNK_FRAMES, GREEDY
 from tests.model import tiny
 from zipperasr.decode.decoder import Decoder
+from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.phrases import Choice, Phrase, PhraseTrie, PhraseWalk
 from zipperasr.model.backbones.merged_decoder import MergedDecoder
 
@@ -58,6 +60,11 @@ def searched(phrases: list[Phrase], spaced: bool = True, most: int = 40, best: f
         ([Phrase("bax", 1.0)], SAID),  # left at its last letter
         ([Phrase("bax", 1.0), Phrase("bat", 1.0)], "the bat is"),
         ([Phrase("bat", 1.0), Phrase("bat dad", 1.0)], "the bat is"),  # a complete phrase stays
+        ([Phrase("bat xs", 3.5)], SAID),  # costs 22 for six tokens
+        ([Phrase("bat", 3.5), Phrase("bat xs", 3.5)], "the bat is"),  # no less after the shorter one
+        ([Phrase("bat", 4.0), Phrase("bat xs", 4.0)], "the bat xs"),
+        ([Phrase("bat", 0.4), Phrase("batzzzz", 9.0)], SAID),  # each is accepted by its own weight
+        ([Phrase("bat", 0.5), Phrase("batzzzz", 9.0)], "the bat is"),
         ([Phrase("BAT", 1.0)], "the bat is"),  # also in lower case
         ([Phrase("at", 9.0)], SAID),  # not inside a word
     ],
@@ -76,6 +83,14 @@ def test_without_spaces_between_words_a_phrase_begins_anywhere():
     assert searched([Phrase("ad", 1.0)], spaced=False)[0] == "the cad is"
 
 
+@pytest.mark.parametrize(
+    ("others", "wanted"),
+    [([], "the cab is"), ([Phrase("t i", 2.0)], SAID), ([Phrase("d i", 2.0)], "the cad is")],
+)
+def test_after_a_complete_phrase_a_longer_one_competes_with_those_that_begin(others, wanted):
+    assert searched([Phrase("ca", 2.0), Phrase("cab", 2.0), *others], spaced=False)[0] == wanted
+
+
 def test_a_token_that_the_model_is_sure_of_stays():
     assert searched([Phrase("bat", 1.0)], best=math.log(0.89))[0] == "the bat is"
     assert searched([Phrase("bat", 1.0)], best=math.log(0.91))[0] == SAID
@@ -89,6 +104,7 @@ def test_no_phrase_replaces_the_end():
 def test_a_phrase_that_does_not_fit_into_the_limit_is_not_begun():
     assert searched([Phrase("bat", 1.0)], most=6)[0] == "the ca"
     assert searched([Phrase("bat", 1.0)], most=7)[0] == "the bat"
+    assert searched([Phrase("bat", 0.4), Phrase("batzzzz", 9.0)], most=7)[0] == "the cat"
 
 
 @pytest.mark.parametrize("files", ["qwen3", "mini"])
@@ -109,7 +125,7 @@ def found(node, ids: list[int]) -> bool:
         if token not in node.children:
             return False
         node = node.children[token]
-    return node.left == 0
+    return node.is_complete(0.0)
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +133,17 @@ def model(backbones):
     return tiny.sft_model(tiny.model_config(backbones))
 
 
+def never_completed() -> list[Phrase]:
+    rng = random.Random(1)
+    return [Phrase("".join(rng.sample(string.printable[:94], 12)), 0.5) for _ in range(300)]
+
+
 def decoded(model, utterances, phrases: list[Phrase], config=GREEDY) -> dict[str, tuple]:
     tokenizer = tiny.llm_tokenizer()
     decoder = Decoder(model, tokenizer, config, CHUNK_FRAMES)
     trie = PhraseTrie(tokenizer, phrases, spaced=False)
     return {
-        one.example.utt_id: (one.text, one.tokens)
+        one.example.utt_id: (one.text, one.tokens, one.retried)
         for one in decoder.run(
             [utterances[:8], utterances[8:]], phrases=lambda one: trie if int(one.utt_id[1:]) % 2 else None
         )
@@ -136,17 +157,58 @@ def test_phrases_that_are_never_completed_change_no_hypothesis(model, utterances
         MergedDecoder, "rewind", lambda llm, row, count: rewound.append(count) or rewind(llm, row, count)
     )
     wanted = decoded(model, utterances, [])
-    rng = random.Random(1)
-    phrases = [Phrase("".join(rng.sample(string.printable[:94], 12)), 0.5) for _ in range(300)]
+    phrases = never_completed()
     assert decoded(model, utterances, phrases) == wanted
     assert len(rewound) > 10 and max(rewound) > 1
-    for config in (dataclasses.replace(GREEDY, batch_size=1), dataclasses.replace(GREEDY, retry_loops=True)):
-        assert decoded(model, utterances, phrases, config) == decoded(model, utterances, [], config)
+    one_row = dataclasses.replace(GREEDY, batch_size=1)
+    assert decoded(model, utterances, phrases, one_row) == decoded(model, utterances, [], one_row)
+
+
+def test_an_utterance_decoded_again_because_of_a_loop_follows_phrases_from_its_beginning(model, utterances):
+    config = dataclasses.replace(GREEDY, tokens_per_s=7.0, tokens_floor=4, retry_loops=True)
+    wanted = decoded(model, utterances, [], config)
+    hinted = [utt_id for utt_id, (*_, retried) in wanted.items() if retried and int(utt_id[1:]) % 2]
+    assert hinted
+    assert decoded(model, utterances, never_completed(), config) == wanted
+    found = decoded(model, utterances, [Phrase("zi", 1000.0)], config)
+    assert any(found[utt_id][2] for utt_id in hinted)
+    assert all("zi" in found[utt_id][0] for utt_id in hinted)
+
+
+def test_rows_that_are_dropped_while_another_one_goes_back_change_no_tokens(model, monkeypatch):
+    generator, width, tokenizer = (
+        torch.Generator().manual_seed(1),
+        model.causal_lm.config.hidden_size,
+        tiny.llm_tokenizer(),
+    )
+    inputs = [torch.randn(4 + number, width, generator=generator) for number in range(10)]
+    trie = PhraseTrie(tokenizer, never_completed(), spaced=False)
+    rewound, dropped = [], set()
+    rewind = MergedDecoder.rewind
+    monkeypatch.setattr(
+        MergedDecoder, "rewind", lambda llm, row, count: rewound.append(count) or rewind(llm, row, count)
+    )
+
+    def searched_rows(hinted: bool, drop: bool) -> dict[object, list[int]]:
+        def is_dropped(one: Encoded) -> bool:
+            if drop and one.key % 3 == 0 and len(rewound) > len(dropped):  # just after another row went back
+                dropped.add(one.key)
+            return one.key in dropped
+
+        walks = [PhraseWalk(trie, ()) if hinted and number % 3 == 1 else None for number in range(10)]
+        encoded = [Encoded(number, one, 24, walk=walks[number]) for number, one in enumerate(inputs)]
+        search = GreedySearch(MergedDecoder(model.causal_lm, model.llm_family), (), rows=5, positions=4096)
+        return {one.key: one.tokens for one in search.run(encoded, is_dropped=is_dropped)}
+
+    wanted = searched_rows(hinted=False, drop=False)
+    found = searched_rows(hinted=True, drop=True)
+    assert len(rewound) > 3 and dropped
+    assert found == {key: tokens for key, tokens in wanted.items() if key not in dropped}
 
 
 def test_phrases_of_one_utterance_do_not_change_others(model, utterances):
     wanted, found = decoded(model, utterances, []), decoded(model, utterances, [Phrase("zipper", 1000.0)])
-    for utt_id, (text, _) in found.items():
+    for utt_id, (text, *_) in found.items():
         if int(utt_id[1:]) % 2:
             assert "zipper" in text
         else:

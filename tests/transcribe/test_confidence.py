@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 
 from tests.model import tiny
 from tests.transcribe.sound import noise
+from zipperasr.decode import token_texts
 from zipperasr.decode.decoder import Decoded
 from zipperasr.transcribe.confidence import tokens_of, words_of
 from zipperasr.transcribe.transcript import Token, Word
@@ -47,7 +48,23 @@ def test_tokens_of_split_characters_are_joined_and_added_tokens_left_out(qwen3_f
     logprobs = tuple(-0.25 * number for number in range(len(ids)))
     decoded = Decoded(tiny.example("u", "de", 1600, "", seed=1), "🦓 ja", tuple(ids), logprobs=logprobs)
     tokens = tokens_of(decoded, tokenizer)
-    assert tokens == (Token("🦓", sum(logprobs[1 : 1 + len(zebra)])), Token(" ja", logprobs[-1]))
+    assert tokens == (Token("🦓", sum(logprobs[1 : 1 + len(zebra)]), len(zebra)), Token(" ja", logprobs[-1]))
+
+
+def test_joined_tokens_count_each_in_the_mean():
+    tokens = (Token("猫", -3.0, 3), Token("x", -2.0), Token(" y", -0.5))
+    found = [(word.text, round(math.log(word.confidence), 6)) for word in words_of("猫x y", tokens, "wer")]
+    assert found == [("猫x", -1.25), ("y", -0.5)]
+
+
+def test_a_text_that_cannot_be_divided_has_the_mean_of_all_its_tokens(monkeypatch):
+    tokenizer = tiny.llm_tokenizer()
+    ids = tokenizer("ja ja")["input_ids"]
+    monkeypatch.setattr(token_texts, "_runs", lambda *_: [(len(ids), "not the text")])
+    decoded = Decoded(tiny.example("u", "de", 1600, ""), "ja ja", tuple(ids), logprobs=(-0.5,) * len(ids))
+    tokens = tokens_of(decoded, tokenizer)
+    assert tokens == (Token("ja ja", -2.5, 5),)
+    assert [round(math.log(word.confidence), 6) for word in words_of("ja ja", tokens, "wer")] == [-0.5, -0.5]
 
 
 def test_segments_have_words_tokens_and_an_average(transcriber):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -172,13 +173,17 @@ class GreedySearch:
                 logits[row].index_fill_(0, to_device(banned, logits.device), -torch.inf)
         tokens = logits.argmax(-1)
         wanted = [[] if one.walk is None else one.walk.candidates(one.tokens) for one in active]
-        ids = torch.cat([tokens[:, None], to_device(_padded(wanted), tokens.device)], 1)
-        logprobs = (logits.gather(1, ids) - total[:, None]).clamp(max=0)
-        table = torch.cat([tokens[:, None].double(), logprobs.double()], 1).tolist()  # one transfer from the device
+        values = [tokens.double(), _logprobs(logits, total, torch.arange(len(active), device=tokens.device), tokens)]
+        if any(wanted):
+            picked = [[row for row, ids in enumerate(wanted) for _ in ids], [token for ids in wanted for token in ids]]
+            values.append(_logprobs(logits, total, *to_device(torch.tensor(picked), tokens.device)))
+        table = iter(torch.cat(values).tolist())  # one transfer from the device
+        best = [int(token) for token in islice(table, len(active))]
+        choices = [Choice(token, next(table)) for token in best]
         chosen = []
-        for row, (utterance, (token, logprob, *others)) in enumerate(zip(active, table, strict=True)):
-            best = Choice(int(token), logprob)
-            chosen.append(self._append(row, utterance, best, dict(zip(wanted[row], others, strict=False))))
+        for row, utterance in enumerate(active):
+            known = dict(zip(wanted[row], islice(table, len(wanted[row])), strict=True))
+            chosen.append(self._append(row, utterance, choices[row], known))
         return to_device(torch.tensor(chosen), tokens.device) if any(wanted) else tokens
 
     def _append(self, row: int, utterance: Encoded, choice: Choice, logprobs: dict[int, float]) -> int:
@@ -201,10 +206,9 @@ class GreedySearch:
         return utterance.ended or len(utterance.tokens) >= utterance.max_tokens
 
 
-def _padded(rows: list[list[int]]) -> Tensor:
-    """(rows, longest), padded with zeros."""
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=torch.long)
+def _logprobs(logits: Tensor, total: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:
+    """Return the log-probability of a token in each of `rows`; total: logsumexp of all of a row."""
+    return (logits[rows, tokens] - total[rows]).clamp(max=0).double()
 
 
 def _repeating(tokens: list[int], size: int) -> list[int]:

@@ -43,15 +43,21 @@ class Node:
 
     depth: int = 0
     weight: float = 0.0  # the largest of the phrases
-    left: int = 0  # tokens to the end of the shortest
+    ending: float = -math.inf  # weight of the phrase that ends here
+    left: float = math.inf  # tokens to the end of the shortest that goes on
     children: dict[int, Node] = field(default_factory=dict)
 
     def add(self, ids: Sequence[int], weight: float) -> None:
         node = self
         for depth, token in enumerate(ids, 1):
-            left = len(ids) - depth
-            node = node.children.setdefault(token, Node(depth, weight, left))
-            node.weight, node.left = max(node.weight, weight), min(node.left, left)
+            node = node.children.setdefault(token, Node(depth))
+            node.weight = max(node.weight, weight)
+            node.left = min(node.left, len(ids) - depth or math.inf)
+        node.ending = max(node.ending, weight)
+
+    def is_complete(self, cost: float) -> bool:
+        """Whether a phrase ends here that may cost that much."""
+        return cost <= self.ending * self.depth
 
 
 class PhraseTrie:
@@ -116,18 +122,25 @@ class PhraseWalk:
             best: the most probable token.
             logprobs: of the candidates.
         """
-        for node, cost in self._nodes(tokens):
+        for node, cost in self._ordered(tokens, logprobs):
             found = self._follow(node, cost, allowed, best, logprobs)
             if found is not None:
                 if found.token != best.token and self._left is None:
                     self._left = len(tokens), best
-                if self._node is not None and not self._node.left:  # complete
-                    self._left, self._cost = None, 0.0
+                if self._node is not None and self._node.is_complete(self._cost):
+                    self._left = None
                 return found
             if self._left is not None:
                 return self._back(tokens)
         self._node, self._cost = None, 0.0
         return best
+
+    def _ordered(self, tokens: Sequence[int], logprobs: Mapping[int, float]) -> list[tuple[Node, float]]:
+        """What to follow, first what is being followed; after a complete phrase, first the most probable."""
+        nodes = list(self._nodes(tokens))
+        if self._node is not None and self._node.is_complete(self._cost):
+            nodes.sort(key=lambda one: -max((logprobs[token] for token in one[0].children), default=-math.inf))
+        return nodes
 
     def _nodes(self, tokens: Sequence[int]) -> Iterator[tuple[Node, float]]:
         if self._node is not None:
@@ -144,7 +157,9 @@ class PhraseWalk:
         token = max(node.children, key=lambda child: logprobs[child])
         child, cost = node.children[token], cost + best.logprob - logprobs[token]
         leaves = self._left is None and token != best.token
-        if cost > child.weight * child.depth or child.left >= allowed or (leaves and best.logprob > SURE):
+        if cost > child.weight * child.depth or (leaves and best.logprob > SURE):
+            return None
+        if child.left >= allowed and not child.is_complete(cost):
             return None
         self._node, self._cost = child, cost
         return Choice(token, logprobs[token])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 
 import regex
 from transformers import PreTrainedTokenizerBase
@@ -25,7 +26,7 @@ def tokens_of(decoded: Decoded, tokenizer: PreTrainedTokenizerBase) -> tuple[Tok
     kept = [pair for pair in zip(decoded.tokens, decoded.logprobs, strict=False) if pair[0] not in added]
     logprobs = iter([logprob for _, logprob in kept])
     return tuple(
-        Token(text, sum(next(logprobs) for _ in range(count)))
+        Token(text, sum(islice(logprobs, count)), count)
         for count, text in token_texts(tokenizer, [token for token, _ in kept])
     )
 
@@ -33,7 +34,7 @@ def tokens_of(decoded: Decoded, tokenizer: PreTrainedTokenizerBase) -> tuple[Tok
 def words_of(text: str, tokens: Sequence[Token], unit: str, calibration: Calibration = UNCHANGED) -> tuple[Word, ...]:
     """Divide a text into words at spaces, or into characters (graphemes) if its language is scored by them.
 
-    confidence = calibration(exp(mean of the log-probabilities of the word's tokens)): of minimum, product, arithmetic
+    confidence = calibration(exp(mean of the log-probabilities of its LLM tokens)): of minimum, product, arithmetic
     and geometric mean, the last separates right and wrong words of the mini dev sets best. No tokens: no confidence.
     """
     if not tokens:
@@ -49,6 +50,7 @@ def words_of(text: str, tokens: Sequence[Token], unit: str, calibration: Calibra
         last = first
         while ends[last] < found.end():
             last += 1
-        mine = [token.logprob for token in tokens[first : last + 1]]
-        words.append(Word(found[0], calibration(math.exp(sum(mine) / len(mine)))))
+        mine = tokens[first : last + 1]
+        mean = sum(token.logprob for token in mine) / sum(token.llm_tokens for token in mine)
+        words.append(Word(found[0], calibration(math.exp(mean))))
     return tuple(words)

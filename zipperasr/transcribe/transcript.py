@@ -10,10 +10,11 @@ from zipperasr.transcribe.sources import Recording
 
 
 class Token(NamedTuple):
-    """Whole characters of a text, mostly one token of the language model."""
+    """Whole characters of a text, mostly one token of the language model, else several."""
 
     text: str  # with spaces
-    logprob: float  # natural
+    logprob: float  # natural, of all of them
+    llm_tokens: int = 1  # how many they are
 
 
 @dataclass(frozen=True)
