@@ -17,7 +17,7 @@ import numpy as np
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.batching.batch import Example
 from zipperasr.cli import log
-from zipperasr.decode.phrases import Phrase
+from zipperasr.decode.phrases import Phrase, PhraseTrie
 from zipperasr.transcribe.defaults import AUTO
 from zipperasr.transcribe.fair_queue import FairQueue, LiveRequest
 from zipperasr.transcribe.sources import Recording
@@ -153,7 +153,7 @@ class LiveTranscriber:
     def _decode(self) -> None:
         while not self._is_closed:
             try:
-                calls = (self._check, self._is_dropped, self._hints_of)
+                calls = (self._check, self._is_dropped, self._phrases_of)
                 for decoded in self.transcriber.decode_live(self._batches(), *calls):
                     request = self._decoding.pop(decoded.example.utt_id)
                     self.transcriber.keep(decoded, request.pending.pop(decoded.example.utt_id))
@@ -210,8 +210,8 @@ class LiveTranscriber:
         del self._decoding[example.utt_id]
         return True
 
-    def _hints_of(self, example: Example) -> tuple[Phrase, ...]:
-        return self._decoding[example.utt_id].job.recording.hints
+    def _phrases_of(self, example: Example) -> PhraseTrie | None:
+        return self._decoding[example.utt_id].job.phrases
 
     def _answer_if_done(self, request: LiveRequest) -> None:
         with self._changed:
