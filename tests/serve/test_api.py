@@ -103,6 +103,13 @@ def test_a_prompt_is_a_list_of_hints(live: Live, expected, transcriber):
     assert live.post(SPEECH, language="de", prompt="a, b,c\nd;e,f,g,h,i,j").json()["text"] == hinted
 
 
+@pytest.mark.parametrize("prompt", [",".join(map(str, range(201))), "x, " * 2700, "x" * 201])
+def test_a_large_prompt_is_refused_before_the_audio_is_decoded(live: Live, prompt):
+    error = refusal(live.post(b"no audio", prompt=prompt), 400)
+    assert error["param"] == "prompt" and error["code"] == "unsupported_value"
+    assert error["message"].startswith("prompt: ") and "wanted at most" in error["message"]
+
+
 @pytest.mark.parametrize("name", ["include[]", "include"])
 def test_json_may_include_log_probabilities(live: Live, expected, name):
     answer = live.post(SPEECH, language="de", **{name: "logprobs"}).json()

@@ -7,7 +7,7 @@ import pytest
 from zipperasr.transcribe.doubts import doubts
 from zipperasr.transcribe.transcript import Segment
 
-FOREIGN, IMPROBABLE = "written in another script than the language's", "improbable by the model itself"
+FOREIGN, IMPROBABLE = "not in the language's script", "low probability according to the model"
 
 
 @pytest.mark.parametrize(

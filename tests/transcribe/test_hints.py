@@ -7,11 +7,12 @@ import dataclasses
 import pytest
 
 from tests.transcribe.conftest import SHORT
-from tests.transcribe.sound import noise
+from tests.transcribe.sound import noise, with_pauses
 from zipperasr.decode.phrases import Phrase
 from zipperasr.transcribe import Transcriber
-from zipperasr.transcribe.hints import MOST_HINTS, read_hints, split_prompt
+from zipperasr.transcribe.hints import MOST_CHARACTERS, MOST_HINTS, read_hints, split_prompt
 from zipperasr.transcribe.sources import Recording
+from zipperasr.transcribe.transcript import Job
 
 
 def test_a_file_has_one_phrase_per_line_with_an_optional_weight(tmp_path):
@@ -39,6 +40,45 @@ def test_a_prompt_is_divided_at_commas_and_line_breaks():
     wanted = tuple(Phrase(text, 4.0) for text in ("Zorblat Müller", "Qwen", "猫田", "犬"))
     assert split_prompt("Zorblat Müller, Qwen;\n猫田、犬, Qwen,", 4.0) == wanted
     assert split_prompt("", 4.0) == ()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("é, " * 2667, "got 10,668 bytes, wanted at most 8,000"),
+        (",".join(map(str, range(201))), "got 201 phrases, wanted at most 200"),
+        ("a, " + "b" * 201, r"the phrase 'b{20}'\.\.\. has 201 characters, wanted at most 200; separate names"),
+    ],
+)
+def test_a_prompt_that_is_too_large_is_an_error(prompt, message):
+    with pytest.raises(ValueError, match=message):
+        split_prompt(prompt, 4.0)
+
+
+def test_a_prompt_of_the_largest_size_is_accepted():
+    assert len(split_prompt(",".join(map(str, range(200))), 4.0)) == 200
+    assert len(split_prompt(("b" * 199 + ",") * 40, 4.0)) == 1
+
+
+def test_a_phrase_that_is_too_long_is_an_error_in_a_file_and_in_python(tmp_path, transcriber):
+    long = "b" * (MOST_CHARACTERS + 1)
+    path = tmp_path / "hints.txt"
+    path.write_text(f"first\n{long}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"hints\.txt:2: the phrase 'b{20}'\.\.\. has 201 characters"):
+        read_hints(path, 4.0)
+    with pytest.raises(ValueError, match="has 201 characters"):
+        transcriber(noise(1.0), lang="de", hints=[long])
+
+
+def test_phrases_are_prepared_with_the_first_piece_and_once_for_a_list(transcriber):
+    hints = (Phrase("zipper", 1.0),)
+    jobs = [Job(Recording(name, with_pauses([20.0, 20.0]), hints=hints), "de") for name in "ab"]
+    for job in jobs:
+        pieces = transcriber.examples(job, {})
+        next(pieces)
+        prepared = job.phrases
+        assert prepared is not None and next(pieces) and job.phrases is prepared
+    assert jobs[0].phrases is jobs[1].phrases
 
 
 def test_hints_concern_their_recording_only(transcriber):

@@ -156,6 +156,25 @@ def test_an_exception_of_the_model_ends_the_requests_in_its_batch_and_no_others(
     assert "RuntimeError: out of memory" in capsys.readouterr().err
 
 
+def test_an_exception_after_the_search_ends_one_request(own, monkeypatch):
+    keep = own.keep
+
+    def sometimes(decoded, piece):
+        if len(piece.job.recording.audio) == 2 * RATE:
+            raise RuntimeError("no times")
+        keep(decoded, piece)
+
+    monkeypatch.setattr(own, "keep", sometimes)
+    with live(own) as together:
+        bad, good = together.submit(noise(2), "de"), together.submit(noise(1), "de")
+        together.wait_until_prepared(bad, good)
+        together.gate.set()
+        with pytest.raises(DecodingFailed, match="RuntimeError"):
+            bad.future.result(WAIT_S)
+        assert good.future.result(WAIT_S).duration_s == 1
+        assert together.num_running == together.rows_in_use == 0
+
+
 def test_an_unusable_recording_fails_alone(own, monkeypatch):
     with live(own) as together:
         examples = own.examples

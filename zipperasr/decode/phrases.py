@@ -37,7 +37,7 @@ class Choice(NamedTuple):
     dropped: int = 0
 
 
-@dataclass
+@dataclass(slots=True)
 class Node:
     """The first `depth` tokens of one or more phrases."""
 

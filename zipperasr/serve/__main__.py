@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         "--batch_positions", type=int, default=SERVED.batch_positions, help="maximum number of positions in a batch"
     )
     options.add_argument(
-        "--api_keys", type=Path, default=None, help="file with one key per line, of which requests need one"
+        "--api_keys", type=Path, default=None, help="API keys, one per line; every request must send one"
     )
     options.add_argument("--vad", choices=DETECTORS, default=ENERGY, help="voice detector")
     options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")

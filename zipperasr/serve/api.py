@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from zipperasr.cli import nearest
+from zipperasr.decode.phrases import Phrase
 from zipperasr.serve.answers import RESPONSE_FORMATS, answer
 from zipperasr.serve.errors import ApiError
 from zipperasr.serve.model_queue import retrieve_exception
@@ -28,6 +29,15 @@ GRANULARITIES = ("timestamp_granularities[]", "timestamp_granularities")
 INCLUDE = ("include[]", "include")
 IGNORED = ("temperature", "chunking_strategy")
 FIELDS = ("file", "model", "language", "prompt", "response_format", *GRANULARITIES, *INCLUDE, *IGNORED, "stream")
+
+
+class Wanted(NamedTuple):
+    """What the fields of a request ask for."""
+
+    lang: str
+    hints: tuple[Phrase, ...]
+    response_format: str
+    logprobs: bool
 
 
 async def transcriptions(request: Request) -> Response:
@@ -68,17 +78,17 @@ async def health(request: Request) -> JSONResponse:
 
 async def _transcribed(request: Request, service: Service) -> Response:
     async with service.uploads.received(request, FIELDS) as upload:
-        lang, response_format, logprobs = _wanted(upload, service)
+        wanted = _wanted(upload, service)
         with service.queue.slot():
-            found = await _unless_gone(request, _recognised(upload, lang, service))
+            found = await _unless_gone(request, _recognised(upload, wanted, service))
     request.state.recognised = found  # for the log and the metrics
-    return answer(found, response_format, service.transcriber.languages, logprobs=logprobs)
+    return answer(found, wanted.response_format, service.transcriber.languages, logprobs=wanted.logprobs)
 
 
-async def _recognised(upload: Upload, lang: str, service: Service) -> Recognised:
+async def _recognised(upload: Upload, wanted: Wanted, service: Service) -> Recognised:
     samples = await service.uploads.decoded(upload)
     upload.file.close()  # the disk is free while the recording waits for the model
-    return await service.recognise(samples, lang, split_prompt(upload.fields.get("prompt", ""), HINT_WEIGHT))
+    return await service.recognise(samples, wanted.lang, wanted.hints)
 
 
 async def _unless_gone(request: Request, recognition: Coroutine[Any, Any, Recognised]) -> Recognised:
@@ -98,8 +108,8 @@ async def _unless_gone(request: Request, recognition: Coroutine[Any, Any, Recogn
             await asyncio.wait({work})  # returns after the block that is being decoded
 
 
-def _wanted(upload: Upload, service: Service) -> tuple[str, str, bool]:
-    """Language, response format, log-probabilities. Raises ApiError for a model or value that does not exist."""
+def _wanted(upload: Upload, service: Service) -> Wanted:
+    """Read the fields. Raises ApiError for a model or value that does not exist."""
     fields = upload.fields
     if fields.get("model"):
         _check_model(fields["model"], service)
@@ -124,7 +134,14 @@ def _wanted(upload: Upload, service: Service) -> tuple[str, str, bool]:
         _check_choice(INCLUDE[0], value, ("logprobs",))
     if included and response_format != "json":
         raise ApiError(400, "include[]: logprobs need response_format json", INCLUDE[0], "unsupported_value")
-    return lang, response_format, bool(included)
+    return Wanted(lang, _hints(fields.get("prompt", "")), response_format, bool(included))
+
+
+def _hints(prompt: str) -> tuple[Phrase, ...]:
+    try:
+        return split_prompt(prompt, HINT_WEIGHT)
+    except ValueError as error:
+        raise ApiError(400, f"prompt: {error}", "prompt", "unsupported_value") from error
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

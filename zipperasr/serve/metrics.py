@@ -60,7 +60,7 @@ class _Load(Collector):
             ("rows_in_use", live.rows_in_use, "Segments in the encoder and the search"),
         ):
             yield GaugeMetricFamily(f"zipperasr_{name}", meaning, value=value)
-        yield CounterMetricFamily("zipperasr_compute_seconds", "Time with segments to decode", value=live.busy_s)
+        yield CounterMetricFamily("zipperasr_compute_seconds", "Time spent encoding and decoding", value=live.busy_s)
 
 
 async def metrics(request: Request) -> Response:

@@ -63,6 +63,8 @@ class Service:
             lang: a language code of the model, or `auto`.
             hints: phrases that may be said.
         """
+        if self.queue.is_closed:  # since the upload
+            raise shutting_down()
         request = self.live.submit(samples, lang, hints)
         try:
             transcript = await asyncio.wrap_future(request.future)

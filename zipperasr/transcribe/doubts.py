@@ -17,7 +17,7 @@ def doubts(segment: Segment, lang: str) -> list[str]:
         return []
     reasons = [segment.note] if segment.note else []
     if is_in_foreign_script(segment.text, lang):
-        reasons.append("written in another script than the language's")
+        reasons.append("not in the language's script")
     if segment.avg_logprob is not None and segment.avg_logprob < LOW_LOGPROB:
-        reasons.append("improbable by the model itself")
+        reasons.append("low probability according to the model")
     return reasons

@@ -17,7 +17,8 @@ import numpy as np
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.batching.batch import Example
 from zipperasr.cli import log
-from zipperasr.decode.phrases import Phrase
+from zipperasr.decode.decoder import Decoded
+from zipperasr.decode.phrases import Phrase, PhraseTrie
 from zipperasr.transcribe.defaults import AUTO
 from zipperasr.transcribe.fair_queue import FairQueue, LiveRequest
 from zipperasr.transcribe.sources import Recording
@@ -77,8 +78,9 @@ class LiveTranscriber:
     @property
     def busy_s(self) -> float:
         """Seconds in which the model had something to decode."""
-        now, since = time.monotonic(), self._idle_since
-        return now - self._began - self._idle_s - (0.0 if since is None else now - since)
+        with self._changed:
+            now, since = time.monotonic(), self._idle_since
+            return now - self._began - self._idle_s - (0.0 if since is None else now - since)
 
     def submit(self, samples: np.ndarray, lang: str = AUTO, hints: tuple[Phrase, ...] = ()) -> LiveRequest:
         """Transcribe a recording.
@@ -153,18 +155,29 @@ class LiveTranscriber:
     def _decode(self) -> None:
         while not self._is_closed:
             try:
-                calls = (self._check, self._is_dropped, self._hints_of)
+                calls = (self._check, self._is_dropped, self._phrases_of)
                 for decoded in self.transcriber.decode_live(self._batches(), *calls):
-                    request = self._decoding.pop(decoded.example.utt_id)
-                    self.transcriber.keep(decoded, request.pending.pop(decoded.example.utt_id))
-                    self._answer_if_done(request)
+                    self._keep(decoded)
             except _Closed:
                 return
             except BaseException as error:  # others must be answered
-                log("".join(traceback.format_exception(error)))
                 failed, self._decoding = set(self._decoding.values()), {}
-                for request in failed:
-                    self._answer(request, DecodingFailed(type(error).__name__))
+                self._fail(failed, error)
+
+    def _keep(self, decoded: Decoded) -> None:
+        """Keep the result of a piece; an exception ends its request alone."""
+        request = self._decoding.pop(decoded.example.utt_id)
+        try:
+            self.transcriber.keep(decoded, request.pending.pop(decoded.example.utt_id))
+        except BaseException as error:  # others continue
+            self._fail({request}, error)
+        else:
+            self._answer_if_done(request)
+
+    def _fail(self, requests: set[LiveRequest], error: BaseException) -> None:
+        log("".join(traceback.format_exception(error)))
+        for request in requests:
+            self._answer(request, DecodingFailed(type(error).__name__))
 
     def _batches(self) -> Iterator[list[Example] | None]:
         """Batches for the encoder; None whenever the search should compute a token."""
@@ -210,8 +223,8 @@ class LiveTranscriber:
         del self._decoding[example.utt_id]
         return True
 
-    def _hints_of(self, example: Example) -> tuple[Phrase, ...]:
-        return self._decoding[example.utt_id].job.recording.hints
+    def _phrases_of(self, example: Example) -> PhraseTrie | None:
+        return self._decoding[example.utt_id].job.phrases
 
     def _answer_if_done(self, request: LiveRequest) -> None:
         with self._changed:

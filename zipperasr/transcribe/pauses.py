@@ -54,7 +54,7 @@ def cut_at_pauses(
     longest, earliest = int(longest_s * SAMPLE_RATE), int(earliest_cut_s(longest_s) * SAMPLE_RATE)
     held, start = np.zeros(0, dtype=np.float32), 0
     for block in blocks:
-        held = np.concatenate([held, block])
+        held = block if not len(held) else np.concatenate([held, block])
         while len(held) > longest:
             size = best_cut(held[:longest], earliest, voiced)
             yield _piece(start, held[:size])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 
@@ -22,12 +22,13 @@ from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoded, Decoder
-from zipperasr.decode.phrases import Phrase, PhraseTrie
+from zipperasr.decode.phrases import PhraseTrie
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
 from zipperasr.transcribe.calibration import Calibration
 from zipperasr.transcribe.confidence import tokens_of, words_of
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS, HINT_WEIGHT
 from zipperasr.transcribe.detect import LanguageDetector
+from zipperasr.transcribe.hints import as_phrases
 from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, Piece, cut_at_pauses
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.stream import Stream
@@ -36,7 +37,7 @@ from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
 from zipperasr.transcribe.voice import ENERGY, EnergyStream, keep_voiced, load_detector
 from zipperasr.transcribe.word_times import load_aligner, with_times
 
-TRIES = 16  # lists of hints that are kept ready
+TRIES = 2  # kept ready: those of a command, for languages with and without spaces
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -83,7 +84,7 @@ class Transcriber:
         self.calibration = Calibration.load(opened.directory)  # of words' confidences
         self._detector: LanguageDetector | None = None
         self._keys = count()
-        self._trie = lru_cache(TRIES)(self._new_trie)
+        self._trie = lru_cache(TRIES)(partial(PhraseTrie, opened.tokenizer))
 
     @classmethod
     def from_pretrained(
@@ -130,10 +131,11 @@ class Transcriber:
     ) -> Transcript:
         """Transcribe one recording: a path, or samples (num_samples[, channels]) at `rate`. hints: phrases to prefer.
 
-        Raises ValueError for a language outside the model's set or audio that cannot be decoded, OSError.
+        Raises ValueError for a language outside the model's set, audio that cannot be decoded or a hint that is too
+        long; OSError.
         """
         name = "samples" if isinstance(audio, np.ndarray) else str(audio)
-        phrases = tuple(Phrase(hint, HINT_WEIGHT) for hint in hints)
+        phrases = as_phrases(hints, HINT_WEIGHT)
         ((_, found),) = self.transcribe([Recording(name, audio, rate, phrases)], lang)
         if isinstance(found, Exception):
             raise found
@@ -156,7 +158,7 @@ class Transcriber:
         pending: dict[str, Pending] = {}
 
         def phrases(example: Example) -> PhraseTrie | None:
-            return self._trie(pending[example.utt_id].job.recording.hints, example.language)
+            return pending[example.utt_id].job.phrases
 
         self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
         batches = self._batches(recordings, lang, jobs, pending)
@@ -171,13 +173,9 @@ class Transcriber:
         batches: Iterable[Sequence[Example] | None],
         check: Callable[[], None],
         is_dropped: Callable[[Example], bool],
-        hints_of: Callable[[Example], tuple[Phrase, ...]],
+        phrases: Callable[[Example], PhraseTrie | None],
     ) -> Iterator[Decoded]:
-        """See `Decoder.run_live`; nothing else may be transcribed at the same time. hints_of: those of a recording."""
-
-        def phrases(example: Example) -> PhraseTrie | None:
-            return self._trie(hints_of(example), example.language)
-
+        """See `Decoder.run_live`; nothing else may be transcribed at the same time."""
         return self._decoder.run_live(batches, check, is_dropped, phrases)
 
     def keep(self, decoded: Decoded, piece: Pending) -> None:
@@ -241,6 +239,9 @@ class Transcriber:
                 if not job.lang:
                     job.lang_probs = self.detector(samples)
                     job.lang = max(job.lang_probs, key=job.lang_probs.__getitem__)
+                if job.recording.hints and job.phrases is None:
+                    spaced = self.languages[job.lang].unit == "wer"
+                    job.phrases = self._trie(job.recording.hints, spaced)
                 example = self._read.of_audio(str(next(self._keys)), job.lang, samples)
                 start_s = piece.start_s + example.start / SAMPLE_RATE
                 end_s = start_s + example.num_samples / SAMPLE_RATE
@@ -254,11 +255,6 @@ class Transcriber:
         for piece in cut_at_pauses(job.recording.blocks(), self.longest_s, self._voiced):
             job.duration_s = piece.end_s
             yield from (piece,) if self._voiced is None else keep_voiced(piece, self._voiced)
-
-    def _new_trie(self, hints: tuple[Phrase, ...], lang: str) -> PhraseTrie | None:
-        if not hints:
-            return None
-        return PhraseTrie(self.opened.tokenizer, hints, spaced=self.languages[lang].unit == "wer")
 
     def _mixture(self, job: Job) -> Mapping[str, float] | None:
         return job.lang_probs if self.soft and job.lang_probs else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from zipperasr.decode.phrases import PhraseTrie
 from zipperasr.spacing import join_texts
 from zipperasr.transcribe.sources import Recording
 
@@ -67,6 +68,7 @@ class Job:
     duration_s: float = 0.0  # of what has been read
     num_pieces: int | None = None  # None until the recording has been read to its end
     failure: Exception | None = None
+    phrases: PhraseTrie | None = field(default=None, repr=False)  # what the search prefers
 
     @property
     def done(self) -> bool:
