@@ -226,3 +226,11 @@ def test_the_time_of_the_model_is_counted_only_while_it_has_pieces(own):
         with together._changed:
             assert together._changed.wait_for(lambda: together._idle_since is not None, WAIT_S)
         assert 0 < together.busy_s == pytest.approx(together.busy_s, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("config", "soft"), [(dataclasses.replace(SHORT, beam=2, retry_loops=False), False), (SHORT, True)]
+)
+def test_a_transcriber_that_cannot_share_batches_is_refused(own, config, soft):
+    with pytest.raises(ValueError, match="sharing batches needs greedy search by this project's own engine"):
+        LiveTranscriber(Transcriber(own.opened, config, soft=soft), 1)

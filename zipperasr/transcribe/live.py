@@ -41,10 +41,13 @@ class _Closed(Exception):
 class LiveTranscriber:
     """Uses a transcriber, alone, until closed.
 
-    max_running: requests whose pieces share batches; others wait, first in, first out.
+    max_running: requests whose pieces share batches; others wait, first in, first out. Raises ValueError for a
+    transcriber with beam search, with an LLM that only transformers can decode, or with soft=True.
     """
 
     def __init__(self, transcriber: Transcriber, max_running: int):
+        if not transcriber.can_share_batches:
+            raise ValueError("sharing batches needs greedy search by this project's own engine, and soft=False")
         self.transcriber, self.max_running, self.rows = transcriber, max_running, transcriber.config.batch_size
         self._began, self._idle_s = time.monotonic(), 0.0
         self._idle_since: float | None = None

@@ -168,6 +168,11 @@ class Transcriber:
                 yield jobs[0].recording, jobs.popleft().result()
         yield from ((job.recording, job.result()) for job in jobs)
 
+    @property
+    def can_share_batches(self) -> bool:
+        """Whether recordings that arrive at any time can be decoded together."""
+        return self._decoder.takes_phrases and not self.soft
+
     def decode_live(
         self,
         batches: Iterable[Sequence[Example] | None],
