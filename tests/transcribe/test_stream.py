@@ -82,7 +82,7 @@ def test_final_tokens_equal_those_of_the_segments_decoded_offline(transcriber, m
             yield decoded
 
     monkeypatch.setattr(streaming._decoder, "run", recorded)
-    found = finals(events(streaming.stream("de"), samples))
+    found = [part for part in finals(events(streaming.stream("de"), samples)) if not part.note.startswith("less than")]
     monkeypatch.undo()
     offline = pieces(streaming, samples)
     assert len(found) == len(offline) >= 3

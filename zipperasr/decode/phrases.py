@@ -44,7 +44,7 @@ class Node:
     depth: int = 0
     weight: float = 0.0  # the largest of the phrases
     ending: float = -math.inf  # weight of the phrase that ends here
-    left: float = math.inf  # tokens to the end of the shortest that goes on
+    left: float = math.inf  # tokens to the end of the shortest that continues
     children: dict[int, Node] = field(default_factory=dict)
 
     def add(self, ids: Sequence[int], weight: float) -> None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import zipperasr
 from zipperasr.cli import escaped, log, parser, run_step, shortened
-from zipperasr.decode.decode_config import PRECISIONS
 from zipperasr.evaluate.results import NORMALISERS, OWN, table, write_results
 from zipperasr.transcribe.defaults import DEFAULTS
+from zipperasr.transcribe.options import DECODING, add_decoding, add_model, decoding_of
 
 MOST_NAMED = 20  # utterances left out that are listed on the terminal
 
@@ -25,9 +24,7 @@ MOST_NAMED = 20  # utterances left out that are listed on the terminal
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.prog = "zipperasr evaluate"
-    options.add_argument(
-        "--model", type=Path, required=True, help="training directory, or a bundle of `zipperasr export`"
-    )
+    add_model(options)
     options.add_argument("--data", type=Path, required=True, help="list of utterances with transcripts")
     options.add_argument(
         "--lang", metavar="CODE", help="only this language, which is also that of utterances that name none"
@@ -40,15 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         help="own: each language's, as in stage 8; whisper: Whisper's English one for English, else its basic one",
     )
     options.add_argument("--out", type=Path, default=None, help="also write the results to this JSON file")
-    options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
-    options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
-    options.add_argument(
-        "--batch_size", type=int, default=DEFAULTS.batch_size, help="maximum number of segments in a batch"
-    )
-    options.add_argument(
-        "--batch_positions", type=int, default=DEFAULTS.batch_positions, help="maximum number of positions in a batch"
-    )
-    options.add_argument("--tokens_per_s", type=float, default=DEFAULTS.tokens_per_s, help="maximum tokens per second")
+    add_decoding(options, DEFAULTS)
     return run_step(_run, options.parse_args(argv), "zipperasr evaluate")
 
 
@@ -58,10 +47,8 @@ def _run(options: argparse.Namespace) -> None:
     from zipperasr.model.experiment import weights_digest
     from zipperasr.transcribe.transcriber import Transcriber
 
-    settings = {name: getattr(options, name) for name in ("batch_size", "batch_positions", "tokens_per_s", "precision")}
-    config = replace(DEFAULTS, **settings)
     data = read_utterances(options.data, options.lang, options.split)
-    transcriber = Transcriber.from_pretrained(options.model, options.device, config)
+    transcriber = Transcriber.from_pretrained(options.model, options.device, decoding_of(options, DEFAULTS))
     data.leave_out_languages_except(transcriber.languages.codes)
     results = evaluate(transcriber, data, options.normalizer)
     print(table(results))
@@ -79,7 +66,7 @@ def _run(options: argparse.Namespace) -> None:
             "normalizer": options.normalizer,
             "zipperasr": zipperasr.__version__,
             "device": transcriber.opened.model.causal_lm.device.type,
-            **settings,
+            **{name: getattr(options, name) for name in DECODING},
         }
         write_results(options.out, facts, results, data.left_out)
         log(f"{options.out}: results of {len(results)} languages")

@@ -11,13 +11,14 @@ import importlib
 import os
 import sys
 from contextlib import closing, suppress
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 from zipperasr.cli import log, parser, run_step
-from zipperasr.decode.decode_config import PRECISIONS, DecodeConfig
+from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.serve.limits import Limits
 from zipperasr.transcribe.defaults import SERVED
+from zipperasr.transcribe.options import add_decoding, add_model, decoding_of
 from zipperasr.transcribe.voice import DETECTORS, ENERGY
 
 EXTRA = ("starlette", "uvicorn", "python_multipart", "prometheus_client")  # packages of the extra `serve` in setup.py
@@ -26,9 +27,7 @@ EXTRA = ("starlette", "uvicorn", "python_multipart", "prometheus_client")  # pac
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     options.prog = "zipperasr serve"
-    options.add_argument(
-        "--model", type=Path, required=True, help="training directory, or a bundle of `zipperasr export`"
-    )
+    add_model(options)
     options.add_argument("--host", default="127.0.0.1", help="address to bind to")
     options.add_argument("--port", type=int, default=8000, help="port to bind to; 0 for any free port")
     options.add_argument("--max_mb", type=float, default=25.0, help="maximum size of an upload in MB")
@@ -44,23 +43,15 @@ def main(argv: list[str] | None = None) -> int:
         "--samples", type=Path, default=None, help="data directories, such as dump/raw, with recordings for the page"
     )
     options.add_argument(
-        "--batch_size", type=int, default=SERVED.batch_size, help="maximum number of segments in a batch"
-    )
-    options.add_argument(
-        "--batch_positions", type=int, default=SERVED.batch_positions, help="maximum number of positions in a batch"
-    )
-    options.add_argument(
         "--api_keys", type=Path, default=None, help="API keys, one per line; every request must send one"
     )
     options.add_argument("--vad", choices=DETECTORS, default=ENERGY, help="voice detector")
-    options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
-    options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
+    add_decoding(options, SERVED)
     chosen = options.parse_args(argv)
 
     def step(_: object) -> None:
         limits = Limits(**{field.name: getattr(chosen, field.name) for field in fields(Limits)})
-        sizes = {"batch_size": chosen.batch_size, "batch_positions": chosen.batch_positions}
-        config = replace(SERVED, precision=chosen.precision, **sizes)
+        config = decoding_of(chosen, SERVED)
         address = (chosen.host, chosen.port)
         files = {"samples": chosen.samples, "keys": chosen.api_keys}
         serve(chosen.model, address, limits, **files, device=chosen.device, config=config, vad=chosen.vad)

@@ -21,11 +21,11 @@ from zipperasr.atomic import atomic_path
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import log, parser, run_step
-from zipperasr.decode.decode_config import PRECISIONS
 from zipperasr.decode.phrases import Phrase
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS, HINT_WEIGHT
 from zipperasr.transcribe.formats import BY_WORD, FORMATS
 from zipperasr.transcribe.hints import read_hints
+from zipperasr.transcribe.options import add_decoding, add_model, decoding_of
 from zipperasr.transcribe.sources import Recording, find_recordings
 from zipperasr.transcribe.stream_command import check_stream_options, transcribe_stream
 from zipperasr.transcribe.voice import DETECTORS, ENERGY
@@ -43,9 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument(
         "audio", nargs="+", metavar="FILE", help="audio file, folder, wav.scp, or - for standard input"
     )
-    options.add_argument(
-        "--model", type=Path, required=True, help="training directory, or a bundle of `zipperasr export`"
-    )
+    add_model(options)
     options.add_argument("--lang", default=AUTO, help="language code, or auto to detect it for each recording")
     options.add_argument("--format", choices=tuple(FORMATS | BY_WORD), default="txt", help="output format")
     options.add_argument(
@@ -65,15 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         help="transcribe while samples arrive; FILE: - (raw 16-bit mono) or microphone",
     )
     options.add_argument("--rate", type=int, default=SAMPLE_RATE, help="sampling rate of - with --stream, in Hz")
-    options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
-    options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
-    options.add_argument(
-        "--batch_size", type=int, default=DEFAULTS.batch_size, help="maximum number of segments in a batch"
-    )
-    options.add_argument(
-        "--batch_positions", type=int, default=DEFAULTS.batch_positions, help="maximum number of positions in a batch"
-    )
-    options.add_argument("--tokens_per_s", type=float, default=DEFAULTS.tokens_per_s, help="maximum tokens per second")
+    add_decoding(options, DEFAULTS)
     options.add_argument("--hints", type=Path, default=None, help="text file with names and terms, one per line")
     options.add_argument(
         "--hint_weight", type=float, default=HINT_WEIGHT, help="weight of hints that have none of their own after a tab"
@@ -83,13 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     def step(_: object) -> None:
         from zipperasr.transcribe.transcriber import Transcriber
 
-        config = replace(
-            DEFAULTS,
-            batch_size=chosen.batch_size,
-            batch_positions=chosen.batch_positions,
-            tokens_per_s=chosen.tokens_per_s,
-            precision=chosen.precision,
-        )
+        config = decoding_of(chosen, DEFAULTS)
         hints = () if chosen.hints is None else read_hints(chosen.hints, chosen.hint_weight)
         opening = {"device": chosen.device, "config": config, "regime": chosen.regime, "soft": chosen.soft}
         load = partial(Transcriber.from_pretrained, chosen.model, **opening, vad=chosen.vad, words=chosen.words)

@@ -1,0 +1,36 @@
+"""Options that `zipperasr transcribe`, `evaluate` and `serve` share: the model, and how it decodes."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from zipperasr.decode.decode_config import PRECISIONS, DecodeConfig
+
+DECODING = ("precision", "batch_size", "batch_positions", "tokens_per_s")
+
+
+def add_model(options: argparse.ArgumentParser) -> None:
+    """Add --model."""
+    options.add_argument(
+        "--model", type=Path, required=True, help="training directory, or a bundle of `zipperasr export`"
+    )
+
+
+def add_decoding(options: argparse.ArgumentParser, defaults: DecodeConfig) -> None:
+    """Add --device and the settings that `decoding_of` reads."""
+    options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
+    options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
+    options.add_argument(
+        "--batch_size", type=int, default=defaults.batch_size, help="maximum number of segments in a batch"
+    )
+    options.add_argument(
+        "--batch_positions", type=int, default=defaults.batch_positions, help="maximum number of positions in a batch"
+    )
+    options.add_argument("--tokens_per_s", type=float, default=defaults.tokens_per_s, help="maximum tokens per second")
+
+
+def decoding_of(chosen: argparse.Namespace, defaults: DecodeConfig) -> DecodeConfig:
+    """The decoding configuration that the options describe. Raises ValueError for values out of range."""
+    return replace(defaults, **{name: getattr(chosen, name) for name in DECODING})
