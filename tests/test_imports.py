@@ -27,7 +27,7 @@ LAYERS = (
     {path.stem for path in (ROOT / "zipperasr").glob("*.py")} - {"__main__"},  # modules outside packages
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
-USES_ARGPARSE = ("cli.py", "stages/", "score/sclite/options.py")  # and modules with a main(, "transcribe/options.py")
+USES_ARGPARSE = ("cli.py", "stages/", "score/sclite/options.py", "transcribe/options.py")  # and modules with a main()
 
 
 def name(path: Path) -> str:
