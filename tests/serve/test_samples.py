@@ -53,6 +53,13 @@ def test_only_the_utterance_is_cut_out_of_a_recording(raw, tmp_path):
     assert len(samples) == 8000 and np.abs(samples - whole[4000:12000]).max() < 1e-4
 
 
+def test_an_empty_set_is_skipped(raw):
+    (raw / "test_0").mkdir()
+    for table in ("utt2spk", "text", "utt2lang", "utt2dur", "wav.scp"):
+        (raw / "test_0" / table).touch()
+    assert list(read_samples(raw, ["de"])) == ["de"]
+
+
 def test_a_directory_without_the_models_languages_is_an_error(raw):
     with pytest.raises(FileNotFoundError, match=r"no data directory with es; give one such as dump/raw"):
         read_samples(raw, ["es"])

@@ -35,9 +35,12 @@ def read_samples(directory: Path, codes: Collection[str]) -> dict[str, Sample]:
     places = [path.parent for path in directory.rglob("utt2lang")]
     found: dict[str, Sample] = {}
     for place in sorted(places, key=lambda path: (not path.name.startswith("test"), str(path))):
-        for row in next(read_blocks(place)).to_pylist() if len(found) < len(codes) else ():
-            if row["language"] in codes and row["language"] not in found and row["duration_s"] <= LONGEST_S:
-                found[row["language"]] = Sample(row["text"], _wav(row))
+        for block in read_blocks(place):
+            if len(found) == len(codes):
+                break
+            for row in block.to_pylist():
+                if row["language"] in codes and row["language"] not in found and row["duration_s"] <= LONGEST_S:
+                    found[row["language"]] = Sample(row["text"], _wav(row))
     if not found:
         raise FileNotFoundError(f"{directory}: no data directory with {', '.join(codes)}; give one such as dump/raw")
     return {code: found[code] for code in codes if code in found}

@@ -28,6 +28,8 @@ function showState() {
 /** Fetch the recording to try in a language, and select the language. */
 async function takeSample(code) {
   const response = await fetch(`/samples/${code}.wav`);
+  if (!response.ok) throw new Error((await response.json()).error.message);
+  if (request || recording) return; // started meanwhile
   form.elements.language.value = code;
   await take(await response.blob(), `sample_${code}.wav`);
   reference = about.samples[code];
