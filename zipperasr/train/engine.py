@@ -6,12 +6,13 @@ GPUs (nccl).
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from zipperasr.lora.base import PER_LANGUAGE
 from zipperasr.model.speech_llm import SpeechLLM
@@ -34,11 +35,11 @@ def start_ranks() -> tuple[int, int]:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    if not torch.distributed.is_initialized():
+    if not distributed.is_initialized():
         join_ranks("nccl" if torch.cuda.is_available() else "gloo")
         # DeepSpeed's engine does this too late: with NCCL, all ranks would exchange checkpoint facts on GPU 0.
         get_accelerator().set_device(int(os.environ["LOCAL_RANK"]))
-    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return distributed.get_rank(), distributed.get_world_size()
 
 
 def join_ranks(backend: str, **settings: Any) -> None:
@@ -48,6 +49,13 @@ def join_ranks(backend: str, **settings: Any) -> None:
 
     deepspeed.ops.__compatible_ops__[_UNUSED_OP] = False
     deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False, **settings)
+    atexit.register(_leave_ranks)
+
+
+def _leave_ranks() -> None:
+    """End gloo's threads before the interpreter ends, which otherwise sometimes aborts (SIGABRT) after all work."""
+    if distributed.is_initialized() and distributed.get_backend() == "gloo":
+        distributed.destroy_process_group()
 
 
 def make_engine(model: SpeechLLM, config: TrainConfig):
