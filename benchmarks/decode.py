@@ -27,7 +27,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from zipperasr.audio.segments import REGIMES
 from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.cli import log, parser, run_step
-from zipperasr.decode.beam import left_padded, max_new_tokens
+from zipperasr.decode.beam import after_prompts, left_padded, max_new_tokens
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.markdown import table
@@ -70,7 +70,7 @@ class Generate:
 
     def _batch(self, examples: Sequence[Example]) -> int:
         bounds = torch.tensor([max_new_tokens(example.num_samples, self.config) for example in examples])
-        inputs, mask = left_padded(self.model, examples, self._encode(examples))
+        inputs, mask = left_padded(after_prompts(self.model, examples, self._encode(examples)))
         output = self.model.llm.generate(
             inputs_embeds=inputs,
             attention_mask=mask,

@@ -21,6 +21,9 @@ from zipperasr.decode.decode_config import DecodeConfig
         ({"tokens_per_s": math.inf}, "tokens_per_s: got inf, wanted at least 0 and finite"),
         ({"tokens_floor": -1}, "tokens_floor: got -1, wanted at least 0"),
         ({"length_penalty": math.nan}, "length_penalty: got nan, wanted a finite number"),
+        ({"nbest": 0, "beam": 2}, "nbest: got 0, wanted at least 1"),
+        ({"nbest": 4}, "nbest: got 4, wanted at most beam, 1; set beam=4"),
+        ({"nbest": 4, "beam": 3}, "nbest: got 4, wanted at most beam, 3; set beam=4"),
     ],
 )
 def test_a_wrong_value_is_an_error(settings, message):

@@ -12,6 +12,7 @@ from tests.decode.model_and_sets import SIZES, write_model_and_sets
 from tests.model import tiny
 from tests.stages.sharded import content, run_and_kill_one, run_in_shards
 from zipperasr.batching.manifest import Manifest
+from zipperasr.decode.alternatives import read_nbest
 from zipperasr.decode.batch_plan import plan_batches
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.run_record import DecodingRun, load_run
@@ -55,6 +56,36 @@ def test_any_number_of_shards_gives_the_files_of_one_process(start, whole, tmp_p
     assert len({line for name, text in whole.items() if name.endswith("/text") for line in text.split(b"\n")}) > 12
     assert content(tmp_path / "exp", TIMED) == whole
     assert load_run(DecodingRun, tmp_path / "exp" / "decode_greedy_chunked").search == "greedy"
+
+
+def test_nbest_lists_are_those_of_one_process_in_the_order_of_the_texts(start, source, tmp_path):
+    settings = ["--set", "beam=3", "nbest=3"]
+    assert main([*start("whole"), *settings]) == 0
+    run_in_shards(main, [*start("shards"), *settings], 2)
+    found = content(tmp_path / "shards", TIMED)
+    assert found == content(tmp_path / "whole", TIMED)
+    for code, count in SIZES.items():
+        directory = tmp_path / "whole" / "decode_beam3_chunked" / f"test_x_{code}"
+        texts = dict(line.partition(" ")[::2] for line in (directory / "text").read_text(encoding="utf-8").splitlines())
+        lists = read_nbest(directory / "nbest.jsonl")
+        assert list(lists) == list(texts) and len(lists) == count
+        assert {utt_id: best.text for utt_id, (best, *_) in lists.items()} == texts
+        assert 1 < max(map(len, lists.values())) <= 3
+    assert main([*start("greedy"), "--set", "beam=3"]) == 0
+    assert not list((tmp_path / "greedy").rglob("nbest.jsonl"))
+
+
+def test_a_damaged_nbest_list_is_decoded_again(start, tmp_path, capsys):
+    argv = [*start("exp"), "--set", "beam=2", "nbest=2"]
+    assert main(argv) == 0
+    path = tmp_path / "exp" / "decode_beam2_chunked" / "test_x_ja" / "nbest.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    capsys.readouterr()
+    assert main(argv) == 0
+    logged = capsys.readouterr().err
+    assert "nbest.jsonl has" in logged and logged.count("is up to date") == 2
+    assert path.read_bytes() == whole
 
 
 def test_times_are_those_of_the_whole_and_of_each_shard(start, tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+from zipperasr.decode.alternatives import Alternative
 from zipperasr.transcribe.formats import BY_WORD, FORMATS
 from zipperasr.transcribe.transcript import Segment, Token, Transcript, Word
 
@@ -48,6 +49,14 @@ def test_json_has_words_but_no_tokens():
     found = json.loads(FORMATS["json"]("a.wav", Transcript("guten", "de", segments=(segment,))))
     assert found["segments"][0]["words"] == [{"text": "guten", "confidence": 0.5, "start_s": None, "end_s": None}]
     assert found["segments"][0]["avg_logprob"] == -1.0 and "tokens" not in found["segments"][0]
+
+
+def test_json_has_alternatives_only_where_there_are_some():
+    lists = (Alternative("guten", -0.5), Alternative("gutem", -0.75))
+    segments = (Segment(0.0, 1.5, "guten", alternatives=lists), Segment(1.5, 2.0, "", "silence"))
+    found = json.loads(FORMATS["json"]("a.wav", Transcript("guten", "de", segments=segments)))["segments"]
+    assert found[0]["alternatives"] == [{"text": "guten", "score": -0.5}, {"text": "gutem", "score": -0.75}]
+    assert "alternatives" not in found[1]
 
 
 def test_trn_replaces_blanks_and_brackets_in_the_id():

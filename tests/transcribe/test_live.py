@@ -228,9 +228,60 @@ def test_the_time_of_the_model_is_counted_only_while_it_has_pieces(own):
         assert 0 < together.busy_s == pytest.approx(together.busy_s, abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("config", "soft"), [(dataclasses.replace(SHORT, beam=2, retry_loops=False), False), (SHORT, True)]
-)
-def test_a_transcriber_that_cannot_share_batches_is_refused(own, config, soft):
-    with pytest.raises(ValueError, match="sharing batches needs greedy search by this project's own engine"):
-        LiveTranscriber(Transcriber(own.opened, config, soft=soft), 1)
+def test_a_transcriber_that_averages_adapters_is_refused(own):
+    with pytest.raises(ValueError, match="recordings that share batches need soft=False"):
+        LiveTranscriber(Transcriber(own.opened, SHORT, soft=True), 1)
+
+
+@pytest.fixture(scope="module")
+def beam(own) -> Transcriber:
+    return Transcriber(own.opened, dataclasses.replace(SHORT, beam=3, nbest=3, retry_loops=False))
+
+
+def test_transcripts_and_alternatives_of_beam_search_equal_those_of_one_at_a_time(beam):
+    asked = [(noise(0.5 + 0.6 * n, n), ("de", "es", "ja", "auto")[n % 4]) for n in range(6)]
+    asked += [(LONG, "es"), (silence(2), "auto"), (LONG, "auto")]
+    alone = [beam(samples, lang) for samples, lang in asked]
+    with live(beam) as together:
+        requests = [together.submit(samples, lang) for samples, lang in asked]
+        together.gate.set()
+        found = [request.future.result(WAIT_S) for request in requests]
+        assert together.num_running == together.rows_in_use == 0
+        assert max(len(batch) for batch in together.taken) > 1
+    assert [one.text for one in found] == [one.text for one in alone]
+    for one, other in zip(found, alone, strict=True):
+        for segment, wanted in zip(one.segments, other.segments, strict=True):
+            assert [text for text, _ in segment.alternatives] == [text for text, _ in wanted.alternatives]
+            scores = [score for _, score in wanted.alternatives]
+            assert [score for _, score in segment.alternatives] == pytest.approx(scores, abs=1e-4)
+            assert not segment.text or segment.alternatives[0].text == segment.text
+
+
+def test_pieces_of_a_cancelled_request_are_not_searched_and_others_continue(beam, monkeypatch):
+    with live(beam) as together:
+        cancelled, other = together.submit(LONG, "de"), together.submit(noise(1), "es")
+        together.wait_until_prepared(cancelled, other)
+        together.before_token = lambda: cancelled.future.cancel()
+        together.gate.set()
+        found = other.future.result(WAIT_S)
+        assert together.rows_in_use == 0
+    assert found.text == beam(noise(1), "es").text
+    assert together.looks and all(is_dropped == (language == "de") for language, is_dropped in together.looks)
+
+
+def test_an_exception_of_beam_search_ends_the_requests_in_its_batch_and_no_others(beam, monkeypatch, capsys):
+    generate, broken = beam.opened.model.llm.generate, [True]
+
+    def sometimes(**settings):
+        if broken:
+            broken.pop()
+            raise RuntimeError("out of memory")
+        return generate(**settings)
+
+    monkeypatch.setattr(beam.opened.model.llm, "generate", sometimes)
+    with live(beam) as together:
+        together.gate.set()
+        with pytest.raises(DecodingFailed, match="RuntimeError"):
+            together.submit(noise(1), "ja").future.result(WAIT_S)
+        assert together.submit(noise(1), "de").future.result(WAIT_S).text == beam(noise(1), "de").text
+    assert "RuntimeError: out of memory" in capsys.readouterr().err

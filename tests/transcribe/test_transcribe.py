@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import soundfile
 
 from tests.transcribe.sound import RATE, noise
+from zipperasr.transcribe import Transcriber
 from zipperasr.transcribe.__main__ import main
+from zipperasr.transcribe.defaults import DEFAULTS
 from zipperasr.transcribe.formats import FORMATS
 
 
@@ -43,6 +46,31 @@ def test_hints_are_read_from_a_file_and_have_a_weight(trained, folder, tmp_path,
     hints.write_text("zipper\tmuch\n", encoding="utf-8")
     assert main([*call, "--hints", str(hints)]) == 1
     assert "hints.txt:1: got 'zipper\\tmuch'" in capsys.readouterr().err
+
+
+def test_alternatives_are_written_as_json(trained, folder, capsys):
+    call = [str(folder / "a.wav"), "--model", str(trained), "--lang", "de", "--tokens_per_s", "4", "--format", "json"]
+    assert main([*call, "--beam", "3", "--nbest", "2"]) == 0
+    (segment,) = json.loads(capsys.readouterr().out)["segments"]
+    config = replace(DEFAULTS, beam=3, nbest=2, tokens_per_s=4.0)
+    (wanted,) = Transcriber.from_pretrained(trained, "cpu", config)(folder / "a.wav", lang="de").segments
+    assert segment["alternatives"] == [one._asdict() for one in wanted.alternatives]
+    assert len(wanted.alternatives) == 2 and wanted.alternatives[0].text == segment["text"]
+    assert main([*call, "--beam", "3"]) == 0
+    assert "alternatives" not in json.loads(capsys.readouterr().out)["segments"][0]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--nbest", "2", "--format", "json"], "nbest: got 2, wanted at most beam, 1; set beam=2"),
+        (["--beam", "2", "--nbest", "2"], "--nbest 2 needs --format json; txt has one text"),
+        (["--beam", "0"], "beam: got 0, wanted at least 1"),
+    ],
+)
+def test_lists_that_cannot_be_written_are_an_error(trained, folder, capsys, more, message):
+    assert main([str(folder / "a.wav"), "--model", str(trained), "--lang", "de", *more]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_a_corrupt_file_is_reported_and_the_others_are_transcribed(trained, folder, tmp_path, capsys):

@@ -144,6 +144,27 @@ def test_soft_detection_with_probability_1_equals_hard_detection(transcriber):
     assert soft(noise(2)).text == transcriber(noise(2), lang="de").text
 
 
+def test_soft_detection_reaches_beam_search(transcriber):
+    config = dataclasses.replace(SHORT, beam=2, retry_loops=False)
+    soft = Transcriber(transcriber.opened, config, soft=True)
+    plain = Transcriber(transcriber.opened, config)
+    texts = {}
+    for code in ("de", "es"):
+        soft._detector = lambda _, code=code: {"de": 0.0, "es": 0.0, "ja": 0.0, code: 1.0}
+        texts[code] = soft(noise(2)).text
+        assert texts[code] == plain(noise(2), lang=code).text
+    soft._detector = lambda _: {"de": 0.4, "es": 0.3, "ja": 0.3}
+    assert soft(noise(2)).text != texts["de"], "the prompt is German, the adapters are mixed"
+
+
+def test_words_have_times_with_beam_search(trained):
+    config = dataclasses.replace(SHORT, beam=2, tokens_per_s=4.0)
+    timing = Transcriber.from_pretrained(trained, "cpu", config, words=True)
+    words = [word for seed in range(6) for word in timing(noise(2, seed), lang="de").segments[0].words]
+    assert any(word.start_s is not None for word in words), "a text without letters has no times"
+    assert all(word.confidence is None for word in words)
+
+
 def with_settings(transcriber, longest_s: float | None = None, **model) -> Transcriber:
     """The same weights with another longest piece or other settings of the model."""
     opened = transcriber.opened

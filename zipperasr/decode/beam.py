@@ -1,23 +1,34 @@
 """Beam search over batches of unequal length: transformers' generate, fed with embeddings.
 
-In: examples without transcripts. Out: one text each. Inputs are padded on the left and masked, and every
-utterance has its own length bound, so its text does not depend on its batch. With one beam it is what greedy.py is
-tested against.
+In: prompts and speech as embeddings. Out: one text each, and an n-best list if asked for. Inputs are padded on the left
+and masked, and every utterance has its own length bound, so its text does not depend on its batch. With one beam it is
+what greedy.py is tested against.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from zipperasr.batching.batch import Example, collate_speech
+from zipperasr.decode.alternatives import Alternative, Alternatives, distinct
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.device import to_device
 from zipperasr.model.prompt import end_id, hypothesis_text
 from zipperasr.model.speech_llm import SpeechLLM
+
+UNFINISHED = -1e8  # generate's score of a place in the list that no finished text has taken is -1e9
 
 
 class LengthBound(LogitsProcessor):
@@ -34,6 +45,50 @@ class LengthBound(LogitsProcessor):
         return torch.where(over[:, None], forced, scores)
 
 
+class FreeLogProbs(StoppingCriteria):
+    """Never stops; frees each step's log-probabilities, (rows, vocabulary), which generate keeps with the scores."""
+
+    def __call__(self, input_ids: Tensor, scores: tuple[Tensor, ...] | None, **_: object) -> Tensor:
+        if scores:
+            scores[-1].set_()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+class Found(NamedTuple):
+    """What the search found for an utterance."""
+
+    text: str
+    alternatives: Alternatives = ()  # if config.nbest > 1
+
+
+@torch.inference_mode()
+def beam_search(
+    model: SpeechLLM,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Tensor],
+    bounds: Sequence[int],
+    config: DecodeConfig,
+) -> list[Found]:
+    """Search a batch. rows: prompt and speech, each (positions, LLM width). bounds: most tokens of each text."""
+    inputs, mask = left_padded(rows)
+    output = model.llm.generate(
+        inputs_embeds=inputs,
+        attention_mask=mask,
+        generation_config=_generation_config(model, tokenizer, config, max(bounds)),
+        logits_processor=LogitsProcessorList([LengthBound(bounds, end_id(tokenizer), config.beam, inputs.device)]),
+        stopping_criteria=StoppingCriteriaList([FreeLogProbs()]),
+    )
+    texts = [hypothesis_text(tokenizer, ids) for ids in output.sequences.tolist()]
+    if config.nbest == 1:
+        return [Found(text) for text in texts]
+    every = [Alternative(*one) for one in zip(texts, output.sequences_scores.tolist(), strict=True)]
+    lists = [
+        distinct((one for one in every[start : start + config.beam] if one.score > UNFINISHED), config.nbest)
+        for start in range(0, len(every), config.beam)
+    ]
+    return [Found(found[0].text, found) for found in lists]
+
+
 @torch.inference_mode()
 def transcribe_batch(
     model: SpeechLLM,
@@ -45,15 +100,9 @@ def transcribe_batch(
     """Texts of `examples`, in order. Only each language's rows must stand together: sort by language for speed."""
     device = model.causal_lm.device
     speech, counts = model.embed_speech(collate_speech(examples, model.encoder.frontend).to(device), chunk_frames)
-    inputs, mask = left_padded(model, examples, speech.split(counts))
+    rows = after_prompts(model, examples, speech.split(counts))
     bounds = [max_new_tokens(example.num_samples, config) for example in examples]
-    output = model.llm.generate(
-        inputs_embeds=inputs,
-        attention_mask=mask,
-        generation_config=_generation_config(model, tokenizer, config, max(bounds)),
-        logits_processor=LogitsProcessorList([LengthBound(bounds, end_id(tokenizer), config.beam, device)]),
-    )
-    return [hypothesis_text(tokenizer, ids) for ids in output.tolist()]
+    return [found.text for found in beam_search(model, tokenizer, rows, bounds, config)]
 
 
 def max_new_tokens(num_samples: int, config: DecodeConfig) -> int:
@@ -66,13 +115,17 @@ def stop_ids(model: SpeechLLM, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return sorted({end_id(tokenizer), *model.llm_family.end_ids(model.causal_lm)})
 
 
-def left_padded(model: SpeechLLM, examples: Sequence[Example], speech: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Prompt and speech of each example as generate wants them: (examples, positions, width), and which positions."""
+def after_prompts(model: SpeechLLM, examples: Sequence[Example], speech: Sequence[Tensor]) -> list[Tensor]:
+    """Embeddings of each example's prompt, followed by its speech: (positions, LLM width)."""
     embed = model.causal_lm.get_input_embeddings()
-    rows = [
+    return [
         torch.cat([embed(to_device(torch.tensor(example.prompt), part.device)), part.to(embed.weight.dtype)])
         for example, part in zip(examples, speech, strict=True)
     ]
+
+
+def left_padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows as generate wants them: (rows, positions, width), and which positions are not padding."""
     longest = max(len(row) for row in rows)
     inputs = rows[0].new_zeros(len(rows), longest, rows[0].shape[1])
     mask = torch.zeros(len(rows), longest, dtype=torch.long, device=inputs.device)
@@ -88,7 +141,10 @@ def _generation_config(model: SpeechLLM, tokenizer, config: DecodeConfig, longes
         max_new_tokens=longest + 1,  # with the end token that LengthBound forces
         do_sample=False,
         num_beams=config.beam,
+        num_return_sequences=config.beam if config.nbest > 1 else 1,  # some may have the same text
         length_penalty=config.length_penalty,
+        return_dict_in_generate=True,
+        output_scores=config.nbest > 1,
         eos_token_id=stop_ids(model, tokenizer),
         pad_token_id=end_id(tokenizer) if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
         use_cache=True,

@@ -10,7 +10,7 @@ from zipperasr.ranges import COUNT, NOT_NEGATIVE, Range, check_ranges
 PRECISIONS = ("fp32", "bf16")
 ENGINES = ("own", "vllm")
 RANGES = {
-    **dict.fromkeys(("beam", "batch_positions", "batch_size", "tensor_parallel"), COUNT),
+    **dict.fromkeys(("beam", "batch_positions", "batch_size", "tensor_parallel", "nbest"), COUNT),
     **dict.fromkeys(("tokens_per_s", "tokens_floor"), NOT_NEGATIVE),
     "length_penalty": Range(),
 }
@@ -31,6 +31,7 @@ class DecodeConfig:
     precision: str = "fp32"  # fp32 | bf16
     engine: str = "own"  # of greedy search: own | vllm (tools/install_vllm.sh), which ignores batch_*
     tensor_parallel: int = 1  # engine vllm: GPUs that share the LLM
+    nbest: int = 1  # beam search: texts of each utterance that are kept with their scores; 1: none beside its text
 
     def __post_init__(self) -> None:
         for key, known in (("precision", PRECISIONS), ("engine", ENGINES)):
@@ -38,6 +39,8 @@ class DecodeConfig:
             if value not in known:
                 raise ValueError(f"{key}: unknown value {value!r}; {nearest(value, known)}")
         check_ranges(self, RANGES)
+        if self.nbest > self.beam:
+            raise ValueError(f"nbest: got {self.nbest}, wanted at most beam, {self.beam}; set beam={self.nbest}")
         if self.engine == "vllm" and (self.beam > 1 or self.retry_loops):
             key, wanted = ("beam", "1") if self.beam > 1 else ("retry_loops", "false")
             raise ValueError(f"engine: vllm is for greedy search without repetitions; set {key}={wanted}")

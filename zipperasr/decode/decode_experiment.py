@@ -1,8 +1,9 @@
 """Decode the test sets of a trained model (stage 7).
 
 In: a training directory, manifests. Out: <exp>/decode_<search>_<regime>[_<tag>]/ with run.json and, for each test set,
-{text,retried,rtf.json,encoder_means.ark}; `retried` lists utterances that were decoded again because of a loop. Each
-test set is locked while it is decoded, so that several processes can share the sets of one model.
+{text,retried,rtf.json,encoder_means.ark}, and nbest.jsonl if nbest > 1; `retried` lists utterances that were decoded
+again because of a loop. Each test set is locked while it is decoded, so that several processes can share the sets of
+one model.
 """
 
 from __future__ import annotations

@@ -76,6 +76,8 @@ def decode_sets(
 
             for decoded in decoder.run(read_batches(part, read), keep):
                 results.texts[decoded.example.utt_id] = decoded.text
+                if decoded.alternatives:
+                    results.alternatives[decoded.example.utt_id] = decoded.alternatives
                 if decoded.retried:
                     results.retried.add(decoded.example.utt_id)
                 bar.update()

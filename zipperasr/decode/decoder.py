@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, groupby
 
 import torch
@@ -18,7 +19,8 @@ from transformers import PreTrainedTokenizerBase
 from zipperasr.align.frames import encoder_frames
 from zipperasr.audio.log_mel import SAMPLE_RATE
 from zipperasr.batching.batch import Example, collate_speech
-from zipperasr.decode.beam import max_new_tokens, stop_ids, transcribe_batch
+from zipperasr.decode.alternatives import Alternatives
+from zipperasr.decode.beam import beam_search, max_new_tokens, stop_ids
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
@@ -48,6 +50,7 @@ class Decoded:
     avg_logprob: float | None = None  # of `tokens` and the end token, if any; None: the search does not report any
     logprobs: tuple[float, ...] = ()  # natural, of `tokens`
     frames: Tensor | None = field(default=None, repr=False)  # (frames, encoder width), see `Decoder.keeps_frames`
+    alternatives: Alternatives = ()  # of beam search with nbest > 1; the first is `text`
 
 
 Phrases = Callable[[Example], PhraseTrie | None]
@@ -75,7 +78,7 @@ class Decoder:
     ):
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # empty: every utterance gets its maximum length
-        self.keeps_frames = False  # of the encoder, in the results of greedy search: word times need them
+        self.keeps_frames = False  # of the encoder, in the results: word times need them
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
         self.embed_speech = model.embed_speech  # a stream replaces it by one that keeps earlier chunks
         self._vllm = vllm
@@ -97,11 +100,13 @@ class Decoder:
         """Decode every example of every batch; greedy search yields results as they end, not in order.
 
         encoded: called with the examples that the encoder has just processed, part of a batch.
-        check: called before each token of greedy search; an exception from it ends the decoding.
+        check: called before each token of greedy search, or each batch of beam search; an exception from it ends the
+            decoding.
         phrases: what the search prefers in an example, see `takes_phrases`.
         """
         if self._llm is None and self._vllm is None:
-            yield from self._beam(batches, encoded)
+            encode = partial(self._encode, encoded=encoded, mixture=self.mixture, phrases=_no_phrases)
+            yield from self._beam(batches, encode, check)
             return
         stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded, self.mixture, phrases)
         device = self.model.causal_lm.device
@@ -119,12 +124,17 @@ class Decoder:
     ) -> Iterator[Decoded]:
         """Decode batches of one language that arrive at any time; nothing runs ahead of the search.
 
-        batches: None means that there is none at present; taken between two tokens, in this thread.
-        check, phrases: as for `run`. is_dropped: called before each token; True ends an example without a result.
-        Raises ValueError unless the search is our greedy search.
+        batches: None means that there is none at present; taken between two tokens, or batches of beam search, in this
+            thread.
+        check, phrases: as for `run`. is_dropped: called before each token or batch; True ends an example without a
+            result. Raises ValueError if the search is vLLM's.
         """
+        if self._vllm is not None:
+            raise ValueError("utterances that arrive at any time need engine=own")
         if self._llm is None:
-            raise ValueError("utterances that arrive at any time need beam=1, engine=own and an LLM with fast decoding")
+            encode = partial(self._encode, encoded=lambda _: None, mixture=_no_mixture, phrases=_no_phrases)
+            yield from self._beam(batches, encode, check, is_dropped)
+            return
         # closed even if the search fails, so that nothing stays merged
         with closing(self._encode(batches, lambda _: None, _no_mixture, phrases)) as stream:
             yield from map(self._decoded, self._greedy().run(stream, check, lambda found: is_dropped(found.key)))
@@ -177,12 +187,23 @@ class Decoder:
     def _text(self, tokens: Sequence[int]) -> str:
         return hypothesis_text(self.tokenizer, tokens)
 
-    def _beam(self, batches: Iterable[Sequence[Example]], encoded) -> Iterator[Decoded]:
-        for examples in batches:
-            texts = transcribe_batch(self.model, self.tokenizer, examples, self.chunk_frames, self.config)
-            encoded(examples)
-            for example, text in zip(examples, texts, strict=True):
-                yield Decoded(example, text, ())
+    def _beam(
+        self,
+        batches: Iterable[Sequence[Example] | None],
+        encode: Callable[[Iterable[Sequence[Example]]], Iterator[Encoded | None]],
+        check: Callable[[], None],
+        is_dropped: Callable[[Example], bool] = lambda _: False,
+    ) -> Iterator[Decoded]:
+        for batch in batches:
+            check()
+            examples = [example for example in batch or () if not is_dropped(example)]
+            if not examples:
+                continue
+            rows = [row for row in encode([examples]) if row is not None]
+            inputs, bounds = [row.embeddings for row in rows], [row.max_tokens for row in rows]
+            found = beam_search(self.model, self.tokenizer, inputs, bounds, self.config)
+            for example, row, one in zip(examples, rows, found, strict=True):
+                yield Decoded(example, one.text, (), frames=row.frames, alternatives=one.alternatives)
 
     def _encode(
         self, batches: Iterable[Sequence[Example] | None], encoded, mixture, phrases: Phrases

@@ -1,4 +1,4 @@
-"""The files of a decoded test set: text, retried, rtf.json, encoder_means.ark.
+"""The files of a decoded test set: text, retried, rtf.json, encoder_means.ark, and nbest.jsonl if nbest > 1.
 
 In: the results of one process, or the directories of all shards. Out: a complete directory with the same bytes in
 either case, times apart.
@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from zipperasr.atomic import atomic_path, mark_current
+from zipperasr.decode.alternatives import FILE as NBEST
+from zipperasr.decode.alternatives import Alternatives, read_nbest, write_nbest
 from zipperasr.decode.batch_plan import SetToDecode
 from zipperasr.decode.encoder_means import FILE, read_means, write_means
 
@@ -27,6 +29,7 @@ class Results:
     texts: dict[str, str] = field(default_factory=dict)  # by utterance id
     retried: set[str] = field(default_factory=set)  # ids of utterances decoded again because of a loop
     means: dict[str, np.ndarray] = field(default_factory=dict)  # encoder means of at most PER_SET utterances
+    alternatives: dict[str, Alternatives] = field(default_factory=dict)  # by utterance id; empty unless nbest > 1
 
 
 def write_set(out: Path, part: SetToDecode, results: Results, seconds: float) -> None:
@@ -43,6 +46,8 @@ def merge_set(out: Path, whole: SetToDecode, shards: Sequence[Path]) -> None:
             utt_id, _, results.texts[utt_id] = line.partition(" ")
         results.retried.update((shard / RETRIED).read_text(encoding="utf-8").split())
         results.means |= read_means(shard / FILE)
+        if (shard / NBEST).is_file():
+            results.alternatives |= read_nbest(shard / NBEST)
         speeds += json.loads((shard / SPEED).read_text(encoding="utf-8"))["shards"]
     _write(out, whole, results, _whole_speed(whole.audio_s, speeds))
 
@@ -68,4 +73,6 @@ def _write(out: Path, part: SetToDecode, results: Results, speed: dict[str, obje
         (temporary / RETRIED).write_text("".join(f"{utt_id}\n" for utt_id in sorted(results.retried)), encoding="utf-8")
         (temporary / SPEED).write_text(json.dumps(speed) + "\n", encoding="utf-8")
         write_means(temporary / FILE, results.means)
+        if results.alternatives:
+            write_nbest(temporary / NBEST, results.alternatives, ids)
         mark_current(temporary, part.inputs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from zipperasr.lora import NO_LORA, VARIANTS
 from zipperasr.report.groups import Groups, load_groups
 from zipperasr.report.read_files import read_config, read_json, read_jsonl
 from zipperasr.run_record import DecodingRun, TrainingRun, load_run
+from zipperasr.score.oracle import TABLE, OracleScore, read_oracle
 from zipperasr.score.scores_table import SetScore, read_scores
 
 ALIGNMENT = "Alignment"  # label of every alignment
@@ -59,6 +60,7 @@ class Decoding:
     regime: str
     scores: list[SetScore]
     audio_s_per_s: float | None = None  # inverse real-time factor over all test sets; None if not measured
+    oracles: list[OracleScore] = field(default_factory=list)  # empty without n-best lists
 
     @property
     def name(self) -> str:
@@ -178,7 +180,9 @@ def _decoding(model: Model, scores: Path) -> Decoding:
     directory = scores.parent
     run = load_run(DecodingRun, directory)
     search, regime = (_joined(run.search, run.tag), run.regime) if run else (directory.name, "")
-    return Decoding(model, directory, search, regime, read_scores(scores), _speed(directory))
+    return Decoding(
+        model, directory, search, regime, read_scores(scores), _speed(directory), read_oracle(directory / TABLE)
+    )
 
 
 def _system(model: Model) -> tuple:

@@ -22,7 +22,7 @@ from zipperasr.report.figures.lid import read_cosines
 from zipperasr.report.groups import ADDED, Groups
 from zipperasr.report.machine import machine_table
 from zipperasr.report.paper import MORE_WITH_30H, TABLES
-from zipperasr.report.tables import counts_table, group_table, marks_table, overview
+from zipperasr.report.tables import counts_table, group_table, marks_table, oracle_table, overview
 
 CLAIMS, SCORES, HTML = "CLAIMS.md", "RESULTS.tsv", "report.html"  # beside RESULTS.md
 MOST_STAGES = 30  # rows of the table of stage times that are shown without a click
@@ -71,6 +71,8 @@ def results_page(run: Run, figures: Mapping[str, str], claims: Sequence[Claim], 
     parts += _section("The paper's claims", verdicts)
     parts += _section("Checks of the experiment", checks)
     parts += _section("Combining marks deleted or kept", marks_table(decodings, languages))
+    heading = "N-best lists: error rates of the best text of each list"
+    parts += _section(heading, oracle_table(decodings, languages))
     parts += _section("Faulty output", faults_table(decodings, groups, languages))
     heading = "Forgetting: error rates of the source domain after adaptation minus those after alignment"
     parts += _section(heading, forgetting_table(decodings, groups, languages))

@@ -132,6 +132,23 @@ def marks_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
     return table(header, rows, len(LABELS) + 2) if rows else ""
 
 
+def oracle_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
+    """Test sets with n-best lists: their error rate, and that of the best alternatives; empty if there is none."""
+    rows = []
+    for runs in by_system(decodings):
+        found = [
+            {one.set: one for one in run.oracles if one.normaliser == languages[one.language].normaliser}
+            for run in runs
+        ]
+        for name, one in found[0].items():
+            of_runs = [oracles.get(name) for oracles in found]
+            rates = over_seeds([other.rate if other else None for other in of_runs])
+            best = over_seeds([other.oracle_rate if other else None for other in of_runs])
+            rows.append([*system_labels(runs), name, one.unit.upper(), str(one.nbest), rates, best])
+    header = [*LABELS, "test set", "unit", "N", "error rate, %", "oracle of N best, %"]
+    return table(header, rows, len(LABELS) + 2) if rows else ""
+
+
 def _find(decoding: Decoding, name: str, normaliser: str) -> SetScore | None:
     return next((s for s in decoding.scores if (s.set, s.normaliser) == (name, normaliser)), None)
 

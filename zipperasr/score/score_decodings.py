@@ -1,8 +1,9 @@
 """Score every test set of a decoding (stage 8).
 
 In: <decode_dir>/<test set>/text and dump/raw. Out: <decode_dir>/<test set>/score_{wer,cer}/ (see `score_files`) and
-<decode_dir>/scores.tsv. Unit and normaliser come from the language table. Languages whose transcripts contain combining
-marks are scored a second time with `whisper_marks`, into score_{wer,cer}_whisper_marks.
+<decode_dir>/scores.tsv; oracle.tsv too if there are n-best lists. Unit and normaliser come from the language table.
+Languages whose transcripts contain combining marks are scored a second time with `whisper_marks`, into
+score_{wer,cer}_whisper_marks.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from tqdm import tqdm
 from zipperasr.atomic import atomic_path, fingerprint, is_current, mark_current
 from zipperasr.cli import log
 from zipperasr.datadir.set_table import SetRow, read_sets
+from zipperasr.decode.alternatives import FILE as NBEST
 from zipperasr.languages import LanguageTable
 from zipperasr.score.diagnose import Diagnosis
 from zipperasr.score.normalise import has_marks, normaliser
+from zipperasr.score.oracle import CACHE, TABLE, OracleScore, load_lists, oracle_score, write_oracle
 from zipperasr.score.score_files import ScoreFiles
 from zipperasr.score.scores_table import SetScore, write_scores
 from zipperasr.score.tally import Tally
@@ -86,6 +89,13 @@ class Scorer:
         ways = _ways(test_set, self.table, self.raw)
         return all(is_current(*_output(self.raw, text, test_set, *way)) for way in ways)
 
+    def oracles(self, text: Path) -> list[OracleScore]:
+        """Rows of oracle.tsv of these hypotheses, which have been scored; [] if they have no n-best lists."""
+        test_set = self.test_set(text)
+        directories = [_output(self.raw, text, test_set, *way)[0] for way in _ways(test_set, self.table, self.raw)]
+        caches = [directory / CACHE for directory in directories]
+        return [OracleScore(**json.loads(path.read_text(encoding="utf-8"))) for path in caches if path.is_file()]
+
     def score(self, text: Path) -> list[SetScore]:
         """Write the score directories of these hypotheses; return their rows of scores.tsv."""
         test_set = self.test_set(text)
@@ -100,10 +110,12 @@ class Scorer:
 
 def _score_decoding(decode_dir: Path, scorer: Scorer) -> None:
     texts = hypotheses_of(decode_dir)
-    rows = []
+    rows, oracles = [], []
     for text in tqdm(texts, desc="scoring", unit="set"):
         rows += scorer.score(text)
+        oracles += scorer.oracles(text)
     write_scores(decode_dir / "scores.tsv", rows)
+    write_oracle(decode_dir / TABLE, oracles)
     print(f"{decode_dir}\n{summary(rows)}")
     excess = sum(row.errors - row.jiwer_errors for row in rows)
     jiwer = f"; {excess} errors more than jiwer's minimum edit count (score_*/notes.txt)" if excess else ""
@@ -138,7 +150,8 @@ def _output(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str) -> t
     directory = text.parent / (f"score_{unit}" if norm != "whisper_marks" else f"score_{unit}_{norm}")
     kaldi = {name: raw / test_set.name / name for name in ("text", "utt2spk", "utt2lang", "utt2repeat")}
     way = {"unit": unit, "normaliser": norm, "corpus": test_set.corpus, "phase": test_set.phase, "scoring": SCORING}
-    return directory, fingerprint(hypotheses=text, **way, **kaldi)
+    lists = {"nbest": text.with_name(NBEST)} if text.with_name(NBEST).is_file() else {}
+    return directory, fingerprint(hypotheses=text, **way, **kaldi, **lists)
 
 
 def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, diagnosis: Diagnosis) -> SetScore:
@@ -148,7 +161,7 @@ def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, 
     if is_current(directory, inputs):
         log(f"{directory}: up to date")
         return SetScore(**json.loads((directory / "score.json").read_text(encoding="utf-8")))
-    tally = Tally(test_set, unit, norm)
+    tally, lists = Tally(test_set, unit, norm), load_lists(text, hypotheses)
     with sole_writer(directory), atomic_path(directory) as temporary:
         temporary.mkdir()
         with ScoreFiles(temporary) as files:
@@ -158,6 +171,9 @@ def _score_once(raw: Path, text: Path, test_set: TestSet, unit: str, norm: str, 
         row, notes = tally.row(), tally.notes()
         (temporary / "score.json").write_text(json.dumps(asdict(row), indent=1), encoding="utf-8")
         (temporary / "notes.txt").write_text("".join(f"{note}\n" for note in notes), encoding="utf-8")
+        if lists is not None:
+            oracle = oracle_score(test_set, lists, unit, norm)
+            (temporary / CACHE).write_text(json.dumps(asdict(oracle), indent=1), encoding="utf-8")
         mark_current(temporary, inputs)
     empty = f"; {row.emptied_refs} references are empty after normalisation" if row.emptied_refs else ""
     log(f"{directory}: {row.utts} utterances, {row.ref_units} units, {unit.upper()} {row.rate:.2f} % ({norm}){empty}")

@@ -18,7 +18,7 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.serve.limits import Limits
 from zipperasr.transcribe.defaults import SERVED
-from zipperasr.transcribe.options import add_decoding, add_model, decoding_of
+from zipperasr.transcribe.options import add_decoding, add_model, add_nbest, decoding_of
 from zipperasr.transcribe.voice import DETECTORS, ENERGY
 
 EXTRA = ("starlette", "uvicorn", "python_multipart", "prometheus_client")  # packages of the extra `serve` in setup.py
@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     options.add_argument("--vad", choices=DETECTORS, default=ENERGY, help="voice detector")
     add_decoding(options, SERVED)
+    add_nbest(options, SERVED)
     chosen = options.parse_args(argv)
 
     def step(_: object) -> None:

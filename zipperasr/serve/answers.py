@@ -5,7 +5,7 @@ Fields that this model does not compute (no_speech_prob, seek, ids of tokens) ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -15,12 +15,30 @@ from zipperasr.transcribe.doubts import doubts
 from zipperasr.transcribe.formats import srt, txt, vtt
 from zipperasr.transcribe.transcript import Transcript
 
+WITH_ALTERNATIVES = ("json", "verbose_json")
 
-def answer(found: Recognised, response_format: str, languages: LanguageTable, *, logprobs: bool = False) -> Response:
-    """Return the response in one of `RESPONSE_FORMATS`. logprobs: with those of all tokens, in `json` only."""
-    if logprobs:
-        return JSONResponse({**_plain_json(found.transcript), "logprobs": token_logprobs(found.transcript)})
+
+def answer(
+    found: Recognised, response_format: str, languages: LanguageTable, *, logprobs: bool = False, n_best: int = 0
+) -> Response:
+    """Return the response in one of `RESPONSE_FORMATS`.
+
+    logprobs: with those of all tokens, in `json` only. n_best: with so many alternatives of each segment, in
+    `WITH_ALTERNATIVES` only; 0: without.
+    """
+    if logprobs or (n_best and response_format == "json"):
+        fields = _plain_json(found.transcript)
+        fields |= {"logprobs": token_logprobs(found.transcript)} if logprobs else {}
+        fields |= {"zipperasr": {"alternatives": alternatives(found.transcript, n_best)}} if n_best else {}
+        return JSONResponse(fields)
+    if n_best:
+        return JSONResponse(_verbose_fields(found, languages, alternatives(found.transcript, n_best)))
     return RESPONSE_FORMATS[response_format](found, languages)
+
+
+def alternatives(transcript: Transcript, n_best: int) -> list[list[dict]]:
+    """The best texts of each segment with their scores; a segment without speech has none."""
+    return [[one._asdict() for one in segment.alternatives[:n_best]] for segment in transcript.segments]
 
 
 def token_logprobs(transcript: Transcript) -> list[dict]:
@@ -41,7 +59,14 @@ def _plain_json(transcript: Transcript) -> dict:
 
 
 def _verbose_json(found: Recognised, languages: LanguageTable) -> Response:
-    """OpenAI's fields, and `zipperasr` for what they do not cover; OpenAI's clients pass it through."""
+    return JSONResponse(_verbose_fields(found, languages))
+
+
+def _verbose_fields(found: Recognised, languages: LanguageTable, lists: Sequence[list[dict]] = ()) -> dict:
+    """OpenAI's fields, and `zipperasr` for what they do not cover; OpenAI's clients pass it through.
+
+    lists: the alternatives of each segment; empty: none were asked for.
+    """
     transcript = found.transcript
     segments = [
         {
@@ -52,6 +77,7 @@ def _verbose_json(found: Recognised, languages: LanguageTable) -> Response:
             "note": one.note,
             "doubts": doubts(one, transcript.lang),
             "avg_logprob": one.avg_logprob,
+            **({"alternatives": lists[number]} if lists else {}),
         }
         for number, one in enumerate(transcript.segments)
     ]
@@ -61,7 +87,7 @@ def _verbose_json(found: Recognised, languages: LanguageTable) -> Response:
         "waited_s": found.waited_s,
         "transcribed_s": found.transcribed_s,
     }
-    content = {
+    return {
         "task": "transcribe",
         "language": languages[transcript.lang].name.lower() if transcript.lang else "",
         "duration": transcript.duration_s,
@@ -71,7 +97,6 @@ def _verbose_json(found: Recognised, languages: LanguageTable) -> Response:
         "usage": _usage(transcript),
         "zipperasr": own,
     }
-    return JSONResponse(content)
 
 
 def _words(transcript: Transcript) -> dict:

@@ -1,13 +1,15 @@
 """OpenAI's transcription endpoint for one model.
 
-`prompt` is a list of phrases to prefer. `temperature` is accepted and ignored: the search is greedy. Options that would
-change the form of the response (`stream`) are refused.
+`prompt` is a list of phrases to prefer. `n_best`, which OpenAI's API does not have, adds n-best lists. `temperature` is
+accepted and ignored: the search does not sample. Options that would change the form of the response (`stream`) are
+refused.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import re
+from collections.abc import Coroutine, Mapping
 from typing import Any, NamedTuple
 
 import anyio
@@ -16,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from zipperasr.cli import nearest
 from zipperasr.decode.phrases import Phrase
-from zipperasr.serve.answers import RESPONSE_FORMATS, answer
+from zipperasr.serve.answers import RESPONSE_FORMATS, WITH_ALTERNATIVES, answer
 from zipperasr.serve.errors import ApiError
 from zipperasr.serve.model_queue import retrieve_exception
 from zipperasr.serve.request_log import CLIENT_GONE
@@ -28,7 +30,9 @@ from zipperasr.transcribe.hints import split_prompt
 GRANULARITIES = ("timestamp_granularities[]", "timestamp_granularities")
 INCLUDE = ("include[]", "include")
 IGNORED = ("temperature", "chunking_strategy")
-FIELDS = ("file", "model", "language", "prompt", "response_format", *GRANULARITIES, *INCLUDE, *IGNORED, "stream")
+N_BEST = "n_best"
+OPENAIS = ("file", "model", "language", "prompt", "response_format", *GRANULARITIES, *INCLUDE, *IGNORED, "stream")
+FIELDS = (*OPENAIS, N_BEST)
 
 
 class Wanted(NamedTuple):
@@ -38,6 +42,7 @@ class Wanted(NamedTuple):
     hints: tuple[Phrase, ...]
     response_format: str
     logprobs: bool
+    n_best: int = 0  # alternatives of each segment; 0: none
 
 
 async def transcriptions(request: Request) -> Response:
@@ -82,7 +87,8 @@ async def _transcribed(request: Request, service: Service) -> Response:
         with service.queue.slot():
             found = await _unless_gone(request, _recognised(upload, wanted, service))
     request.state.recognised = found  # for the log and the metrics
-    return answer(found, wanted.response_format, service.transcriber.languages, logprobs=wanted.logprobs)
+    languages = service.transcriber.languages
+    return answer(found, wanted.response_format, languages, logprobs=wanted.logprobs, n_best=wanted.n_best)
 
 
 async def _recognised(upload: Upload, wanted: Wanted, service: Service) -> Recognised:
@@ -134,7 +140,28 @@ def _wanted(upload: Upload, service: Service) -> Wanted:
         _check_choice(INCLUDE[0], value, ("logprobs",))
     if included and response_format != "json":
         raise ApiError(400, "include[]: logprobs need response_format json", INCLUDE[0], "unsupported_value")
-    return Wanted(lang, _hints(fields.get("prompt", "")), response_format, bool(included))
+    hints, n_best = _hints(fields.get("prompt", "")), _n_best(fields, response_format, service)
+    if (hints or included) and not service.transcriber.takes_hints:
+        name = "prompt" if hints else INCLUDE[0]
+        message = f"{name}: beam search takes no hints and reports no log-probabilities of tokens; leave it out"
+        raise ApiError(400, message, name, "unsupported_value")
+    return Wanted(lang, hints, response_format, bool(included), n_best)
+
+
+def _n_best(fields: Mapping[str, str], response_format: str, service: Service) -> int:
+    """The number of alternatives; 0 without the field."""
+    value, most = fields.get(N_BEST), service.transcriber.config.nbest
+    if value is None:
+        return 0
+    if most == 1:
+        message = f"{N_BEST}: this server keeps one text; start it with `zipperasr serve --beam 4 --nbest 4`"
+    elif response_format not in WITH_ALTERNATIVES:
+        message = f"{N_BEST}: got response_format {response_format}, wanted {' or '.join(WITH_ALTERNATIVES)}"
+    elif not re.fullmatch("[0-9]{1,9}", value) or not 1 <= int(value) <= most:
+        message = f"{N_BEST}: got {value!r}, wanted a whole number from 1 to {most}, the server's --nbest"
+    else:
+        return int(value)
+    raise ApiError(400, message, N_BEST, "unsupported_value")
 
 
 def _hints(prompt: str) -> tuple[Phrase, ...]:

@@ -1,8 +1,8 @@
 """Stage 7: decode the test sets with trained models.
 
 Reads training directories and manifests. Writes <exp>/decode_<search>_<regime>/ with run.json and, for each test set,
-text, rtf.json and encoder_means.ark. A model of stage 5 decodes the test sets of its own phase, a model of stage 6 all.
-With --shard, several processes share the work; the result is the same.
+text, rtf.json, encoder_means.ark and, with nbest > 1, nbest.jsonl. A model of stage 5 decodes the test sets of its own
+phase, a model of stage 6 all. With --shard, several processes share the work; the result is the same.
 """
 
 from __future__ import annotations

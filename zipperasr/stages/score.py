@@ -2,6 +2,7 @@
 
 Reads <decode_dir>/<test set>/text and dump/raw. Writes <decode_dir>/scores.tsv and, below each test set,
 score_{wer,cer}/ with ref.trn, hyp.trn, result.txt and audit.jsonl. Unit and normaliser are set in the language table.
+With n-best lists (nbest.jsonl), oracle.tsv has the error rates of the best alternatives.
 Languages whose transcripts contain combining marks are also scored with `whisper_marks`, in
 score_{wer,cer}_whisper_marks. With --shard, several processes share the work; the result is the same.
 """

@@ -25,7 +25,7 @@ from zipperasr.decode.phrases import Phrase
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS, HINT_WEIGHT
 from zipperasr.transcribe.formats import BY_WORD, FORMATS
 from zipperasr.transcribe.hints import read_hints
-from zipperasr.transcribe.options import add_decoding, add_model, decoding_of
+from zipperasr.transcribe.options import add_decoding, add_model, add_nbest, decoding_of
 from zipperasr.transcribe.sources import Recording, find_recordings
 from zipperasr.transcribe.stream_command import check_stream_options, transcribe_stream
 from zipperasr.transcribe.voice import DETECTORS, ENERGY
@@ -64,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     options.add_argument("--rate", type=int, default=SAMPLE_RATE, help="sampling rate of - with --stream, in Hz")
     add_decoding(options, DEFAULTS)
+    add_nbest(options, DEFAULTS)
     options.add_argument("--hints", type=Path, default=None, help="text file with names and terms, one per line")
     options.add_argument(
         "--hint_weight", type=float, default=HINT_WEIGHT, help="weight of hints that have none of their own after a tab"
@@ -74,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
         from zipperasr.transcribe.transcriber import Transcriber
 
         config = decoding_of(chosen, DEFAULTS)
+        if config.nbest > 1 and chosen.format != "json":
+            raise ValueError(f"--nbest {config.nbest} needs --format json; {chosen.format} has one text")
         hints = () if chosen.hints is None else read_hints(chosen.hints, chosen.hint_weight)
         opening = {"device": chosen.device, "config": config, "regime": chosen.regime, "soft": chosen.soft}
         load = partial(Transcriber.from_pretrained, chosen.model, **opening, vad=chosen.vad, words=chosen.words)

@@ -25,8 +25,7 @@ def txt(name: str, transcript: Transcript) -> str:
 def as_json(name: str, transcript: Transcript) -> str:
     """All fields but the tokens of segments."""
     fields = {"id": name, **asdict(transcript)}
-    for segment in fields["segments"]:
-        del segment["tokens"]
+    fields["segments"] = [segment.as_fields() for segment in transcript.segments]
     return json.dumps(fields, ensure_ascii=False) + "\n"
 
 

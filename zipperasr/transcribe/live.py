@@ -42,12 +42,13 @@ class LiveTranscriber:
     """Uses a transcriber, alone, until closed.
 
     max_running: requests whose pieces share batches; others wait, first in, first out. Raises ValueError for a
-    transcriber with beam search, with an LLM that only transformers can decode, or with soft=True.
+    transcriber with soft=True. With beam search, or an LLM that only transformers can decode, a batch ends before the
+    next one is taken.
     """
 
     def __init__(self, transcriber: Transcriber, max_running: int):
         if not transcriber.can_share_batches:
-            raise ValueError("sharing batches needs greedy search by this project's own engine, and soft=False")
+            raise ValueError("recordings that share batches need soft=False: a batch has the adapters of one language")
         self.transcriber, self.max_running, self.rows = transcriber, max_running, transcriber.config.batch_size
         self._began, self._idle_s = time.monotonic(), 0.0
         self._idle_since: float | None = None
@@ -114,7 +115,7 @@ class LiveTranscriber:
             self._answer(request, error)
 
     def close(self) -> None:
-        """Cancel all requests; returns after the current token or batch of the encoder."""
+        """Cancel all requests; returns after the current token, or batch of the encoder or of beam search."""
         with self._changed:
             self._is_closed = True
             left = [*self._waiting, *self._running]

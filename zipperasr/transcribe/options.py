@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zipperasr.decode.decode_config import PRECISIONS, DecodeConfig
 
-DECODING = ("precision", "batch_size", "batch_positions", "tokens_per_s")
+DECODING = ("precision", "batch_size", "batch_positions", "tokens_per_s", "beam")
 
 
 def add_model(options: argparse.ArgumentParser) -> None:
@@ -29,8 +29,16 @@ def add_decoding(options: argparse.ArgumentParser, defaults: DecodeConfig) -> No
         "--batch_positions", type=int, default=defaults.batch_positions, help="maximum number of positions in a batch"
     )
     options.add_argument("--tokens_per_s", type=float, default=defaults.tokens_per_s, help="maximum tokens per second")
+    options.add_argument("--beam", type=int, default=defaults.beam, help="beam size; 1: greedy search, which is faster")
+
+
+def add_nbest(options: argparse.ArgumentParser, defaults: DecodeConfig) -> None:
+    """Add --nbest, which `decoding_of` reads."""
+    options.add_argument(
+        "--nbest", type=int, default=defaults.nbest, help="texts of each segment with scores, at most --beam; 1: none"
+    )
 
 
 def decoding_of(chosen: argparse.Namespace, defaults: DecodeConfig) -> DecodeConfig:
     """The decoding configuration that the options describe. Raises ValueError for values out of range."""
-    return replace(defaults, **{name: getattr(chosen, name) for name in DECODING})
+    return replace(defaults, **{name: value for name, value in vars(chosen).items() if name in (*DECODING, "nbest")})

@@ -100,8 +100,10 @@ def _microphone_blocks() -> Iterator[np.ndarray]:
 
 def _as_json(event: Partial | Segment) -> None:
     """One line: a partial text has `stable`, a final one the fields of a segment but its tokens."""
-    fields = {"type": "partial" if hasattr(event, "stable") else "final", **asdict(event)}
-    fields.pop("tokens", None)
+    if hasattr(event, "as_fields"):
+        fields = {"type": "final", **event.as_fields()}
+    else:
+        fields = {"type": "partial", **asdict(event)}
     print(json.dumps(fields, ensure_ascii=False), flush=True)
 
 

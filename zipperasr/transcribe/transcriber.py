@@ -149,7 +149,8 @@ class Transcriber:
     ) -> Iterator[tuple[Recording, Transcript | Exception]]:
         """Yield each recording with its transcript or an exception, in order and as soon as possible.
 
-        check: called between batches of the encoder and before each token; its exceptions end the transcription.
+        check: called between batches of the encoder and before each token of greedy search; its exceptions end the
+            transcription.
         Raises ValueError for a language outside the model's set.
         """
         if lang != AUTO:
@@ -171,7 +172,12 @@ class Transcriber:
     @property
     def can_share_batches(self) -> bool:
         """Whether recordings that arrive at any time can be decoded together."""
-        return self._decoder.takes_phrases and not self.soft
+        return not self.soft
+
+    @property
+    def takes_hints(self) -> bool:
+        """Whether the search can prefer phrases, and reports the log-probabilities of tokens."""
+        return self._decoder.takes_phrases
 
     def decode_live(
         self,
@@ -190,7 +196,8 @@ class Transcriber:
     def _segment(self, decoded: Decoded, start_s: float, end_s: float) -> Segment:
         tokens = tokens_of(decoded, self.opened.tokenizer)
         words = words_of(decoded.text, tokens, self.languages[decoded.example.language].unit, self.calibration)
-        segment = Segment(start_s, end_s, decoded.text, decoded.note, words, decoded.avg_logprob, tokens)
+        found = (decoded.text, decoded.note, words, decoded.avg_logprob, tokens, decoded.alternatives)
+        segment = Segment(start_s, end_s, *found)
         return segment if self.aligner is None else with_times(segment, decoded.frames, self.aligner)
 
     def stream(self, lang: str) -> Stream:
@@ -234,7 +241,7 @@ class Transcriber:
         """Pieces of a recording to decode; silent ones go directly into the job."""
         number = 0
         try:
-            if job.recording.hints and not self._decoder.takes_phrases:
+            if job.recording.hints and not self.takes_hints:
                 raise ValueError("hints need this project's own greedy search: beam=1, engine=own, a supported LLM")
             for number, piece in enumerate(self._pieces(job), 1):
                 if piece.reason:

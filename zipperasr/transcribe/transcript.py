@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
+from zipperasr.decode.alternatives import Alternatives
 from zipperasr.decode.phrases import PhraseTrie
 from zipperasr.spacing import join_texts
 from zipperasr.transcribe.sources import Recording
@@ -39,6 +40,14 @@ class Segment:
     words: tuple[Word, ...] = ()
     avg_logprob: float | None = None  # natural, per token of the language model, its end token included
     tokens: tuple[Token, ...] = ()
+    alternatives: Alternatives = ()  # of beam search with nbest > 1; the first is `text`
+
+    def as_fields(self) -> dict[str, Any]:
+        """The segment for JSON: without tokens, and without alternatives if there are none."""
+        fields = asdict(self)
+        del fields["tokens"], fields["alternatives"]
+        alternatives = [one._asdict() for one in self.alternatives]
+        return fields | ({"alternatives": alternatives} if alternatives else {})
 
 
 @dataclass(frozen=True)
