@@ -96,9 +96,10 @@ def test_features_computed_on_the_device_give_the_same_hypotheses(gpu, backbones
     assert texts(model, audio) == wanted
 
 
-def test_hypotheses_of_beam_search_equal_the_cpus(gpu, backbones, utterances):
+@pytest.mark.parametrize("nbest", [1, 2])
+def test_hypotheses_of_beam_search_equal_the_cpus(gpu, backbones, utterances, nbest):
     """It uses transformers' generate, whose waits are not counted here."""
-    config = dataclasses.replace(GREEDY, beam=2)
+    config = dataclasses.replace(GREEDY, beam=2, nbest=nbest)
     wanted = texts(new_model(backbones, "zipper_soft"), utterances, config)
     assert texts(new_model(backbones, "zipper_soft").to("cuda"), utterances, config) == wanted
 

@@ -65,6 +65,7 @@ def test_a_mistake_in_the_settings_of_clips_is_reported(conf, capsys):
         ),
         (["--train_args", "lr.x=1"], "--train_args lr.x=1: lr is a single value"),
         (["--decode_args", "beam=0"], "--decode_args beam=0: beam: got 0, wanted at least 1"),
+        (["--decode_args", "nbest=2"], "--decode_args nbest=2: nbest: got 2, wanted at most beam, 1; set beam=2"),
         (["--decode_args", "precision=fp8"], "--decode_args precision=fp8: precision: unknown value 'fp8'"),
         (["--train_args", "lrr=1"], "preflight: error: --train_args lrr=1: unknown key 'lrr'"),
         (["--train_args", "packs_per_batch={full: 1}"], "packs_per_batch"),

@@ -200,10 +200,23 @@ def test_after_a_batch_the_search_gets_a_token_for_every_4_s_of_audio():
         asked.append(most_s)
         return next(batches)
 
-    stream = LiveTranscriber._batches(SimpleNamespace(_take=take))
+    stream = LiveTranscriber._batches(SimpleNamespace(_take=take, _decoding={"0": None}))
     found = [next(stream) for _ in range(11)]
     assert found == [[seconds(18)], [seconds(9)], *[None] * 7, [seconds(2)], None]
     assert asked == [30.0, 12.0, 3.0, 30.0, 28.0]
+
+
+def test_beam_search_gets_whole_batches_because_it_finishes_each_before_the_next():
+    batches = iter([[seconds(28)], [seconds(26)], []])
+    asked = []
+
+    def take(most_s: float) -> list[Example]:
+        asked.append(most_s)
+        return next(batches)
+
+    stream = LiveTranscriber._batches(SimpleNamespace(_take=take, _decoding={}))
+    assert [next(stream) for _ in range(3)] == [[seconds(28)], [seconds(26)], None]
+    assert asked == [30.0, 30.0, 30.0]
 
 
 def seconds(number: int) -> Example:

@@ -53,7 +53,7 @@ def run(line: str, monkeypatch) -> None:
 def test_every_block_runs(root, workplace, monkeypatch, capsys):
     page = (root / "docs" / "transcribe.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
-    assert [language for language, _ in blocks] == ["bash", "python", "bash", "python", "python"]
+    assert [language for language, _ in blocks] == ["bash", "python", "bash", "python", "python", "python"]
     for line in blocks[0][1].splitlines():
         run(line, monkeypatch)
     alone, subtitles = capsys.readouterr().out.split("\n", 1)
@@ -66,6 +66,8 @@ def test_every_block_runs(root, workplace, monkeypatch, capsys):
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == f"{alone} [(0.0, 1.0, {alone!r})]"
     assert printed[1].split()[0] in ("de", "es", "ja")
+    scores = [float(line.split(" ")[0]) for line in printed[2:]]
+    assert len(scores) > 1 and scores == sorted(scores, reverse=True)
     written = {path.name: json.loads(path.read_text("utf-8")) for path in (workplace / "transcripts").iterdir()}
     assert set(written) == {"a.json", "utt1.json"}
     assert all(sum(transcript["lang_probs"].values()) == pytest.approx(1) for transcript in written.values())

@@ -50,7 +50,7 @@ class FreeLogProbs(StoppingCriteria):
 
     def __call__(self, input_ids: Tensor, scores: tuple[Tensor, ...] | None, **_: object) -> Tensor:
         if scores:
-            scores[-1].set_()
+            scores[-1].data = scores[-1].new_empty(0)
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 

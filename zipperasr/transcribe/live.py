@@ -184,12 +184,14 @@ class LiveTranscriber:
             self._answer(request, DecodingFailed(type(error).__name__))
 
     def _batches(self) -> Iterator[list[Example] | None]:
-        """Batches for the encoder; None whenever the search should compute a token."""
+        """Batches for the encoder; None whenever greedy search should compute a token."""
         while True:
             encoded_s = 0.0
             while batch := self._take(ENCODED_AT_ONCE_S - encoded_s):
                 encoded_s += sum(example.num_samples for example in batch) / SAMPLE_RATE
                 yield batch
+                if not self._decoding:  # beam search has finished the batch
+                    encoded_s = 0.0
             for _ in range(1 + int(encoded_s / ENCODED_PER_TOKEN_S)):
                 yield None
 

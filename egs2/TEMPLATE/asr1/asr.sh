@@ -41,7 +41,7 @@ inference_tag=        # suffix of the decoding directories
 asr_config=           # training configuration of stage 6   [conf/SCALE/sft.yaml]
 inference_config=     # decoding configuration   [conf/SCALE/decode.yaml]
 train_args=           # overrides of the training configurations, such as "lr=1e-3 epochs=2"
-decode_args=          # overrides of the decoding configuration, such as "beam=4 batch_size=8"
+decode_args=          # overrides of the decoding configuration, such as "beam=4 nbest=4"
 alignment_only=false  # skip stage 6; decode and score the model of stage 5
 alignment_sets=own    # test sets decoded with the model of stage 5: own, or all for those of the adaptation too
 skip_data_prep=false  # skip stages 0 to 3
