@@ -16,11 +16,11 @@ import torch
 from tests.transcribe.conftest import SHORT
 from tests.transcribe.sound import RATE, noise, silence, speech, with_pauses
 from zipperasr.batching.batch import collate_speech
+from zipperasr.decode.chunk_cache import ChunkCache, embed_speech
 from zipperasr.decode.greedy import GreedySearch
 from zipperasr.transcribe import Segment, Transcriber
 from zipperasr.transcribe.__main__ import main
 from zipperasr.transcribe.stream import Partial, Stream, agreed
-from zipperasr.transcribe.stream_chunks import ChunkCache
 from zipperasr.transcribe.stream_command import pcm_blocks
 from zipperasr.transcribe.stream_endpoints import HOP, Endpoints
 from zipperasr.transcribe.voice import EnergyStream
@@ -103,11 +103,11 @@ def test_cached_chunks_give_the_embeddings_of_the_whole_utterance(transcriber, p
     try:
         read = with_settings(transcriber.opened)._read
         read.edge_frames = settings.get("edge_frames", 0)
-        cache, samples = ChunkCache(streaming), torch.from_numpy(voices(0.1, 0.1))
+        cache, samples = ChunkCache(), torch.from_numpy(voices(0.1, 0.1))
         with torch.inference_mode():
             for size in (8000, 16_000, 24_000, 30_000, 21_000):
                 mel = collate_speech([read.of_audio("x", "de", samples[:size])])
-                found, counts = cache.embed_speech(mel, 50)
+                found, counts = embed_speech(streaming, mel, 50, [cache])
                 expected, expected_counts = streaming.embed_speech(mel, 50)
                 assert counts == expected_counts
                 torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-3)
@@ -194,7 +194,9 @@ def test_a_segment_with_too_little_voice_ends_its_partial_texts_and_leaves_nothi
 
     def stream() -> Stream:
         endpoints = Endpoints(streaming.longest_s, lambda _: next(given))
-        return Stream(streaming._decoder, streaming._read, streaming.languages["de"], endpoints, streaming._segment)
+        made = streaming.stream("de")
+        made._endpoints = endpoints
+        return made
 
     samples = noise(6.0)
     first, *others = finals(found := events(stream(), samples))

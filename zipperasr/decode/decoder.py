@@ -21,6 +21,7 @@ from zipperasr.audio.log_mel import SAMPLE_RATE
 from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.decode.alternatives import Alternatives
 from zipperasr.decode.beam import beam_search, max_new_tokens, stop_ids
+from zipperasr.decode.chunk_cache import ChunkCache, embed_speech
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
@@ -60,6 +61,11 @@ def _no_phrases(_: Example) -> None:
     return None
 
 
+def no_cache(_: Example) -> None:
+    """`Decoder.cache_of` of examples that do not grow."""
+    return None
+
+
 class Decoder:
     """A model ready to decode any number of streams, one after the other.
 
@@ -80,7 +86,7 @@ class Decoder:
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # empty: every utterance gets its maximum length
         self.keeps_frames = False  # of the encoder, in the results: word times need them
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
-        self.embed_speech = model.embed_speech  # a stream replaces it by one that keeps earlier chunks
+        self.cache_of: Callable[[Example], ChunkCache | None] = no_cache  # earlier chunks of an example of a stream
         self._vllm = vllm
         own = config.beam == 1 and vllm is None
         self._llm = model.llm_family.incremental(model.causal_lm) if own else None
@@ -230,7 +236,14 @@ class Decoder:
                     yield from rows
 
     def _parts(self, batch: Sequence[Example]) -> Iterator[Sequence[Example]]:
-        """Split a batch for the encoder: on a CPU into small parts, whose activations fit into its caches."""
+        """Split a batch for the encoder: on a CPU into small parts, whose activations fit into its caches.
+
+        Unfinished segments of streams have no edge frames, and those of a part must agree.
+        """
+        for _, same in groupby(batch, key=lambda example: example.edge_frames):
+            yield from self._small_parts(list(same))
+
+    def _small_parts(self, batch: Sequence[Example]) -> Iterator[Sequence[Example]]:
         if self.model.causal_lm.device.type != "cpu":
             yield batch
             return
@@ -251,7 +264,8 @@ class Decoder:
         model, device = self.model, self.model.causal_lm.device
         with torch.inference_mode(), encoder_frames(model) as frames:
             speech = collate_speech(examples, model.encoder.frontend).to(device)
-            speech, counts = self.embed_speech(speech, self.chunk_frames)
+            caches = [self.cache_of(example) for example in examples]
+            speech, counts = embed_speech(model, speech, self.chunk_frames, caches)
             embed = self._llm.embed if self._llm is not None else model.causal_lm.get_input_embeddings()
             prompts = [embed(to_device(torch.tensor(example.prompt), device)) for example in examples]
             rows = [
