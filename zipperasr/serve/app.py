@@ -29,7 +29,7 @@ from zipperasr.serve.service import Service
 SHARED, OWN = "zipperasr.report.html", "zipperasr.serve"  # packages with assets; report.html has the same style
 ASSETS = {
     "style.css": SHARED, "dom.js": SHARED, "page.css": OWN, "audio.js": OWN, "microphone.js": OWN, "result.js": OWN,
-    "main.js": OWN,
+    "live.js": OWN, "capture.js": OWN, "main.js": OWN,
 }  # fmt: skip
 MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
 
