@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from zipperasr.transcribe.pcm import PcmReader
 
 from tests.report.html.browser import start_browser
 from tests.serve.live import NAME, Live, running
@@ -20,6 +19,7 @@ from tests.transcribe.sound import RATE, noise, silence, speech
 from zipperasr.serve.limits import Limits
 from zipperasr.serve.service import Service
 from zipperasr.transcribe import Segment, Transcriber
+from zipperasr.transcribe.pcm import PcmReader
 
 PARAGRAPHS = "#live-text bdi"
 SPY = """
