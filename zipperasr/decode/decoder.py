@@ -6,6 +6,7 @@ vLLM's; beam search is transformers' generate, batch by batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from zipperasr.audio.log_mel import SAMPLE_RATE
 from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.decode.alternatives import Alternatives
 from zipperasr.decode.beam import beam_search, max_new_tokens, stop_ids
-from zipperasr.decode.chunk_cache import ChunkCache, embed_speech
+from zipperasr.decode.chunk_cache import ChunkCache, embed_speech, no_cache
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
@@ -58,11 +59,6 @@ Phrases = Callable[[Example], PhraseTrie | None]
 
 
 def _no_phrases(_: Example) -> None:
-    return None
-
-
-def no_cache(_: Example) -> None:
-    """`Decoder.cache_of` of examples that do not grow."""
     return None
 
 
@@ -238,18 +234,12 @@ class Decoder:
     def _parts(self, batch: Sequence[Example]) -> Iterator[Sequence[Example]]:
         """Split a batch for the encoder: on a CPU into small parts, whose activations fit into its caches.
 
-        Unfinished segments of streams have no edge frames, and those of a part must agree.
+        Open segments of streams have no edge frames; those of a part agree.
         """
-        for _, same in groupby(batch, key=lambda example: example.edge_frames):
-            yield from self._small_parts(list(same))
-
-    def _small_parts(self, batch: Sequence[Example]) -> Iterator[Sequence[Example]]:
-        if self.model.causal_lm.device.type != "cpu":
-            yield batch
-            return
+        most = ENCODED_AT_ONCE_S * SAMPLE_RATE if self.model.causal_lm.device.type == "cpu" else math.inf
         start, samples = 0, 0
         for place, example in enumerate(batch):
-            if samples and samples + example.num_samples > ENCODED_AT_ONCE_S * SAMPLE_RATE:
+            if samples and (samples + example.num_samples > most or example.edge_frames != batch[start].edge_frames):
                 yield batch[start:place]
                 start, samples = place, 0
             samples += example.num_samples

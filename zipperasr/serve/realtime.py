@@ -205,6 +205,8 @@ class Connection:
         if self._stream.is_started and replace(new, logprobs=before.logprobs) != before:
             message = "language, format and turn_detection cannot change after the first audio; open another connection"
             raise EventError(message, "session", "session_fixed")
+        if new.logprobs and not self._service.transcriber.takes_hints:
+            raise EventError("include: beam search reports no log-probabilities of tokens; leave it out", "include")
         self._stream.settings = new
         self._tell(self._session("session.updated"))
 

@@ -256,7 +256,7 @@ class LiveTranscriber:
         return self._decoding[example.utt_id].job.phrases
 
     def _cache_of(self, example: Example) -> ChunkCache | None:
-        request = self._decoding[example.utt_id]
+        request = self._decoding.get(example.utt_id)
         return request.cache if isinstance(request, StreamPiece) else None
 
     def _answer_if_done(self, request: LiveRequest) -> None:

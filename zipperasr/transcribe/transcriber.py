@@ -20,9 +20,9 @@ from zipperasr.audio.segments import REGIMES, segment_frames
 from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
-from zipperasr.decode.chunk_cache import ChunkCache
+from zipperasr.decode.chunk_cache import ChunkCache, no_cache
 from zipperasr.decode.decode_config import DecodeConfig
-from zipperasr.decode.decoder import Decoded, Decoder, no_cache
+from zipperasr.decode.decoder import Decoded, Decoder
 from zipperasr.decode.phrases import PhraseTrie
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
 from zipperasr.transcribe.calibration import Calibration
@@ -214,19 +214,15 @@ class Transcriber:
     def stream(
         self, lang: str, decode: Callable[[Example, ChunkCache], Decoded] | None = None, by_hand: bool = False
     ) -> Stream:
-        """Start to transcribe a stream in this language.
+        """Start to transcribe a stream in this language. Raises ValueError; also for the regime full.
 
         decode: decodes its pieces; None: this transcriber, at once. by_hand: pauses do not end segments.
-        Raises ValueError for a language outside the model's set and for the regime full.
         """
         self._check(lang)
+        endpoints = Endpoints(self.longest_s, stream_detector(self._voiced, by_hand), by_hand)
+        search = (decode or self._decode_growing, self._decoder.chunk_frames)
         return Stream(
-            decode or self._decode_growing,
-            self._decoder.chunk_frames,
-            read=self._read,
-            language=self.languages[lang],
-            endpoints=Endpoints(self.longest_s, stream_detector(self._voiced, by_hand), by_hand),
-            segment=self._segment,
+            *search, read=self._read, language=self.languages[lang], endpoints=endpoints, segment=self._segment
         )
 
     def _decode_growing(self, example: Example, cache: ChunkCache) -> Decoded:
