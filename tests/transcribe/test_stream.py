@@ -95,6 +95,17 @@ def test_final_tokens_equal_those_of_the_segments_decoded_offline(transcriber, m
         assert segment.end_s <= len(samples) / RATE + 1e-6
 
 
+def test_beam_search_uses_the_cached_chunks_and_gives_alternatives(transcriber_of_chunks):
+    beam = Transcriber(transcriber_of_chunks.opened, dataclasses.replace(SHORT, beam=2, nbest=2))
+    stream, samples = beam.stream("de"), voices(0.9)
+    (final,) = finals(events(stream, samples))
+    (piece,) = pieces(beam, samples)
+    (offline,) = beam._decoder.run([[beam._read.of_audio("x", "de", torch.from_numpy(piece.samples))]])
+    assert final.text == offline.text == final.alternatives[0].text
+    assert [one.text for one in final.alternatives] == [one.text for one in offline.alternatives]
+    assert stream.cache.num_encoded >= 4
+
+
 @pytest.mark.parametrize("pad_to_30s", [False, True])
 def test_cached_chunks_give_the_embeddings_of_the_whole_utterance(transcriber, pad_to_30s):
     settings = {"pad_to_30s": True, "edge_frames": 3} if pad_to_30s else {}
