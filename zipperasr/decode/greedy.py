@@ -162,7 +162,8 @@ class GreedySearch:
     def _start(self, new: list[Encoded], together: list[Encoded]) -> Tensor:
         lengths = [len(utterance.embeddings) for utterance in new]
         capacity = max(utterance.capacity for utterance in together)
-        return self._llm.add(torch.cat([utterance.embeddings for utterance in new]), lengths, capacity)
+        embeddings = torch.cat([utterance.embeddings for utterance in new])
+        return self._llm.add(embeddings, lengths, capacity, self._max_positions)
 
     def _choose(self, active: list[Encoded], hidden: Tensor) -> Tensor:
         logits = self._llm.logits(hidden)
