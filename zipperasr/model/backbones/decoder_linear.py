@@ -15,7 +15,7 @@ from torch.nn import functional
 from zipperasr.model.cpu_products import has_kernel
 
 Linear = Callable[[Tensor], Tensor]  # (rows, d_in) -> (rows, d_out)
-PACKED_FROM = 2**16  # weights; calling oneDNN for one row takes 10 us longer than calling MKL
+PACKED_FROM = 2**17  # weights; calling oneDNN for one row takes 10 us longer than calling MKL
 ROWS = 32  # for which the weights are packed; other numbers of rows work too
 
 
