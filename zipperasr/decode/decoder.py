@@ -85,7 +85,9 @@ class Decoder:
         self.cache_of: Callable[[Example], ChunkCache | None] = no_cache  # earlier chunks of an example of a stream
         self._vllm = vllm
         own = config.beam == 1 and vllm is None
-        self._llm = model.llm_family.incremental(model.causal_lm) if own else None
+        self._llm = model.llm_family.incremental(model.causal_lm, config.quantize) if own else None
+        if own and self._llm is None and config.quantize != "none":
+            raise ValueError(f"quantize: {config.quantize} needs an LLM with fast decoding; set quantize=none")
 
     @property
     def takes_phrases(self) -> bool:
