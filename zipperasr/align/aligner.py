@@ -107,6 +107,15 @@ class Aligner(nn.Module):
             place += len(word)
         return times
 
+    @torch.inference_mode()
+    def relative_scores(self, frames: Tensor) -> Tensor:
+        """Log-likelihoods minus that of each frame's best class, at most 0: (frames, classes), on the CPU.
+
+        frames: (frames, width) of one utterance. The last class is that of unknown characters, any character.
+        """
+        scores = torch.from_numpy(self._scores(frames))
+        return (scores - scores[:, :-1].amax(1, keepdim=True)).clamp(max=0)
+
     def _scores(self, frames: Tensor) -> np.ndarray:
         """Log-likelihoods up to a constant, with a class for unknown characters at the end: any character."""
         weight = self.out.weight
