@@ -27,11 +27,6 @@ from zipperasr.transcribe.transcript import Segment, Transcript, Word
 from zipperasr.transcribe.word_times import with_times
 
 
-@pytest.fixture(scope="module")
-def timing(trained) -> Transcriber:
-    return Transcriber.from_pretrained(trained, "cpu", SHORT, words=True)
-
-
 def test_words_are_those_of_the_text_with_times_inside_the_segment(timing, transcriber):
     samples = with_pauses([12.0, 14.0, 3.0])
     found, plain = timing(samples, lang="de"), transcriber(samples, lang="de")
@@ -119,7 +114,7 @@ def test_an_aligner_that_does_not_fit_is_an_error_only_if_words_are_wanted(own, 
     assert message not in capsys.readouterr().err
     assert Transcriber.from_pretrained(own, "cpu", SHORT, words=None).aligner is None
     warning = capsys.readouterr().err
-    assert message in warning and "; words have no times" in warning
+    assert message in warning and "; it is not used" in warning
 
 
 @pytest.mark.parametrize("damaged", [False, True])

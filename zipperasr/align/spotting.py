@@ -16,6 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from zipperasr.align.viterbi import BLANK
 
+MOST = 1000  # spans of phrases of similar length that are compared, those with the largest surplus
+
 
 class Spot(NamedTuple):
     """A phrase in a span of frames, the last one included."""
@@ -63,9 +65,11 @@ def _spans(scores: Tensor, labels: Sequence[Sequence[int]], most: Sequence[float
     if not len(hits):
         return []
     first = _first_frames(scores, padded[hits], sizes[hits])
+    values, places = surplus[:, hits].flatten().topk(min(MOST, len(surplus) * len(hits)))
     return [
-        Spot(numbers[hits[column]], int(first[last, column]), last, float(surplus[last, hits[column]]))
-        for last, column in (surplus[:, hits] >= 0).nonzero().tolist()
+        Spot(numbers[hits[place % len(hits)]], int(first.flatten()[place]), place // len(hits), value)
+        for value, place in zip(values.tolist(), places.tolist(), strict=True)
+        if value >= 0
     ]
 
 
@@ -93,7 +97,7 @@ def _first_frames(scores: Tensor, padded: Tensor, sizes: Tensor) -> Tensor:
         first[:, 0] = number
         enter = frame[padded]
         entered, stayed = path[:, :-1] + enter, path[:, 1:] + enter.clamp(min=float(frame[BLANK]))
-        first[:, 1:] = torch.where(entered >= stayed, first[:, :-1], first[:, 1:])
+        first[:, 1:] = torch.where(entered > stayed, first[:, :-1], first[:, 1:])
         path[:, 1:] = torch.maximum(entered, stayed)
         ends.append(first[:, 1:].gather(1, at_end)[:, 0])
     return torch.stack(ends)

@@ -106,11 +106,11 @@ class Revision:
         return False
 
     def _compare(self, found: Encoded) -> None:
-        """Keep what was found if the aligner prefers it, or if it is the first."""
+        """Keep what was found if it is the first, or if the aligner prefers it and it has an end as the best has."""
         text = hypothesis_text(self._spotter.tokenizer, found.tokens)
         places = prefix_scores(self._scores, self._spotter.aligner.labels(text))
         score = float(places[-1, -1])
-        if self._best is None or (found.ended and score > self._best_score):
+        if self._best is None or (found.ended >= self._best.ended and score > self._best_score):
             self._best, self._best_score, self._text, self._places = replace(found), score, text, places
 
     def _forced(self, spot: Spot, phrase: str) -> list[int]:

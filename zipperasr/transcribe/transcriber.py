@@ -113,13 +113,14 @@ class Transcriber:
         return cls(opened, config, regime, soft, vad, aligner)
 
     @cached_property
-    def _spotting(self) -> Aligner | None:
+    def hint_aligner(self) -> Aligner | None:
+        """Finds hints in the speech; None if the model has no aligner that fits, and the search alone follows them."""
         return self.aligner or load_aligner(self.opened, needed=False)
 
     def _prepare(self, hints: tuple[Phrase, ...], spaced: bool) -> PhraseTrie | Spotter:
-        if self._spotting is None:
+        if self.hint_aligner is None:
             return PhraseTrie(self.opened.tokenizer, hints, spaced)
-        return Spotter(self._spotting, self.opened.tokenizer, hints, spaced)
+        return Spotter(self.hint_aligner, self.opened.tokenizer, hints, spaced)
 
     @property
     def detector(self) -> LanguageDetector:
