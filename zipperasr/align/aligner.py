@@ -28,7 +28,7 @@ from zipperasr.ranges import SHARE, Range, check_ranges
 
 WEIGHTS, CONFIG = "aligner.safetensors", "aligner.yaml"
 FRAME_S = 0.02  # of the encoder
-LATE_S = 0.02  # by which a character is recognised after it begins, and after it ends; median of the mini test sets
+LATE_S = 0.02  # by which a character is recognised after it begins, and after it ends; median of the mini dev sets
 # Each character's prior is that of one of so many equally frequent ones. With priors of their own, the characters of
 # languages with many of them, or with few utterances, would be preferred to the blank of all languages.
 ALPHABET = 20
