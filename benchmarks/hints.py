@@ -1,33 +1,38 @@
 """Hints (`--hints`): how many invented names are recognised, and what the list costs where nobody says them.
 
-Input: a recipe directory with a trained mini model. Names replace names of people and cities in the sentences of the
-mini corpora, spoken by espeak-ng with the acoustics of their corpus. Output: a section of RESULTS.md: recall of names
-and error rate without hints, with the names of the language, and with 100 others; list words in silence and noise.
+Input: a trained mini model with an aligner; run it in the recipe's directory. Names replace names of people and cities
+in the sentences of the mini corpora, spoken by espeak-ng with the acoustics of their corpus. Output: a section of
+RESULTS.md, with and without the aligner: recall of names and error rate with the names of the language, with others and
+with both; list words in clips without speech; the time that it takes to find the phrases of long lists.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from record import write_section
 from shared_options import add_results
+from voice_detector import make_clips
 
+from zipperasr.align.spotting import find_spots
 from zipperasr.cli import log, parser, run_step
 from zipperasr.decode.phrases import Phrase
-from zipperasr.languages import LanguageTable
+from zipperasr.decode.spotted import COST
 from zipperasr.markdown import table
 from zipperasr.score.normalise import normaliser, split_units
 from zipperasr.score.sclite.align import align_all
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcriber import Transcriber
+from zipperasr.transcribe.voice import DETECTORS
 
 RECIPE = Path(__file__).resolve().parents[1] / "egs2" / "zipper12" / "asr1"
 LATIN = ("bdfklmnprstv", "aeiou")
@@ -44,7 +49,8 @@ REPLACED = re.compile(
     r"|지수|민호|영미|서울|부산|대구|인천|광주|대전|제주)\b",
     re.IGNORECASE,
 )
-SILENT_S = 2.0
+LENGTHS = (100, 1000, 5000)  # of lists whose time is measured
+TIMED_S = 10.0
 
 
 class Spoken(NamedTuple):
@@ -116,47 +122,80 @@ def measure(
     return Result(100 * found / len(sentences), 100 * errors / units, others)
 
 
-def in_silence(transcriber: Transcriber, names: dict[str, list[str]], clips: int, weight: float) -> tuple[int, int]:
-    """Return how many clips of silence and noise have any text, and how many a word of the list."""
-    rng, texts, hits = np.random.default_rng(1), 0, 0
-    for number in range(clips):
+def without_speech(
+    transcriber: Transcriber, clips: Sequence[np.ndarray], names: dict[str, list[str]], weight: float
+) -> tuple[int, int]:
+    """Return how many clips have any text, and how many a word of the list."""
+    texts, hits = 0, 0
+    for number, clip in enumerate(clips):
         language = list(names)[number % len(names)]
-        level_db = -70 + 50 * number / clips
-        noise = rng.standard_normal(int(16_000 * SILENT_S)).astype(np.float32) * 10 ** (level_db / 20)
         hints = tuple(Phrase(name, weight) for name in names[language])
-        ((_, transcript),) = transcriber.transcribe([Recording("noise", noise, hints=hints)], language)
+        ((_, transcript),) = transcriber.transcribe([Recording("clip", clip, hints=hints)], language)
         texts += bool(transcript.text)
         hits += any(name.lower() in transcript.text.lower() for name in names[language])
     return texts, hits
 
 
+def seconds_to_find(transcriber: Transcriber, number: int, weight: float) -> float:
+    """Time to find random phrases of 6 characters in random frames, with one thread: the median of five."""
+    aligner, rng, took = transcriber.hint_aligner, random.Random(3), []
+    labels = [rng.choices(range(1, len(aligner.config.characters) + 1), k=6) for _ in range(number)]
+    frames = torch.randn(int(TIMED_S * 50), aligner.config.width, generator=torch.Generator().manual_seed(3))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for _ in range(5):
+        began = time.perf_counter()
+        find_spots(aligner.relative_scores(frames), labels, [COST * weight] * number)
+        took.append(time.perf_counter() - began)
+    torch.set_num_threads(threads)
+    return sorted(took)[2]
+
+
 def benchmark(options: argparse.Namespace) -> None:
-    results = options.results.absolute()
-    os.chdir(options.recipe)  # the model names its backbones relative to it
-    transcriber = Transcriber.from_pretrained(options.exp, "cpu")
-    table_of = LanguageTable.load("conf/languages.tsv")
-    languages = [code for code in options.languages if code in table_of and code in transcriber.languages]
+    plain, spotting = (Transcriber.from_pretrained(options.model, "cpu", words=words) for words in (False, True))
+    plain.hint_aligner = None
+    languages = [code for code in options.languages if code in SYLLABLES and code in plain.languages]
     rng = random.Random(2)
     distractors = {code: [invented(code, rng) for _ in range(options.distractors)] for code in languages}
-    rows = []
-    for kind in ("dev", "test"):
-        sentences = list(spoken(kind, languages, options.utts))
-        names = {code: sorted({one.name for one in sentences if one.language == code}) for code in languages}
-        both = {code: names[code] + distractors[code] for code in languages}
-        rows.append([kind, "none", "–", *_cells(measure(transcriber, sentences, {}, 1.0))])
+    sentences = list(spoken(options.kind, languages, options.utts))
+    names = {code: sorted({one.name for one in sentences if one.language == code}) for code in languages}
+    both = {code: names[code] + distractors[code] for code in languages}
+    rows = [["none", "–", "–", *_cells(measure(plain, sentences, {}, 1.0))]]
+    for label, lists in (("names", names), ("names and distractors", both), ("distractors", distractors)):
         for weight in options.weights:
-            for label, lists in (("names", names), ("names and distractors", both), ("distractors", distractors)):
-                rows.append([kind, label, f"{weight:g}", *_cells(measure(transcriber, sentences, lists, weight))])
+            for aligner, transcriber in (("no", plain), ("yes", spotting)):
+                found = _cells(measure(transcriber, sentences, lists, weight))
+                rows.append([label, f"{weight:g}", aligner, *found])
                 log(" ".join(rows[-1]))
-    texts, hits = in_silence(transcriber, distractors, options.clips, max(options.weights))
-    header = ["sentences", "hints", "weight", "names recognised %", "error rate %", "list words nobody said"]
+    header = ["hints", "weight", "aligner", "names found %", "error rate %", "list words nobody said"]
     body = (
-        f"{len(languages)} languages, {options.utts} sentences each at most; a list has the names of its language, "
-        f"{options.distractors} distractors or both.\n\n{table(header, rows)}\n\n"
-        f"Of {options.clips} clips of silence and noise (-70 to -20 dB), {texts} have a text and {hits} a word of the "
-        f"list of distractors, at weight {max(options.weights):g}."
+        f"{len(sentences)} {options.kind} sentences in {len(languages)} languages, each with an invented name. A list "
+        f"has the names of its language, {options.distractors} distractors or both; no aligner: the search alone "
+        f"follows the hints.\n\n{table(header, rows)}\n\n{_clips(options, (plain, spotting), distractors)}\n\n"
+        f"{_times(spotting, options.weights[0])}"
     )
-    write_section("Hints, mini", body, results)
+    write_section(f"Hints, {options.kind} sentences", body, options.results)
+
+
+def _clips(options: argparse.Namespace, transcribers: Sequence[Transcriber], names: dict[str, list[str]]) -> str:
+    """Texts and list words in clips without speech, by voice detector."""
+    every = [clip for several in make_clips(options.clip_s).values() for clip in several]
+    clips, rows = every[:: max(1, len(every) // options.clips)][: options.clips], []
+    for vad in DETECTORS:
+        for aligner, one in zip(("no", "yes"), transcribers, strict=True):
+            judged = Transcriber(one.opened, vad=vad, aligner=one.aligner)
+            judged.hint_aligner = one.hint_aligner
+            for weight in options.weights:
+                found = without_speech(judged, clips, names, weight)
+                rows.append([vad, f"{weight:g}", aligner, *map(str, found)])
+                log(" ".join(rows[-1]))
+    header = ["voice detector", "weight", "aligner", "clips with a text", "with a distractor"]
+    return f"{len(clips)} clips of noise, music-like tones and hum, {options.clip_s:g} s each:\n\n{table(header, rows)}"
+
+
+def _times(transcriber: Transcriber, weight: float) -> str:
+    rows = [[f"{number:,}", f"{1000 * seconds_to_find(transcriber, number, weight):.0f}"] for number in LENGTHS]
+    return f"Finding phrases in {TIMED_S:g} s of speech, on one core:\n\n{table(['phrases', 'ms'], rows)}"
 
 
 def _cells(result: Result) -> list[str]:
@@ -165,13 +204,14 @@ def _cells(result: Result) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
-    options.add_argument("--recipe", type=Path, default=RECIPE, help="recipe directory in which stages 0 to 6 have run")
-    options.add_argument("--exp", type=Path, default=Path("exp/sft_zipper_soft_chunked"), help="training directory")
+    options.add_argument("--model", type=Path, required=True, help="training directory with an aligner")
+    options.add_argument("--kind", choices=("test", "dev"), default="test", help="sentences and voices")
     options.add_argument("--languages", nargs="+", default=list(SYLLABLES), help="language codes")
     options.add_argument("--utts", type=int, default=12, help="sentences per language")
     options.add_argument("--distractors", type=int, default=100, help="names that nobody says, per language")
-    options.add_argument("--weights", type=float, nargs="+", default=[4.0, 5.0, 6.0], help="hint weights")
-    options.add_argument("--clips", type=int, default=100, help="clips of silence and noise")
+    options.add_argument("--weights", type=float, nargs="+", default=[4.0, 6.0], help="hint weights")
+    options.add_argument("--clips", type=int, default=100, help="clips without speech, at most 100")
+    options.add_argument("--clip_s", type=float, default=4.0, help="their length in seconds")
     add_results(options)
     return run_step(benchmark, options.parse_args(argv), "hints")
 

@@ -55,3 +55,14 @@ def test_long_streams_and_streams_through_the_server_are_measured(root, tmp_path
         and "| final text after the segment's end |" in text
     )
     assert re.search(r"\| 0 min +\| \d+ +\|", text.replace(":", ""))
+
+
+def test_hints_are_compared_with_and_without_the_aligner(root, trained, tmp_path):
+    few = ["--languages", "de", "es", "--utts", "1", "--distractors", "3", "--weights", "4", "--clips", "2"]
+    given = ["--model", str(trained), "--clip_s", "0.5", "--results", str(tmp_path / "RESULTS.md")]
+    run(root, "hints.py", *few, *given)
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "2 test sentences in 2 languages" in text and "\n| none | – | – | 0.0 | " in text
+    for label in ("names", "names and distractors", "distractors"):
+        assert all(f"\n| {label} | 4 | {aligner} | " in text for aligner in ("no", "yes"))
+    assert re.search(r"\| silero \| 4 \| yes \| 0 \| 0 \|", text) and "\n| 5,000 | " in text

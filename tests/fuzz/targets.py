@@ -372,6 +372,7 @@ def model_targets(base: Path) -> Iterator[Target]:
     yield Target("training: languages.tsv", (training / "languages.tsv",), lambda: load_pretrained(training))
     weights = (training / "model.safetensors", made.align / "model.safetensors")
     yield Target("training: weights", weights, lambda: load_model(training), mutate_binary)
+    yield from _added_targets(training)
     yield Target("bundle", (made.bundle,), unpack, mutate_binary)
     yield Target("adapter_config.json", (made.adapter / "adapter_config.json",), import_adapter, mutate_tree)
     yield Target("adapter weights", (made.adapter / "adapter_model.safetensors",), import_adapter, mutate_binary)
@@ -382,6 +383,42 @@ def model_targets(base: Path) -> Iterator[Target]:
     table.write_bytes(DEFAULT.read_bytes())
     names = list(open_checkpoint(made.checkpoints[0]))
     yield Target("key_map.tsv", (table,), lambda: map_names(load_key_map(table), names))
+
+
+def _added_targets(training: Path) -> Iterator[Target]:
+    """Files that are added to a finished training: its aligner and its calibration."""
+    import torch
+    import yaml
+
+    from tests.model import tiny
+    from zipperasr.align.aligner import CONFIG, WEIGHTS, Aligner
+    from zipperasr.align.spotting import find_spots
+    from zipperasr.atomic import fingerprint
+    from zipperasr.transcribe.calibration import FILE, Calibration
+
+    frames = torch.randn(20, tiny.D_ENCODER, generator=torch.Generator().manual_seed(1))
+
+    def align() -> None:
+        aligner = Aligner.load(training)
+        times = aligner.times(frames, ["abc", "d"])
+        assert times is not None and all(0 <= start_s <= end_s <= 0.4 for start_s, end_s in times)
+        find_spots(aligner.relative_scores(frames), [aligner.labels("abc")], [100.0])
+
+    def align_with_matching_digest() -> None:
+        path = training / CONFIG
+        before = path.read_text("utf-8")
+        path.write_text(yaml.safe_dump(yaml.safe_load(before) | fingerprint(weights=training / WEIGHTS)), "utf-8")
+        try:
+            align()
+        finally:
+            path.write_text(before, "utf-8")
+
+    def calibrate() -> None:
+        assert all(0 <= Calibration.load(training)(confidence) <= 1 for confidence in (0.0, 0.5, 1.0))
+
+    yield Target("aligner: configuration", (training / CONFIG,), align, mutate_tree)
+    yield Target("aligner: weights", (training / WEIGHTS,), align_with_matching_digest, mutate_binary)
+    yield Target("confidence.json", (training / FILE,), calibrate, mutate_tree)
 
 
 def all_targets(base: Path) -> Iterator[Target]:

@@ -10,11 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from tests.exchange.conftest import finish, shake_all
 from tests.model import tiny
+from zipperasr.align.aligner import Aligner, AlignerConfig
 from zipperasr.exchange.bundle import write_bundle
 from zipperasr.exchange.peft_adapter import write_peft
 from zipperasr.exchange.pretrained import load_pretrained
-from zipperasr.model.experiment import Experiment
+from zipperasr.model.experiment import Experiment, weights_digest
 from zipperasr.model.experiment_model import build_for_training
+from zipperasr.transcribe.calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Models:
     """Their paths."""
 
     align: Path
-    routed: Path  # zipper_soft, started from the alignment
+    routed: Path  # zipper_soft, started from the alignment, with an aligner and a calibration
     vanilla: Path
     bundle: Path
     adapter: Path  # in PEFT's format
@@ -44,6 +46,9 @@ def write_models(base: Path) -> Models:
         model = build_for_training(sft, torch.float32, seed=1)
         tiny.shake_adapters(model)
         finish(sft, model, exp / f"sft_{variant}")
+    sizes = {"width": tiny.D_ENCODER, "hidden": 8, "kernel": 3, "prior": 0.5, "characters": "abcdefghij"}
+    Aligner(AlignerConfig(weights_digest(exp / "sft_zipper_soft"), **sizes)).save(exp / "sft_zipper_soft")
+    Calibration(0.7, -0.2).save(exp / "sft_zipper_soft", words=100)
     write_bundle(exp / "sft_zipper_soft", base / "bundle.zip")
     code = tiny.CODES[0]
     write_peft(load_pretrained(exp / "sft_vanilla"), [code], base / "peft", "openai/whisper-tiny")

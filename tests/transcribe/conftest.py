@@ -43,3 +43,9 @@ def trained(backbones, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def transcriber(trained) -> Transcriber:
     return Transcriber.from_pretrained(trained, "cpu", SHORT)
+
+
+@pytest.fixture(scope="session")
+def timing(trained) -> Transcriber:
+    """With times of words."""
+    return Transcriber.from_pretrained(trained, "cpu", SHORT, words=True)

@@ -81,12 +81,40 @@ def test_phrases_are_prepared_with_the_first_piece_and_once_for_a_list(transcrib
     assert jobs[0].phrases is jobs[1].phrases
 
 
-def test_hints_concern_their_recording_only(transcriber):
+@pytest.fixture
+def without_aligner(transcriber) -> Transcriber:
+    found = Transcriber(transcriber.opened, SHORT)
+    found.hint_aligner = None
+    return found
+
+
+def test_hints_concern_their_recording_only(without_aligner):
     plain, hinted = Recording("a", noise(2.0)), Recording("b", noise(2.0), hints=(Phrase("zipper", 1000.0),))
-    texts = [found.text for _, found in transcriber.transcribe([plain, hinted, plain], "de")]
-    assert texts[0] == texts[2] == transcriber(noise(2.0), lang="de").text
+    texts = [found.text for _, found in without_aligner.transcribe([plain, hinted, plain], "de")]
+    assert texts[0] == texts[2] == without_aligner(noise(2.0), lang="de").text
     assert "zipper" in texts[1] and "zipper" not in texts[0]
-    assert transcriber(noise(2.0), lang="de", hints=["nobody says this"]).text == texts[0]
+    assert without_aligner(noise(2.0), lang="de", hints=["nobody says this"]).text == texts[0]
+
+
+HEARD = Recording("a", noise(1.5, 3), hints=(Phrase("cd", 1000.0),))  # preferred by the tiny, untrained aligner
+
+
+def test_with_an_aligner_a_hint_that_it_prefers_is_in_the_text_and_others_change_nothing(transcriber):
+    plain = Recording("b", noise(1.5, 3))
+    found = [transcript for _, transcript in transcriber.transcribe([plain, HEARD, plain], "es")]
+    assert found[0].text == found[2].text == transcriber(noise(1.5, 3), lang="es").text
+    assert "cd" in found[1].text and "cd" not in found[0].text
+    (segment,) = found[1].segments
+    assert all(-100 < token.logprob <= 0 for token in segment.tokens) and segment.avg_logprob < 0
+    assert transcriber(noise(1.5, 3), lang="es", hints=["zipper"]).text == found[0].text  # unknown characters
+
+
+def test_the_aligner_is_opened_for_hints_though_words_have_no_times(transcriber, timing):
+    assert transcriber.aligner is None and transcriber.hint_aligner is not None
+    assert timing.hint_aligner is timing.aligner
+    ((_, plain),), ((_, timed),) = (one.transcribe([HEARD], "es") for one in (transcriber, timing))
+    assert timed.text == plain.text and "cd" in plain.text
+    assert all(word.start_s is not None for part in timed.segments for word in part.words)
 
 
 def test_hints_with_beam_search_are_an_error(transcriber):

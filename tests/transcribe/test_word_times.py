@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -22,14 +23,10 @@ from zipperasr.align.aligner import WEIGHTS, Aligner
 from zipperasr.exchange.export import main as export
 from zipperasr.transcribe import Transcriber
 from zipperasr.transcribe.__main__ import main
+from zipperasr.transcribe.calibration import Calibration
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcript import Segment, Transcript, Word
 from zipperasr.transcribe.word_times import with_times
-
-
-@pytest.fixture(scope="module")
-def timing(trained) -> Transcriber:
-    return Transcriber.from_pretrained(trained, "cpu", SHORT, words=True)
 
 
 def test_words_are_those_of_the_text_with_times_inside_the_segment(timing, transcriber):
@@ -119,18 +116,24 @@ def test_an_aligner_that_does_not_fit_is_an_error_only_if_words_are_wanted(own, 
     assert message not in capsys.readouterr().err
     assert Transcriber.from_pretrained(own, "cpu", SHORT, words=None).aligner is None
     warning = capsys.readouterr().err
-    assert message in warning and "; words have no times" in warning
+    assert message in warning and "; it is not used" in warning
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_a_bundle_has_no_aligner_that_cannot_be_used(own, tmp_path, monkeypatch, capsys, damaged):
+def test_a_bundle_has_no_aligner_and_no_calibration_that_cannot_be_used(own, tmp_path, monkeypatch, capsys, damaged):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Calibration(0.7, -0.2).save(own)
     if damaged:
         (own / WEIGHTS).write_bytes(b"half a file")
+        (own / "confidence.json").write_text("{")
     else:
         retrain(own)
     assert export(["--model", str(own), "--format", "bundle", "--out", str(tmp_path / "m.zip")]) == 0
-    assert "; the bundle is written without it" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.count("; the bundle is written without it") == 1 + damaged
+    assert ("confidence.json: not used, because it was fitted with other weights of the model" in said) != damaged
+    with ZipFile(tmp_path / "m.zip") as bundle:
+        assert not {"confidence.json", "aligner.yaml", WEIGHTS} & {Path(name).name for name in bundle.namelist()}
     assert Transcriber.from_pretrained(tmp_path / "m.zip", "cpu", SHORT, words=None).aligner is None
 
 

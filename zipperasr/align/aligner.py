@@ -28,7 +28,7 @@ from zipperasr.ranges import SHARE, Range, check_ranges
 
 WEIGHTS, CONFIG = "aligner.safetensors", "aligner.yaml"
 FRAME_S = 0.02  # of the encoder
-LATE_S = 0.02  # by which a character is recognised after it begins, and after it ends; median of the mini test sets
+LATE_S = 0.02  # by which a character is recognised after it begins, and after it ends; median of the mini dev sets
 # Each character's prior is that of one of so many equally frequent ones. With priors of their own, the characters of
 # languages with many of them, or with few utterances, would be preferred to the blank of all languages.
 ALPHABET = 20
@@ -106,6 +106,15 @@ class Aligner(nn.Module):
             times.append((float(start_s), float(end_s)))
             place += len(word)
         return times
+
+    @torch.inference_mode()
+    def relative_scores(self, frames: Tensor) -> Tensor:
+        """Log-likelihoods minus that of each frame's best class, at most 0: (frames, classes), on the CPU.
+
+        frames: (frames, width) of one utterance. The last class is that of unknown characters, any character.
+        """
+        scores = torch.from_numpy(self._scores(frames))
+        return (scores - scores[:, :-1].amax(1, keepdim=True)).clamp(max=0)
 
     def _scores(self, frames: Tensor) -> np.ndarray:
         """Log-likelihoods up to a constant, with a class for unknown characters at the end: any character."""

@@ -27,6 +27,7 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
 from zipperasr.decode.phrases import PhraseTrie, PhraseWalk
+from zipperasr.decode.spotted import Spotter
 from zipperasr.decode.vllm_search import VllmSearch
 from zipperasr.device import to_device
 from zipperasr.lora.merging import merged
@@ -55,7 +56,7 @@ class Decoded:
     alternatives: Alternatives = ()  # of beam search with nbest > 1; the first is `text`
 
 
-Phrases = Callable[[Example], PhraseTrie | None]
+Phrases = Callable[[Example], PhraseTrie | Spotter | None]
 
 
 def _no_phrases(_: Example) -> None:
@@ -165,12 +166,13 @@ class Decoder:
         )
 
     def _again(self, found: Encoded) -> bool:
-        """Prepare an utterance that ended in a loop for a second decoding without repetition; True if it needs one."""
-        if not self.config.retry_loops or found.no_repeat or not self._runs_in_circles(found):
-            return False
-        found.no_repeat = max(SHORTEST_REPEAT, longest_loop(found.tokens).size + 1)
-        found.restart()
-        return True
+        """Prepare another search, without the loop that this one ended in or with a phrase; True if one is needed."""
+        is_first = found.revision is None or not found.revision.has_begun
+        if is_first and self.config.retry_loops and not found.no_repeat and self._runs_in_circles(found):
+            found.no_repeat = max(SHORTEST_REPEAT, longest_loop(found.tokens).size + 1)
+            found.restart()
+            return True
+        return found.revision is not None and found.revision.again(found)
 
     def _runs_in_circles(self, found: Encoded) -> bool:
         """True for a loop up to the length limit; a shorter one may be speech, such as four times `no`."""
@@ -228,10 +230,17 @@ class Decoder:
                 for examples in chain.from_iterable(map(self._parts, same)):
                     rows = self._encode_batch(examples)
                     for row, example in zip(rows, examples, strict=True):
-                        trie = phrases(example)
-                        row.walk = None if trie is None else PhraseWalk(trie, self.stops)
+                        self._prefer(row, phrases(example))
                     encoded(examples)
                     yield from rows
+
+    def _prefer(self, row: Encoded, phrases: PhraseTrie | Spotter | None) -> None:
+        if isinstance(phrases, PhraseTrie):
+            row.walk = PhraseWalk(phrases, self.stops)
+        elif phrases is not None and row.frames is not None:
+            row.revision = phrases.revision(row.frames)
+        if not self.keeps_frames:
+            row.frames = None
 
     def _parts(self, batch: Sequence[Example]) -> Iterator[Sequence[Example]]:
         """Split a batch for the encoder: on a CPU into small parts, whose activations fit into its caches.
@@ -266,9 +275,8 @@ class Decoder:
             ]
         bounds = [max_new_tokens(example.num_samples, self.config) for example in examples]
         encoded = [Encoded(*one) for one in zip(examples, rows, bounds, strict=True)]
-        if self.keeps_frames:
-            for one, its_frames in zip(encoded, frames, strict=True):
-                one.frames = its_frames
+        for one, its_frames in zip(encoded, frames, strict=True):
+            one.frames = its_frames
         return encoded
 
 

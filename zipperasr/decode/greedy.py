@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from torch import Tensor
 from zipperasr.decode.phrases import Choice, PhraseWalk
 from zipperasr.device import to_device
 from zipperasr.model.backbones.causal_llm import IncrementalLLM
+
+if TYPE_CHECKING:
+    from zipperasr.decode.spotted import ForcedWalk, Revision
 
 REFILL = 0.25  # share of empty rows at which new utterances start, together, which is cheaper than one by one
 
@@ -32,7 +36,8 @@ class Encoded:
     logprobs: list[float] = field(default_factory=list)  # of `tokens`, natural, by the model alone: no n-gram is banned
     end_logprob: float | None = None  # of the end token; None if max_tokens ended the utterance
     ended: bool = False  # with an end token, not by max_tokens
-    walk: PhraseWalk | None = None  # along phrases to prefer
+    walk: PhraseWalk | ForcedWalk | None = None  # along phrases to prefer
+    revision: Revision | None = None  # with phrases that were spotted in the frames
     no_repeat: int = 0  # no n-gram of this size may occur twice; 0: no limit
     frames: Tensor | None = None  # (frames, encoder width), if the decoder keeps them
 

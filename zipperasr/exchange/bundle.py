@@ -36,7 +36,7 @@ from zipperasr.model.weights_file import check_weights
 
 FORM = "zipperasr bundle 1"
 BACKBONES = ("whisper", "llm")
-KEPT = ("run.json", "router_final.json", "confidence.json")  # optional files of a training
+KEPT = ("run.json", "router_final.json")  # optional files of a training
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ def _training_files(
         init_from=INIT if experiment.init_from else None,
         initial_b=Path(source).name if source else None,  # for information only: the directory is not included
     )
-    kept = [name for name in (WEIGHTS, LANGUAGES, *KEPT, *_aligner_files(directory)) if (directory / name).is_file()]
+    made_for_it = (*_aligner_files(directory), *_calibration_files(directory))
+    kept = [name for name in (WEIGHTS, LANGUAGES, *KEPT, *made_for_it) if (directory / name).is_file()]
     return {
         f"{prefix}{CONFIG}": inside.to_yaml().encode(),
         **{f"{prefix}{name}": directory / name for name in kept},
@@ -151,6 +152,17 @@ def _aligner_files(directory: Path) -> tuple[str, ...]:
         log(f"{error}; the bundle is written without it")
         return ()
     return ALIGNER_CONFIG, ALIGNER_WEIGHTS
+
+
+def _calibration_files(directory: Path) -> tuple[str, ...]:
+    """The file of a training's calibration, if it has one that can be used."""
+    from zipperasr.transcribe.calibration import FILE, UNCHANGED, Calibration  # its package imports this module
+
+    try:
+        return () if Calibration.load(directory) == UNCHANGED else (FILE,)
+    except ValueError as error:
+        log(f"{error}; the bundle is written without it")
+        return ()
 
 
 def _backbone_files(source: str, target: str) -> dict[str, Path]:

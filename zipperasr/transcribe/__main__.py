@@ -65,7 +65,9 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--rate", type=int, default=SAMPLE_RATE, help="sampling rate of - with --stream, in Hz")
     add_decoding(options, DEFAULTS)
     add_nbest(options, DEFAULTS)
-    options.add_argument("--hints", type=Path, default=None, help="text file with names and terms, one per line")
+    options.add_argument(
+        "--hints", type=Path, default=None, help="text file with names and terms, one per line; an aligner helps much"
+    )
     options.add_argument(
         "--hint_weight", type=float, default=HINT_WEIGHT, help="weight of hints that have none of their own after a tab"
     )

@@ -21,6 +21,7 @@ from zipperasr.cli import log
 from zipperasr.decode.chunk_cache import ChunkCache
 from zipperasr.decode.decoder import Decoded
 from zipperasr.decode.phrases import Phrase, PhraseTrie
+from zipperasr.decode.spotted import Spotter
 from zipperasr.transcribe.defaults import AUTO
 from zipperasr.transcribe.fair_queue import FairQueue, LiveRequest
 from zipperasr.transcribe.live_stream import StreamPiece
@@ -252,7 +253,7 @@ class LiveTranscriber:
         del self._decoding[example.utt_id]
         return True
 
-    def _phrases_of(self, example: Example) -> PhraseTrie | None:
+    def _phrases_of(self, example: Example) -> PhraseTrie | Spotter | None:
         return self._decoding[example.utt_id].job.phrases
 
     def _cache_of(self, example: Example) -> ChunkCache | None:

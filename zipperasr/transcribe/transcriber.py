@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache
 from itertools import count
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from zipperasr.cli import nearest
 from zipperasr.decode.chunk_cache import ChunkCache, no_cache
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoded, Decoder
-from zipperasr.decode.phrases import PhraseTrie
+from zipperasr.decode.phrases import Phrase, PhraseTrie
+from zipperasr.decode.spotted import Spotter
 from zipperasr.exchange.pretrained import Pretrained, load_pretrained
 from zipperasr.transcribe.calibration import Calibration
 from zipperasr.transcribe.confidence import tokens_of, words_of
@@ -38,7 +39,7 @@ from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
 from zipperasr.transcribe.voice import ENERGY, keep_voiced, load_detector, stream_detector
 from zipperasr.transcribe.word_times import load_aligner, with_times
 
-TRIES = 2  # kept ready: those of a command, for languages with and without spaces
+LISTS = 2  # of hints kept ready: those of a command, for languages with and without spaces
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -85,7 +86,7 @@ class Transcriber:
         self.calibration = Calibration.load(opened.directory)  # of words' confidences
         self._detector: LanguageDetector | None = None
         self._keys = count()
-        self._trie = lru_cache(TRIES)(partial(PhraseTrie, opened.tokenizer))
+        self._prepared = lru_cache(LISTS)(self._prepare)
 
     @classmethod
     def from_pretrained(
@@ -110,6 +111,16 @@ class Transcriber:
         opened.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         aligner = None if words is False else load_aligner(opened, needed=words is True)
         return cls(opened, config, regime, soft, vad, aligner)
+
+    @cached_property
+    def hint_aligner(self) -> Aligner | None:
+        """Finds hints in the speech; None if the model has no aligner that fits, and the search alone follows them."""
+        return self.aligner or load_aligner(self.opened, needed=False)
+
+    def _prepare(self, hints: tuple[Phrase, ...], spaced: bool) -> PhraseTrie | Spotter:
+        if self.hint_aligner is None:
+            return PhraseTrie(self.opened.tokenizer, hints, spaced)
+        return Spotter(self.hint_aligner, self.opened.tokenizer, hints, spaced)
 
     @property
     def detector(self) -> LanguageDetector:
@@ -159,7 +170,7 @@ class Transcriber:
         jobs: deque[Job] = deque()
         pending: dict[str, Pending] = {}
 
-        def phrases(example: Example) -> PhraseTrie | None:
+        def phrases(example: Example) -> PhraseTrie | Spotter | None:
             return pending[example.utt_id].job.phrases
 
         self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
@@ -185,7 +196,7 @@ class Transcriber:
         batches: Iterable[Sequence[Example] | None],
         check: Callable[[], None],
         is_dropped: Callable[[Example], bool],
-        phrases: Callable[[Example], PhraseTrie | None],
+        phrases: Callable[[Example], PhraseTrie | Spotter | None],
         cache_of: Callable[[Example], ChunkCache | None] = no_cache,
     ) -> Iterator[Decoded]:
         """See `Decoder.run_live`; nothing else may be transcribed at the same time."""
@@ -280,7 +291,7 @@ class Transcriber:
                     job.lang = max(job.lang_probs, key=job.lang_probs.__getitem__)
                 if job.recording.hints and job.phrases is None:
                     spaced = self.languages[job.lang].unit == "wer"
-                    job.phrases = self._trie(job.recording.hints, spaced)
+                    job.phrases = self._prepared(job.recording.hints, spaced)
                 example = self._read.of_audio(str(next(self._keys)), job.lang, samples)
                 start_s = piece.start_s + example.start / SAMPLE_RATE
                 end_s = start_s + example.num_samples / SAMPLE_RATE

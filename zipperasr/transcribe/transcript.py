@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from zipperasr.decode.alternatives import Alternatives
 from zipperasr.decode.phrases import PhraseTrie
+from zipperasr.decode.spotted import Spotter
 from zipperasr.spacing import join_texts
 from zipperasr.transcribe.sources import Recording
 
@@ -77,7 +78,7 @@ class Job:
     duration_s: float = 0.0  # of what has been read
     num_pieces: int | None = None  # None until the recording has been read to its end
     failure: Exception | None = None
-    phrases: PhraseTrie | None = field(default=None, repr=False)  # what the search prefers
+    phrases: PhraseTrie | Spotter | None = field(default=None, repr=False)  # what the search prefers
 
     @property
     def done(self) -> bool:

@@ -30,7 +30,7 @@ def load_aligner(opened: Pretrained, needed: bool) -> Aligner | None:
     except (ValueError, OSError) as error:
         if needed:
             raise
-        log(f"{error}; words have no times")
+        log(f"{error}; it is not used")
         return None
     return aligner.to(next(opened.model.parameters()).device)
 
