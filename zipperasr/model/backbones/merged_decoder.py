@@ -180,7 +180,7 @@ class MergedDecoder:
         return self._rotary[layer_type]
 
     def _fit_cache(self, rows: int, positions: int, limit: int) -> None:
-        """Make room for these rows and positions. A larger cache is kept only within `limit`, or while it is in use."""
+        """Fit the cache to these rows and positions; a larger one is kept within `limit`, or while it is in use."""
         _, has_rows, _, has_positions, _ = self._keys.shape
         positions = -(-positions // CACHE_BLOCK) * CACHE_BLOCK
         may_keep = self.rows > 0 or has_rows * has_positions <= max(limit, rows * positions)
