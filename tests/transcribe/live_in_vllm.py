@@ -85,6 +85,23 @@ def failing(live: LiveTranscriber, recordings: dict[str, np.ndarray]) -> dict:
     return {"outcomes": outcomes, "left": engine.get_num_unfinished_requests()}
 
 
+def raw_tokens(transcriber: Transcriber, recordings: dict[str, np.ndarray]) -> list:
+    """The size of the n-grams that may not repeat and the tokens of each recording, before a loop is cut."""
+    seen, without_loop = [], Decoder._without_loop
+
+    def watched(self, one):
+        seen.append([one.no_repeat, list(one.tokens)])
+        return without_loop(self, one)
+
+    Decoder._without_loop = watched
+    try:
+        for name, samples in recordings.items():
+            transcriber(samples, name.split("_")[1])
+    finally:
+        Decoder._without_loop = without_loop
+    return seen
+
+
 def streamed(transcriber: Transcriber, samples: np.ndarray) -> list[str]:
     stream = transcriber.stream("de")
     return [event.text for event in [*stream.feed(samples), *stream.finish()]]
@@ -102,6 +119,7 @@ def main(model: str, settings: str, recordings: str) -> None:
                 "failing": failing(live, asked),
             }
             results["again"] = together(live, asked)
+        results["raw"] = raw_tokens(transcriber, asked)
         results["stream"] = streamed(transcriber, max(asked.values(), key=len))
         results["hints"] = transcriber.takes_hints
     print(json.dumps(results))
