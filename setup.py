@@ -46,8 +46,8 @@ REQUIRED = [
 # This extra brings what ESPnet's file readers, samplers and reporter need; tools/install_espnet.sh adds ESPnet itself.
 ESPNET = ["torch_complex", "h5py", "typeguard", "humanfriendly", "configargparse"]
 
-# zipperasr.serve: the web page and the endpoint
-SERVE = ["starlette>=1.0", "uvicorn>=0.30", "python-multipart>=0.0.20", "prometheus-client>=0.26"]
+# zipperasr.serve: the web page and the endpoints; openai's extra `realtime` wants websockets below 16
+SERVE = ["starlette>=1.0", "uvicorn>=0.54", "websockets>=15.0.1", "python-multipart>=0.0.20", "prometheus-client>=0.26"]
 
 # `make docs`
 DOCS = ["mkdocs", "mkdocs-material", "mkdocstrings[python]"]

@@ -28,7 +28,7 @@ from zipperasr.audio.segments import REGIMES
 from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.cli import log, parser, run_step
 from zipperasr.decode.beam import after_prompts, left_padded, max_new_tokens
-from zipperasr.decode.decode_config import DecodeConfig
+from zipperasr.decode.decode_config import QUANTIZATIONS, DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.markdown import table
 from zipperasr.model.speech_llm import SpeechLLM
@@ -44,7 +44,8 @@ class Ours:
     batch_size: int
 
     def __post_init__(self) -> None:
-        self.name = f"ours, batch size {self.decoder.config.batch_size}"
+        config = self.decoder.config
+        self.name = f"ours, batch size {config.batch_size}" + (", int8" if config.quantize == "int8" else "")
         self.decoder.stops = ()  # the length of the reference ends an utterance, not the model
 
     def run(self, examples: Sequence[Example]) -> int:
@@ -136,7 +137,10 @@ def contestants(options: argparse.Namespace, ours: SpeechLLM) -> list:
     )
     chunk_frames = CHUNK_FRAMES[options.regime]
     size = SIZES[options.size]
-    chosen = [Ours(Decoder(ours, tokenizer_of(size), config, chunk_frames), options.encoder_batch)]
+    chosen: list = [
+        Ours(Decoder(ours, tokenizer_of(size), replace(config, quantize=quantize), chunk_frames), options.encoder_batch)
+        for quantize in options.quantize
+    ]
     if not options.peer_batches:
         return chosen
     with torch.device(options.device):
@@ -193,6 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--positions", type=int, default=10**9, help="batch size times longest sequence, at most")
     options.add_argument("--encoder_batch", type=int, default=16, help="batch size of our encoder")
     options.add_argument("--peer_batches", type=int, nargs="*", default=[16, 32], help="batch sizes of the peers")
+    options.add_argument("--quantize", choices=QUANTIZATIONS, nargs="+", default=["none"], help="of our search's LLM")
     add_rounds(options, rounds=3, warmup=1)
     add_device(options)
     add_results(options)

@@ -1,11 +1,14 @@
 """Streams of a recipe's test utterances: latency, retracted words, and final texts compared with offline decoding.
 
-Output: a table in RESULTS.md, one column per chunk length. Utterances of a language are joined with pauses of 0.8 s.
+Output: a section in RESULTS.md for each of `--parts`: `chunks`, one column per chunk length; `minute`, a minute or more
+per language; `server`, eight streams at once through the WebSocket; `hour`, the memory of a long stream. Utterances of
+a language are joined with pauses of 0.8 s.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 import time
@@ -16,6 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from live_streams import at_once, long_stream
 from recipe_speech import Utterance, add_recipe, error_rate, mean, read_utterances, units
 from record import write_section
 from shared_options import add_results
@@ -33,6 +37,7 @@ from zipperasr.transcribe.transcript import Segment
 from zipperasr.transcribe.voice import DETECTORS, ENERGY
 
 PAUSE_S = 0.8
+PARTS = ("chunks", "minute", "server", "hour")
 
 
 class Measured:
@@ -52,9 +57,7 @@ class Measured:
     def stream(self, lang: str, utterances: Sequence[Utterance]) -> None:
         """Stream the utterances of a language."""
         language = self.transcriber.languages[lang]
-        pause = np.zeros(int(PAUSE_S * SAMPLE_RATE), dtype=np.float32)
-        samples = np.concatenate([part for one in utterances for part in (one.samples, pause)])
-        samples += np.random.default_rng(1).normal(0, 1e-4, len(samples)).astype(np.float32)  # no digital silence
+        samples = joined(utterances)
         stream, finals, shown = self.transcriber.stream(lang), [], []
         for start in range(0, len(samples), HOP):
             before = time.process_time()
@@ -103,8 +106,8 @@ class Measured:
         per_100 = 100 / max(1, counts["units"])
         return [
             f"{counts['equal']} of {counts['segments']}",
-            f"{statistics.median(self.waited_s):.2f}",
-            f"{1000 * statistics.median(self.computed_s):.0f}",
+            f"{_median(self.waited_s):.2f}",
+            f"{1000 * _median(self.computed_s):.0f}",
             f"{per_100 * counts['retracted']:.1f}",
             f"{per_100 * counts['retracted stable']:.1f}",
             f"{counts['repeated chunks']} of {counts['chunks']}",
@@ -125,14 +128,60 @@ ROWS = (
 )
 
 
+def _median(values: Sequence[float]) -> float:
+    """NaN if there was no partial text."""
+    return statistics.median(values) if values else math.nan
+
+
 def _not_in_prefix(earlier: Sequence[str], later: Sequence[str]) -> int:
     same = next((n for n, pair in enumerate(zip(earlier, later, strict=False)) if pair[0] != pair[1]), None)
     return len(earlier) - (min(len(earlier), len(later)) if same is None else same)
 
 
+def joined(utterances: Sequence[Utterance]) -> np.ndarray:
+    """Utterances before pauses, without digital silence."""
+    pause = np.zeros(int(PAUSE_S * SAMPLE_RATE), dtype=np.float32)
+    samples = np.concatenate([part for one in utterances for part in (one.samples, pause)])
+    return samples + np.random.default_rng(1).normal(0, 1e-4, len(samples)).astype(np.float32)
+
+
+def of_length(utterances: Sequence[Utterance], seconds: float) -> list[Utterance]:
+    """The first utterances that last this long with their pauses; all, if they are shorter."""
+    ends = np.cumsum([len(one.samples) / SAMPLE_RATE + PAUSE_S for one in utterances])
+    return list(utterances[: int((ends < seconds).sum()) + 1])
+
+
 def measure(given: argparse.Namespace) -> None:
-    utterances = read_utterances(given.raw, given.utterances, given.langs)
     opened = load_pretrained(given.model, torch.float32)
+    if "chunks" in given.parts:
+        measure_chunks(given, opened)
+    if set(given.parts) == {"chunks"}:
+        return
+    everything = read_utterances(given.raw, 10**9, given.langs)
+    streams = {lang: of_length(several, given.stream_s) for lang, several in everything.items()}
+    transcriber = Transcriber(opened, vad=given.vad)
+    described = (
+        f"`{given.model.name}`, chunks of {opened.experiment.model.decode_chunk_s:g} s; voice detector {given.vad}. "
+    )
+    if "minute" in given.parts:
+        measured = Measured(opened, opened.experiment.model.decode_chunk_s, given.vad)
+        for lang, several in streams.items():
+            measured.stream(lang, several)
+        minutes = sum(map(len, map(joined, streams.values()))) / SAMPLE_RATE / 60
+        body = f"{described}{len(streams)} languages, {minutes:.1f} minutes.\n\n"
+        rows = [list(row) for row in zip(ROWS, measured.column(), strict=True)]
+        write_section("Streaming a minute per language", body + table(["", ""], rows), given.results)
+    eight = {lang: joined(several) for lang, several in list(streams.items())[:8]}
+    if "server" in given.parts:
+        body = described + at_once(given.model, transcriber, eight, ["--vad", given.vad])
+        write_section("Streaming through the server", body, given.results)
+    if "hour" in given.parts:
+        body = described + long_stream(transcriber, eight, 60.0 * given.long_min)
+        write_section("Streaming for an hour", body, given.results)
+
+
+def measure_chunks(given: argparse.Namespace, opened: Pretrained) -> None:
+    utterances = read_utterances(given.raw, given.utterances, given.langs)
     columns = []
     for chunk_s in given.chunks_s:
         measured = Measured(opened, chunk_s, given.vad)
@@ -152,6 +201,9 @@ def main(argv: list[str] | None = None) -> int:
     options = parser(__doc__)
     add_recipe(options)
     options.add_argument("--chunks_s", type=float, nargs="+", default=[0.5, 1.0, 2.0], help="chunk lengths in seconds")
+    options.add_argument("--parts", nargs="+", choices=PARTS, default=["chunks"], help="what is measured")
+    options.add_argument("--stream_s", type=float, default=60.0, help="length of each stream of `minute` and `server`")
+    options.add_argument("--long_min", type=float, default=60.0, help="length of the stream of `hour` in minutes")
     options.add_argument("--vad", choices=DETECTORS, default=ENERGY, help="voice detector")
     add_results(options)
     return run_step(measure, options.parse_args(argv), "streaming")

@@ -215,7 +215,7 @@ def check_vocabularies() -> str:
 
 
 def check_serve() -> str:
-    """Send a form with a file through the server's stack, without a socket."""
+    """Send a form with a file through the server's stack, without a socket, and import that of WebSockets."""
     import httpx
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -232,12 +232,17 @@ def check_serve() -> str:
             return (await client.post("/", files={"file": b"12345"})).text
 
     import uvicorn
+    import websockets
     from prometheus_client import CollectorRegistry, Counter, generate_latest
 
     registry = CollectorRegistry()
     Counter("checks", "Checks", registry=registry)
     assert b"checks_total 0.0" in generate_latest(registry)
-    return f"{asyncio.run(ask())} bytes uploaded; uvicorn {uvicorn.__version__}"
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    assert issubclass(WebSocketsSansIOProtocol, asyncio.Protocol)
+    versions = f"uvicorn {uvicorn.__version__}, websockets {websockets.__version__}"
+    return f"{asyncio.run(ask())} bytes uploaded; {versions}"
 
 
 def check_sclite() -> str:

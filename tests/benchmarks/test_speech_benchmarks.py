@@ -43,3 +43,15 @@ def test_streams_are_compared_with_offline_decoding(root, tmp_path, recipe_speec
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "| final texts equal to offline decoding | 2 of 2 | 2 of 2 |" in text
     assert "| mean error rate, % |" in text
+
+
+def test_long_streams_and_streams_through_the_server_are_measured(root, tmp_path, recipe_speech):
+    """`streaming.py` fails if the server's texts differ from those of the streams alone."""
+    run(root, "streaming.py", *recipe_speech, "--parts", "minute", "server", "hour", "--long_min", "0.2")
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "| final texts equal to offline decoding | 2 of 2 |" in text
+    assert (
+        "all 2 final texts equal those of each stream alone" in text
+        and "| final text after the segment's end |" in text
+    )
+    assert re.search(r"\| 0 min +\| \d+ +\|", text.replace(":", ""))

@@ -5,12 +5,16 @@ Input: a directory. Output: `Target`s whose files contain the bytes of a request
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import socket
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
+
+from websockets.sync.client import connect
 
 from tests.fuzz.mutate import mutate_binary, mutate_text
 from tests.fuzz.targets import Target
@@ -27,7 +31,7 @@ WAIT_S = 20
 
 def server_targets(base: Path) -> Iterator[Target]:
     """One target per kind of request; the server lives as long as its targets."""
-    transcriber = Transcriber.from_pretrained(write_models(base).routed, "cpu")
+    transcriber = Transcriber.from_pretrained(write_models(base).routed, "cpu", regime="chunked")
     faults = _Faults()
     logging.getLogger("uvicorn.error").addHandler(faults)
     server = running(Service(transcriber, NAME, Limits(max_mb=1, max_s=20)))
@@ -36,6 +40,40 @@ def server_targets(base: Path) -> Iterator[Target]:
         path = base / f"{name}.http"
         path.write_bytes(content)
         yield Target(f"server: {name}", (path,), partial(_ask, live.port, path, faults, server), _mutate)
+
+    path = base / "realtime.jsonl"
+    path.write_bytes("\n".join(map(json.dumps, _events())).encode())
+    yield Target("server: realtime", (path,), partial(_talk, live.port, path, faults, server))
+
+
+def _events() -> list[dict]:
+    """Messages of a stream."""
+    given = {"format": {"type": "audio/pcm", "rate": 16_000}, "transcription": {"model": NAME, "language": "de"}}
+    audio = base64.b64encode(recording(0.5)[44:]).decode()
+    return [
+        {"type": "session.update", "session": {"type": "transcription", "audio": {"input": given}, "include": []}},
+        {"type": "transcription_session.update", "session": {"input_audio_format": "pcm16", "turn_detection": None}},
+        {"type": "input_audio_buffer.append", "event_id": "mine", "audio": audio},
+        {"type": "input_audio_buffer.commit"},
+        {"type": "input_audio_buffer.clear"},
+    ]
+
+
+def _talk(port: int, path: Path, faults: _Faults, server: object) -> None:
+    """Send each line as a message. Raises ValueError if the server refuses any."""
+    refused = ""
+    with connect(f"ws://127.0.0.1:{port}/v1/realtime", max_queue=None) as client:
+        for line in path.read_bytes().decode("utf-8", errors="replace").splitlines():
+            client.send(line)
+        client.send('{"type": "input_audio_buffer.commit", "event_id": "the end"}')
+        client.send('{"type": "input_audio_buffer.commit", "event_id": "the end"}')  # has nothing to end: an error
+        while (error := json.loads(client.recv(WAIT_S)).get("error", {})).get("event_id") != "the end":
+            refused = error.get("message", refused)
+            assert "\n" not in refused and error.get("code") != "model_error", error
+    if faults.lines:
+        raise RuntimeError(faults.lines.pop())
+    if refused:
+        raise ValueError(refused)
 
 
 def _ask(port: int, path: Path, faults: _Faults, server: object) -> None:

@@ -179,6 +179,11 @@ def test_decoding_token_by_token_gives_the_logits_of_training(config, tokenizer,
         assert (torch.stack(logits) - exact).norm() <= tolerance * exact.norm()
 
 
+def test_texts_in_int8_do_not_depend_on_the_batch(model, tokenizer, utterances):
+    alone = texts_of(model, tokenizer, [[utterance] for utterance in utterances[:4]], quantize="int8")
+    assert texts_of(model, tokenizer, [utterances[:4]], quantize="int8") == alone and any(alone.values())
+
+
 def test_merged_decoding_equals_transformers_generate_with_adapters(model, tokenizer, utterances):
     config = DecodeConfig(tokens_per_s=20.0, tokens_floor=8)
     wanted = transcribe_batch(model, tokenizer, utterances, CHUNK_FRAMES, config)

@@ -94,6 +94,11 @@ def test_it_decodes_with_generate(config, beam):
     assert any(together)
 
 
+def test_int8_is_refused_without_fast_decoding(config):
+    with pytest.raises(ValueError, match="quantize: int8 needs an LLM with fast decoding; set quantize=none"):
+        Decoder(tiny.align_model(config), load_tokenizer(config.llm), DecodeConfig(quantize="int8"), 50)
+
+
 def test_its_sizes_are_checked_and_counted(config, tmp_path):
     model = build_empty_model(config)
     set_trainable(model, "align")

@@ -41,13 +41,13 @@ def speech(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl; on Debian: apt install curl")
 @pytest.mark.parametrize(
-    ("number", "wanted"), [(0, '{"text":"'), (1, "1\n00:00:00,000 --> 00:00:01,500\n"), (2, '{"error":{"message":')]
+    ("number", "wanted"), [(0, '{"text":"'), (1, "1\n00:00:00,000 --> 00:00:01,500\n"), (-1, '{"error":{"message":')]
 )
 def test_the_curl_examples_work(live: Live, speech, number, wanted):
     command = examples("curl")[number].replace(ADDRESS, live.url)
     done = subprocess.run([*shlex.split(command), "-sS"], capture_output=True, text=True, timeout=WAIT_S)
     assert done.stdout.startswith(wanted), done.stderr
-    if number == 2:
+    if number == -1:
         (shown,) = (json.loads(block)["error"] for block in examples("{"))
         error = json.loads(done.stdout)["error"]
         assert error["message"].startswith(shown["message"].removesuffix("..."))

@@ -16,11 +16,11 @@ import torch
 from tests.transcribe.conftest import SHORT
 from tests.transcribe.sound import RATE, noise, silence, speech, with_pauses
 from zipperasr.batching.batch import collate_speech
+from zipperasr.decode.chunk_cache import ChunkCache, embed_speech
 from zipperasr.decode.greedy import GreedySearch
 from zipperasr.transcribe import Segment, Transcriber
 from zipperasr.transcribe.__main__ import main
 from zipperasr.transcribe.stream import Partial, Stream, agreed
-from zipperasr.transcribe.stream_chunks import ChunkCache
 from zipperasr.transcribe.stream_command import pcm_blocks
 from zipperasr.transcribe.stream_endpoints import HOP, Endpoints
 from zipperasr.transcribe.voice import EnergyStream
@@ -95,6 +95,17 @@ def test_final_tokens_equal_those_of_the_segments_decoded_offline(transcriber, m
         assert segment.end_s <= len(samples) / RATE + 1e-6
 
 
+def test_beam_search_uses_the_cached_chunks_and_gives_alternatives(transcriber_of_chunks):
+    beam = Transcriber(transcriber_of_chunks.opened, dataclasses.replace(SHORT, beam=2, nbest=2))
+    stream, samples = beam.stream("de"), voices(0.9)
+    (final,) = finals(events(stream, samples))
+    (piece,) = pieces(beam, samples)
+    (offline,) = beam._decoder.run([[beam._read.of_audio("x", "de", torch.from_numpy(piece.samples))]])
+    assert final.text == offline.text == final.alternatives[0].text
+    assert [one.text for one in final.alternatives] == [one.text for one in offline.alternatives]
+    assert stream.cache.num_encoded >= 4
+
+
 @pytest.mark.parametrize("pad_to_30s", [False, True])
 def test_cached_chunks_give_the_embeddings_of_the_whole_utterance(transcriber, pad_to_30s):
     settings = {"pad_to_30s": True, "edge_frames": 3} if pad_to_30s else {}
@@ -103,11 +114,11 @@ def test_cached_chunks_give_the_embeddings_of_the_whole_utterance(transcriber, p
     try:
         read = with_settings(transcriber.opened)._read
         read.edge_frames = settings.get("edge_frames", 0)
-        cache, samples = ChunkCache(streaming), torch.from_numpy(voices(0.1, 0.1))
+        cache, samples = ChunkCache(), torch.from_numpy(voices(0.1, 0.1))
         with torch.inference_mode():
             for size in (8000, 16_000, 24_000, 30_000, 21_000):
                 mel = collate_speech([read.of_audio("x", "de", samples[:size])])
-                found, counts = cache.embed_speech(mel, 50)
+                found, counts = embed_speech(streaming, mel, 50, [cache])
                 expected, expected_counts = streaming.embed_speech(mel, 50)
                 assert counts == expected_counts
                 torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-3)
@@ -194,7 +205,9 @@ def test_a_segment_with_too_little_voice_ends_its_partial_texts_and_leaves_nothi
 
     def stream() -> Stream:
         endpoints = Endpoints(streaming.longest_s, lambda _: next(given))
-        return Stream(streaming._decoder, streaming._read, streaming.languages["de"], endpoints, streaming._segment)
+        made = streaming.stream("de")
+        made._endpoints = endpoints
+        return made
 
     samples = noise(6.0)
     first, *others = finals(found := events(stream(), samples))

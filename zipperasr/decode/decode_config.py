@@ -9,6 +9,7 @@ from zipperasr.ranges import COUNT, NOT_NEGATIVE, Range, check_ranges
 
 PRECISIONS = ("fp32", "bf16")
 ENGINES = ("own", "vllm")
+QUANTIZATIONS = ("none", "int8")
 RANGES = {
     **dict.fromkeys(("beam", "batch_positions", "batch_size", "tensor_parallel", "nbest"), COUNT),
     **dict.fromkeys(("tokens_per_s", "tokens_floor"), NOT_NEGATIVE),
@@ -32,9 +33,10 @@ class DecodeConfig:
     engine: str = "own"  # of greedy search: own | vllm (tools/install_vllm.sh), which ignores batch_*
     tensor_parallel: int = 1  # engine vllm: GPUs that share the LLM
     nbest: int = 1  # beam search: texts of each utterance that are kept with their scores; 1: none beside its text
+    quantize: str = "none"  # of the LLM in our greedy search: none | int8 (CPU only)
 
     def __post_init__(self) -> None:
-        for key, known in (("precision", PRECISIONS), ("engine", ENGINES)):
+        for key, known in (("precision", PRECISIONS), ("engine", ENGINES), ("quantize", QUANTIZATIONS)):
             value = getattr(self, key)
             if value not in known:
                 raise ValueError(f"{key}: unknown value {value!r}; {nearest(value, known)}")
@@ -43,6 +45,9 @@ class DecodeConfig:
             raise ValueError(f"nbest: got {self.nbest}, wanted at most beam, {self.beam}; set beam={self.nbest}")
         if self.engine == "vllm" and self.beam > 1:
             raise ValueError("engine: vllm is for greedy search; set beam=1")
+        if self.quantize != "none" and (self.beam > 1 or self.engine != "own"):
+            key, wanted = ("beam", "1") if self.beam > 1 else ("engine", "own")
+            raise ValueError(f"quantize: {self.quantize} is for our greedy search; set {key}={wanted} or quantize=none")
         if self.engine != "vllm" and self.tensor_parallel > 1:
             raise ValueError(f"tensor_parallel: got {self.tensor_parallel}, wanted 1, or engine=vllm")
 

@@ -6,6 +6,7 @@ vLLM's; beam search is transformers' generate, batch by batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from zipperasr.audio.log_mel import SAMPLE_RATE
 from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.decode.alternatives import Alternatives
 from zipperasr.decode.beam import beam_search, max_new_tokens, stop_ids
+from zipperasr.decode.chunk_cache import ChunkCache, embed_speech, no_cache
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
@@ -80,12 +82,14 @@ class Decoder:
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # empty: every utterance gets its maximum length
         self.keeps_frames = False  # of the encoder, in the results: word times need them
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
-        self.embed_speech = model.embed_speech  # a stream replaces it by one that keeps earlier chunks
+        self.cache_of: Callable[[Example], ChunkCache | None] = no_cache  # earlier chunks of an example of a stream
         if config.engine == "vllm" and vllm is None:
             raise ValueError("engine: vllm: the model's LLM is not in vLLM; open it with Transcriber.from_pretrained")
         self._vllm = vllm
         own = config.beam == 1 and vllm is None
-        self._llm = model.llm_family.incremental(model.causal_lm) if own else None
+        self._llm = model.llm_family.incremental(model.causal_lm, config.quantize) if own else None
+        if own and self._llm is None and config.quantize != "none":
+            raise ValueError(f"quantize: {config.quantize} needs an LLM with fast decoding; set quantize=none")
 
     @property
     def takes_phrases(self) -> bool:
@@ -237,13 +241,14 @@ class Decoder:
                     yield from rows
 
     def _parts(self, batch: Sequence[Example]) -> Iterator[Sequence[Example]]:
-        """Split a batch for the encoder: on a CPU into small parts, whose activations fit into its caches."""
-        if self.model.causal_lm.device.type != "cpu":
-            yield batch
-            return
+        """Split a batch for the encoder: on a CPU into small parts, whose activations fit into its caches.
+
+        Open segments of streams have no edge frames; those of a part agree.
+        """
+        most = ENCODED_AT_ONCE_S * SAMPLE_RATE if self.model.causal_lm.device.type == "cpu" else math.inf
         start, samples = 0, 0
         for place, example in enumerate(batch):
-            if samples and samples + example.num_samples > ENCODED_AT_ONCE_S * SAMPLE_RATE:
+            if samples and (samples + example.num_samples > most or example.edge_frames != batch[start].edge_frames):
                 yield batch[start:place]
                 start, samples = place, 0
             samples += example.num_samples
@@ -258,7 +263,8 @@ class Decoder:
         model, device = self.model, self.model.causal_lm.device
         with torch.inference_mode(), encoder_frames(model) as frames:
             speech = collate_speech(examples, model.encoder.frontend).to(device)
-            speech, counts = self.embed_speech(speech, self.chunk_frames)
+            caches = [self.cache_of(example) for example in examples]
+            speech, counts = embed_speech(model, speech, self.chunk_frames, caches)
             embed = self._llm.embed if self._llm is not None else model.causal_lm.get_input_embeddings()
             prompts = [embed(to_device(torch.tensor(example.prompt), device)) for example in examples]
             rows = [

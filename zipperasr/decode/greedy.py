@@ -162,21 +162,22 @@ class GreedySearch:
     def _start(self, new: list[Encoded], together: list[Encoded]) -> Tensor:
         lengths = [len(utterance.embeddings) for utterance in new]
         capacity = max(utterance.capacity for utterance in together)
-        return self._llm.add(torch.cat([utterance.embeddings for utterance in new]), lengths, capacity)
+        embeddings = torch.cat([utterance.embeddings for utterance in new])
+        return self._llm.add(embeddings, lengths, capacity, self._max_positions)
 
     def _choose(self, active: list[Encoded], hidden: Tensor) -> Tensor:
         logits = self._llm.logits(hidden)
-        total = logits.logsumexp(-1)
+        logprobs = logits.log_softmax(-1)  # with a large vocabulary, a quarter of the time of logsumexp
         for row, utterance in enumerate(active):
             if utterance.no_repeat:
                 banned = torch.tensor(repeating(utterance.tokens, utterance.no_repeat), dtype=torch.long)
                 logits[row].index_fill_(0, to_device(banned, logits.device), -torch.inf)
         tokens = logits.argmax(-1)
         wanted = [[] if one.walk is None else one.walk.candidates(one.tokens) for one in active]
-        values = [tokens.double(), _logprobs(logits, total, torch.arange(len(active), device=tokens.device), tokens)]
+        values = [tokens.double(), _at(logprobs, torch.arange(len(active), device=tokens.device), tokens)]
         if any(wanted):
             picked = [[row for row, ids in enumerate(wanted) for _ in ids], [token for ids in wanted for token in ids]]
-            values.append(_logprobs(logits, total, *to_device(torch.tensor(picked), tokens.device)))
+            values.append(_at(logprobs, *to_device(torch.tensor(picked), tokens.device)))
         table = iter(torch.cat(values).tolist())  # one transfer from the device
         best = [int(token) for token in islice(table, len(active))]
         choices = [Choice(token, next(table)) for token in best]
@@ -206,9 +207,9 @@ class GreedySearch:
         return utterance.ended or len(utterance.tokens) >= utterance.max_tokens
 
 
-def _logprobs(logits: Tensor, total: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:
-    """Return the log-probability of a token in each of `rows`; total: logsumexp of all of a row."""
-    return (logits[rows, tokens] - total[rows]).clamp(max=0).double()
+def _at(logprobs: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:
+    """Return the log-probability of a token in each of `rows`."""
+    return logprobs[rows, tokens].clamp(max=0).double()
 
 
 def repeating(tokens: list[int], size: int) -> list[int]:

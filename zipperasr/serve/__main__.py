@@ -1,8 +1,8 @@
 """Serve a trained model as a local web page and an OpenAI-compatible endpoint.
 
-Serves the page, POST /v1/audio/transcriptions, GET /v1/models, /health and /metrics at http://127.0.0.1:8000 until
-interrupted. Requests share batches; no recording is stored. Without --api_keys and with a --host that is not a loopback
-address, everybody who can reach the machine can use the model.
+Serves the page, POST /v1/audio/transcriptions, the WebSocket /v1/realtime, GET /v1/models, /health and /metrics at
+http://127.0.0.1:8000 until interrupted. Requests and streams share batches; no recording is stored. Without --api_keys
+and with a --host that is not a loopback address, everybody who can reach the machine can use the model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from zipperasr.transcribe.defaults import SERVED
 from zipperasr.transcribe.options import add_decoding, add_model, add_nbest, decoding_of
 from zipperasr.transcribe.voice import DETECTORS, ENERGY
 
-EXTRA = ("starlette", "uvicorn", "python_multipart", "prometheus_client")  # packages of the extra `serve` in setup.py
+# packages of the extra `serve` in setup.py
+EXTRA = ("starlette", "uvicorn", "websockets", "python_multipart", "prometheus_client")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--max_running", type=int, default=32, help="maximum number of requests that share batches")
     options.add_argument("--max_waiting", type=int, default=64, help="maximum length of the queue")
     options.add_argument("--grace_s", type=int, default=10, help="time for running requests when the server stops")
+    options.add_argument("--max_streams", type=int, default=16, help="maximum number of open streams")
+    options.add_argument("--idle_s", type=float, default=60.0, help="maximum time without audio in a stream in seconds")
     options.add_argument(
         "--samples", type=Path, default=None, help="data directories, such as dump/raw, with recordings for the page"
     )

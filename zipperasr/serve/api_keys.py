@@ -39,7 +39,7 @@ class Keys:
         self.app, self._keys = app, [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN or self._is_known(Headers(scope=scope)):
+        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN or self._is_known(Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
         error = ApiError(401, "wanted the header `Authorization: Bearer KEY` with a valid key", code="invalid_api_key")

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from zipperasr.serve import api
@@ -22,13 +22,14 @@ from zipperasr.serve.api_keys import Keys
 from zipperasr.serve.connections import AnsweredOnShutdown
 from zipperasr.serve.errors import ApiError, internal, no_such_route, told
 from zipperasr.serve.metrics import Metrics, metrics
+from zipperasr.serve.realtime import realtime
 from zipperasr.serve.request_log import RequestLog
 from zipperasr.serve.service import Service
 
 SHARED, OWN = "zipperasr.report.html", "zipperasr.serve"  # packages with assets; report.html has the same style
 ASSETS = {
     "style.css": SHARED, "dom.js": SHARED, "page.css": OWN, "audio.js": OWN, "microphone.js": OWN, "result.js": OWN,
-    "main.js": OWN,
+    "live.js": OWN, "capture.js": OWN, "main.js": OWN,
 }  # fmt: skip
 MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
 
@@ -40,6 +41,7 @@ def build_app(service: Service, loopback: bool, keys: Sequence[str] = ()) -> ASG
     """
     routes = [
         Route("/v1/audio/transcriptions", api.transcriptions, methods=["POST"]),
+        WebSocketRoute("/v1/realtime", realtime),
         Route("/v1/models", api.models),
         Route("/v1/models/{name:path}", api.model),
         Route("/health", api.health),
@@ -54,7 +56,7 @@ def build_app(service: Service, loopback: bool, keys: Sequence[str] = ()) -> ASG
         middleware=[Middleware(Guard, loopback=loopback), *([Middleware(Keys, keys=keys)] if keys else [])],
         exception_handlers={ApiError: told, HTTPException: no_such_route, Exception: internal},
     )
-    app.state.service, app.state.metrics = service, Metrics(service.live)
+    app.state.service, app.state.metrics = service, Metrics(service.live, service.streams)
     return RequestLog(AnsweredOnShutdown(app), app.state.metrics)
 
 

@@ -13,10 +13,12 @@ from collections.abc import Callable
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from zipperasr.serve.errors import shutting_down
 
 ANSWER_S = 2  # seconds to send the responses of cancelled requests
+MAX_MESSAGE = 2**20  # bytes of a WebSocket's message; larger ones end it with 1009
 MAX_SILENT = 256  # open connections without a request; beyond it, the oldest is closed
 
 
@@ -51,7 +53,8 @@ def http_server(
             self._stop_clock()
 
         def _time_headers(self) -> None:
-            if self.cycle is not None and not self.cycle.response_complete:  # the app has the request
+            is_websocket = self.transport.get_protocol() is not self
+            if is_websocket or (self.cycle is not None and not self.cycle.response_complete):  # the app has the request
                 self._stop_clock()
             elif self not in silent and not self.transport.is_closing():
                 silent[self] = self.loop.call_later(read_timeout_s, self.transport.abort)
@@ -65,13 +68,28 @@ def http_server(
     config = uvicorn.Config(
         app,
         http=TimedHeaders,
-        ws="none",
+        ws=StreamProtocol,
+        ws_max_size=MAX_MESSAGE,
+        ws_ping_interval=None,  # pongs are not read while a client has to wait; the app ends idle streams
+        ws_per_message_deflate=False,
         lifespan="off",
         log_level=log_level,
         server_header=False,
         timeout_graceful_shutdown=grace_s,
     )
     return Server(config, stopping)
+
+
+class StreamProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, which the app ends when the server stops, and which never waits for a client to read."""
+
+    def shutdown(self) -> None:
+        if not self.handshake_complete or self.close_sent:
+            super().shutdown()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self.loop.call_later(ANSWER_S, self.transport.abort)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -107,6 +125,9 @@ class Server(uvicorn.Server):
         tasks = set(self.server_state.tasks)
         if tasks and not self.force_exit:  # then asyncio cancels them itself
             await asyncio.wait(tasks, timeout=ANSWER_S)
+        for connection in self.server_state.connections:
+            if isinstance(connection, StreamProtocol):
+                connection.transport.close()
 
 
 class AnsweredOnShutdown:

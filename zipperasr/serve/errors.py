@@ -33,10 +33,13 @@ class ApiError(Exception):
         self.status, self.message, self.param, self.code = status, message, param, code
         self.headers: dict[str, str] = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
-    def response(self) -> JSONResponse:
+    @property
+    def content(self) -> dict:
         kind = "invalid_request_error" if self.status < 500 else "server_error"
-        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
-        return JSONResponse({"error": error}, self.status, self.headers)
+        return {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+
+    def response(self) -> JSONResponse:
+        return JSONResponse({"error": self.content}, self.status, self.headers)
 
 
 def busy(why: str) -> ApiError:
@@ -58,7 +61,8 @@ async def told(request: Request, error: Exception) -> JSONResponse:
 async def no_such_route(request: Request, error: Exception) -> JSONResponse:
     """Starlette's handler for unknown paths and methods."""
     assert isinstance(error, HTTPException)
-    remedy = "served are POST /v1/audio/transcriptions, GET /v1/models, GET /health, GET /metrics and the page at /"
+    others = "the WebSocket /v1/realtime, GET /v1/models, GET /health, GET /metrics and the page at /"
+    remedy = f"served are POST /v1/audio/transcriptions, {others}"
     message = f"{request.method} {request.url.path}: {error.detail.lower()}; {remedy}"
     response = ApiError(error.status_code, message).response()
     response.headers.update(error.headers or {})

@@ -17,12 +17,14 @@ class Limits:
     max_running: int = 32  # requests that share batches
     max_waiting: int = 64  # requests in the queue, in addition to those
     grace_s: int = 10  # for running requests when the server stops
+    max_streams: int = 16  # open at the same time; each is one of the requests above
+    idle_s: float = 60.0  # without audio in a stream
 
     def __post_init__(self) -> None:
-        for name in ("max_mb", "max_s", "timeout_s", "read_timeout_s"):
+        for name in ("max_mb", "max_s", "timeout_s", "read_timeout_s", "idle_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, wanted a finite number above 0")
-        for name, least in (("max_running", 1), ("max_waiting", 0), ("grace_s", 0)):
+        for name, least in (("max_running", 1), ("max_waiting", 0), ("grace_s", 0), ("max_streams", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name}: got {getattr(self, name)}, wanted {least} or more")
 

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from zipperasr.serve.model_queue import StreamSlots
 from zipperasr.serve.service import Recognised
 from zipperasr.transcribe.live import LiveTranscriber
 
@@ -22,7 +23,7 @@ SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 600.0)
 class Metrics:
     """Counts requests; reads the load of the model when asked."""
 
-    def __init__(self, live: LiveTranscriber):
+    def __init__(self, live: LiveTranscriber, streams: StreamSlots):
         self.registry = known = CollectorRegistry()
         self._requests = Counter(
             "zipperasr_requests", "Transcription requests by HTTP status", ["status"], registry=known
@@ -34,7 +35,8 @@ class Metrics:
         self._waited = Histogram(
             "zipperasr_waited_seconds", "From the end of an upload to the encoder", buckets=SECONDS, registry=known
         )
-        self.registry.register(_Load(live))
+        self._streams = Counter("zipperasr_streams", "Streams by the code of their end", ["code"], registry=known)
+        self.registry.register(_Load(live, streams))
 
     def count(self, status: int, total_s: float, found: Recognised | None) -> None:
         """Count a transcription request. found: None unless it was transcribed."""
@@ -44,12 +46,20 @@ class Metrics:
             self._audio.inc(found.transcript.duration_s)
             self._waited.observe(found.waited_s)
 
+    def hear(self, seconds: float) -> None:
+        """Count audio of a stream."""
+        self._audio.inc(seconds)
+
+    def count_stream(self, code: int) -> None:
+        """Count a stream that has ended. code: of its WebSocket."""
+        self._streams.labels(str(code)).inc()
+
 
 class _Load(Collector):
     """Gauges, and the model's time, at the moment of the request."""
 
-    def __init__(self, live: LiveTranscriber):
-        self._live = live
+    def __init__(self, live: LiveTranscriber, streams: StreamSlots):
+        self._live, self._streams = live, streams
 
     def collect(self) -> Iterator[Metric]:
         live = self._live
@@ -58,6 +68,7 @@ class _Load(Collector):
             ("requests_running", live.num_running, "Requests that share batches"),
             ("rows", live.rows, "Largest number of segments that are decoded at the same time"),
             ("rows_in_use", live.rows_in_use, "Segments in the encoder and the search"),
+            ("streams_open", len(self._streams.open), "Open streams"),
         ):
             yield GaugeMetricFamily(f"zipperasr_{name}", meaning, value=value)
         yield CounterMetricFamily("zipperasr_compute_seconds", "Time spent encoding and decoding", value=live.busy_s)

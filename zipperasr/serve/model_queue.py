@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Protocol
 
 from zipperasr.serve.errors import busy, shutting_down
 
@@ -48,3 +50,38 @@ class ModelQueue:
             raise shutting_down()
         if self.num_held >= self.most:
             raise busy(f"{self.num_held} requests are being processed or waiting")
+
+
+class Stoppable(Protocol):
+    """A stream of audio."""
+
+    def stop(self) -> None: ...
+
+
+class StreamSlots:
+    """Open streams: at most `most`, each of which holds a slot of the queue as well."""
+
+    def __init__(self, queue: ModelQueue, most: int):
+        self._queue, self.most = queue, most
+        self.open: set[Stoppable] = set()
+        self.pool = ThreadPoolExecutor(most, thread_name_prefix="stream")
+
+    @contextmanager
+    def slot(self, stream: Stoppable) -> Iterator[None]:
+        """Hold a slot. Raises ApiError if none is free."""
+        if len(self.open) >= self.most:
+            raise busy(f"{len(self.open)} streams are open")
+        with self._queue.slot():
+            self.open.add(stream)
+            try:
+                yield
+            finally:
+                self.open.discard(stream)
+
+    def stop(self) -> None:
+        """Let all streams transcribe what they have received, and end."""
+        for stream in list(self.open):
+            stream.stop()
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=False, cancel_futures=True)

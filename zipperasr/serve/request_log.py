@@ -32,8 +32,7 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         start, status = time.monotonic(), CLIENT_GONE
-        wanted = Headers(scope=scope).get("x-request-id", "")
-        request_id = wanted if _ID.fullmatch(wanted) else uuid.uuid4().hex
+        request_id = request_id_of(Headers(scope=scope))
         state = scope.setdefault("state", {})
 
         async def noted(message: Message) -> None:
@@ -50,6 +49,12 @@ class RequestLog:
                 total_s = time.monotonic() - start
                 self.metrics.count(status, total_s, state.get("recognised"))
                 log(line(request_id, status, total_s, state.get("recognised")))
+
+
+def request_id_of(headers: Headers) -> str:
+    """The id that a request has chosen if it is valid, otherwise a new one."""
+    wanted = headers.get("x-request-id", "")
+    return wanted if _ID.fullmatch(wanted) else uuid.uuid4().hex
 
 
 def line(request_id: str, status: int, total_s: float, found: Recognised | None) -> str:

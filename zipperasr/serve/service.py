@@ -19,7 +19,7 @@ from zipperasr.lora.injection import LanguageAdapters
 from zipperasr.lora.router import router_options
 from zipperasr.serve.errors import ApiError, shutting_down
 from zipperasr.serve.limits import Limits
-from zipperasr.serve.model_queue import ModelQueue
+from zipperasr.serve.model_queue import ModelQueue, StreamSlots
 from zipperasr.serve.samples import Sample
 from zipperasr.serve.upload import Uploads
 from zipperasr.transcribe.live import DecodingFailed, LiveTranscriber
@@ -48,6 +48,7 @@ class Service:
         self.transcriber, self.name, self.limits = transcriber, name, limits
         self.samples = samples or {}  # recordings to try, by language
         self.queue, self.uploads = ModelQueue(limits.max_held), Uploads(limits)
+        self.streams = StreamSlots(self.queue, limits.max_streams)
         self.created = int(time.time())
         self.detects = _can_detect(transcriber)
         self.live = LiveTranscriber(transcriber, limits.max_running)
@@ -78,11 +79,13 @@ class Service:
         """Refuse new and waiting requests, because the server stops; running ones continue."""
         self.queue.is_closed = True
         self.live.refuse_waiting(shutting_down())
+        self.streams.stop()
 
     def close(self) -> None:
         """Stop running work at its next token, batch of the encoder, or block of audio."""
         self.uploads.close()
         self.live.close()
+        self.streams.close()
 
     def described(self) -> dict:
         """The model's name, languages, limits and router weights, for the page."""
@@ -91,6 +94,7 @@ class Service:
             "languages": [{"code": one.code, "name": one.name} for one in self.transcriber.languages],
             "limits": {"max_mb": self.limits.max_mb, "max_s": self.limits.max_s, "timeout_s": self.limits.timeout_s},
             "longest_s": self.transcriber.longest_s,  # of a piece of a recording
+            "streams": self.transcriber.can_stream,
             "samples": {code: sample.text for code, sample in self.samples.items()},
             "endings": ENDINGS,  # file extensions that the server reads
             "router": router_weights(self.transcriber.opened.model.adapters),

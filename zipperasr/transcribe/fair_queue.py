@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.batching.batch import Example
-from zipperasr.transcribe.transcript import Job, Pending, Transcript
+from zipperasr.transcribe.transcript import Job, Pending
 
 
 @dataclass(eq=False)
@@ -22,7 +22,7 @@ class LiveRequest:
     """A recording that is transcribed together with others. Cancelling `future` ends it."""
 
     job: Job
-    future: Future[Transcript] = field(default_factory=Future)
+    future: Future = field(default_factory=Future)  # of a Transcript
     examples: Iterator[Example] = field(init=False)  # prepares the next piece
     pending: dict[str, Pending] = field(default_factory=dict)  # prepared pieces by the id of their example
     ready: deque[Example] = field(default_factory=deque)  # prepared pieces that the encoder has not taken

@@ -11,16 +11,19 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import numpy as np
 
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.batching.batch import Example
 from zipperasr.cli import log
+from zipperasr.decode.chunk_cache import ChunkCache
 from zipperasr.decode.decoder import Decoded
 from zipperasr.decode.phrases import Phrase, PhraseTrie
 from zipperasr.transcribe.defaults import AUTO
 from zipperasr.transcribe.fair_queue import FairQueue, LiveRequest
+from zipperasr.transcribe.live_stream import StreamPiece
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcriber import Transcriber
 from zipperasr.transcribe.transcript import Job, Transcript
@@ -55,6 +58,7 @@ class LiveTranscriber:
         self._changed = threading.Condition()  # guards what follows
         self._waiting: deque[LiveRequest] = deque()
         self._running: deque[LiveRequest] = deque()  # the next one to prepare a piece of first
+        self._pieces: set[LiveRequest] = set()  # of streams
         self._queue = FairQueue()
         self._decoding: dict[str, LiveRequest] = {}  # in the encoder or the search, by the id of the example
         self._is_closed = False
@@ -107,6 +111,22 @@ class LiveTranscriber:
         request.future.add_done_callback(lambda _: self._remove(request))
         return request
 
+    def decode(self, example: Example, cache: ChunkCache) -> Future[Decoded]:
+        """Decode a piece of a stream, whose turn is that of a request with a single piece.
+
+        cache: holds its earlier chunks. The future gets the result or DecodingFailed; cancelling it frees the row.
+        """
+        piece, example = StreamPiece.of(example, cache)
+        with self._changed:
+            if self._is_closed:
+                piece.future.cancel()
+                return piece.future
+            self._pieces.add(piece)
+            self._queue.add(piece, example)
+            self._changed.notify_all()
+        piece.future.add_done_callback(lambda _: self._remove(piece))
+        return piece.future
+
     def refuse_waiting(self, error: Exception) -> None:
         """End all requests of which nothing has been processed with this exception."""
         with self._changed:
@@ -118,7 +138,7 @@ class LiveTranscriber:
         """Cancel all requests; returns after the current token, or batch of the encoder or of beam search."""
         with self._changed:
             self._is_closed = True
-            left = [*self._waiting, *self._running]
+            left = [*self._waiting, *self._running, *self._pieces]
             self._changed.notify_all()
         for request in left:
             request.future.cancel()
@@ -159,7 +179,7 @@ class LiveTranscriber:
     def _decode(self) -> None:
         while not self._is_closed:
             try:
-                calls = (self._check, self._is_dropped, self._phrases_of)
+                calls = (self._check, self._is_dropped, self._phrases_of, self._cache_of)
                 for decoded in self.transcriber.decode_live(self._batches(), *calls):
                     self._keep(decoded)
             except _Closed:
@@ -171,6 +191,9 @@ class LiveTranscriber:
     def _keep(self, decoded: Decoded) -> None:
         """Keep the result of a piece; an exception ends its request alone."""
         request = self._decoding.pop(decoded.example.utt_id)
+        if isinstance(request, StreamPiece):
+            self._answer(request, decoded)
+            return
         try:
             self.transcriber.keep(decoded, request.pending.pop(decoded.example.utt_id))
         except BaseException as error:  # others continue
@@ -232,13 +255,17 @@ class LiveTranscriber:
     def _phrases_of(self, example: Example) -> PhraseTrie | None:
         return self._decoding[example.utt_id].job.phrases
 
+    def _cache_of(self, example: Example) -> ChunkCache | None:
+        request = self._decoding.get(example.utt_id)
+        return request.cache if isinstance(request, StreamPiece) else None
+
     def _answer_if_done(self, request: LiveRequest) -> None:
         with self._changed:
             is_done = request.is_prepared and request.job.done
         if is_done:
             self._answer(request, request.job.result())
 
-    def _answer(self, request: LiveRequest, result: Transcript | BaseException) -> None:
+    def _answer(self, request: LiveRequest, result: Transcript | Decoded | BaseException) -> None:
         """Give a request its result unless it has ended."""
         if not self._remove(request) or not request.future.set_running_or_notify_cancel():
             return
@@ -251,7 +278,7 @@ class LiveTranscriber:
     def _remove(self, request: LiveRequest) -> bool:
         """Remove a request and its pieces, except those being decoded; False if it had been removed."""
         with self._changed:
-            for requests in (self._waiting, self._running):
+            for requests in (self._waiting, self._running, self._pieces):
                 if request in requests:
                     requests.remove(request)
                     self._queue.discard(request)

@@ -6,9 +6,18 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from zipperasr.decode.decode_config import ENGINES, PRECISIONS, DecodeConfig
+from zipperasr.decode.decode_config import ENGINES, PRECISIONS, QUANTIZATIONS, DecodeConfig
 
-DECODING = ("precision", "batch_size", "batch_positions", "tokens_per_s", "beam", "engine", "tensor_parallel")
+DECODING = (
+    "precision",
+    "quantize",
+    "batch_size",
+    "batch_positions",
+    "tokens_per_s",
+    "beam",
+    "engine",
+    "tensor_parallel",
+)
 
 
 def add_model(options: argparse.ArgumentParser) -> None:
@@ -22,6 +31,12 @@ def add_decoding(options: argparse.ArgumentParser, defaults: DecodeConfig) -> No
     """Add --device and the settings that `decoding_of` reads."""
     options.add_argument("--device", default=None, help="cpu or cuda; default: cuda if available")
     options.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and activations")
+    options.add_argument(
+        "--quantize",
+        choices=QUANTIZATIONS,
+        default=defaults.quantize,
+        help="of the LLM's weights and the inputs of its linear layers; int8 is for CPUs",
+    )
     options.add_argument(
         "--batch_size", type=int, default=defaults.batch_size, help="maximum number of segments in a batch"
     )

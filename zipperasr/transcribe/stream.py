@@ -17,11 +17,11 @@ from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.segments import EDGE_FRAMES, SAMPLES_PER_MEL_FRAME
 from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
-from zipperasr.decode.decoder import Decoded, Decoder
+from zipperasr.decode.chunk_cache import ChunkCache
+from zipperasr.decode.decoder import Decoded
 from zipperasr.languages import Language
 from zipperasr.transcribe.pauses import Piece
-from zipperasr.transcribe.stream_chunks import ChunkCache
-from zipperasr.transcribe.stream_endpoints import HOP, Endpoints
+from zipperasr.transcribe.stream_endpoints import HOP, LEAST_VOICE, Endpoints
 from zipperasr.transcribe.transcript import Segment
 
 LOOKAHEAD = EDGE_FRAMES * SAMPLES_PER_MEL_FRAME  # samples after a chunk that its last features depend on
@@ -37,33 +37,55 @@ class Partial:
 
 
 class Stream:
-    """One stream in one language; several can share a decoder.
+    """One stream in one language; several can share a model.
 
     Args:
-        decoder: in the chunked regime. Raises ValueError otherwise.
+        decode: decodes an example of which the cache holds earlier chunks.
+        chunk_frames: mel frames per chunk of the encoder. Raises ValueError if it has none.
         endpoints: divides the stream into segments.
         segment: makes one of what has been decoded and its start and end in seconds.
     """
 
     def __init__(
         self,
-        decoder: Decoder,
+        decode: Callable[[Example, ChunkCache], Decoded],
+        chunk_frames: int | None,
+        *,
         read: ExampleReader,
         language: Language,
         endpoints: Endpoints,
         segment: Callable[[Decoded, float, float], Segment],
     ):
-        if decoder.chunk_frames is None:
+        if chunk_frames is None:
             raise ValueError("a stream needs an encoder with chunks; got the regime full, wanted chunked")
-        self._decoder, self._read, self._language, self._endpoints = decoder, read, language, endpoints
-        self._segment, self._chunk = segment, decoder.chunk_frames
-        self.cache = ChunkCache(decoder.model)
+        self._decode, self._chunk = decode, chunk_frames
+        self._read, self._language, self._endpoints, self._segment = read, language, endpoints, segment
+        self.cache = ChunkCache()
+        self.num_skipped = 0  # partial texts
         self._rest = np.zeros(0, dtype=np.float32)  # fewer than HOP samples, unless `feed` was interrupted
         self._closed: Piece | None = None  # the segment that has ended, until its result is known
         self._num_chunks, self._text = 0, ""  # of the last partial text of the open segment
 
-    def feed(self, samples: np.ndarray) -> Iterator[Partial | Segment]:
-        """Append (num_samples,) of 16 kHz float32 and yield what is ready; what an interruption leaves comes later."""
+    @property
+    def chunk_s(self) -> float:
+        """Seconds of a chunk, after which a partial text follows."""
+        return self._chunk * SAMPLES_PER_MEL_FRAME / SAMPLE_RATE
+
+    @property
+    def voice_start_s(self) -> float | None:
+        """Start of the open segment; None unless it has enough voice to be transcribed."""
+        return self._endpoints.start_s if self._endpoints.num_voiced >= LEAST_VOICE else None
+
+    @property
+    def closed(self) -> Piece | None:
+        """The segment that has ended and whose text is not known yet."""
+        return self._closed
+
+    def feed(self, samples: np.ndarray, is_behind: Callable[[], bool] = lambda: False) -> Iterator[Partial | Segment]:
+        """Append (num_samples,) of 16 kHz float32 and yield what is ready; what an interruption leaves comes later.
+
+        is_behind: whether a newer chunk has arrived already; then partial texts are skipped.
+        """
         self._rest = np.concatenate([self._rest, samples])
         yield from self._end()
         while len(self._rest) >= HOP:
@@ -71,26 +93,41 @@ class Stream:
             self._closed = self._endpoints.add(hop)
             if self._closed is not None:
                 yield from self._end()
-            elif (partial := self._partial()) is not None:
+            elif (partial := self._partial(is_behind)) is not None:
                 yield partial
 
     def finish(self) -> Iterator[Partial | Segment]:
-        """End the stream and yield the rest, its last segment."""
+        """End the open segment and yield the rest; what is fed later belongs to the next segment."""
         yield from self.feed(np.zeros(0, dtype=np.float32))
-        self._closed = self._endpoints.finish(self._rest)
+        rest, self._rest = self._rest, self._rest[:0]
+        self._closed = self._endpoints.finish(rest)
         yield from self._end()
 
-    def _partial(self) -> Partial | None:
+    def drop(self) -> None:
+        """Forget the segment that has ended, or else the open one with all audio that belongs to no segment yet."""
+        if self._closed is None:
+            self._endpoints.finish(self._rest)
+            self._rest = self._rest[:0]
+        self._forget()
+
+    def _forget(self) -> None:
+        self.cache.clear()
+        self._closed, self._num_chunks, self._text = None, 0, ""
+
+    def _partial(self, is_behind: Callable[[], bool]) -> Partial | None:
         """Decode the complete chunks of the open segment, if there is a new one."""
         chunk = self._chunk * SAMPLES_PER_MEL_FRAME
         samples = self._endpoints.samples
         if not self._endpoints.is_open or len(samples) < (self._num_chunks + 1) * chunk + LOOKAHEAD:
             return None
+        if is_behind():
+            self.num_skipped += 1
+            return None
         example = self._example(samples)
         num_chunks = (example.num_samples - LOOKAHEAD) // chunk
         if num_chunks <= self._num_chunks:
             return None
-        text = self._decode(_beginning(example, num_chunks * self._chunk)).text
+        text = self._decode(_beginning(example, num_chunks * self._chunk), self.cache).text
         stable = agreed(self._text, text, self._language.unit)
         self._num_chunks, self._text = num_chunks, text
         return Partial(self._endpoints.start_s + example.start / SAMPLE_RATE, text, stable)
@@ -102,8 +139,7 @@ class Stream:
             return
         is_known = not piece.reason or self._num_chunks > 0
         segment = self._final(piece)
-        self.cache.clear()
-        self._closed, self._num_chunks, self._text = None, 0, ""
+        self._forget()
         if is_known:
             yield segment
 
@@ -111,21 +147,12 @@ class Stream:
         if piece.reason:
             return Segment(piece.start_s, piece.end_s, "", piece.reason)
         example = self._example(piece.samples)
-        decoded = self._decode(example)
+        decoded = self._decode(example, self.cache)
         start_s = piece.start_s + example.start / SAMPLE_RATE
         return self._segment(decoded, start_s, start_s + example.num_samples / SAMPLE_RATE)
 
     def _example(self, samples: np.ndarray) -> Example:
         return self._read.of_audio("stream", self._language.code, torch.from_numpy(samples))
-
-    def _decode(self, example: Example) -> Decoded:
-        whole, self._decoder.embed_speech = self._decoder.embed_speech, self.cache.embed_speech
-        self._decoder.mixture = lambda _: None
-        try:
-            (decoded,) = self._decoder.run([[example]])
-        finally:
-            self._decoder.embed_speech = whole
-        return decoded
 
 
 def _beginning(example: Example, frames: int) -> Example:

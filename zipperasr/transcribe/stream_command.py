@@ -62,18 +62,12 @@ def transcribe_stream(transcriber: Transcriber, source: str, *, lang: str, form:
 
 def pcm_blocks(stream: BufferedIOBase, rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
     """Yield float32 at 16 kHz of raw 16-bit little-endian mono samples, as soon as they arrive."""
-    import soxr
+    from zipperasr.transcribe.pcm import PcmReader
 
-    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32") if rate != SAMPLE_RATE else None
-    half = b""  # the first byte of a sample whose second byte has not arrived
-    while read := stream.read1(max(2, int(BLOCK_S * rate) * 2)):
-        data = half + read
-        whole = len(data) // 2 * 2
-        half = data[whole:]
-        samples = np.frombuffer(data[:whole], dtype="<i2").astype(np.float32) / 32768
-        yield samples if resampler is None else resampler.resample_chunk(samples)
-    if resampler is not None:
-        yield resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+    reader = PcmReader(rate)
+    while data := stream.read1(max(2, int(BLOCK_S * rate) * 2)):
+        yield reader.read(data)
+    yield reader.flush()
 
 
 def _microphone_blocks() -> Iterator[np.ndarray]:

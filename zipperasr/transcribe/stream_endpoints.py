@@ -28,12 +28,13 @@ class Endpoints:
     Args:
         longest_s: a segment without a pause is cut before this length, as `cut_at_pauses` does.
         voiced: the detector of this stream.
+        by_hand: only `finish` and the longest length end segments; they begin with the first sample.
     """
 
-    def __init__(self, longest_s: float, voiced: Frames):
+    def __init__(self, longest_s: float, voiced: Frames, by_hand: bool = False):
         self._longest = int(longest_s * SAMPLE_RATE)
         self._earliest = int(earliest_cut_s(longest_s) * SAMPLE_RATE)
-        self._voiced = voiced
+        self._voiced, self._by_hand = voiced, by_hand
         self._start = 0  # of `samples` in the stream
         self._frames = np.zeros(0, dtype=bool)  # whether each frame of `samples` is voiced
         self.samples = np.zeros(0, dtype=np.float32)  # of the open segment, or the margin before the next one
@@ -45,7 +46,12 @@ class Endpoints:
     @property
     def is_open(self) -> bool:
         """Whether somebody has spoken since the last segment."""
-        return bool(self._frames.any())
+        return bool(len(self._frames) if self._by_hand else self._frames.any())
+
+    @property
+    def num_voiced(self) -> int:
+        """Frames of `samples` in which somebody speaks."""
+        return int(self._frames.sum())
 
     def add(self, hop: np.ndarray) -> Piece | None:
         """Append (HOP,) samples. Returns the segment that ends with them."""
@@ -54,16 +60,22 @@ class Endpoints:
         if not self.is_open:
             self._drop(max(0, len(self._frames) - BEFORE))
             return None
-        if self._trailing() >= PAUSE:
+        if self._trailing() >= PAUSE and not self._by_hand:
             return self._close(len(self._frames) - self._trailing() + AFTER)
         if len(self.samples) >= self._longest:
             return self._close(best_cut(self.samples[: self._longest], self._earliest) // FRAME)
         return None
 
     def finish(self, rest: np.ndarray) -> Piece | None:
-        """End the stream with fewer than HOP samples. Returns its last segment."""
+        """End the open segment with fewer than HOP samples and return it. What is added later begins after them."""
         self.samples = np.concatenate([self.samples, rest])
-        return self._close(-(-len(self.samples) // FRAME) - max(0, self._trailing() - AFTER)) if self.is_open else None
+        piece = None
+        if self.is_open:
+            silent = 0 if self._by_hand else max(0, self._trailing() - AFTER)
+            piece = self._close(-(-len(self.samples) // FRAME) - silent)
+        self._start += len(self.samples)
+        self.samples, self._frames = self.samples[:0], self._frames[:0]
+        return piece
 
     def _trailing(self) -> int:
         """Number of frames without voice at the end."""
@@ -77,5 +89,5 @@ class Endpoints:
         return piece
 
     def _drop(self, frames: int) -> None:
+        self._start += min(frames * FRAME, len(self.samples))
         self.samples, self._frames = self.samples[frames * FRAME :].copy(), self._frames[frames:]
-        self._start += frames * FRAME

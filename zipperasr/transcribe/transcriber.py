@@ -20,6 +20,7 @@ from zipperasr.audio.segments import REGIMES, segment_frames
 from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
+from zipperasr.decode.chunk_cache import ChunkCache, no_cache
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoded, Decoder
 from zipperasr.decode.phrases import PhraseTrie
@@ -36,7 +37,7 @@ from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.stream import Stream
 from zipperasr.transcribe.stream_endpoints import Endpoints
 from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
-from zipperasr.transcribe.voice import ENERGY, EnergyStream, keep_voiced, load_detector
+from zipperasr.transcribe.voice import ENERGY, keep_voiced, load_detector, stream_detector
 from zipperasr.transcribe.word_times import load_aligner, with_times
 
 TRIES = 2  # kept ready: those of a command, for languages with and without spaces
@@ -199,9 +200,14 @@ class Transcriber:
         check: Callable[[], None],
         is_dropped: Callable[[Example], bool],
         phrases: Callable[[Example], PhraseTrie | None],
+        cache_of: Callable[[Example], ChunkCache | None] = no_cache,
     ) -> Iterator[Decoded]:
         """See `Decoder.run_live`; nothing else may be transcribed at the same time."""
-        return self._decoder.run_live(batches, check, is_dropped, phrases)
+        self._decoder.cache_of = cache_of
+        try:
+            yield from self._decoder.run_live(batches, check, is_dropped, phrases)
+        finally:
+            self._decoder.cache_of = no_cache
 
     def keep(self, decoded: Decoded, piece: Pending) -> None:
         """Keep the result of a piece in the job of its recording."""
@@ -214,12 +220,33 @@ class Transcriber:
         segment = Segment(start_s, end_s, *found)
         return segment if self.aligner is None else with_times(segment, decoded.frames, self.aligner)
 
-    def stream(self, lang: str) -> Stream:
-        """Start to transcribe a stream in this language. Raises ValueError; also for the regime full."""
+    @property
+    def can_stream(self) -> bool:
+        """Whether the encoder has chunks."""
+        return self._decoder.chunk_frames is not None
+
+    def stream(
+        self, lang: str, decode: Callable[[Example, ChunkCache], Decoded] | None = None, by_hand: bool = False
+    ) -> Stream:
+        """Start to transcribe a stream in this language. Raises ValueError; also for the regime full.
+
+        decode: decodes its pieces; None: this transcriber, at once. by_hand: pauses do not end segments.
+        """
         self._check(lang)
-        voiced = EnergyStream() if self._voiced is None else self._voiced.stream()
-        endpoints = Endpoints(self.longest_s, voiced)
-        return Stream(self._decoder, self._read, self.languages[lang], endpoints, self._segment)
+        endpoints = Endpoints(self.longest_s, stream_detector(self._voiced, by_hand), by_hand)
+        search = (decode or self._decode_growing, self._decoder.chunk_frames)
+        return Stream(
+            *search, read=self._read, language=self.languages[lang], endpoints=endpoints, segment=self._segment
+        )
+
+    def _decode_growing(self, example: Example, cache: ChunkCache) -> Decoded:
+        self._decoder.mixture = lambda _: None
+        self._decoder.cache_of = lambda _: cache
+        try:
+            (decoded,) = self._decoder.run([[example]])
+        finally:
+            self._decoder.cache_of = no_cache
+        return decoded
 
     def _check(self, lang: str) -> None:
         if lang not in self.languages:

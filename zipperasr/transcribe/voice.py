@@ -6,6 +6,7 @@ is silero-vad; without one, only the energy rule of `pauses` applies, which take
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,17 @@ class EnergyStream:
         self._levels = np.concatenate([self._levels, level])[-REMEMBERED:]
         steady = np.percentile(self._levels, 5) + STEADY_DB
         return level > max(SILENT_DB, steady, silence_limit(self._levels))
+
+
+def stream_detector(detector: Silero | None, by_hand: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """The detector for one stream, see `Endpoints`. by_hand: everything but silence may be speech."""
+    if detector is not None:
+        return detector.stream()
+    return _not_silent if by_hand else EnergyStream()
+
+
+def _not_silent(samples: np.ndarray) -> np.ndarray:
+    return decibels(loudness(samples)) > SILENT_DB
 
 
 def keep_voiced(piece: Piece, voiced: Voiced) -> list[Piece]:

@@ -17,8 +17,12 @@ from tests.report.html.example import (
     set_flags,
     write_page_run,
 )
+from tests.report.html.timed import OTHER, build, write_timed_run
+from tests.transcribe.conftest import backbones, trained
 from zipperasr.report.html import template
 from zipperasr.report.html.__main__ import main
+
+__all__ = ["backbones", "trained"]
 
 ASSETS = Path(template.__file__).parent / "assets"
 MORE = 60  # utterances: two pages of the table
@@ -53,6 +57,14 @@ def page(browser, report) -> Page:
     browser.open(report)
     browser.js("try { localStorage.clear() } catch (error) {}")
     return browser
+
+
+@pytest.fixture(scope="session")
+def timed(tmp_path_factory, languages, trained) -> Path:
+    """A page with word times. Read-only."""
+    run = write_timed_run(tmp_path_factory.mktemp("timed"), trained, languages.path)
+    assert build(run, languages.path) == 0
+    return run / "report.html"
 
 
 def numbers(cells: list[str]) -> list[float]:
@@ -242,6 +254,57 @@ def test_audio_next_to_the_page_can_be_played(page, report):
     page.press(Keys.SPACE)
     page.until("return document.querySelector('audio').currentTime > 0.1")
     assert page.js("return document.querySelector('audio').error") is None
+
+
+WORDS = "#detail .raw .word"
+WATCH = """
+    window.played = new Promise((done) => {
+      const audio = document.querySelector("#detail audio");
+      const heard = new Set();
+      const timer = setInterval(() => {
+        for (const word of document.querySelectorAll("#detail .word.heard")) heard.add(word.title);
+      }, 5);
+      audio.addEventListener("pause", () => { clearInterval(timer); done([audio.currentTime, [...heard]]); });
+    });"""
+
+
+def test_a_word_plays_its_span_by_mouse_and_keyboard_and_is_marked_meanwhile(browser, timed):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(timed)
+    browser.one("[name=text]").send_keys("s-1")
+    browser.all("#table tbody tr")[0].click()
+    browser.until("return document.querySelector('#detail audio').readyState >= 1")
+    assert browser.texts(WORDS) == browser.texts("#detail .raw dd")[1].split()
+    words = browser.all(WORDS)
+    spans = [tuple(map(float, word.get_attribute("title").split()[:3:2])) for word in words]  # `0.32 to 0.58 s, ...`
+    start_s, end_s = max(spans, key=lambda span: span[1] - span[0])
+    word = words[spans.index((start_s, end_s))]
+    for play in (word.click, lambda: word.send_keys(Keys.ENTER)):
+        browser.js(WATCH)
+        play()
+        stopped_s, heard = browser.driver.execute_async_script("window.played.then(arguments[0])")
+        assert start_s < end_s <= stopped_s <= end_s + 0.1
+        assert word.get_attribute("title") in heard
+    assert browser.all(f"{WORDS}.heard") == []
+    assert browser.complaints() == []
+
+
+def test_words_show_their_confidence(browser, timed):
+    browser.open(timed)
+    browser.one("[name=text]").send_keys("s-1")
+    browser.all("#table tbody tr")[0].click()
+    for word in browser.all(WORDS):
+        title = word.get_attribute("title")
+        doubt = float(browser.js("return arguments[0].style.getPropertyValue('--doubt')", word))
+        assert title.endswith(f", confidence {1 - doubt:.2f}")
+
+
+def test_an_utterance_without_word_times_has_no_buttons(browser, timed):
+    browser.open(timed)
+    browser.one("[name=text]").send_keys(OTHER)
+    browser.all("#table tbody tr")[0].click()
+    assert browser.texts("#detail .raw h4") == ["Before normalisation"] and browser.all(WORDS) == []
 
 
 def test_an_utterance_without_audio_says_why(page):

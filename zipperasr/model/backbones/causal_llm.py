@@ -43,10 +43,11 @@ class IncrementalLLM(Protocol):
     def logits(self, hidden: Tensor) -> Tensor:
         """(rows, width) -> (rows, vocabulary), float32."""
 
-    def add(self, embeddings: Tensor, lengths: Sequence[int], capacity: int) -> Tensor:
+    def add(self, embeddings: Tensor, lengths: Sequence[int], capacity: int, limit: int = 0) -> Tensor:
         """Add a row for each sequence; embeddings: (sum of lengths, width). Returns the last states (sequences, width).
 
-        capacity: positions that the longest row will need.
+        capacity: positions that the longest row will need; limit: positions of all rows together that the cache may
+        keep although fewer are needed.
         """
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -145,9 +146,12 @@ class CausalLLM:
         return getattr(model.model.layers[layer].self_attn, "sliding_window", None)
 
     @classmethod
-    def incremental(cls, model: PreTrainedModel) -> IncrementalLLM | None:
-        """The model prepared for fast greedy decoding; None: transformers' generate is used."""
-        return MergedDecoder(model, cls) if cls.fast_decoding else None
+    def incremental(cls, model: PreTrainedModel, quantize: str = "none") -> IncrementalLLM | None:
+        """The model prepared for fast greedy decoding; None: transformers' generate is used.
+
+        quantize: none, or int8 (on CPUs). Raises ValueError if this device has no int8.
+        """
+        return MergedDecoder(model, cls, quantize) if cls.fast_decoding else None
 
     @classmethod
     def shape(cls, config: PreTrainedConfig | Sizes) -> LlmShape:

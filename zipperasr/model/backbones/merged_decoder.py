@@ -17,22 +17,12 @@ from transformers import PreTrainedModel
 
 from zipperasr.device import to_device
 from zipperasr.model import ragged
+from zipperasr.model.backbones.decoder_linear import Linear, linear
 
 if TYPE_CHECKING:
     from zipperasr.model.backbones.causal_llm import CausalLLM
 
 CACHE_BLOCK = 128  # positions by which the cache grows
-
-
-@dataclass(frozen=True)
-class _Linear:
-    """One linear layer, or several with the same input."""
-
-    weight: Tensor  # (d_out, d_in)
-    bias: Tensor | None
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        return functional.linear(inputs, self.weight, self.bias)
 
 
 @dataclass(frozen=True)
@@ -51,10 +41,10 @@ class _Norm:
 class _Layer:
     """One decoder layer. Norms that a family does not have are identities."""
 
-    query_key_value: _Linear
-    output: _Linear
-    gate_up: _Linear
-    down: _Linear
+    query_key_value: Linear
+    output: Linear
+    gate_up: Linear
+    down: Linear
     activation: Callable[[Tensor], Tensor]
     before_attention: Callable[[Tensor], Tensor]  # norms
     after_attention: Callable[[Tensor], Tensor]
@@ -70,20 +60,20 @@ class _Layer:
 class MergedDecoder:
     """An `IncrementalLLM`. The first `rows` rows of the cache hold one sequence each; `step` extends all of them."""
 
-    def __init__(self, llm: PreTrainedModel, family: type[CausalLLM]):
+    def __init__(self, llm: PreTrainedModel, family: type[CausalLLM], quantize: str = "none"):
         self._llm, self._family = llm, family
         self.shape = family.shape(llm.config)
-        self._layers = [_merged_layer(llm, family, number) for number in range(self.shape.layers)]
+        self._layers = [_merged_layer(llm, family, number, quantize) for number in range(self.shape.layers)]
         self._norm = _norm(llm.model.norm, llm, family)
-        self._head = _linear([llm.lm_head])
+        self._head = _joined([llm.lm_head], quantize)
         self._rotary: dict[str, tuple[Tensor, Tensor]] = {}
-        weight = self._head.weight
+        weight = llm.get_input_embeddings().weight
         self._keys = self._values = weight.new_zeros(self.shape.layers, 0, self.shape.key_heads, 0, self.shape.head_dim)
         self.lengths = torch.zeros(0, dtype=torch.long)  # of the rows in use, on the CPU
 
     @property
     def device(self) -> torch.device:
-        return self._head.weight.device
+        return self._keys.device
 
     @property
     def rows(self) -> int:
@@ -97,14 +87,15 @@ class MergedDecoder:
         """(rows, width) -> (rows, vocabulary), float32."""
         return self._head(hidden).float()
 
-    def add(self, embeddings: Tensor, lengths: Sequence[int], capacity: int) -> Tensor:
+    def add(self, embeddings: Tensor, lengths: Sequence[int], capacity: int, limit: int = 0) -> Tensor:
         """Append a row for each sequence.
 
-        embeddings: (sum of lengths, width), sequences end to end; capacity: positions that the longest row will need.
+        embeddings: (sum of lengths, width), sequences end to end; capacity: positions that the longest row will need;
+        limit: positions of all rows together that the cache may keep although fewer are needed.
         Returns the hidden state of each sequence's last position: (sequences, width).
         """
         first = self.rows
-        self._grow_cache(first + len(lengths), capacity)
+        self._fit_cache(first + len(lengths), capacity, limit)
         layout = ragged.Layout(lengths, self.device)
         places = ragged.positions(lengths, self.device)
         row = torch.repeat_interleave(torch.arange(first, first + len(lengths)), torch.tensor(lengths))
@@ -188,17 +179,23 @@ class MergedDecoder:
             self._rotary[layer_type] = cos[:, None], sin[:, None]
         return self._rotary[layer_type]
 
-    def _grow_cache(self, rows: int, positions: int) -> None:
+    def _fit_cache(self, rows: int, positions: int, limit: int) -> None:
+        """Make room for these rows and positions. A larger cache is kept only within `limit`, or while it is in use."""
         _, has_rows, _, has_positions, _ = self._keys.shape
-        if rows <= has_rows and positions <= has_positions:
+        positions = -(-positions // CACHE_BLOCK) * CACHE_BLOCK
+        may_keep = self.rows > 0 or has_rows * has_positions <= max(limit, rows * positions)
+        if rows <= has_rows and positions <= has_positions and may_keep:
             return
-        rows, positions = max(rows, has_rows), max(-(-positions // CACHE_BLOCK) * CACHE_BLOCK, has_positions)
-        grown = []
-        for old in (self._keys, self._values):
-            new = old.new_zeros(len(self._layers), rows, self.shape.key_heads, positions, self.shape.head_dim)
-            new[:, : self.rows, :, :has_positions] = old[:, : self.rows]
-            grown.append(new)
-        self._keys, self._values = grown
+        if max(rows, has_rows) * max(positions, has_positions) <= limit:
+            rows, positions = max(rows, has_rows), max(positions, has_positions)
+        self._keys = self._resized(self._keys, rows, positions)
+        self._values = self._resized(self._values, rows, positions)
+
+    def _resized(self, old: Tensor, rows: int, positions: int) -> Tensor:
+        new = old.new_zeros(len(self._layers), rows, self.shape.key_heads, positions, self.shape.head_dim)
+        kept = min(positions, old.shape[3])
+        new[:, : self.rows, :, :kept] = old[:, : self.rows, :, :kept]
+        return new
 
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None) -> Tensor:
@@ -220,17 +217,17 @@ def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return heads * cos + torch.cat([-second, first], -1) * sin
 
 
-def _merged_layer(llm: PreTrainedModel, family: type[CausalLLM], number: int) -> _Layer:
+def _merged_layer(llm: PreTrainedModel, family: type[CausalLLM], number: int, quantize: str) -> _Layer:
     layer = llm.model.layers[number]
     attention, mlp = layer.self_attn, layer.mlp
     surrounded = hasattr(layer, "pre_feedforward_layernorm")  # else, post_attention_layernorm precedes the MLP
     after_attention = layer.post_attention_layernorm if surrounded else None
     before_mlp = layer.pre_feedforward_layernorm if surrounded else layer.post_attention_layernorm
     return _Layer(
-        query_key_value=_linear([attention.q_proj, attention.k_proj, attention.v_proj]),
-        output=_linear([attention.o_proj]),
-        gate_up=_linear([mlp.gate_proj, mlp.up_proj]),
-        down=_linear([mlp.down_proj]),
+        query_key_value=_joined([attention.q_proj, attention.k_proj, attention.v_proj], quantize),
+        output=_joined([attention.o_proj], quantize),
+        gate_up=_joined([mlp.gate_proj, mlp.up_proj], quantize),
+        down=_joined([mlp.down_proj], quantize),
         activation=mlp.act_fn,
         before_attention=_norm(layer.input_layernorm, llm, family),
         after_attention=_norm(after_attention, llm, family),
@@ -248,23 +245,24 @@ def _norm(norm: nn.Module | None, llm: PreTrainedModel, family: type[CausalLLM])
     return nn.Identity() if norm is None else _Norm(family.norm_gain(norm), llm.config.rms_norm_eps)
 
 
-def _linear(linears: Sequence[nn.Module]) -> _Linear:
+@torch.no_grad()
+def _joined(linears: Sequence[nn.Module], quantize: str) -> Linear:
     """Join linear layers with the same input. Raises ValueError if only some have biases."""
     if len(linears) == 1 and linears[0].bias is None:
-        return _Linear(_merged(linears[0]), None)
-    biases = [linear.bias for linear in linears]
+        return linear(_merged(linears[0]), None, quantize)
+    biases = [one.bias for one in linears]
     if any(bias is None for bias in biases) and any(bias is not None for bias in biases):
         raise ValueError("got an LLM in which only some of query, key and value have biases; wanted all or none")
-    weight = torch.cat([_merged(linear) for linear in linears])
-    return _Linear(weight, None if biases[0] is None else torch.cat(biases).detach())
+    weight = torch.cat([_merged(one) for one in linears])
+    return linear(weight, None if biases[0] is None else torch.cat(biases).detach(), quantize)
 
 
 @torch.no_grad()
-def _merged(linear: nn.Module) -> Tensor:
+def _merged(layer: nn.Module) -> Tensor:
     """W0 + scaling B A of PEFT's LoRA layer, added in float32; the plain weight of any other linear layer."""
-    if not hasattr(linear, "get_delta_weight"):
-        return linear.weight.detach()
-    weight = linear.get_base_layer().weight
-    for name in linear.active_adapters:
-        weight = weight.float() + linear.get_delta_weight(name).float()
-    return weight.to(linear.get_base_layer().weight.dtype)
+    if not hasattr(layer, "get_delta_weight"):
+        return layer.weight.detach()
+    weight = layer.get_base_layer().weight
+    for name in layer.active_adapters:
+        weight = weight.float() + layer.get_delta_weight(name).float()
+    return weight.to(layer.get_base_layer().weight.dtype)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zipperasr.cli import log, parser, run_step
+from zipperasr.cli import log, parser, run_step, str2bool
 from zipperasr.languages import LanguageTable
 from zipperasr.report.html.page_settings import PageSettings
 
@@ -49,11 +49,17 @@ def add_page_settings(options: argparse.ArgumentParser) -> None:
         default=default.max_utts,
         help="largest number of utterances in report.html, over all systems; further test sets have scores only",
     )
+    options.add_argument(
+        "--word_times",
+        type=str2bool,
+        default=default.word_times,
+        help="where a model has an aligner, decode utterances with audio again for the times of their words",
+    )
 
 
 def page_settings(options: argparse.Namespace) -> PageSettings:
     """The values of the options that `add_page_settings` added."""
-    return PageSettings(options.audio, options.audio_utts, options.max_utts)
+    return PageSettings(options.audio, options.audio_utts, options.max_utts, options.word_times)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -16,12 +16,13 @@ from zipperasr.atomic import atomic_path
 from zipperasr.cli import log
 from zipperasr.languages import LanguageTable
 from zipperasr.report.collect import Decoding
-from zipperasr.report.html.compressed_rows import inline_json, new_block
+from zipperasr.report.html.compressed_rows import Block, inline_json, new_block
 from zipperasr.report.html.page_settings import PageSettings
 from zipperasr.report.html.recordings import SortedTable, copy_audio
 from zipperasr.report.html.scores import cell, columns, repeated, score_dir, systems, way
 from zipperasr.report.html.template import write_end, write_start
 from zipperasr.report.html.utterances import read_audit
+from zipperasr.report.html.word_times import WordTimes
 from zipperasr.score.scores_table import SetScore
 
 
@@ -36,6 +37,13 @@ class _Page:
     num_utts: int = 0
     worst: dict[str, dict[str, int]] = field(default_factory=dict)  # test set -> {id: errors}, for the audio
     notes: list[str] = field(default_factory=list)
+
+    def write(self, block: Block) -> None:
+        """End a block, and write it unless the page has it."""
+        block.close()
+        if block.name not in self.written:
+            block.write_to(self.stream)
+            self.written.add(block.name)
 
     def note(self, text: str) -> None:
         """Add a note to the page and to the log."""
@@ -56,7 +64,10 @@ def write_page(
             page.note(f"{name}: {unit.upper()} with {normaliser} is not shown; it is the same as with {other}")
         scores = [_row(page, decoding, list(ways)) for decoding in decodings]
         index = {"systems": systems(decodings), "columns": list(ways.values()), "scores": scores}
-        index |= {"audio": _audio(page, out), "audio_dir": audio_dir(out).name, "notes": page.notes}
+        audio = _audio(page, out)
+        if settings.word_times:
+            _add_words(page, decodings, scores, list(ways), audio)
+        index |= {"audio": audio, "audio_dir": audio_dir(out).name, "notes": page.notes}
         write_end(stream, inline_json(index))
     return page.num_utts
 
@@ -97,10 +108,7 @@ def _add_utterances(page: _Page, decoding: Decoding, score: SetScore) -> dict[st
             flagged |= utt.flags is not None
             _keep_worst(worst, (utt.num_errors, utt.id), page.settings.audio_utts)
         for block in (shared, own):
-            block.close()
-            if block.name not in page.written:
-                block.write_to(page.stream)
-                page.written.add(block.name)
+            page.write(block)
         page.num_utts += own.num_rows
         known = page.worst.setdefault(score.set, {})
         for errors, utt_id in worst:
@@ -141,3 +149,39 @@ def _audio(page: _Page, out: Path) -> dict[str, list[str]]:
         except FileNotFoundError as error:  # arks may be deleted after decoding; a damaged one is an error
             page.note(f"No audio for {name}: {error}")
     return copied
+
+
+def _add_words(
+    page: _Page,
+    decodings: Sequence[Decoding],
+    scores: Sequence[list[dict[str, Any] | None]],
+    ways: Sequence[Any],
+    audio: dict[str, list[str]],
+) -> None:
+    """Write the words of each system that has an aligner, and name their blocks in its cells."""
+    for decoding, cells in zip(decodings, scores, strict=True):
+        if not audio or not WordTimes.are_wanted(decoding):
+            continue
+        try:
+            times = WordTimes(decoding)
+            for score in decoding.scores:
+                shown = cells[ways.index(way(score))] if way(score) in ways else None
+                if shown and "blocks" in shown and score.set in audio:
+                    shown["blocks"]["words"] = _words_block(page, times, score, audio[score.set], decoding.model.title)
+        except (ValueError, OSError) as error:  # the page is complete without them
+            page.note(f"No word times for {decoding.model.title}: {error}")
+
+
+def _words_block(page: _Page, times: WordTimes, score: SetScore, ids: Sequence[str], title: str) -> str:
+    """Write a block of words and return its name."""
+    rows = times.rows(score, page.raw / score.set / "wav.scp", ids)
+    if missing := len(ids) - len(rows):
+        page.note(
+            f"{title}, {score.set}: {missing} of {len(ids)} utterances with audio have no word times: they have no "
+            "words, too many for their duration, or got another text when they were decoded again"
+        )
+    with new_block() as block:
+        for row in rows:
+            block.add(row)
+        page.write(block)
+        return block.name

@@ -12,7 +12,17 @@ from importlib.resources import files
 from string import Template
 from typing import TextIO
 
-SCRIPTS = ("dom", "blocks", "utterances", "scores", "alignment", "confusions", "table", "main")  # in this order
+SCRIPTS = (
+    "dom",
+    "blocks",
+    "utterances",
+    "scores",
+    "words",
+    "alignment",
+    "confusions",
+    "table",
+    "main",
+)  # in this order
 _BLOCKS = "<!-- blocks -->\n"
 
 

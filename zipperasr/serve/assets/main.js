@@ -1,4 +1,4 @@
-// The form: choose or record a file, send it.
+// The form: choose or record a file and send it, or speak and read.
 
 const form = byId("ask");
 const drop = byId("drop");
@@ -7,6 +7,8 @@ const about = await (await fetch("/model.json")).json();
 let file = null;
 let recording = null;
 let request = null;
+let live = null; // a promise, then {stop, done}
+const liveText = new LiveText();
 let reference = ""; // transcript of the chosen recording, if it is a sample
 
 function showError(error) {
@@ -15,21 +17,37 @@ function showError(error) {
   if (error) byId("status").textContent = "";
 }
 
+const isFree = () => !request && !recording && !live;
+
 function showState() {
-  byId("send").disabled = !file || request !== null || recording !== null;
+  const isBusy = request !== null || live !== null;
+  byId("send").disabled = !file || isBusy || recording !== null;
   byId("cancel").hidden = request === null;
-  form.elements.file.disabled = byId("record").disabled = request !== null;
+  form.elements.file.disabled = byId("record").disabled = isBusy;
   form.elements.file.disabled ||= recording !== null;
+  showLiveState();
   byId("record").setAttribute("aria-pressed", recording !== null);
   for (const button of document.querySelectorAll("#samples button")) button.disabled = form.elements.file.disabled;
   if (!recording) byId("record").textContent = "Record";
+}
+
+function showLiveState() {
+  const language = form.elements.language;
+  const unable = "No live text: this model's encoder needs whole recordings.";
+  const why = about.streams ? (language.value ? "" : "For live text, select a language.") : unable;
+  byId("speak-note").textContent = why;
+  byId("speak-note").hidden = !why;
+  byId("speak").disabled = Boolean(why) || request !== null || recording !== null;
+  byId("speak").setAttribute("aria-pressed", live !== null);
+  if (!live) byId("speak").textContent = "Live";
+  language.disabled = live !== null;
 }
 
 /** Fetch the recording to try in a language, and select the language. */
 async function takeSample(code) {
   const response = await fetch(`/samples/${code}.wav`);
   if (!response.ok) throw new Error((await response.json()).error.message);
-  if (request || recording) return; // started meanwhile
+  if (!isFree()) return; // something was started meanwhile
   form.elements.language.value = code;
   await take(await response.blob(), `sample_${code}.wav`);
   reference = about.samples[code];
@@ -65,7 +83,7 @@ function checkSize(blob, name) {
 
 function forget() {
   showError(null);
-  byId("result").hidden = byId("chosen").hidden = true;
+  byId("result").hidden = byId("chosen").hidden = byId("live").hidden = true;
   byId("status").textContent = "";
   if (player.src) URL.revokeObjectURL(player.src);
   player.removeAttribute("src");
@@ -92,6 +110,35 @@ async function recordOrStop() {
     showError(error);
     showState();
   }
+}
+
+/** Start live text; or end it, and leave the text. */
+async function speakOrStop() {
+  if (live) return live.stop?.();
+  forget();
+  live = {}; // until the microphone is open
+  byId("speak").textContent = "Starting …";
+  showState();
+  try {
+    const language = form.elements.language.value;
+    live = await listen(language, onLiveEvent, (seconds) => {
+      byId("speak").textContent = `Stop  ${clock(seconds)}`;
+    });
+    liveText.clear(language);
+    byId("speak").textContent = `Stop  ${clock(0)}`;
+    byId("status").textContent = "Listening.";
+    await live.done;
+    byId("status").textContent = "Done.";
+  } catch (error) {
+    showError(error);
+  }
+  live = null;
+  showState();
+}
+
+function onLiveEvent(event) {
+  const failure = liveText.show(event);
+  if (failure) showError(new Error(failure));
 }
 
 /** POST the recording; an answer that is no transcript becomes an Error with the server's sentence. */
@@ -121,7 +168,7 @@ async function send() {
     byId("result").focus({ preventScroll: true });
   } catch (error) {
     if (error.name === "AbortError") byId("status").textContent = "Cancelled.";
-    else showError(error instanceof TypeError ? new Error("the server does not respond; is it still running?") : error);
+    else showError(error instanceof TypeError ? new Error(NO_SERVER) : error);
   }
   request = null;
   showState();
@@ -132,21 +179,21 @@ function playFrom(start) {
   player.play().catch((error) => showError(new Error(`the audio cannot be played: ${error.message}`)));
 }
 
-async function copy() {
-  await navigator.clipboard.writeText(byId("text").textContent);
+async function copy(text) {
+  await navigator.clipboard.writeText(text);
   byId("status").textContent = "Copied.";
 }
 
 function startDropping() {
   const over = (event) => {
     event.preventDefault(); // else the browser would open the file instead of this page
-    drop.classList.toggle("over", event.type === "dragover" && !request && !recording);
+    drop.classList.toggle("over", event.type === "dragover" && isFree());
   };
   for (const type of ["dragover", "dragleave"]) document.addEventListener(type, over);
   document.addEventListener("drop", (event) => {
     over(event);
     const [dropped] = event.dataTransfer.files;
-    if (dropped && !request && !recording) take(dropped, dropped.name);
+    if (dropped && isFree()) take(dropped, dropped.name);
   });
 }
 
@@ -176,7 +223,10 @@ function start() {
   });
   byId("record").addEventListener("click", recordOrStop);
   byId("cancel").addEventListener("click", () => request?.abort());
-  byId("copy").addEventListener("click", copy);
+  byId("copy").addEventListener("click", () => copy(byId("text").textContent));
+  byId("speak").addEventListener("click", speakOrStop);
+  byId("copy-live").addEventListener("click", () => copy(liveText.text));
+  form.elements.language.addEventListener("change", showState);
   player.addEventListener("error", () => {
     player.hidden = Boolean(player.getAttribute("src")); // the server may read what the browser does not play
   });

@@ -1,5 +1,5 @@
 "use strict";
-// Record from the microphone, in the format of the browser.
+// The microphone: record in the format of the browser, or read samples while somebody speaks.
 
 const REFUSALS = {
   NotAllowedError: "the browser was not allowed to use the microphone",
@@ -7,15 +7,23 @@ const REFUSALS = {
   NotReadableError: "the microphone is in use by another program",
 };
 
-/** Starts to record. Returns {stop, done}: done is a promise of the Blob. Throws an Error with a sentence. */
-async function record(longestS, onSecond) {
+const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }; // as in training data
+const NO_SERVER = "the server does not respond; is it still running?";
+const HIGHEST_RATE = 48000; // Hz, that the server takes
+
+/** The microphone as a MediaStream. Throws an Error with a sentence. */
+async function openMicrophone() {
   if (!navigator.mediaDevices) throw new Error("this browser only records on localhost or over https");
-  let stream;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    return await navigator.mediaDevices.getUserMedia({ audio: AS_IT_IS });
   } catch (error) {
     throw new Error(`${REFUSALS[error.name] ?? error.message}; choose a file instead`);
   }
+}
+
+/** Starts to record. Returns {stop, done}: done is a promise of the Blob. Throws an Error with a sentence. */
+async function record(longestS, onSecond) {
+  const stream = await openMicrophone();
   const recorder = new MediaRecorder(stream, { audioBitsPerSecond: 128000 });
   const start = performance.now();
   const stop = () => recorder.state !== "inactive" && recorder.stop();
@@ -35,4 +43,38 @@ async function record(longestS, onSecond) {
   });
   recorder.start();
   return { stop, done };
+}
+
+/** Opens the microphone. Returns {rateHz, start, stop}: start(onBlock) calls onBlock with 16-bit samples, 0.1 s at a time,
+ *  and stop() calls it with the rest. Throws an Error with a sentence. */
+async function samplesOfMicrophone() {
+  const stream = await openMicrophone();
+  let context = new AudioContext();
+  if (context.sampleRate > HIGHEST_RATE) {
+    context.close();
+    context = new AudioContext({ sampleRate: HIGHEST_RATE });
+  }
+  const close = () => {
+    stream.getTracks().forEach((track) => track.stop());
+    return context.close();
+  };
+  try {
+    await Promise.all([context.audioWorklet.addModule("/assets/capture.js"), context.resume()]);
+  } catch (error) {
+    await close();
+    throw error.name === "AbortError" ? new Error(NO_SERVER) : error; // the file was not loaded
+  }
+  const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
+  capture.port.start();
+  const start = (onBlock) => {
+    capture.port.onmessage = ({ data }) => data && onBlock(data);
+    context.createMediaStreamSource(stream).connect(capture);
+  };
+  const stop = async () => {
+    const rest = new Promise((resolve) => capture.port.addEventListener("message", ({ data }) => data ?? resolve()));
+    capture.port.postMessage("stop");
+    await rest;
+    await close();
+  };
+  return { rateHz: context.sampleRate, start, stop };
 }

@@ -27,14 +27,17 @@ function outcomeLine({ S, D, I, units, errors, rate, flags, empty }) {
   return element("p", { className: "outcome" }, [counted, ...names].join(" · "));
 }
 
-function rawTexts(utterance, systems, column) {
-  const rows = [["Reference", utterance.raw], [systems[0], utterance.first.raw]];
-  if (utterance.second) rows.push([systems[1], utterance.second.raw]);
-  const pairs = rows.flatMap(([name, text]) => [
-    element("dt", {}, name),
-    element("dd", { dir: direction(utterance), lang: column.language }, text || "(empty)"),
-  ]);
-  return element("div", { className: "raw" }, element("h4", {}, "Before normalisation"), element("dl", {}, ...pairs));
+/** words: of each system, or null. audio: the player of the words. */
+function rawTexts(utterance, systems, words, column, audio) {
+  const rows = [["Reference", utterance.raw, null], [systems[0], utterance.first.raw, words[0]]];
+  if (utterance.second) rows.push([systems[1], utterance.second.raw, words[1]]);
+  const pairs = rows.flatMap(([name, text, timed]) => {
+    const shown = timed ? playable(text, timed, audio) : [text || "(empty)"];
+    return [element("dt", {}, name), element("dd", { dir: direction(utterance), lang: column.language }, ...shown)];
+  });
+  const hint = words.some(Boolean) ? ": choose a word to hear it; the less sure it is, the darker its underline" : "";
+  const heading = element("h4", {}, `Before normalisation${hint}`);
+  return element("div", { className: "raw" }, heading, element("dl", {}, ...pairs));
 }
 
 /** An <audio> element, or the reason why there is none. */
@@ -52,18 +55,19 @@ function player(utterance, column, index) {
   return element("p", { className: "note" }, why);
 }
 
-/** systems: names of the one or two shown. onClose() is called by the button. */
-function drawDetail(panel, utterance, systems, column, index, onClose) {
+/** systems: names of the one or two shown. words: theirs, or null. onClose() is called by the button. */
+function drawDetail(panel, utterance, systems, words, column, index, onClose) {
   const close = element("button", { type: "button", "aria-label": "Close the utterance" }, "Close");
   close.addEventListener("click", onClose);
   const facts = [utterance.speaker, utterance.duration === null ? null : `${decimal(utterance.duration, 2)} s`];
   if (utterance.repeat > 1) facts.push(`listed ${utterance.repeat} times`);
+  const audio = player(utterance, column, index);
   const heading = element(
     "div",
     { className: "heading" },
     element("h3", {}, utterance.id),
     element("span", { className: "note" }, facts.filter(Boolean).join(" · ")),
-    player(utterance, column, index),
+    audio,
     close,
   );
   const parts = [utterance.first, utterance.second].filter(Boolean).flatMap((outcome, place) => {
@@ -71,7 +75,7 @@ function drawDetail(panel, utterance, systems, column, index, onClose) {
     if (utterance.second) line.prepend(element("h4", {}, systems[place]));
     return [line, alignment(utterance, outcome, column)];
   });
-  panel.replaceChildren(heading, ...parts, rawTexts(utterance, systems, column));
+  panel.replaceChildren(heading, ...parts, rawTexts(utterance, systems, words, column, audio));
   panel.hidden = false;
   panel.scrollTop = 0;
 }

@@ -15,6 +15,7 @@ const state = {
   sort: WORST_FIRST,
   filter: { text: "", rate: 0, kinds: [], step: null },
   utterances: [],
+  words: [new Map(), new Map()], // of the first and the second system
   rows: [],
   page: 0,
   chosen: null,
@@ -72,13 +73,21 @@ async function unpackChosen() {
   const wanted = [blocks.shared, blocks.own];
   if (state.beside !== null) wanted.push(blocksOf(state.beside, state.column).own);
   const [shared, own, beside] = await Promise.all(wanted.map((id) => loadBlock(id, onProgress)));
+  const timed = await Promise.all([state.system, state.beside].map((system) => wordsOf(system)));
   if (load !== latestLoad) return; // another test set was chosen in the meantime
   state.utterances = joined(shared, own, beside ?? null, index.columns[state.column].unit);
+  state.words = timed;
   offerFlags(blocks.flagged);
   if (state.beside === null && COLUMNS.find(({ key }) => key === state.sort.key).second) state.sort = WORST_FIRST;
   const kept = state.chosen && state.utterances[state.chosen.place];
   state.chosen = kept?.id === state.chosen?.id ? kept : null;
   refilter();
+}
+
+/** Words of a system's utterances with audio: id -> [[word, start, end, confidence], ...]. */
+async function wordsOf(system) {
+  const block = system === null ? null : blocksOf(system, state.column)?.words;
+  return new Map(block ? await loadBlock(block, () => {}) : []);
 }
 
 function offerFlags(flagged) {
@@ -165,7 +174,8 @@ function drawChosen() {
     panel.replaceChildren();
     return;
   }
-  drawDetail(panel, state.chosen, namesShown(), index.columns[state.column], index, closeDetail);
+  const words = state.words.map((timed) => timed.get(state.chosen.id) ?? null);
+  drawDetail(panel, state.chosen, namesShown(), words, index.columns[state.column], index, closeDetail);
 }
 
 function closeDetail() {
