@@ -9,14 +9,8 @@ from pathlib import Path
 from zipperasr.decode.decode_config import ENGINES, PRECISIONS, QUANTIZATIONS, DecodeConfig
 
 DECODING = (
-    "precision",
-    "quantize",
-    "batch_size",
-    "batch_positions",
-    "tokens_per_s",
-    "beam",
-    "engine",
-    "tensor_parallel",
+    *("precision", "quantize", "batch_size", "batch_positions", "tokens_per_s"),
+    *("beam", "engine", "tensor_parallel"),
 )
 
 
