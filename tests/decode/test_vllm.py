@@ -103,8 +103,7 @@ def test_without_vllm_the_error_says_how_to_install_it(options, monkeypatch, cap
     ("settings", "message"),
     [
         ({"engine": "vlm"}, "engine: unknown value 'vlm'; did you mean 'vllm'"),
-        ({"engine": "vllm", "beam": 4}, "engine: vllm is for greedy search without repetitions; set beam=1"),
-        ({"engine": "vllm", "retry_loops": True}, "without repetitions; set retry_loops=false"),
+        ({"engine": "vllm", "beam": 4}, "engine: vllm is for greedy search; set beam=1"),
         ({"tensor_parallel": 2}, "tensor_parallel: got 2, wanted 1, or engine=vllm"),
     ],
 )

@@ -145,8 +145,8 @@ def test_a_recording_without_speech_has_empty_lists(beam):
         ({"n_best": ""}, "n_best: got '', wanted a whole number", "n_best"),
         ({"n_best": "9" * 30}, "n_best: got '9", "n_best"),
         ({"n_best": "2", "response_format": "srt"}, "got response_format srt, wanted json or verbose_json", "n_best"),
-        ({"prompt": "Zorblat"}, "prompt: beam search takes no hints", "prompt"),
-        ({"include[]": "logprobs"}, "include[]: beam search takes no hints and reports no log-prob", "include[]"),
+        ({"prompt": "Zorblat"}, "prompt: hints need this project's own greedy search", "prompt"),
+        ({"include[]": "logprobs"}, "include[]: beam search reports no log-prob", "include[]"),
     ],
 )
 def test_what_beam_search_cannot_do_is_an_error(beam, fields, message, param):

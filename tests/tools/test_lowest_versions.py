@@ -17,7 +17,7 @@ IMPORT_ALL = """
 import importlib, pkgutil, sys, traceback
 import zipperasr
 for module in pkgutil.walk_packages(zipperasr.__path__, "zipperasr."):
-    optional = module.name.startswith("zipperasr.serve")  # needs packages of an extra
+    optional = module.name.startswith(("zipperasr.serve", "zipperasr.decode.vllm_no_repeat"))  # need extras
     if not optional and not module.name.endswith("__main__"):
         try:
             importlib.import_module(module.name)

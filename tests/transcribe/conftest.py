@@ -23,8 +23,11 @@ SHORT = DecodeConfig(tokens_per_s=4.0, tokens_floor=4, batch_size=4, batch_posit
 
 @pytest.fixture(scope="session")
 def trained(backbones, tmp_path_factory) -> Path:
-    """A training directory as stage 6 writes it."""
-    directory = tmp_path_factory.mktemp("exp")
+    return write_trained(backbones, tmp_path_factory.mktemp("exp"))
+
+
+def write_trained(backbones: Path, directory: Path) -> Path:
+    """Write a training directory as stage 6 does, and its alignment, into `directory`."""
     config = tiny.model_config(backbones, lid_window_s=0.0)
     alignment = align_experiment(config)
     finish(alignment, build_for_training(alignment, torch.float32, seed=1), directory / "align")

@@ -43,9 +43,8 @@ class DecodeConfig:
         check_ranges(self, RANGES)
         if self.nbest > self.beam:
             raise ValueError(f"nbest: got {self.nbest}, wanted at most beam, {self.beam}; set beam={self.nbest}")
-        if self.engine == "vllm" and (self.beam > 1 or self.retry_loops):
-            key, wanted = ("beam", "1") if self.beam > 1 else ("retry_loops", "false")
-            raise ValueError(f"engine: vllm is for greedy search without repetitions; set {key}={wanted}")
+        if self.engine == "vllm" and self.beam > 1:
+            raise ValueError("engine: vllm is for greedy search; set beam=1")
         if self.quantize != "none" and (self.beam > 1 or self.engine != "own"):
             key, wanted = ("beam", "1") if self.beam > 1 else ("engine", "own")
             raise ValueError(f"quantize: {self.quantize} is for our greedy search; set {key}={wanted} or quantize=none")

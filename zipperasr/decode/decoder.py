@@ -84,6 +84,8 @@ class Decoder:
         self.keeps_frames = False  # of the encoder, in the results: word times need them
         self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
         self.cache_of: Callable[[Example], ChunkCache | None] = no_cache  # earlier chunks of an example of a stream
+        if config.engine == "vllm" and vllm is None:
+            raise ValueError("engine: vllm: the model's LLM is not in vLLM; open it with Transcriber.from_pretrained")
         self._vllm = vllm
         own = config.beam == 1 and vllm is None
         self._llm = model.llm_family.incremental(model.causal_lm, config.quantize) if own else None
@@ -94,6 +96,11 @@ class Decoder:
     def takes_phrases(self) -> bool:
         """Whether the search can prefer phrases."""
         return self._llm is not None
+
+    @property
+    def has_logprobs(self) -> bool:
+        """Whether the search reports the log-probabilities of tokens."""
+        return self._llm is not None or self._vllm is not None
 
     def run(
         self,
@@ -117,8 +124,7 @@ class Decoder:
         device = self.model.causal_lm.device
         if device.type == "cuda":
             stream = ahead(_on_own_stream(stream, device), self.config.batch_size)
-        search = self._greedy().run(stream, check) if self._vllm is None else self._vllm.run(stream, self.stops, check)
-        yield from map(self._decoded, search)
+        yield from map(self._decoded, self._greedy()(stream, check))
 
     def run_live(
         self,
@@ -132,21 +138,22 @@ class Decoder:
         batches: None means that there is none at present; taken between two tokens, or batches of beam search, in this
             thread.
         check, phrases: as for `run`. is_dropped: called before each token or batch; True ends an example without a
-            result. Raises ValueError if the search is vLLM's.
+            result.
         """
-        if self._vllm is not None:
-            raise ValueError("utterances that arrive at any time need engine=own")
-        if self._llm is None:
+        if self._llm is None and self._vllm is None:
             encode = partial(self._encode, encoded=lambda _: None, mixture=_no_mixture, phrases=_no_phrases)
             yield from self._beam(batches, encode, check, is_dropped)
             return
         # closed even if the search fails, so that nothing stays merged
         with closing(self._encode(batches, lambda _: None, _no_mixture, phrases)) as stream:
-            yield from map(self._decoded, self._greedy().run(stream, check, lambda found: is_dropped(found.key)))
+            yield from map(self._decoded, self._greedy()(stream, check, lambda found: is_dropped(found.key)))
 
-    def _greedy(self) -> GreedySearch:
+    def _greedy(self) -> Callable[..., Iterator[Encoded]]:
+        """`GreedySearch.run`, or that of vLLM."""
+        if self._vllm is not None:
+            return partial(self._vllm.run, stops=self.stops, again=self._again)
         bounds = (self.config.batch_size, self.config.batch_positions)
-        return GreedySearch(self._llm, self.stops, *bounds, self._again)
+        return GreedySearch(self._llm, self.stops, *bounds, self._again).run
 
     def _decoded(self, found: Encoded) -> Decoded:
         tokens, note = self._without_loop(found)

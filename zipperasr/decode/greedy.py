@@ -175,7 +175,7 @@ class GreedySearch:
         logprobs = logits.log_softmax(-1)  # with a large vocabulary, a quarter of the time of logsumexp
         for row, utterance in enumerate(active):
             if utterance.no_repeat:
-                banned = torch.tensor(_repeating(utterance.tokens, utterance.no_repeat), dtype=torch.long)
+                banned = torch.tensor(repeating(utterance.tokens, utterance.no_repeat), dtype=torch.long)
                 logits[row].index_fill_(0, to_device(banned, logits.device), -torch.inf)
         tokens = logits.argmax(-1)
         wanted = [[] if one.walk is None else one.walk.candidates(one.tokens) for one in active]
@@ -217,7 +217,7 @@ def _at(logprobs: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:
     return logprobs[rows, tokens].clamp(max=0).double()
 
 
-def _repeating(tokens: list[int], size: int) -> list[int]:
+def repeating(tokens: list[int], size: int) -> list[int]:
     """Tokens that would repeat an n-gram of this size."""
     last = tokens[len(tokens) - size + 1 :] if len(tokens) >= size else None
     starts = range(len(tokens) - size + 1)

@@ -99,7 +99,8 @@ def serve(
     with listening, suppress(KeyboardInterrupt):
         transcriber = Transcriber.from_pretrained(model, device, config, vad=vad, words=None)
         to_try = read_samples(samples, transcriber.languages.codes) if samples else {}
-        with closing(Service(transcriber, Path(os.path.abspath(model)).name, limits, to_try)) as service:
+        name = Path(os.path.abspath(model)).name
+        with closing(transcriber), closing(Service(transcriber, name, limits, to_try)) as service:
             host, port = listening.getsockname()[:2]
             if not loopback and not known:
                 log(f"warning: bound to {host} without a password: everybody who can reach it can use the model")

@@ -24,7 +24,7 @@ from zipperasr.serve.model_queue import retrieve_exception
 from zipperasr.serve.request_log import CLIENT_GONE
 from zipperasr.serve.service import Recognised, Service
 from zipperasr.serve.upload import Upload
-from zipperasr.transcribe.defaults import AUTO, HINT_WEIGHT
+from zipperasr.transcribe.defaults import AUTO, HINT_WEIGHT, NO_HINTS
 from zipperasr.transcribe.hints import split_prompt
 
 GRANULARITIES = ("timestamp_granularities[]", "timestamp_granularities")
@@ -140,11 +140,10 @@ def _wanted(upload: Upload, service: Service) -> Wanted:
         _check_choice(INCLUDE[0], value, ("logprobs",))
     if included and response_format != "json":
         raise ApiError(400, "include[]: logprobs need response_format json", INCLUDE[0], "unsupported_value")
-    hints, n_best = _hints(fields.get("prompt", "")), _n_best(fields, response_format, service)
-    if (hints or included) and not service.transcriber.takes_hints:
-        name = "prompt" if hints else INCLUDE[0]
-        message = f"{name}: beam search takes no hints and reports no log-probabilities of tokens; leave it out"
-        raise ApiError(400, message, name, "unsupported_value")
+    hints, n_best = _hints(fields.get("prompt", ""), service), _n_best(fields, response_format, service)
+    if included and not service.transcriber.has_logprobs:
+        message = f"{INCLUDE[0]}: beam search reports no log-probabilities of tokens; leave it out"
+        raise ApiError(400, message, INCLUDE[0], "unsupported_value")
     return Wanted(lang, hints, response_format, bool(included), n_best)
 
 
@@ -164,11 +163,14 @@ def _n_best(fields: Mapping[str, str], response_format: str, service: Service) -
     raise ApiError(400, message, N_BEST, "unsupported_value")
 
 
-def _hints(prompt: str) -> tuple[Phrase, ...]:
+def _hints(prompt: str, service: Service) -> tuple[Phrase, ...]:
     try:
-        return split_prompt(prompt, HINT_WEIGHT)
+        hints = split_prompt(prompt, HINT_WEIGHT)
     except ValueError as error:
         raise ApiError(400, f"prompt: {error}", "prompt", "unsupported_value") from error
+    if hints and not service.transcriber.takes_hints:
+        raise ApiError(400, f"prompt: {NO_HINTS}", "prompt", "unsupported_value")
+    return hints
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

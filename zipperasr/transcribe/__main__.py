@@ -22,7 +22,7 @@ from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.segments import REGIMES
 from zipperasr.cli import log, parser, run_step
 from zipperasr.decode.phrases import Phrase
-from zipperasr.transcribe.defaults import AUTO, DEFAULTS, HINT_WEIGHT
+from zipperasr.transcribe.defaults import AUTO, DEFAULTS, HINT_WEIGHT, NO_HINTS
 from zipperasr.transcribe.formats import BY_WORD, FORMATS
 from zipperasr.transcribe.hints import read_hints
 from zipperasr.transcribe.options import add_decoding, add_model, add_nbest, decoding_of
@@ -80,6 +80,8 @@ def main(argv: list[str] | None = None) -> int:
         if config.nbest > 1 and chosen.format != "json":
             raise ValueError(f"--nbest {config.nbest} needs --format json; {chosen.format} has one text")
         hints = () if chosen.hints is None else read_hints(chosen.hints, chosen.hint_weight)
+        if hints and config.engine == "vllm":
+            raise ValueError(f"--hints {chosen.hints}: {NO_HINTS}")
         opening = {"device": chosen.device, "config": config, "regime": chosen.regime, "soft": chosen.soft}
         load = partial(Transcriber.from_pretrained, chosen.model, **opening, vad=chosen.vad, words=chosen.words)
         log(f"voice detector: {chosen.vad}")

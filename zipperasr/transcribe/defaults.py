@@ -11,3 +11,4 @@ AUTO = "auto"  # in place of a language code: detect the language
 DEFAULTS = DecodeConfig(retry_loops=True, tokens_per_s=25.0)
 SERVED = replace(DEFAULTS, batch_size=32, batch_positions=8192)  # of `zipperasr serve`: 1.3 times the throughput
 HINT_WEIGHT = 4.0  # mean cost in nats that a token of a hint may have, see zipperasr.decode.phrases
+NO_HINTS = "hints need this project's own greedy search: beam=1, engine=own, a supported LLM"

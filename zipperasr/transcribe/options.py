@@ -6,9 +6,12 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from zipperasr.decode.decode_config import PRECISIONS, QUANTIZATIONS, DecodeConfig
+from zipperasr.decode.decode_config import ENGINES, PRECISIONS, QUANTIZATIONS, DecodeConfig
 
-DECODING = ("precision", "quantize", "batch_size", "batch_positions", "tokens_per_s", "beam")
+DECODING = (
+    *("precision", "quantize", "batch_size", "batch_positions", "tokens_per_s"),
+    *("beam", "engine", "tensor_parallel"),
+)
 
 
 def add_model(options: argparse.ArgumentParser) -> None:
@@ -36,6 +39,12 @@ def add_decoding(options: argparse.ArgumentParser, defaults: DecodeConfig) -> No
     )
     options.add_argument("--tokens_per_s", type=float, default=defaults.tokens_per_s, help="maximum tokens per second")
     options.add_argument("--beam", type=int, default=defaults.beam, help="beam size; 1: greedy search, which is faster")
+    options.add_argument(
+        "--engine", choices=ENGINES, default=defaults.engine, help="of the search; vllm: needs tools/install_vllm.sh"
+    )
+    options.add_argument(
+        "--tensor_parallel", type=int, default=defaults.tensor_parallel, help="engine vllm: GPUs that share the LLM"
+    )
 
 
 def add_nbest(options: argparse.ArgumentParser, defaults: DecodeConfig) -> None:

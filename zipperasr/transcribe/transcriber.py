@@ -25,13 +25,15 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoded, Decoder
 from zipperasr.decode.phrases import Phrase, PhraseTrie
 from zipperasr.decode.spotted import Spotter
-from zipperasr.exchange.pretrained import Pretrained, load_pretrained
+from zipperasr.decode.vllm_search import VllmSearch
+from zipperasr.exchange.pretrained import Pretrained
 from zipperasr.transcribe.calibration import Calibration
 from zipperasr.transcribe.confidence import tokens_of, words_of
-from zipperasr.transcribe.defaults import AUTO, DEFAULTS, HINT_WEIGHT
+from zipperasr.transcribe.defaults import AUTO, DEFAULTS, HINT_WEIGHT, NO_HINTS
 from zipperasr.transcribe.detect import LanguageDetector
+from zipperasr.transcribe.engine import load_for_engine, longest_piece_s
 from zipperasr.transcribe.hints import as_phrases
-from zipperasr.transcribe.pauses import LEAST_LONGEST_S, LONGEST_S, Piece, cut_at_pauses
+from zipperasr.transcribe.pauses import Piece, cut_at_pauses
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.stream import Stream
 from zipperasr.transcribe.stream_endpoints import Endpoints
@@ -40,7 +42,6 @@ from zipperasr.transcribe.voice import ENERGY, keep_voiced, load_detector, strea
 from zipperasr.transcribe.word_times import load_aligner, with_times
 
 LISTS = 2  # of hints kept ready: those of a command, for languages with and without spaces
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Transcriber:
@@ -54,6 +55,7 @@ class Transcriber:
             probabilities instead of using those of the most likely language. The prompt is always the latter's.
         vad: voice detector, silero or energy, which takes everything but silence for speech.
         aligner: finds the times of words; None: they have none.
+        vllm: the model's LLM in vLLM, for `engine: vllm`; needs `close` at the end.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Transcriber:
         soft: bool = False,
         vad: str = ENERGY,
         aligner: Aligner | None = None,
+        vllm: VllmSearch | None = None,
     ):
         settings = opened.experiment.model
         regime = regime or opened.experiment.regime
@@ -71,8 +74,9 @@ class Transcriber:
             raise ValueError(f"unknown regime {regime!r}; {nearest(regime, REGIMES)}")
         self.opened, self.languages, self.config, self.soft = opened, opened.languages, config, soft
         chunk_frames = segment_frames(settings.decode_chunk_s) if regime == "chunked" else None
-        self.longest_s = min(LONGEST_S, max(LEAST_LONGEST_S, opened.experiment.longest_s or LONGEST_S))  # of a piece
-        self._decoder = Decoder(opened.model, opened.tokenizer, config, chunk_frames)
+        self.longest_s = longest_piece_s(opened.experiment)
+        self._vllm = vllm
+        self._decoder = Decoder(opened.model, opened.tokenizer, config, chunk_frames, vllm)
         self.aligner = aligner
         self._decoder.keeps_frames = aligner is not None
         self._read = ExampleReader(
@@ -105,12 +109,17 @@ class Transcriber:
             device: by default cuda if available, otherwise cpu.
             words: find the times of words with the model's aligner; None: if it has one that fits.
 
-        Raises FileNotFoundError or ValueError if it is incomplete or damaged.
+        Raises FileNotFoundError or ValueError if it is incomplete or damaged, or vLLM is needed but not installed.
         """
-        opened = load_pretrained(path, DTYPES[config.precision])
+        opened, vllm = load_for_engine(path, config)
         opened.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         aligner = None if words is False else load_aligner(opened, needed=words is True)
-        return cls(opened, config, regime, soft, vad, aligner)
+        return cls(opened, config, regime, soft, vad, aligner, vllm)
+
+    def close(self) -> None:
+        """End vLLM, if it is used."""
+        if self._vllm is not None:
+            self._vllm.close()
 
     @cached_property
     def hint_aligner(self) -> Aligner | None:
@@ -187,8 +196,13 @@ class Transcriber:
         return not self.soft
 
     @property
+    def has_logprobs(self) -> bool:
+        """Whether the search reports the log-probabilities of tokens."""
+        return self._decoder.has_logprobs
+
+    @property
     def takes_hints(self) -> bool:
-        """Whether the search can prefer phrases, and reports the log-probabilities of tokens."""
+        """Whether the search can prefer phrases."""
         return self._decoder.takes_phrases
 
     def decode_live(
@@ -280,7 +294,7 @@ class Transcriber:
         number = 0
         try:
             if job.recording.hints and not self.takes_hints:
-                raise ValueError("hints need this project's own greedy search: beam=1, engine=own, a supported LLM")
+                raise ValueError(NO_HINTS)
             for number, piece in enumerate(self._pieces(job), 1):
                 if piece.reason:
                     job.segments[number - 1] = Segment(piece.start_s, piece.end_s, "", piece.reason)
