@@ -1,4 +1,4 @@
-"""A phrase that the aligner hears replaces what the model wrote there; the text that the aligner prefers is kept."""
+"""A phrase that the aligner finds replaces what the model wrote there; the text that the aligner prefers is kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 FRAMES_EACH = 3
 
 
-class Heard(Aligner):
+class Given(Aligner):
     """An aligner whose frames are the log-likelihoods of its classes."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ def decoded(said: str, written: str, phrases: list[Phrase], spaced: bool = True,
     """Search with a model that writes one text, or continues what it must write with as many of its last characters as
     are left; returns the text and the number of searches."""
     tokenizer, searches = tiny.llm_tokenizer(), 0  # a token is a byte
-    spotter = Spotter(Heard(), tokenizer, phrases, spaced)
+    spotter = Spotter(Given(), tokenizer, phrases, spaced)
     found = Encoded("key", torch.zeros(1), most, revision=spotter.revision(frames_of(said)))
     again = True
     while again:
@@ -64,7 +64,7 @@ def decoded(said: str, written: str, phrases: list[Phrase], spaced: bool = True,
         ("the bat is", SAID, ["bat"], "the bat is", 2),
         ("the bat is", SAID, ["Bat"], "the bat is", 2),  # in lower case like the text
         ("the bat is", "The cat is", ["Bat"], "The Bat is", 2),
-        ("the bat is", SAID, ["dog", "bax"], SAID, 1),  # nothing of the list is heard
+        ("the bat is", SAID, ["dog", "bax"], SAID, 1),  # nothing of the list is found
         ("the bat is", "the bat is", ["bat"], "the bat is", 1),  # is there already
         ("bat is the", "cat is the", ["bat"], "bat is the", 2),
         ("the cat is bat", "the cat is cat", ["bat"], "the cat is bat", 2),
@@ -73,7 +73,7 @@ def decoded(said: str, written: str, phrases: list[Phrase], spaced: bool = True,
         ("the bat is", SAID, ["ü", "!!"], SAID, 1),  # unknown to the aligner, no characters
     ],
 )
-def test_a_phrase_is_put_where_it_is_heard(said, written, phrases, wanted, searches):
+def test_a_phrase_is_put_where_it_is_found(said, written, phrases, wanted, searches):
     assert decoded(said, written, [Phrase(text, 4.0) for text in phrases]) == (wanted, searches)
 
 
@@ -100,7 +100,7 @@ def test_a_forced_walk_gives_its_tokens_then_the_most_probable():
 
 
 def test_what_is_restored_is_the_whole_of_the_best_search():
-    spotter = Spotter(Heard(), tiny.llm_tokenizer(), [Phrase("cap", 17.0)], True)
+    spotter = Spotter(Given(), tiny.llm_tokenizer(), [Phrase("cap", 17.0)], True)
     tokens = tiny.llm_tokenizer()(SAID, add_special_tokens=False)["input_ids"]
     found = Encoded("key", torch.zeros(1), 40, revision=spotter.revision(frames_of(SAID)))
     first = dataclasses.replace(

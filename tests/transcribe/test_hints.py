@@ -96,12 +96,12 @@ def test_hints_concern_their_recording_only(without_aligner):
     assert without_aligner(noise(2.0), lang="de", hints=["nobody says this"]).text == texts[0]
 
 
-HEARD = Recording("a", noise(1.5, 3), hints=(Phrase("cd", 1000.0),))  # preferred by the tiny, untrained aligner
+FOUND = Recording("a", noise(1.5, 3), hints=(Phrase("cd", 1000.0),))  # preferred by the tiny, untrained aligner
 
 
 def test_with_an_aligner_a_hint_that_it_prefers_is_in_the_text_and_others_change_nothing(transcriber):
     plain = Recording("b", noise(1.5, 3))
-    found = [transcript for _, transcript in transcriber.transcribe([plain, HEARD, plain], "es")]
+    found = [transcript for _, transcript in transcriber.transcribe([plain, FOUND, plain], "es")]
     assert found[0].text == found[2].text == transcriber(noise(1.5, 3), lang="es").text
     assert "cd" in found[1].text and "cd" not in found[0].text
     (segment,) = found[1].segments
@@ -112,7 +112,7 @@ def test_with_an_aligner_a_hint_that_it_prefers_is_in_the_text_and_others_change
 def test_the_aligner_is_opened_for_hints_though_words_have_no_times(transcriber, timing):
     assert transcriber.aligner is None and transcriber.hint_aligner is not None
     assert timing.hint_aligner is timing.aligner
-    ((_, plain),), ((_, timed),) = (one.transcribe([HEARD], "es") for one in (transcriber, timing))
+    ((_, plain),), ((_, timed),) = (one.transcribe([FOUND], "es") for one in (transcriber, timing))
     assert timed.text == plain.text and "cd" in plain.text
     assert all(word.start_s is not None for part in timed.segments for word in part.words)
 

@@ -130,8 +130,7 @@ def test_a_bundle_has_no_aligner_and_no_calibration_that_cannot_be_used(own, tmp
         retrain(own)
     assert export(["--model", str(own), "--format", "bundle", "--out", str(tmp_path / "m.zip")]) == 0
     said = capsys.readouterr().err
-    assert said.count("; the bundle is written without it") == 1 + damaged
-    assert ("confidence.json: not used, because it was fitted with other weights of the model" in said) != damaged
+    assert said.count("; the bundle is written without it") == 2 and "confidence.json: damaged, or fitted with" in said
     with ZipFile(tmp_path / "m.zip") as bundle:
         assert not {"confidence.json", "aligner.yaml", WEIGHTS} & {Path(name).name for name in bundle.namelist()}
     assert Transcriber.from_pretrained(tmp_path / "m.zip", "cpu", SHORT, words=None).aligner is None

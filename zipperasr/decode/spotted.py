@@ -1,4 +1,4 @@
-"""Phrases that the aligner hears in an utterance, put where they are spoken.
+"""Phrases that the aligner finds in an utterance, put where they are spoken.
 
 In: an utterance as the search ended it, and the spans of phrases in its frames. Out: the utterance to search again: up
 to the span as it was, then the phrase, then freely. The text that the aligner prefers is kept.

@@ -20,7 +20,7 @@ import zipperasr
 from zipperasr.align.aligner import CONFIG as ALIGNER_CONFIG
 from zipperasr.align.aligner import WEIGHTS as ALIGNER_WEIGHTS
 from zipperasr.align.aligner import Aligner
-from zipperasr.atomic import atomic_path
+from zipperasr.atomic import atomic_path, read_record
 from zipperasr.cli import log
 from zipperasr.exchange.archive import MANIFEST, SUFFIXES, read_manifest, unpack, write_archive
 from zipperasr.exchange.licences import FILE as LICENCES
@@ -29,13 +29,14 @@ from zipperasr.exchange.model_card import FILE as CARD
 from zipperasr.exchange.model_card import model_card
 from zipperasr.model.backbone_files import check_local
 from zipperasr.model.bundle_paths import INIT, META, check_name, is_hub_id
-from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment
+from zipperasr.model.experiment import CONFIG, LANGUAGES, WEIGHTS, Experiment, weights_digest
 from zipperasr.model.training_chain import training_chain
 from zipperasr.model.training_sizes import check_ranks
 from zipperasr.model.weights_file import check_weights
 
 FORM = "zipperasr bundle 1"
 BACKBONES = ("whisper", "llm")
+CALIBRATION = "confidence.json"  # of zipperasr.transcribe, which imports this package
 KEPT = ("run.json", "router_final.json")  # optional files of a training
 
 
@@ -155,14 +156,15 @@ def _aligner_files(directory: Path) -> tuple[str, ...]:
 
 
 def _calibration_files(directory: Path) -> tuple[str, ...]:
-    """The file of a training's calibration, if it has one that can be used."""
-    from zipperasr.transcribe.calibration import FILE, UNCHANGED, Calibration  # its package imports this module
-
-    try:
-        return () if Calibration.load(directory) == UNCHANGED else (FILE,)
-    except ValueError as error:
-        log(f"{error}; the bundle is written without it")
+    """The file of a training's calibration, if it was fitted with the model's present weights."""
+    path = directory / CALIBRATION
+    if not path.is_file():
         return ()
+    record = read_record(path)
+    if record is None or record.get("model") != weights_digest(directory):
+        log(f"{path}: damaged, or fitted with other weights of the model; the bundle is written without it")
+        return ()
+    return (CALIBRATION,)
 
 
 def _backbone_files(source: str, target: str) -> dict[str, Path]:
