@@ -89,6 +89,46 @@ def test_a_second_language_can_be_added(soft):
     assert load_model(directory).adapters.language_codes == (*tiny.CODES, "it", "fr")
 
 
+@torch.no_grad()
+def test_a_language_with_a_projector_of_its_own_leaves_all_others_bit_identical(soft):
+    directory, batch = soft, collate(tiny.two_packs())
+    wanted = load_model(soft).eval().packed_logits(batch, 50)
+    for code, parts in (("it", ("bank", "own_projector")), ("fr", ("bank",))):
+        model = build_for_training(addition(directory, code, trained=parts), torch.float32, seed=1)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                where = parameter[-1:] if name.endswith("b_specific") else parameter
+                where.add_(torch.randn_like(where))
+        finish(addition(directory, code, trained=parts), model, directory.parent / code)
+        directory = directory.parent / code
+        assert torch.equal(load_model(directory).eval().packed_logits(batch, 50), wanted)
+    last, trained = load_model(directory), load_model(soft.parent / "it").projector.of("it").state_dict()
+    assert all(torch.equal(last.projector.of("it").state_dict()[name], weight) for name, weight in trained.items())
+    assert not torch.equal(trained["out.weight"], last.projector.out.weight)
+    assert last.projector.of("fr") is last.projector
+
+
+def test_the_new_language_alone_trains_its_projector(soft):
+    first = addition(soft, "it", trained=("bank", "own_projector"))
+    finish(first, build_for_training(first, torch.float32, seed=1), soft.parent / "it")
+    second = addition(soft.parent / "it", "fr", trained=("bank", "own_projector"))
+    model = build_for_training(second, torch.float32, seed=1)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {part_of(name) for name in trained} == {"bank", "own_projector"}
+    assert {name.split(".")[2] for name in trained if part_of(name) == "own_projector"} == {"for_fr"}
+
+
+def test_fine_tuning_the_projector_includes_the_languages_own(soft):
+    experiment = addition(soft, "it", trained=("bank", "own_projector"))
+    finish(experiment, build_for_training(experiment, torch.float32, seed=1), soft.parent / "it")
+    source = {"init_from": str(soft.parent / "it"), "init_from_weights": weights_digest(soft.parent / "it")}
+    for parts, wanted in ((("bank",), set()), (("bank", "projector"), {"projector", "own_projector"})):
+        tuned = replace(experiment, added=(), bank_from=None, trained=parts, lid=None, **source)
+        model = build_for_training(tuned, torch.float32, seed=1)
+        names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        assert {part_of(name) for name in names} - {"bank"} == wanted
+
+
 def test_only_the_requested_parts_are_trained(soft):
     model = build_for_training(addition(soft, "it", trained=("bank", "router", "projector")), torch.float32, seed=1)
     trains = {part_of(name) for name, parameter in model.named_parameters() if parameter.requires_grad}

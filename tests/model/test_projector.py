@@ -56,3 +56,54 @@ def test_a_new_model_has_such_a_projector(config):
     embeddings = model.causal_lm.get_input_embeddings().weight
     speech, _ = model.projector(torch.randn(400, model.encoder.width), [400])
     assert 0.5 < speech.square().mean() / embeddings.square().mean() < 2.0
+
+
+def two_languages() -> GatedProjector:
+    """A projector of width 5 in which Swahili has a projector with other weights."""
+    torch.manual_seed(0)
+    projector = GatedProjector(d_in=6, d_hidden=10, d_out=5)
+    projector.add_own("sw")
+    with torch.no_grad():
+        for parameter in projector.of("sw").parameters():
+            parameter.add_(torch.randn_like(parameter))
+    return projector
+
+
+@torch.no_grad()
+def test_each_utterance_of_a_mixed_batch_uses_the_projector_of_its_language():
+    projector, lengths = two_languages(), [5, 8, 3, 9]
+    frames, codes = torch.randn(25, 6), ["de", "sw", "sw", "ja"]
+    out, counts = projector(frames, lengths, codes)
+    assert counts == [2, 2, 1, 3]
+    for mine, part, code in zip(frames.split(lengths), out.split(counts), codes, strict=True):
+        torch.testing.assert_close(part, by_formula(projector.of(code), mine), rtol=0, atol=1e-5)
+    assert projector.of("de") is projector.of(None) is projector is not projector.of("sw")
+
+
+@torch.no_grad()
+def test_languages_without_a_projector_of_their_own_stay_bit_identical():
+    projector, frames = two_languages(), torch.randn(13, 6)
+    before = GatedProjector(d_in=6, d_hidden=10, d_out=5)
+    before.load_state_dict({name: w for name, w in projector.state_dict().items() if not name.startswith("own.")})
+    assert torch.equal(projector(frames, [5, 8], ["de", "ja"])[0], before(frames, [5, 8])[0])
+
+
+def test_a_new_own_projector_is_a_copy_of_the_shared_one():
+    projector, frames = GatedProjector(d_in=6, d_hidden=10, d_out=5), torch.randn(8, 6)
+    for code in ("sw", "to", "zh.TW"):  # nn.Module has an attribute "to", and "." separates its names
+        projector.add_own(code)
+        assert torch.equal(projector(frames, [8], [code])[0], projector(frames, [8], ["de"])[0])
+    assert {name.split(".")[1] for name in projector.state_dict() if name.startswith("own.")} == {
+        "for_sw", "for_to", "for_zh_TW",
+    }  # fmt: skip
+
+
+def test_projectors_that_are_not_in_the_batch_get_exactly_zero_gradient():
+    projector = two_languages()
+    projector(torch.randn(8, 6), [8], ["de"])[0].square().sum().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in projector.of("sw").parameters())
+    assert all(p.grad.any() for name, p in projector.named_parameters() if not name.startswith("own."))
+    projector.zero_grad()
+    projector(torch.randn(8, 6), [8], ["sw"])[0].square().sum().backward()
+    assert all(p.grad.any() for p in projector.of("sw").parameters())
+    assert not any(p.grad.any() for name, p in projector.named_parameters() if not name.startswith("own."))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
+from safetensors.torch import save_file
+
 from local import compare_bank_starts as compare
 from zipperasr.model.experiment import Experiment
 from zipperasr.model.model_config import ModelConfig
@@ -33,6 +36,8 @@ def write_system(exp: Path, new: int, german: str = "ja", losses: tuple[float, .
     write_scores(decoding / "scores.tsv", [*scores, row("test_x_sw", "sw", new)])
     lines = [json.dumps({"step": step, "loss": loss}) for step, loss in enumerate(losses)]
     (exp / "dev.jsonl").write_text("\n".join(lines) + "\n")
+    (exp / "train.jsonl").write_text('{"step": 1, "seconds": 20.4}\n{"step": 2, "seconds": 10.2}\n')
+    save_file({"projector.own.for_sw.out.bias": torch.zeros(1500)}, exp / "model.safetensors")
     return exp
 
 
@@ -41,8 +46,8 @@ def test_a_row_has_means_over_seeds_and_other_languages_for_the_first_seed(tmp_p
     seeds = (write_system(tmp_path / "one", 90), write_system(tmp_path / "two", 94, losses=(4.0, 2.0)))
     options = compare.Comparison(before, "sw")
     cells = compare._row(compare.System("nearest", "bank", seeds), options)
-    assert cells[:5] == ["nearest", "bank", "2", "4.00 ± 0.00", "2.50 ± 0.71"]
-    assert cells[5:] == ["92.00 ± 2.83", "9.09 ± 0.00", "25.00", "3 of 3"]  # one of eleven characters; (10 + 40) / 2
+    assert cells[:7] == ["nearest", "bank", "1,500", "31 ± 0", "2", "4.00 ± 0.00", "2.50 ± 0.71"]
+    assert cells[7:] == ["92.00 ± 2.83", "9.09 ± 0.00", "25.00", "3 of 3"]  # one of eleven characters; (10 + 40) / 2
 
 
 def test_a_different_hypothesis_is_not_counted_as_identical(tmp_path):
@@ -55,7 +60,7 @@ def test_the_page_names_the_command(tmp_path):
     options = compare.Comparison(before, "sw", invocation="local/compare_bank_starts.sh --x")
     page = compare._page([compare.System("zero", "bank", (before,))], options)
     assert "# Adding sw to before" in page and "```\nlocal/compare_bank_starts.sh --x\n```" in page
-    assert "| zero | bank | 1 | 4.00 | 3.00 | 0.00 | 9.09 | 25.00 | 3 of 3 |" in page
+    assert "| zero | bank | 1,500 | 31 | 1 | 4.00 | 3.00 | 0.00 | 9.09 | 25.00 | 3 of 3 |" in page
 
 
 def test_a_variant_without_banks_is_an_error(tmp_path, capsys):

@@ -208,15 +208,19 @@ def test_an_added_language_is_scored_and_reported(swahili: Swahili):
 
 
 @pytest.mark.slow
-def test_an_added_language_trains_only_its_bank(swahili: Swahili):
+def test_an_added_language_trains_only_its_bank_and_its_projector(swahili: Swahili):
     with safe_open(swahili.recipe / f"{SFT}_add_sw" / "model.safetensors", framework="pt") as stream:
         shapes = {name: stream.get_slice(name).get_shape() for name in stream.keys()}  # noqa: SIM118
-    assert {name.rpartition(".")[2] for name in shapes} == {"b_specific", "embeddings"}
-    assert {shape[0] for shape in shapes.values()} == {1}
+    stacked = {name: shape for name, shape in shapes.items() if not name.startswith("projector.own.for_sw.")}
+    assert {name.rpartition(".")[2] for name in stacked} == {"b_specific", "embeddings"} and len(shapes) > len(stacked)
+    assert {shape[0] for shape in stacked.values()} == {1}
     assert swahili.before == {path: path.stat().st_mtime_ns for path in swahili.before}
     said = swahili.printed["The command"]
     assert "bank initialised from it, the nearest LID embedding (cosine 1.000)" in said
-    assert "sw: training only the new bank; the outputs of the other languages stay bit-identical" in said
+    assert (
+        "sw: training only the new bank and the new projector; the outputs of the other languages stay bit-identical"
+        in said
+    )
     assert "differ from the model's" not in said
     assert "stage 5" not in said
     assert len(re.findall(r"^test_\w+ ", said, re.M)) == 1, "without --eval_lang only the new language is decoded"
@@ -234,7 +238,7 @@ def test_outputs_of_the_other_languages_stay_bit_identical(swahili: Swahili, nam
 @pytest.mark.slow
 def test_the_extended_model_can_be_opened(swahili: Swahili):
     line = swahili.printed["Using and extending the model"].splitlines()[-1]
-    assert line.startswith("trained bank of sw on /") and line.endswith(f"/{SFT}")
+    assert line.startswith("trained bank own_projector of sw on /") and line.endswith(f"/{SFT}")
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,29 @@ def test_the_outputs_of_all_other_languages_stay_bit_identical(one_process, lora
 
 
 @pytest.mark.parametrize("ranks", ["one_process", "two_ranks"])
+def test_a_projector_of_its_own_leaves_all_other_languages_bit_identical(request, ranks):
+    out = request.getfixturevalue(ranks)
+    for code in OLD:
+        assert torch.equal(logits(out / "added_own", code), logits(out / "sft", code))
+    assert not torch.equal(logits(out / "added_own", "it"), logits(out / "added", "it"))
+
+
+def test_a_projector_of_its_own_is_trained_and_saved_by_code(one_process, two_ranks):
+    found = moves(one_process / "added_own")
+    for name, distance in found.items():
+        if name.startswith("projector."):
+            assert (distance > 0) == name.startswith("projector.own.for_it."), name
+    assert found["moments"][:3] == [0.0] * 3 and found["moments"][3] > 0
+    names = {name for name in weights(one_process / "added_own") if name.startswith("projector.")}
+    assert len(names) == 10 and all(name.startswith("projector.own.for_it.") for name in names)
+    assert_equal_weights(two_ranks / "added_own", one_process / "added_own", atol=2e-4)
+    first, last = (lines(one_process / name / "dev.jsonl")[-1]["loss_it"] for name in ("added_own", "added"))
+    assert first < last, "more is trained"
+    log = (one_process / "rank0.log").read_text()
+    assert "it: training only the new bank and the new projector; the outputs of the other languages stay" in log
+
+
+@pytest.mark.parametrize("ranks", ["one_process", "two_ranks"])
 def test_the_outputs_stay_bit_identical_with_zero_2(request, ranks):
     out = request.getfixturevalue(ranks)
     for code in OLD:
@@ -186,6 +209,19 @@ def test_a_variant_without_banks_lists_the_parts_that_can_be_trained(refused, lo
 def test_a_new_bank_must_be_trained(refused):
     line = refused("sft", "--add_lang", "it", "--train_parts", "router")
     assert "--train_parts router: zipper_soft needs a new bank, which must be trained; add bank" in line
+
+
+@pytest.mark.parametrize("shared", ["projector", "all"])
+def test_one_language_does_not_train_two_projectors(refused, shared):
+    line = refused("sft", "--add_lang", "it", "--train_parts", "bank", "own_projector", shared)
+    assert f"the added language uses either the shared projector or its own; remove own_projector or {shared}" in line
+
+
+def test_a_projector_of_its_own_is_for_added_languages(refused, one_process, tiny_recipe):
+    line = refused("sft", "--train_parts", "bank", "own_projector", "--set", "epochs=1", languages="conf/languages.tsv")
+    assert "own_projector is for languages added with --add_lang; fine-tuning trains a language's own" in line
+    line = refused("vanilla_fp32", "--add_lang", "it", "--train_parts", "own_projector")
+    assert "--train_parts own_projector: vanilla has no own_projector; choose from shared, projector, llm, all" in line
 
 
 def test_unknown_parts_and_initial_values_suggest_the_nearest(refused):

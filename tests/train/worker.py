@@ -117,6 +117,7 @@ def main(base: Path, out: Path) -> None:
         run_in_float64(run, f"{lora}_fp64", *sft[:2], "--lora", lora, packs=packs)
     add = functools.partial(add_italian, base, out, packs)
     add("added", "sft")
+    add("added_own", "sft", parts="bank own_projector")
     tune = functools.partial(tune_german, base, out, packs)
     tune("tuned", "sft")
     if world_size == 1:
@@ -191,7 +192,8 @@ def add_italian(base: Path, out: Path, packs: str, name: str, source: str, parts
         return mean
 
     Trainer.run = run_and_look
-    how = ["--init_from", str(out / source), "--add_lang", "it", "--train_parts", parts, "--out", str(out / name)]
+    how = ["--init_from", str(out / source), "--add_lang", "it", "--out", str(out / name)]
+    how += ["--train_parts", *parts.split()]
     try:
         status = train([*options_of_new_language(base), *how, "--set", packs, "epochs=3", "eval_first=true", setting])
     finally:

@@ -93,7 +93,7 @@ def embed_speech(
         outputs = list(hidden.split(frames))
     found = iter(outputs)
     embedded = [torch.cat(one.cache.updated(one.features, {n: next(found) for n in one.missing})) for one in chunks]
-    return model.projector(torch.cat(embedded), [len(frames) for frames in embedded])
+    return model.projector(torch.cat(embedded), [len(frames) for frames in embedded], speech.languages)
 
 
 def _cut(

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import kaldiio
 import numpy as np
 import torch
-from torch import Tensor
 
 from zipperasr.audio.ark import read_vectors
 
@@ -29,8 +28,8 @@ def encoder_means(model: SpeechLLM) -> Iterator[list[np.ndarray]]:
     """Yield a list to which one float32 vector is appended for each utterance that the model encodes."""
     means: list[np.ndarray] = []
 
-    def keep(_projector, inputs: tuple[Tensor, Sequence[int]]) -> None:
-        hidden, frames = inputs
+    def keep(_projector, inputs: tuple[Any, ...]) -> None:
+        hidden, frames = inputs[:2]  # see GatedProjector.forward
         of_each = [part.float().mean(0) for part in hidden.split(list(frames))]
         means.extend(torch.stack(of_each).cpu().numpy())  # one copy, since each waits for the device
 

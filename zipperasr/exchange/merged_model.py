@@ -54,7 +54,8 @@ def write_merged(opened: Pretrained, code: str | None, directory: Path, dtype: t
     encoder = model.encoder.whole_model(config.whisper, encoder_state(model, code))
     directory.mkdir(parents=True)
     save_encoder(model.encoder, encoder, directory / ENCODER, dtype)
-    projector = {name: tensor.to(dtype).contiguous() for name, tensor in model.projector.state_dict().items()}
+    named = model.projector.of(code).state_dict().items()
+    projector = {name: tensor.to(dtype).contiguous() for name, tensor in named if not name.startswith("own.")}
     save_file(projector, directory / PROJECTOR, metadata={"format": "pt"})
     model.llm.merge_and_unload().to(dtype).save_pretrained(directory / LLM)
     opened.tokenizer.save_pretrained(directory / LLM)

@@ -26,7 +26,16 @@ PREFIX = "base_model.model."  # of PEFT's tensor names
 def write_peft(
     opened: Pretrained, codes: Sequence[str], directory: Path, base_name: str, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write base and adapters. base_name: directory or hub id of the base model in the adapters' configurations."""
+    """Write base and adapters. base_name: directory or hub id of the base model in the adapters' configurations.
+
+    Raises ValueError if the variant has no plain LoRA, or if a language has a projector of its own.
+    """
+    shared = opened.model.projector
+    if own := [code for code in codes if shared.of(code) is not shared]:
+        raise ValueError(
+            f"{', '.join(own)}: has a projector of its own, which a PEFT adapter cannot contain; use --format merged "
+            "or bundle"
+        )
     factors = {code: plain_lora(opened.model, code) for code in codes}  # may raise, so before anything is written
     directory.mkdir(parents=True)
     encoder, lora = opened.model.encoder, opened.experiment.model.encoder_lora

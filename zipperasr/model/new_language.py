@@ -1,8 +1,8 @@
 """Add languages to an adapted model.
 
 In: a model after the adaptation, language codes, LID embeddings, how to initialise the new banks. Out: the model with
-more banks, frozen except for the chosen parts. By default only the new banks are trained and saved, and the outputs for
-all other languages stay bit-identical.
+more banks and, on request, more projectors, frozen except for the chosen parts. If only the new languages' own parts
+are trained and saved, the outputs for all other languages stay bit-identical.
 """
 
 from __future__ import annotations
@@ -15,20 +15,28 @@ from torch import Tensor
 from zipperasr.lora.grow import add_languages, nearest_language, start_bank, trained_languages
 from zipperasr.model.build import set_trainable
 from zipperasr.model.speech_llm import SpeechLLM
-from zipperasr.model.trained_parts import part_of
+from zipperasr.model.trained_parts import OWN_PROJECTOR, PROJECTOR, part_of
 from zipperasr.ranks import log_once  # all ranks build the same model
 
 
 def grow(model: SpeechLLM, codes: Sequence[str], embeddings: Tensor | None, parts: Sequence[str]) -> None:
-    """Add languages with zero B, and freeze all but `parts`. embeddings: (len(codes), d_lid), for a router."""
+    """Add languages with zero B, and freeze all but `parts`. embeddings: (len(codes), d_lid), for a router.
+
+    Projectors of languages that were added earlier are frozen.
+    """
     add_languages(model.adapters, codes, embeddings)
     train_only(model, parts)
+    model.projector.own.requires_grad_(False)
+    if OWN_PROJECTOR in parts:
+        for code in codes:
+            model.projector.add_own(code)
+            model.projector.of(code).requires_grad_(True)
 
 
 def tune(model: SpeechLLM, parts: Sequence[str]) -> None:
     """Prepare a trained model for fine-tuning: freeze all but `parts`; all languages' banks are saved."""
     model.adapters.own_codes = model.adapters.language_codes
-    train_only(model, parts)
+    train_only(model, (*parts, OWN_PROJECTOR) if PROJECTOR in parts else parts)
 
 
 def train_only(model: SpeechLLM, parts: Sequence[str]) -> None:

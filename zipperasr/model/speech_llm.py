@@ -111,7 +111,7 @@ class SpeechLLM(nn.Module):
         if self.adapters is not None:
             self.adapters.set_batch(speech.languages, _sum_groups(map(self.encoder.num_frames, lengths), per_utterance))
         hidden, frames = self.encoder(mel, lengths, segments if self.encoder.pad_to_30s else None)
-        return self.projector(hidden, _sum_groups(frames, per_utterance))
+        return self.projector(hidden, _sum_groups(frames, per_utterance), speech.languages)
 
     def forward(self, batch: PackedBatch, chunk_frames: int | None = None) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Returns the cross-entropy summed over labels, {loss, accuracy} per label, and the number of labels."""

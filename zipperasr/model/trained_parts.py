@@ -12,26 +12,28 @@ from zipperasr.lora import variant_class
 from zipperasr.lora.base import PER_LANGUAGE
 from zipperasr.lora.grow import BANK_STARTS
 
-BANK, ROUTER = "bank", "router"
+BANK, ROUTER, PROJECTOR, OWN_PROJECTOR = "bank", "router", "projector", "own_projector"
 PARTS = {
     BANK: "the banks of the languages in the training data, and their embeddings if the router learns them",
     ROUTER: "the router, which mixes shared and language-specific columns",
     "shared": "A and B_shared of the encoder's LoRA",
-    "projector": "the projector",
+    PROJECTOR: "the projector; in fine-tuning, also the languages' own projectors",
     "llm": "the LLM's LoRA",
+    OWN_PROJECTOR: "a projector of its own for each added language, a copy of the shared one at first; not part of all",
 }
+OF_THE_LANGUAGE = (BANK, OWN_PROJECTOR)  # parts whose training leaves the outputs of other languages unchanged
 ALL = "all"
 
 
 def chosen_parts(variant: str, requested: Sequence[str], new_bank: bool = True) -> tuple[str, ...]:
-    """Return the parts to train, in the order of PARTS; `all` selects all parts of the variant.
+    """Return the parts to train, in the order of PARTS; `all` selects all parts of the variant but `own_projector`.
 
     new_bank: languages are added, whose banks must be trained.
 
     Raises ValueError for a part that is unknown or that the variant does not have.
     """
     layer = variant_class(variant)
-    has = {BANK: bool(layer.bank_starts), ROUTER: layer.routed}
+    has = {BANK: bool(layer.bank_starts), ROUTER: layer.routed, OWN_PROJECTOR: bool(layer.bank_starts)}
     known = [part for part in PARTS if has.get(part, True)]
     for part in requested:
         if part not in (*PARTS, ALL):
@@ -42,7 +44,24 @@ def chosen_parts(variant: str, requested: Sequence[str], new_bank: bool = True) 
         raise ValueError(
             f"--train_parts {' '.join(requested)}: {variant} needs a new bank, which must be trained; add {BANK}"
         )
-    return tuple(part for part in known if part in requested or ALL in requested)
+    if OWN_PROJECTOR in requested:
+        _check_own_projector(requested, new_bank)
+    whole = ALL in requested
+    return tuple(part for part in known if part in requested or (whole and part != OWN_PROJECTOR))
+
+
+def _check_own_projector(requested: Sequence[str], adds_language: bool) -> None:
+    given = f"--train_parts {' '.join(requested)}"
+    if not adds_language:
+        raise ValueError(
+            f"{given}: {OWN_PROJECTOR} is for languages added with --add_lang; fine-tuning trains a language's own "
+            f"projector as part of {PROJECTOR}"
+        )
+    if {PROJECTOR, ALL} & set(requested):
+        raise ValueError(
+            f"{given}: the added language uses either the shared projector or its own; remove {OWN_PROJECTOR} or "
+            f"{PROJECTOR if PROJECTOR in requested else ALL}"
+        )
 
 
 def check_bank_start(variant: str, bank_from: str) -> None:
@@ -63,5 +82,7 @@ def part_of(name: str) -> str:
         return BANK
     if name.startswith("adapters.router."):
         return ROUTER
+    if name.startswith("projector.own."):
+        return OWN_PROJECTOR
     place = name.split(".")[0]
     return place if place in PARTS else "shared"

@@ -16,7 +16,7 @@ from zipperasr.cli import parser, run_step
 from zipperasr.lid.stored_embeddings import MODES
 from zipperasr.lora import LORA_CHOICES
 from zipperasr.model.experiment import INITIAL_PARTS
-from zipperasr.model.trained_parts import BANK, PARTS
+from zipperasr.model.trained_parts import BANK, OF_THE_LANGUAGE, OWN_PROJECTOR, PARTS
 from zipperasr.plan.flops import batch_flops
 from zipperasr.prepare.dataset_table import PHASES
 from zipperasr.train.continuation import Continuation
@@ -77,7 +77,12 @@ def add_continuation_options(options: argparse.ArgumentParser) -> None:
         help="initial weights of a new bank: nearest (copy the bank of the most similar language), shared or zero",
     )
     options.add_argument(
-        "--train_parts", nargs="+", default=[BANK], help=f"parts to train: {', '.join(PARTS)}, or all of them: all"
+        "--train_parts",
+        nargs="*",
+        default=[],
+        metavar="PART",
+        help=f"parts to train: {', '.join(PARTS)}, or all, which is all but {OWN_PROJECTOR}; default: "
+        f"{' '.join(OF_THE_LANGUAGE)} for added languages, {BANK} in fine-tuning",
     )
 
 

@@ -14,7 +14,7 @@ from zipperasr.languages import LanguageTable
 from zipperasr.lid.stored_embeddings import load_embeddings
 from zipperasr.lora import NO_LORA, variant_class
 from zipperasr.model.experiment import LANGUAGES, Experiment, located, weights_digest
-from zipperasr.model.trained_parts import BANK, check_bank_start, chosen_parts
+from zipperasr.model.trained_parts import BANK, OF_THE_LANGUAGE, OWN_PROJECTOR, check_bank_start, chosen_parts
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,19 @@ class Continuation:
         add_lang: codes of languages to add to it; () to fine-tune it in languages that it has.
         bank_from: initial value of a new bank: "nearest" (the bank of the language with the most similar LID
             embedding), "shared" or "zero".
-        train_parts: what is trained; see PARTS in zipperasr/model/trained_parts.py.
+        train_parts: what is trained, see PARTS in zipperasr/model/trained_parts.py; by default the parts that belong to
+            the languages: the bank, and for added languages a projector of their own.
     """
 
     init_from: Path | None = None
     add_lang: tuple[str, ...] = ()
     bank_from: str = "nearest"
-    train_parts: tuple[str, ...] = (BANK,)
+    train_parts: tuple[str, ...] = ()
+
+    def parts(self, variant: str) -> tuple[str, ...]:
+        """The parts of a model of this variant to train. Raises ValueError, see `chosen_parts`."""
+        default = OF_THE_LANGUAGE if self.add_lang else (BANK,)
+        return chosen_parts(variant, self.train_parts or default, new_bank=bool(self.add_lang))
 
 
 def check_request(new: Continuation, table: LanguageTable) -> Experiment | None:
@@ -61,7 +67,7 @@ def check_request(new: Continuation, table: LanguageTable) -> Experiment | None:
                 f"{new.init_from}: already supports {code} (it has {', '.join(source.languages)}); "
                 "choose another language, or omit --add_lang to fine-tune the model"
             )
-    chosen_parts(source.lora, new.train_parts, new_bank=bool(new.add_lang))
+    new.parts(source.lora)
     check_bank_start(source.lora, new.bank_from)
     if new.add_lang and new.bank_from == "nearest" and source.model.encoder_lora.learns_embeddings(source.lora):
         raise ValueError(
@@ -87,7 +93,7 @@ def continued_experiment(source: Experiment, new: Continuation, *, lid: Path, li
     """
     languages = (*source.languages, *new.add_lang)
     variant = variant_class(source.lora)
-    parts = chosen_parts(source.lora, new.train_parts, new_bank=bool(new.add_lang))
+    parts = new.parts(source.lora)
     bank_from = new.bank_from if new.add_lang and BANK in parts else None
     embeddings = None  # fine-tuning: the trained model's are loaded with its weights
     learned = source.model.encoder_lora.learns_embeddings(source.lora)
@@ -112,7 +118,7 @@ def continued_experiment(source: Experiment, new: Continuation, *, lid: Path, li
 
 def announce(experiment: Experiment) -> None:
     """Log whether the outputs of languages without training data will change."""
-    shared = [part for part in experiment.trained if part != BANK]
+    shared = [part for part in experiment.trained if part not in OF_THE_LANGUAGE]
     new = ", ".join(experiment.added)
     if not new:
         effect = "will change" if shared else "stay bit-identical"
@@ -123,4 +129,5 @@ def announce(experiment: Experiment) -> None:
     elif shared:
         log(f"{new}: also training {', '.join(shared)}; the outputs of the other languages will change")
     else:
-        log(f"{new}: training only the new bank; the outputs of the other languages stay bit-identical")
+        own = " and the new projector" if OWN_PROJECTOR in experiment.trained else ""
+        log(f"{new}: training only the new bank{own}; the outputs of the other languages stay bit-identical")

@@ -9,13 +9,15 @@ from __future__ import annotations
 import atexit
 import os
 import socket
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
-from zipperasr.lora.base import PER_LANGUAGE
 from zipperasr.model.speech_llm import SpeechLLM
+from zipperasr.model.trained_parts import OF_THE_LANGUAGE, part_of
 from zipperasr.train.optim import LanguageAdamW
 from zipperasr.train.train_config import TrainConfig
 
@@ -63,9 +65,10 @@ def make_engine(model: SpeechLLM, config: TrainConfig):
     import deepspeed
 
     num_languages = len(model.adapters.language_codes) if model.adapters is not None else 1
-    optimiser = LanguageAdamW(
-        parameter_groups(model, config), config.lr, config.betas, num_languages, config.absent_language == "hold"
-    )
+    groups = parameter_groups(model, config)
+    languages = languages_of_elements(model, groups)
+    order = [list(group["params"]) for group in groups]  # DeepSpeed may replace them by copies
+    optimiser = LanguageAdamW(groups, config.lr, config.betas, num_languages, config.absent_language == "hold")
     for group in optimiser.param_groups:
         group["lr"] = 0.0
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimiser, config=deepspeed_config(config))
@@ -74,9 +77,11 @@ def make_engine(model: SpeechLLM, config: TrainConfig):
     for group in optimiser.param_groups:
         group["lr"] = config.lr
     if config.zero_stage == 0:
-        banks = {p: _languages_of(p) for group in optimiser.param_groups if group["banks"] for p in group["params"]}
+        held = [group["params"] for group in optimiser.param_groups]
+        pairs = zip(chain.from_iterable(held), chain.from_iterable(order), strict=True)
+        banks = {mine: languages[original] for mine, original in pairs if original in languages}
     else:
-        banks = _banks_of_partitions(engine.optimizer, optimiser)
+        banks = _banks_of_partitions(engine.optimizer, optimiser, languages)
     optimiser.bank_of_element = banks
     optimiser.checks_gradients = config.zero_stage == 0  # ZeRO checks the gradients of all ranks itself
     return engine, optimiser
@@ -102,14 +107,14 @@ def restore_master_weights(exact: dict[nn.Parameter, Tensor]) -> None:
 
 
 def parameter_groups(model: SpeechLLM, config: TrainConfig) -> list[dict]:
-    """Trainable parameters, grouped by weight decay, learning rate, and by stacked per-language bank or not."""
+    """Trainable parameters, grouped by weight decay, learning rate, and by belonging to languages or to all."""
     groups: dict[tuple, dict] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         router, kind = name.startswith("adapters.router."), name.rpartition(".")[2]
         # Biases and gains of the router are vectors, stacked over the layers.
-        decays, banks = parameter.ndim > 1 and not (router and kind != "weight"), kind in PER_LANGUAGE
+        decays, banks = parameter.ndim > 1 and not (router and kind != "weight"), part_of(name) in OF_THE_LANGUAGE
         tunes_encoder = model.adapters is None and name.startswith("encoder.")
         lr_factor = config.router_lr_factor if router else config.encoder_lr_factor if tunes_encoder else 1.0
         group = groups.setdefault(
@@ -154,7 +159,18 @@ def deepspeed_config(config: TrainConfig) -> dict:
     return settings
 
 
-def _banks_of_partitions(zero, optimiser: LanguageAdamW) -> dict[Tensor, Tensor]:
+def languages_of_elements(model: SpeechLLM, groups: Sequence[dict]) -> dict[nn.Parameter, Tensor]:
+    """The language index of each element, flattened, for all parameters in `groups` that belong to languages."""
+    codes = model.adapters.language_codes if model.adapters is not None else ()
+    own = {p: index for index, code in enumerate(codes) if model.projector.of(code) is not model.projector
+           for p in model.projector.of(code).parameters()}  # fmt: skip
+    chosen = [parameter for group in groups if group["banks"] for parameter in group["params"]]
+    return {p: _languages_of(p) if p not in own else _constant(p, own[p]) for p in chosen}
+
+
+def _banks_of_partitions(
+    zero, optimiser: LanguageAdamW, languages_of: Mapping[nn.Parameter, Tensor]
+) -> dict[Tensor, Tensor]:
     """The language of each element of this rank's flat partitions.
 
     ZeRO concatenates a group's parameters in its own order, pads the end and gives each rank an equal slice.
@@ -164,7 +180,7 @@ def _banks_of_partitions(zero, optimiser: LanguageAdamW) -> dict[Tensor, Tensor]
     for number, group in enumerate(optimiser.param_groups):
         if not group["banks"]:
             continue
-        languages = torch.cat([_languages_of(parameter) for parameter in zero.round_robin_bit16_groups[number]])
+        languages = torch.cat([languages_of[parameter] for parameter in zero.round_robin_bit16_groups[number]])
         (partition,) = group["params"]
         padding = partition.numel() * world_size - len(languages)
         if padding < 0:
@@ -182,3 +198,7 @@ def _languages_of(parameter: Tensor) -> Tensor:
     per_language = parameter.numel() // parameter.shape[0]
     codes = torch.arange(parameter.shape[0], dtype=torch.int16, device=parameter.device)
     return codes.repeat_interleave(per_language)
+
+
+def _constant(parameter: Tensor, language: int) -> Tensor:
+    return torch.full((parameter.numel(),), language, dtype=torch.int16, device=parameter.device)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compare initialisations of a new language's bank (nearest, shared, zero) on a trained system, with several seeds.
+# Compare what is trained for a new language, and initialisations of its bank, on a trained system with several seeds.
 #
 # Usage: local/compare_bank_starts.sh --init_from exp/sft_zipper_soft_chunked --add_lang sw [options]   --help lists them
 set -euo pipefail
