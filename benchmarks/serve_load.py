@@ -57,6 +57,7 @@ class Found:
     latency_s: dict[int, float] = field(default_factory=dict)
     wall_s: float = 0.0
     cpu_s: float = 0.0  # of the server
+    machine_load: float = 0.0  # average number of runnable processes of the machine, over the last minute at the end
 
 
 def clips(recipe: Path, number: int, longest_s: float, draw: random.Random) -> list[Clip]:
@@ -152,6 +153,7 @@ def measured(server: psutil.Process, run: Callable[[], Coroutine[None, None, Fou
     found = asyncio.run(run())
     after = server.cpu_times()
     found.cpu_s = after.user + after.system - before.user - before.system
+    found.machine_load = os.getloadavg()[0]
     return found
 
 
@@ -232,7 +234,8 @@ def _section(
         f"of one request at a time (`--max_running 1`). Throughput is {one.wall_s / shared.wall_s:.2f} times, per CPU "
         f"second of the server {one.cpu_s / shared.cpu_s:.2f} times. Over {options.soak} further requests of 2 to 4 s, "
         f"resident memory was {memory[0]:.0f} MiB after a tenth and {memory[-1]:.0f} MiB at the end. The cancelling "
-        f"clients, 4 at a time, send {longest:.0f} s and disconnect after {CANCEL_AFTER_S} s.\n\n"
+        f"clients, 4 at a time, send {longest:.0f} s and disconnect after {CANCEL_AFTER_S} s. After the two "
+        f"runs, the machine's load average was {one.machine_load:.1f} and {shared.machine_load:.1f}.\n\n"
         + table(["", "audio s per s", "per CPU s", "p50, s", "p95, s", "p99, s"], rows)
     )
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import httpx
 import numpy as np
 import soundfile
+import uvicorn
 
 from tests.model import tiny
 from zipperasr.serve.app import build_app
@@ -24,11 +25,12 @@ WAIT_S = 20  # upper limit for waiting; not a measurement
 class Live:
     """A running server and its client."""
 
-    def __init__(self, service: Service, port: int):
-        self.service, self.port, self.url = service, port, f"http://127.0.0.1:{port}"
+    def __init__(self, service: Service, server: uvicorn.Server, port: int):
+        self.service, self.server, self.port = service, server, port
+        self.url = f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.url, timeout=WAIT_S)
 
-    def post(self, data: bytes, name: str = "speech.wav", **fields: str) -> httpx.Response:
+    def post(self, data: bytes, name: str = "speech.wav", **fields: str | list[str]) -> httpx.Response:
         """Post a recording with form fields."""
         return self.client.post("/v1/audio/transcriptions", files={"file": (name, data)}, data=fields)
 
@@ -47,7 +49,7 @@ def running(service: Service, loopback: bool = True, keys: Sequence[str] = ()) -
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
-        live = Live(service, listening.getsockname()[1])
+        live = Live(service, server, listening.getsockname()[1])
         try:
             while not server.started:
                 thread.join(0.01)
@@ -76,9 +78,9 @@ def form(data: bytes, before: bytes = b"") -> bytes:
     return head + data + b"\r\n--x--\r\n"
 
 
-def request(data: bytes) -> bytes:
-    """The bytes of a complete request with a recording."""
-    body = form(data)
+def request(data: bytes, before: bytes = b"") -> bytes:
+    """The bytes of a complete request with a recording. before: other parts of the form."""
+    body = form(data, before)
     head = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     return f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode() + body
 

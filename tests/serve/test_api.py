@@ -74,8 +74,11 @@ def test_verbose_json_has_language_segment_times_and_processing_time(live: Live,
         "text": expected.text,
         "note": wanted.note,
         "doubts": doubts(wanted, "de"),
+        "words": [{"word": word.text, "confidence": word.confidence} for word in wanted.words],
     }
     assert segment == found
+    assert [word["word"] for word in segment["words"]] == expected.text.split()
+    assert all(0 < word["confidence"] <= 1 for word in segment["words"]) and "words" not in answer
     own = answer["zipperasr"]
     assert own["language_code"] == "de" and own["language_probabilities"] == {}
     assert own["transcribed_s"] > 0 and own["waited_s"] >= 0
@@ -122,7 +125,7 @@ def test_json_may_include_log_probabilities(live: Live, expected, name):
 
 def test_log_probabilities_need_json(live: Live):
     error = refusal(live.post(SPEECH, response_format="verbose_json", **{"include[]": "logprobs"}), 400)
-    assert error["message"] == "include[]: logprobs need response_format json"
+    assert error["message"] == "include[]: logprobs need response_format json, got 'verbose_json'"
     error = refusal(live.post(SPEECH, **{"include[]": "tokens"}), 400)
     assert error["message"] == "include[]: got 'tokens'; choose from logprobs"
 
@@ -134,6 +137,34 @@ def test_words_need_an_aligner(live: Live):
     assert error["message"].startswith("timestamp_granularities[]: this model has no aligner")
     error = refusal(live.post(SPEECH, **fields, **{"timestamp_granularities[]": "letter"}), 400)
     assert error["message"] == "timestamp_granularities[]: got 'letter'; choose from segment, word"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("timestamp_granularities[]", ["word", "segment"], "this model has no aligner"),
+        ("timestamp_granularities[]", ["segment", "word"], "this model has no aligner"),
+        ("timestamp_granularities", ["letter", "segment"], "got 'letter'; choose from segment, word"),
+        ("include[]", ["tokens", "logprobs"], "got 'tokens'; choose from logprobs"),
+    ],
+)
+def test_all_values_of_a_repeated_field_are_checked(live: Live, name, values, message):
+    error = refusal(live.post(SPEECH, language="de", **{name: values}), 400)
+    assert error["message"].startswith(f"{name}: {message}") and error["param"] == name
+
+
+def test_equal_values_may_be_repeated(live: Live):
+    twice = {"timestamp_granularities[]": ["segment", "segment"], "include[]": ["logprobs", "logprobs"]}
+    assert live.post(SPEECH, language="de", **twice).json()["logprobs"]
+
+
+def test_other_fields_may_not_be_repeated(live: Live):
+    error = refusal(live.post(b"no audio", language=["de", "es"]), 400)
+    assert error["message"] == "language: got 2 values, wanted one"
+    assert error["param"] == "language" and error["code"] == "repeated_parameter"
+    files = [("file", (None, "text")), ("file", ("a.wav", SPEECH))]
+    error = refusal(live.client.post("/v1/audio/transcriptions", files=files), 400)
+    assert error["message"] == "file: got 2 values, wanted one"
 
 
 @pytest.mark.parametrize("kind", ["FLAC", "OGG", "MP3", "AIFF"])
@@ -158,7 +189,12 @@ def test_silence_has_a_note_and_no_language(live: Live):
             "language 'dee' is not one of the model's; did you mean 'de'? choose from de",
         ),
         ({"response_format": "xml"}, "response_format", "got 'xml'; choose from json, text, srt, verbose_json, vtt"),
-        ({"stream": "true"}, "stream", "stream: got 'true'; choose from false"),
+        ({"stream": "yes"}, "stream", "stream: got 'yes'; choose from true, false"),
+        (
+            {"stream": "true", "response_format": "srt"},
+            "stream",
+            "stream: events need response_format json, got 'srt'",
+        ),
         ({"langauge": "de"}, "langauge", "unknown field 'langauge'; did you mean 'language'?"),
     ],
 )

@@ -34,8 +34,8 @@ class GatedLive(LiveTranscriber):
         self.gate, self.reached = threading.Event(), threading.Event()
         super().__init__(*arguments)
 
-    def _take(self, most_s):
-        batch = super()._take(most_s)
+    def _take(self, *arguments):
+        batch = super()._take(*arguments)
         if batch:
             self.reached.set()
             while not self.gate.wait(0.01):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from zipperasr.batching.batch import Example
 from zipperasr.transcribe.fair_queue import FairQueue, LiveRequest
@@ -12,25 +13,28 @@ from zipperasr.transcribe.transcript import Job
 
 def queue_of(*requests: tuple[str, str, int]) -> tuple[FairQueue, dict[str, LiveRequest]]:
     """(name, language, number of pieces of 2 s) of each request. The id of a piece is its name and number."""
-    queue, made = FairQueue(), {}
-    for name, language, pieces in requests:
-        made[name] = LiveRequest(Job(Recording(name, np.zeros(0)), language))
-        for number in range(pieces):
-            queue.add(made[name], Example(f"{name}{number}", language, None, 32_000, (), ()))
-    return queue, made
+    queue = FairQueue()
+    return queue, {name: added(queue, name, language, pieces) for name, language, pieces in requests}
 
 
-def taken(queue: FairQueue, most: int = 16, most_s: float = 60.0) -> str:
-    return " ".join(example.utt_id for _, example in queue.take(most, most_s))
+def added(queue: FairQueue, name: str, language: str = "de", pieces: int = 1, piece_s: int = 2) -> LiveRequest:
+    """A new request in the queue."""
+    request = LiveRequest(Job(Recording(name, np.zeros(0)), language))
+    for number in range(pieces):
+        queue.add(request, Example(f"{name}{number}", language, None, piece_s * 16_000, (), ()))
+    return request
 
 
-def test_requests_take_equal_turns_and_a_late_short_one_overtakes_the_rest_of_a_long_one():
+def taken(queue: FairQueue, most: int = 16, most_s: float = 60.0, may_exceed: bool = True) -> str:
+    return " ".join(example.utt_id for _, example in queue.take(most, most_s, may_exceed))
+
+
+def test_pieces_of_equal_length_alternate_and_a_late_request_overtakes_the_rest_of_a_long_one():
     queue, made = queue_of(("a", "de", 5), ("b", "de", 2))
     assert taken(queue, most=3) == "a0 b0 a1"
     queue.add(made["b"], Example("b2", "de", None, 32_000, (), ()))
-    late = LiveRequest(Job(Recording("late", np.zeros(0)), "de"))
-    queue.add(late, Example("late0", "de", None, 32_000, (), ()))
-    assert taken(queue, most=3) == "b1 a2 late0"
+    added(queue, "late")
+    assert taken(queue, most=3) == "b1 late0 a2"
     assert taken(queue) == "b2 a3 a4"
     assert len(queue) == 0 and taken(queue) == ""
 
@@ -43,10 +47,47 @@ def test_a_batch_has_the_language_of_the_request_whose_turn_it_is():
     assert taken(queue) == "b1"
 
 
+def test_a_short_piece_does_not_wait_for_long_ones_that_came_before():
+    queue = FairQueue()
+    for name in "abcd":
+        added(queue, name, pieces=4, piece_s=28)
+    assert taken(queue, most_s=30.0) == "a0"
+    added(queue, "short", "es", piece_s=3)
+    assert taken(queue, most_s=30.0) == "short0"
+    assert [taken(queue, most_s=30.0) for _ in range(4)] == ["b0", "c0", "d0", "a1"]
+
+
+@pytest.mark.parametrize("others", [1, 3])
+def test_short_requests_without_end_do_not_keep_a_long_one_waiting(others):
+    """`others` short requests are always in the queue: a new one for each that is taken."""
+    queue = FairQueue()
+    added(queue, "long", "es", piece_s=28)
+    shorts = 0
+    for number in range(others):
+        added(queue, f"s{number}-")
+    while not (found := taken(queue, most=1)).startswith("long"):
+        shorts += 1
+        added(queue, f"{found}-")
+    assert 28 < shorts * 2 < 28 * (others + 1)
+
+
 def test_a_batch_is_limited_by_its_audio_but_has_at_least_one_piece():
     queue, _ = queue_of(("a", "de", 4))
     assert taken(queue, most_s=4.0) == "a0 a1"
+    assert taken(queue, most_s=0.1, may_exceed=False) == ""
     assert taken(queue, most_s=0.1) == "a2"
+
+
+def test_a_piece_that_does_not_fit_is_overtaken_only_in_this_batch():
+    queue = FairQueue()
+    added(queue, "long", piece_s=20)
+    added(queue, "later", piece_s=29)
+    queue.take(1, 30.0, True)
+    added(queue, "short", "es", pieces=2, piece_s=8)
+    assert taken(queue, most_s=10.0, may_exceed=False) == "short0"
+    assert taken(queue, most_s=2.0, may_exceed=False) == ""
+    assert taken(queue, most_s=30.0) == "short1"
+    assert taken(queue, most_s=30.0) == "later0"
 
 
 def test_the_pieces_of_a_discarded_request_disappear():

@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tests.transcribe.conftest import SHORT
@@ -39,10 +40,10 @@ class Watched(LiveTranscriber):
         self.before_token = lambda: None
         super().__init__(transcriber, max_running)
 
-    def _take(self, most_s: float) -> list[Example]:
+    def _take(self, most_s: float, may_exceed: bool) -> list[Example]:
         while not self.gate.wait(0.01):
             self._check()
-        batch = super()._take(most_s)
+        batch = super()._take(most_s, may_exceed)
         if batch:
             self.taken.append(batch)
             self.most_rows = max(self.most_rows, self.rows_in_use)
@@ -71,6 +72,7 @@ def test_transcripts_of_many_languages_and_lengths_equal_those_of_one_at_a_time(
     assert len({one.text for one in alone}) > 10
     with live(own) as together:
         requests = [together.submit(samples, lang) for samples, lang in asked]
+        together.wait_until_prepared(*requests)
         together.gate.set()
         assert [without_rounding(request.future.result(WAIT_S)) for request in requests] == alone
         later = [together.submit(samples, lang) for samples, lang in asked[::-1]]
@@ -93,7 +95,52 @@ def test_a_short_request_overtakes_a_long_one_that_came_first(own):
         assert len(long.future.result(WAIT_S).segments) == 8
     assert ended == ["short", "long"]
     languages = [batch[0].language for batch in together.taken]
-    assert languages.index("es") == 1, "the encoder takes one batch of the long one before"
+    assert languages.index("es") == 0, "its piece is the shortest"
+
+
+def test_no_request_waits_while_more_is_prepared_of_another(own):
+    """The order of preparation without an encoder: first one piece of each, then in turns up to 30 s of audio."""
+    with live(own) as together:
+        order = []
+        add = together._queue.add
+        together._queue.add = lambda request, example: (order.append(request), add(request, example))
+        with together._changed:  # preparation starts when all have arrived
+            requests = [together.submit(samples, "de") for samples in (LONG, noise(1), LONG, noise(2))]
+            together._changed.notify_all()
+        first, _, second, _ = requests
+        with together._changed:
+            assert together._changed.wait_for(lambda: min(first.ready_s, second.ready_s) >= 30, WAIT_S)
+        assert order[:4] == requests
+        assert order[4:8] == [first, second] * 2
+        assert 30 <= first.ready_s < 38 and 30 <= second.ready_s < 38, "a piece is up to 8 s long"
+        together.submit(noise(1, 3), "es")
+        with together._changed:
+            assert together._changed.wait_for(lambda: order[-1].job.lang == "es", WAIT_S)
+        assert all(request.started is not None for request in requests) and not together.taken
+
+
+def test_segments_are_told_in_order_as_soon_as_those_before_them_are_known(own):
+    told, speech = [], [silence(12), LONG, silence(9), noise(2)]
+    with live(own) as together:
+        request = together.submit(np.concatenate(speech), "de", on_segment=told.append)
+        together.gate.set()
+        found = request.future.result(WAIT_S)
+        assert tuple(told) == found.segments and len(told) > 10
+        told.clear()
+        cancelled = together.submit(LONG, "de", on_segment=told.append)
+        cancelled.future.cancel()
+        together.submit(noise(1), "es").future.result(WAIT_S)
+        assert len(told) < 8
+
+
+def test_the_time_in_the_queue_ends_when_work_on_the_request_starts(own):
+    with live(own, max_running=1) as together:
+        first, second = together.submit(noise(1), "de"), together.submit(noise(1), "de")
+        together.wait_until_prepared(first)
+        assert first.arrived <= first.started and second.started is None
+        together.gate.set()
+        second.future.result(WAIT_S)
+        assert second.started > first.started
 
 
 def test_at_most_max_running_requests_share_batches(own):
@@ -196,27 +243,27 @@ def test_after_a_batch_the_search_gets_a_token_for_every_4_s_of_audio():
     batches = iter([[seconds(18)], [seconds(9)], [], [seconds(2)], [], []])
     asked = []
 
-    def take(most_s: float) -> list[Example]:
-        asked.append(most_s)
+    def take(most_s: float, may_exceed: bool) -> list[Example]:
+        asked.append((most_s, may_exceed))
         return next(batches)
 
     stream = LiveTranscriber._batches(SimpleNamespace(_take=take, _decoding={"0": None}))
     found = [next(stream) for _ in range(11)]
     assert found == [[seconds(18)], [seconds(9)], *[None] * 7, [seconds(2)], None]
-    assert asked == [30.0, 12.0, 3.0, 30.0, 28.0]
+    assert asked == [(30.0, True), (12.0, False), (3.0, False), (30.0, True), (28.0, False)]
 
 
 def test_beam_search_gets_whole_batches_because_it_finishes_each_before_the_next():
     batches = iter([[seconds(28)], [seconds(26)], []])
     asked = []
 
-    def take(most_s: float) -> list[Example]:
-        asked.append(most_s)
+    def take(most_s: float, may_exceed: bool) -> list[Example]:
+        asked.append((most_s, may_exceed))
         return next(batches)
 
     stream = LiveTranscriber._batches(SimpleNamespace(_take=take, _decoding={}))
     assert [next(stream) for _ in range(3)] == [[seconds(28)], [seconds(26)], None]
-    assert asked == [30.0, 30.0, 30.0]
+    assert asked == [(30.0, True)] * 3
 
 
 def seconds(number: int) -> Example:

@@ -5,7 +5,7 @@ Fields that this model does not compute (no_speech_prob, seek, ids of tokens) ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -13,7 +13,7 @@ from zipperasr.languages import LanguageTable
 from zipperasr.serve.service import Recognised
 from zipperasr.transcribe.doubts import doubts
 from zipperasr.transcribe.formats import srt, txt, vtt
-from zipperasr.transcribe.transcript import Transcript
+from zipperasr.transcribe.transcript import Segment, Transcript, Word
 
 WITH_ALTERNATIVES = ("json", "verbose_json")
 
@@ -27,8 +27,7 @@ def answer(
     `WITH_ALTERNATIVES` only; 0: without.
     """
     if logprobs or (n_best and response_format == "json"):
-        fields = _plain_json(found.transcript)
-        fields |= {"logprobs": token_logprobs(found.transcript)} if logprobs else {}
+        fields = plain_json(found.transcript, logprobs)
         fields |= {"zipperasr": {"alternatives": alternatives(found.transcript, n_best)}} if n_best else {}
         return JSONResponse(fields)
     if n_best:
@@ -36,26 +35,28 @@ def answer(
     return RESPONSE_FORMATS[response_format](found, languages)
 
 
+def plain_json(transcript: Transcript, logprobs: bool = False) -> dict:
+    """Content of `json`. logprobs: with those of all tokens."""
+    included = {"logprobs": token_logprobs(transcript.segments)} if logprobs else {}
+    return {"text": transcript.text, **included, "usage": _usage(transcript)}
+
+
 def alternatives(transcript: Transcript, n_best: int) -> list[list[dict]]:
     """The best texts of each segment with their scores; a segment without speech has none."""
     return [[one._asdict() for one in segment.alternatives[:n_best]] for segment in transcript.segments]
 
 
-def token_logprobs(transcript: Transcript) -> list[dict]:
+def token_logprobs(segments: Iterable[Segment]) -> list[dict]:
     """OpenAI's `logprobs`: text, UTF-8 bytes and natural log-probability of each token, segment after segment."""
     return [
         {"token": token.text, "bytes": list(token.text.encode()), "logprob": token.logprob}
-        for segment in transcript.segments
+        for segment in segments
         for token in segment.tokens
     ]
 
 
 def _json(found: Recognised, languages: LanguageTable) -> Response:
-    return JSONResponse(_plain_json(found.transcript))
-
-
-def _plain_json(transcript: Transcript) -> dict:
-    return {"text": transcript.text, "usage": _usage(transcript)}
+    return JSONResponse(plain_json(found.transcript))
 
 
 def _verbose_json(found: Recognised, languages: LanguageTable) -> Response:
@@ -78,6 +79,7 @@ def _verbose_fields(found: Recognised, languages: LanguageTable, lists: Sequence
             "doubts": doubts(one, transcript.lang),
             "avg_logprob": one.avg_logprob,
             **({"alternatives": lists[number]} if lists else {}),
+            "words": [_word(word) for word in one.words],
         }
         for number, one in enumerate(transcript.segments)
     ]
@@ -100,9 +102,15 @@ def _verbose_fields(found: Recognised, languages: LanguageTable, lists: Sequence
 
 
 def _words(transcript: Transcript) -> dict:
-    """OpenAI's `words`, whatever the granularity; {} if the model has no aligner."""
+    """OpenAI's `words`, whatever the granularity; {} if the model has no aligner: its clients require the times."""
     timed = [word for segment in transcript.segments for word in segment.words if word.start_s is not None]
-    return {"words": [{"word": one.text, "start": one.start_s, "end": one.end_s} for one in timed]} if timed else {}
+    return {"words": [_word(word) for word in timed]} if timed else {}
+
+
+def _word(word: Word) -> dict:
+    """OpenAI's fields and `confidence`, without those that are not known."""
+    fields = {"word": word.text, "start": word.start_s, "end": word.end_s, "confidence": word.confidence}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _usage(transcript: Transcript) -> dict:

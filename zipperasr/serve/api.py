@@ -1,8 +1,7 @@
 """OpenAI's transcription endpoint for one model.
 
 `prompt` is a list of phrases to prefer. `n_best`, which OpenAI's API does not have, adds n-best lists. `temperature` is
-accepted and ignored: the search does not sample. Options that would change the form of the response (`stream`) are
-refused.
+accepted and ignored: the search does not sample.
 """
 
 from __future__ import annotations
@@ -10,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from zipperasr.cli import nearest
 from zipperasr.decode.phrases import Phrase
 from zipperasr.serve.answers import RESPONSE_FORMATS, WITH_ALTERNATIVES, answer
 from zipperasr.serve.errors import ApiError
+from zipperasr.serve.event_stream import EventStream
 from zipperasr.serve.model_queue import retrieve_exception
 from zipperasr.serve.request_log import CLIENT_GONE
 from zipperasr.serve.service import Recognised, Service
@@ -33,6 +35,7 @@ IGNORED = ("temperature", "chunking_strategy")
 N_BEST = "n_best"
 OPENAIS = ("file", "model", "language", "prompt", "response_format", *GRANULARITIES, *INCLUDE, *IGNORED, "stream")
 FIELDS = (*OPENAIS, N_BEST)
+REPEATABLE = (*GRANULARITIES, *INCLUDE)
 
 
 class Wanted(NamedTuple):
@@ -43,16 +46,36 @@ class Wanted(NamedTuple):
     response_format: str
     logprobs: bool
     n_best: int = 0  # alternatives of each segment; 0: none
+    stream: bool = False
 
 
-async def transcriptions(request: Request) -> Response:
-    """POST /v1/audio/transcriptions. Raises ApiError."""
+class Transcriptions:
+    """POST /v1/audio/transcriptions, as an ASGI application. Raises ApiError before the response starts."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request, events = Request(scope, receive), EventStream(send)
+        try:
+            response = await _transcriptions(request, events)
+        except BaseException as error:
+            if events.has_begun:
+                request.state.failed = await events.fail(error)
+            if not events.has_begun or not isinstance(error, ApiError):
+                raise
+        else:
+            if not events.has_begun:
+                await response(scope, receive, send)
+            elif response.status_code != 200:
+                request.state.failed = response.status_code
+
+
+async def _transcriptions(request: Request, events: EventStream) -> Response:
+    """Return the response, or one with the status alone if it has been sent as events. Raises ApiError."""
     service: Service = request.app.state.service
     limit_s = service.limits.timeout_s
     service.queue.check_free()  # before the upload
     try:
         with anyio.fail_after(limit_s):
-            return await _transcribed(request, service)
+            return await _transcribed(request, service, events)
     except TimeoutError as error:
         message = f"no answer within {limit_s:g} s; send a shorter recording, or start with a longer --timeout_s"
         raise ApiError(504, message, code="timeout") from error
@@ -81,20 +104,24 @@ async def health(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "model": service.name, **load})
 
 
-async def _transcribed(request: Request, service: Service) -> Response:
-    async with service.uploads.received(request, FIELDS) as upload:
+async def _transcribed(request: Request, service: Service, events: EventStream) -> Response:
+    async with service.uploads.received(request, FIELDS, REPEATABLE) as upload:
         wanted = _wanted(upload, service)
         with service.queue.slot():
-            found = await _unless_gone(request, _recognised(upload, wanted, service))
+            found = await _unless_gone(request, _recognised(upload, wanted, service, events))
     request.state.recognised = found  # for the log and the metrics
+    if wanted.stream:
+        await events.end(found.transcript, wanted.logprobs)
+        return Response()
     languages = service.transcriber.languages
     return answer(found, wanted.response_format, languages, logprobs=wanted.logprobs, n_best=wanted.n_best)
 
 
-async def _recognised(upload: Upload, wanted: Wanted, service: Service) -> Recognised:
+async def _recognised(upload: Upload, wanted: Wanted, service: Service, events: EventStream) -> Recognised:
     samples = await service.uploads.decoded(upload)
     upload.file.close()  # the disk is free while the recording waits for the model
-    return await service.recognise(samples, wanted.lang, wanted.hints)
+    recognise = partial(service.recognise, samples, wanted.lang, wanted.hints)
+    return await (events.send(recognise, wanted.logprobs) if wanted.stream else recognise())
 
 
 async def _unless_gone(request: Request, recognition: Coroutine[Any, Any, Recognised]) -> Recognised:
@@ -130,21 +157,39 @@ def _wanted(upload: Upload, service: Service) -> Wanted:
     response_format = fields.get("response_format") or "json"
     _check_choice("response_format", response_format, tuple(RESPONSE_FORMATS))
     for name in GRANULARITIES:
-        _check_choice(name, fields.get(name, "segment"), ("segment", "word"))
-        if fields.get(name) == "word" and service.transcriber.aligner is None:
+        for value in upload.lists[name]:
+            _check_choice(name, value, ("segment", "word"))
+        if "word" in upload.lists[name] and service.transcriber.aligner is None:
             message = f"{name}: this model has no aligner for the times of words; `zipperasr train-aligner` trains one"
             raise ApiError(400, message, name, "unsupported_value")
-    _check_choice("stream", fields.get("stream", "false").lower(), ("false",))
-    included = [fields[name] for name in INCLUDE if name in fields]
+    included = [value for name in INCLUDE for value in upload.lists[name]]
     for value in included:
         _check_choice(INCLUDE[0], value, ("logprobs",))
-    if included and response_format != "json":
-        raise ApiError(400, "include[]: logprobs need response_format json", INCLUDE[0], "unsupported_value")
-    hints, n_best = _hints(fields.get("prompt", ""), service), _n_best(fields, response_format, service)
+    if included:
+        _check_json("include[]: logprobs need", response_format, INCLUDE[0])
     if included and not service.transcriber.has_logprobs:
         message = f"{INCLUDE[0]}: beam search reports no log-probabilities of tokens; leave it out"
         raise ApiError(400, message, INCLUDE[0], "unsupported_value")
-    return Wanted(lang, hints, response_format, bool(included), n_best)
+    hints, n_best = _hints(fields.get("prompt", ""), service), _n_best(fields, response_format, service)
+    stream = _streams(fields, response_format, n_best)
+    return Wanted(lang, hints, response_format, bool(included), n_best, stream)
+
+
+def _streams(fields: Mapping[str, str], response_format: str, n_best: int) -> bool:
+    value = fields.get("stream", "").lower() or "false"
+    _check_choice("stream", value, ("true", "false"))
+    if value == "false":
+        return False
+    _check_json("stream: events need", response_format, "stream")
+    if n_best:
+        raise ApiError(400, "stream: events have no alternatives; leave n_best out", "stream", "unsupported_value")
+    return True
+
+
+def _check_json(what_needs: str, response_format: str, param: str) -> None:
+    if response_format != "json":
+        message = f"{what_needs} response_format json, got {response_format!r}"
+        raise ApiError(400, message, param, "unsupported_value")
 
 
 def _n_best(fields: Mapping[str, str], response_format: str, service: Service) -> int:

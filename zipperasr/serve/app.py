@@ -40,7 +40,7 @@ def build_app(service: Service, loopback: bool, keys: Sequence[str] = ()) -> ASG
     loopback: whether only this machine may send requests. keys: one of them is required, if there are any.
     """
     routes = [
-        Route("/v1/audio/transcriptions", api.transcriptions, methods=["POST"]),
+        Route("/v1/audio/transcriptions", api.Transcriptions(), methods=["POST"]),
         WebSocketRoute("/v1/realtime", realtime),
         Route("/v1/models", api.models),
         Route("/v1/models/{name:path}", api.model),

@@ -71,4 +71,9 @@ async def no_such_route(request: Request, error: Exception) -> JSONResponse:
 
 async def internal(request: Request, error: Exception) -> JSONResponse:
     """Starlette's handler for unexpected exceptions; the traceback goes to the log."""
-    return ApiError(500, f"internal error ({type(error).__name__}); see the server's log").response()
+    return unexpected(error).response()
+
+
+def unexpected(error: BaseException) -> ApiError:
+    """500 for an exception that is in the server's log."""
+    return ApiError(500, f"internal error ({type(error).__name__}); see the server's log")

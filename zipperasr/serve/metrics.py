@@ -33,7 +33,7 @@ class Metrics:
             "zipperasr_request_seconds", "From a request to its response", buckets=SECONDS, registry=known
         )
         self._waited = Histogram(
-            "zipperasr_waited_seconds", "From the end of an upload to the encoder", buckets=SECONDS, registry=known
+            "zipperasr_waited_seconds", "From the end of an upload to work on it", buckets=SECONDS, registry=known
         )
         self._streams = Counter("zipperasr_streams", "Streams by the code of their end", ["code"], registry=known)
         self.registry.register(_Load(live, streams))

@@ -23,7 +23,7 @@ from zipperasr.serve.errors import ApiError
 from zipperasr.transcribe.doubts import doubts
 from zipperasr.transcribe.stream import Partial
 from zipperasr.transcribe.stream_endpoints import BEFORE, PAUSE
-from zipperasr.transcribe.transcript import Segment, Transcript, Word
+from zipperasr.transcribe.transcript import Segment, Word
 
 UPDATE, OLD_UPDATE = "session.update", "transcription_session.update"
 APPEND, COMMIT, CLEAR = (f"input_audio_buffer.{name}" for name in ("append", "commit", "clear"))
@@ -267,7 +267,7 @@ class Item:
             "avg_logprob": segment.avg_logprob,
             "words": [_word(word) for word in segment.words],
         }
-        tokens = token_logprobs(Transcript(segment.text, settings.language, segments=(segment,)))
+        tokens = token_logprobs([segment])
         done = server_event(
             f"{_ITEM}.completed",
             item_id=self.id,

@@ -21,7 +21,8 @@ _ID = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 class RequestLog:
     """ASGI middleware. Every response has an X-Request-Id: the request's own if it is valid, otherwise a new one.
 
-    The endpoint leaves its result in `request.state.recognised`.
+    The endpoint leaves its result in `request.state.recognised`, and in `request.state.failed` the status of an error
+    after the response's start.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics):
@@ -46,7 +47,7 @@ class RequestLog:
             await self.app(scope, receive, noted)
         finally:
             if scope["path"] == PATH:
-                total_s = time.monotonic() - start
+                total_s, status = time.monotonic() - start, state.get("failed", status)
                 self.metrics.count(status, total_s, state.get("recognised"))
                 log(line(request_id, status, total_s, state.get("recognised")))
 

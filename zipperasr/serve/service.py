@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ from zipperasr.serve.upload import Uploads
 from zipperasr.transcribe.live import DecodingFailed, LiveTranscriber
 from zipperasr.transcribe.sources import ENDINGS
 from zipperasr.transcribe.transcriber import Transcriber
-from zipperasr.transcribe.transcript import Transcript
+from zipperasr.transcribe.transcript import Segment, Transcript
 
 _LAYER = re.compile(r"layers\.(\d+)\.(?:self_attn\.)?(.+)")
 
@@ -35,8 +36,8 @@ class Recognised:
     """A transcript and the time it took."""
 
     transcript: Transcript
-    waited_s: float  # in the queue
-    transcribed_s: float
+    waited_s: float  # until work on it started
+    transcribed_s: float  # from then on
 
 
 class Service:
@@ -53,7 +54,13 @@ class Service:
         self.detects = _can_detect(transcriber)
         self.live = LiveTranscriber(transcriber, limits.max_running)
 
-    async def recognise(self, samples: np.ndarray, lang: str, hints: tuple[Phrase, ...] = ()) -> Recognised:
+    async def recognise(
+        self,
+        samples: np.ndarray,
+        lang: str,
+        hints: tuple[Phrase, ...] = (),
+        on_segment: Callable[[Segment], None] = lambda _: None,
+    ) -> Recognised:
         """Transcribe one recording.
 
         If cancelled, it frees its place in the queue, or its rows of the search before the next token. Raises ApiError
@@ -63,10 +70,17 @@ class Service:
             samples: (num_samples,), 16 kHz.
             lang: a language code of the model, or `auto`.
             hints: phrases that may be said.
+            on_segment: called in the event loop with each segment, in order and as soon as possible.
         """
         if self.queue.is_closed:  # since the upload
             raise shutting_down()
-        request = self.live.submit(samples, lang, hints)
+        loop = asyncio.get_running_loop()
+
+        def tell(segment: Segment) -> None:
+            with suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(on_segment, segment)
+
+        request = self.live.submit(samples, lang, hints, tell)
         try:
             transcript = await asyncio.wrap_future(request.future)
         except DecodingFailed as error:

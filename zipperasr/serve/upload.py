@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import BinaryIO, NamedTuple
@@ -40,7 +40,8 @@ CHARSETS = ("utf-8", "ascii", "iso8859-1")  # normalised names; other codecs may
 class Upload(NamedTuple):
     """Fields and file of a form."""
 
-    fields: dict[str, str]  # the last value of each name
+    fields: dict[str, str]
+    lists: dict[str, tuple[str, ...]]  # values of the fields that may be repeated
     name: str  # file name
     file: BinaryIO
 
@@ -54,17 +55,23 @@ class Uploads:
         self._pool = ThreadPoolExecutor(limits.max_held, thread_name_prefix="decoding")
 
     @asynccontextmanager
-    async def received(self, request: Request, known: Sequence[str]) -> AsyncIterator[Upload]:
-        """Read the whole request; its file is deleted with the context. known: field names.
+    async def received(
+        self, request: Request, known: Sequence[str], repeatable: Collection[str] = ()
+    ) -> AsyncIterator[Upload]:
+        """Read the whole request; its file is deleted with the context.
 
         Raises ApiError if it is not a form, too large or too slow, has an unknown field or no file, or if there are too
         many uploads.
+
+        Args:
+            known: field names.
+            repeatable: those of them that may have several values.
         """
         _check_type(request.headers.get("content-type", ""))
         with self._counted() as add:
             form = await self._form(request, add)
             try:
-                yield _checked(form, self.limits, known)
+                yield _checked(form, self.limits, known, repeatable)
             finally:
                 for value in form.values():
                     if isinstance(value, UploadFile):
@@ -174,17 +181,24 @@ def _too_large(limits: Limits) -> ApiError:
     )
 
 
-def _checked(form: FormData, limits: Limits, known: Sequence[str]) -> Upload:
-    fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-    for name in form:
+def _checked(form: FormData, limits: Limits, known: Sequence[str], repeatable: Collection[str]) -> Upload:
+    values: dict[str, list[str | UploadFile]] = {}
+    for name, value in form.multi_items():
+        values.setdefault(name, []).append(value)
+    for name, found in values.items():
         if name not in known:
             raise ApiError(400, f"unknown field {name!r}; {nearest(name, known)}", name, "unknown_parameter")
+        if len(found) > 1 and name not in repeatable:
+            raise ApiError(400, f"{name}: got {len(found)} values, wanted one", name, "repeated_parameter")
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise ApiError(400, "file: missing; send the recording as a file with a file name", "file", "missing_file")
     if (file.size or 0) > limits.max_bytes:
         raise _too_large(limits)
-    return Upload(fields, file.filename or "file", file.file)
+    texts = {name: tuple(value for value in found if isinstance(value, str)) for name, found in values.items()}
+    fields = {name: found[0] for name, found in texts.items() if found and name not in repeatable}
+    lists = {name: texts.get(name, ()) for name in repeatable}
+    return Upload(fields, lists, file.filename or "file", file.file)
 
 
 def samples_of(upload: Upload, limits: Limits, stop: threading.Event) -> np.ndarray:

@@ -1,20 +1,20 @@
 """The order in which pieces of several recordings reach the encoder.
 
-Requests take equal turns, piece by piece, so a long recording does not delay a short one by more than a batch. A batch
-has one language, that of the request whose turn it is, because the adapters are merged for one language.
+All get equal shares of it, so a short recording does not wait for long ones. A batch has one language, that of the
+piece whose turn it is, because the adapters are merged for one language.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.batching.batch import Example
-from zipperasr.transcribe.transcript import Job, Pending
+from zipperasr.transcribe.transcript import Job, Pending, Segment
 
 
 @dataclass(eq=False)
@@ -22,20 +22,38 @@ class LiveRequest:
     """A recording that is transcribed together with others. Cancelling `future` ends it."""
 
     job: Job
+    on_segment: Callable[[Segment], None] = lambda _: None
     future: Future = field(default_factory=Future)  # of a Transcript
     examples: Iterator[Example] = field(init=False)  # prepares the next piece
     pending: dict[str, Pending] = field(default_factory=dict)  # prepared pieces by the id of their example
     ready: deque[Example] = field(default_factory=deque)  # prepared pieces that the encoder has not taken
     is_prepared: bool = False  # all pieces have been prepared
     arrived: float = field(default_factory=time.monotonic)
-    started: float | None = None  # when the encoder took the first piece, or when all were found to be silent
+    started: float | None = None  # when the preparation of its first piece began
+    num_told: int = 0  # segments that on_segment has been called with
+    share: float = 0.0  # samples of this request that the encoder has taken, see FairQueue
+
+    @property
+    def ready_s(self) -> float:
+        return sum(example.num_samples for example in self.ready) / SAMPLE_RATE
+
+    def tell_segments(self) -> None:
+        """Call `on_segment` with the segments that are known and whose predecessors are."""
+        while not self.future.done() and (segment := self.job.segments.get(self.num_told)) is not None:
+            self.num_told += 1
+            self.on_segment(segment)
 
 
 class FairQueue:
-    """Requests with prepared pieces, in the order of their turns."""
+    """Requests with prepared pieces, whose audio gets equal shares of the encoder.
+
+    The piece that would end first if all requests were encoded at the same time, at the same speed, is taken first:
+    fair queueing (Demers, Keshav and Shenker, 1989). With n requests, at most n times its own length overtakes a piece.
+    """
 
     def __init__(self) -> None:
-        self._requests: deque[LiveRequest] = deque()
+        self._requests: list[LiveRequest] = []
+        self._share = 0.0  # samples that a request would have got by now if it had always had pieces
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -43,6 +61,7 @@ class FairQueue:
     def add(self, request: LiveRequest, example: Example) -> None:
         request.ready.append(example)
         if request not in self._requests:
+            request.share = max(request.share, self._share)  # none for the time without pieces
             self._requests.append(request)
 
     def discard(self, request: LiveRequest) -> None:
@@ -51,28 +70,32 @@ class FairQueue:
         if request in self._requests:
             self._requests.remove(request)
 
-    def take(self, most: int, most_s: float) -> list[tuple[LiveRequest, Example]]:
-        """Remove a batch: at most `most` pieces of one language with `most_s` of audio, or one longer piece.
+    def take(self, most: int, most_s: float, may_exceed: bool) -> list[tuple[LiveRequest, Example]]:
+        """Remove a batch: at most `most` pieces of one language with `most_s` of audio.
 
-        The first piece belongs to the request whose turn it is; then each other request of this language gives one, and
-        only then does a request give a second one.
+        may_exceed: the first piece may be longer, so that it is taken at all; then it is the only one.
         """
         taken: list[tuple[LiveRequest, Example]] = []
-        samples, before = 0, -1
-        while before < len(taken) < most:
-            before = len(taken)
-            for request in list(self._requests):
-                example = request.ready[0]
-                fits = samples + example.num_samples <= most_s * SAMPLE_RATE and len(taken) < most
-                if not taken or (fits and example.language == taken[0][1].language):
-                    taken.append((request, self._next(request)))
-                    samples += example.num_samples
+        left = most_s * SAMPLE_RATE
+        while len(taken) < most:
+            fitting = [
+                request
+                for request in self._requests
+                if (request.ready[0].num_samples <= left or (may_exceed and not taken))
+                and (not taken or request.ready[0].language == taken[0][1].language)
+            ]
+            if not fitting:
+                break
+            request = min(fitting, key=lambda one: one.share + one.ready[0].num_samples)
+            taken.append((request, self._next(request)))
+            left -= taken[-1][1].num_samples
         return taken
 
     def _next(self, request: LiveRequest) -> Example:
-        """Remove the next piece of a request, whose next turn is the last."""
-        self._requests.remove(request)
+        """Remove the next piece of a request."""
         example = request.ready.popleft()
-        if request.ready:
-            self._requests.append(request)
+        request.share += example.num_samples
+        self._share += example.num_samples / len(self._requests)
+        if not request.ready:
+            self._requests.remove(request)
         return example

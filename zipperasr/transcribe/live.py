@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 import numpy as np
@@ -27,11 +27,11 @@ from zipperasr.transcribe.fair_queue import FairQueue, LiveRequest
 from zipperasr.transcribe.live_stream import StreamPiece
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcriber import Transcriber
-from zipperasr.transcribe.transcript import Job, Transcript
+from zipperasr.transcribe.transcript import Job, Segment, Transcript
 
 ENCODED_AT_ONCE_S = 30.0  # audio after which the encoder waits for the search
 ENCODED_PER_TOKEN_S = 4.0  # a token for each, so that arriving recordings do not stop the search
-PREPARED = 4  # pieces of a request whose features are in memory before the encoder takes them
+PREPARED_S = ENCODED_AT_ONCE_S  # audio of a request, rounded up to a piece, that is prepared before its turn
 
 
 class DecodingFailed(RuntimeError):
@@ -58,7 +58,7 @@ class LiveTranscriber:
         self._idle_since: float | None = None
         self._changed = threading.Condition()  # guards what follows
         self._waiting: deque[LiveRequest] = deque()
-        self._running: deque[LiveRequest] = deque()  # the next one to prepare a piece of first
+        self._running: deque[LiveRequest] = deque()  # the one whose last turn of preparation is longest ago first
         self._pieces: set[LiveRequest] = set()  # of streams
         self._queue = FairQueue()
         self._decoding: dict[str, LiveRequest] = {}  # in the encoder or the search, by the id of the example
@@ -91,17 +91,25 @@ class LiveTranscriber:
             now, since = time.monotonic(), self._idle_since
             return now - self._began - self._idle_s - (0.0 if since is None else now - since)
 
-    def submit(self, samples: np.ndarray, lang: str = AUTO, hints: tuple[Phrase, ...] = ()) -> LiveRequest:
+    def submit(
+        self,
+        samples: np.ndarray,
+        lang: str = AUTO,
+        hints: tuple[Phrase, ...] = (),
+        on_segment: Callable[[Segment], None] = lambda _: None,
+    ) -> LiveRequest:
         """Transcribe a recording.
 
         Args:
             samples: (num_samples,), 16 kHz.
             lang: a language code of the model, or `auto`.
             hints: phrases that may be said.
+            on_segment: called with each segment, in order, when it and those before it are decoded; it must be quick.
 
         The request's future gets the transcript, DecodingFailed, or the exception that made the recording unusable.
         """
-        request = LiveRequest(Job(Recording("recording", samples, hints=hints), "" if lang == AUTO else lang))
+        job = Job(Recording("recording", samples, hints=hints), "" if lang == AUTO else lang)
+        request = LiveRequest(job, on_segment)
         request.examples = self.transcriber.examples(request.job, request.pending)
         with self._changed:
             if self._is_closed:
@@ -148,6 +156,7 @@ class LiveTranscriber:
 
     def _prepare(self) -> None:
         while (request := self._next_to_prepare()) is not None:
+            request.started = request.started or time.monotonic()
             try:
                 example = next(request.examples, None)
             except BaseException as error:  # raised again where the future is awaited
@@ -164,16 +173,20 @@ class LiveTranscriber:
             self._answer_if_done(request)
 
     def _next_to_prepare(self) -> LiveRequest | None:
-        """Wait for a request with pieces to prepare, round robin; None once closed."""
+        """Wait for a request with pieces to prepare; None once closed.
+
+        It is the one with the least audio that is prepared and not yet in the encoder; of several, the one whose last
+        turn, or arrival, is the longest ago.
+        """
         with self._changed:
             while not self._is_closed:
-                if self._waiting and len(self._running) < self.max_running:
-                    self._running.appendleft(self._waiting.popleft())
-                for _ in range(len(self._running)):
-                    request = self._running[0]
-                    self._running.rotate(-1)
-                    if not request.is_prepared and len(request.ready) < PREPARED:
-                        return request
+                while self._waiting and len(self._running) < self.max_running:
+                    self._running.append(self._waiting.popleft())
+                if unprepared := [one for one in self._running if not one.is_prepared and one.ready_s < PREPARED_S]:
+                    request = min(unprepared, key=lambda one: one.ready_s)
+                    self._running.remove(request)
+                    self._running.append(request)
+                    return request
                 self._changed.wait()
         return None
 
@@ -211,7 +224,7 @@ class LiveTranscriber:
         """Batches for the encoder; None whenever greedy search should compute a token."""
         while True:
             encoded_s = 0.0
-            while batch := self._take(ENCODED_AT_ONCE_S - encoded_s):
+            while batch := self._take(ENCODED_AT_ONCE_S - encoded_s, not encoded_s):
                 encoded_s += sum(example.num_samples for example in batch) / SAMPLE_RATE
                 yield batch
                 if not self._decoding:  # beam search has finished the batch
@@ -219,7 +232,7 @@ class LiveTranscriber:
             for _ in range(1 + int(encoded_s / ENCODED_PER_TOKEN_S)):
                 yield None
 
-    def _take(self, most_s: float) -> list[Example]:
+    def _take(self, most_s: float, may_exceed: bool) -> list[Example]:
         """The next batch; empty if there is none while pieces are being decoded. Otherwise waits for one."""
         with self._changed:
             if not self._decoding:
@@ -228,9 +241,8 @@ class LiveTranscriber:
             most = self.rows - len(self._decoding)
             if most <= 0 or most_s <= 0:
                 return []
-            taken = self._queue.take(most, most_s)
+            taken = self._queue.take(most, most_s, may_exceed)
             for request, example in taken:
-                request.started = request.started or time.monotonic()
                 self._decoding[example.utt_id] = request
             self._changed.notify_all()
         return [example for _, example in taken]
@@ -257,11 +269,12 @@ class LiveTranscriber:
         return self._decoding[example.utt_id].job.phrases
 
     def _cache_of(self, example: Example) -> ChunkCache | None:
-        request = self._decoding.get(example.utt_id)
+        request = self._decoding.get(example.utt_id)  # None: the transcriber is called directly, while this is idle
         return request.cache if isinstance(request, StreamPiece) else None
 
     def _answer_if_done(self, request: LiveRequest) -> None:
         with self._changed:
+            request.tell_segments()  # locked, so in order
             is_done = request.is_prepared and request.job.done
         if is_done:
             self._answer(request, request.job.result())
