@@ -107,3 +107,13 @@ def test_others_may_read_what_others_may_read_of_a_training(directory):
 def test_settings_out_of_range_are_errors(changes, message):
     with pytest.raises(ValueError, match=message):
         config(**changes)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
+def test_times_are_ordered_whatever_the_weights(value):
+    torch.manual_seed(1)
+    aligner = Aligner(config()).eval()
+    aligner.out.weight.data[1] = value
+    times = np.array(aligner.times(torch.randn(20, WIDTH), ["ab", "c"]))
+    assert times.min() >= 0 and (np.diff(times.flatten()) >= 0).all() and times.max() <= 0.4
+    assert (aligner.relative_scores(torch.randn(20, WIDTH)) <= 0).all()

@@ -33,6 +33,7 @@ LATE_S = 0.02  # by which a character is recognised after it begins, and after i
 # languages with many of them, or with few utterances, would be preferred to the blank of all languages.
 ALPHABET = 20
 LEAST_BLANK = 1e-3
+HUGE = 1e9
 SIZE = Range(1, 2**16)
 Times = tuple[float, float]  # start and end in seconds
 
@@ -122,7 +123,8 @@ class Aligner(nn.Module):
         scores = self(frames[None].to(weight.device, weight.dtype))[0].float()
         unknown = scores[:, BLANK + 1 :].logsumexp(1, keepdim=True)
         scores = scores - self.config.prior * self.log_prior.float()
-        return torch.cat([scores, unknown], dim=1).cpu().numpy()
+        finite = torch.cat([scores, unknown], dim=1).nan_to_num(-HUGE, HUGE, -HUGE)  # whatever a file's weights are
+        return finite.cpu().numpy()
 
     def save(self, directory: Path) -> None:
         """Write the weights, and the configuration with their digest, to a training directory."""
