@@ -138,7 +138,7 @@ def without_speech(
 
 def seconds_to_find(transcriber: Transcriber, number: int, weight: float) -> float:
     """Time to find random phrases of 6 characters in random frames, with one thread: the median of five."""
-    aligner, rng, took = transcriber.hint_aligner, random.Random(3), []
+    aligner, rng, took = transcriber.hint_lists.aligner, random.Random(3), []
     labels = [rng.choices(range(1, len(aligner.config.characters) + 1), k=6) for _ in range(number)]
     frames = torch.randn(int(TIMED_S * 50), aligner.config.width, generator=torch.Generator().manual_seed(3))
     threads = torch.get_num_threads()
@@ -153,7 +153,7 @@ def seconds_to_find(transcriber: Transcriber, number: int, weight: float) -> flo
 
 def benchmark(options: argparse.Namespace) -> None:
     plain, spotting = (Transcriber.from_pretrained(options.model, "cpu", words=words) for words in (False, True))
-    plain.hint_aligner = None
+    plain.hint_lists.aligner = None
     languages = [code for code in options.languages if code in SYLLABLES and code in plain.languages]
     rng = random.Random(2)
     distractors = {code: [invented(code, rng) for _ in range(options.distractors)] for code in languages}
@@ -184,7 +184,7 @@ def _clips(options: argparse.Namespace, transcribers: Sequence[Transcriber], nam
     for vad in DETECTORS:
         for aligner, one in zip(("no", "yes"), transcribers, strict=True):
             judged = Transcriber(one.opened, vad=vad, aligner=one.aligner)
-            judged.hint_aligner = one.hint_aligner
+            judged.hint_lists.aligner = one.hint_lists.aligner
             for weight in options.weights:
                 found = without_speech(judged, clips, names, weight)
                 rows.append([vad, f"{weight:g}", aligner, *map(str, found)])

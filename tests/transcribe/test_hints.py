@@ -84,7 +84,7 @@ def test_phrases_are_prepared_with_the_first_piece_and_once_for_a_list(transcrib
 @pytest.fixture
 def without_aligner(transcriber) -> Transcriber:
     found = Transcriber(transcriber.opened, SHORT)
-    found.hint_aligner = None
+    found.hint_lists.aligner = None
     return found
 
 
@@ -110,8 +110,8 @@ def test_with_an_aligner_a_hint_that_it_prefers_is_in_the_text_and_others_change
 
 
 def test_the_aligner_is_opened_for_hints_though_words_have_no_times(transcriber, timing):
-    assert transcriber.aligner is None and transcriber.hint_aligner is not None
-    assert timing.hint_aligner is timing.aligner
+    assert transcriber.aligner is None and transcriber.hint_lists.aligner is not None
+    assert timing.hint_lists.aligner is timing.aligner
     ((_, plain),), ((_, timed),) = (one.transcribe([FOUND], "es") for one in (transcriber, timing))
     assert timed.text == plain.text and "cd" in plain.text
     assert all(word.start_s is not None for part in timed.segments for word in part.words)

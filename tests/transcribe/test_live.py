@@ -119,7 +119,7 @@ def test_no_request_waits_while_more_is_prepared_of_another(own):
         assert all(request.started is not None for request in requests) and not together.taken
 
 
-def test_segments_are_told_in_order_as_soon_as_those_before_them_are_known(own):
+def test_on_segment_gets_segments_in_order_as_soon_as_those_before_are_known(own):
     told, speech = [], [silence(12), LONG, silence(9), noise(2)]
     with live(own) as together:
         request = together.submit(np.concatenate(speech), "de", on_segment=told.append)

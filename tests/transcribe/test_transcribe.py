@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -34,9 +35,10 @@ def test_texts_have_file_names_only_for_several_files(trained, folder, capsys):
 
 
 def test_hints_are_read_from_a_file_and_have_a_weight(trained, folder, tmp_path, capsys):
+    without_aligner = shutil.copytree(trained, tmp_path / "sft", ignore=shutil.ignore_patterns("aligner*"))
     hints = tmp_path / "hints.txt"
     hints.write_text("zipper\n", encoding="utf-8")
-    call = [str(folder / "a.wav"), "--model", str(trained), "--lang", "de"]
+    call = [str(folder / "a.wav"), "--model", str(without_aligner), "--lang", "de"]
     texts = []
     for options in ([], ["--hint_weight", "0.001"], ["--hint_weight", "1000"]):
         assert main([*call, *(["--hints", str(hints), *options] if options else [])]) == 0

@@ -26,6 +26,7 @@ from zipperasr.decode.chunk_cache import ChunkCache, embed_speech, no_cache
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
 from zipperasr.decode.lookahead import ahead
+from zipperasr.decode.loops import LoopGuard
 from zipperasr.decode.phrases import PhraseTrie, PhraseWalk
 from zipperasr.decode.spotted import Spotter
 from zipperasr.decode.vllm_search import VllmSearch
@@ -33,12 +34,11 @@ from zipperasr.device import to_device
 from zipperasr.lora.merging import merged
 from zipperasr.model.prompt import hypothesis_text
 from zipperasr.model.speech_llm import SpeechLLM
-from zipperasr.output_faults import COMPRESSION, LOOP_TIMES, compression_ratio, cut_loop, is_chat_like, longest_loop
+from zipperasr.output_faults import is_chat_like
 
 BATCHES_AHEAD = 2
 ENCODED_AT_ONCE_S = 60.0  # on a CPU: 30 % faster than sixteen utterances of 15 s
 _NOTHING = object()  # in place of the language of a batch that has not arrived
-SHORTEST_REPEAT = 4  # tokens; shorter n-grams may repeat even when an utterance is decoded again
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class Decoder:
         self.cache_of: Callable[[Example], ChunkCache | None] = no_cache  # earlier chunks of an example of a stream
         if config.engine == "vllm" and vllm is None:
             raise ValueError("engine: vllm: the model's LLM is not in vLLM; open it with Transcriber.from_pretrained")
+        self._loops = LoopGuard(self._text, config.retry_loops)
         self._vllm = vllm
         own = config.beam == 1 and vllm is None
         self._llm = model.llm_family.incremental(model.causal_lm, config.quantize) if own else None
@@ -156,7 +157,7 @@ class Decoder:
         return GreedySearch(self._llm, self.stops, *bounds, self._again).run
 
     def _decoded(self, found: Encoded) -> Decoded:
-        tokens, note = self._without_loop(found)
+        tokens, note = self._loops.cut(found)
         text = self._text(tokens)
         if not note and (is_chat_like(text) or is_chat_like(self.tokenizer.decode(tokens))):  # may begin with <think>
             note = "reads like a chat reply, not like a transcript"
@@ -175,27 +176,9 @@ class Decoder:
     def _again(self, found: Encoded) -> bool:
         """Prepare another search, without the loop that this one ended in or with a phrase; True if one is needed."""
         is_first = found.revision is None or not found.revision.has_begun
-        if is_first and self.config.retry_loops and not found.no_repeat and self._runs_in_circles(found):
-            found.no_repeat = max(SHORTEST_REPEAT, longest_loop(found.tokens).size + 1)
-            found.restart()
+        if is_first and self._loops.again(found):
             return True
         return found.revision is not None and found.revision.again(found)
-
-    def _runs_in_circles(self, found: Encoded) -> bool:
-        """True for a loop up to the length limit; a shorter one may be speech, such as four times `no`."""
-        if found.ended:
-            return compression_ratio(self._text(found.tokens)) > COMPRESSION
-        return longest_loop(found.tokens).times >= LOOP_TIMES
-
-    def _without_loop(self, found: Encoded) -> tuple[Sequence[int], str]:
-        loop = longest_loop(found.tokens)
-        if self.config.retry_loops and loop.times >= LOOP_TIMES and self._runs_in_circles(found):
-            return cut_loop(found.tokens, loop), "a loop, cut after its first repetition"
-        if found.no_repeat:
-            return found.tokens, "a loop, decoded again without repetition"
-        if not found.ended:
-            return found.tokens, f"cut off at {found.max_tokens} tokens, the limit for its audio"
-        return found.tokens, ""
 
     def _text(self, tokens: Sequence[int]) -> str:
         return hypothesis_text(self.tokenizer, tokens)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
 from itertools import count
 from pathlib import Path
 
@@ -23,15 +22,17 @@ from zipperasr.cli import nearest
 from zipperasr.decode.chunk_cache import ChunkCache, no_cache
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoded, Decoder
-from zipperasr.decode.phrases import Phrase, PhraseTrie
+from zipperasr.decode.phrases import PhraseTrie
 from zipperasr.decode.spotted import Spotter
 from zipperasr.decode.vllm_search import VllmSearch
 from zipperasr.exchange.pretrained import Pretrained
+from zipperasr.transcribe.batches import in_batches
 from zipperasr.transcribe.calibration import Calibration
 from zipperasr.transcribe.confidence import tokens_of, words_of
 from zipperasr.transcribe.defaults import AUTO, DEFAULTS, HINT_WEIGHT, NO_HINTS
 from zipperasr.transcribe.detect import LanguageDetector
 from zipperasr.transcribe.engine import load_for_engine, longest_piece_s
+from zipperasr.transcribe.hint_lists import HintLists
 from zipperasr.transcribe.hints import as_phrases
 from zipperasr.transcribe.pauses import Piece, cut_at_pauses
 from zipperasr.transcribe.sources import Recording
@@ -40,8 +41,6 @@ from zipperasr.transcribe.stream_endpoints import Endpoints
 from zipperasr.transcribe.transcript import Job, Pending, Segment, Transcript
 from zipperasr.transcribe.voice import ENERGY, keep_voiced, load_detector, stream_detector
 from zipperasr.transcribe.word_times import load_aligner, with_times
-
-LISTS = 2  # of hints kept ready: those of a command, for languages with and without spaces
 
 
 class Transcriber:
@@ -90,7 +89,7 @@ class Transcriber:
         self.calibration = Calibration.load(opened.directory)  # of words' confidences
         self._detector: LanguageDetector | None = None
         self._keys = count()
-        self._prepared = lru_cache(LISTS)(self._prepare)
+        self.hint_lists = HintLists(opened, aligner)
 
     @classmethod
     def from_pretrained(
@@ -120,16 +119,6 @@ class Transcriber:
         """End vLLM, if it is used."""
         if self._vllm is not None:
             self._vllm.close()
-
-    @cached_property
-    def hint_aligner(self) -> Aligner | None:
-        """Finds hints in the speech; None if the model has no aligner that fits, and the search alone follows them."""
-        return self.aligner or load_aligner(self.opened, needed=False)
-
-    def _prepare(self, hints: tuple[Phrase, ...], spaced: bool) -> PhraseTrie | Spotter:
-        if self.hint_aligner is None:
-            return PhraseTrie(self.opened.tokenizer, hints, spaced)
-        return Spotter(self.hint_aligner, self.opened.tokenizer, hints, spaced)
 
     @property
     def detector(self) -> LanguageDetector:
@@ -179,11 +168,15 @@ class Transcriber:
         jobs: deque[Job] = deque()
         pending: dict[str, Pending] = {}
 
+        def begin(recording: Recording) -> tuple[Job, Iterator[Example]]:
+            jobs.append(Job(recording, "" if lang == AUTO else lang))
+            return jobs[-1], self.examples(jobs[-1], pending)
+
         def phrases(example: Example) -> PhraseTrie | Spotter | None:
             return pending[example.utt_id].job.phrases
 
         self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
-        batches = self._batches(recordings, lang, jobs, pending)
+        batches = in_batches(map(begin, recordings), self.config, by_recording=self.soft)
         for decoded in self._decoder.run(batches, lambda _: check(), check, phrases):
             self.keep(decoded, pending.pop(decoded.example.utt_id))
             while jobs and jobs[0].done:
@@ -264,31 +257,6 @@ class Transcriber:
             known = [AUTO, *self.languages.codes]
             raise ValueError(f"language {lang!r} is not one of the model's; {nearest(lang, known)}")
 
-    def _batches(
-        self, recordings: Iterable[Recording], lang: str, jobs: deque[Job], pending: dict[str, Pending]
-    ) -> Iterator[list[Example]]:
-        """Batches of pieces to decode, within the limits on utterances and positions, sorted by language.
-
-        Runs ahead of the search in its own thread; `jobs` and `pending` map each example to its recording.
-        """
-        batch: list[Example] = []
-        for recording in recordings:
-            jobs.append(Job(recording, "" if lang == AUTO else lang))
-            for example in self.examples(jobs[-1], pending):
-                if batch and not self._fits([*batch, example]):
-                    yield sorted(batch, key=lambda one: one.language)
-                    batch = []
-                batch.append(example)
-            if batch and self.soft and jobs[-1].lang_probs:  # a batch has one mixture, that of a recording
-                yield batch
-                batch = []
-        if batch:
-            yield sorted(batch, key=lambda one: one.language)
-
-    def _fits(self, batch: Sequence[Example]) -> bool:
-        longest = max(example.positions for example in batch)
-        return len(batch) <= self.config.batch_size and len(batch) * longest <= self.config.batch_positions
-
     def examples(self, job: Job, pending: dict[str, Pending]) -> Iterator[Example]:
         """Pieces of a recording to decode; silent ones go directly into the job."""
         number = 0
@@ -305,7 +273,7 @@ class Transcriber:
                     job.lang = max(job.lang_probs, key=job.lang_probs.__getitem__)
                 if job.recording.hints and job.phrases is None:
                     spaced = self.languages[job.lang].unit == "wer"
-                    job.phrases = self._prepared(job.recording.hints, spaced)
+                    job.phrases = self.hint_lists.prepared(job.recording.hints, spaced)
                 example = self._read.of_audio(str(next(self._keys)), job.lang, samples)
                 start_s = piece.start_s + example.start / SAMPLE_RATE
                 end_s = start_s + example.num_samples / SAMPLE_RATE
