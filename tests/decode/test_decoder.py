@@ -77,18 +77,6 @@ def test_a_cut_loop_has_the_log_probabilities_of_what_is_left(model, utterances)
         assert all(logprob <= 0 for logprob in decoded.logprobs)
 
 
-def test_compressible_text_is_cut_only_if_it_is_a_loop(model):
-    """Eleven words repeated three times: zlib compresses the text well, but no n-gram occurs four times in a row."""
-    decoder = Decoder(model, tiny.llm_tokenizer(), dataclasses.replace(GREEDY, retry_loops=True), CHUNK_FRAMES)
-    tokens = tiny.llm_tokenizer()("der kleine hund und die alte katze sehen den roten ball. " * 3)["input_ids"]
-    found = Encoded("u", torch.zeros(1, 1), 500, list(tokens), ended=True, no_repeat=4)
-    assert decoder._runs_in_circles(found)
-    assert decoder._without_loop(found) == (list(tokens), "a loop, decoded again without repetition")
-    found.tokens += tiny.llm_tokenizer()("ja ja ja ja ")["input_ids"]
-    kept, note = decoder._without_loop(found)
-    assert note == "a loop, cut after its first repetition" and len(tokens) < len(kept) < len(found.tokens)
-
-
 def test_forced_lengths_are_exact(model, utterances):
     rng = torch.Generator().manual_seed(1)
     width = model.causal_lm.config.hidden_size

@@ -15,6 +15,7 @@ import numpy as np
 
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
+from zipperasr.decode.loops import LoopGuard
 from zipperasr.transcribe import Transcriber
 from zipperasr.transcribe.live import DecodingFailed, LiveTranscriber
 from zipperasr.transcribe.transcript import Transcript
@@ -87,18 +88,18 @@ def failing(live: LiveTranscriber, recordings: dict[str, np.ndarray]) -> dict:
 
 def raw_tokens(transcriber: Transcriber, recordings: dict[str, np.ndarray]) -> list:
     """The size of the n-grams that may not repeat and the tokens of each recording, before a loop is cut."""
-    seen, without_loop = [], Decoder._without_loop
+    seen, without_loop = [], LoopGuard.cut
 
     def watched(self, one):
         seen.append([one.no_repeat, list(one.tokens)])
         return without_loop(self, one)
 
-    Decoder._without_loop = watched
+    LoopGuard.cut = watched
     try:
         for name, samples in recordings.items():
             transcriber(samples, name.split("_")[1])
     finally:
-        Decoder._without_loop = without_loop
+        LoopGuard.cut = without_loop
     return seen
 
 

@@ -76,7 +76,7 @@ def test_a_piece_is_never_behind_a_long_recording_by_more_than_a_batch(own):
         assert not long.future.done() and found
         long.future.cancel()
     languages = [batch[0].language for batch in together.taken]
-    assert languages.index("es") == 1
+    assert languages.index("es") <= 1
 
 
 def test_cancelling_a_stream_frees_its_row(own):

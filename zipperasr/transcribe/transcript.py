@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zipperasr.decode.alternatives import Alternatives
 from zipperasr.decode.phrases import PhraseTrie
-from zipperasr.decode.spotted import Spotter
 from zipperasr.spacing import join_texts
 from zipperasr.transcribe.sources import Recording
+
+if TYPE_CHECKING:
+    from zipperasr.decode.spotted import Spotter  # with torch, which `zipperasr transcribe --help` does without
 
 
 class Token(NamedTuple):
