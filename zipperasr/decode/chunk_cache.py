@@ -33,6 +33,11 @@ class ChunkCache:
         """Forget the utterance."""
         self._features, self._frames = [], []
 
+    @property
+    def num_frames(self) -> int:
+        """Mel frames of its chunks."""
+        return sum(map(len, self._features))
+
     def missing(self, features: Sequence[Tensor]) -> list[int]:
         """Numbers of the chunks that must be encoded."""
         return [number for number, chunk in enumerate(features) if not self._holds(number, chunk)]

@@ -5,7 +5,7 @@ Fields that this model does not compute (no_speech_prob, seek, ids of tokens) ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -23,27 +23,16 @@ def answer(
 ) -> Response:
     """Return the response in one of `RESPONSE_FORMATS`.
 
-    logprobs: with those of all tokens, in `json` only. n_best: with so many alternatives of each segment, in
-    `WITH_ALTERNATIVES` only; 0: without.
+    logprobs: with those of all tokens, in `json` only. n_best: number of alternatives per segment, in
+    `WITH_ALTERNATIVES` only; 0: none.
     """
-    if logprobs or (n_best and response_format == "json"):
-        fields = plain_json(found.transcript, logprobs)
-        fields |= {"zipperasr": {"alternatives": alternatives(found.transcript, n_best)}} if n_best else {}
-        return JSONResponse(fields)
-    if n_best:
-        return JSONResponse(_verbose_fields(found, languages, alternatives(found.transcript, n_best)))
-    return RESPONSE_FORMATS[response_format](found, languages)
+    return RESPONSE_FORMATS[response_format](found, languages, logprobs, n_best)
 
 
 def plain_json(transcript: Transcript, logprobs: bool = False) -> dict:
     """Content of `json`. logprobs: with those of all tokens."""
     included = {"logprobs": token_logprobs(transcript.segments)} if logprobs else {}
     return {"text": transcript.text, **included, "usage": _usage(transcript)}
-
-
-def alternatives(transcript: Transcript, n_best: int) -> list[list[dict]]:
-    """The best texts of each segment with their scores; a segment without speech has none."""
-    return [[one._asdict() for one in segment.alternatives[:n_best]] for segment in transcript.segments]
 
 
 def token_logprobs(segments: Iterable[Segment]) -> list[dict]:
@@ -55,19 +44,15 @@ def token_logprobs(segments: Iterable[Segment]) -> list[dict]:
     ]
 
 
-def _json(found: Recognised, languages: LanguageTable) -> Response:
-    return JSONResponse(plain_json(found.transcript))
+def _json(found: Recognised, languages: LanguageTable, logprobs: bool, n_best: int) -> Response:
+    fields = plain_json(found.transcript, logprobs)
+    if n_best:
+        fields["zipperasr"] = {"alternatives": [_alternatives(one, n_best) for one in found.transcript.segments]}
+    return JSONResponse(fields)
 
 
-def _verbose_json(found: Recognised, languages: LanguageTable) -> Response:
-    return JSONResponse(_verbose_fields(found, languages))
-
-
-def _verbose_fields(found: Recognised, languages: LanguageTable, lists: Sequence[list[dict]] = ()) -> dict:
-    """OpenAI's fields, and `zipperasr` for what they do not cover; OpenAI's clients pass it through.
-
-    lists: the alternatives of each segment; empty: none were asked for.
-    """
+def _verbose_json(found: Recognised, languages: LanguageTable, logprobs: bool, n_best: int) -> Response:
+    """OpenAI's fields, and `zipperasr` for what they do not cover; OpenAI's clients pass it through."""
     transcript = found.transcript
     segments = [
         {
@@ -78,7 +63,7 @@ def _verbose_fields(found: Recognised, languages: LanguageTable, lists: Sequence
             "note": one.note,
             "doubts": doubts(one, transcript.lang),
             "avg_logprob": one.avg_logprob,
-            **({"alternatives": lists[number]} if lists else {}),
+            **({"alternatives": _alternatives(one, n_best)} if n_best else {}),
             "words": [_word(word) for word in one.words],
         }
         for number, one in enumerate(transcript.segments)
@@ -89,7 +74,7 @@ def _verbose_fields(found: Recognised, languages: LanguageTable, lists: Sequence
         "waited_s": found.waited_s,
         "transcribed_s": found.transcribed_s,
     }
-    return {
+    content = {
         "task": "transcribe",
         "language": languages[transcript.lang].name.lower() if transcript.lang else "",
         "duration": transcript.duration_s,
@@ -99,6 +84,12 @@ def _verbose_fields(found: Recognised, languages: LanguageTable, lists: Sequence
         "usage": _usage(transcript),
         "zipperasr": own,
     }
+    return JSONResponse(content)
+
+
+def _alternatives(segment: Segment, n_best: int) -> list[dict]:
+    """The best texts with their scores; none without speech."""
+    return [one._asdict() for one in segment.alternatives[:n_best]]
 
 
 def _words(transcript: Transcript) -> dict:
@@ -117,11 +108,11 @@ def _usage(transcript: Transcript) -> dict:
     return {"type": "duration", "seconds": transcript.duration_s}
 
 
-def _plain(form: Callable[[str, Transcript], str], media_type: str) -> Callable[[Recognised, LanguageTable], Response]:
-    return lambda found, _: PlainTextResponse(form("", found.transcript), media_type=media_type)
+def _plain(form: Callable[[str, Transcript], str], media_type: str) -> Callable[..., Response]:
+    return lambda found, *_: PlainTextResponse(form("", found.transcript), media_type=media_type)
 
 
-RESPONSE_FORMATS: dict[str, Callable[[Recognised, LanguageTable], Response]] = {
+RESPONSE_FORMATS: dict[str, Callable[[Recognised, LanguageTable, bool, int], Response]] = {
     "json": _json,
     "text": _plain(txt, "text/plain"),
     "srt": _plain(srt, "text/plain"),

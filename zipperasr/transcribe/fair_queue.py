@@ -37,6 +37,10 @@ class LiveRequest:
     def ready_s(self) -> float:
         return sum(example.num_samples for example in self.ready) / SAMPLE_RATE
 
+    def to_encode(self, example: Example) -> int:
+        """Samples of a piece that the encoder has to process."""
+        return example.num_samples
+
     def tell_segments(self) -> None:
         """Call `on_segment` with the segments that are known and whose predecessors are."""
         while not self.future.done() and (segment := self.job.segments.get(self.num_told)) is not None:
@@ -81,21 +85,21 @@ class FairQueue:
             fitting = [
                 request
                 for request in self._requests
-                if (request.ready[0].num_samples <= left or (may_exceed and not taken))
+                if (request.to_encode(request.ready[0]) <= left or (may_exceed and not taken))
                 and (not taken or request.ready[0].language == taken[0][1].language)
             ]
             if not fitting:
                 break
-            request = min(fitting, key=lambda one: one.share + one.ready[0].num_samples)
+            request = min(fitting, key=lambda one: one.share + one.to_encode(one.ready[0]))
             taken.append((request, self._next(request)))
-            left -= taken[-1][1].num_samples
+            left -= request.to_encode(taken[-1][1])
         return taken
 
     def _next(self, request: LiveRequest) -> Example:
         """Remove the next piece of a request."""
         example = request.ready.popleft()
-        request.share += example.num_samples
-        self._share += example.num_samples / len(self._requests)
+        request.share += request.to_encode(example)
+        self._share += request.to_encode(example) / len(self._requests)
         if not request.ready:
             self._requests.remove(request)
         return example

@@ -63,10 +63,8 @@ class LiveTranscriber:
         self._queue = FairQueue()
         self._decoding: dict[str, LiveRequest] = {}  # in the encoder or the search, by the id of the example
         self._is_closed = False
-        self._threads = [
-            threading.Thread(target=work, name=f"live {work.__name__}", daemon=True)
-            for work in (self._prepare, self._decode)
-        ]
+        works = (self._prepare, self._decode)
+        self._threads = [threading.Thread(target=work, name=f"live {work.__name__}", daemon=True) for work in works]
         for thread in self._threads:
             thread.start()
 
@@ -111,30 +109,31 @@ class LiveTranscriber:
         job = Job(Recording("recording", samples, hints=hints), "" if lang == AUTO else lang)
         request = LiveRequest(job, on_segment)
         request.examples = self.transcriber.examples(request.job, request.pending)
-        with self._changed:
-            if self._is_closed:
-                request.future.cancel()
-                return request
-            self._waiting.append(request)
-            self._changed.notify_all()
-        request.future.add_done_callback(lambda _: self._remove(request))
+        self._enter(request, lambda: self._waiting.append(request))
         return request
 
     def decode(self, example: Example, cache: ChunkCache) -> Future[Decoded]:
-        """Decode a piece of a stream, whose turn is that of a request with a single piece.
+        """Decode a piece of a stream, which is scheduled like a request with one piece.
 
         cache: holds its earlier chunks. The future gets the result or DecodingFailed; cancelling it frees the row.
         """
         piece, example = StreamPiece.of(example, cache)
-        with self._changed:
-            if self._is_closed:
-                piece.future.cancel()
-                return piece.future
+
+        def add() -> None:
             self._pieces.add(piece)
             self._queue.add(piece, example)
-            self._changed.notify_all()
-        piece.future.add_done_callback(lambda _: self._remove(piece))
+
+        self._enter(piece, add)
         return piece.future
+
+    def _enter(self, request: LiveRequest, add: Callable[[], None]) -> None:
+        with self._changed:
+            if self._is_closed:
+                request.future.cancel()
+                return
+            add()
+            self._changed.notify_all()
+        request.future.add_done_callback(lambda _: self._remove(request))
 
     def refuse_waiting(self, error: Exception) -> None:
         """End all requests of which nothing has been processed with this exception."""
@@ -225,7 +224,7 @@ class LiveTranscriber:
         while True:
             encoded_s = 0.0
             while batch := self._take(ENCODED_AT_ONCE_S - encoded_s, not encoded_s):
-                encoded_s += sum(example.num_samples for example in batch) / SAMPLE_RATE
+                encoded_s += sum(self._decoding[one.utt_id].to_encode(one) for one in batch) / SAMPLE_RATE
                 yield batch
                 if not self._decoding:  # beam search has finished the batch
                     encoded_s = 0.0
@@ -245,7 +244,7 @@ class LiveTranscriber:
             for request, example in taken:
                 self._decoding[example.utt_id] = request
             self._changed.notify_all()
-        return [example for _, example in taken]
+        return sorted((example for _, example in taken), key=lambda one: one.edge_frames)  # few parts for the encoder
 
     def _wait_for_pieces(self) -> None:
         self._idle_since = time.monotonic()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zipperasr.audio.load import SAMPLE_RATE
+from zipperasr.audio.segments import SAMPLES_PER_MEL_FRAME
 from zipperasr.batching.batch import Example
 from zipperasr.decode.chunk_cache import ChunkCache
 from zipperasr.decode.decoder import Decoded
@@ -42,6 +43,9 @@ class StreamPiece(LiveRequest):
         """Return it with its example, whose id is unique as long as the piece exists."""
         piece = cls(Job(Recording("stream", _NOTHING), example.language), is_prepared=True, cache=cache)
         return piece, replace(example, utt_id=f"stream {id(piece)}")
+
+    def to_encode(self, example: Example) -> int:
+        return max(0, example.num_samples - self.cache.num_frames * SAMPLES_PER_MEL_FRAME)
 
 
 class LiveStream:

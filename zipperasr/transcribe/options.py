@@ -50,7 +50,7 @@ def add_decoding(options: argparse.ArgumentParser, defaults: DecodeConfig) -> No
 def add_nbest(options: argparse.ArgumentParser, defaults: DecodeConfig) -> None:
     """Add --nbest, which `decoding_of` reads."""
     options.add_argument(
-        "--nbest", type=int, default=defaults.nbest, help="texts of each segment with scores, at most --beam; 1: none"
+        "--nbest", type=int, default=defaults.nbest, help="alternatives per segment, at most --beam; 1: none"
     )
 
 

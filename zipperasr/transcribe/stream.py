@@ -64,7 +64,8 @@ class Stream:
         self.num_skipped = 0  # partial texts
         self._rest = np.zeros(0, dtype=np.float32)  # fewer than HOP samples, unless `feed` was interrupted
         self._closed: Piece | None = None  # the segment that has ended, until its result is known
-        self._num_chunks, self._text = 0, ""  # of the last partial text of the open segment
+        self._tried = 0  # chunks of the open segment that a partial text has been decoded of, or skipped
+        self._text: str | None = None  # the last partial text of the open segment
 
     @property
     def chunk_s(self) -> float:
@@ -112,24 +113,26 @@ class Stream:
 
     def _forget(self) -> None:
         self.cache.clear()
-        self._closed, self._num_chunks, self._text = None, 0, ""
+        self._closed, self._tried, self._text = None, 0, None
 
     def _partial(self, is_behind: Callable[[], bool]) -> Partial | None:
         """Decode the complete chunks of the open segment, if there is a new one."""
         chunk = self._chunk * SAMPLES_PER_MEL_FRAME
         samples = self._endpoints.samples
-        if not self._endpoints.is_open or len(samples) < (self._num_chunks + 1) * chunk + LOOKAHEAD:
+        if not self._endpoints.is_open or len(samples) < (self._tried + 1) * chunk + LOOKAHEAD:
             return None
         if is_behind():
+            self._tried += 1
             self.num_skipped += 1
             return None
         example = self._example(samples)
         num_chunks = (example.num_samples - LOOKAHEAD) // chunk
-        if num_chunks <= self._num_chunks:
+        if num_chunks <= self._tried:
             return None
+        self._tried = num_chunks  # also if decoding fails
         text = self._decode(_beginning(example, num_chunks * self._chunk), self.cache).text
-        stable = agreed(self._text, text, self._language.unit)
-        self._num_chunks, self._text = num_chunks, text
+        stable = agreed(self._text or "", text, self._language.unit)
+        self._text = text
         return Partial(self._endpoints.start_s + example.start / SAMPLE_RATE, text, stable)
 
     def _end(self) -> Iterator[Segment]:
@@ -137,7 +140,7 @@ class Stream:
         piece = self._closed
         if piece is None:
             return
-        is_known = not piece.reason or self._num_chunks > 0
+        is_known = not piece.reason or self._text is not None
         segment = self._final(piece)
         self._forget()
         if is_known:
