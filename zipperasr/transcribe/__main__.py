@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     add_decoding(options, DEFAULTS)
     add_nbest(options, DEFAULTS)
     options.add_argument(
-        "--hints", type=Path, default=None, help="text file with names and terms, one per line; works better with an aligner"
+        "--hints", type=Path, default=None, help="file of names and terms, one per line; works better with an aligner"
     )
     options.add_argument(
         "--hint_weight", type=float, default=HINT_WEIGHT, help="weight of hints that have none of their own after a tab"
