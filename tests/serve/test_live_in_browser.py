@@ -190,7 +190,7 @@ def test_the_text_so_far_stays_when_the_connection_is_lost(browser, chunked):
         text = browser.texts(PARAGRAPHS)[0]
         live.service.refuse_further()
         browser.until("return !document.querySelector('#error').hidden")
-        assert browser.error == "the server is shutting down; the text so far is kept"
+        assert browser.error == "the server is shutting down; try again later; the text so far is kept"
         assert browser.texts(PARAGRAPHS)[0] == text and browser.one("#live").is_displayed()
         assert browser.one("#speak").text == "Live"
 
@@ -207,6 +207,35 @@ def test_errors_of_the_server_are_shown_in_words(browser, chunked):
     browser.one("#speak").click()
     browser.until("return document.querySelector('#error').textContent.includes('still running')")
     assert browser.one("#speak").is_enabled()
+
+
+KEEP_STREAM = """
+    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => (window.stream = await open(wanted));"""
+RELEASED = "return window.stream.getTracks().every((track) => track.readyState === 'ended')"
+
+
+@pytest.mark.parametrize("broken", ["window.AudioContext", "AudioContext.prototype.createMediaStreamSource"])
+def test_a_capture_that_cannot_start_releases_the_microphone(page, served, broken):
+    page.js(KEEP_STREAM)
+    page.js(f"{broken} = function () {{ throw new Error('no capture') }}")
+    page.choose("language", "German")
+    page.one("#speak").click()
+    page.until("return !document.querySelector('#error').hidden")
+    assert page.error == "no capture" and page.js(RELEASED)
+    assert page.one("#speak").text == "Live" and page.one("#speak").is_enabled()
+    wait_for_requests(served, 0)
+
+
+def test_stop_releases_the_microphone_even_if_the_capture_does_not_respond(page, served):
+    page.js(KEEP_STREAM)
+    page.js("MessagePort.prototype.postMessage = () => {}")
+    begin(page)
+    page.one("#speak").click()
+    assert page.js(RELEASED)
+    end(page)
+    assert page.error == ""
+    wait_for_requests(served, 0)
 
 
 def test_the_policy_allows_sockets_to_this_server_only(page, served):

@@ -145,7 +145,7 @@ def test_a_failing_batch_is_an_error_for_its_requests_only(transcriber, monkeypa
             response = live.post(SPEECH)
         assert response.status_code == 500
         error = response.json()["error"]
-        assert error["message"] == "internal error (RuntimeError) in a batch with this recording; see the server's log"
+        assert error["message"] == "internal error (RuntimeError) in a batch with this audio; see the server's log"
         assert (error["type"], error["code"]) == ("server_error", "model_error")
         assert "RuntimeError: a secret" in capsys.readouterr().err
         assert live.post(SPEECH).status_code == 200

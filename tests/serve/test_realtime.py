@@ -24,7 +24,7 @@ from tests.serve.test_metrics import samples as metrics
 from tests.serve.test_model_queue import Gated, wait_for, wait_for_requests
 from tests.transcribe.sound import RATE, noise, silence, speech
 from zipperasr.decode.decoder import Decoder
-from zipperasr.serve import realtime
+from zipperasr.serve import inbox, realtime
 from zipperasr.serve.limits import Limits
 from zipperasr.serve.service import Service
 from zipperasr.transcribe import Segment, Transcriber
@@ -155,7 +155,7 @@ def test_final_texts_equal_those_of_transcribe_stream(served, expected, size):
         own = event["zipperasr"]
         assert (own["start_s"], own["end_s"]) == pytest.approx((segment.start_s, segment.end_s))
         assert own["avg_logprob"] == pytest.approx(segment.avg_logprob, abs=1e-4)
-        assert [word["text"] for word in own["words"]] == segment.text.split()
+        assert [word["word"] for word in own["words"]] == segment.text.split()
         assert event["usage"] == {
             "type": "duration",
             "seconds": pytest.approx(segment.end_s - segment.start_s, abs=1e-3),
@@ -244,11 +244,13 @@ def test_commit_ends_a_segment_before_its_pause_and_clear_forgets_one(served, ch
         made.end()
     assert made.texts == [one.text for one in wanted] and len(wanted) == 1
     assert start_s == pytest.approx(2 + wanted[0].start_s)
+    assert made.of("input_audio_buffer.committed")[0]["previous_item_id"] is None
     assert made.of("error")[0]["error"]["code"] == "input_audio_buffer_commit_empty"
     assert made.of("error")[0]["error"]["event_id"] == "end"
 
 
-def test_logprobs_are_sent_if_they_are_included(served):
+def test_logprobs_are_sent_if_they_are_included(served, monkeypatch):
+    monkeypatch.setattr(Transcriber, "takes_hints", False)  # as with vLLM, which has log-probabilities
     with client(served) as made:
         made.send("session.update", session={"include": ["item.input_audio_transcription.logprobs"]})
         assert made.next()["session"]["include"] == ["item.input_audio_transcription.logprobs"]
@@ -343,6 +345,28 @@ def test_a_refused_event_is_an_error_and_the_stream_continues(served, message, p
         assert made.update()["type"] == "session.updated"
 
 
+LONG = "x" * 500_000
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": LONG},
+        {"type": [LONG] * 2},
+        {"type": "input_audio_buffer.commit", "event_id": LONG},
+        {"type": "session.update", "session": {LONG: 1}},
+        {"type": "session.update", "session": {"type": LONG}},
+        {"type": "session.update", "session": {"audio": {"input": {"transcription": {"language": LONG}}}}},
+        {"type": "session.update", "session": {"include": [LONG]}},
+    ],
+)
+def test_long_strings_are_shortened_in_errors(served, event):
+    with client(served) as made:
+        made.socket.send(json.dumps(event))
+        error = made.next()["error"]
+        assert len(json.dumps(error)) < 800 and "xxxxx" * 20 not in error["message"]
+
+
 def test_audio_needs_a_language_and_settles_it(served):
     with client(served, "?intent=transcription") as made:
         made.append(b"\0\0")
@@ -410,15 +434,17 @@ def test_with_keys_a_stream_needs_one(chunked):
             assert made.events[0]["type"] == "session.created"
 
 
-def test_streams_are_limited_and_count_as_requests(chunked):
-    with running(Service(chunked, NAME, Limits(max_streams=2))) as live, client(live), client(live):
+@pytest.mark.parametrize("limits", [{"max_streams": 2}, {"max_running": 2, "max_waiting": 1}])
+def test_streams_are_limited_and_count_as_requests_and_leave_a_slot(chunked, limits):
+    with running(Service(chunked, NAME, Limits(**limits))) as live, client(live), client(live):
         assert live.client.get("/health").json()["requests"] == 2
+        assert live.post(recording(0.5)).status_code == 200
         with client(live, rate=0) as third:
             assert third.events[0]["error"]["message"] == "busy: 2 streams are open; try again later"
             assert third.closed().rcvd.code == 1013
 
 
-def test_a_client_that_vanishes_frees_its_row(chunked):
+def test_a_client_that_vanishes_frees_its_row(chunked, capsys):
     service = Gated(chunked, NAME, Limits())
     with running(service) as live:
         with socket.create_connection(("127.0.0.1", live.port), WAIT_S) as raw:
@@ -431,6 +457,7 @@ def test_a_client_that_vanishes_frees_its_row(chunked):
         service.gate.set()
         wait_for("rows_in_use", live, 0)
         assert live.post(recording(0.5)).status_code == 200
+    assert "code=1006" in capsys.readouterr().err
 
 
 def test_a_client_that_sends_nothing_is_disconnected(chunked):
@@ -439,6 +466,31 @@ def test_a_client_that_sends_nothing_is_disconnected(chunked):
         assert made.closed().rcvd.code == 1008
         assert made.events[-1]["error"]["code"] == "idle_timeout"
         wait_for_requests(live, 0)
+
+
+def test_a_client_is_not_idle_while_its_audio_is_transcribed(chunked):
+    service = Gated(chunked, NAME, Limits(idle_s=0.3))
+    with running(service) as live, client(live) as made:
+        made.socket.send(SPEECH[: 2 * RATE])
+        made.send("input_audio_buffer.commit")
+        assert service.reached.wait(WAIT_S)
+        time.sleep(1.0)
+        service.gate.set()
+        made.until(COMPLETED)
+        assert made.closed().rcvd.code == 1008
+
+
+def test_a_client_that_pings_and_never_reads_is_disconnected(chunked, capsys):
+    with running(Service(chunked, NAME, Limits())) as live:
+        with socket.create_connection(("127.0.0.1", live.port), WAIT_S) as raw:
+            raw.sendall(handshake())
+            raw.recv(65536)
+            ping = b"\x89\xfd" + bytes(4) + bytes(125)
+            with pytest.raises(ConnectionError):
+                for _ in range(500):  # 65 MB
+                    raw.sendall(ping * 1000)
+        wait_for_requests(live, 0)
+    assert "code=1006" in capsys.readouterr().err
 
 
 def test_a_client_that_never_reads_is_disconnected_and_delays_nobody(chunked, monkeypatch, capsys):
@@ -458,7 +510,7 @@ def test_a_client_that_never_reads_is_disconnected_and_delays_nobody(chunked, mo
 
 def test_a_client_that_sends_faster_than_the_model_has_to_wait(chunked, monkeypatch):
     """With the model held, the server takes no more than the limit and what is in its socket's buffers."""
-    monkeypatch.setattr(realtime, "MAX_WAITING_S", 2.0)
+    monkeypatch.setattr(inbox, "MAX_WAITING_S", 2.0)
     service = Gated(chunked, NAME, Limits())
     with running(service) as live, client(live) as made:
         sent, block = 0, pcm(voices(0.2))[:RATE]
@@ -566,10 +618,13 @@ def test_streams_are_counted_and_logged(chunked, capsys):
             made.socket.send(SPEECH)
             made.end()
             assert metrics(live)["zipperasr_streams_open"] == 1
+        with client(live) as made:
+            made.socket.close(4321)
         wait_for_requests(live, 0)
         found = metrics(live)
     seconds = len(SPEECH) / 2 / RATE
     assert found["zipperasr_streams_total[1000]"] == 1 and found["zipperasr_streams_open"] == 0
+    assert found["zipperasr_streams_total[other]"] == 1
     assert found["zipperasr_audio_seconds_total"] == pytest.approx(seconds)
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "stream id=mine" in line)
     wanted = rf"stream id=mine code=1000 audio_s={seconds:.2f} language=de segments=2 partials=\d+ skipped=\d+ total_s="

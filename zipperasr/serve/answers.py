@@ -64,7 +64,7 @@ def _verbose_json(found: Recognised, languages: LanguageTable, logprobs: bool, n
             "doubts": doubts(one, transcript.lang),
             "avg_logprob": one.avg_logprob,
             **({"alternatives": _alternatives(one, n_best)} if n_best else {}),
-            "words": [_word(word) for word in one.words],
+            "words": [word_fields(word) for word in one.words],
         }
         for number, one in enumerate(transcript.segments)
     ]
@@ -95,10 +95,10 @@ def _alternatives(segment: Segment, n_best: int) -> list[dict]:
 def _words(transcript: Transcript) -> dict:
     """OpenAI's `words`, whatever the granularity; {} if the model has no aligner: its clients require the times."""
     timed = [word for segment in transcript.segments for word in segment.words if word.start_s is not None]
-    return {"words": [_word(word) for word in timed]} if timed else {}
+    return {"words": [word_fields(word) for word in timed]} if timed else {}
 
 
-def _word(word: Word) -> dict:
+def word_fields(word: Word) -> dict:
     """OpenAI's fields and `confidence`, without those that are not known."""
     fields = {"word": word.text, "start": word.start_s, "end": word.end_s, "confidence": word.confidence}
     return {name: value for name, value in fields.items() if value is not None}

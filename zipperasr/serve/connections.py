@@ -81,7 +81,13 @@ def http_server(
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, which the app ends when the server stops, and which never waits for a client to read."""
+    """uvicorn's WebSocket. The app ends it when the server stops; no client keeps it open by not reading."""
+
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+        else:  # pongs that the client does not read would accumulate
+            self.transport.abort()
 
     def shutdown(self) -> None:
         if not self.handshake_complete or self.close_sent:

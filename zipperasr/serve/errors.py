@@ -52,6 +52,12 @@ def shutting_down() -> ApiError:
     return ApiError(503, "the server is shutting down; try again later", code="shutting_down")
 
 
+def model_failed(error: Exception) -> ApiError:
+    """500 for a DecodingFailed, whose traceback is in the server's log."""
+    message = f"internal error ({error}) in a batch with this audio; see the server's log"
+    return ApiError(500, message, code="model_error")
+
+
 async def told(request: Request, error: Exception) -> JSONResponse:
     """Starlette's handler for `ApiError`."""
     assert isinstance(error, ApiError)

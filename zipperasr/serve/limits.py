@@ -17,8 +17,8 @@ class Limits:
     max_running: int = 32  # requests that share batches
     max_waiting: int = 64  # requests in the queue, in addition to those
     grace_s: int = 10  # for running requests when the server stops
-    max_streams: int = 16  # open at the same time; each is one of the requests above
-    idle_s: float = 60.0  # without audio in a stream
+    max_streams: int = 16  # open at the same time; each is one of the requests above, but never the last one
+    idle_s: float = 60.0  # in which a stream has to receive a tenth as much audio
 
     def __post_init__(self) -> None:
         for name in ("max_mb", "max_s", "timeout_s", "read_timeout_s", "idle_s"):

@@ -18,6 +18,7 @@ from zipperasr.serve.service import Recognised
 from zipperasr.transcribe.live import LiveTranscriber
 
 SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 600.0)  # bounds of the histograms
+CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013})
 
 
 class Metrics:
@@ -35,7 +36,7 @@ class Metrics:
         self._waited = Histogram(
             "zipperasr_waited_seconds", "From the end of an upload to work on it", buckets=SECONDS, registry=known
         )
-        self._streams = Counter("zipperasr_streams", "Streams by the code of their end", ["code"], registry=known)
+        self._streams = Counter("zipperasr_streams", "Streams by close code", ["code"], registry=known)
         self.registry.register(_Load(live, streams))
 
     def count(self, status: int, total_s: float, found: Recognised | None) -> None:
@@ -51,8 +52,8 @@ class Metrics:
         self._audio.inc(seconds)
 
     def count_stream(self, code: int) -> None:
-        """Count a stream that has ended. code: of its WebSocket."""
-        self._streams.labels(str(code)).inc()
+        """Count a stream that has ended. Codes outside `CLOSE_CODES`, which clients may choose, are `other`."""
+        self._streams.labels(str(code) if code in CLOSE_CODES else "other").inc()
 
 
 class _Load(Collector):

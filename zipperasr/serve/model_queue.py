@@ -59,12 +59,15 @@ class Stoppable(Protocol):
 
 
 class StreamSlots:
-    """Open streams: at most `most`, each of which holds a slot of the queue as well."""
+    """Open streams: at most `most`, each of which holds a slot of the queue as well.
+
+    Streams never hold all slots of the queue, unless it has only one.
+    """
 
     def __init__(self, queue: ModelQueue, most: int):
-        self._queue, self.most = queue, most
+        self._queue, self.most = queue, min(most, max(1, queue.most - 1))
         self.open: set[Stoppable] = set()
-        self.pool = ThreadPoolExecutor(most, thread_name_prefix="stream")
+        self.pool = ThreadPoolExecutor(self.most, thread_name_prefix="stream")
 
     @contextmanager
     def slot(self, stream: Stoppable) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """The WebSocket /v1/realtime: OpenAI's realtime transcription API, one stream per connection.
 
 Three tasks per connection: one reads messages, one transcribes them in a thread, one writes events. The first to end
-ends the others. While `MAX_WAITING_S` of audio waits, nothing is read, so a client cannot send faster than that.
+ends the others. While the inbox is full, nothing is read, so a client cannot send faster than the model transcribes.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from dataclasses import replace
 
 import anyio
 import orjson
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from zipperasr.cli import log, nearest
+from zipperasr.cli import log
 from zipperasr.serve import realtime_events as events
-from zipperasr.serve.errors import ApiError
+from zipperasr.serve.errors import ApiError, shutting_down, unexpected
+from zipperasr.serve.inbox import Inbox
 from zipperasr.serve.metrics import Metrics
 from zipperasr.serve.model_queue import retrieve_exception
 from zipperasr.serve.realtime_events import ClientEvent, EventError
-from zipperasr.serve.realtime_stream import EventStream
+from zipperasr.serve.realtime_stream import RealtimeStream
 from zipperasr.serve.request_log import request_id_of
 from zipperasr.serve.service import Service
 from zipperasr.transcribe.live_stream import StreamCancelled
 
-MAX_WAITING_S = 30.0  # audio that has been received but not transcribed
-MAX_WAITING = 1000  # messages
 BLOCK_S = 0.16  # audio that is transcribed at a time
 SEND_S = 20.0  # maximum time for a client to read an event
 CLOSE_S = 2.0
-REFUSED, FAULT, RESTART, LATER = 1008, 1011, 1012, 1013  # codes of the end of a WebSocket
-LOST = 1006  # in the log: the connection broke
+REFUSED, FAULT, RESTART, LATER = 1008, 1011, 1012, 1013  # WebSocket close codes
+LOST = 1006  # in the log and the metrics: the connection broke
 PARAMETERS = ("model", "intent", "language")
 _END = ClientEvent("end")  # after the last message, when the server stops
 
@@ -51,7 +51,7 @@ async def realtime(websocket: WebSocket) -> None:
     service, metrics = websocket.app.state.service, websocket.app.state.metrics
     start, request_id = time.monotonic(), request_id_of(websocket.headers)
     protocol = "realtime" if "realtime" in websocket.scope.get("subprotocols", ()) else None
-    end = Ended(FAULT, ApiError(500, "internal error; see the server's log"))
+    end = Ended(FAULT)
     connection = Connection(websocket, service, metrics)
     try:
         await websocket.accept(protocol, headers=[(b"x-request-id", request_id.encode())])
@@ -65,34 +65,13 @@ async def realtime(websocket: WebSocket) -> None:
         end = Ended(RESTART)
     except WebSocketDisconnect:
         end = Ended(LOST, is_gone=True)
+    except BaseException as error:
+        end = Ended(FAULT, unexpected(error))
+        raise
     finally:
         await connection.close(end)
         metrics.count_stream(end.code)
         log(connection.line(request_id, end.code, time.monotonic() - start))
-
-
-class Inbox:
-    """Messages in order. `put` waits while `MAX_WAITING_S` of audio or `MAX_WAITING` messages are in it."""
-
-    def __init__(self) -> None:
-        self._messages: asyncio.Queue[bytes | ClientEvent] = asyncio.Queue(MAX_WAITING)
-        self._taken = asyncio.Event()
-        self.waiting_s = 0.0
-
-    async def put(self, message: bytes | ClientEvent, seconds: float = 0.0) -> None:
-        while self.waiting_s > MAX_WAITING_S:
-            self._taken.clear()
-            await self._taken.wait()
-        self.waiting_s += seconds
-        await self._messages.put(message)
-
-    async def get(self) -> bytes | ClientEvent:
-        return await self._messages.get()
-
-    def took(self, seconds: float) -> None:
-        """Note that this much of the audio has been taken."""
-        self.waiting_s -= seconds
-        self._taken.set()
 
 
 class Connection:
@@ -101,8 +80,8 @@ class Connection:
     def __init__(self, websocket: WebSocket, service: Service, metrics: Metrics):
         self._websocket, self._service, self._metrics = websocket, service, metrics
         self._id, self.audio_s = f"sess_{uuid.uuid4().hex}", 0.0
-        self._inbox, self._outbox = Inbox(), asyncio.Queue[dict]()
-        self._stream = EventStream(service, self._tell)
+        self._inbox, self._outbox = Inbox(service.limits.idle_s), asyncio.Queue[dict]()
+        self._stream = RealtimeStream(service, self._tell)
         self._loop = asyncio.get_running_loop()
         self._reader: asyncio.Task[None] | None = None
 
@@ -152,9 +131,10 @@ class Connection:
         given, service = self._websocket.query_params, self._service
         for name in given:
             if name not in PARAMETERS:
-                raise EventError(f"unknown parameter {name!r}; {nearest(name, PARAMETERS)}", name, "unknown_parameter")
+                message = f"unknown parameter {events.shown(name)}; {events.suggested(name, PARAMETERS)}"
+                raise EventError(message, name, "unknown_parameter")
         if given.get("intent", "transcription") != "transcription":
-            raise EventError(f"intent: got {given['intent']!r}, wanted 'transcription'", "intent")
+            raise EventError(f"intent: got {events.shown(given['intent'])}, wanted 'transcription'", "intent")
         events.check_model(given.get("model"), service.name)
         if not service.transcriber.can_stream:
             raise EventError("a stream needs an encoder with chunks; this model has full context", code="no_streams")
@@ -163,26 +143,27 @@ class Connection:
             self._stream.settings = replace(self._stream.settings, language=lang)
 
     async def _read(self) -> None:
-        limit_s = self._service.limits.idle_s
-        deadline = anyio.current_time() + limit_s
         while True:
+            message = await self._received()
+            if message["type"] == "websocket.disconnect":  # uvicorn adds no reason if the connection broke
+                raise Ended(message["code"] if "reason" in message else LOST, is_gone=True)
             try:
-                with anyio.fail_after(deadline - anyio.current_time()):
-                    message = await self._websocket.receive()
-            except TimeoutError as error:
-                told = ApiError(408, f"no audio for {limit_s:g} s", code="idle_timeout")
-                raise Ended(REFUSED, told) from error
-            if message["type"] == "websocket.disconnect":
-                raise Ended(message.get("code") or LOST, is_gone=True)
-            try:
-                if await self._take(message.get("bytes"), message.get("text")):
-                    deadline = anyio.current_time() + limit_s
+                await self._take(message.get("bytes"), message.get("text"))
             except EventError as error:
                 self._tell(events.error_event(error))
             await self._outbox.join()
 
-    async def _take(self, data: bytes | None, text: str | None) -> bool:
-        """Process a message; True if it has audio."""
+    async def _received(self) -> Message:
+        """The client's next message. Raises Ended once it is idle."""
+        inbox = self._inbox
+        while not inbox.is_idle:
+            with anyio.move_on_after(max(inbox.left_s, inbox.least_s)):
+                return await self._websocket.receive()
+        message = f"less than {inbox.least_s:g} s of audio in {inbox.idle_s:g} s"
+        raise Ended(REFUSED, ApiError(408, message, code="idle_timeout"))
+
+    async def _take(self, data: bytes | None, text: str | None) -> None:
+        """Process a message."""
         if data is None:
             event = events.parse(text or "")
             try:
@@ -195,9 +176,8 @@ class Connection:
             except EventError as error:
                 error.event_id = event.event_id
                 raise
-            return bool(event.audio)
-        await self._hear(data)
-        return bool(data)
+        else:
+            await self._hear(data)
 
     def _update(self, event: ClientEvent) -> None:
         before, codes = self._stream.settings, self._service.transcriber.languages.codes
@@ -205,7 +185,7 @@ class Connection:
         if self._stream.is_started and replace(new, logprobs=before.logprobs) != before:
             message = "language, format and turn_detection cannot change after the first audio; open another connection"
             raise EventError(message, "session", "session_fixed")
-        if new.logprobs and not self._service.transcriber.takes_hints:
+        if new.logprobs and not self._service.transcriber.has_logprobs:
             raise EventError("include: beam search reports no log-probabilities of tokens; leave it out", "include")
         self._stream.settings = new
         self._tell(self._session("session.updated"))
@@ -216,9 +196,9 @@ class Connection:
     async def _hear(self, data: bytes) -> None:
         self._stream.start()
         seconds = len(data) / 2 / self._stream.settings.rate
-        await self._inbox.put(data, seconds)
         self.audio_s += seconds
         self._metrics.hear(seconds)
+        await self._inbox.put(data, seconds)
 
     async def _finish(self) -> None:
         await self._inbox.put(_END)
@@ -237,7 +217,8 @@ class Connection:
                 self._tell(events.error_event(told))
             await self._outbox.join()
             if message is _END:
-                raise Ended(RESTART, ApiError(503, "the server is shutting down", code="shutting_down"))
+                raise Ended(RESTART, shutting_down())
+            self._inbox.done()
 
     async def _transcribe(self, data: bytes) -> None:
         bytes_per_s = 2 * self._stream.settings.rate

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import reprlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +18,13 @@ import orjson
 
 from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.audio.loudness import FRAME
-from zipperasr.cli import nearest
-from zipperasr.serve.answers import token_logprobs
+from zipperasr.cli import nearest, shortened
+from zipperasr.serve.answers import token_logprobs, word_fields
 from zipperasr.serve.errors import ApiError
 from zipperasr.transcribe.doubts import doubts
 from zipperasr.transcribe.stream import Partial
 from zipperasr.transcribe.stream_endpoints import BEFORE, PAUSE
-from zipperasr.transcribe.transcript import Segment, Word
+from zipperasr.transcribe.transcript import Segment
 
 UPDATE, OLD_UPDATE = "session.update", "transcription_session.update"
 APPEND, COMMIT, CLEAR = (f"input_audio_buffer.{name}" for name in ("append", "commit", "clear"))
@@ -32,6 +33,7 @@ LOGPROBS = "item.input_audio_transcription.logprobs"
 RATES = (8_000, 48_000)
 DEFAULT_RATE = 24_000  # OpenAI's
 LONGEST_ID = 256  # characters of a client's event_id
+LONGEST_WORD = 64  # characters of a client's string in an error
 # fields of the settings and of their parts
 SESSION = ("type", "audio", "include")
 INPUT = ("format", "transcription", "turn_detection", "noise_reduction")
@@ -43,6 +45,8 @@ OLD_SESSION = {
 }
 TRANSCRIPTION = ("model", "language", "prompt", "delay")
 _ITEM = "conversation.item.input_audio_transcription"
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = LONGEST_WORD
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,19 @@ class ClientEvent(NamedTuple):
 class EventError(ApiError):
     """A client event that is refused; the connection continues."""
 
-    def __init__(self, message: str, param: str | None = None, code: str = "invalid_value", event_id: Any = None):
-        super().__init__(400, message, param, code)
-        self.event_id = event_id if isinstance(event_id, str) else None
+    def __init__(self, message: str, param: str | None = None, code: str = "invalid_value"):
+        super().__init__(400, message, None if param is None else shortened(param, LONGEST_WORD), code)
+        self.event_id: str | None = None
+
+
+def shown(given: object) -> str:
+    """A value of the client in a message: its shortened representation."""
+    return _SHOWN.repr(given)
+
+
+def suggested(given: object, known: Sequence[str]) -> str:
+    """`nearest` for a value of the client, which may be long or no string."""
+    return nearest(shortened(given, LONGEST_WORD) if isinstance(given, str) else "", known)
 
 
 def parse(text: str) -> ClientEvent:
@@ -81,10 +95,11 @@ def parse(text: str) -> ClientEvent:
     if not isinstance(event, dict):
         raise EventError(f"the message: got {type(event).__name__}, wanted an object")
     kind, event_id = event.get("type"), event.get("event_id")
+    is_id = isinstance(event_id, str) and len(event_id) <= LONGEST_ID
     try:
         if kind not in CLIENT_EVENTS:
-            raise EventError(f"type: got {kind!r}; {nearest(str(kind), CLIENT_EVENTS)}", "type", "unknown_event")
-        if event_id is not None and not (isinstance(event_id, str) and len(event_id) <= LONGEST_ID):
+            raise EventError(f"type: got {shown(kind)}; {suggested(kind, CLIENT_EVENTS)}", "type", "unknown_event")
+        if event_id is not None and not is_id:
             raise EventError(f"event_id: wanted a string of at most {LONGEST_ID} characters", "event_id")
         if kind == APPEND:
             return ClientEvent(kind, event_id, audio=_audio(event.get("audio")))
@@ -93,7 +108,7 @@ def parse(text: str) -> ClientEvent:
             return ClientEvent(UPDATE, event_id, session=_new_form(session) if kind == OLD_UPDATE else session)
         return ClientEvent(kind, event_id)
     except EventError as error:
-        error.event_id = event_id if isinstance(event_id, str) else None
+        error.event_id = event_id if is_id else None
         raise
 
 
@@ -101,7 +116,7 @@ def updated(settings: Settings, session: Mapping[str, Any], codes: Sequence[str]
     """The settings after `session.update`. codes: languages of the model. Raises EventError."""
     _check_fields(session, SESSION, "session")
     if session.get("type", "transcription") != "transcription":
-        raise EventError(f"session.type: got {session['type']!r}, wanted 'transcription'", "session.type")
+        raise EventError(f"session.type: got {shown(session['type'])}, wanted 'transcription'", "session.type")
     audio = _object(session.get("audio") or {}, "session.audio")
     _check_fields(audio, ("input",), "session.audio")
     given = _object(audio.get("input") or {}, "session.audio.input")
@@ -121,7 +136,7 @@ def language_of(given: object, codes: Sequence[str]) -> str:
     """Check a language. Raises EventError."""
     lang = given.strip().lower() if isinstance(given, str) else given
     if lang not in codes:
-        message = f"language {given!r} is not one of the model's; {nearest(str(given), codes)}"
+        message = f"language {shown(given)} is not one of the model's; {suggested(given, codes)}"
         raise EventError(message, "language", "unsupported_language")
     return str(lang)
 
@@ -129,7 +144,7 @@ def language_of(given: object, codes: Sequence[str]) -> str:
 def check_model(given: object, model: str) -> None:
     """Raises EventError unless it is absent or the loaded one."""
     if given not in (None, "", model):
-        message = f"model {given!r} is not loaded; the loaded model is {model!r}"
+        message = f"model {shown(given)} is not loaded; the loaded model is {model!r}"
         raise EventError(message, "model", "model_not_found")
 
 
@@ -142,9 +157,8 @@ def _object(value: Any, name: str) -> Mapping[str, Any]:
 def _check_fields(given: Mapping[str, Any], known: Sequence[str], name: str) -> None:
     for key in given:
         if key not in known:
-            raise EventError(
-                f"{name}: unknown field {key!r}; {nearest(key, known)}", f"{name}.{key}", "unknown_parameter"
-            )
+            message = f"{name}: unknown field {shown(key)}; {suggested(key, known)}"
+            raise EventError(message, f"{name}.{key}", "unknown_parameter")
 
 
 def _audio(given: Any) -> bytes:
@@ -169,10 +183,10 @@ def _rate(given: Any) -> int:
     given = _object(given, name)
     _check_fields(given, ("type", "rate"), name)
     if given.get("type") != "audio/pcm":
-        raise EventError(f"{name}: got type {given.get('type')!r}, wanted 'audio/pcm'", f"{name}.type")
+        raise EventError(f"{name}: got type {shown(given.get('type'))}, wanted 'audio/pcm'", f"{name}.type")
     rate = given.get("rate", DEFAULT_RATE)
     if not isinstance(rate, int) or not RATES[0] <= rate <= RATES[1]:
-        raise EventError(f"{name}: got rate {rate!r}, wanted {RATES[0]} to {RATES[1]}", f"{name}.rate")
+        raise EventError(f"{name}: got rate {shown(rate)}, wanted {RATES[0]} to {RATES[1]}", f"{name}.rate")
     return rate
 
 
@@ -189,13 +203,13 @@ def _is_by_hand(given: Any) -> bool:
         return True
     kind = _object(given, "turn_detection").get("type")
     if kind != "server_vad":
-        raise EventError(f"turn_detection: got type {kind!r}, wanted 'server_vad' or null", "turn_detection.type")
+        raise EventError(f"turn_detection: got type {shown(kind)}, wanted 'server_vad' or null", "turn_detection.type")
     return False
 
 
 def _has_logprobs(given: Any) -> bool:
     if given not in (None, [], [LOGPROBS]):
-        raise EventError(f"include: got {given!r}, wanted [] or [{LOGPROBS!r}]", "include")
+        raise EventError(f"include: got {shown(given)}, wanted [] or [{LOGPROBS!r}]", "include")
     return bool(given)
 
 
@@ -238,18 +252,16 @@ class Item:
         self._sent = ""  # text in deltas
 
     def started(self) -> dict:
-        return server_event(
-            "input_audio_buffer.speech_started", item_id=self.id, audio_start_ms=round(1000 * self.start_s)
-        )
+        start_ms = round(1000 * self.start_s)
+        return server_event("input_audio_buffer.speech_started", item_id=self.id, audio_start_ms=start_ms)
 
     def stopped(self, end_s: float) -> dict:
         return server_event("input_audio_buffer.speech_stopped", item_id=self.id, audio_end_ms=round(1000 * end_s))
 
     def committed(self, client_event_id: str | None) -> dict:
         """client_event_id: of the `commit` that ended it; None: a pause or the longest length did."""
-        own = {"client_event_id": client_event_id}
         ids = {"item_id": self.id, "previous_item_id": self.previous}
-        return server_event("input_audio_buffer.committed", **ids, zipperasr=own)
+        return server_event("input_audio_buffer.committed", **ids, zipperasr={"client_event_id": client_event_id})
 
     def partial(self, found: Partial) -> dict:
         """`delta` with what is new in the stable text, which is nothing if that contradicts an earlier delta."""
@@ -265,9 +277,8 @@ class Item:
             "note": segment.note,
             "doubts": doubts(segment, settings.language),
             "avg_logprob": segment.avg_logprob,
-            "words": [_word(word) for word in segment.words],
+            "words": [word_fields(word) for word in segment.words],
         }
-        tokens = token_logprobs([segment])
         done = server_event(
             f"{_ITEM}.completed",
             item_id=self.id,
@@ -275,7 +286,7 @@ class Item:
             transcript=segment.text,
             usage={"type": "duration", "seconds": round(segment.end_s - segment.start_s, 3)},
             zipperasr=own,
-            **({"logprobs": tokens} if settings.logprobs else {}),
+            **({"logprobs": token_logprobs([segment])} if settings.logprobs else {}),
         )
         return [rest, done] if rest["delta"] else [done]
 
@@ -287,9 +298,3 @@ class Item:
         self._sent += new
         own = {"text": text, "stable": stable}
         return server_event(f"{_ITEM}.delta", item_id=self.id, content_index=0, delta=new, zipperasr=own)
-
-
-def _word(word: Word) -> dict:
-    """A word; without an aligner it has no times."""
-    timed = {} if word.start_s is None else {"start_s": word.start_s, "end_s": word.end_s}
-    return {"text": word.text, "confidence": word.confidence, **timed}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from zipperasr.serve import realtime_events as events
-from zipperasr.serve.errors import ApiError
+from zipperasr.serve.errors import model_failed
 from zipperasr.serve.realtime_events import EventError, Item, Settings
 from zipperasr.serve.service import Service
 from zipperasr.transcribe.live import DecodingFailed
@@ -20,7 +20,7 @@ from zipperasr.transcribe.stream import Partial
 from zipperasr.transcribe.transcript import Segment
 
 
-class EventStream:
+class RealtimeStream:
     """The stream of a connection, from its first audio.
 
     tell: sends an event. The methods raise StreamCancelled after `cancel`.
@@ -32,7 +32,7 @@ class EventStream:
         self._service, self._tell, self._loop = service, tell, asyncio.get_running_loop()
         self._live: LiveStream | None = None
         self._item: Item | None = None  # the open segment
-        self._last_id: str | None = None  # of an item
+        self._last_id: str | None = None  # of the item that was committed last
         self._commit_id: str | None = None  # of the client's event that is being processed
 
     @property
@@ -95,8 +95,7 @@ class EventStream:
         except DecodingFailed as error:
             if (piece := stream.closed) is not None:  # otherwise only a partial text is missing
                 stream.drop()
-                told = ApiError(500, f"internal error ({error}); see the server's log", code="model_error")
-                self._end(self._close(piece.start_s, piece.end_s).failed(told))
+                self._end(self._close(piece.start_s, piece.end_s).failed(model_failed(error)))
             return False
         for one in found:
             if isinstance(one, Partial):
@@ -110,7 +109,6 @@ class EventStream:
 
     def _begin(self, start_s: float) -> Item:
         self._item = Item(self._last_id, start_s)
-        self._last_id = self._item.id
         if not self.settings.by_hand:
             self._tell(self._item.started())
         return self._item
@@ -123,7 +121,7 @@ class EventStream:
         """Send that the segment has ended, once."""
         item = self._item or self._begin(start_s)
         if not item.is_committed:
-            item.is_committed = True
+            item.is_committed, self._last_id = True, item.id
             if not self.settings.by_hand:
                 self._tell(item.stopped(end_s))
             self._tell(item.committed(self._commit_id))

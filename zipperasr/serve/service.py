@@ -18,7 +18,7 @@ from zipperasr.cli import log
 from zipperasr.decode.phrases import Phrase
 from zipperasr.lora.injection import LanguageAdapters
 from zipperasr.lora.router import router_options
-from zipperasr.serve.errors import ApiError, shutting_down
+from zipperasr.serve.errors import model_failed, shutting_down
 from zipperasr.serve.limits import Limits
 from zipperasr.serve.model_queue import ModelQueue, StreamSlots
 from zipperasr.serve.samples import Sample
@@ -84,8 +84,7 @@ class Service:
         try:
             transcript = await asyncio.wrap_future(request.future)
         except DecodingFailed as error:
-            message = f"internal error ({error}) in a batch with this recording; see the server's log"
-            raise ApiError(500, message, code="model_error") from error
+            raise model_failed(error) from error
         started = request.started or request.arrived
         return Recognised(transcript, started - request.arrived, time.monotonic() - started)
 

@@ -9,14 +9,14 @@ const [DELTA, COMPLETED, FAILED] = ["delta", "completed", "failed"].map(
 
 /** Starts to listen. onEvent: called with the server's events; onSecond: with the seconds heard so far.
  *  Returns {stop, done}: stop() ends the stream, and at once if called again; done is a promise that is fulfilled when
- *  the last text has come. It, and this function, throw an Error with a sentence. */
+ *  the last text has come. It, and this function, throw an Error with a readable message. */
 async function listen(language, onEvent, onSecond) {
   const microphone = await samplesOfMicrophone();
   let socket;
   try {
     socket = await opened(language);
   } catch (error) {
-    await microphone.stop();
+    await microphone.close();
     throw error;
   }
   const send = (event) => socket.readyState === WebSocket.OPEN && socket.send(JSON.stringify(event));
@@ -30,7 +30,7 @@ async function listen(language, onEvent, onSecond) {
   });
   const done = Promise.race([ended(socket, onEvent, commit), left]).finally(() => {
     socket.close(1000);
-    return isStopping || microphone.stop();
+    return microphone.close();
   });
   const stop = async () => {
     if (isStopping) return leave();

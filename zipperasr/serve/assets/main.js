@@ -7,7 +7,7 @@ const about = await (await fetch("/model.json")).json();
 let file = null;
 let recording = null;
 let request = null;
-let live = null; // a promise, then {stop, done}
+let live = null; // {}, then {stop, done}
 const liveText = new LiveText();
 let reference = ""; // transcript of the chosen recording, if it is a sample
 

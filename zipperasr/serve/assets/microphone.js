@@ -11,7 +11,7 @@ const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainCon
 const NO_SERVER = "the server does not respond; is it still running?";
 const HIGHEST_RATE = 48000; // Hz, that the server takes
 
-/** The microphone as a MediaStream. Throws an Error with a sentence. */
+/** The microphone as a MediaStream. Throws an Error with a readable message. */
 async function openMicrophone() {
   if (!navigator.mediaDevices) throw new Error("this browser only records on localhost or over https");
   try {
@@ -21,7 +21,7 @@ async function openMicrophone() {
   }
 }
 
-/** Starts to record. Returns {stop, done}: done is a promise of the Blob. Throws an Error with a sentence. */
+/** Starts to record. Returns {stop, done}: done is a promise of the Blob. Throws an Error with a readable message. */
 async function record(longestS, onSecond) {
   const stream = await openMicrophone();
   const recorder = new MediaRecorder(stream, { audioBitsPerSecond: 128000 });
@@ -45,36 +45,46 @@ async function record(longestS, onSecond) {
   return { stop, done };
 }
 
-/** Opens the microphone. Returns {rateHz, start, stop}: start(onBlock) calls onBlock with 16-bit samples, 0.1 s at a time,
- *  and stop() calls it with the rest. Throws an Error with a sentence. */
+/** Opens the microphone. Returns {rateHz, start, stop, close}: start(onBlock) calls onBlock with 16-bit samples, 0.1 s
+ *  at a time; stop() calls it with the rest and closes the microphone; close() closes it at once. Throws an Error with
+ *  a readable message. */
 async function samplesOfMicrophone() {
   const stream = await openMicrophone();
-  let context = new AudioContext();
-  if (context.sampleRate > HIGHEST_RATE) {
-    context.close();
-    context = new AudioContext({ sampleRate: HIGHEST_RATE });
-  }
+  const release = () => stream.getTracks().forEach((track) => track.stop());
+  let context, source, capture, closed;
   const close = () => {
-    stream.getTracks().forEach((track) => track.stop());
-    return context.close();
+    release();
+    closed ??= context?.close();
+    return closed;
   };
   try {
+    context = audioContext();
+    source = context.createMediaStreamSource(stream);
     await Promise.all([context.audioWorklet.addModule("/assets/capture.js"), context.resume()]);
+    capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
   } catch (error) {
     await close();
     throw error.name === "AbortError" ? new Error(NO_SERVER) : error; // the file was not loaded
   }
-  const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
   capture.port.start();
   const start = (onBlock) => {
     capture.port.onmessage = ({ data }) => data && onBlock(data);
-    context.createMediaStreamSource(stream).connect(capture);
+    source.connect(capture);
   };
   const stop = async () => {
+    release();
     const rest = new Promise((resolve) => capture.port.addEventListener("message", ({ data }) => data ?? resolve()));
     capture.port.postMessage("stop");
     await rest;
     await close();
   };
-  return { rateHz: context.sampleRate, start, stop };
+  return { rateHz: context.sampleRate, start, stop, close };
+}
+
+/** An AudioContext at the rate of the device, or at the highest rate that the server takes. */
+function audioContext() {
+  const context = new AudioContext();
+  if (context.sampleRate <= HIGHEST_RATE) return context;
+  context.close();
+  return new AudioContext({ sampleRate: HIGHEST_RATE });
 }
