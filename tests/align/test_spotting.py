@@ -7,7 +7,7 @@ from itertools import pairwise, product
 import pytest
 import torch
 
-from zipperasr.align.spotting import find_spots, prefix_scores
+from zipperasr.align.spotting import MOST_SPOTS, Spot, find_spots, prefix_scores
 from zipperasr.align.viterbi import BLANK
 
 
@@ -73,9 +73,25 @@ def test_a_phrase_said_twice_is_found_twice():
     assert [spot.phrase for spot in find_spots(spoken([1, 2, 7, 7, 1, 2], 14), [[1, 2]], [1.0])] == [0, 0]
 
 
+def test_a_pause_after_a_phrase_hides_no_other_phrase():
+    phrase, other = [1, 2, 3, 4], [5, 6, 5, 6]
+    variants = [[1, 2, 3, 7], [1, 2, 7, 4], [1, 7, 3, 4], [7, 2, 3, 4], [1, 2, 3, 5]]
+    scores = spoken([*phrase, *[BLANK] * 100, *other], 220)
+    found = find_spots(scores, [phrase, *variants, other], [3.0] * 6 + [0.25])
+    assert found == [Spot(0, 0, 6, 12.0), Spot(6, 208, 214, 1.0)]  # to where the last character begins
+
+
 def test_a_phrase_longer_than_the_speech_is_not_found_and_no_phrase_gives_nothing():
     assert find_spots(spoken([1], 2), [[1, 1, 1]], [100.0]) == []
     assert find_spots(spoken([1], 2), [], []) == []
+    assert find_spots(spoken([], 0), [[1]], [100.0]) == []
+
+
+def test_only_so_many_spots_are_found_the_best_of_each_place():
+    scores = spoken([1, 2, 7] * 12, 80)
+    scores[6:8] -= 1.0  # of the second time
+    found = find_spots(scores, [[1, 2]], [1.0])
+    assert len(found) == MOST_SPOTS and all(one.surplus == 2.0 and one.first != 6 for one in found)
 
 
 def test_prefixes_are_scored_through_every_frame():

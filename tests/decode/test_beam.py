@@ -12,10 +12,11 @@ import random
 import pytest
 import torch
 
+from tests.decode.by_transformers import transcribe_batch
 from tests.model import tiny
 from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.decode.alternatives import Alternative, distinct
-from zipperasr.decode.beam import after_prompts, max_new_tokens, stop_ids, transcribe_batch
+from zipperasr.decode.beam import after_prompts, max_new_tokens, stop_ids
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.model.prompt import end_id, hypothesis_text

@@ -9,7 +9,7 @@ import torch
 
 from tests.model import tiny
 from zipperasr.batching.batch import Example, collate_speech
-from zipperasr.decode.chunk_cache import ChunkCache, embed_speech
+from zipperasr.decode.chunk_cache import TOLERANCE, ChunkCache, embed_speech
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 
@@ -62,6 +62,16 @@ def test_a_batch_that_is_cached_completely_needs_no_encoder(model, utterances, m
         monkeypatch.setattr(type(model.encoder), "forward", None)
         again, _ = embed_speech(model, speech, CHUNK_FRAMES, [cache])
     assert torch.equal(first, again)
+
+
+def test_small_changes_do_not_add_up():
+    cache, features = ChunkCache(), [torch.zeros(4, 2), torch.ones(4, 2)]
+    for step in range(20):
+        features[1] = features[1] + 0.4 * TOLERANCE
+        missing = cache.missing(features)
+        held = cache.updated(features, {number: features[number] for number in missing})  # the encoder's outputs
+        assert missing == ([0, 1] if step == 0 else [1] if step % 3 == 0 else [])
+        assert all((one - other).abs().max() <= TOLERANCE for one, other in zip(held, features, strict=True))
 
 
 def test_the_decoder_gives_growing_utterances_in_a_batch_the_texts_of_whole_ones(model, utterances):

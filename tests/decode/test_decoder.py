@@ -8,9 +8,10 @@ import random
 import pytest
 import torch
 
+from tests.decode.by_transformers import transcribe_batch
 from tests.model import tiny
 from zipperasr.batching.batch import Example, collate_speech
-from zipperasr.decode.beam import max_new_tokens, transcribe_batch
+from zipperasr.decode.beam import max_new_tokens
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.greedy import Encoded, GreedySearch

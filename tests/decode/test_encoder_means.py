@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.audio.test_ark import Touch
+from tests.decode.by_transformers import transcribe_batch
 from tests.model import tiny
 from zipperasr.batching.batch import collate_speech
-from zipperasr.decode.beam import transcribe_batch
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.encoder_means import PER_SET, chosen, encoder_means, read_means, write_means
 

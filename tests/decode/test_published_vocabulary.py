@@ -10,10 +10,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
+from tests.decode.by_transformers import transcribe_batch
 from tests.model import tiny
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.config import load_yaml
-from zipperasr.decode.beam import max_new_tokens, stop_ids, transcribe_batch
+from zipperasr.decode.beam import max_new_tokens, stop_ids
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.model.prompt import transcript_ids

@@ -66,6 +66,7 @@ def decoded(said: str, written: str, phrases: list[Phrase], spaced: bool = True,
         ("the bat is", "The cat is", ["Bat"], "The Bat is", 2),
         ("the bat is", SAID, ["dog", "bax"], SAID, 1),  # nothing of the list is found
         ("the bat is", "the bat is", ["bat"], "the bat is", 1),  # is there already
+        ("the bat is", "the bath is", ["bat"], "the bath is", 2),  # is only the beginning of a word
         ("bat is the", "cat is the", ["bat"], "bat is the", 2),
         ("the cat is bat", "the cat is cat", ["bat"], "the cat is bat", 2),
         ("the cat is bat", "the cat is", ["bat"], "the cat is bat", 2),  # not written at all
@@ -110,3 +111,15 @@ def test_what_is_restored_is_the_whole_of_the_best_search():
     first.tokens, first.logprobs, first.end_logprob, first.ended = tokens[:2], [-1.0] * 2, None, False
     assert not first.revision.again(first)
     assert (first.tokens, first.end_logprob, first.ended, first.no_repeat) == (tokens, -0.2, True, 4)
+
+
+def test_that_there_was_a_loop_is_remembered_with_a_text_that_is_preferred():
+    tokenizer = tiny.llm_tokenizer()
+    wrong, right = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (SAID, "the bat is"))
+    spotter = Spotter(Given(), tokenizer, [Phrase("bat", 4.0)], True)
+    found = Encoded("key", torch.zeros(1), 40, no_repeat=4, revision=spotter.revision(frames_of("the bat is")))
+    found.tokens, found.logprobs, found.ended = wrong, [-0.5] * len(wrong), True
+    assert found.revision.again(found) and found.no_repeat == 0
+    found.tokens, found.logprobs, found.ended = right, [-0.5] * len(right), True
+    assert not found.revision.again(found)
+    assert (found.tokens, found.no_repeat) == (right, 4)

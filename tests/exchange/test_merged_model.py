@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from transformers import AutoTokenizer, Qwen3ForCausalLM, WhisperFeatureExtractor, WhisperModel
 
+from tests.decode.by_transformers import transcribe_batch
 from tests.exchange.outputs import TOLERANCE, by_transformers, distance, logits, ours, through_our_encoder
 from tests.exchange.test_peft_adapter import PLAIN
 from tests.model import tiny
-from zipperasr.decode.beam import transcribe_batch
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.exchange.export import main
 from zipperasr.exchange.merged_model import load_merged

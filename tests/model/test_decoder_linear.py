@@ -73,3 +73,9 @@ def test_int8_of_zeros_is_zero():
 def test_int8_on_another_device_is_an_error():
     with pytest.raises(ValueError, match=r"quantize: int8 got an LLM on meta .* needs a CPU .* set quantize=none"):
         linear(torch.zeros(4, 8, device="meta"), None, "int8")
+
+
+def test_int8_without_onednn_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"quantize: int8 got an LLM on cpu .* oneDNN's int8 products: set quantize"):
+        linear(torch.zeros(4, 8), None, "int8")

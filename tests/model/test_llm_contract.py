@@ -9,19 +9,20 @@ import pytest
 import torch
 from torch import nn
 
+from tests.decode.by_transformers import transcribe_batch
 from tests.decode.conftest import utterances
 from tests.model import tiny, tiny_llms
 from tests.model.finished_training import finished_training
 from zipperasr.batching.batch import collate
-from zipperasr.decode.beam import transcribe_batch
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.exchange.bundle import write_bundle
 from zipperasr.exchange.merged_model import load_merged, write_merged
 from zipperasr.exchange.peft_adapter import write_peft
 from zipperasr.exchange.pretrained import load_pretrained
-from zipperasr.model.backbones import LLMS, find_llm, load_tokenizer
+from zipperasr.model.backbones import LLMS, decoder_linear, find_llm, load_tokenizer
 from zipperasr.model.build import build_empty_model, build_model
+from zipperasr.model.cpu_products import has_kernel
 from zipperasr.model.experiment import Experiment
 from zipperasr.model.experiment_model import build_for_training
 from zipperasr.model.model_config import ModelConfig
@@ -153,10 +154,15 @@ def test_a_text_does_not_depend_on_the_batch(model, tokenizer, utterances):
     assert texts_of(model, tokenizer, [utterances]) == alone and len(set(alone.values())) > 8
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(("precision", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
 @torch.no_grad()
-def test_decoding_token_by_token_gives_the_logits_of_training(config, tokenizer, precision, tolerance):
+def test_decoding_token_by_token_gives_the_logits_of_training(
+    config, tokenizer, precision, tolerance, packed, monkeypatch
+):
     """With merged weights and a cache, past the ends of windows, while rows end and move."""
+    if packed:
+        monkeypatch.setattr(decoder_linear, "PACKED_FROM", 0)
     model = tiny.align_model(config).to(precision)
     examples = packs_for(tokenizer)[0]
     batch = collate([examples])
@@ -164,6 +170,8 @@ def test_decoding_token_by_token_gives_the_logits_of_training(config, tokenizer,
     speech, _ = model.embed_speech(batch.speech, CHUNK_FRAMES)
     rows = [row[:-4] for row in model.embed_text(batch.text, speech).split(batch.text.lengths)]
     llm = model.llm_family.incremental(model.causal_lm)
+    can_pack = precision == torch.float32 or has_kernel(precision)
+    assert isinstance(llm._head, decoder_linear._Packed) == (packed and can_pack)
     hidden = llm.add(torch.cat(rows), [len(row) for row in rows], max(map(len, rows)) + 4)
     found = [[row] for row in llm.logits(hidden)]
     kept = [0, 1, 2]
@@ -177,6 +185,20 @@ def test_decoding_token_by_token_gives_the_logits_of_training(config, tokenizer,
     for place, logits in enumerate(found):
         exact = wanted[place][: len(logits)]
         assert (torch.stack(logits) - exact).norm() <= tolerance * exact.norm()
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_int8_changes_the_logits_a_little(config, tokenizer, precision):
+    model = tiny.align_model(config).to(precision)
+    batch = collate(packs_for(tokenizer)[:1])
+    speech, _ = model.embed_speech(batch.speech, CHUNK_FRAMES)
+    rows = model.embed_text(batch.text, speech)
+    plain, rounded = (
+        Decoder(model, tokenizer, DecodeConfig(quantize=quantize), CHUNK_FRAMES)._llm for quantize in ("none", "int8")
+    )
+    wanted, found = (llm.logits(llm.add(rows, batch.text.lengths, max(batch.text.lengths))) for llm in (plain, rounded))
+    assert 0.001 < (found - wanted).norm() / wanted.norm() < 0.05
 
 
 def test_texts_in_int8_do_not_depend_on_the_batch(model, tokenizer, utterances):

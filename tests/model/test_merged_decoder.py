@@ -58,13 +58,22 @@ def test_any_sequence_of_shapes_stays_within_the_limit_or_what_was_asked_for(llm
     draw, seen = random.Random(0), set()
     for _ in range(60):
         llm.keep([])
-        rows, blocks = draw.randint(1, 16), draw.randint(1, 16)
-        rows = max(1, min(rows, 16 // blocks))
-        add(llm, rows, blocks * CACHE_BLOCK)
+        capacity = draw.randint(1, 16) * CACHE_BLOCK + draw.choice([0, -CACHE_BLOCK + 1, -1])
+        rows = max(1, min(draw.randint(1, 16), LIMIT // capacity))
+        add(llm, rows, capacity)
         seen.add(shape(llm))
         has_rows, has_positions = shape(llm)
-        assert has_rows >= rows and has_positions >= blocks * CACHE_BLOCK and has_rows * has_positions <= LIMIT
+        assert has_rows >= rows and has_positions >= capacity and has_rows * has_positions <= LIMIT
     assert len(seen) > 5
+
+
+def test_positions_are_rounded_up_only_within_the_limit(llm):
+    add(llm, 15, CACHE_BLOCK + 1)
+    assert shape(llm) == (15, LIMIT // 15)
+    llm.keep([])
+    for rows in range(1, 16):
+        add(llm, 1, CACHE_BLOCK + 1)
+        assert llm.rows == rows and rows * (CACHE_BLOCK + 1) <= shape(llm)[0] * shape(llm)[1] <= LIMIT
 
 
 @torch.inference_mode()

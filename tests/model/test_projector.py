@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
@@ -96,6 +97,15 @@ def test_a_new_own_projector_is_a_copy_of_the_shared_one():
     assert {name.split(".")[1] for name in projector.state_dict() if name.startswith("own.")} == {
         "for_sw", "for_to", "for_zh_TW",
     }  # fmt: skip
+
+
+def test_two_own_projectors_with_the_same_name_are_an_error():
+    projector = GatedProjector(d_in=6, d_hidden=10, d_out=5)
+    projector.add_own("zh.TW")
+    own = projector.of("zh.TW")
+    with pytest.raises(ValueError, match=r"^got the language 'zh_TW', whose projector for_zh_TW exists; choose a code"):
+        projector.add_own("zh_TW")
+    assert projector.of("zh.TW") is own
 
 
 def test_projectors_that_are_not_in_the_batch_get_exactly_zero_gradient():

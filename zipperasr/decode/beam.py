@@ -1,8 +1,8 @@
 """Beam search over batches of unequal length: transformers' generate, fed with embeddings.
 
 In: prompts and speech as embeddings. Out: one text each, and an n-best list if asked for. Inputs are padded on the left
-and masked, and every utterance has its own length bound, so its text does not depend on its batch. With one beam it is
-what greedy.py is tested against.
+and masked, and every utterance has its own length bound, so its text does not depend on its batch. In tests, greedy.py
+is compared with it, with one beam.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from zipperasr.batching.batch import Example, collate_speech
+from zipperasr.batching.batch import Example
 from zipperasr.decode.alternatives import Alternative, Alternatives, distinct
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.device import to_device
@@ -87,22 +87,6 @@ def beam_search(
         for start in range(0, len(every), config.beam)
     ]
     return [Found(found[0].text, found) for found in lists]
-
-
-@torch.inference_mode()
-def transcribe_batch(
-    model: SpeechLLM,
-    tokenizer: PreTrainedTokenizerBase,
-    examples: Sequence[Example],
-    chunk_frames: int | None,
-    config: DecodeConfig,
-) -> list[str]:
-    """Texts of `examples`, in order. Only each language's rows must stand together: sort by language for speed."""
-    device = model.causal_lm.device
-    speech, counts = model.embed_speech(collate_speech(examples, model.encoder.frontend).to(device), chunk_frames)
-    rows = after_prompts(model, examples, speech.split(counts))
-    bounds = [max_new_tokens(example.num_samples, config) for example in examples]
-    return [found.text for found in beam_search(model, tokenizer, rows, bounds, config)]
 
 
 def max_new_tokens(num_samples: int, config: DecodeConfig) -> int:

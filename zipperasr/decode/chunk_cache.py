@@ -24,7 +24,7 @@ class ChunkCache:
     """Encoder outputs of the chunks of one utterance."""
 
     def __init__(self) -> None:
-        self._features: list[Tensor] = []  # of each chunk
+        self._features: list[Tensor] = []  # of each chunk when it was encoded
         self._frames: list[Tensor] = []  # its encoder output
         self.num_encoded = 0  # chunks of all utterances so far
         self.num_repeated = 0  # of these, encoded again because their features had changed
@@ -46,9 +46,11 @@ class ChunkCache:
         """Keep new outputs by the number of their chunk; returns those of all chunks."""
         self.num_encoded += len(new)
         self.num_repeated += sum(number < len(self._features) for number in new)
-        self._features = list(features)
         kept = {number: frames.clone() for number, frames in new.items()}  # not the whole batch
-        self._frames = [kept[number] if number in kept else self._frames[number] for number in range(len(features))]
+        encoded = {number: features[number].clone() for number in new}  # others stay: small changes could add up
+        numbers = range(len(features))
+        self._features = [encoded[number] if number in new else self._features[number] for number in numbers]
+        self._frames = [kept[number] if number in new else self._frames[number] for number in numbers]
         return self._frames
 
     def _holds(self, number: int, chunk: Tensor) -> bool:

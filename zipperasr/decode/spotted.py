@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from zipperasr.decode.greedy import Encoded
 
 COST = 0.4  # nats per character that a phrase of weight 1 may cost; at weight 4 fitted on spoken dev sentences
-MOST_SPOTS = 8  # tried in an utterance; each needs a search
 # Where a phrase may begin, with and without spaces between words.
 _BEGINS = {True: regex.compile(r"(?<=^|[^\p{L}\p{M}\p{N}])\S"), False: regex.compile(r"(?!\s)\X")}
+_INSIDE = regex.compile(r"[\p{L}\p{M}\p{N}]")  # does not follow a whole word
 
 
 class Spotter:
@@ -49,7 +49,7 @@ class Spotter:
         """Return how to revise an utterance with these frames (frames, encoder width); None if it has no phrase."""
         scores = self.aligner.relative_scores(frames)
         labels = [labels for _, labels in self._spelled]
-        spots = find_spots(scores, labels, [COST * one.weight for one, _ in self._spelled])[:MOST_SPOTS]
+        spots = find_spots(scores, labels, [COST * one.weight for one, _ in self._spelled])
         if not spots:
             return None
         spots.sort(key=lambda spot: spot.first)
@@ -111,7 +111,9 @@ class Revision:
         places = prefix_scores(self._scores, self._spotter.aligner.labels(text))
         score = float(places[-1, -1])
         if self._best is None or (found.ended >= self._best.ended and score > self._best_score):
-            self._best, self._best_score, self._text, self._places = replace(found), score, text, places
+            first = found if self._best is None else self._best
+            self._best = replace(found, no_repeat=first.no_repeat)  # whether there was a loop
+            self._best_score, self._text, self._places = score, text, places
 
     def _forced(self, spot: Spot, phrase: str) -> list[int]:
         """Tokens of the best text up to a span, and of the phrase; none if it has the phrase there."""
@@ -122,7 +124,9 @@ class Revision:
         lengths = [len(list(characters(text[:place]))) for place in begins]
         scores = self._places[spot.first, lengths]
         place = begins[len(begins) - 1 - int(scores.flip(0).argmax())]
-        if text[place:].lower().startswith(phrase.lower()):
+        written, wanted = text[place:].lower(), phrase.lower()
+        goes_on = self._spotter.spaced and _INSIDE.match(written, len(wanted))
+        if written.startswith(wanted) and not goes_on:
             return []
         whole = (text[:place] if place < len(text) else text + space) + phrase
         return self._spotter.tokenizer(whole, add_special_tokens=False, split_special_tokens=True)["input_ids"]

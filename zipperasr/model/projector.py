@@ -46,10 +46,15 @@ class GatedProjector(nn.Module):
         self.own = nn.ModuleDict()
 
     def add_own(self, code: str) -> None:
-        """Give a language a projector of its own: a copy of the shared one."""
+        """Give a language a projector of its own: a copy of the shared one. Raises ValueError if its name is taken."""
+        key = own_key(code)
+        if key in self.own:
+            raise ValueError(
+                f"got the language {code!r}, whose projector {key} exists; choose a code that is not in use"
+            )
         copied = deepcopy(self)
         copied.own = nn.ModuleDict()
-        self.own[own_key(code)] = copied
+        self.own[key] = copied
 
     def of(self, code: str | None) -> GatedProjector:
         """The projector of a language: its own, or the shared one; None: the shared one."""

@@ -16,7 +16,7 @@ from zipperasr.model.cpu_products import has_kernel
 
 Linear = Callable[[Tensor], Tensor]  # (rows, d_in) -> (rows, d_out)
 PACKED_FROM = 2**17  # weights; calling oneDNN for one row takes 10 us longer than calling MKL
-ROWS = 32  # for which the weights are packed; other numbers of rows work too
+ROWS = 32  # row count the packing is tuned for
 
 
 def linear(weight: Tensor, bias: Tensor | None, quantize: str = "none") -> Linear:
@@ -58,7 +58,8 @@ class _Int8:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
-        if weight.device.type != "cpu" or not hasattr(torch.ops.onednn, "qlinear_pointwise"):
+        has_products = torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qlinear_pointwise")
+        if weight.device.type != "cpu" or not has_products:
             raise ValueError(
                 f"quantize: int8 got an LLM on {weight.device.type} with torch {torch.__version__}; it needs a CPU and "
                 "oneDNN's int8 products: set quantize=none"

@@ -22,7 +22,7 @@ from zipperasr.model.backbones.decoder_linear import Linear, linear
 if TYPE_CHECKING:
     from zipperasr.model.backbones.causal_llm import CausalLLM
 
-CACHE_BLOCK = 128  # positions by which the cache grows
+CACHE_BLOCK = 128  # positions by which the cache grows, within its limit
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,8 @@ class MergedDecoder:
     def _fit_cache(self, rows: int, positions: int, limit: int) -> None:
         """Fit the cache to these rows and positions; a larger one is kept within `limit`, or while it is in use."""
         _, has_rows, _, has_positions, _ = self._keys.shape
-        positions = -(-positions // CACHE_BLOCK) * CACHE_BLOCK
+        rounded = -(-positions // CACHE_BLOCK) * CACHE_BLOCK
+        positions = max(positions, min(rounded, limit // rows))
         may_keep = self.rows > 0 or has_rows * has_positions <= max(limit, rows * positions)
         if rows <= has_rows and positions <= has_positions and may_keep:
             return
