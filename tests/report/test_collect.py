@@ -109,7 +109,7 @@ def test_the_name_shows_full_context_beam_search_and_tag(run_dir):
 def test_a_decoding_without_a_record_is_shown_by_its_name(run_dir):
     (run_dir / "exp" / "align_chunked" / "decode_greedy_chunked" / "run.json").unlink()
     alignment = find_decodings(run_dir / "exp")[0]
-    assert (alignment.search, alignment.regime) == ("decode_greedy_chunked", "")
+    assert (alignment.search, alignment.regime, alignment.algorithm) == ("decode_greedy_chunked", "", "")
 
 
 def test_a_damaged_record_is_an_error(run_dir):

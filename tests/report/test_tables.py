@@ -7,7 +7,16 @@ import pytest
 from zipperasr.markdown import percent, table
 from zipperasr.report.collect import find_decodings
 from zipperasr.report.groups import load_groups
-from zipperasr.report.tables import counts_table, group_mean, group_table, marks_table, overview, rate_by_language
+from zipperasr.report.tables import (
+    counts_table,
+    group_mean,
+    group_table,
+    marks_table,
+    oracle_table,
+    overview,
+    rate_by_language,
+)
+from zipperasr.score.oracle import OracleScore
 
 
 @pytest.fixture
@@ -95,6 +104,22 @@ def test_marks_table_shows_both_rates(vanilla, languages):
     assert "| test_commonvoice_ar | WER | 11.11 | 20.00 | 9 / 5 |" in marks_table([vanilla], languages)
     usual = [score for score in vanilla.scores if score.normaliser != "whisper_marks"]
     assert marks_table([replace(vanilla, scores=usual)], languages) == ""
+
+
+def test_the_oracle_table_has_the_test_sets_of_every_seed(vanilla, languages):
+    runs = []
+    for seed, codes in ((1, ("de",)), (2, ("de", "es"))):
+        oracles = [
+            OracleScore(f"test_mls_{code}", code, "wer", languages[code].normaliser, 3, 4, 4.0, 8, 2, 1, 25.0, 12.5)
+            for code in codes
+        ]
+        model = replace(vanilla.model, seed=seed, among_seeds=True)
+        runs.append(replace(vanilla, model=model, oracles=oracles))
+    seeds = "| `vanilla`, 2 seeds | chunked | greedy"
+    assert oracle_table(runs, languages).splitlines()[2:] == [
+        f"{seeds} | test_mls_de | WER | 4 | 25.00 ± 0.00 | 12.50 ± 0.00 |",
+        f"{seeds} | test_mls_es | WER | 4 | – | – |",
+    ]
 
 
 def test_counts_include_unique_and_listed_utterances_and_jiwers_errors(vanilla, languages):

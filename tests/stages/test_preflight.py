@@ -66,6 +66,10 @@ def test_a_mistake_in_the_settings_of_clips_is_reported(conf, capsys):
         (["--train_args", "lr.x=1"], "--train_args lr.x=1: lr is a single value"),
         (["--decode_args", "beam=0"], "--decode_args beam=0: beam: got 0, wanted at least 1"),
         (["--decode_args", "nbest=2"], "--decode_args nbest=2: nbest: got 2, wanted at most beam, 1; set beam=2"),
+        (
+            ["--decode_args", "quantize=int8", "--gpu_inference", "true"],
+            "quantize: int8 is for CPUs, but stage 7 uses GPUs; set --gpu_inference false or quantize=none",
+        ),
         (["--decode_args", "precision=fp8"], "--decode_args precision=fp8: precision: unknown value 'fp8'"),
         (["--train_args", "lrr=1"], "preflight: error: --train_args lrr=1: unknown key 'lrr'"),
         (["--train_args", "packs_per_batch={full: 1}"], "packs_per_batch"),
@@ -124,6 +128,8 @@ def test_a_mistake_is_reported_in_one_line(conf, capsys, monkeypatch, arguments,
         ["--stages", "1", "2"],
         ["--stages", "8", "9"],
         ["--conf", "conf/full", "--stages", "5"],
+        ["--decode_args", "quantize=int8", "--gpu_inference", "false"],
+        ["--decode_args", "quantize=int8", "--gpu_inference", "true", "--stages", "8", "9"],
     ],
 )
 def test_valid_settings_pass(conf, arguments):

@@ -70,10 +70,12 @@ def test_the_outputs_stay_bit_identical_with_zero_2(request, ranks):
 
 
 @pytest.mark.parametrize("lora", BANKED)
-def test_only_the_new_bank_is_updated_and_has_moments(one_process, lora):
+def test_only_the_new_bank_and_the_new_projector_are_updated_and_have_moments(one_process, lora):
     found = moves(one_process / f"{lora}_added")
     *others, new = found.pop("moments")
     assert others == [0.0] * 3 and new > 0
+    own = [found.pop(name) for name in list(found) if name.startswith("projector.own.for_it.")]
+    assert len(own) == 10 and min(own) > 0
     for name, distance in found.items():
         *others, new = distance if isinstance(distance, list) else [distance, None]
         assert set(others) == {0.0}, name
@@ -97,12 +99,13 @@ def test_the_new_languages_loss_falls(one_process, lora):
 
 
 @pytest.mark.parametrize("lora", BANKED)
-def test_the_weights_file_has_only_the_new_bank(one_process, lora):
+def test_the_weights_file_has_only_the_new_bank_and_the_new_projector(one_process, lora):
     path = one_process / f"{lora}_added" / "model.safetensors"
     with safe_open(path, framework="pt") as stream:
         assert json.loads(stream.metadata()["language_codes"]) == ["it"]
     for name, tensor in weights(path.parent).items():
-        assert name.endswith(("_specific", "router.embeddings")) and len(tensor) == 1, name
+        stacked = name.endswith(("_specific", "router.embeddings")) and len(tensor) == 1
+        assert stacked or name.startswith("projector.own.for_it."), name
 
 
 def test_the_experiment_records_the_extended_model(one_process):
@@ -110,7 +113,8 @@ def test_the_experiment_records_the_extended_model(one_process):
     assert opened.languages.codes == [*OLD, "it"]
     experiment = Experiment.load(one_process / "zipper_soft_added")
     assert experiment.init_from == str(one_process / "zipper_soft_fp32")
-    assert (experiment.added, experiment.bank_from, experiment.trained) == (("it",), "nearest", ("bank",))
+    assert (experiment.added, experiment.bank_from) == (("it",), "nearest")
+    assert experiment.trained == ("bank", "own_projector")
     longest_s = Experiment.load(one_process / "zipper_soft_fp32").longest_s
     assert longest_s and experiment.longest_s == longest_s, "the trained model's, not that of the new data"
     assert experiment.lora == "zipper_soft" and experiment.languages == (*OLD, "it")
@@ -125,8 +129,21 @@ def test_an_interrupted_training_resumes_bit_identically(one_process):
     assert "added_resumed: resuming from step 4" in (one_process / "rank0.log").read_text()
 
 
-def test_in_bfloat16_the_other_languages_stay_bit_identical_in_float32(one_process):
-    assert torch.equal(logits(one_process / "added_bf16", "de"), logits(one_process / "sft", "de"))
+@pytest.mark.parametrize("name", ["added_bf16", "added_own_bf16"])
+def test_in_bfloat16_the_other_languages_stay_bit_identical_in_float32(one_process, name):
+    assert torch.equal(logits(one_process / name, "de"), logits(one_process / "sft", "de"))
+
+
+def test_in_bfloat16_a_projector_of_its_own_is_trained(one_process):
+    own = [distance for name, distance in moves(one_process / "added_own_bf16").items() if ".own.for_it." in name]
+    assert len(own) == 10 and min(own) > 0
+    losses = [line["loss_it"] for line in lines(one_process / "added_own_bf16" / "dev.jsonl")]
+    assert losses[-1] < losses[0] - 0.005
+
+
+def test_without_zero_a_projector_of_its_own_is_trained_as_with_zero_2(one_process):
+    assert_equal_weights(one_process / "added_own_zero0", one_process / "added_own", atol=2e-4)
+    assert torch.equal(logits(one_process / "added_own_zero0", "de"), logits(one_process / "sft", "de"))
 
 
 def test_the_best_banks_can_be_averaged(one_process):

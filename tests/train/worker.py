@@ -27,6 +27,7 @@ from zipperasr.lora import LORA_CHOICES, VARIANTS
 from zipperasr.train.train_config import TrainConfig
 
 TIMEOUT_S = 600
+OWN = "bank own_projector"  # what is trained for an added language
 BAD_STEP = 2  # of the training with a NaN loss
 STOP_AFTER = 5  # steps of the interrupted training, which has checkpoints after 2 and 4
 
@@ -117,7 +118,7 @@ def main(base: Path, out: Path) -> None:
         run_in_float64(run, f"{lora}_fp64", *sft[:2], "--lora", lora, packs=packs)
     add = functools.partial(add_italian, base, out, packs)
     add("added", "sft")
-    add("added_own", "sft", parts="bank own_projector")
+    add("added_own", "sft", parts=OWN)
     tune = functools.partial(tune_german, base, out, packs)
     tune("tuned", "sft")
     if world_size == 1:
@@ -142,9 +143,11 @@ def main(base: Path, out: Path) -> None:
                 run_and_cut_off(run, f"{lora}_{precision}_resumed", *of_variant, settings=settings)
                 run("sft", f"{lora}_{precision}_resumed", *of_variant, settings=settings)
         for lora, variant in VARIANTS.items():
-            add(f"{lora}_added", f"{lora}_fp32", parts="bank" if variant.bank_starts else "all")
+            add(f"{lora}_added", f"{lora}_fp32", parts=OWN if variant.bank_starts else "all")
         tune("tuned_vanilla", "vanilla_fp32", parts="all")
         add("added_bf16", "sft", setting="precision=bf16")
+        add("added_own_bf16", "sft", parts=OWN, setting="precision=bf16")
+        add("added_own_zero0", "sft", parts=OWN, setting="zero_stage=0")
         add("added_best", "sft", setting="average_best=2")
         add("added_all", "sft", parts="all")
         run_and_cut_off(lambda _, name, *more: add(name, "sft"), "added_resumed")

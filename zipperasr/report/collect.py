@@ -61,6 +61,7 @@ class Decoding:
     scores: list[SetScore]
     audio_s_per_s: float | None = None  # inverse real-time factor over all test sets; None if not measured
     oracles: list[OracleScore] = field(default_factory=list)  # empty without n-best lists
+    algorithm: str = ""  # greedy | beamN; "" if an earlier version wrote the directory, without run.json
 
     @property
     def name(self) -> str:
@@ -181,7 +182,14 @@ def _decoding(model: Model, scores: Path) -> Decoding:
     run = load_run(DecodingRun, directory)
     search, regime = (_joined(run.search, run.tag), run.regime) if run else (directory.name, "")
     return Decoding(
-        model, directory, search, regime, read_scores(scores), _speed(directory), read_oracle(directory / TABLE)
+        model,
+        directory,
+        search,
+        regime,
+        read_scores(scores),
+        _speed(directory),
+        read_oracle(directory / TABLE),
+        run.search if run else "",
     )
 
 

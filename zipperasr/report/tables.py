@@ -140,8 +140,9 @@ def oracle_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str
             {one.set: one for one in run.oracles if one.normaliser == languages[one.language].normaliser}
             for run in runs
         ]
-        for name, one in found[0].items():
+        for name in dict.fromkeys(name for oracles in found for name in oracles):
             of_runs = [oracles.get(name) for oracles in found]
+            one = next(other for other in of_runs if other)
             rates = over_seeds([other.rate if other else None for other in of_runs])
             best = over_seeds([other.oracle_rate if other else None for other in of_runs])
             rows.append([*system_labels(runs), name, one.unit.upper(), str(one.nbest), rates, best])

@@ -70,6 +70,7 @@ class Settings:
     max_quarantine_share: str
     master: str
     hostfile: str
+    gpu_inference: str
     cuda_cmd: str
     train_args: list[str]
     decode_args: list[str]
@@ -101,6 +102,9 @@ def main(argv: list[str] | None = None) -> int:
         options.add_argument(f"--{name}", default=default, metavar="SHARE", help=meaning)
     options.add_argument("--master", default="", metavar="HOST:PORT", help="address of machine 0")
     options.add_argument("--hostfile", default="", help="DeepSpeed host file")
+    options.add_argument(
+        "--gpu_inference", choices=["true", "false"], default="false", help="whether stage 7 decodes on GPUs"
+    )
     options.add_argument("--cuda_cmd", default=LOCAL_RUNNER, help="command that runs the training and decoding jobs")
     options.add_argument(
         "--train_args", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of align.yaml and sft.yaml"
@@ -143,7 +147,11 @@ def check(settings: Settings) -> None:
     trainings = {5: settings.conf / "align.yaml", 6: settings.sft_config or settings.conf / "sft.yaml"}
     decode = settings.decode_config or settings.conf / "decode.yaml"
     check_training(tuple(trainings.values()), settings.train_args, settings.regime)
-    load_yaml(DecodeConfig, decode, parse_overrides(settings.decode_args, "--decode_args"))
+    quantize = load_yaml(DecodeConfig, decode, parse_overrides(settings.decode_args, "--decode_args")).quantize
+    if quantize != "none" and 7 in settings.stages and settings.gpu_inference == "true":
+        raise ValueError(
+            f"quantize: {quantize} is for CPUs, but stage 7 uses GPUs; set --gpu_inference false or quantize=none"
+        )
     check_backbones(settings.conf / "model.yaml", settings.stages)
     if settings.init_from is None and {4, 6} & set(settings.stages):
         check_language_embeddings(settings.conf / "model.yaml", settings.lora)

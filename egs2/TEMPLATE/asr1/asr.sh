@@ -32,7 +32,7 @@ initial_parts=b       # parameters to copy from --initial_b: b, a, router, or al
 init_from=            # trained model to fine-tune, or to extend with --add_lang (skips stage 5)
 add_lang=             # codes of the languages to add, such as "sw" or "sw pl"; needs --init_from
 bank_from=nearest     # initial weights of an added language: nearest (the most similar language's), shared or zero
-train_parts=          # parts to train with --init_from, such as "bank router", or all   [bank, own_projector if added]
+train_parts=          # parts to train with --init_from: bank, own_projector, router, shared, projector, llm, all   [bank; with --add_lang also own_projector]
 eval_lang=            # codes of the languages to decode and score, or all   [all, or the added languages]
 lid_mode=token        # language embedding that the router uses: token or state
 seed=1                # random seed
@@ -132,6 +132,7 @@ python3 -m zipperasr.stages.preflight --stages "${stages[@]}" --conf "${conf}" -
     --sft_config "${asr_config}" --train_args "${train_set[@]}" \
     --decode_config "${inference_config}" --decode_args "${decode_set[@]}" \
     --nj "${nj}" --inference_nj "${inference_nj}" --inference_ngpu "${inference_ngpu}" --retries "${retries}" \
+    --gpu_inference "${gpu_inference}" \
     --nproc "${nproc}" --ngpu "${ngpu}" --num_nodes "${num_nodes}" --node_rank "${node_rank}" \
     --master "${master}" --hostfile "${hostfile}" --cuda_cmd "${cuda_cmd}"
 : "${master:=localhost:29500}"

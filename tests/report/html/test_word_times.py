@@ -1,4 +1,4 @@
-"""Words of the shown hypotheses get the times and confidences of `zipperasr transcribe --words`, once."""
+"""Words of the displayed hypotheses get the times and confidences of `zipperasr transcribe --words`, once."""
 
 from __future__ import annotations
 
@@ -75,6 +75,28 @@ def test_a_second_report_does_not_load_the_model(timed, languages, monkeypatch):
     assert (timed / "report.html").read_bytes() == first
 
 
+def test_only_utterances_without_a_row_are_decoded(timed, languages, monkeypatch):
+    decoded, transcribe = [], Transcriber.transcribe
+
+    def transcribe_and_note(self, recordings, *others):
+        decoded.append({recording.id for recording in recordings})
+        return transcribe(self, recordings, *others)
+
+    monkeypatch.setattr(Transcriber, "transcribe", transcribe_and_note)
+    assert build(timed, languages.path, "--audio_utts", "1") == 0
+    first, decoded[:] = list(decoded), []
+    assert [len(ids) for ids in first] == [1, 1]
+    assert build(timed, languages.path) == 0
+    assert decoded == [set(UTTS) - ids for ids in first]
+    grown, decoded[:] = {name: set(words_in(timed, name)) for name in SETS}, []
+    assert build(timed, languages.path, "--audio_utts", "2") == 0
+    assert decoded == [], "neither rows nor missing times are looked for again"
+    shutil.rmtree(timed / "exp" / SYSTEM / DECODING / "test_x_es" / "word_times")
+    assert build(timed, languages.path) == 0
+    assert decoded == [set(UTTS)]
+    assert {name: set(words_in(timed, name)) for name in SETS} == grown, "as in one decoding"
+
+
 def test_other_hypotheses_are_timed_again(timed, languages):
     assert build(timed, languages.path) == 0
     path = timed / "exp" / SYSTEM / DECODING / "test_x_es" / "text"
@@ -122,7 +144,14 @@ def beam(run: Path) -> str:
     return "got beam4; words have times and confidences in greedy search only"
 
 
-@pytest.mark.parametrize("change", [retrained, incomplete, beam])
+def without_a_record(run: Path) -> str:
+    directory = run / "exp" / SYSTEM / DECODING
+    (directory / "run.json").unlink()
+    directory.rename(directory.with_name("greedy"))
+    return "got an unknown search, without run.json; words have times and confidences in greedy search only"
+
+
+@pytest.mark.parametrize("change", [retrained, incomplete, beam, without_a_record])
 def test_a_model_that_cannot_be_used_leaves_a_note(timed, languages, change):
     message = change(timed)
     assert build(timed, languages.path) == 0

@@ -35,7 +35,7 @@ function rawTexts(utterance, systems, words, column, audio) {
     const shown = timed ? playable(text, timed, audio) : [text || "(empty)"];
     return [element("dt", {}, name), element("dd", { dir: direction(utterance), lang: column.language }, ...shown)];
   });
-  const hint = words.some(Boolean) ? ": choose a word to hear it; the less sure it is, the darker its underline" : "";
+  const hint = words.some(Boolean) ? ": click a word to play it; darker underlines mean lower confidence" : "";
   const heading = element("h4", {}, `Before normalisation${hint}`);
   return element("div", { className: "raw" }, heading, element("dl", {}, ...pairs));
 }
