@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def model_dir(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def transcriber(model_dir: Path) -> Transcriber:
     return Transcriber.from_pretrained(model_dir, "cpu")
+
+
+@pytest.fixture(scope="session")
+def chunked(model_dir) -> Transcriber:
+    """The model with chunks of 0.5 s."""
+    opened = Transcriber.from_pretrained(model_dir, "cpu").opened
+    model = dataclasses.replace(opened.experiment.model, decode_chunk_s=0.5)
+    experiment = dataclasses.replace(opened.experiment, model=model)
+    return Transcriber(dataclasses.replace(opened, experiment=experiment), regime="chunked")
 
 
 @pytest.fixture(scope="session")

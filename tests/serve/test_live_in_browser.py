@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -31,15 +30,6 @@ SPY = """
       send.call(this, data);
     };"""
 SENT = "return btoa(window.sent.map((byte) => String.fromCharCode(byte)).join(''))"
-
-
-@pytest.fixture(scope="module")
-def chunked(model_dir) -> Transcriber:
-    """The model with chunks of 0.5 s."""
-    opened = Transcriber.from_pretrained(model_dir, "cpu").opened
-    model = dataclasses.replace(opened.experiment.model, decode_chunk_s=0.5)
-    experiment = dataclasses.replace(opened.experiment, model=model)
-    return Transcriber(dataclasses.replace(opened, experiment=experiment), regime="chunked")
 
 
 @pytest.fixture(scope="module")

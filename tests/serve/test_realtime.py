@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import json
 import re
 import socket
@@ -48,15 +47,6 @@ def pcm(samples: np.ndarray) -> bytes:
 
 
 SPEECH = pcm(voices(0.8, 0.8))
-
-
-@pytest.fixture(scope="module")
-def chunked(model_dir) -> Transcriber:
-    """The model with chunks of 0.5 s."""
-    opened = Transcriber.from_pretrained(model_dir, "cpu").opened
-    model = dataclasses.replace(opened.experiment.model, decode_chunk_s=0.5)
-    experiment = dataclasses.replace(opened.experiment, model=model)
-    return Transcriber(dataclasses.replace(opened, experiment=experiment), regime="chunked")
 
 
 @pytest.fixture(scope="module")

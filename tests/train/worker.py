@@ -8,6 +8,7 @@ weights, must be equal.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -135,13 +136,11 @@ def main(base: Path, out: Path) -> None:
         run("sft", "zero0_bf16", *sft, settings=unsharded)
         run_and_cut_off(run, "zero0_bf16_resumed", *sft, settings=unsharded)
         run("sft", "zero0_bf16_resumed", *sft, settings=unsharded)
-        for lora in LORA_CHOICES:
-            of_variant = (*sft[:2], "--lora", lora)
-            for precision in ("fp32", "bf16"):
-                settings = (packs, f"precision={precision}")
-                run("sft", f"{lora}_{precision}", *of_variant, settings=settings)
-                run_and_cut_off(run, f"{lora}_{precision}_resumed", *of_variant, settings=settings)
-                run("sft", f"{lora}_{precision}_resumed", *of_variant, settings=settings)
+        for lora, precision in itertools.product(LORA_CHOICES, ("fp32", "bf16")):
+            of_variant, settings = (*sft[:2], "--lora", lora), (packs, f"precision={precision}")
+            run("sft", f"{lora}_{precision}", *of_variant, settings=settings)
+            run_and_cut_off(run, f"{lora}_{precision}_resumed", *of_variant, settings=settings)
+            run("sft", f"{lora}_{precision}_resumed", *of_variant, settings=settings)
         for lora, variant in VARIANTS.items():
             add(f"{lora}_added", f"{lora}_fp32", parts=OWN if variant.bank_starts else "all")
         tune("tuned_vanilla", "vanilla_fp32", parts="all")
