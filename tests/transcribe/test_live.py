@@ -18,7 +18,10 @@ from tests.transcribe.transcripts import without_rounding
 from zipperasr.batching.batch import Example
 from zipperasr.decode.decoder import Decoder
 from zipperasr.transcribe import Transcriber
+from zipperasr.transcribe.fair_queue import LiveRequest
 from zipperasr.transcribe.live import DecodingFailed, LiveTranscriber
+from zipperasr.transcribe.sources import Recording
+from zipperasr.transcribe.transcript import Job
 
 WAIT_S = 60  # upper limit for waiting; not a measurement
 LONG = with_pauses([6.0, 7.0, 5.0, 6.5, 7.0, 6.0, 5.5, 6.0])  # eight pieces
@@ -247,7 +250,7 @@ def test_after_a_batch_the_search_gets_a_token_for_every_4_s_of_audio():
         asked.append((most_s, may_exceed))
         return next(batches)
 
-    stream = LiveTranscriber._batches(SimpleNamespace(_take=take, _decoding={"0": None}))
+    stream = LiveTranscriber._batches(SimpleNamespace(_take=take, _decoding=OfRecordings({"0": None})))
     found = [next(stream) for _ in range(11)]
     assert found == [[seconds(18)], [seconds(9)], *[None] * 7, [seconds(2)], None]
     assert asked == [(30.0, True), (12.0, False), (3.0, False), (30.0, True), (28.0, False)]
@@ -261,9 +264,16 @@ def test_beam_search_gets_whole_batches_because_it_finishes_each_before_the_next
         asked.append((most_s, may_exceed))
         return next(batches)
 
-    stream = LiveTranscriber._batches(SimpleNamespace(_take=take, _decoding={}))
+    stream = LiveTranscriber._batches(SimpleNamespace(_take=take, _decoding=OfRecordings()))
     assert [next(stream) for _ in range(3)] == [[seconds(28)], [seconds(26)], None]
     assert asked == [(30.0, True)] * 3
+
+
+class OfRecordings(dict):
+    """The requests of pieces; other pieces belong to recordings as well."""
+
+    def __missing__(self, utt_id: str) -> LiveRequest:
+        return LiveRequest(Job(Recording("recording", silence(1)), "de"))
 
 
 def seconds(number: int) -> Example:

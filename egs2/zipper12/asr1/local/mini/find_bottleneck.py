@@ -126,7 +126,7 @@ class Bottleneck:
     def _features(self, group: Sequence[PretrainingUtterance], after_projector: bool) -> Features:
         """Return the projector's output, or its input."""
         inputs: list[torch.Tensor] = []
-        hook = self.model.projector.register_forward_pre_hook(lambda module, args: inputs.append(args))
+        hook = self.model.projector.register_forward_pre_hook(lambda module, args: inputs.append(args[:2]))
         speech = collate_speech([self._example(utterance) for utterance in group])
         rows, counts = self.model.embed_speech(speech, self.chunk_frames)
         hook.remove()
