@@ -170,7 +170,7 @@ def measure(given: argparse.Namespace) -> None:
         minutes = sum(map(len, map(joined, streams.values()))) / SAMPLE_RATE / 60
         body = f"{described}{len(streams)} languages, {minutes:.1f} minutes.\n\n"
         rows = [list(row) for row in zip(ROWS, measured.column(), strict=True)]
-        write_section("Streaming a minute per language", body + table(["", ""], rows), given.results)
+        write_section("Streaming, minutes per language", body + table(["", ""], rows), given.results)
     eight = {lang: joined(several) for lang, several in list(streams.items())[:8]}
     if "server" in given.parts:
         body = described + at_once(given.model, transcriber, eight, ["--vad", given.vad])
