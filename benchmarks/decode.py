@@ -46,6 +46,7 @@ class Ours:
     def __post_init__(self) -> None:
         config = self.decoder.config
         self.name = f"ours, batch size {config.batch_size}" + (", int8" if config.quantize == "int8" else "")
+        self.name += ", CUDA graphs" if config.cuda_graphs else ""
         self.decoder.stops = ()  # the length of the reference ends an utterance, not the model
 
     def run(self, examples: Sequence[Example]) -> int:
@@ -137,9 +138,10 @@ def contestants(options: argparse.Namespace, ours: SpeechLLM) -> list:
     )
     chunk_frames = CHUNK_FRAMES[options.regime]
     size = SIZES[options.size]
+    settings = [replace(config, quantize=quantize) for quantize in options.quantize]
+    settings += [replace(config, cuda_graphs=True)] if options.cuda_graphs else []
     chosen: list = [
-        Ours(Decoder(ours, tokenizer_of(size), replace(config, quantize=quantize), chunk_frames), options.encoder_batch)
-        for quantize in options.quantize
+        Ours(Decoder(ours, tokenizer_of(size), one, chunk_frames), options.encoder_batch) for one in settings
     ]
     if not options.peer_batches:
         return chosen
@@ -198,6 +200,7 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--encoder_batch", type=int, default=16, help="batch size of our encoder")
     options.add_argument("--peer_batches", type=int, nargs="*", default=[16, 32], help="batch sizes of the peers")
     options.add_argument("--quantize", choices=QUANTIZATIONS, nargs="+", default=["none"], help="of our search's LLM")
+    options.add_argument("--cuda_graphs", action="store_true", help="measure our search with CUDA graphs as well")
     add_rounds(options, rounds=3, warmup=1)
     add_device(options)
     add_results(options)

@@ -6,7 +6,8 @@
 #   train      210 s  the configured training step, chunked and full context; then a smaller one with two peers
 #   deepspeed   70 s  the same step under ZeRO-2 (needs DeepSpeed)
 #   resume      95 s  save, load in a new process, compare the next step (needs DeepSpeed)
-#   decode     100 s  greedy search as configured, chunked and full context; then fewer utterances with two peers
+#   decode     100 s  greedy search as configured, chunked and full context, and with CUDA graphs; then fewer utterances
+#                     with two peers
 #   tests       50 s  the tests marked `gpu` (needs pytest)
 # The times are for --minutes 10 and scale with it; with less time, fewer rounds are measured. A section is stopped at
 # twice its time, and the whole run after --minutes; what was skipped is listed at the end. Uses the active python3 with
@@ -42,6 +43,8 @@ elif ! python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; 
 fi
 
 at=(--device "${device}" --results "${results}")
+graphs=()
+[[ ${device} == cpu ]] || graphs=(--cuda_graphs)
 if [[ ${size} == paper ]]; then
     lora_rows=(131072 32768) # in bfloat16, in float32
     lora_repeats=(--languages 12 --rounds 30)
@@ -95,7 +98,7 @@ deepspeed() { run 100 zero_step.py --size "${size}" "${packs[@]}" "${repeats[@]}
 resume() { run 100 resume.py --size "${size}" "${packs[@]}" || true; }
 decode() {
     local search=(decode.py --size "${size}" --dtype bfloat16 --rows 64 --positions 16384)
-    run 50 "${search[@]}" --regime chunked full "${decoded[@]}" --peer_batches || true
+    run 50 "${search[@]}" --regime chunked full "${decoded[@]}" --peer_batches "${graphs[@]}" || true
     run 50 "${search[@]}" --regime chunked "${peer_decoded[@]}" || true
 }
 tests() { run 100 gpu_tests.py || true; }

@@ -17,6 +17,7 @@ from zipperasr.decode.decode_config import DecodeConfig
         ({"precision": "fp8"}, "precision: unknown value 'fp8'; .*choose from fp32, bf16"),
         ({"quantize": "int4"}, "quantize: unknown value 'int4'; .*choose from none, int8"),
         ({"quantize": "int8", "beam": 4}, "quantize: int8 is for our greedy search; set beam=1 or quantize=none"),
+        ({"cuda_graphs": True, "beam": 4}, "cuda_graphs: true is for our greedy search; set beam=1 or cuda_graphs="),
         ({"quantize": "int8", "engine": "vllm"}, "quantize: int8 is for our greedy search; set engine=own or"),
         ({"batch_size": 0}, "batch_size: got 0, wanted at least 1"),
         ({"batch_positions": 0}, "batch_positions: got 0, wanted at least 1"),

@@ -94,9 +94,16 @@ def test_it_decodes_with_generate(config, beam):
     assert any(together)
 
 
-def test_int8_is_refused_without_fast_decoding(config):
-    with pytest.raises(ValueError, match="quantize: int8 needs an LLM with fast decoding; set quantize=none"):
-        Decoder(tiny.align_model(config), load_tokenizer(config.llm), DecodeConfig(quantize="int8"), 50)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"quantize": "int8"}, "quantize: int8 needs an LLM with fast decoding; set quantize=none"),
+        ({"cuda_graphs": True}, "cuda_graphs: true needs an LLM with fast decoding; set cuda_graphs=false"),
+    ],
+)
+def test_options_of_fast_decoding_are_refused_without_it(config, given, message):
+    with pytest.raises(ValueError, match=message):
+        Decoder(tiny.align_model(config), load_tokenizer(config.llm), DecodeConfig(**given), 50)
 
 
 def test_its_sizes_are_checked_and_counted(config, tmp_path):

@@ -15,6 +15,7 @@ from unittest import mock
 import torch
 
 from tests.simulated_gpu import guard
+from tests.simulated_gpu.graph import Graph
 from tests.simulated_gpu.tensor import SimulatedDevice
 
 
@@ -27,6 +28,9 @@ class Stream:
 
     def synchronize(self) -> None:
         self._simulated.record("Stream.synchronize")
+
+    def wait_stream(self, other: Stream) -> None:
+        """The device waits, not the host."""
 
 
 @contextlib.contextmanager
@@ -44,6 +48,10 @@ def simulated_gpu() -> Iterator[SimulatedDevice]:
         "max_memory_allocated": lambda *_: 0,
         "Stream": functools.partial(Stream, device),
         "stream": lambda _: contextlib.nullcontext(),
+        "current_stream": functools.partial(Stream, device),
+        "CUDAGraph": Graph,
+        "graph": device.recorder.record,
+        "graph_pool_handle": object,
     }
     with contextlib.ExitStack() as stack:
         stack.callback(guard.set_present, False)

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 
 import zipperasr
 from tests.simulated_gpu.attention import ATTENTION
+from tests.simulated_gpu.graph import Recorder
 
 PACKAGE = f"{Path(zipperasr.__file__).parent}/"
 aten = torch.ops.aten
@@ -88,6 +89,7 @@ class SimulatedDevice(TorchDispatchMode):
     waits: list[Wait] = field(default_factory=list)
     streams: list = field(default_factory=list)
     pinned: dict[int, object] = field(default_factory=dict)  # storages, kept alive so that no address is reused
+    recorder: Recorder = field(default_factory=Recorder)  # of CUDA graphs
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -104,15 +106,20 @@ class SimulatedDevice(TorchDispatchMode):
             self.record(f"{func}: {reason}")
         on_cpu = {name: _on_cpu(value) for name, value in kwargs.items()}
         pinned = on_cpu.pop("pin_memory", False)
-        result = ATTENTION.get(func, func)(*_on_cpu(args), **on_cpu)
+        compute = ATTENTION.get(func, func)
+        result = compute(*_on_cpu(args), **on_cpu)
         if pinned:
             self._pin(result)
         if not _is_on_device(func, args, kwargs, tensors):
             return result
+        if self.recorder.is_active:
+            self.recorder.graph.add(compute, _on_cpu(args), on_cpu, result, not _aliases(func))
         result = _wrapped(result)
         return return_and_correct_aliasing(func, args, kwargs, result) if _aliases(func) else result
 
     def record(self, what: str) -> None:
+        if self.recorder.is_active:
+            raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing: {what}")
         self.waits.append(Wait(what, _place()))
 
     def is_pinned(self, tensor: Tensor, *_: object) -> bool:

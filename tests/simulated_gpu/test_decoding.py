@@ -7,12 +7,13 @@ import dataclasses
 import pytest
 import torch
 
-from tests.model import tiny
+from tests.model import tiny, tiny_llms
 from zipperasr.batching.batch import Example
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.encoder_means import encoder_means
 from zipperasr.lora import VARIANTS
+from zipperasr.model.backbones import load_tokenizer, merged_decoder, step_graphs
 from zipperasr.model.backbones.merged_decoder import MergedDecoder
 
 CHUNK_FRAMES = 40
@@ -84,6 +85,65 @@ def test_every_variant_is_decoded_in_bfloat16(gpu, backbones, utterances, steps,
         found = texts(model, utterances, mixture=mixture)
         assert found.keys() == {one.utt_id for one in utterances} and any(found.values())
         assert len(search_waits(gpu)) == len(steps)
+
+
+@pytest.fixture
+def small_cache(monkeypatch) -> None:
+    """The cache grows, and graphs are recorded, every few tokens."""
+    monkeypatch.setattr(merged_decoder, "CACHE_BLOCK", 16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_cuda_graphs_give_the_same_hypotheses_without_further_waits(
+    gpu, backbones, utterances, steps, small_cache, dtype
+):
+    """Rows end and start at different times, and the second run replaces the cache of the first."""
+    model = new_model(backbones, "zipper_soft", dtype).to("cuda")
+    wanted = texts(model, utterances)
+    decoder = Decoder(model, tiny.llm_tokenizer(), dataclasses.replace(GREEDY, cuda_graphs=True), CHUNK_FRAMES)
+    for some in (utterances[:1], utterances, utterances[1:2]):
+        steps.clear()
+        gpu.waits.clear()
+        found = {decoded.example.utt_id: decoded.text for decoded in decoder.run([some])}
+        assert found == {one.utt_id: wanted[one.utt_id] for one in some} and any(found.values())
+        assert [wait.place.split()[-1] for wait in search_waits(gpu)] == ["_choose"] * len(steps)
+    replays = [graph.replays for graph in gpu.recorder.graphs]
+    assert sum(replays) > 2 * len(replays) > 6
+
+
+def test_no_rotary_table_of_a_recorded_graph_is_replaced(gpu, backbones, utterances, small_cache, monkeypatch):
+    """On a real GPU its memory would be used again for something else; the simulation keeps it."""
+    tables: dict[int, list] = {}
+    replay = step_graphs.StepGraphs.__call__
+
+    def checked(graphs, *args):
+        result, llm = replay(graphs, *args), graphs._step.__self__
+        for recording in graphs._recordings.values():
+            before = tables.setdefault(id(recording._graph), list(llm._rotary.values()))
+            assert all(now is then for now, then in zip(llm._rotary.values(), before, strict=True))
+        return result
+
+    monkeypatch.setattr(step_graphs.StepGraphs, "__call__", checked)
+    texts(new_model(backbones, "zipper_soft").to("cuda"), utterances, dataclasses.replace(GREEDY, cuda_graphs=True))
+    assert len(tables) > 3
+
+
+def test_cuda_graphs_with_layers_that_attend_to_a_window(gpu, backbones, utterances, small_cache, tmp_path):
+    tiny_llms.write_llm("gemma3_text", tmp_path / "llm")
+    config = tiny.model_config(backbones, llm=str(tmp_path / "llm"))
+    model, tokenizer = tiny.align_model(config).to("cuda"), load_tokenizer(config.llm)
+    plain, replayed = (
+        Decoder(model, tokenizer, dataclasses.replace(GREEDY, cuda_graphs=on), CHUNK_FRAMES) for on in (False, True)
+    )
+    assert any(layer.window is not None for layer in plain._llm._layers)
+    wanted = {decoded.example.utt_id: decoded.text for decoded in plain.run([utterances])}
+    assert {decoded.example.utt_id: decoded.text for decoded in replayed.run([utterances])} == wanted
+    assert len(set(wanted.values())) > 3 and gpu.recorder.graphs
+
+
+def test_cuda_graphs_need_a_gpu(backbones, utterances):
+    with pytest.raises(ValueError, match=r"cuda_graphs: got an LLM on cpu, wanted it on a GPU; set cuda_graphs=false"):
+        texts(new_model(backbones, "align"), utterances, dataclasses.replace(GREEDY, cuda_graphs=True))
 
 
 def test_features_computed_on_the_device_give_the_same_hypotheses(gpu, backbones, utterances):

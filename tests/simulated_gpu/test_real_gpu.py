@@ -1,14 +1,19 @@
-"""On a real GPU, torch's check for synchronising calls agrees with the simulation's count of waits."""
+"""On a real GPU: torch's check for synchronising calls agrees with the simulation's count of waits; CUDA graphs."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import pytest
 import torch
 
 from tests.model import tiny
+from tests.simulated_gpu.test_decoding import GREEDY, texts, utterances
 from tests.simulated_gpu.test_training import CHUNK_FRAMES, new_model
 from zipperasr.batching.batch import collate
 from zipperasr.lora import VARIANTS
+
+__all__ = ["utterances"]
 
 pytestmark = [
     pytest.mark.gpu,
@@ -28,3 +33,9 @@ def test_the_host_does_not_wait_in_forward_and_backward(backbones, variant, dtyp
             (loss / num_labels).backward()
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+def test_cuda_graphs_give_the_same_hypotheses(backbones, utterances):
+    model = new_model(backbones, "zipper_soft", torch.float32, checkpointing=False).to("cuda").eval()
+    wanted = texts(model, utterances)
+    assert texts(model, utterances, dataclasses.replace(GREEDY, cuda_graphs=True)) == wanted and any(wanted.values())

@@ -70,6 +70,10 @@ def test_a_mistake_in_the_settings_of_clips_is_reported(conf, capsys):
             ["--decode_args", "quantize=int8", "--gpu_inference", "true"],
             "quantize: int8 is for CPUs, but stage 7 uses GPUs; set --gpu_inference false or quantize=none",
         ),
+        (
+            ["--decode_args", "cuda_graphs=true"],
+            "cuda_graphs: true is for GPUs, but stage 7 uses CPUs; set --gpu_inference true or cuda_graphs=false",
+        ),
         (["--decode_args", "precision=fp8"], "--decode_args precision=fp8: precision: unknown value 'fp8'"),
         (["--train_args", "lrr=1"], "preflight: error: --train_args lrr=1: unknown key 'lrr'"),
         (["--train_args", "packs_per_batch={full: 1}"], "packs_per_batch"),
@@ -130,6 +134,7 @@ def test_a_mistake_is_reported_in_one_line(conf, capsys, monkeypatch, arguments,
         ["--conf", "conf/full", "--stages", "5"],
         ["--decode_args", "quantize=int8", "--gpu_inference", "false"],
         ["--decode_args", "quantize=int8", "--gpu_inference", "true", "--stages", "8", "9"],
+        ["--decode_args", "cuda_graphs=true", "--gpu_inference", "true"],
     ],
 )
 def test_valid_settings_pass(conf, arguments):

@@ -34,6 +34,7 @@ class DecodeConfig:
     tensor_parallel: int = 1  # engine vllm: GPUs that share the LLM
     nbest: int = 1  # beam search: texts of each utterance that are kept with their scores; 1: none beside its text
     quantize: str = "none"  # of the LLM in our greedy search: none | int8 (CPU only)
+    cuda_graphs: bool = False  # our greedy search replays its steps as CUDA graphs (GPU only)
 
     def __post_init__(self) -> None:
         for key, known in (("precision", PRECISIONS), ("engine", ENGINES), ("quantize", QUANTIZATIONS)):
@@ -45,11 +46,18 @@ class DecodeConfig:
             raise ValueError(f"nbest: got {self.nbest}, wanted at most beam, {self.beam}; set beam={self.nbest}")
         if self.engine == "vllm" and self.beam > 1:
             raise ValueError("engine: vllm is for greedy search; set beam=1")
-        if self.quantize != "none" and (self.beam > 1 or self.engine != "own"):
+        if self.fast_options and (self.beam > 1 or self.engine != "own"):
             key, wanted = ("beam", "1") if self.beam > 1 else ("engine", "own")
-            raise ValueError(f"quantize: {self.quantize} is for our greedy search; set {key}={wanted} or quantize=none")
+            shown, off = self.fast_options[0]
+            raise ValueError(f"{shown} is for our greedy search; set {key}={wanted} or {off}")
         if self.engine != "vllm" and self.tensor_parallel > 1:
             raise ValueError(f"tensor_parallel: got {self.tensor_parallel}, wanted 1, or engine=vllm")
+
+    @property
+    def fast_options(self) -> list[tuple[str, str]]:
+        """Settings in use that only our fast greedy search has: "name: value", and how to switch them off."""
+        chosen = [(f"quantize: {self.quantize}", "quantize=none")] if self.quantize != "none" else []
+        return [*chosen, ("cuda_graphs: true", "cuda_graphs=false")] if self.cuda_graphs else chosen
 
     @property
     def name(self) -> str:

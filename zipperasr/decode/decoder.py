@@ -89,9 +89,12 @@ class Decoder:
         self._loops = LoopGuard(self._text, config.retry_loops)
         self._vllm = vllm
         own = config.beam == 1 and vllm is None
-        self._llm = model.llm_family.incremental(model.causal_lm, config.quantize) if own else None
-        if own and self._llm is None and config.quantize != "none":
-            raise ValueError(f"quantize: {config.quantize} needs an LLM with fast decoding; set quantize=none")
+        self._llm = None
+        if own:
+            self._llm = model.llm_family.incremental(model.causal_lm, config.quantize, config.cuda_graphs)
+        if own and self._llm is None and config.fast_options:
+            shown, off = config.fast_options[0]
+            raise ValueError(f"{shown} needs an LLM with fast decoding; set {off}")
 
     @property
     def takes_phrases(self) -> bool:

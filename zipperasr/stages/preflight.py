@@ -147,11 +147,9 @@ def check(settings: Settings) -> None:
     trainings = {5: settings.conf / "align.yaml", 6: settings.sft_config or settings.conf / "sft.yaml"}
     decode = settings.decode_config or settings.conf / "decode.yaml"
     check_training(tuple(trainings.values()), settings.train_args, settings.regime)
-    quantize = load_yaml(DecodeConfig, decode, parse_overrides(settings.decode_args, "--decode_args")).quantize
-    if quantize != "none" and 7 in settings.stages and settings.gpu_inference == "true":
-        raise ValueError(
-            f"quantize: {quantize} is for CPUs, but stage 7 uses GPUs; set --gpu_inference false or quantize=none"
-        )
+    decoding = load_yaml(DecodeConfig, decode, parse_overrides(settings.decode_args, "--decode_args"))
+    if 7 in settings.stages:
+        check_decoding_device(decoding.quantize, decoding.cuda_graphs, settings.gpu_inference == "true")
     check_backbones(settings.conf / "model.yaml", settings.stages)
     if settings.init_from is None and {4, 6} & set(settings.stages):
         check_language_embeddings(settings.conf / "model.yaml", settings.lora)
@@ -223,6 +221,18 @@ def check_augmentation(files: Sequence[Path], train_args: list[str], model_yaml:
     for path in files:
         config = load_yaml(TrainConfig, path, parse_overrides(train_args, "--train_args"))
         Augmenter.make(config.augment, seed=0, mel_bins=mel_bins)
+
+
+def check_decoding_device(quantize: str, cuda_graphs: bool, on_gpu: bool) -> None:
+    """Raise ValueError if stage 7 runs on another device than a setting is for."""
+    if on_gpu and quantize != "none":
+        raise ValueError(
+            f"quantize: {quantize} is for CPUs, but stage 7 uses GPUs; set --gpu_inference false or quantize=none"
+        )
+    if cuda_graphs and not on_gpu:
+        raise ValueError(
+            "cuda_graphs: true is for GPUs, but stage 7 uses CPUs; set --gpu_inference true or cuda_graphs=false"
+        )
 
 
 def check_machines(num_nodes: int, node_rank: int, master: str) -> None:

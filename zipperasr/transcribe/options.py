@@ -6,11 +6,12 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from zipperasr.cli import str2bool
 from zipperasr.decode.decode_config import ENGINES, PRECISIONS, QUANTIZATIONS, DecodeConfig
 
 DECODING = (
     *("precision", "quantize", "batch_size", "batch_positions", "tokens_per_s"),
-    *("beam", "engine", "tensor_parallel"),
+    *("beam", "engine", "tensor_parallel", "cuda_graphs"),
 )
 
 
@@ -44,6 +45,12 @@ def add_decoding(options: argparse.ArgumentParser, defaults: DecodeConfig) -> No
     )
     options.add_argument(
         "--tensor_parallel", type=int, default=defaults.tensor_parallel, help="engine vllm: GPUs that share the LLM"
+    )
+    options.add_argument(
+        "--cuda_graphs",
+        type=str2bool,
+        default=defaults.cuda_graphs,
+        help="replay the steps of greedy search as CUDA graphs (GPU only)",
     )
 
 

@@ -146,12 +146,14 @@ class CausalLLM:
         return getattr(model.model.layers[layer].self_attn, "sliding_window", None)
 
     @classmethod
-    def incremental(cls, model: PreTrainedModel, quantize: str = "none") -> IncrementalLLM | None:
+    def incremental(
+        cls, model: PreTrainedModel, quantize: str = "none", cuda_graphs: bool = False
+    ) -> IncrementalLLM | None:
         """The model prepared for fast greedy decoding; None: transformers' generate is used.
 
-        quantize: none, or int8 (on CPUs). Raises ValueError if this device has no int8.
+        quantize: none, or int8 (on CPUs). Raises ValueError if this device has no int8, or no CUDA graphs.
         """
-        return MergedDecoder(model, cls, quantize) if cls.fast_decoding else None
+        return MergedDecoder(model, cls, quantize, cuda_graphs) if cls.fast_decoding else None
 
     @classmethod
     def shape(cls, config: PreTrainedConfig | Sizes) -> LlmShape:

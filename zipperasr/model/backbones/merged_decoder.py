@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from zipperasr.device import to_device
 from zipperasr.model import ragged
 from zipperasr.model.backbones.decoder_linear import Linear, linear
+from zipperasr.model.backbones.step_graphs import StepGraphs
 
 if TYPE_CHECKING:
     from zipperasr.model.backbones.causal_llm import CausalLLM
@@ -58,9 +59,16 @@ class _Layer:
 
 
 class MergedDecoder:
-    """An `IncrementalLLM`. The first `rows` rows of the cache hold one sequence each; `step` extends all of them."""
+    """An `IncrementalLLM`. The first `rows` rows of the cache hold one sequence each; `step` extends all of them.
 
-    def __init__(self, llm: PreTrainedModel, family: type[CausalLLM], quantize: str = "none"):
+    Raises ValueError for `cuda_graphs` without a GPU.
+    """
+
+    def __init__(
+        self, llm: PreTrainedModel, family: type[CausalLLM], quantize: str = "none", cuda_graphs: bool = False
+    ):
+        if cuda_graphs and llm.device.type != "cuda":
+            raise ValueError(f"cuda_graphs: got an LLM on {llm.device}, wanted it on a GPU; set cuda_graphs=false")
         self._llm, self._family = llm, family
         self.shape = family.shape(llm.config)
         self._layers = [_merged_layer(llm, family, number, quantize) for number in range(self.shape.layers)]
@@ -70,6 +78,7 @@ class MergedDecoder:
         weight = llm.get_input_embeddings().weight
         self._keys = self._values = weight.new_zeros(self.shape.layers, 0, self.shape.key_heads, 0, self.shape.head_dim)
         self.lengths = torch.zeros(0, dtype=torch.long)  # of the rows in use, on the CPU
+        self._graphs = StepGraphs(self._extend, CACHE_BLOCK) if cuda_graphs else None
 
     @property
     def device(self) -> torch.device:
@@ -113,22 +122,30 @@ class MergedDecoder:
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token to every row: (rows,) -> hidden states (rows, width)."""
-        rows, longest = self.rows, int(self.lengths.max()) + 1
+        longest = int(self.lengths.max()) + 1
         places = to_device(self.lengths, self.device)
-        row = torch.arange(rows, device=self.device)
-        masks = {window: self._mask(window, places, longest) for window in {layer.window for layer in self._layers}}
+        if self._graphs is not None:
+            hidden = self._graphs(tokens, places, longest, (self._keys.shape[1], self._keys.shape[3]))
+        else:
+            hidden = self._extend(tokens, places, longest, is_full=int(self.lengths.min()) + 1 == longest)
+        self.lengths = self.lengths + 1
+        return hidden
+
+    def _extend(self, tokens: Tensor, places: Tensor, positions: int, is_full: bool = False) -> Tensor:
+        """Compute a step of the first rows, from the first positions. is_full: every row attends to all of them."""
+        row = torch.arange(len(tokens), device=self.device)
+        windows = {layer.window for layer in self._layers}
+        masks = {window: self._mask(window, places, positions, is_full) for window in windows}
 
         def attend(number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             self._keys[number][row, :, places] = key
             self._values[number][row, :, places] = value
-            keys, values = (cache[number, :rows, :, :longest] for cache in (self._keys, self._values))
+            keys, values = (cache[number, : len(row), :, :positions] for cache in (self._keys, self._values))
             groups = query.unflatten(1, (self.shape.key_heads, -1))  # the query heads of a key head are its queries
             layer = self._layers[number]
             return _attend(groups, keys, values, layer.scale, masks[layer.window]).flatten(1, 2)
 
-        hidden = self._run(self.embed(tokens), places, longest, attend)
-        self.lengths = self.lengths + 1
-        return self._norm(hidden)
+        return self._norm(self._run(self.embed(tokens), places, positions, attend))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only these rows, in this order; each keeps its index or moves to a lower, unused one."""
@@ -144,9 +161,9 @@ class MergedDecoder:
         self.lengths = self.lengths.clone()
         self.lengths[row] -= count
 
-    def _mask(self, window: int | None, places: Tensor, longest: int) -> Tensor | None:
+    def _mask(self, window: int | None, places: Tensor, longest: int, is_full: bool) -> Tensor | None:
         """Which positions each row's next token attends to: (rows, 1, 1, longest); None: all."""
-        if int(self.lengths.min()) + 1 == longest and (window is None or window >= longest):
+        if is_full and (window is None or window >= longest):
             return None
         positions = torch.arange(longest, device=self.device)
         seen = positions <= places[:, None]
@@ -191,6 +208,10 @@ class MergedDecoder:
             rows, positions = max(rows, has_rows), max(positions, has_positions)
         self._keys = self._resized(self._keys, rows, positions)
         self._values = self._resized(self._values, rows, positions)
+        if self._graphs is not None:
+            self._graphs.clear()
+            for layer_type in {layer.layer_type for layer in self._layers}:
+                self._rotations(positions, layer_type)  # for the whole cache, so that no step replaces a table
 
     def _resized(self, old: Tensor, rows: int, positions: int) -> Tensor:
         new = old.new_zeros(len(self._layers), rows, self.shape.key_heads, positions, self.shape.head_dim)
