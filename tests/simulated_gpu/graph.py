@@ -58,7 +58,7 @@ class Recorder:
     @contextmanager
     def record(self, graph: Graph, capture_error_mode: str = "global", **_: object) -> Iterator[None]:
         """In place of torch.cuda.graph."""
-        assert capture_error_mode == "thread_local"  # otherwise the encoder's thread would spoil the recording
+        assert capture_error_mode == "thread_local"  # otherwise the encoder's thread would be recorded too
         self.graph, self.thread = graph, threading.get_ident()
         self.graphs.append(graph)
         try:
