@@ -19,6 +19,7 @@ from zipperasr.decode.alternatives import Alternative, distinct
 from zipperasr.decode.beam import after_prompts, max_new_tokens, stop_ids
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
+from zipperasr.decode.hooks import Hooks
 from zipperasr.model.prompt import end_id, hypothesis_text
 from zipperasr.model.speech_llm import SpeechLLM
 
@@ -196,8 +197,8 @@ def test_live_batches_are_decoded_as_they_arrive_without_dropped_examples(model,
             log.append("none" if batch is None else " ".join(one.utt_id for one in batch))
             yield batch
 
-    calls = (lambda: log.append("check"), lambda example: example is spanish[1])
-    found = [(one, log.append(f"done {one.example.utt_id}"))[0] for one in decoder.run_live(batches(), *calls)]
+    hooks = Hooks(check=lambda: log.append("check"), is_dropped=lambda example: example is spanish[1])
+    found = [(one, log.append(f"done {one.example.utt_id}"))[0] for one in decoder.run_live(batches(), hooks)]
     ids = [one.utt_id for one in spanish]
     first = [f"{ids[0]} {ids[1]}", "check", f"done {ids[0]}", "none", "check"]
     assert log == [*first, ids[2], "check", f"done {ids[2]}", "none", "check"]

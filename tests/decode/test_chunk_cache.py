@@ -12,6 +12,7 @@ from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.decode.chunk_cache import TOLERANCE, ChunkCache, embed_speech
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
+from zipperasr.decode.hooks import Hooks
 
 CHUNK_FRAMES = 40  # 0.4 s
 GREEDY = DecodeConfig(tokens_per_s=20.0, tokens_floor=8)
@@ -79,9 +80,9 @@ def test_the_decoder_gives_growing_utterances_in_a_batch_the_texts_of_whole_ones
     decoder = Decoder(model, tiny.llm_tokenizer(), GREEDY, CHUNK_FRAMES)
     wanted = {one.example.utt_id: one.tokens for one in decoder.run([[one] for one in batch])}
     caches = {batch[0].utt_id: ChunkCache(), batch[2].utt_id: ChunkCache()}
-    decoder.cache_of = lambda example: caches.get(example.utt_id)
-    list(decoder.run([[beginning(batch[0], 1), batch[1], beginning(batch[2], 2)]]))
-    assert {one.example.utt_id: one.tokens for one in decoder.run([batch])} == wanted
+    hooks = Hooks(cache=lambda example: caches.get(example.utt_id))
+    list(decoder.run([[beginning(batch[0], 1), batch[1], beginning(batch[2], 2)]], hooks))
+    assert {one.example.utt_id: one.tokens for one in decoder.run([batch], hooks)} == wanted
 
 
 def test_utterances_with_and_without_edge_frames_are_encoded_apart(model, utterances):

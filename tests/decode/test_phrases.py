@@ -15,6 +15,7 @@ from tests.decode.test_decoder import CHUNK_FRAMES, GREEDY
 from tests.model import tiny
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.greedy import Encoded, GreedySearch
+from zipperasr.decode.hooks import Hooks
 from zipperasr.decode.phrases import Choice, Phrase, PhraseTrie, PhraseWalk
 from zipperasr.model.backbones.merged_decoder import MergedDecoder
 
@@ -142,11 +143,10 @@ def decoded(model, utterances, phrases: list[Phrase], config=GREEDY) -> dict[str
     tokenizer = tiny.llm_tokenizer()
     decoder = Decoder(model, tokenizer, config, CHUNK_FRAMES)
     trie = PhraseTrie(tokenizer, phrases, spaced=False)
+    hooks = Hooks(phrases=lambda one: trie if int(one.utt_id[1:]) % 2 else None)
     return {
         one.example.utt_id: (one.text, one.tokens, one.retried)
-        for one in decoder.run(
-            [utterances[:8], utterances[8:]], phrases=lambda one: trie if int(one.utt_id[1:]) % 2 else None
-        )
+        for one in decoder.run([utterances[:8], utterances[8:]], hooks)
     }
 
 

@@ -8,6 +8,7 @@ import torch
 from tests.model import tiny
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
+from zipperasr.decode.hooks import Hooks
 from zipperasr.lora import VARIANTS
 
 CHUNK_FRAMES = {"chunked": 40, "full": None}
@@ -30,10 +31,9 @@ def model(backbones, variant, request):
 def decode(model, utterances, beam: int, chunk_frames: int | None, mixture=None) -> dict[str, str]:
     config = DecodeConfig(beam=beam, tokens_per_s=5.0, tokens_floor=4)
     decoder = Decoder(model, tiny.llm_tokenizer(), config, chunk_frames)
-    decoder.mixture = lambda _: mixture
     german = [utterance for utterance in utterances if utterance.language == "de"]
     batches = [utterances, german] if mixture is None else [german]
-    found = list(decoder.run(batches))
+    found = list(decoder.run(batches, Hooks(mixture=lambda _: mixture)))
     assert len(found) == sum(map(len, batches))
     return {decoded.example.utt_id: decoded.text for decoded in found}
 

@@ -12,6 +12,7 @@ from zipperasr.batching.batch import Example
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.encoder_means import encoder_means
+from zipperasr.decode.hooks import Hooks
 from zipperasr.lora import VARIANTS
 from zipperasr.model.backbones import load_tokenizer, merged_decoder, step_graphs
 from zipperasr.model.backbones.merged_decoder import MergedDecoder
@@ -37,8 +38,8 @@ def new_model(backbones, variant: str, dtype=torch.float32):
 def texts(model, utterances, config=GREEDY, mixture=None) -> dict[str, str]:
     """One batch in a single language, one in several."""
     decoder = Decoder(model, tiny.llm_tokenizer(), config, CHUNK_FRAMES)
-    decoder.mixture = lambda _: mixture
-    return {decoded.example.utt_id: decoded.text for decoded in decoder.run([utterances[:1], utterances[1:]])}
+    hooks = Hooks(mixture=lambda _: mixture)
+    return {decoded.example.utt_id: decoded.text for decoded in decoder.run([utterances[:1], utterances[1:]], hooks)}
 
 
 @pytest.fixture

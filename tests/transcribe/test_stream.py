@@ -76,8 +76,8 @@ def test_final_tokens_equal_those_of_the_segments_decoded_offline(transcriber, m
     tokens = []
     run = streaming._decoder.run
 
-    def recorded(batches):
-        for decoded in run(batches):
+    def recorded(batches, hooks):
+        for decoded in run(batches, hooks):
             tokens.append((decoded.example.num_samples, decoded.tokens))
             yield decoded
 

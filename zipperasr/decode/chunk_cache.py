@@ -59,11 +59,6 @@ class ChunkCache:
         return torch.allclose(self._features[number], chunk, rtol=0, atol=TOLERANCE)
 
 
-def no_cache(_: object) -> None:
-    """`Decoder.cache_of` for examples that do not grow."""
-    return None
-
-
 class _Chunks(NamedTuple):
     """One utterance."""
 

@@ -21,6 +21,7 @@ from zipperasr.decode.beam import max_new_tokens
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.encoder_means import chosen, encoder_means
+from zipperasr.decode.hooks import Hooks
 from zipperasr.decode.set_files import Results, write_set
 from zipperasr.decode.vllm_search import VllmSearch
 from zipperasr.languages import LanguageTable
@@ -74,7 +75,7 @@ def decode_sets(
                 }
                 means.clear()
 
-            for decoded in decoder.run(read_batches(part, read), keep):
+            for decoded in decoder.run(read_batches(part, read), Hooks(encoded=keep)):
                 results.texts[decoded.example.utt_id] = decoded.text
                 if decoded.alternatives:
                     results.alternatives[decoded.example.utt_id] = decoded.alternatives

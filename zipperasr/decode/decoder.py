@@ -22,9 +22,10 @@ from zipperasr.audio.log_mel import SAMPLE_RATE
 from zipperasr.batching.batch import Example, collate_speech
 from zipperasr.decode.alternatives import Alternatives
 from zipperasr.decode.beam import beam_search, max_new_tokens, stop_ids
-from zipperasr.decode.chunk_cache import ChunkCache, embed_speech, no_cache
+from zipperasr.decode.chunk_cache import embed_speech
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.greedy import Encoded, GreedySearch
+from zipperasr.decode.hooks import Hooks
 from zipperasr.decode.lookahead import ahead
 from zipperasr.decode.loops import LoopGuard
 from zipperasr.decode.phrases import PhraseTrie, PhraseWalk
@@ -38,6 +39,7 @@ from zipperasr.output_faults import is_chat_like
 
 BATCHES_AHEAD = 2
 ENCODED_AT_ONCE_S = 60.0  # on a CPU: 30 % faster than sixteen utterances of 15 s
+NO_HOOKS = Hooks()
 _NOTHING = object()  # in place of the language of a batch that has not arrived
 
 
@@ -54,13 +56,6 @@ class Decoded:
     logprobs: tuple[float, ...] = ()  # natural, of `tokens`
     frames: Tensor | None = field(default=None, repr=False)  # (frames, encoder width), see `Decoder.keeps_frames`
     alternatives: Alternatives = ()  # of beam search with nbest > 1; the first is `text`
-
-
-Phrases = Callable[[Example], PhraseTrie | Spotter | None]
-
-
-def _no_phrases(_: Example) -> None:
-    return None
 
 
 class Decoder:
@@ -82,8 +77,6 @@ class Decoder:
         self.model, self.tokenizer, self.config, self.chunk_frames = model, tokenizer, config, chunk_frames
         self.stops: Sequence[int] = stop_ids(model, tokenizer)  # empty: every utterance gets its maximum length
         self.keeps_frames = False  # of the encoder, in the results: word times need them
-        self.mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _no_mixture  # instead of a language
-        self.cache_of: Callable[[Example], ChunkCache | None] = no_cache  # earlier chunks of an example of a stream
         if config.engine == "vllm" and vllm is None:
             raise ValueError("engine: vllm: the model's LLM is not in vLLM; open it with Transcriber.from_pretrained")
         self._loops = LoopGuard(self._text, config.retry_loops)
@@ -106,51 +99,31 @@ class Decoder:
         """Whether the search reports the log-probabilities of tokens."""
         return self._llm is not None or self._vllm is not None
 
-    def run(
-        self,
-        batches: Iterable[Sequence[Example]],
-        encoded: Callable[[Sequence[Example]], None] = lambda _: None,
-        check: Callable[[], None] = lambda: None,
-        phrases: Phrases = _no_phrases,
-    ) -> Iterator[Decoded]:
-        """Decode every example of every batch; greedy search yields results as they end, not in order.
-
-        encoded: called with the examples that the encoder has just processed, part of a batch.
-        check: called before each token of greedy search, or each batch of beam search; an exception from it ends the
-            decoding.
-        phrases: what the search prefers in an example, see `takes_phrases`.
-        """
+    def run(self, batches: Iterable[Sequence[Example]], hooks: Hooks = NO_HOOKS) -> Iterator[Decoded]:
+        """Decode every example of every batch; greedy search yields results as they end, not in order."""
         if self._llm is None and self._vllm is None:
-            encode = partial(self._encode, encoded=encoded, mixture=self.mixture, phrases=_no_phrases)
-            yield from self._beam(batches, encode, check)
+            yield from self._beam(batches, hooks)
             return
-        stream = self._encode(ahead(batches, BATCHES_AHEAD), encoded, self.mixture, phrases)
+        stream = self._encode(ahead(batches, BATCHES_AHEAD), hooks)
         device = self.model.causal_lm.device
         if device.type == "cuda":
             stream = ahead(_on_own_stream(stream, device), self.config.batch_size)
-        yield from map(self._decoded, self._greedy()(stream, check))
+        yield from map(self._decoded, self._greedy()(stream, hooks.check))
 
-    def run_live(
-        self,
-        batches: Iterable[Sequence[Example] | None],
-        check: Callable[[], None],
-        is_dropped: Callable[[Example], bool],
-        phrases: Phrases = _no_phrases,
-    ) -> Iterator[Decoded]:
-        """Decode batches of one language that arrive at any time; nothing runs ahead of the search.
+    def run_live(self, batches: Iterable[Sequence[Example] | None], hooks: Hooks) -> Iterator[Decoded]:
+        """Decode batches that arrive at any time; nothing runs ahead of the search.
 
         batches: None means that there is none at present; taken between two tokens, or batches of beam search, in this
             thread.
-        check, phrases: as for `run`. is_dropped: called before each token or batch; True ends an example without a
-            result.
         """
         if self._llm is None and self._vllm is None:
-            encode = partial(self._encode, encoded=lambda _: None, mixture=_no_mixture, phrases=_no_phrases)
-            yield from self._beam(batches, encode, check, is_dropped)
+            yield from self._beam(batches, hooks)
             return
         # closed even if the search fails, so that nothing stays merged
-        with closing(self._encode(batches, lambda _: None, _no_mixture, phrases)) as stream:
-            yield from map(self._decoded, self._greedy()(stream, check, lambda found: is_dropped(found.key)))
+        with closing(self._encode(batches, hooks)) as stream:
+            yield from map(
+                self._decoded, self._greedy()(stream, hooks.check, lambda found: hooks.is_dropped(found.key))
+            )
 
     def _greedy(self) -> Callable[..., Iterator[Encoded]]:
         """`GreedySearch.run`, or that of vLLM."""
@@ -186,34 +159,26 @@ class Decoder:
     def _text(self, tokens: Sequence[int]) -> str:
         return hypothesis_text(self.tokenizer, tokens)
 
-    def _beam(
-        self,
-        batches: Iterable[Sequence[Example] | None],
-        encode: Callable[[Iterable[Sequence[Example]]], Iterator[Encoded | None]],
-        check: Callable[[], None],
-        is_dropped: Callable[[Example], bool] = lambda _: False,
-    ) -> Iterator[Decoded]:
+    def _beam(self, batches: Iterable[Sequence[Example] | None], hooks: Hooks) -> Iterator[Decoded]:
         for batch in batches:
-            check()
-            examples = [example for example in batch or () if not is_dropped(example)]
+            hooks.check()
+            examples = [example for example in batch or () if not hooks.is_dropped(example)]
             if not examples:
                 continue
-            rows = [row for row in encode([examples]) if row is not None]
+            rows = [row for row in self._encode([examples], hooks) if row is not None]
             inputs, bounds = [row.embeddings for row in rows], [row.max_tokens for row in rows]
             found = beam_search(self.model, self.tokenizer, inputs, bounds, self.config)
             for example, row, one in zip(examples, rows, found, strict=True):
                 yield Decoded(example, one.text, (), frames=row.frames, alternatives=one.alternatives)
 
-    def _encode(
-        self, batches: Iterable[Sequence[Example] | None], encoded, mixture, phrases: Phrases
-    ) -> Iterator[Encoded | None]:
+    def _encode(self, batches: Iterable[Sequence[Example] | None], hooks: Hooks) -> Iterator[Encoded | None]:
         """Batches in one language after another have the adapters merged for it; others are encoded as they are.
 
         None is yielded as it is, with the adapters unmerged.
         """
 
         def to_merge(batch: Sequence[Example] | None) -> object:
-            return _NOTHING if batch is None else mixture(batch) or _only_language(batch)
+            return _NOTHING if batch is None else hooks.mixture(batch) or _only_language(batch)
 
         for language, same in groupby(batches, key=to_merge):
             if language is _NOTHING:
@@ -221,10 +186,10 @@ class Decoder:
                 continue
             with self._merged(language):
                 for examples in chain.from_iterable(map(self._parts, same)):
-                    rows = self._encode_batch(examples)
+                    rows = self._encode_batch(examples, hooks)
                     for row, example in zip(rows, examples, strict=True):
-                        self._prefer(row, phrases(example))
-                    encoded(examples)
+                        self._prefer(row, hooks.phrases(example) if self.takes_phrases else None)
+                    hooks.encoded(examples)
                     yield from rows
 
     def _prefer(self, row: Encoded, phrases: PhraseTrie | Spotter | None) -> None:
@@ -254,12 +219,11 @@ class Decoder:
             return nullcontext()
         return merged(self.model.adapters, language)
 
-    def _encode_batch(self, examples: Sequence[Example]) -> list[Encoded]:
+    def _encode_batch(self, examples: Sequence[Example], hooks: Hooks) -> list[Encoded]:
         model, device = self.model, self.model.causal_lm.device
         with torch.inference_mode(), encoder_frames(model) as frames:
             speech = collate_speech(examples, model.encoder.frontend).to(device)
-            caches = [self.cache_of(example) for example in examples]
-            speech, counts = embed_speech(model, speech, self.chunk_frames, caches)
+            speech, counts = embed_speech(model, speech, self.chunk_frames, [hooks.cache(one) for one in examples])
             embed = self._llm.embed if self._llm is not None else model.causal_lm.get_input_embeddings()
             prompts = [embed(to_device(torch.tensor(example.prompt), device)) for example in examples]
             rows = [
@@ -276,10 +240,6 @@ class Decoder:
 def _average(logprobs: Sequence[float], end_logprob: float | None) -> float | None:
     known = [*logprobs, *([] if end_logprob is None else [end_logprob])]
     return sum(known) / len(known) if known else None
-
-
-def _no_mixture(_: Sequence[Example]) -> None:
-    return None
 
 
 def _only_language(examples: Sequence[Example]) -> str | None:

@@ -20,6 +20,7 @@ from zipperasr.batching.batch import Example
 from zipperasr.cli import log
 from zipperasr.decode.chunk_cache import ChunkCache
 from zipperasr.decode.decoder import Decoded
+from zipperasr.decode.hooks import Hooks
 from zipperasr.decode.phrases import Phrase, PhraseTrie
 from zipperasr.decode.spotted import Spotter
 from zipperasr.transcribe.defaults import AUTO
@@ -190,10 +191,10 @@ class LiveTranscriber:
         return None
 
     def _decode(self) -> None:
+        hooks = Hooks(check=self._check, is_dropped=self._is_dropped, phrases=self._phrases_of, cache=self._cache_of)
         while not self._is_closed:
             try:
-                calls = (self._check, self._is_dropped, self._phrases_of, self._cache_of)
-                for decoded in self.transcriber.decode_live(self._batches(), *calls):
+                for decoded in self.transcriber.decode_live(self._batches(), hooks):
                     self._keep(decoded)
             except _Closed:
                 return
@@ -268,8 +269,7 @@ class LiveTranscriber:
         return self._decoding[example.utt_id].job.phrases
 
     def _cache_of(self, example: Example) -> ChunkCache | None:
-        request = self._decoding.get(example.utt_id)  # None: the transcriber is called directly, while this is idle
-        return request.cache if isinstance(request, StreamPiece) else None
+        return request.cache if isinstance(request := self._decoding[example.utt_id], StreamPiece) else None
 
     def _answer_if_done(self, request: LiveRequest) -> None:
         with self._changed:

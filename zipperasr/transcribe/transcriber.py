@@ -19,11 +19,10 @@ from zipperasr.audio.segments import REGIMES, segment_frames
 from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
 from zipperasr.cli import nearest
-from zipperasr.decode.chunk_cache import ChunkCache, no_cache
+from zipperasr.decode.chunk_cache import ChunkCache
 from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoded, Decoder
-from zipperasr.decode.phrases import PhraseTrie
-from zipperasr.decode.spotted import Spotter
+from zipperasr.decode.hooks import Hooks
 from zipperasr.decode.vllm_search import VllmSearch
 from zipperasr.exchange.pretrained import Pretrained
 from zipperasr.transcribe.batches import in_batches
@@ -172,12 +171,14 @@ class Transcriber:
             jobs.append(Job(recording, "" if lang == AUTO else lang))
             return jobs[-1], self.examples(jobs[-1], pending)
 
-        def phrases(example: Example) -> PhraseTrie | Spotter | None:
-            return pending[example.utt_id].job.phrases
-
-        self._decoder.mixture = lambda batch: self._mixture(pending[batch[0].utt_id].job)
+        hooks = Hooks(
+            check=check,
+            encoded=lambda _: check(),
+            phrases=lambda example: pending[example.utt_id].job.phrases,
+            mixture=lambda batch: self._mixture(pending[batch[0].utt_id].job),
+        )
         batches = in_batches(map(begin, recordings), self.config, by_recording=self.soft)
-        for decoded in self._decoder.run(batches, lambda _: check(), check, phrases):
+        for decoded in self._decoder.run(batches, hooks):
             self.keep(decoded, pending.pop(decoded.example.utt_id))
             while jobs and jobs[0].done:
                 yield jobs[0].recording, jobs.popleft().result()
@@ -198,20 +199,9 @@ class Transcriber:
         """Whether the search can prefer phrases."""
         return self._decoder.takes_phrases
 
-    def decode_live(
-        self,
-        batches: Iterable[Sequence[Example] | None],
-        check: Callable[[], None],
-        is_dropped: Callable[[Example], bool],
-        phrases: Callable[[Example], PhraseTrie | Spotter | None],
-        cache_of: Callable[[Example], ChunkCache | None] = no_cache,
-    ) -> Iterator[Decoded]:
+    def decode_live(self, batches: Iterable[Sequence[Example] | None], hooks: Hooks) -> Iterator[Decoded]:
         """See `Decoder.run_live`; nothing else may be transcribed at the same time."""
-        self._decoder.cache_of = cache_of
-        try:
-            yield from self._decoder.run_live(batches, check, is_dropped, phrases)
-        finally:
-            self._decoder.cache_of = no_cache
+        return self._decoder.run_live(batches, hooks)
 
     def keep(self, decoded: Decoded, piece: Pending) -> None:
         """Keep the result of a piece in the job of its recording."""
@@ -244,12 +234,7 @@ class Transcriber:
         )
 
     def _decode_growing(self, example: Example, cache: ChunkCache) -> Decoded:
-        self._decoder.mixture = lambda _: None
-        self._decoder.cache_of = lambda _: cache
-        try:
-            (decoded,) = self._decoder.run([[example]])
-        finally:
-            self._decoder.cache_of = no_cache
+        (decoded,) = self._decoder.run([[example]], Hooks(cache=lambda _: cache))
         return decoded
 
     def _check(self, lang: str) -> None:
