@@ -64,11 +64,11 @@ def failing(live: LiveTranscriber, recordings: dict[str, np.ndarray]) -> dict:
     """The encoder fails for one language while another one is in the search."""
     encode, started = Decoder._encode_batch, threading.Event()
 
-    def sometimes(self, examples):
+    def sometimes(self, examples, hooks):
         if examples[0].language == "ja":
             raise RuntimeError("out of memory")
         started.set()
-        return encode(self, examples)
+        return encode(self, examples, hooks)
 
     Decoder._encode_batch = sometimes
     longest = max(recordings.values(), key=len)

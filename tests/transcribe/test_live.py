@@ -186,10 +186,10 @@ def test_an_exception_of_the_model_ends_the_requests_in_its_batch_and_no_others(
     encode = Decoder._encode_batch
     broken = {"ja"}
 
-    def sometimes(self, examples):
+    def sometimes(self, examples, hooks):
         if examples[0].language in broken:
             raise RuntimeError("out of memory")
-        return encode(self, examples)
+        return encode(self, examples, hooks)
 
     monkeypatch.setattr(Decoder, "_encode_batch", sometimes)
     with live(own) as together:

@@ -112,10 +112,10 @@ def test_closing_ends_streams(own):
 def test_a_segment_that_the_model_cannot_decode_can_be_given_up(own, monkeypatch, capsys):
     encode, broken = Decoder._encode_batch, threading.Event()
 
-    def sometimes(self, examples):
+    def sometimes(self, examples, hooks):
         if broken.is_set():
             raise RuntimeError("out of memory")
-        return encode(self, examples)
+        return encode(self, examples, hooks)
 
     monkeypatch.setattr(Decoder, "_encode_batch", sometimes)
     closed = []
