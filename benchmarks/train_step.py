@@ -30,6 +30,7 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.markdown import table
 from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
 from zipperasr.model.build import add_adapters, assemble, set_trainable
+from zipperasr.model.cpu_linear import use_onednn
 from zipperasr.model.model_config import EncoderLoraConfig, LoraConfig, ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.plan.flops import Lengths, step_flops
@@ -94,9 +95,12 @@ def build(options: argparse.Namespace) -> SpeechLLM:
         if options.phase == "sft":
             add_adapters(model, config, "zipper_soft", CODES, torch.randn(len(CODES), 1280, device=options.device))
     set_trainable(model, options.phase)
+    model = _in_precision(model, options).train()
     if options.compile:
         model.compile_layers()
-    return _in_precision(model, options).train()
+    else:
+        use_onednn(model)
+    return model
 
 
 def contestant(name: str, options: argparse.Namespace, ours: SpeechLLM | None = None):
