@@ -548,10 +548,10 @@ def test_a_stream_that_is_behind_skips_partial_texts_but_no_final_ones(served, c
 def test_what_the_model_cannot_decode_is_reported_and_the_stream_continues(chunked, monkeypatch, capsys):
     encode, broken = Decoder._encode_batch, threading.Event()
 
-    def sometimes(self, examples):
+    def sometimes(self, examples, hooks):
         if broken.is_set():
             raise RuntimeError("a secret")
-        return encode(self, examples)
+        return encode(self, examples, hooks)
 
     half = SPEECH[: 2 * RATE]  # one second
     alone = chunked.stream("de")
