@@ -274,8 +274,8 @@ def _run(options: argparse.Namespace) -> None:
         f"{llm_layers}, vocabulary {size.vocabulary:,}, rank {size.rank}, random weights, utterances of 10 to 20 s; "
         f"forward, backward, clipping and AdamW, {options.dtype}. Peak memory is "
         "that of a step, without the model. MFU counts only the operations that the batch needs: no padding, no "
-        "gradients of frozen weights, logits at label positions only. The first two methods share the model, and with it "
-        "oneDNN's linear layers."
+        "gradients of frozen weights, logits at label positions only. The first two methods share the model, and with "
+        "it oneDNN's linear layers."
     ]
     title = f"Training step, {options.size}, {options.phase}, {options.device}, {options.dtype}"
     title += ", compiled" if options.compile else ""
