@@ -30,7 +30,6 @@ from zipperasr.cli import log, parser, run_step
 from zipperasr.markdown import table
 from zipperasr.model.backbones.whisper import WhisperSpeechEncoder
 from zipperasr.model.build import add_adapters, assemble, set_trainable
-from zipperasr.model.cpu_linear import use_onednn
 from zipperasr.model.model_config import EncoderLoraConfig, LoraConfig, ModelConfig
 from zipperasr.model.speech_llm import SpeechLLM
 from zipperasr.plan.flops import Lengths, step_flops
@@ -95,12 +94,9 @@ def build(options: argparse.Namespace) -> SpeechLLM:
         if options.phase == "sft":
             add_adapters(model, config, "zipper_soft", CODES, torch.randn(len(CODES), 1280, device=options.device))
     set_trainable(model, options.phase)
-    model = _in_precision(model, options).train()
     if options.compile:
         model.compile_layers()
-    else:
-        use_onednn(model)
-    return model
+    return _in_precision(model, options).train()
 
 
 def contestant(name: str, options: argparse.Namespace, ours: SpeechLLM | None = None):
@@ -274,8 +270,7 @@ def _run(options: argparse.Namespace) -> None:
         f"{llm_layers}, vocabulary {size.vocabulary:,}, rank {size.rank}, random weights, utterances of 10 to 20 s; "
         f"forward, backward, clipping and AdamW, {options.dtype}. Peak memory is "
         "that of a step, without the model. MFU counts only the operations that the batch needs: no padding, no "
-        "gradients of frozen weights, logits at label positions only. The first two methods share the model, and with "
-        "it oneDNN's linear layers."
+        "gradients of frozen weights, logits at label positions only."
     ]
     title = f"Training step, {options.size}, {options.phase}, {options.device}, {options.dtype}"
     title += ", compiled" if options.compile else ""

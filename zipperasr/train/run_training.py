@@ -23,7 +23,6 @@ from zipperasr.batching.packing import pack_epoch
 from zipperasr.cli import log
 from zipperasr.model.backbones import load_tokenizer
 from zipperasr.model.checkpoint import save_trained, trained_state
-from zipperasr.model.cpu_linear import use_onednn
 from zipperasr.model.cpu_products import fast_products
 from zipperasr.model.experiment import LANGUAGES, WEIGHTS
 from zipperasr.model.experiment_model import build_for_training
@@ -87,8 +86,6 @@ def _build(setup: TrainingSetup) -> tuple[nn.Module, LanguageAdamW]:
     model = build_for_training(experiment, DTYPES[config.precision], seed=experiment.seed)
     if config.compile:
         model.compile_layers()
-    else:
-        use_onednn(model)
     exact = float32_weights(model)
     engine, optimiser = make_engine(model, config)
     restore_master_weights(exact)
