@@ -112,6 +112,18 @@ def test_cuda_graphs_give_the_same_hypotheses_without_further_waits(
     assert sum(replays) > 2 * len(replays) > 6
 
 
+@torch.inference_mode()
+def test_the_hidden_states_of_a_step_outlive_the_next_replay(gpu, backbones):
+    model = new_model(backbones, "align").to("cuda")
+    llm = merged_decoder.MergedDecoder(model.causal_lm, model.llm_family, cuda_graphs=True)
+    llm.add(llm.embed(torch.arange(9).to("cuda")), [4, 5], capacity=12)
+    first = llm.step(torch.tensor([3, 4]).to("cuda"))
+    before = first.cpu()
+    second = llm.step(torch.tensor([5, 6]).to("cuda"))
+    assert len(gpu.recorder.graphs) == 1 and not torch.equal(second.cpu(), before)
+    assert torch.equal(first.cpu(), before)
+
+
 def test_no_rotary_table_of_a_recorded_graph_is_replaced(gpu, backbones, utterances, small_cache, monkeypatch):
     """On a real GPU its memory would be used again for something else; the simulation keeps it."""
     tables: dict[int, list] = {}
