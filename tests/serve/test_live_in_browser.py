@@ -102,12 +102,15 @@ def test_what_is_said_is_shown_as_the_model_transcribes_it(page, chunked, served
     wait_for_requests(served, 0)
 
 
+COLORS = """
+    const shown = [".note", "#live-open .unstable", "#live-open bdi"].map((place) => document.querySelector(place));
+    return shown.every((found) => found) && shown.map((found) => getComputedStyle(found).color);"""
+
+
 def test_what_may_change_is_grey_and_moves_into_a_finished_paragraph(page):
     begin(page)
-    page.until("return document.querySelector('#live-open .unstable') !== null")
-    muted = page.js("return getComputedStyle(document.querySelector('.note')).color")
-    assert page.js("return getComputedStyle(document.querySelector('#live-open .unstable')).color") == muted
-    assert page.js("return getComputedStyle(document.querySelector('#live-open bdi')).color") != muted
+    muted, unstable, text = page.until(COLORS)
+    assert unstable == muted != text
     page.until("return document.querySelectorAll('#live-text p').length > 0")
     assert page.js("return document.querySelector('#live-text time').textContent").startswith("0:00.")
     end(page)

@@ -47,9 +47,9 @@ class Page:
     def js(self, script: str, *arguments: object):
         return self.driver.execute_script(script, *arguments)
 
-    def until(self, script: str) -> None:
-        """Wait until `script` returns something true."""
-        self._wait.until(lambda _: self.js(script), message=script)
+    def until(self, script: str):
+        """Wait until `script` returns something true, and return it."""
+        return self._wait.until(lambda _: self.js(script), message=script)
 
     def all(self, selector: str) -> list:
         return self.driver.find_elements("css selector", selector)

@@ -327,6 +327,7 @@ def test_a_transcript_that_looks_like_code_is_shown_as_text(page):
 
 def test_confusions_filter_the_table(page):
     page.one("#confusions summary").click()
+    page.until("return document.querySelector('#confusions li') !== null")
     assert page.texts("#confusions li")[0] == f"{MORE}words→birds"
     (house,) = [button for button in page.all("#confusions li button") if button.text == "house→mouse"]
     house.click()
