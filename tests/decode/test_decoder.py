@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import threading
 
 import pytest
 import torch
@@ -160,6 +161,21 @@ def test_an_exception_while_prefetching_reaches_the_consumer():
     assert next(items) == 1
     with pytest.raises(ValueError, match="no such file"):
         next(items)
+
+
+def test_a_consumer_that_does_not_wait_gets_none_until_an_item_is_ready():
+    go = threading.Event()
+
+    def slow():
+        assert go.wait(60)
+        yield 1
+
+    waits = False
+    items = ahead(slow(), 1, lambda: waits)
+    assert [next(items), next(items)] == [None, None]
+    waits = True
+    go.set()
+    assert list(items) == [1]
 
 
 def test_a_consumer_that_stops_early_closes_the_source():

@@ -34,7 +34,7 @@ class HeldLive(LiveTranscriber):
         super().__init__(*arguments)
 
     def _take(self, *arguments):
-        while self.num_taken == 1 and not self._decoding and not self.gate.wait(0.01):
+        while self.num_taken == 1 and not self.gate.wait(0.01):
             self._check()
         batch = super()._take(*arguments)
         self.num_taken += len(batch)

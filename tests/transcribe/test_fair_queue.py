@@ -25,8 +25,8 @@ def added(queue: FairQueue, name: str, language: str = "de", pieces: int = 1, pi
     return request
 
 
-def taken(queue: FairQueue, most: int = 16, most_s: float = 60.0, may_exceed: bool = True) -> str:
-    return " ".join(example.utt_id for _, example in queue.take(most, most_s, may_exceed))
+def taken(queue: FairQueue, most: int = 16, most_s: float = 60.0) -> str:
+    return " ".join(example.utt_id for _, example in queue.take(most, most_s))
 
 
 def test_pieces_of_equal_length_alternate_and_a_late_request_overtakes_the_rest_of_a_long_one():
@@ -74,7 +74,6 @@ def test_short_requests_without_end_do_not_keep_a_long_one_waiting(others):
 def test_a_batch_is_limited_by_its_audio_but_has_at_least_one_piece():
     queue, _ = queue_of(("a", "de", 4))
     assert taken(queue, most_s=4.0) == "a0 a1"
-    assert taken(queue, most_s=0.1, may_exceed=False) == ""
     assert taken(queue, most_s=0.1) == "a2"
 
 
@@ -82,12 +81,11 @@ def test_a_piece_that_does_not_fit_is_overtaken_only_in_this_batch():
     queue = FairQueue()
     added(queue, "long", piece_s=20)
     added(queue, "later", piece_s=29)
-    queue.take(1, 30.0, True)
-    added(queue, "short", "es", pieces=2, piece_s=8)
-    assert taken(queue, most_s=10.0, may_exceed=False) == "short0"
-    assert taken(queue, most_s=2.0, may_exceed=False) == ""
-    assert taken(queue, most_s=30.0) == "short1"
-    assert taken(queue, most_s=30.0) == "later0"
+    queue.take(1, 30.0)
+    added(queue, "short", pieces=2, piece_s=8)
+    assert taken(queue, most_s=20.0) == "short0 short1"
+    added(queue, "short", pieces=1, piece_s=2)
+    assert taken(queue, most_s=31.0) == "short0 later0"
 
 
 def test_the_pieces_of_a_discarded_request_disappear():

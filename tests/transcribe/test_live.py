@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +17,9 @@ from tests.transcribe.sound import RATE, noise, silence, with_pauses
 from tests.transcribe.transcripts import without_rounding
 from zipperasr.batching.batch import Example
 from zipperasr.decode.decoder import Decoder
+from zipperasr.decode.greedy import GreedySearch
 from zipperasr.transcribe import Transcriber
-from zipperasr.transcribe.fair_queue import LiveRequest
 from zipperasr.transcribe.live import DecodingFailed, LiveTranscriber
-from zipperasr.transcribe.sources import Recording
-from zipperasr.transcribe.transcript import Job
 
 WAIT_S = 60  # upper limit for waiting; not a measurement
 LONG = with_pauses([6.0, 7.0, 5.0, 6.5, 7.0, 6.0, 5.5, 6.0])  # eight pieces
@@ -43,10 +41,10 @@ class Watched(LiveTranscriber):
         self.before_token = lambda: None
         super().__init__(transcriber, max_running)
 
-    def _take(self, most_s: float, may_exceed: bool) -> list[Example]:
+    def _take(self) -> list[Example]:
         while not self.gate.wait(0.01):
             self._check()
-        batch = super()._take(most_s, may_exceed)
+        batch = super()._take()
         if batch:
             self.taken.append(batch)
             self.most_rows = max(self.most_rows, self.rows_in_use)
@@ -242,42 +240,45 @@ def test_an_unusable_recording_fails_alone(own, monkeypatch):
         assert fine.future.result(WAIT_S).duration_s == 1
 
 
-def test_after_a_batch_the_search_gets_a_token_for_every_4_s_of_audio():
-    batches = iter([[seconds(18)], [seconds(9)], [], [seconds(2)], [], []])
-    asked = []
+def test_the_search_continues_while_the_encoder_is_busy(own, monkeypatch):
+    """Each waits for the other: tokens until the encoder has begun the second request, which waits for the first."""
+    encode, begun, finished = Decoder._encode_batch, threading.Event(), threading.Event()
 
-    def take(most_s: float, may_exceed: bool) -> list[Example]:
-        asked.append((most_s, may_exceed))
-        return next(batches)
+    def held(self, examples, hooks):
+        if examples[0].language == "es":
+            begun.set()
+            assert finished.wait(WAIT_S)
+        return encode(self, examples, hooks)
 
-    stream = LiveTranscriber._batches(SimpleNamespace(_take=take, _decoding=OfRecordings({"0": None})))
-    found = [next(stream) for _ in range(11)]
-    assert found == [[seconds(18)], [seconds(9)], *[None] * 7, [seconds(2)], None]
-    assert asked == [(30.0, True), (12.0, False), (3.0, False), (30.0, True), (28.0, False)]
-
-
-def test_beam_search_gets_whole_batches_because_it_finishes_each_before_the_next():
-    batches = iter([[seconds(28)], [seconds(26)], []])
-    asked = []
-
-    def take(most_s: float, may_exceed: bool) -> list[Example]:
-        asked.append((most_s, may_exceed))
-        return next(batches)
-
-    stream = LiveTranscriber._batches(SimpleNamespace(_take=take, _decoding=OfRecordings()))
-    assert [next(stream) for _ in range(3)] == [[seconds(28)], [seconds(26)], None]
-    assert asked == [(30.0, True)] * 3
+    wanted = without_rounding(own(noise(1), "es"))
+    monkeypatch.setattr(Decoder, "_encode_batch", held)
+    with live(own) as together:
+        together.before_token = lambda: begun.wait(WAIT_S)
+        together.gate.set()
+        first, second = together.submit(noise(1), "de"), together.submit(noise(1), "es")
+        first.future.result(WAIT_S)
+        assert not second.future.done()
+        finished.set()
+        assert without_rounding(second.future.result(WAIT_S)) == wanted
 
 
-class OfRecordings(dict):
-    """The requests of pieces; other pieces belong to recordings as well."""
+def test_after_an_exception_of_the_search_the_encoder_starts_anew(own, monkeypatch, capsys):
+    choose = GreedySearch._choose
 
-    def __missing__(self, utt_id: str) -> LiveRequest:
-        return LiveRequest(Job(Recording("recording", silence(1)), "de"))
+    def broken(self, *arguments):
+        monkeypatch.setattr(GreedySearch, "_choose", choose)
+        raise RuntimeError("out of memory")
 
-
-def seconds(number: int) -> Example:
-    return Example(str(number), "de", None, number * RATE, (), ())
+    wanted = own(noise(1), "ja").text
+    monkeypatch.setattr(GreedySearch, "_choose", broken)
+    with live(own) as together:
+        together.gate.set()
+        with pytest.raises(DecodingFailed, match="RuntimeError"):
+            together.submit(noise(1), "ja").future.result(WAIT_S)
+        assert together.submit(noise(1), "ja").future.result(WAIT_S).text == wanted
+        assert together.rows_in_use == 0
+    assert not any(layer.merged for layer in own.opened.model.adapters.layers.values())
+    assert capsys.readouterr().err.count("RuntimeError: out of memory") == 1
 
 
 def test_closing_cancels_all_requests_and_later_ones(own):
@@ -293,8 +294,8 @@ def test_the_time_of_the_model_is_counted_only_while_it_has_pieces(own):
     with live(own) as together:
         together.gate.set()
         together.submit(noise(1), "de").future.result(WAIT_S)
-        with together._changed:
-            assert together._changed.wait_for(lambda: together._idle_since is not None, WAIT_S)
+        while together._idle_since is None:
+            time.sleep(0.01)
         assert 0 < together.busy_s == pytest.approx(together.busy_s, abs=1e-9)
 
 

@@ -12,6 +12,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, groupby
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -40,7 +41,8 @@ from zipperasr.output_faults import is_chat_like
 BATCHES_AHEAD = 2
 ENCODED_AT_ONCE_S = 60.0  # on a CPU: 30 % faster than sixteen utterances of 15 s
 NO_HOOKS = Hooks()
-_NOTHING = object()  # in place of the language of a batch that has not arrived
+_END = object()
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -107,23 +109,44 @@ class Decoder:
         stream = self._encode(ahead(batches, BATCHES_AHEAD), hooks)
         device = self.model.causal_lm.device
         if device.type == "cuda":
-            stream = ahead(_on_own_stream(stream, device), self.config.batch_size)
-        yield from map(self._decoded, self._greedy()(stream, hooks.check))
+            stream = ahead(_on_own_stream(stream, device), BATCHES_AHEAD)
+        yield from map(self._decoded, self._greedy()(chain.from_iterable(stream), hooks.check))
 
     def run_live(self, batches: Iterable[Sequence[Example] | None], hooks: Hooks) -> Iterator[Decoded]:
-        """Decode batches that arrive at any time; nothing runs ahead of the search.
+        """Decode batches that arrive at any time; with greedy search, they are encoded in a thread beside it.
 
-        batches: None means that there is none at present; taken between two tokens, or batches of beam search, in this
-            thread.
+        batches: read in that thread; None means that there is none at present. It should come instead of a long wait,
+            because the thread ends only between two items.
         """
         if self._llm is None and self._vllm is None:
             yield from self._beam(batches, hooks)
             return
-        # closed even if the search fails, so that nothing stays merged
-        with closing(self._encode(batches, hooks)) as stream:
-            yield from map(
-                self._decoded, self._greedy()(stream, hooks.check, lambda found: hooks.is_dropped(found.key))
-            )
+        in_search = 0
+
+        def arriving(encoded: Iterable[list[Encoded] | None]) -> Iterator[Encoded | None]:
+            nonlocal in_search
+            for rows in encoded:
+                if rows is not None:
+                    in_search += len(rows)
+                    yield from rows
+                elif in_search:
+                    yield None
+
+        def is_dropped(found: Encoded) -> bool:
+            nonlocal in_search
+            dropped = hooks.is_dropped(found.key)
+            in_search -= dropped
+            return dropped
+
+        stream = (None if batch is None else self._encode_alone(batch, hooks) for batch in batches)
+        device = self.model.causal_lm.device
+        if device.type == "cuda":
+            stream = _on_own_stream(stream, device)
+        # closed even if the search fails, so that the thread ends
+        with closing(ahead(stream, BATCHES_AHEAD, lambda: not in_search)) as encoded:
+            for found in self._greedy()(arriving(encoded), hooks.check, is_dropped):
+                in_search -= 1
+                yield self._decoded(found)
 
     def _greedy(self) -> Callable[..., Iterator[Encoded]]:
         """`GreedySearch.run`, or that of vLLM."""
@@ -165,32 +188,26 @@ class Decoder:
             examples = [example for example in batch or () if not hooks.is_dropped(example)]
             if not examples:
                 continue
-            rows = [row for row in self._encode([examples], hooks) if row is not None]
+            rows = self._encode_alone(examples, hooks)
             inputs, bounds = [row.embeddings for row in rows], [row.max_tokens for row in rows]
             found = beam_search(self.model, self.tokenizer, inputs, bounds, self.config)
             for example, row, one in zip(examples, rows, found, strict=True):
                 yield Decoded(example, one.text, (), frames=row.frames, alternatives=one.alternatives)
 
-    def _encode(self, batches: Iterable[Sequence[Example] | None], hooks: Hooks) -> Iterator[Encoded | None]:
-        """Batches in one language after another have the adapters merged for it; others are encoded as they are.
+    def _encode_alone(self, batch: Sequence[Example], hooks: Hooks) -> list[Encoded]:
+        """Encode a batch; no adapters stay merged."""
+        return list(chain.from_iterable(self._encode([batch], hooks)))
 
-        None is yielded as it is, with the adapters unmerged.
-        """
-
-        def to_merge(batch: Sequence[Example] | None) -> object:
-            return _NOTHING if batch is None else hooks.mixture(batch) or _only_language(batch)
-
-        for language, same in groupby(batches, key=to_merge):
-            if language is _NOTHING:
-                yield from same
-                continue
+    def _encode(self, batches: Iterable[Sequence[Example]], hooks: Hooks) -> Iterator[list[Encoded]]:
+        """Yield batches, or parts of them. Those in one language after another have the adapters merged for it."""
+        for language, same in groupby(batches, key=lambda batch: hooks.mixture(batch) or _only_language(batch)):
             with self._merged(language):
                 for examples in chain.from_iterable(map(self._parts, same)):
                     rows = self._encode_batch(examples, hooks)
                     for row, example in zip(rows, examples, strict=True):
                         self._prefer(row, hooks.phrases(example) if self.takes_phrases else None)
                     hooks.encoded(examples)
-                    yield from rows
+                    yield rows
 
     def _prefer(self, row: Encoded, phrases: PhraseTrie | Spotter | None) -> None:
         if isinstance(phrases, PhraseTrie):
@@ -247,13 +264,13 @@ def _only_language(examples: Sequence[Example]) -> str | None:
     return languages.pop() if len(languages) == 1 else None
 
 
-def _on_own_stream(items: Iterator[Encoded], device: torch.device) -> Iterator[Encoded]:
+def _on_own_stream(items: Iterator[Item], device: torch.device) -> Iterator[Item]:
     """Run the iterator's kernels on a stream of their own; each item is complete when it is yielded."""
     stream = torch.cuda.Stream(device)
     while True:
         with torch.cuda.stream(stream):
-            item = next(items, None)
+            item = next(items, _END)
             stream.synchronize()
-        if item is None:
+        if item is _END:
             return
         yield item

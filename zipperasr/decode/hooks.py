@@ -21,7 +21,10 @@ def _false(_: Example) -> bool:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Functions that `Decoder` calls; by default, they do nothing."""
+    """Functions that `Decoder` calls; by default, they do nothing.
+
+    `Decoder.run_live` calls encoded, phrases, mixture and cache in the thread that encodes.
+    """
 
     # before each token of greedy search, or each batch of beam search; an exception ends the decoding
     check: Callable[[], None] = _nothing

@@ -1,22 +1,25 @@
 """Run an iterator in a thread, a few items ahead of its reader.
 
-In: an iterator. Out: the same items. Work that releases Python's lock (reading, features, encoding) overlaps with the
-search.
+In: an iterator. Out: the same items, or None instead of waiting for one. Work that releases Python's lock (reading,
+features, encoding) overlaps with the search.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
 _END = object()
 
 
-def ahead(items: Iterable[Item], most: int) -> Iterator[Item]:
-    """Yield the items of `items`, at most `most` in advance; its exceptions are raised here."""
+def ahead(items: Iterable[Item], most: int, waits: Callable[[], bool] = lambda: True) -> Iterator[Item | None]:
+    """Yield the items of `items`, at most `most` in advance; its exceptions are raised here.
+
+    waits: called before each item; if it returns False and no item is ready, None is yielded.
+    """
     ready: queue.Queue = queue.Queue(most)
     stop = threading.Event()
     failure: list[BaseException] = []
@@ -46,10 +49,17 @@ def ahead(items: Iterable[Item], most: int) -> Iterator[Item]:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        while (item := ready.get()) is not _END:
+        while (item := _get(ready, waits())) is not _END:
             yield item
         if failure:
             raise failure[0]
     finally:
         stop.set()
         thread.join()
+
+
+def _get(ready: queue.Queue, wait: bool) -> object:
+    try:
+        return ready.get(wait)
+    except queue.Empty:
+        return None

@@ -74,19 +74,16 @@ class FairQueue:
         if request in self._requests:
             self._requests.remove(request)
 
-    def take(self, most: int, most_s: float, may_exceed: bool) -> list[tuple[LiveRequest, Example]]:
-        """Remove a batch: at most `most` pieces of one language with `most_s` of audio.
-
-        may_exceed: the first piece may be longer, so that it is taken at all; then it is the only one.
-        """
+    def take(self, most: int, most_s: float) -> list[tuple[LiveRequest, Example]]:
+        """Remove a batch: at most `most` pieces of one language with `most_s` of audio, or one longer piece."""
         taken: list[tuple[LiveRequest, Example]] = []
         left = most_s * SAMPLE_RATE
         while len(taken) < most:
             fitting = [
                 request
                 for request in self._requests
-                if (request.to_encode(request.ready[0]) <= left or (may_exceed and not taken))
-                and (not taken or request.ready[0].language == taken[0][1].language)
+                if not taken
+                or (request.ready[0].language == taken[0][1].language and request.to_encode(request.ready[0]) <= left)
             ]
             if not fitting:
                 break

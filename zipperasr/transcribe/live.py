@@ -1,7 +1,8 @@
 """Transcribe recordings that arrive at any time, in batches that they share.
 
-One thread cuts recordings, detects languages and computes features; another runs the model on an endless stream. As
-soon as rows of the search are free, the encoder takes the next pieces. No transcript depends on other recordings.
+One thread cuts recordings, detects languages and computes features; another searches in an endless stream, and a third
+encodes for it: as soon as rows of the search are free, it takes the next pieces. No transcript depends on other
+recordings.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import closing
 
 import numpy as np
 
-from zipperasr.audio.load import SAMPLE_RATE
 from zipperasr.batching.batch import Example
 from zipperasr.cli import log
 from zipperasr.decode.chunk_cache import ChunkCache
@@ -30,8 +31,8 @@ from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcriber import Transcriber
 from zipperasr.transcribe.transcript import Job, Segment, Transcript
 
-ENCODED_AT_ONCE_S = 30.0  # audio after which the encoder waits for the search
-ENCODED_PER_TOKEN_S = 4.0  # a token for each, so that arriving recordings do not stop the search
+ENCODED_AT_ONCE_S = 30.0  # audio in a batch of the encoder; with 15 s, throughput and latencies on a CPU are the same
+LONGEST_WAIT_S = 0.1  # for a batch, until the search hears that there is none
 PREPARED_S = ENCODED_AT_ONCE_S  # audio of a request, rounded up to a piece, that is prepared before its turn
 
 
@@ -194,8 +195,9 @@ class LiveTranscriber:
         hooks = Hooks(check=self._check, is_dropped=self._is_dropped, phrases=self._phrases_of, cache=self._cache_of)
         while not self._is_closed:
             try:
-                for decoded in self.transcriber.decode_live(self._batches(), hooks):
-                    self._keep(decoded)
+                with closing(self.transcriber.decode_live(self._batches(), hooks)) as found:
+                    for decoded in found:
+                        self._keep(decoded)
             except _Closed:
                 return
             except BaseException as error:  # others must be answered
@@ -204,7 +206,7 @@ class LiveTranscriber:
 
     def _keep(self, decoded: Decoded) -> None:
         """Keep the result of a piece; an exception ends its request alone."""
-        request = self._decoding.pop(decoded.example.utt_id)
+        request = self._leave(decoded.example)
         if isinstance(request, StreamPiece):
             self._answer(request, decoded)
             return
@@ -221,38 +223,30 @@ class LiveTranscriber:
             self._answer(request, DecodingFailed(type(error).__name__))
 
     def _batches(self) -> Iterator[list[Example] | None]:
-        """Batches for the encoder; None whenever greedy search should compute a token."""
+        """Batches for the encoder; None if there is none for a while."""
         while True:
-            encoded_s = 0.0
-            while batch := self._take(ENCODED_AT_ONCE_S - encoded_s, not encoded_s):
-                encoded_s += sum(self._decoding[one.utt_id].to_encode(one) for one in batch) / SAMPLE_RATE
-                yield batch
-                if not self._decoding:  # beam search has finished the batch
-                    encoded_s = 0.0
-            for _ in range(1 + int(encoded_s / ENCODED_PER_TOKEN_S)):
-                yield None
+            yield self._take() or None
 
-    def _take(self, most_s: float, may_exceed: bool) -> list[Example]:
-        """The next batch; empty if there is none while pieces are being decoded. Otherwise waits for one."""
+    def _take(self) -> list[Example]:
+        """The next batch. Waits for pieces and for rows of the search, but not for long; then it is empty."""
         with self._changed:
-            if not self._decoding:
-                self._wait_for_pieces()
+            self._changed.wait_for(self._can_take, LONGEST_WAIT_S)
             self._check()
-            most = self.rows - len(self._decoding)
-            if most <= 0 or most_s <= 0:
-                return []
-            taken = self._queue.take(most, most_s, may_exceed)
+            taken = self._queue.take(self.rows - len(self._decoding), ENCODED_AT_ONCE_S)
             for request, example in taken:
                 self._decoding[example.utt_id] = request
             self._changed.notify_all()
         return sorted((example for _, example in taken), key=lambda one: one.edge_frames)  # few parts for the encoder
 
-    def _wait_for_pieces(self) -> None:
-        self._idle_since = time.monotonic()
-        while not (self._queue or self._is_closed):
-            self._changed.wait()
-        self._idle_s += time.monotonic() - self._idle_since
-        self._idle_since = None
+    def _can_take(self) -> bool:
+        """Whether there is a batch, or nothing to wait for. Also notes since when there is nothing to do."""
+        now = time.monotonic()
+        if self._idle_since is None and not (self._queue or self._decoding):
+            self._idle_since = now
+        if self._idle_since is not None and self._queue:
+            self._idle_s += now - self._idle_since
+            self._idle_since = None
+        return self._is_closed or (len(self._queue) > 0 and len(self._decoding) < self.rows)
 
     def _check(self) -> None:
         if self._is_closed:
@@ -262,8 +256,14 @@ class LiveTranscriber:
         """Whether the request of a piece has ended; its row is then freed."""
         if not self._decoding[example.utt_id].future.done():
             return False
-        del self._decoding[example.utt_id]
+        self._leave(example)
         return True
+
+    def _leave(self, example: Example) -> LiveRequest:
+        """Free the row of a piece."""
+        with self._changed:
+            self._changed.notify_all()
+            return self._decoding.pop(example.utt_id)
 
     def _phrases_of(self, example: Example) -> PhraseTrie | Spotter | None:
         return self._decoding[example.utt_id].job.phrases
