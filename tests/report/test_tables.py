@@ -104,6 +104,9 @@ def test_marks_table_shows_both_rates(vanilla, languages):
     assert "| test_commonvoice_ar | WER | 11.11 | 20.00 | 9 / 5 |" in marks_table([vanilla], languages)
     usual = [score for score in vanilla.scores if score.normaliser != "whisper_marks"]
     assert marks_table([replace(vanilla, scores=usual)], languages) == ""
+    first, second = (replace(vanilla, model=replace(vanilla.model, seed=seed, among_seeds=True)) for seed in (1, 2))
+    rows = marks_table([replace(first, scores=usual), second], languages).splitlines()[2:]
+    assert "| `vanilla`, 2 seeds | chunked | greedy | test_commonvoice_ar | WER | 11.11 ± 0.00 | – | 9 / 5 |" in rows
 
 
 def test_the_oracle_table_has_the_test_sets_of_every_seed(vanilla, languages):

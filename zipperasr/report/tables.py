@@ -119,15 +119,15 @@ def marks_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
     rows = []
     for runs in by_system(decodings):
         usual = [{score.set: score for score in main_scores(run, languages)} for run in runs]
-        for score in runs[0].scores:
-            without = usual[0].get(score.set)
-            if score.normaliser != "whisper_marks" or score is without:
+        marked = [{score.set: score for score in run.scores if score.normaliser == "whisper_marks"} for run in runs]
+        for name in dict.fromkeys(name for scores in marked for name in scores):
+            found = [(main[name], scores[name]) for main, scores in zip(usual, marked, strict=True) if name in scores]
+            without, score = found[0]
+            if without is score:
                 continue
-            marked = [_find(run, score.set, "whisper_marks") for run in runs]
-            deleted = over_seeds([found[score.set].rate if score.set in found else None for found in usual])
-            kept = over_seeds([found.rate if found else None for found in marked])
+            of_runs = [[scores[name].rate if name in scores else None for scores in by] for by in (usual, marked)]
             units = f"{without.ref_units} / {score.ref_units}"
-            rows.append([*system_labels(runs), score.set, score.unit.upper(), deleted, kept, units])
+            rows.append([*system_labels(runs), name, score.unit.upper(), *map(over_seeds, of_runs), units])
     header = [*LABELS, "test set", "unit", "`whisper`, %", "`whisper_marks`, %", "reference units"]
     return table(header, rows, len(LABELS) + 2) if rows else ""
 
@@ -148,10 +148,6 @@ def oracle_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str
             rows.append([*system_labels(runs), name, one.unit.upper(), str(one.nbest), rates, best])
     header = [*LABELS, "test set", "unit", "N", "error rate, %", "oracle of N best, %"]
     return table(header, rows, len(LABELS) + 2) if rows else ""
-
-
-def _find(decoding: Decoding, name: str, normaliser: str) -> SetScore | None:
-    return next((s for s in decoding.scores if (s.set, s.normaliser) == (name, normaliser)), None)
 
 
 def counts_table(decodings: Sequence[Decoding], languages: LanguageTable) -> str:
