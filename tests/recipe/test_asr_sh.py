@@ -245,6 +245,14 @@ def test_a_tag_is_separated_by_one_underscore(run, tag):
     assert "-> exp_full/sft_vanilla_chunked_b\n" in done.stderr
 
 
+@pytest.mark.parametrize(("only", "scored"), [("false", "exp/align_chunked exp/sft_b"), ("true", "exp/sft_b")])
+def test_the_adaptation_can_be_scored_without_the_alignment(run, only, scored):
+    """For an alignment with the test sets of another setting."""
+    options = "--stage 8 --stop_stage 8 --lora vanilla --asr_tag b --adaptation_only"
+    done = run(*options.split(), only)
+    assert f"stage 8: scoring: {scored}\n".replace("sft_b", "sft_vanilla_chunked_b") in done.stderr
+
+
 def test_a_new_recipe_shares_the_stages_by_link(project):
     setup = project / "egs2" / "TEMPLATE" / "asr1" / "setup.sh"
     subprocess.run([setup, "egs2/mine/asr1"], cwd=project, check=True, capture_output=True)

@@ -131,6 +131,7 @@ def test_loaded_trainings_are_scored_but_not_trained(calls, tmp_path):
     status, called = calls("vanilla", options=load(tmp_path, "align_full", "sft_vanilla_full_seed1"))
     assert status == 0
     assert stages(called, "--alignment_only") == ["8"] and stages(called, "--lora vanilla") == ["8"]
+    assert all("--adaptation_only true" in call for call in called if "--lora vanilla" in call)
     assert (tmp_path / "exp/sft_vanilla_full_seed1/decode_greedy_full/test_x_de/text").is_file()
 
 

@@ -43,6 +43,7 @@ inference_config=     # decoding configuration   [conf/SCALE/decode.yaml]
 train_args=           # overrides of the training configurations, such as "lr=1e-3 epochs=2"
 decode_args=          # overrides of the decoding configuration, such as "beam=4 nbest=4"
 alignment_only=false  # skip stage 6; decode and score the model of stage 5
+adaptation_only=false # decode and score only the model of stage 6
 alignment_sets=own    # test sets decoded with the model of stage 5: own, or all for those of the adaptation too
 skip_data_prep=false  # skip stages 0 to 3
 skip_train=false      # skip stages 4 to 6
@@ -99,7 +100,9 @@ how=$([[ ${lora} == none ]] && echo "without encoder LoRA" || echo "with ${lora}
 sft=${expdir}/sft_${lora}_${regime}${small}${tag}
 scored=("${align}" "${sft}")
 scored_phases=(align sft)
-((stage != 6)) || scored=("${sft}") scored_phases=(sft) # the alignment already has its scores
+if ((stage == 6)) || [[ ${adaptation_only} == true ]]; then # the alignment already has its scores
+    scored=("${sft}") scored_phases=(sft)
+fi
 if [[ -n ${add_lang}${init_from} ]]; then
     addition=(--init_from "${init_from%/}" --add_lang "${added[@]}" --bank_from "${bank_from}")
     addition+=(--train_parts "${trained[@]}")

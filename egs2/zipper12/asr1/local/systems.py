@@ -69,7 +69,7 @@ class Cell:
 
     def scoring(self) -> list[str]:
         """Return the call of run.sh that only scores it."""
-        how = ["--lora", SYSTEMS[self.system].lora, "--tag", self._tag]
+        how = ["--lora", SYSTEMS[self.system].lora, "--tag", self._tag, "--adaptation_only", "true"]
         return ["./run.sh", "--stage", "8", "--stop-stage", "8", *self._where, *how]
 
     def directory(self, exp: str) -> str:
