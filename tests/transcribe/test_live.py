@@ -262,7 +262,7 @@ def test_the_search_continues_while_the_encoder_is_busy(own, monkeypatch):
         assert without_rounding(second.future.result(WAIT_S)) == wanted
 
 
-def test_after_an_exception_of_the_search_the_encoder_starts_anew(own, monkeypatch, capsys):
+def test_after_an_exception_of_the_search_the_encoder_starts_again(own, monkeypatch, capsys):
     choose = GreedySearch._choose
 
     def broken(self, *arguments):

@@ -32,7 +32,7 @@ from zipperasr.transcribe.transcriber import Transcriber
 from zipperasr.transcribe.transcript import Job, Segment, Transcript
 
 ENCODED_AT_ONCE_S = 30.0  # audio in a batch of the encoder; with 15 s, throughput and latencies on a CPU are the same
-LONGEST_WAIT_S = 0.1  # for a batch, until the search hears that there is none
+LONGEST_WAIT_S = 0.1  # for a batch, until the stream yields that there is none
 PREPARED_S = ENCODED_AT_ONCE_S  # audio of a request, rounded up to a piece, that is prepared before its turn
 
 
