@@ -7,6 +7,7 @@ import re
 import subprocess
 import tarfile
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import pytest
 
@@ -63,9 +64,10 @@ def test_settings_of_all_systems_precede_those_of_one():
 def test_run_sh_accepts_the_calls(recipe: Path, tmp_path: Path, system):
     command = Cell(system, "full", "30h", 3).command(epochs=2, exp=str(tmp_path / "exp"))
     command[command.index("--stop-stage") + 1] = "6"
-    done = subprocess.run([*command, "--dumpdir", tmp_path], cwd=recipe, capture_output=True, text=True)
+    places = ["--dumpdir", tmp_path, "--expdir", tmp_path / "exp"]
+    done = subprocess.run([*command, *places], cwd=recipe, stdout=PIPE, stderr=STDOUT, text=True)
     assert done.returncode == 1
-    assert re.search(r"run stage [0-5]\b", done.stderr), done.stderr  # the options are valid; the alignment is missing
+    assert re.search(r"run stage [0-5]\b", done.stdout), done.stdout  # the options are valid; the alignment is missing
 
 
 def test_unknown_system_names_the_nearest(recipe: Path, monkeypatch, capsys):
