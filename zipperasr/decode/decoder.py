@@ -7,7 +7,7 @@ vLLM's; beam search is transformers' generate, batch by batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -112,7 +112,7 @@ class Decoder:
             stream = ahead(_on_own_stream(stream, device), BATCHES_AHEAD)
         yield from map(self._decoded, self._greedy()(chain.from_iterable(stream), hooks.check))
 
-    def run_live(self, batches: Iterable[Sequence[Example] | None], hooks: Hooks) -> Iterator[Decoded]:
+    def run_live(self, batches: Iterable[Sequence[Example] | None], hooks: Hooks) -> Generator[Decoded, None, None]:
         """Decode batches that arrive at any time; with greedy search, they are encoded in a thread beside it.
 
         batches: read in that thread; None means that there is none at present. It should come instead of a long wait,

@@ -6,7 +6,7 @@ Pieces of several recordings are decoded in one batch. Memory does not grow with
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -199,7 +199,7 @@ class Transcriber:
         """Whether the search can prefer phrases."""
         return self._decoder.takes_phrases
 
-    def decode_live(self, batches: Iterable[Sequence[Example] | None], hooks: Hooks) -> Iterator[Decoded]:
+    def decode_live(self, batches: Iterable[Sequence[Example] | None], hooks: Hooks) -> Generator[Decoded, None, None]:
         """See `Decoder.run_live`; nothing else may be transcribed at the same time."""
         return self._decoder.run_live(batches, hooks)
 
