@@ -94,7 +94,7 @@ def _figures(found: list[tuple[float, float]]) -> list[str]:
     for side in shifts:
         known = side[~np.isnan(side)]
         numbers = (np.abs(known).mean(), np.percentile(np.abs(known), 95), np.median(known))
-        cells += [f"{number:.0f}" for number in numbers]
+        cells += [str(round(number)) for number in numbers]
     return cells
 
 

@@ -34,6 +34,19 @@ def test_times_never_decrease_and_are_inside_the_speech(seed):
     assert times.min() >= 0 and times.max() <= 40 * 0.02
 
 
+def test_gaps_between_words_are_divided_unless_they_are_pauses(monkeypatch):
+    aligner = Aligner(config()).eval()
+    spoken = "aa__bb____cc_dd________________aa"  # frame by frame; characters begin 5 frames apart, typically
+    scores = np.full((len(spoken), len(aligner.config.characters) + 2), -100.0)
+    for frame, char in enumerate(spoken):
+        scores[frame, 0 if char == "_" else aligner.labels(char)[0]] = 0.0
+    monkeypatch.setattr(aligner, "_scores", lambda _: scores)
+    times = aligner.times(torch.zeros(len(spoken), WIDTH), ["a", "b", "c", "d", "a"])
+    expected = [(0, 3), (3, 8), (8, 12.5), (12.5, 15), (31, 33)]  # in frames; a character is recognised one frame late
+    frames = [(max(0.0, start - 1), end - 1) for start, end in expected]
+    assert np.array(times) == pytest.approx(0.02 * np.array(frames))
+
+
 def test_words_that_the_speech_is_too_short_for_have_no_times():
     aligner = Aligner(config()).eval()
     assert aligner.times(torch.randn(3, WIDTH), ["abcd"]) is None

@@ -29,6 +29,7 @@ from zipperasr.ranges import SHARE, Range, check_ranges
 WEIGHTS, CONFIG = "aligner.safetensors", "aligner.yaml"
 FRAME_S = 0.02  # of the encoder
 LATE_S = 0.02  # by which a character is recognised after it begins, and after it ends; median of the mini dev sets
+PAUSE = 3  # times the typical distance of characters; a longer gap between two is a pause. Chosen on the mini dev sets
 # Each character's prior is that of one of so many equally frequent ones. With priors of their own, the characters of
 # languages with many of them, or with few utterances, would be preferred to the blank of all languages.
 ALPHABET = 20
@@ -97,13 +98,13 @@ class Aligner(nn.Module):
         labels = np.array([label for word in spelled for label in word], dtype=np.int64)
         if not len(labels) or len(frames) < least_frames(labels):
             return None
-        spans = align_labels(self._scores(frames), labels)
+        spans = _without_gaps(align_labels(self._scores(frames), labels))
         times, place, end_s = [], 0, 0.0
         for word in spelled:
             start_s = end_s
             if word:
-                first, last = spans[place, 0], spans[place + len(word) - 1, 1]
-                start_s, end_s = max(0.0, first * FRAME_S - LATE_S), (last + 1) * FRAME_S - LATE_S
+                first, end = spans[place, 0], spans[place + len(word) - 1, 1]
+                start_s, end_s = max(0.0, first * FRAME_S - LATE_S), end * FRAME_S - LATE_S
             times.append((float(start_s), float(end_s)))
             place += len(word)
         return times
@@ -158,6 +159,23 @@ class Aligner(nn.Module):
         aligner = cls(config)
         aligner.load_state_dict(load_weights(directory / WEIGHTS))
         return aligner.eval()
+
+
+def _without_gaps(spans: np.ndarray) -> np.ndarray:
+    """Start and end of each label, with gaps divided in the middle unless they are pauses.
+
+    The blank is also found within speech, above all beside rare characters. What is a pause depends on the distance of
+    characters in the utterance, because a Chinese character lasts several times as long as a letter.
+
+    spans: first and last frame of each label, (labels, 2). Returns (labels, 2) in frames; ends are exclusive.
+    """
+    starts, ends = spans[:, 0].astype(float), spans[:, 1] + 1.0
+    if len(spans) > 1:
+        gaps = starts[1:] - ends[:-1]
+        half = np.where(gaps <= PAUSE * np.median(np.diff(starts)), gaps / 2, 0.0)
+        ends[:-1] += half
+        starts[1:] -= half
+    return np.stack([starts, ends], axis=1)
 
 
 def _digest(directory: Path) -> str:
