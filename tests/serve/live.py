@@ -36,12 +36,14 @@ class Live:
 
 
 @contextmanager
-def running(service: Service, loopback: bool = True, keys: Sequence[str] = ()) -> Iterator[Live]:
+def running(
+    service: Service, loopback: bool = True, keys: Sequence[str] = (), hosts: Sequence[str] = ()
+) -> Iterator[Live]:
     """Run a server until the context ends."""
     with listen("127.0.0.1", 0) as listening:
         limits = service.limits
         server = http_server(
-            build_app(service, loopback, keys),
+            build_app(service, loopback, keys, hosts),
             limits.read_timeout_s,
             limits.grace_s,
             service.refuse_further,

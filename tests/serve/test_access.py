@@ -21,7 +21,7 @@ def test_requests_to_a_rebound_name_are_rejected(live: Live, host):
     assert response.status_code == 403
     assert (
         response.json()["error"]["message"]
-        == f"host {host!r} is not allowed; this server only accepts requests to localhost"
+        == f"host {host!r} is not allowed; this server only accepts requests to localhost (--allowed_hosts)"
     )
 
 
@@ -45,6 +45,19 @@ def test_beyond_loopback_any_host_is_allowed_but_no_foreign_page(transcriber):
         own = {"Host": "asr.example", "Origin": "https://asr.example"}
         assert live.client.get("/health", headers=own).status_code == 200
         assert live.client.get("/health", headers={**own, "Origin": "https://evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize("loopback", [True, False])
+def test_a_proxy_may_pass_its_name_on_as_host_or_only_as_origin(transcriber, loopback):
+    page = {"Origin": "https://ASR.example"}
+    with running(Service(transcriber, NAME, Limits()), loopback=loopback, hosts=["asr.Example"]) as live:
+
+        def status(headers: dict) -> int:
+            return live.client.get("/health", headers=headers).status_code
+
+        assert status({"Host": "asr.example:8000"}) == status({"Host": "asr.example", **page}) == status(page) == 200
+        assert status({"Host": "evil.example"}) == status({"Host": "evil.example", **page}) == 403
+        assert status({"Host": "asr.example", "Origin": "https://evil.example"}) == 403
 
 
 @pytest.mark.parametrize("path", ["/", "/model.json", "/assets/main.js", "/nothing"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -46,7 +47,15 @@ def main(argv: list[str] | None = None) -> int:
         "--samples", type=Path, default=None, help="data directories, such as dump/raw, with recordings for the page"
     )
     options.add_argument(
-        "--api_keys", type=Path, default=None, help="API keys, one per line; every request must send one"
+        "--api_keys", type=Path, default=None, help="file of API keys, one per line; all paths but /health require one"
+    )
+    options.add_argument(
+        "--allowed_hosts",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="names of the server besides localhost, "
+        "such as that of a proxy in front of it; default: any on an address that is not loopback",
     )
     options.add_argument("--vad", choices=DETECTORS, default=ENERGY, help="voice detector")
     add_decoding(options, SERVED)
@@ -57,8 +66,9 @@ def main(argv: list[str] | None = None) -> int:
         limits = Limits(**{field.name: getattr(chosen, field.name) for field in fields(Limits)})
         config = decoding_of(chosen, SERVED)
         address = (chosen.host, chosen.port)
-        files = {"samples": chosen.samples, "keys": chosen.api_keys}
-        serve(chosen.model, address, limits, **files, device=chosen.device, config=config, vad=chosen.vad)
+        access = {"keys": chosen.api_keys, "hosts": chosen.allowed_hosts}
+        how = {"device": chosen.device, "config": config, "vad": chosen.vad}
+        serve(chosen.model, address, limits, samples=chosen.samples, **access, **how)
 
     return run_step(step, chosen, "zipperasr serve")
 
@@ -70,6 +80,7 @@ def serve(
     *,
     samples: Path | None,
     keys: Path | None,
+    hosts: Sequence[str],
     device: str | None,
     config: DecodeConfig,
     vad: str,
@@ -80,6 +91,7 @@ def serve(
         address: host and port.
         samples: data directories with recordings to try on the page.
         keys: file of API keys; None: requests need none.
+        hosts: names of the server besides those of this machine; see `Guard`.
         vad: voice detector.
 
     Raises ValueError or OSError if a package is missing, the model or the keys cannot be read or the address cannot be
@@ -103,9 +115,9 @@ def serve(
         with closing(transcriber), closing(Service(transcriber, name, limits, to_try)) as service:
             host, port = listening.getsockname()[:2]
             if not loopback and not known:
-                log(f"warning: bound to {host} without a password: everybody who can reach it can use the model")
+                log(f"warning: bound to {host} without API keys: everybody who can reach it can use the model")
             log(f"{service.name}: open http://{f'[{host}]' if ':' in host else host}:{port}; Ctrl-C stops the server")
-            app = build_app(service, loopback, known)
+            app = build_app(service, loopback, known, hosts)
             server = http_server(app, limits.read_timeout_s, limits.grace_s, service.refuse_further)
             server.run(sockets=[listening])
 

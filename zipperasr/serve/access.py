@@ -1,12 +1,13 @@
-"""Access check: on a loopback address, only this machine and the server's own page may send requests.
+"""Access check: which host names the server has, and that only its own page, of all pages, sends requests.
 
-Other requests get 403. The Host header reveals DNS rebinding to 127.0.0.1, the Origin header a request from another
-site's page. All responses carry headers that restrict the page to its own origin.
+Other requests get 403. The Host header reveals DNS rebinding to the server's address, the Origin header a request from
+another site's page. All responses carry headers that restrict the page to its own origin.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -31,11 +32,14 @@ HEADERS = {
 class Guard:
     """ASGI middleware that refuses requests from elsewhere.
 
-    loopback: whether the server is bound to a loopback address; otherwise any Host is accepted.
+    loopback: whether the server is bound to a loopback address; if not, and without `hosts`, any Host is accepted.
+    hosts: names of the server besides those of this machine, such as that of a proxy; also as origin.
     """
 
-    def __init__(self, app: ASGIApp, loopback: bool):
-        self.app, self.loopback = app, loopback
+    def __init__(self, app: ASGIApp, loopback: bool, hosts: Sequence[str] = ()):
+        self.app = app
+        self._checks_host = loopback or bool(hosts)
+        self._hosts = {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -55,13 +59,16 @@ class Guard:
 
     def _refusal(self, headers: Headers) -> ApiError | None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self.loopback and not is_loopback(_hostname(f"http://{host}")):
+        name = _hostname(f"http://{host}")
+        if self._checks_host and name not in self._hosts and not is_loopback(name):
+            accepted = ", ".join(["localhost", *sorted(self._hosts)])
             return ApiError(
                 403,
-                f"host {host!r} is not allowed; this server only accepts requests to localhost",
+                f"host {host!r} is not allowed; this server only accepts requests to {accepted} (--allowed_hosts)",
                 code="foreign_host",
             )
-        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
+        own = (f"http://{host}", f"https://{host}")
+        if origin is not None and origin not in own and _hostname(origin) not in self._hosts:
             return ApiError(
                 403, f"origin {origin!r} is not allowed; this server's origin is http://{host}", code="foreign_origin"
             )

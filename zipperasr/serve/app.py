@@ -34,10 +34,10 @@ ASSETS = {
 MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
 
 
-def build_app(service: Service, loopback: bool, keys: Sequence[str] = ()) -> ASGIApp:
+def build_app(service: Service, loopback: bool, keys: Sequence[str] = (), hosts: Sequence[str] = ()) -> ASGIApp:
     """Build the application.
 
-    loopback: whether only this machine may send requests. keys: one of them is required, if there are any.
+    loopback, hosts: see `Guard`. keys: one of them is required, if there are any.
     """
     routes = [
         Route("/v1/audio/transcriptions", api.Transcriptions(), methods=["POST"]),
@@ -53,7 +53,10 @@ def build_app(service: Service, loopback: bool, keys: Sequence[str] = ()) -> ASG
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, loopback=loopback), *([Middleware(Keys, keys=keys)] if keys else [])],
+        middleware=[
+            Middleware(Guard, loopback=loopback, hosts=hosts),
+            *([Middleware(Keys, keys=keys)] if keys else []),
+        ],
         exception_handlers={ApiError: told, HTTPException: no_such_route, Exception: internal},
     )
     app.state.service, app.state.metrics = service, Metrics(service.live, service.streams)
