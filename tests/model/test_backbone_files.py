@@ -124,3 +124,8 @@ def test_an_index_may_only_name_weight_files(own, name, places):
         ValueError, match=rf"{name}: (got shard .*, wanted a .safetensors or .bin|weight_map is missing)"
     ):
         build_model(tiny.model_config(own))
+
+
+def test_a_model_of_the_hub_that_is_not_here_is_named():
+    with pytest.raises(OSError, match=r"^none/such: not in the local cache, .*; run `hf download none/such`$"):
+        load_tokenizer("none/such")

@@ -127,7 +127,7 @@ def test_mini_scale_uses_the_local_backbones(conf, capsys):
     out = capsys.readouterr().out
     assert "encoder exp/backbones/whisper" in out
     assert "Memory of one GPU of 1 (estimate)" in out
-    assert "known after stage 3" in out
+    assert "stage 3 logs the packs" in out
 
 
 @pytest.mark.parametrize(

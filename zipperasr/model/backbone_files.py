@@ -39,7 +39,7 @@ def check_backbone(path: str, known: Sequence[SizeRules]) -> tuple[SizeRules, di
     Raises FileNotFoundError, OSError or ValueError.
     """
     check_local(path)
-    config_file = Path(cached_file(path, CONFIG))
+    config_file = _config_file(path)
     config = read_json(config_file)
     _refuse_code(config, config_file)
     rules = next((rules for rules in known if rules.model_type == config.get("model_type")), None)
@@ -61,6 +61,16 @@ def check_backbone(path: str, known: Sequence[SizeRules]) -> tuple[SizeRules, di
     for index in sorted(directory.glob(f"*{INDEX_SUFFIX}")):
         check_index(index)
     return rules, check_backbone_size(config, config_file, rules)
+
+
+def _config_file(path: str) -> Path:
+    try:
+        return Path(cached_file(path, CONFIG))
+    except OSError as error:
+        reason = str(error).partition("\n")[0]
+        raise OSError(
+            f"{path}: not in the local cache, and not fetched ({reason:.200}); run `hf download {path}`"
+        ) from error
 
 
 def load_backbone(model_class: type[M], path: str, dtype: torch.dtype, rules: SizeRules) -> M:

@@ -154,7 +154,7 @@ def _host_section(setups: dict[str, TrainingSetUp], ranks: int) -> str:
 
 
 def _plan(config: Configuration, job: PlanJob, num_gpus: int, speech: AssumedSpeech) -> dict[str, PhaseSteps]:
-    """Steps of both phases; {} if the hours of audio are known only after stage 3."""
+    """Steps of both phases; {} if the hours of audio are not known."""
     if not load_corpora(_corpora(job)).table_hours:
         return {}
     positions = config.model.max_positions
@@ -172,7 +172,7 @@ def _rows_by_phase(config: Configuration, job: PlanJob) -> dict[str, list[Datase
 
 def _steps_section(config: Configuration, phases: dict[str, PhaseSteps], job: PlanJob, speech: AssumedSpeech) -> str:
     if not phases:
-        note = f"known after stage 3: {_corpora(job)} uses all data of the corpora, not the hours of Table I"
+        note = f"not estimated: {_corpora(job)} uses all data of the corpora; stage 3 logs the packs of each phase"
         return section("Steps", note)
     by_phase = _rows_by_phase(config, job)
     notes = [f"assumed in {STAGE[phase]}: {speech.in_languages(rows)}" for phase, rows in by_phase.items()]

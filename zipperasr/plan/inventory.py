@@ -82,7 +82,7 @@ def check_inventory(
     if blocking:
         raise ValueError(
             f"{len(blocking)} of {len(items)} items are missing (first: {blocking[0].kind} {blocking[0].name}); the "
-            f"table says where to get each; {corpora} sets their paths"
+            f"table says where to get each; {corpora} sets the paths of corpora, model.yaml those of weights"
         )
 
 

@@ -255,7 +255,9 @@ def check_gpus(ngpu: int) -> None:
 
         found = torch.cuda.device_count()
         if ngpu > found:
-            raise ValueError(f"--ngpu {ngpu}: torch finds {found} GPUs on this machine; run tools/check_install.py")
+            raise ValueError(
+                f"--ngpu {ngpu}: torch finds {found} GPUs on this machine; run ../../../tools/check_install.py"
+            )
 
 
 def _choose(what: str, got: str, known: Sequence[str]) -> None:
