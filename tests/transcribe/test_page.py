@@ -24,15 +24,14 @@ def workplace(trained, tmp_path, monkeypatch):
     """A directory with the file names that the page uses."""
     (tmp_path / "exp").mkdir()
     (tmp_path / "exp" / "sft_zipper_soft_chunked").symlink_to(trained)
-    for name in ("recordings", "dump"):
-        (tmp_path / name).mkdir()
+    raw = tmp_path / "dump" / "raw" / "test_mls_de"
+    for directory in (tmp_path / "recordings", raw):
+        directory.mkdir(parents=True)
     soundfile.write(tmp_path / "speech.wav", noise(1.0), RATE)
     (tmp_path / "speech.raw").write_bytes((noise(1.0) * 32767).astype("<i2").tobytes())
     soundfile.write(tmp_path / "recordings" / "a.flac", noise(0.7), RATE)
     samples = (noise(0.5) * 32767).astype(np.int16)
-    kaldiio.save_ark(
-        str(tmp_path / "dump" / "x.ark"), {"utt1": (RATE, samples)}, scp=str(tmp_path / "dump" / "wav.scp")
-    )
+    kaldiio.save_ark(str(raw / "x.ark"), {"utt1": (RATE, samples)}, scp=str(raw / "wav.scp"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -113,7 +113,7 @@ def gain_shrinks_but_stays(scored: Scored) -> Claim:
         stays = over_seeds(scored, cells[2:], _gain, LOW)
         shrinks = over_seeds(scored, cells, lambda v_1, z_1, v_30, z_30: _gain(v_1, z_1) - _gain(v_30, z_30), LOW)
         rows.append(Comparison(f"{label}, {regime}: gain with 30 h", stays))
-        rows.append(Comparison(f"{label}, {regime}: gain with 1 h less gain with 30 h", shrinks))
+        rows.append(Comparison(f"{label}, {regime}: gain with 1 h minus gain with 30 h", shrinks))
     measure = "gain: per cent of vanilla's error rate, mean of the low-resource languages"
     return Claim(8, "The gain shrinks from 1 h to 30 h, but stays.", measure, rows)
 
@@ -137,7 +137,7 @@ def related_languages_are_close(codes: list[str], cosines: np.ndarray) -> Claim:
     """Mean cosine of the paper's related pairs over that of all pairs, against languages relabelled at random."""
     text = "Whisper's LID embeddings put related languages close."
     pairs = " and ".join("-".join(pair) for pair in RELATED)
-    measure = f"cosine of {pairs} less the mean over all pairs, and by how much that is above 95 % of random pairs"
+    measure = f"cosine of {pairs} minus the mean over all pairs, and by how much that is above 95 % of random pairs"
     if not {code for pair in RELATED for code in pair} <= set(codes):
         return Claim(10, text, measure, [])
     rows, columns = np.array([[codes.index(code) for code in pair] for pair in RELATED]).T
