@@ -39,7 +39,7 @@ BANNED = re.compile(
     r"|nothing twice)\b",
     re.I,
 )
-NO_OPTIONS_HERE = ("git", "cd", "pip", ".", "curl", "ssh", "cat", "docker")  # commands of other projects
+NO_OPTIONS_HERE = ("git", "cd", "pip", ".", "curl", "ssh", "cat", "docker", "hf")  # commands of other projects
 
 
 def name(page: Path) -> str:
