@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -52,8 +53,9 @@ def parser(doc: str | None, **settings: str) -> argparse.ArgumentParser:
 
 
 def log(message: str) -> None:
-    """Print a time-stamped line to stderr."""
-    print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {escaped(message)}", file=sys.stderr, flush=True)
+    """Print a time-stamped line to stderr. If nobody can read it (closed pipe, full disk), the work continues."""
+    with suppress(OSError):
+        print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {escaped(message)}", file=sys.stderr, flush=True)
 
 
 def run_step(step: Callable[[argparse.Namespace], None], options: argparse.Namespace, name: str) -> int:

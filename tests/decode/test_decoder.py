@@ -192,3 +192,18 @@ def test_a_consumer_that_stops_early_closes_the_source():
     next(items)
     items.close()
     assert closed == [True]
+
+
+def test_an_exception_while_the_source_is_closed_reaches_the_consumer():
+    class Source:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            raise StopIteration
+
+        def close(self):
+            raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        list(ahead(Source(), 1))

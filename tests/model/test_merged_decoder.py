@@ -86,3 +86,19 @@ def test_rows_in_use_survive_a_cache_with_more_rows_and_fewer_positions(model, l
     assert shape(llm) == shape(other) == (16, CACHE_BLOCK)
     tokens = torch.arange(16) + 4
     assert torch.equal(llm.step(tokens), other.step(tokens))
+
+
+def test_the_cache_stays_as_it_was_if_memory_runs_out(llm, monkeypatch):
+    resize, left = MergedDecoder._resized, [1]
+
+    def sometimes(self, *arguments):
+        if not left:
+            raise RuntimeError("out of memory")
+        left.pop()
+        return resize(self, *arguments)
+
+    before = llm._keys.shape, llm._values.shape
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="out of memory"):
+        patched.setattr(MergedDecoder, "_resized", sometimes)
+        llm._fit_cache(before[0][1] + 1, before[0][3] + 1, 10**6)
+    assert (llm._keys.shape, llm._values.shape) == before

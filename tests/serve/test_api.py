@@ -16,6 +16,7 @@ from zipperasr.serve.service import Service
 from zipperasr.transcribe import Transcriber
 from zipperasr.transcribe.doubts import doubts
 from zipperasr.transcribe.formats import srt, vtt
+from zipperasr.transcribe.live_state import MANY_FAILURES
 
 SPEECH = recording()
 SILENCE = as_file(np.zeros(16_000, dtype=np.float32))
@@ -313,6 +314,14 @@ def test_models_and_health(live: Live):
     assert refusal(live.client.get("/v1/models/gpt"), 404)["code"] == "model_not_found"
     load = {"requests": 0, "running": 0, "waiting": 0, "rows": 16, "rows_in_use": 0}
     assert live.client.get("/health").json() == {"status": "ok", "model": NAME, **load}
+
+
+def test_health_is_503_while_the_model_fails(live: Live, monkeypatch):
+    monkeypatch.setattr(live.service.live._failures, "count", MANY_FAILURES)
+    response = live.client.get("/health")
+    assert (response.status_code, response.json()["status"]) == (503, "failing")
+    assert live.post(SPEECH, language="de").status_code == 200
+    assert live.client.get("/health").json()["status"] == "ok"
 
 
 def test_errors_for_other_paths_and_methods_list_the_supported_ones(live: Live):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,11 @@ def transcriber(trained) -> Transcriber:
 def timing(trained) -> Transcriber:
     """With times of words."""
     return Transcriber.from_pretrained(trained, "cpu", SHORT, words=True)
+
+
+@pytest.fixture(scope="module")
+def own(trained) -> Transcriber:
+    """Pieces of at most 8 s, four at the same time."""
+    opened = Transcriber.from_pretrained(trained, "cpu").opened
+    short = dataclasses.replace(opened, experiment=dataclasses.replace(opened.experiment, longest_s=8.0))
+    return Transcriber(short, SHORT)

@@ -17,7 +17,8 @@ from zipperasr.decode.decode_config import DecodeConfig
 from zipperasr.decode.decoder import Decoder
 from zipperasr.decode.loops import LoopGuard
 from zipperasr.transcribe import Transcriber
-from zipperasr.transcribe.live import DecodingFailed, LiveTranscriber
+from zipperasr.transcribe.live import LiveTranscriber
+from zipperasr.transcribe.live_state import DecodingFailed
 from zipperasr.transcribe.transcript import Transcript
 
 WAIT_S = 300  # upper limit for waiting; not a measurement

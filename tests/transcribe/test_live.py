@@ -5,65 +5,18 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
 
 from tests.transcribe.conftest import SHORT
-from tests.transcribe.sound import RATE, noise, silence, with_pauses
+from tests.transcribe.sound import noise, silence
 from tests.transcribe.transcripts import without_rounding
-from zipperasr.batching.batch import Example
+from tests.transcribe.watched import LONG, WAIT_S, live
 from zipperasr.decode.decoder import Decoder
-from zipperasr.decode.greedy import GreedySearch
 from zipperasr.transcribe import Transcriber
 from zipperasr.transcribe.live import DecodingFailed, LiveTranscriber
-
-WAIT_S = 60  # upper limit for waiting; not a measurement
-LONG = with_pauses([6.0, 7.0, 5.0, 6.5, 7.0, 6.0, 5.5, 6.0])  # eight pieces
-
-
-@pytest.fixture(scope="module")
-def own(trained) -> Transcriber:
-    """Pieces of at most 8 s, four at the same time."""
-    opened = Transcriber.from_pretrained(trained, "cpu").opened
-    short = dataclasses.replace(opened, experiment=dataclasses.replace(opened.experiment, longest_s=8.0))
-    return Transcriber(short, SHORT)
-
-
-class Watched(LiveTranscriber):
-    """Records events in their order; can hold the model before it takes pieces."""
-
-    def __init__(self, transcriber: Transcriber, max_running: int = 32):
-        self.gate, self.taken, self.looks, self.most_rows = threading.Event(), [], [], 0
-        self.before_token = lambda: None
-        super().__init__(transcriber, max_running)
-
-    def _take(self) -> list[Example]:
-        while not self.gate.wait(0.01):
-            self._check()
-        batch = super()._take()
-        if batch:
-            self.taken.append(batch)
-            self.most_rows = max(self.most_rows, self.rows_in_use)
-        return batch
-
-    def _is_dropped(self, example: Example) -> bool:
-        self.before_token()
-        self.looks.append((example.language, super()._is_dropped(example)))
-        return self.looks[-1][1]
-
-    def wait_until_prepared(self, *requests) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: all(r.ready or r.future.done() for r in requests), WAIT_S)
-
-
-@contextmanager
-def live(transcriber: Transcriber, **settings: int) -> Iterator[Watched]:
-    with closing(Watched(transcriber, **settings)) as made:
-        yield made
 
 
 def test_transcripts_of_many_languages_and_lengths_equal_those_of_one_at_a_time(own):
@@ -180,66 +133,6 @@ def test_cancelling_frees_rows_at_the_next_token_and_removes_pieces(own):
     assert without_rounding(found) == without_rounding(own(noise(1), "es"))
 
 
-def test_an_exception_of_the_model_ends_the_requests_in_its_batch_and_no_others(own, monkeypatch, capsys):
-    encode = Decoder._encode_batch
-    broken = {"ja"}
-
-    def sometimes(self, examples, hooks):
-        if examples[0].language in broken:
-            raise RuntimeError("out of memory")
-        return encode(self, examples, hooks)
-
-    monkeypatch.setattr(Decoder, "_encode_batch", sometimes)
-    with live(own) as together:
-        bad = together.submit(noise(1), "ja")
-        together.wait_until_prepared(bad)
-        together.gate.set()
-        with pytest.raises(DecodingFailed, match="RuntimeError"):
-            bad.future.result(WAIT_S)
-        good = together.submit(noise(1), "de")
-        text = good.future.result(WAIT_S).text
-        broken.clear()
-        again = together.submit(noise(1), "ja").future.result(WAIT_S).text
-    assert text == own(noise(1), "de").text and again == own(noise(1), "ja").text
-    assert "RuntimeError: out of memory" in capsys.readouterr().err
-
-
-def test_an_exception_after_the_search_ends_one_request(own, monkeypatch):
-    keep = own.keep
-
-    def sometimes(decoded, piece):
-        if len(piece.job.recording.audio) == 2 * RATE:
-            raise RuntimeError("no times")
-        keep(decoded, piece)
-
-    monkeypatch.setattr(own, "keep", sometimes)
-    with live(own) as together:
-        bad, good = together.submit(noise(2), "de"), together.submit(noise(1), "de")
-        together.wait_until_prepared(bad, good)
-        together.gate.set()
-        with pytest.raises(DecodingFailed, match="RuntimeError"):
-            bad.future.result(WAIT_S)
-        assert good.future.result(WAIT_S).duration_s == 1
-        assert together.num_running == together.rows_in_use == 0
-
-
-def test_an_unusable_recording_fails_alone(own, monkeypatch):
-    with live(own) as together:
-        examples = own.examples
-
-        def broken(job, pending):
-            yield from examples(job, pending)
-            raise RuntimeError("bad audio")
-
-        fine = together.submit(noise(1), "de")
-        monkeypatch.setattr(own, "examples", broken)
-        bad = together.submit(noise(1, 2), "de")
-        together.gate.set()
-        with pytest.raises(RuntimeError, match="bad audio"):
-            bad.future.result(WAIT_S)
-        assert fine.future.result(WAIT_S).duration_s == 1
-
-
 def test_the_search_continues_while_the_encoder_is_busy(own, monkeypatch):
     """Each waits for the other: tokens until the encoder has begun the second request, which waits for the first."""
     encode, begun, finished = Decoder._encode_batch, threading.Event(), threading.Event()
@@ -262,25 +155,6 @@ def test_the_search_continues_while_the_encoder_is_busy(own, monkeypatch):
         assert without_rounding(second.future.result(WAIT_S)) == wanted
 
 
-def test_after_an_exception_of_the_search_the_encoder_starts_again(own, monkeypatch, capsys):
-    choose = GreedySearch._choose
-
-    def broken(self, *arguments):
-        monkeypatch.setattr(GreedySearch, "_choose", choose)
-        raise RuntimeError("out of memory")
-
-    wanted = own(noise(1), "ja").text
-    monkeypatch.setattr(GreedySearch, "_choose", broken)
-    with live(own) as together:
-        together.gate.set()
-        with pytest.raises(DecodingFailed, match="RuntimeError"):
-            together.submit(noise(1), "ja").future.result(WAIT_S)
-        assert together.submit(noise(1), "ja").future.result(WAIT_S).text == wanted
-        assert together.rows_in_use == 0
-    assert not any(layer.merged for layer in own.opened.model.adapters.layers.values())
-    assert capsys.readouterr().err.count("RuntimeError: out of memory") == 1
-
-
 def test_closing_cancels_all_requests_and_later_ones(own):
     with live(own) as together:
         asked = [together.submit(LONG, "de"), together.submit(noise(1), "es")]
@@ -294,7 +168,7 @@ def test_the_time_of_the_model_is_counted_only_while_it_has_pieces(own):
     with live(own) as together:
         together.gate.set()
         together.submit(noise(1), "de").future.result(WAIT_S)
-        while together._idle_since is None:
+        while together._busy._idle_since is None:
             time.sleep(0.01)
         assert 0 < together.busy_s == pytest.approx(together.busy_s, abs=1e-9)
 

@@ -14,7 +14,7 @@ from tests.transcribe.test_live import LONG, WAIT_S, live
 from tests.transcribe.test_stream import finals, pcm, voices, with_settings
 from zipperasr.decode.decoder import Decoder
 from zipperasr.transcribe import Segment, Transcriber
-from zipperasr.transcribe.live import DecodingFailed
+from zipperasr.transcribe.live_state import DecodingFailed
 from zipperasr.transcribe.live_stream import LiveStream, StreamCancelled
 from zipperasr.transcribe.pcm import PcmReader
 from zipperasr.transcribe.stream import Partial

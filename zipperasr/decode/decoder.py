@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, groupby
@@ -83,6 +83,7 @@ class Decoder:
             raise ValueError("engine: vllm: the model's LLM is not in vLLM; open it with Transcriber.from_pretrained")
         self._loops = LoopGuard(self._text, config.retry_loops)
         self._vllm = vllm
+        self._search: Generator[Decoded, None, None] | None = None  # of `run`, if it has not ended
         own = config.beam == 1 and vllm is None
         self._llm = None
         if own:
@@ -102,15 +103,34 @@ class Decoder:
         return self._llm is not None or self._vllm is not None
 
     def run(self, batches: Iterable[Sequence[Example]], hooks: Hooks = NO_HOOKS) -> Iterator[Decoded]:
-        """Decode every example of every batch; greedy search yields results as they end, not in order."""
+        """Decode every example of every batch; greedy search yields results as they end, not in order.
+
+        Adapters stay merged between two results. So another call ends this one, whose next result is a RuntimeError.
+        """
+        if self._search is not None:
+            self._search.close()  # its reader was interrupted, or is reading
+        self._search = search = self._run(batches, hooks)
+        try:
+            for decoded in search:
+                yield decoded
+                if self._search is not search:
+                    raise RuntimeError("ended by another call; read all results of a call before the next one")
+        finally:
+            search.close()
+            if self._search is search:
+                self._search = None
+
+    def _run(self, batches: Iterable[Sequence[Example]], hooks: Hooks) -> Generator[Decoded, None, None]:
         if self._llm is None and self._vllm is None:
             yield from self._beam(batches, hooks)
             return
-        stream = self._encode(ahead(batches, BATCHES_AHEAD), hooks)
         device = self.model.causal_lm.device
-        if device.type == "cuda":
-            stream = ahead(_on_own_stream(stream, device), BATCHES_AHEAD)
-        yield from map(self._decoded, self._greedy()(chain.from_iterable(stream), hooks.check))
+        with ExitStack() as opened:  # closed from the inside, so that threads end and no adapters stay merged
+            read = opened.enter_context(closing(ahead(batches, BATCHES_AHEAD)))
+            stream = opened.enter_context(closing(self._encode(read, hooks)))
+            if device.type == "cuda":
+                stream = opened.enter_context(closing(ahead(_on_own_stream(stream, device), BATCHES_AHEAD)))
+            yield from map(self._decoded, self._greedy()(chain.from_iterable(stream), hooks.check))
 
     def run_live(self, batches: Iterable[Sequence[Example] | None], hooks: Hooks) -> Generator[Decoded, None, None]:
         """Decode batches that arrive at any time; with greedy search, they are encoded in a thread beside it.
@@ -186,19 +206,23 @@ class Decoder:
         for batch in batches:
             hooks.check()
             examples = [example for example in batch or () if not hooks.is_dropped(example)]
-            if not examples:
+            rows = self._encode_alone(examples, hooks) if examples else []
+            if not rows:
                 continue
-            rows = self._encode_alone(examples, hooks)
             inputs, bounds = [row.embeddings for row in rows], [row.max_tokens for row in rows]
             found = beam_search(self.model, self.tokenizer, inputs, bounds, self.config)
             for example, row, one in zip(examples, rows, found, strict=True):
                 yield Decoded(example, one.text, (), frames=row.frames, alternatives=one.alternatives)
 
     def _encode_alone(self, batch: Sequence[Example], hooks: Hooks) -> list[Encoded]:
-        """Encode a batch; no adapters stay merged."""
-        return list(chain.from_iterable(self._encode([batch], hooks)))
+        """Encode a batch; no adapters stay merged. If it failed, and others continue: []."""
+        try:
+            return list(chain.from_iterable(self._encode([batch], hooks)))
+        except Exception as error:
+            hooks.failed(batch, error)
+            return []
 
-    def _encode(self, batches: Iterable[Sequence[Example]], hooks: Hooks) -> Iterator[list[Encoded]]:
+    def _encode(self, batches: Iterable[Sequence[Example]], hooks: Hooks) -> Generator[list[Encoded], None, None]:
         """Yield batches, or parts of them. Those in one language after another have the adapters merged for it."""
         for language, same in groupby(batches, key=lambda batch: hooks.mixture(batch) or _only_language(batch)):
             with self._merged(language):

@@ -19,6 +19,10 @@ def _false(_: Example) -> bool:
     return False
 
 
+def _raise(_: Sequence[Example], error: Exception) -> None:
+    raise error
+
+
 @dataclass(frozen=True)
 class Hooks:
     """Functions that `Decoder` calls; by default, they do nothing.
@@ -36,5 +40,7 @@ class Hooks:
     mixture: Callable[[Sequence[Example]], Mapping[str, float] | None] = _nothing
     # encoder outputs of the beginning of an example, which grows
     cache: Callable[[Example], ChunkCache | None] = _nothing
+    # with a batch of `run_live` or beam search that could not be encoded; others continue if this raises nothing
+    failed: Callable[[Sequence[Example], Exception], None] = _raise
     # before each token or batch of `run_live`; True ends an example without a result
     is_dropped: Callable[[Example], bool] = _false

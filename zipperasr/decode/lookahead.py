@@ -41,10 +41,12 @@ def ahead(items: Iterable[Item], most: int, waits: Callable[[], bool] = lambda: 
                     break
         except BaseException as error:  # raised again in the reader's thread
             failure.append(error)
-        finally:
+        try:
             if hasattr(iterator, "close"):
                 iterator.close()
-            put(_END)
+        except BaseException as error:
+            failure.append(error)
+        put(_END)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -52,7 +54,12 @@ def ahead(items: Iterable[Item], most: int, waits: Callable[[], bool] = lambda: 
         while (item := _get(ready, waits())) is not _END:
             yield item
         if failure:
-            raise failure[0]
+            error = failure[0]
+            failure.clear()  # the error knows this frame: what it refers to would stay in memory
+            try:
+                raise error
+            finally:
+                del error
     finally:
         stop.set()
         thread.join()

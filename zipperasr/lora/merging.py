@@ -25,7 +25,8 @@ def merged(adapters: LanguageAdapters, language: str | Mapping[str, float]) -> I
     Raises ValueError for a language without a bank.
     """
     probabilities = {language: 1.0} if isinstance(language, str) else language
-    adapters.set_batch([max(probabilities, key=probabilities.get)], [1])
+    with torch.no_grad():  # of the router
+        adapters.set_batch([max(probabilities, key=probabilities.get)], [1])
     layers = list(adapters.layers.values())
     if layers[0].unmergeable is not None:
         yield False

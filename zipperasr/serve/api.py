@@ -96,11 +96,13 @@ async def model(request: Request) -> JSONResponse:
 
 
 async def health(request: Request) -> JSONResponse:
-    """GET /health."""
+    """GET /health: 503 while the model fails, so that whoever watches the server restarts it."""
     service: Service = request.app.state.service
     live = service.live
     load = {"requests": service.queue.num_held, "running": live.num_running, "waiting": live.num_waiting}
     load |= {"rows": live.rows, "rows_in_use": live.rows_in_use}
+    if live.is_failing:
+        return JSONResponse({"status": "failing", "model": service.name, **load}, status_code=503)
     return JSONResponse({"status": "ok", "model": service.name, **load})
 
 

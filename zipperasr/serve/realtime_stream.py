@@ -13,7 +13,7 @@ from zipperasr.serve import realtime_events as events
 from zipperasr.serve.errors import model_failed
 from zipperasr.serve.realtime_events import EventError, Item, Settings
 from zipperasr.serve.service import Service
-from zipperasr.transcribe.live import DecodingFailed
+from zipperasr.transcribe.live_state import DecodingFailed
 from zipperasr.transcribe.live_stream import LiveStream
 from zipperasr.transcribe.pauses import Piece
 from zipperasr.transcribe.stream import Partial

@@ -23,7 +23,8 @@ from zipperasr.serve.limits import Limits
 from zipperasr.serve.model_queue import ModelQueue, StreamSlots
 from zipperasr.serve.samples import Sample
 from zipperasr.serve.upload import Uploads
-from zipperasr.transcribe.live import DecodingFailed, LiveTranscriber
+from zipperasr.transcribe.live import LiveTranscriber
+from zipperasr.transcribe.live_state import DecodingFailed
 from zipperasr.transcribe.sources import ENDINGS
 from zipperasr.transcribe.transcriber import Transcriber
 from zipperasr.transcribe.transcript import Segment, Transcript

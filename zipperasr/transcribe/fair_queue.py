@@ -100,3 +100,18 @@ class FairQueue:
         if not request.ready:
             self._requests.remove(request)
         return example
+
+
+def next_turn(running: deque[LiveRequest], most_s: float) -> LiveRequest | None:
+    """The request whose next piece is prepared now, moved to the end; None if each is prepared, or has `most_s` ready.
+
+    It is the one with the least audio that is prepared and not yet in the encoder; of several, the one whose last turn,
+    or arrival, is the longest ago.
+    """
+    unprepared = [one for one in running if not one.is_prepared and one.ready_s < most_s]
+    if not unprepared:
+        return None
+    request = min(unprepared, key=lambda one: one.ready_s)
+    running.remove(request)
+    running.append(request)
+    return request

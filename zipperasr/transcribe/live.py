@@ -10,10 +10,13 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
+from dataclasses import replace
+from itertools import count
 
 import numpy as np
 
@@ -25,7 +28,8 @@ from zipperasr.decode.hooks import Hooks
 from zipperasr.decode.phrases import Phrase, PhraseTrie
 from zipperasr.decode.spotted import Spotter
 from zipperasr.transcribe.defaults import AUTO
-from zipperasr.transcribe.fair_queue import FairQueue, LiveRequest
+from zipperasr.transcribe.fair_queue import FairQueue, LiveRequest, next_turn
+from zipperasr.transcribe.live_state import BusyTime, DecodingFailed, Failures
 from zipperasr.transcribe.live_stream import StreamPiece
 from zipperasr.transcribe.sources import Recording
 from zipperasr.transcribe.transcriber import Transcriber
@@ -34,10 +38,6 @@ from zipperasr.transcribe.transcript import Job, Segment, Transcript
 ENCODED_AT_ONCE_S = 30.0  # audio in a batch of the encoder; with 15 s, throughput and latencies on a CPU are the same
 LONGEST_WAIT_S = 0.1  # for a batch, until the stream yields that there is none
 PREPARED_S = ENCODED_AT_ONCE_S  # audio of a request, rounded up to a piece, that is prepared before its turn
-
-
-class DecodingFailed(RuntimeError):
-    """The model raised an exception while it computed a batch with this recording; the log has its traceback."""
 
 
 class _Closed(Exception):
@@ -56,8 +56,6 @@ class LiveTranscriber:
         if not transcriber.can_share_batches:
             raise ValueError("recordings that share batches need soft=False: a batch has the adapters of one language")
         self.transcriber, self.max_running, self.rows = transcriber, max_running, transcriber.config.batch_size
-        self._began, self._idle_s = time.monotonic(), 0.0
-        self._idle_since: float | None = None
         self._changed = threading.Condition()  # guards what follows
         self._waiting: deque[LiveRequest] = deque()
         self._running: deque[LiveRequest] = deque()  # the one whose last turn of preparation is longest ago first
@@ -65,6 +63,7 @@ class LiveTranscriber:
         self._queue = FairQueue()
         self._decoding: dict[str, LiveRequest] = {}  # in the encoder or the search, by the id of the example
         self._is_closed = False
+        self._busy, self._failures = BusyTime(), Failures()
         works = (self._prepare, self._decode)
         self._threads = [threading.Thread(target=work, name=f"live {work.__name__}", daemon=True) for work in works]
         for thread in self._threads:
@@ -85,11 +84,15 @@ class LiveTranscriber:
         return len(self._decoding)
 
     @property
+    def is_failing(self) -> bool:
+        """Whether the model has raised many exceptions since its last result."""
+        return self._failures.are_many
+
+    @property
     def busy_s(self) -> float:
         """Seconds in which the model had something to decode."""
         with self._changed:
-            now, since = time.monotonic(), self._idle_since
-            return now - self._began - self._idle_s - (0.0 if since is None else now - since)
+            return self._busy.seconds
 
     def submit(
         self,
@@ -135,7 +138,8 @@ class LiveTranscriber:
                 return
             add()
             self._changed.notify_all()
-        request.future.add_done_callback(lambda _: self._remove(request))
+        known = weakref.ref(request)  # without a cycle, so that finished recordings are freed at once
+        request.future.add_done_callback(lambda _: self._remove(known()))
 
     def refuse_waiting(self, error: Exception) -> None:
         """End all requests of which nothing has been processed with this exception."""
@@ -159,43 +163,40 @@ class LiveTranscriber:
         while (request := self._next_to_prepare()) is not None:
             request.started = request.started or time.monotonic()
             try:
-                example = next(request.examples, None)
+                self._prepare_next(request)
             except BaseException as error:  # raised again where the future is awaited
                 self._answer(request, error)
-                continue
-            with self._changed:
-                if request.future.done():
-                    continue
-                if example is None:
-                    request.is_prepared = True
-                else:
-                    self._queue.add(request, example)
-                    self._changed.notify_all()
-            self._answer_if_done(request)
+
+    def _prepare_next(self, request: LiveRequest) -> None:
+        """Prepare a piece, or note that there is none left."""
+        example = next(request.examples, None)
+        with self._changed:
+            if request.future.done():
+                return
+            if example is None:
+                request.is_prepared = True
+            else:
+                self._queue.add(request, example)
+                self._changed.notify_all()
+        self._answer_if_done(request)
 
     def _next_to_prepare(self) -> LiveRequest | None:
-        """Wait for a request with pieces to prepare; None once closed.
-
-        It is the one with the least audio that is prepared and not yet in the encoder; of several, the one whose last
-        turn, or arrival, is the longest ago.
-        """
+        """Wait for a request with pieces to prepare; None once closed."""
         with self._changed:
             while not self._is_closed:
                 while self._waiting and len(self._running) < self.max_running:
                     self._running.append(self._waiting.popleft())
-                if unprepared := [one for one in self._running if not one.is_prepared and one.ready_s < PREPARED_S]:
-                    request = min(unprepared, key=lambda one: one.ready_s)
-                    self._running.remove(request)
-                    self._running.append(request)
+                if (request := next_turn(self._running, PREPARED_S)) is not None:
                     return request
                 self._changed.wait()
         return None
 
     def _decode(self) -> None:
-        hooks = Hooks(check=self._check, is_dropped=self._is_dropped, phrases=self._phrases_of, cache=self._cache_of)
+        hooks = Hooks(self._check, cache=self._cache_of, failed=self._fail_batch, is_dropped=self._is_dropped)
+        hooks = replace(hooks, phrases=self._phrases_of)
         while not self._is_closed:
             try:
-                with closing(self.transcriber.decode_live(self._batches(), hooks)) as found:
+                with closing(self.transcriber.decode_live((self._take() for _ in count()), hooks)) as found:
                     for decoded in found:
                         self._keep(decoded)
             except _Closed:
@@ -203,32 +204,33 @@ class LiveTranscriber:
             except BaseException as error:  # others must be answered
                 failed, self._decoding = set(self._decoding.values()), {}
                 self._fail(failed, error)
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_closed, self._failures.pause_s)
 
     def _keep(self, decoded: Decoded) -> None:
         """Keep the result of a piece; an exception ends its request alone."""
+        self._failures.count = 0
         request = self._leave(decoded.example)
         if isinstance(request, StreamPiece):
             self._answer(request, decoded)
             return
         try:
             self.transcriber.keep(decoded, request.pending.pop(decoded.example.utt_id))
+            self._answer_if_done(request)
         except BaseException as error:  # others continue
             self._fail({request}, error)
-        else:
-            self._answer_if_done(request)
+
+    def _fail_batch(self, batch: Sequence[Example], error: Exception) -> None:
+        self._fail({self._leave(example) for example in batch}, error)
 
     def _fail(self, requests: set[LiveRequest], error: BaseException) -> None:
-        log("".join(traceback.format_exception(error)))
+        self._failures.count += 1
         for request in requests:
             self._answer(request, DecodingFailed(type(error).__name__))
+        log("".join(traceback.format_exception(error)))
 
-    def _batches(self) -> Iterator[list[Example] | None]:
-        """Batches for the encoder; None if there is none for a while."""
-        while True:
-            yield self._take() or None
-
-    def _take(self) -> list[Example]:
-        """The next batch. Waits for pieces and for rows of the search, but not for long; then it is empty."""
+    def _take(self) -> list[Example] | None:
+        """The next batch for the encoder. Waits for pieces and for rows of the search, but not for long; then None."""
         with self._changed:
             self._changed.wait_for(self._can_take, LONGEST_WAIT_S)
             self._check()
@@ -236,16 +238,15 @@ class LiveTranscriber:
             for request, example in taken:
                 self._decoding[example.utt_id] = request
             self._changed.notify_all()
-        return sorted((example for _, example in taken), key=lambda one: one.edge_frames)  # few parts for the encoder
+        batch = sorted((example for _, example in taken), key=lambda one: one.edge_frames)  # few parts for the encoder
+        return batch or None
 
     def _can_take(self) -> bool:
         """Whether there is a batch, or nothing to wait for. Also notes since when there is nothing to do."""
-        now = time.monotonic()
-        if self._idle_since is None and not (self._queue or self._decoding):
-            self._idle_since = now
-        if self._idle_since is not None and self._queue:
-            self._idle_s += now - self._idle_since
-            self._idle_since = None
+        if self._queue:
+            self._busy.start()
+        elif not self._decoding:
+            self._busy.stop()
         return self._is_closed or (len(self._queue) > 0 and len(self._decoding) < self.rows)
 
     def _check(self) -> None:
@@ -288,11 +289,11 @@ class LiveTranscriber:
         else:
             request.future.set_result(result)
 
-    def _remove(self, request: LiveRequest) -> bool:
+    def _remove(self, request: LiveRequest | None) -> bool:
         """Remove a request and its pieces, except those being decoded; False if it had been removed."""
         with self._changed:
             for requests in (self._waiting, self._running, self._pieces):
-                if request in requests:
+                if request is not None and request in requests:
                     requests.remove(request)
                     self._queue.discard(request)
                     self._changed.notify_all()

@@ -206,8 +206,8 @@ class MergedDecoder:
             return
         if max(rows, has_rows) * max(positions, has_positions) <= limit:
             rows, positions = max(rows, has_rows), max(positions, has_positions)
-        self._keys = self._resized(self._keys, rows, positions)
-        self._values = self._resized(self._values, rows, positions)
+        resized = [self._resized(old, rows, positions) for old in (self._keys, self._values)]
+        self._keys, self._values = resized  # both or none, even if memory runs out
         if self._graphs is not None:
             self._graphs.clear()
             for layer_type in {layer.layer_type for layer in self._layers}:
