@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import traceback
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from zipperasr.cli import nearest
+from zipperasr.cli import log, nearest
 from zipperasr.decode.phrases import Phrase
 from zipperasr.serve.answers import RESPONSE_FORMATS, WITH_ALTERNATIVES, answer
 from zipperasr.serve.errors import ApiError
@@ -57,10 +58,15 @@ class Transcriptions:
         try:
             response = await _transcriptions(request, events)
         except BaseException as error:
-            if events.has_begun:
-                request.state.failed = await events.fail(error)
-            if not events.has_begun or not isinstance(error, ApiError):
+            if not events.has_begun:
                 raise
+            request.state.failed = await events.fail(error)
+            if not isinstance(error, Exception):  # cancelled
+                raise
+            if not isinstance(
+                error, ApiError
+            ):  # raised further, it would close a connection that the client may use again
+                log("".join(traceback.format_exception(error)))
         else:
             if not events.has_begun:
                 await response(scope, receive, send)
