@@ -28,6 +28,10 @@ if ((ngpu > 0)); then
     if [[ -z ${PYTORCH_ALLOC_CONF-}${PYTORCH_CUDA_ALLOC_CONF-} ]]; then
         export PYTORCH_ALLOC_CONF=expandable_segments:True
     fi
+else
+    # keep freed memory: with glibc's limits, a training at mini scale returns and fetches it again in each step
+    export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-4294967296}
+    export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-8589934592}
 fi
 if [[ -n ${hostfile} ]]; then
     [[ -r ${hostfile} ]] || die "${hostfile}: host file not found"

@@ -180,6 +180,12 @@ def test_on_a_gpu_the_allocator_uses_expandable_segments_by_default(tmp_path, gi
     assert done.stdout.strip() == wanted, done.stderr
 
 
+@pytest.mark.parametrize(("given", "wanted"), [({}, "4294967296"), ({"MALLOC_MMAP_THRESHOLD_": "131072"}, "131072")])
+def test_on_a_cpu_freed_memory_is_kept_by_default(call, tmp_path, given, wanted):
+    (tmp_path / "ranks.py").write_text("import os; print(os.environ['MALLOC_MMAP_THRESHOLD_'])", encoding="utf-8")
+    assert call("launch.sh", "-m", "ranks", **given).stdout.strip() == wanted
+
+
 def test_errors_of_the_launcher(call):
     assert "wanted -m MODULE, got 'ranks'" in call("launch.sh", "ranks").stderr
     assert "--ngpu 99: torch finds" in call("launch.sh", "--ngpu", "99", "-m", "ranks").stderr
