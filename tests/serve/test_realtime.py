@@ -23,8 +23,9 @@ from tests.serve.test_metrics import samples as metrics
 from tests.serve.test_model_queue import Gated, wait_for, wait_for_requests
 from tests.transcribe.sound import RATE, noise, silence, speech
 from zipperasr.decode.decoder import Decoder
-from zipperasr.serve import inbox, realtime
+from zipperasr.serve import connections, inbox, realtime
 from zipperasr.serve.limits import Limits
+from zipperasr.serve.metrics import Metrics
 from zipperasr.serve.service import Service
 from zipperasr.transcribe import Segment, Transcriber
 from zipperasr.transcribe.pcm import PcmReader
@@ -619,3 +620,21 @@ def test_streams_are_counted_and_logged(chunked, capsys):
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "stream id=mine" in line)
     wanted = rf"stream id=mine code=1000 audio_s={seconds:.2f} language=de segments=2 partials=\d+ skipped=\d+ total_s="
     assert re.search(wanted, line)
+
+
+def test_a_stream_that_is_cancelled_while_it_closes_is_counted_and_logged(chunked, monkeypatch, capsys):
+    """A client reads nothing, so the close takes longer than the server waits, and asyncio cancels it again."""
+    monkeypatch.setattr(connections, "ANSWER_S", 0.2)
+    counted = []
+    monkeypatch.setattr(Metrics, "count_stream", lambda self, code: counted.append(code))
+    with running(Service(chunked, NAME, Limits(grace_s=0))) as live:
+        raw = socket.create_connection(("127.0.0.1", live.port), WAIT_S)
+        raw.sendall(handshake())
+        raw.settimeout(0.5)
+        bad = b"\x81\x8a" + bytes(4) + b"x" * 10
+        with suppress(TimeoutError):  # until the server waits for the client
+            while True:
+                raw.sendall(bad * 1000)
+    raw.close()
+    assert counted == [1012]
+    assert "code=1012" in capsys.readouterr().err

@@ -136,6 +136,28 @@ def test_a_segment_that_the_model_cannot_decode_can_be_given_up(own, monkeypatch
     assert "out of memory" in capsys.readouterr().err
 
 
+def test_segments_before_one_that_cannot_be_decoded_are_kept(own, monkeypatch, capsys):
+    encode, data = Decoder._encode_batch, pcm(voices(0.8, 0.9, 0.8))
+    with live(own) as together:
+        together.gate.set()
+        wanted = finals(LiveStream(together, "de").feed(data))
+        stream = LiveStream(together, "de")
+
+        def fails(self, examples, hooks):
+            if stream.stream.closed is not None and stream.stream.closed.start_s >= wanted[1].start_s:
+                raise RuntimeError("out of memory")
+            return encode(self, examples, hooks)
+
+        with monkeypatch.context() as broken:
+            broken.setattr(Decoder, "_encode_batch", fails)
+            with pytest.raises(DecodingFailed):
+                stream.feed(data)
+        stream.stream.drop()
+        found = finals(stream.feed(b""))
+    assert len(wanted) == 3 and texts(found) == texts([wanted[0], wanted[2]])
+    assert not stream.take() and "out of memory" in capsys.readouterr().err
+
+
 def test_a_stream_that_is_behind_skips_partial_texts_and_no_final_ones(own):
     samples = voices(0.8, 0.9)
     wanted = [*own.stream("de").feed(samples)]

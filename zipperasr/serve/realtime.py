@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from zipperasr.cli import log
 from zipperasr.serve import realtime_events as events
+from zipperasr.serve.connections import SEND_S
 from zipperasr.serve.errors import ApiError, shutting_down, unexpected
 from zipperasr.serve.inbox import Inbox
 from zipperasr.serve.metrics import Metrics
@@ -30,7 +31,6 @@ from zipperasr.serve.service import Service
 from zipperasr.transcribe.live_stream import StreamCancelled
 
 BLOCK_S = 0.16  # audio that is transcribed at a time
-SEND_S = 20.0  # maximum time for a client to read an event
 CLOSE_S = 2.0
 REFUSED, FAULT, RESTART, LATER = 1008, 1011, 1012, 1013  # WebSocket close codes
 LOST = 1006  # in the log and the metrics: the connection broke
@@ -69,9 +69,11 @@ async def realtime(websocket: WebSocket) -> None:
         end = Ended(FAULT, unexpected(error))
         raise
     finally:
-        await connection.close(end)
-        metrics.count_stream(end.code)
-        log(connection.line(request_id, end.code, time.monotonic() - start))
+        try:
+            await connection.close(end)
+        finally:  # also if a second cancellation interrupts the close
+            metrics.count_stream(end.code)
+            log(connection.line(request_id, end.code, time.monotonic() - start))
 
 
 class Connection:

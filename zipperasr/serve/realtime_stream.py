@@ -89,23 +89,24 @@ class RealtimeStream:
     async def _advance(self, call: Callable[[], list[Partial | Segment]]) -> bool:
         """Run a call of the stream in a thread and tell what it returns; False if the model failed."""
         assert self._live is not None
-        stream = self._live.stream
+        stream, failure = self._live.stream, None
         try:
             found = await self._loop.run_in_executor(self._service.streams.pool, call)
         except DecodingFailed as error:
-            if (piece := stream.closed) is not None:  # otherwise only a partial text is missing
-                stream.drop()
-                self._end(self._close(piece.start_s, piece.end_s).failed(model_failed(error)))
-            return False
+            found, failure = self._live.take(), error
         for one in found:
             if isinstance(one, Partial):
                 self.num_partials += 1
                 self._tell((self._item or self._begin(one.start_s)).partial(one))
             else:
                 self._end(*self._close(one.start_s, one.end_s).final(one, self.settings))
-        if self._item is None and stream.voice_start_s is not None:
+        if failure is not None:
+            if (piece := stream.closed) is not None:  # otherwise only a partial text is missing
+                stream.drop()
+                self._end(self._close(piece.start_s, piece.end_s).failed(model_failed(failure)))
+        elif self._item is None and stream.voice_start_s is not None:
             self._begin(stream.voice_start_s)
-        return True
+        return failure is None
 
     def _begin(self, start_s: float) -> Item:
         self._item = Item(self._last_id, start_s)

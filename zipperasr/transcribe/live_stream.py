@@ -73,19 +73,27 @@ class LiveStream:
         self._guard = threading.Lock()
         self._decoding: Future[Decoded] | None = None
         self._is_cancelled = False
+        self._ready: list[Partial | Segment] = []
 
     def feed(self, data: bytes, is_behind: Callable[[], bool] = lambda: False) -> list[Partial | Segment]:
         """Append raw 16-bit samples and return what is ready. is_behind: see `Stream.feed`.
 
         Raises DecodingFailed. If a segment has ended (`stream.closed`), `stream.drop` gives it up; otherwise only a
-        partial text is missing. Raises StreamCancelled.
+        partial text is missing. Raises StreamCancelled. What was ready before is returned by `take` or the next call.
         """
-        return list(self.stream.feed(self._pcm.read(data), is_behind))
+        self._ready.extend(self.stream.feed(self._pcm.read(data), is_behind))
+        return self.take()
 
     def commit(self) -> list[Partial | Segment]:
         """End the open segment and return what is ready. Raises as `feed`."""
-        found = list(self.stream.feed(self._pcm.flush()))
-        return found + list(self.stream.finish())
+        self._ready.extend(self.stream.feed(self._pcm.flush()))
+        self._ready.extend(self.stream.finish())
+        return self.take()
+
+    def take(self) -> list[Partial | Segment]:
+        """Return what was ready before an exception."""
+        ready, self._ready = self._ready, []
+        return ready
 
     def clear(self) -> None:
         """Forget the open segment."""
