@@ -155,6 +155,15 @@ def test_the_text_does_not_depend_on_the_length_of_the_list(ending, utterances):
     assert max(map(len, lists)) == 4
 
 
+def test_what_is_not_a_number_gives_no_alternatives_and_changes_no_other_utterance(ending, utterances):
+    bad = dataclasses.replace(utterances[1], mel=torch.full_like(utterances[1].mel, torch.nan))
+    decoder = Decoder(ending, tiny.llm_tokenizer(), NBEST, CHUNK_FRAMES)
+    first, broken, last = decoder.run([[utterances[0], bad, utterances[2]]])
+    assert (broken.text, broken.alternatives) == ("", ())
+    alone = [next(decoder.run([[one]])) for one in (utterances[0], utterances[2])]
+    assert [one.text for one in (first, last)] == [one.text for one in alone]
+
+
 def test_alternatives_with_the_same_text_are_merged():
     found = [Alternative("a", -0.1), Alternative("b", -0.2), Alternative("a", -0.3), Alternative("c", -0.4)]
     assert distinct(found) == (found[0], found[1], found[3])

@@ -52,6 +52,18 @@ def test_continuous_batching_changes_no_hypothesis(model, utterances, rows, posi
     assert texts(model, [order[:5], order[5:]], config) == wanted
 
 
+def test_an_utterance_whose_features_are_no_numbers_changes_no_other(model, utterances):
+    """Its row is given to others, of which shorter ones do not fill what it has filled."""
+    config = dataclasses.replace(GREEDY, batch_size=3)
+    longest = max(utterances, key=lambda one: one.num_samples)
+    bad = dataclasses.replace(longest, utt_id="bad", mel=torch.full_like(longest.mel, torch.nan))
+    wanted = texts(model, [utterances], config)
+    decoder = Decoder(model, tiny.llm_tokenizer(), config, CHUNK_FRAMES)
+    found = {one.example.utt_id: one for one in decoder.run([[utterances[0], bad, *utterances[1:]]])}
+    assert found.pop("bad").note == "cut off after 0 tokens: the model's output is not a number"
+    assert {name: one.text for name, one in found.items()} == wanted
+
+
 @pytest.mark.parametrize("ends", [False, True])
 def test_log_probabilities_are_those_of_the_model_without_a_cache(model, utterances, ends):
     decoder = Decoder(model, tiny.llm_tokenizer(), GREEDY, CHUNK_FRAMES)

@@ -36,6 +36,12 @@ def test_a_loop_is_searched_again_once_and_speech_that_repeats_a_word_is_not():
     assert not guard().again(found("nein nein nein nein", ended=True))
 
 
+def test_a_text_that_ends_before_what_is_not_a_number_has_a_note():
+    half = found("nein ", undefined=True)
+    note = f"cut off after {len(half.tokens)} tokens: the model's output is not a number"
+    assert guard().cut(half) == (half.tokens, note)
+
+
 def test_without_retries_loops_stay():
     loop = found("so und so und so und so und so und ", ended=False)
     assert not guard(retries=False).again(loop)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from zipperasr.decode.greedy import Encoded
-from zipperasr.decode.vllm_search import NO_REPEAT, VllmSearch
+from zipperasr.decode.vllm_search import NO_REPEAT, VllmSearch, _keep
 
 STOP = 9
 
@@ -65,6 +65,13 @@ def test_utterances_end_in_any_order_with_their_tokens_and_probabilities(search)
         ("c", [0, 1, 2, 3, 4], False),
     ]
     assert [(len(one.logprobs), one.end_logprob) for one in found] == [(1, 0.0), (3, 0.0), (5, None)]
+
+
+def test_an_utterance_ends_before_what_is_not_a_number(search):
+    one = utterance("a", 3)
+    logprobs = SimpleNamespace(logprobs=[-0.5, float("nan"), float("nan")])
+    _keep(SimpleNamespace(token_ids=(4, 0, STOP), logprobs=logprobs), one, [STOP])
+    assert (one.tokens, one.logprobs, one.undefined, one.ended) == ([4], [-0.5], True, False)
 
 
 def test_none_means_a_step_without_further_utterances(search):

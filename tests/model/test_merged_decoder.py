@@ -102,3 +102,25 @@ def test_the_cache_stays_as_it_was_if_memory_runs_out(llm, monkeypatch):
         patched.setattr(MergedDecoder, "_resized", sometimes)
         llm._fit_cache(before[0][1] + 1, before[0][3] + 1, 10**6)
     assert (llm._keys.shape, llm._values.shape) == before
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_sequence_that_is_not_a_number_leaves_nothing_in_its_row(model, llm, moved):
+    """The next sequence of the row is shorter, and is decoded beside a longer one."""
+    other = model.llm_family.incremental(model.causal_lm)
+    llm.add(torch.full((40, llm.shape.width), torch.nan), [40], CACHE_BLOCK)
+    for one in (llm, other):
+        add(one, 2, CACHE_BLOCK, length=30)
+    if moved:
+        llm.keep([2, 1])
+    else:
+        llm.keep([0])
+        llm.keep([])
+        other.keep([])
+        for one in (llm, other):
+            add(one, 2, CACHE_BLOCK, length=3)
+            add(one, 1, CACHE_BLOCK, length=60)
+    order = [1, 0] if moved else range(other.rows)
+    tokens = torch.arange(other.rows) + 4
+    torch.testing.assert_close(llm.step(tokens[order])[order], other.step(tokens))

@@ -225,7 +225,11 @@ def test_another_model_is_not_found(live: Live):
             as_file(np.zeros((800, 9), dtype=np.float32)),
             "speech.wav: 9 channels, at most 8 are read; mix it down to mono",
         ),
-        (as_file(np.full(800, np.nan, dtype=np.float32), subtype="FLOAT"), "some samples are not finite"),
+        (as_file(np.full(800, np.nan, dtype=np.float32), subtype="FLOAT"), "speech.wav: samples that are not a number"),
+        (
+            as_file(np.full(800, -1e18, dtype=np.float32), subtype="FLOAT"),
+            "speech.wav: a sample of 1e+18 times full scale, at most 1e+10 are read; check how it was written",
+        ),
     ],
 )
 def test_unusable_audio_is_rejected_with_a_reason(live: Live, data, message):

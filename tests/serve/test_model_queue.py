@@ -8,6 +8,7 @@ import socket
 import tempfile
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -241,3 +242,51 @@ def test_an_upload_leaves_no_files(transcriber, tmp_path, monkeypatch):
         wait_for_requests(live, 0)
     assert seen == [1, 1, 1]
     assert open_temporary_files() == [] and list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_is_in_memory_once_while_it_is_decoded():
+    """Kilobytes of silence decode to 38 MB. Also where the header claims fewer samples than there are."""
+    for rate, channels in ((16_000, 1), (48_000, 2)):
+        stream = io.BytesIO()
+        soundfile.write(stream, np.zeros((599 * rate, channels), np.int16), rate, format="FLAC")
+        tracemalloc.start()
+        try:
+            *_, samples = upload.samples_of(upload.Upload({}, {}, "a.flac", stream), Limits())
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert abs(len(samples) - 599 * 16_000) <= 2 and samples.nbytes < peak < samples.nbytes + 12e6
+
+
+def test_samples_are_all_there_if_the_header_claims_fewer(monkeypatch):
+    monkeypatch.setattr(upload, "_header_duration_s", lambda _: 0.7)
+    data = recording(31.0)
+    (*_, samples) = upload.samples_of(upload.Upload({}, {}, "a.wav", io.BytesIO(data)), Limits())
+    assert np.array_equal(samples, np.concatenate(list(decoded_blocks(io.BytesIO(data), "a.wav"))))
+
+
+def test_no_more_uploads_are_decoded_at_once_than_there_are_cores(transcriber, monkeypatch):
+    running_now, most, lock = 0, 0, threading.Lock()
+
+    def counted(source, name, *bounds):
+        nonlocal running_now, most
+        blocks = decoded_blocks(source, name, *bounds)
+        while True:
+            with lock:
+                running_now += 1
+                most = max(most, running_now)
+            time.sleep(0.01)
+            block = next(blocks, None)
+            with lock:
+                running_now -= 1
+            if block is None:
+                return
+            yield block
+
+    monkeypatch.setattr(upload, "decoded_blocks", counted)
+    cores = len(os.sched_getaffinity(0))
+    with running(gated(transcriber)) as live, ThreadPoolExecutor(cores + 4) as pool:
+        live.service.gate.set()
+        long = [pool.submit(live.post, bomb(15), "long.flac", language="de") for _ in range(cores + 4)]
+        assert [one.result().status_code for one in long] == [200] * (cores + 4)
+    assert most == cores

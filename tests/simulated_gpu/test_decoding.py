@@ -154,6 +154,19 @@ def test_cuda_graphs_with_layers_that_attend_to_a_window(gpu, backbones, utteran
     assert len(set(wanted.values())) > 3 and gpu.recorder.graphs
 
 
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_an_utterance_that_is_not_a_number_changes_no_other(gpu, backbones, utterances, small_cache, cuda_graphs):
+    model = new_model(backbones, "zipper_soft").to("cuda")
+    wanted = texts(model, utterances)
+    bad = [
+        dataclasses.replace(one, utt_id=f"bad {n}", mel=torch.full_like(one.mel, torch.nan))
+        for n, one in enumerate(sorted(utterances, key=lambda one: one.num_samples)[-3:])
+    ]
+    mixed = [utterances[0], bad[0], *utterances[1:4], *bad[1:], *utterances[4:]]
+    found = texts(model, mixed, dataclasses.replace(GREEDY, cuda_graphs=cuda_graphs))
+    assert found == {**wanted, **{one.utt_id: "" for one in bad}}
+
+
 def test_cuda_graphs_need_a_gpu(backbones, utterances):
     with pytest.raises(ValueError, match=r"cuda_graphs: got an LLM on cpu, wanted it on a GPU; set cuda_graphs=false"):
         texts(new_model(backbones, "align"), utterances, dataclasses.replace(GREEDY, cuda_graphs=True))

@@ -132,3 +132,24 @@ def test_unreadable_files_have_a_reason(tmp_path):
         ValueError, match=r"wav\.scp:2: 'sox a\.mp3 -t wav - \|' is a command; commands in scp files are not"
     ):
         list(find_recordings([str(tmp_path / "wav.scp")]))
+
+
+@pytest.mark.parametrize(
+    ("level", "reason"),
+    [
+        (np.nan, "samples that are not a number"),
+        (np.inf, "samples that are not a number"),
+        (1e18, r"a sample of 1e\+18 times full scale, at most 1e\+10 are read"),
+    ],
+)
+def test_samples_that_features_cannot_be_computed_from_have_a_reason(tmp_path, level, reason):
+    samples = np.full(800, level, dtype=np.float32)
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
+    for audio in (tmp_path / "a.wav", samples):
+        with pytest.raises(ValueError, match=f"{reason}; check how it was written"):
+            list(Recording("a", audio).blocks())
+
+
+def test_floats_at_the_scale_of_integers_are_read():
+    samples = np.full(800, -(2.0**31), dtype=np.float32)
+    assert np.array_equal(np.concatenate(list(Recording("a", samples).blocks())), samples)

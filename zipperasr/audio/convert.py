@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 
 from zipperasr.atomic import atomic_path, fingerprint, read_record
-from zipperasr.audio.load import SAMPLE_RATE, open_entry, read_excerpt, to_int16
+from zipperasr.audio.load import SAMPLE_RATE, open_entry, read_excerpt, sample_fault, to_int16
 from zipperasr.datadir.entry import Entry
 from zipperasr.parallel import ahead
 
@@ -131,8 +131,8 @@ def _flaw(samples: np.ndarray, expected_s: float) -> str | None:
     seconds = len(samples) / SAMPLE_RATE
     if not len(samples):
         return "no samples"
-    if not np.isfinite(samples).all():
-        return "samples that are not a number"
+    if fault := sample_fault(samples):
+        return fault
     if seconds < expected_s - max(0.5, 0.1 * expected_s):
         return f"cut off: {seconds:.2f} s of {expected_s:.2f} s"
     return None

@@ -21,17 +21,19 @@ from zipperasr.text_lines import refuse_composed, refuse_pipe
 SAMPLE_RATE = 16_000
 LOWEST_RATE, HIGHEST_RATE, MAX_CHANNELS = 1_000, 384_000, 64
 RAW = ".raw"  # samples without a header
+LOUDEST = 1e10  # times full scale; floats at the scale of integers are within 2^31, and from 1e18 powers overflow
 BLOCK_VALUES = 960_000  # frames times channels decoded per call: 10 s of 48 kHz stereo
 
 
 class OutOfBounds(ValueError):
-    """A sampling rate or number of channels that is unknown or not supported."""
+    """A sampling rate or number of channels that is unknown or not supported, or a sample that is not a number."""
 
 
 def load_audio(entry: str | Path) -> np.ndarray:
     """Load a wav.scp entry or an audio file as samples (num_samples,), float32 in [-1, 1], mono, 16 kHz.
 
-    Raises ValueError if the file cannot be decoded or has no samples, or for a composed clip (clips.py).
+    Raises ValueError if the file cannot be decoded or has no samples, for a composed clip (clips.py), and OutOfBounds
+    as `check_samples` does.
     """
     try:
         with open_entry(refuse_composed(refuse_pipe(str(entry), "wav.scp"), "wav.scp")) as recording:
@@ -40,7 +42,23 @@ def load_audio(entry: str | Path) -> np.ndarray:
         raise ValueError(f"{entry}: cannot be decoded ({error.error_string}); rerun stage 2") from error
     if not len(samples):
         raise ValueError(f"{entry}: no samples; rerun stage 2")
-    return to_16k_mono(samples, rate)
+    return check_samples(to_16k_mono(samples, rate), str(entry))
+
+
+def check_samples(samples: np.ndarray, name: str) -> np.ndarray:
+    """Return (num_samples,) unchanged. Raises OutOfBounds with the reason of `sample_fault`."""
+    if fault := sample_fault(samples):
+        raise OutOfBounds(f"{name}: {fault}; check how it was written")
+    return samples
+
+
+def sample_fault(samples: np.ndarray) -> str:
+    """Return why (num_samples,) cannot be used, or an empty string. Features of larger samples would be NaN."""
+    if not len(samples) or (samples.min() >= -LOUDEST and samples.max() <= LOUDEST):
+        return ""
+    if not np.isfinite(samples).all():
+        return "samples that are not a number"
+    return f"a sample of {np.abs(samples).max():.2g} times full scale, at most {LOUDEST:.0e} are read"
 
 
 def open_entry(entry: str) -> soundfile.SoundFile:

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from zipperasr.audio.ark import split_entry
-from zipperasr.audio.load import SAMPLE_RATE, open_entry, read_excerpt, to_16k_mono
+from zipperasr.audio.load import SAMPLE_RATE, open_entry, read_excerpt, sample_fault, to_16k_mono
 from zipperasr.ranks import log_once
 from zipperasr.text_lines import numbered_lines, refuse_composed, refuse_pipe
 
@@ -99,7 +99,6 @@ def read_response(entry: str) -> np.ndarray:
 
 
 def _checked(samples: np.ndarray, entry: str) -> np.ndarray:
-    if not len(samples) or not np.isfinite(samples).all():
-        what = "samples that are not a number" if len(samples) else "no samples"
-        raise ValueError(f"{entry}: {what}; remove it from its list")
+    if fault := sample_fault(samples) if len(samples) else "no samples":
+        raise ValueError(f"{entry}: {fault}; remove it from its list")
     return samples

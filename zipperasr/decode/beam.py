@@ -86,7 +86,8 @@ def beam_search(
         distinct((one for one in every[start : start + config.beam] if one.score > UNFINISHED), config.nbest)
         for start in range(0, len(every), config.beam)
     ]
-    return [Found(found[0].text, found) for found in lists]
+    # without a finite score, as of embeddings that are not numbers, there is no text
+    return [Found(found[0].text if found else "", found) for found in lists]
 
 
 def max_new_tokens(num_samples: int, config: DecodeConfig) -> int:

@@ -6,6 +6,7 @@ utterance ends. No utterance waits for the longest of its batch; when no more ar
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ class Encoded:
     logprobs: list[float] = field(default_factory=list)  # of `tokens`, natural, by the model alone: no n-gram is banned
     end_logprob: float | None = None  # of the end token; None if max_tokens ended the utterance
     ended: bool = False  # with an end token, not by max_tokens
+    undefined: bool = False  # ended because the log-probability of the next token is not a finite number
     walk: PhraseWalk | ForcedWalk | None = None  # along phrases to prefer
     revision: Revision | None = None  # with phrases that were spotted in the frames
     no_repeat: int = 0  # no n-gram of this size may occur twice; 0: no limit
@@ -48,7 +50,7 @@ class Encoded:
 
     def restart(self) -> None:
         """Forget what has been decoded."""
-        self.tokens, self.logprobs, self.end_logprob, self.ended = [], [], None, False
+        self.tokens, self.logprobs, self.end_logprob, self.ended, self.undefined = [], [], None, False, False
         if self.walk is not None:
             self.walk = self.walk.restarted()
 
@@ -85,7 +87,8 @@ class GreedySearch:
         stops: ids that end an utterance; if empty, every utterance gets max_tokens.
         rows: largest number of utterances at the same time.
         positions: limit of rows times the longest utterance; a single utterance may exceed it.
-        again: called with each finished utterance; returns True to decode it again as modified.
+        again: called with each finished utterance unless it is `undefined`; returns True to decode it again as
+            modified.
     """
 
     def __init__(
@@ -136,7 +139,7 @@ class GreedySearch:
             tokens = self._choose(active, hidden)
             done = [row for row, utterance in enumerate(active) if self._is_done(utterance)]
             for row in done:
-                if self._again(active[row]):
+                if not active[row].undefined and self._again(active[row]):
                     queue.again.append(active[row])
                 else:
                     yield active[row]
@@ -194,6 +197,9 @@ class GreedySearch:
 
     def _append(self, row: int, utterance: Encoded, choice: Choice, logprobs: dict[int, float]) -> int:
         """Append the most probable token, or what its phrases prefer, and return it. logprobs: of the candidates."""
+        if not math.isfinite(choice.logprob):
+            utterance.undefined = True
+            return choice.token
         if utterance.walk is not None:
             allowed = utterance.max_tokens - len(utterance.tokens)
             choice = utterance.walk.choose(utterance.tokens, allowed, choice, logprobs)
@@ -205,6 +211,8 @@ class GreedySearch:
         return choice.token
 
     def _is_done(self, utterance: Encoded) -> bool:
+        if utterance.undefined:
+            return True
         if utterance.tokens[-1] in self._stops:
             utterance.tokens.pop()
             utterance.end_logprob = utterance.logprobs.pop()

@@ -26,6 +26,8 @@ class LoopGuard:
 
     def cut(self, found: Encoded) -> tuple[Sequence[int], str]:
         """Return the tokens, without a loop that is still there, and a note on it or on a text that was cut off."""
+        if found.undefined:
+            return found.tokens, f"cut off after {len(found.tokens)} tokens: the model's output is not a number"
         loop = longest_loop(found.tokens)
         if self._retries and loop.times >= LOOP_TIMES and self._runs_in_circles(found):
             return cut_loop(found.tokens, loop), "a loop, cut after its first repetition"

@@ -8,6 +8,7 @@ encoder, with the adapters of the language, remains ours.
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -102,7 +103,7 @@ class VllmSearch:
                 for answer in engine.step() if active else ():
                     utterance = active.pop(answer.request_id)
                     _keep(answer.outputs[0], utterance, stops)
-                    if again(utterance):
+                    if not utterance.undefined and again(utterance):
                         active[self._add(utterance, stops)] = utterance
                     else:
                         yield utterance
@@ -138,7 +139,11 @@ class VllmSearch:
 def _keep(found, utterance: Encoded, stops: Sequence[int]) -> None:
     """Copy what vLLM has found for an utterance."""
     utterance.tokens, utterance.logprobs = list(found.token_ids), [min(one, 0.0) for one in found.logprobs.logprobs]
-    if utterance.tokens and utterance.tokens[-1] in stops:
+    defined = next((place for place, one in enumerate(utterance.logprobs) if not math.isfinite(one)), None)
+    if defined is not None:
+        utterance.undefined = True
+        del utterance.tokens[defined:], utterance.logprobs[defined:]
+    elif utterance.tokens and utterance.tokens[-1] in stops:
         utterance.tokens.pop()
         utterance.end_logprob, utterance.ended = utterance.logprobs.pop(), True
 

@@ -1,25 +1,14 @@
-"""Admission of requests: a bounded number is processed or waits. Also the signals that end the work for a request."""
+"""Admission of requests: a bounded number is processed or waits."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol
 
 from zipperasr.serve.errors import busy, shutting_down
-
-
-class GivenUp(Exception):
-    """The request was cancelled; its transcript is not needed."""
-
-
-def give_up_if(stop: threading.Event) -> None:
-    """Raise GivenUp if `stop` is set."""
-    if stop.is_set():
-        raise GivenUp
 
 
 def retrieve_exception(work: asyncio.Future) -> None:

@@ -1,18 +1,21 @@
 """Read multipart requests: form fields and 16 kHz mono samples.
 
 An upload is written to an unnamed temporary file while it is read, and refused as soon as it is too large or too slow.
-It is decoded before it enters the queue, so a corrupt file is refused at once.
+It is decoded before it enters the queue, so a corrupt file is refused at once. As many uploads as there are cores are
+decoded at the same time, in turns of one block.
 """
 
 from __future__ import annotations
 
 import asyncio
 import codecs
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Sequence
+import math
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import BinaryIO, NamedTuple
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from functools import partial
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import anyio
 import numpy as np
@@ -26,7 +29,7 @@ from zipperasr.audio.load import SAMPLE_RATE, OutOfBounds
 from zipperasr.cli import nearest
 from zipperasr.serve.errors import ApiError, busy
 from zipperasr.serve.limits import Limits
-from zipperasr.serve.model_queue import give_up_if, retrieve_exception
+from zipperasr.serve.model_queue import retrieve_exception
 from zipperasr.transcribe.sources import ENDINGS, decoded_blocks
 
 FIELDS_BYTES = 64 * 1024  # maximum size of the fields and of multipart's own lines
@@ -35,6 +38,8 @@ MAX_UPLOADS = 256  # simultaneous
 MIN_BYTES_PER_S = 4096  # minimum speed of an upload
 HIGHEST_RATE, MAX_CHANNELS = 192_000, 8
 CHARSETS = ("utf-8", "ascii", "iso8859-1")  # normalised names; other codecs may raise errors of their own
+
+Result = TypeVar("Result")
 
 
 class Upload(NamedTuple):
@@ -52,7 +57,7 @@ class Uploads:
     def __init__(self, limits: Limits):
         self.limits, self.held_bytes, self.num_held = limits, 0, 0
         self.most_bytes = 2 * limits.max_held * limits.max_bytes  # those held, and as many that are being received
-        self._pool = ThreadPoolExecutor(limits.max_held, thread_name_prefix="decoding")
+        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decoding")
 
     @asynccontextmanager
     async def received(
@@ -78,22 +83,32 @@ class Uploads:
                         value.file.close()
 
     async def decoded(self, upload: Upload) -> np.ndarray:
-        """Run `samples_of` in a thread. If cancelled, returns after the block that the thread is decoding."""
-        stop = threading.Event()
-        work = asyncio.wrap_future(self._pool.submit(samples_of, upload, self.limits, stop))
+        """Run `samples_of` in threads, a block at a time, so that a short upload does not wait for all of a long one.
+
+        If cancelled, returns after the current block.
+        """
+        with closing(samples_of(upload, self.limits)) as blocks:
+            while (samples := await self._in_thread(partial(next, blocks))) is None:
+                pass
+            return samples
+
+    async def _in_thread(self, function: Callable[[], Result]) -> Result:
+        """Call a function in the pool. If cancelled, returns after the call if it has started."""
+        call = self._pool.submit(function)
+        work = asyncio.wrap_future(call)
         work.add_done_callback(retrieve_exception)
         try:
             await asyncio.wait({work})
             return work.result()
         finally:
-            stop.set()
+            call.cancel()
             while not work.done():  # the caller will close the file that the thread reads
                 # a second Ctrl-C cancels this wait as well
                 with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
                     await asyncio.wait({work})
 
     def close(self) -> None:
-        """Cancel all decoding that has not started."""
+        """Cancel all decoding of blocks that has not started."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
@@ -201,31 +216,34 @@ def _checked(form: FormData, limits: Limits, known: Sequence[str], repeatable: C
     return Upload(fields, lists, file.filename or "file", file.file)
 
 
-def samples_of(upload: Upload, limits: Limits, stop: threading.Event) -> np.ndarray:
-    """Decode an upload: (num_samples,) float32, 16 kHz.
+def samples_of(upload: Upload, limits: Limits) -> Generator[np.ndarray | None, None, None]:
+    """Decode an upload: yields None after each block, then (num_samples,) float32, 16 kHz.
 
-    Raises ApiError if it cannot be decoded, is empty or too long; GivenUp after a block if `stop` is set.
+    The samples are in memory once: they are decoded into an array of the length in the header, which grows in place if
+    there are more. Raises ApiError if it cannot be decoded, is empty or too long.
     """
-    blocks, num_samples = [], 0
-    if _header_duration_s(upload.file) > limits.max_s + 1:  # some formats round the length
+    duration_s, num_samples = _header_duration_s(upload.file), 0
+    if duration_s > limits.max_s + 1:  # some formats round the length
         raise _too_long(upload.name, limits)
+    samples = np.empty(math.ceil(duration_s * SAMPLE_RATE) + 1, np.float32)
     try:
-        for block in decoded_blocks(upload.file, upload.name, HIGHEST_RATE, MAX_CHANNELS):
-            give_up_if(stop)
-            blocks.append(block)
-            num_samples += len(block)
-            if num_samples > limits.max_s * SAMPLE_RATE:
-                raise _too_long(upload.name, limits)
+        with closing(decoded_blocks(upload.file, upload.name, HIGHEST_RATE, MAX_CHANNELS)) as blocks:
+            for block in blocks:
+                end = num_samples + len(block)
+                if end > limits.max_s * SAMPLE_RATE:
+                    raise _too_long(upload.name, limits)
+                if end > len(samples):
+                    samples.resize(max(end, len(samples) * 5 // 4), refcheck=False)
+                samples[num_samples:end], num_samples = block, end
+                yield None
     except OutOfBounds as error:
         raise _undecodable(str(error)) from error
     except ValueError as error:
         raise _undecodable(f"{error}; supported: {' '.join(ENDINGS)}") from error
     if not num_samples:
         raise _undecodable(f"{upload.name}: contains no samples")
-    samples = np.concatenate(blocks)
-    if not np.isfinite(samples).all():
-        raise _undecodable(f"{upload.name}: some samples are not finite numbers")
-    return samples
+    samples.resize(num_samples, refcheck=False)
+    yield samples
 
 
 def _header_duration_s(file: BinaryIO) -> float:

@@ -6,6 +6,7 @@ memory and time, which `Cost` records.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -61,7 +62,10 @@ class LanguageDetector:
 
     @torch.inference_mode()
     def __call__(self, samples: Tensor) -> dict[str, float]:
-        """samples: (num_samples,) of 16 kHz speech, first 30 s used. Returns probabilities by code; sum 1."""
+        """samples: (num_samples,) of 16 kHz speech, first 30 s used. Returns probabilities by code; sum 1.
+
+        Raises ValueError if they are not numbers.
+        """
         start = time.monotonic()
         longest = self._source.max_mel_frames * SAMPLE_RATE // 100
         samples = samples[:longest]
@@ -72,4 +76,6 @@ class LanguageDetector:
         probabilities = (logits - self._log_shared).softmax(0).tolist()
         self.cost.detect_s += time.monotonic() - start
         self.cost.recordings += 1
+        if not all(map(math.isfinite, probabilities)):
+            raise ValueError("language detection: Whisper's output is not a number; set the language")
         return dict(zip(self.codes, probabilities, strict=True))

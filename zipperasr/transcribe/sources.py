@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,7 @@ from zipperasr.audio.load import (
     MAX_CHANNELS,
     RAW,
     SAMPLE_RATE,
+    check_samples,
     load_audio,
     open_audio,
     to_16k_mono,
@@ -41,9 +42,9 @@ class Recording:
     hints: tuple[Phrase, ...] = ()  # what may be said in it
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Yield 16 kHz mono float32 in blocks. Raises ValueError or OSError if it cannot be decoded."""
+        """Yield 16 kHz mono float32 in blocks. Raises ValueError or OSError if it cannot be decoded or used."""
         if isinstance(self.audio, np.ndarray):
-            yield to_16k_mono(self.audio, self.rate)
+            yield check_samples(to_16k_mono(self.audio, self.rate), self.id)
         elif self.audio == STDIN:  # libsndfile needs a seekable stream
             yield from decoded_blocks(io.BytesIO(sys.stdin.buffer.read()), "standard input")
         elif not Path(self.audio).exists() and ":" in str(self.audio):
@@ -80,11 +81,11 @@ def _entries(scp: Path) -> Iterator[Recording]:
 
 def decoded_blocks(
     source: str | Path | BinaryIO, name: str, highest_rate: int = HIGHEST_RATE, max_channels: int = MAX_CHANNELS
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Yield 16 kHz mono float32 in blocks of up to 10 s; the last may be empty.
 
     Raises ValueError, OSError if it cannot be decoded; OutOfBounds before any sample is read if its rate or its number
-    of channels is out of bounds.
+    of channels is out of bounds, and after a block with a sample that is.
     """
     if isinstance(source, str | Path) and not Path(source).exists():
         raise FileNotFoundError(f"{name}: no such file")
@@ -94,11 +95,12 @@ def decoded_blocks(
             if recording.samplerate != SAMPLE_RATE:
                 resampler = soxr.ResampleStream(recording.samplerate, SAMPLE_RATE, 1, dtype="float32")
             size = min(int(BLOCK_S * recording.samplerate), BLOCK_VALUES // recording.channels)
-            block = recording.read(size, dtype="float32", always_2d=True)
-            while len(block):
-                following = recording.read(size, dtype="float32", always_2d=True)
-                mono = block.mean(axis=1)
-                yield mono if resampler is None else resampler.resample_chunk(mono, last=not len(following))
-                block = following
+            mono = recording.read(size, dtype="float32", always_2d=True).mean(axis=1)
+            while len(mono):
+                following = recording.read(size, dtype="float32", always_2d=True).mean(axis=1)
+                if resampler is not None:
+                    mono = resampler.resample_chunk(mono, last=not len(following))
+                yield check_samples(mono, name)
+                mono = following
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{name}: cannot be decoded ({error.error_string})") from error

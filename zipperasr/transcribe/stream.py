@@ -13,7 +13,7 @@ from itertools import takewhile
 import numpy as np
 import torch
 
-from zipperasr.audio.load import SAMPLE_RATE
+from zipperasr.audio.load import SAMPLE_RATE, check_samples
 from zipperasr.audio.segments import EDGE_FRAMES, SAMPLES_PER_MEL_FRAME
 from zipperasr.batching.batch import Example
 from zipperasr.batching.loader import ExampleReader
@@ -86,8 +86,9 @@ class Stream:
         """Append (num_samples,) of 16 kHz float32 and yield what is ready; what an interruption leaves comes later.
 
         is_behind: whether a newer chunk has arrived already; then partial texts are skipped.
+        Raises ValueError for samples that `check_samples` refuses; none of them are appended.
         """
-        self._rest = np.concatenate([self._rest, samples])
+        self._rest = np.concatenate([self._rest, check_samples(samples, "stream")])
         yield from self._end()
         while len(self._rest) >= HOP:
             hop, self._rest = self._rest[:HOP], self._rest[HOP:]

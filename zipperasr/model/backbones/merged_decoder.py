@@ -105,6 +105,9 @@ class MergedDecoder:
         """
         first = self.rows
         self._fit_cache(first + len(lengths), capacity, limit)
+        for cache in (self._keys, self._values):
+            # positions that a row does not attend to have weight 0, but 0 times NaN is NaN
+            cache[:, first : first + len(lengths)] = 0
         layout = ragged.Layout(lengths, self.device)
         places = ragged.positions(lengths, self.device)
         row = torch.repeat_interleave(torch.arange(first, first + len(lengths)), torch.tensor(lengths))
@@ -154,6 +157,7 @@ class MergedDecoder:
                 length = int(self.lengths[source])
                 for cache in (self._keys, self._values):
                     cache[:, target, :, :length] = cache[:, source, :, :length]
+                    cache[:, target, :, length:] = 0  # as in `add`
         self.lengths = self.lengths[list(rows)]
 
     def rewind(self, row: int, count: int) -> None:
