@@ -53,8 +53,8 @@ def parser(doc: str | None, **settings: str) -> argparse.ArgumentParser:
 
 
 def log(message: str) -> None:
-    """Print a time-stamped line to stderr. If nobody can read it (closed pipe, full disk), the work continues."""
-    with suppress(OSError):
+    """Print a time-stamped line to stderr. If it cannot be written (closed pipe, full disk), the work continues."""
+    with suppress(OSError, ValueError):
         print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {escaped(message)}", file=sys.stderr, flush=True)
 
 

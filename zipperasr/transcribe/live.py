@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -25,8 +24,7 @@ from zipperasr.cli import log
 from zipperasr.decode.chunk_cache import ChunkCache
 from zipperasr.decode.decoder import Decoded
 from zipperasr.decode.hooks import Hooks
-from zipperasr.decode.phrases import Phrase, PhraseTrie
-from zipperasr.decode.spotted import Spotter
+from zipperasr.decode.phrases import Phrase
 from zipperasr.transcribe.defaults import AUTO
 from zipperasr.transcribe.fair_queue import FairQueue, LiveRequest, next_turn
 from zipperasr.transcribe.live_state import BusyTime, DecodingFailed, Failures
@@ -192,8 +190,13 @@ class LiveTranscriber:
         return None
 
     def _decode(self) -> None:
-        hooks = Hooks(self._check, cache=self._cache_of, failed=self._fail_batch, is_dropped=self._is_dropped)
-        hooks = replace(hooks, phrases=self._phrases_of)
+        hooks = Hooks(
+            check=self._check,
+            phrases=lambda example: self._decoding[example.utt_id].job.phrases,
+            cache=self._cache_of,
+            failed=self._fail_batch,
+            is_dropped=self._is_dropped,
+        )
         while not self._is_closed:
             try:
                 with closing(self.transcriber.decode_live((self._take() for _ in count()), hooks)) as found:
@@ -225,9 +228,9 @@ class LiveTranscriber:
 
     def _fail(self, requests: set[LiveRequest], error: BaseException) -> None:
         self._failures.count += 1
+        log("".join(traceback.format_exception(error)))
         for request in requests:
             self._answer(request, DecodingFailed(type(error).__name__))
-        log("".join(traceback.format_exception(error)))
 
     def _take(self) -> list[Example] | None:
         """The next batch for the encoder. Waits for pieces and for rows of the search, but not for long; then None."""
@@ -265,9 +268,6 @@ class LiveTranscriber:
         with self._changed:
             self._changed.notify_all()
             return self._decoding.pop(example.utt_id)
-
-    def _phrases_of(self, example: Example) -> PhraseTrie | Spotter | None:
-        return self._decoding[example.utt_id].job.phrases
 
     def _cache_of(self, example: Example) -> ChunkCache | None:
         return request.cache if isinstance(request := self._decoding[example.utt_id], StreamPiece) else None
