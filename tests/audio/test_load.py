@@ -5,9 +5,21 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from tests.corpora.example import write_noise
-from zipperasr.audio.load import SAMPLE_RATE, load_audio, read_excerpt, to_16k_mono, to_int16
+from zipperasr.audio.kaldi_fbank import kaldi_fbank
+from zipperasr.audio.load import (
+    LOUDEST,
+    SAMPLE_RATE,
+    OutOfBounds,
+    load_audio,
+    read_excerpt,
+    sample_fault,
+    to_16k_mono,
+    to_int16,
+)
+from zipperasr.audio.log_mel import log_mel
 
 
 def tone(seconds: float, rate: int, hertz: float = 440.0) -> np.ndarray:
@@ -39,6 +51,22 @@ def test_any_rate_is_resampled_to_16_khz_with_the_same_length_and_pitch(rate: in
 
     assert len(audio) == pytest.approx(SAMPLE_RATE, abs=2)
     assert np.argmax(np.abs(np.fft.rfft(audio))) == pytest.approx(440, abs=1)
+
+
+@pytest.mark.parametrize("value", [1e11, -1e20, np.nan, np.inf])
+def test_samples_that_give_no_features_are_refused(tmp_path: Path, value: float):
+    samples = tone(0.5, SAMPLE_RATE)
+    samples[100] = value
+    soundfile.write(tmp_path / "a.wav", samples, SAMPLE_RATE, subtype="FLOAT")
+    with pytest.raises(OutOfBounds, match=r"a\.wav: (a sample of|samples that are not a number)"):
+        load_audio(tmp_path / "a.wav")
+
+
+def test_log_mel_of_the_loudest_samples_is_finite():
+    loudest = torch.full((16_000,), LOUDEST) * torch.tensor([1.0, -1.0]).repeat(8000)
+    assert sample_fault(loudest.numpy()) == ""
+    assert log_mel(loudest, 80).isfinite().all() and log_mel(loudest.abs(), 80).isfinite().all()
+    assert kaldi_fbank(loudest, 80).isfinite().all()
 
 
 def test_channels_are_averaged():

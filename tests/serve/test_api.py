@@ -9,6 +9,7 @@ import pytest
 
 from tests.model import tiny
 from tests.serve.live import NAME, WAIT_S, Live, as_file, form, recording, running
+from zipperasr.audio import load
 from zipperasr.model import backbones
 from zipperasr.serve import upload
 from zipperasr.serve.limits import Limits
@@ -236,6 +237,18 @@ def test_unusable_audio_is_rejected_with_a_reason(live: Live, data, message):
     error = refusal(live.post(data), 400)
     assert message in error["message"]
     assert error["param"] == "file" and error["code"] == "undecodable_audio"
+
+
+def test_what_is_not_a_number_is_in_no_answer(live: Live, monkeypatch):
+    """As if such samples were not refused."""
+    monkeypatch.setattr(load, "LOUDEST", np.inf)
+    data = as_file(np.tile(np.array([1e22, -1e22], dtype=np.float32), 8000), subtype="FLOAT")
+    (segment,) = live.post(data, language="de", response_format="verbose_json").json()["segments"]
+    assert segment["note"] == "cut off after 0 tokens: the model's output is not a number"
+    assert (segment["text"], segment["words"], segment["avg_logprob"]) == ("", [], None)
+    assert live.post(data, language="de", **{"include[]": "logprobs"}).json()["logprobs"] == []
+    assert live.post(data, response_format="verbose_json").status_code == 500  # detecting the language fails
+    assert live.post(SPEECH, language="de").status_code == 200
 
 
 def test_a_recording_that_is_too_long_is_rejected(live: Live):

@@ -245,7 +245,7 @@ def test_an_upload_leaves_no_files(transcriber, tmp_path, monkeypatch):
 
 
 def test_an_upload_is_in_memory_once_while_it_is_decoded():
-    """Kilobytes of silence decode to 38 MB. Also where the header claims fewer samples than there are."""
+    """Kilobytes of silence decode to 38 MB."""
     for rate, channels in ((16_000, 1), (48_000, 2)):
         stream = io.BytesIO()
         soundfile.write(stream, np.zeros((599 * rate, channels), np.int16), rate, format="FLAC")
@@ -290,3 +290,30 @@ def test_no_more_uploads_are_decoded_at_once_than_there_are_cores(transcriber, m
         long = [pool.submit(live.post, bomb(15), "long.flac", language="de") for _ in range(cores + 4)]
         assert [one.result().status_code for one in long] == [200] * (cores + 4)
     assert most == cores
+
+
+def test_a_short_upload_is_decoded_before_the_end_of_long_ones(transcriber, monkeypatch):
+    """Uploads alternate, block by block; the short one arrives when all threads have long ones."""
+    begun, done, ended = threading.Semaphore(0), threading.Event(), []
+
+    def noted(source, name, *bounds):
+        begun.release()
+        for number, block in enumerate(decoded_blocks(source, name, *bounds)):
+            if name == "long.flac" and number == 20:
+                assert done.wait(WAIT_S), "the short one waited"
+            yield block
+        ended.append(name)
+        if name == "short.wav":
+            done.set()
+
+    monkeypatch.setattr(upload, "decoded_blocks", noted)
+    cores = len(os.sched_getaffinity(0))
+    data = bomb(19)  # 31 blocks
+    with running(gated(transcriber)) as live, ThreadPoolExecutor(cores + 3) as pool:
+        live.service.gate.set()
+        long = [pool.submit(live.post, data, "long.flac", language="de") for _ in range(cores + 2)]
+        for _ in range(cores):
+            begun.acquire()
+        assert live.post(SPEECH, "short.wav", language="de").status_code == 200
+        assert [one.result().status_code for one in long] == [200] * (cores + 2)
+    assert ended == ["short.wav", *["long.flac"] * (cores + 2)]

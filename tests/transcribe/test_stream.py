@@ -144,6 +144,16 @@ def test_events_do_not_depend_on_the_blocks(transcriber_of_chunks, size_s):
     assert any(isinstance(event, Partial) for event in found) and len(finals(found)) == 2
 
 
+def test_a_block_that_is_not_a_number_is_refused_and_leaves_no_trace(transcriber_of_chunks):
+    samples, stream = voices(0.5, 0.5), transcriber_of_chunks.stream("de")
+    found = list(stream.feed(samples[:8000]))
+    for value in (np.nan, 1e22):
+        with pytest.raises(ValueError, match=r"stream: (a )?sample"):
+            list(stream.feed(np.full(160, value, dtype=np.float32)))
+    found += [*stream.feed(samples[8000:]), *stream.finish()]
+    assert finals(found) == finals(events(transcriber_of_chunks.stream("de"), samples))
+
+
 def test_streams_of_one_model_are_independent(transcriber_of_chunks):
     samples = [voices(0.8, 0.9, quiet=number) for number in range(3)]
     alone = [events(transcriber_of_chunks.stream("de"), one) for one in samples]

@@ -138,6 +138,11 @@ def test_outputs_for_a_mixture_of_languages_are_between_theirs(transcriber):
     assert torch.equal(weights["certain"], weights["de"])
 
 
+def test_detection_without_probabilities_is_an_error(transcriber):
+    with pytest.raises(ValueError, match="language detection: Whisper's output is not a number; set the language"):
+        transcriber.detector(torch.full((RATE,), torch.nan))
+
+
 def test_soft_detection_with_probability_1_equals_hard_detection(transcriber):
     soft = Transcriber(transcriber.opened, SHORT, soft=True)
     soft._detector = lambda samples: {"de": 1.0, "es": 0.0, "ja": 0.0}
