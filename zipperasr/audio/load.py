@@ -26,7 +26,7 @@ BLOCK_VALUES = 960_000  # frames times channels decoded per call: 10 s of 48 kHz
 
 
 class OutOfBounds(ValueError):
-    """A sampling rate or number of channels that is unknown or not supported, or a sample that is not a number."""
+    """A sampling rate or number of channels that is unknown or not supported, or samples that cannot be used."""
 
 
 def load_audio(entry: str | Path) -> np.ndarray:

@@ -241,8 +241,7 @@ class LiveTranscriber:
             for request, example in taken:
                 self._decoding[example.utt_id] = request
             self._changed.notify_all()
-        batch = sorted((example for _, example in taken), key=lambda one: one.edge_frames)  # few parts for the encoder
-        return batch or None
+        return sorted((example for _, example in taken), key=lambda one: one.edge_frames) or None  # few encoder parts
 
     def _can_take(self) -> bool:
         """Whether there is a batch, or nothing to wait for. Also notes since when there is nothing to do."""
