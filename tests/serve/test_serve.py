@@ -49,6 +49,11 @@ def test_a_port_in_use_is_an_error(model_dir, capsys):
         (["--port", "0", "--read_timeout_s", "0"], "--read_timeout_s: got 0.0, wanted a finite number above 0"),
         (["--port", "0", "--max_waiting", "-1"], "--max_waiting: got -1, wanted 0 or more"),
         (["--port", "0", "--max_running", "0"], "--max_running: got 0, wanted 1 or more"),
+        (
+            ["--port", "0", "--allowed_hosts", "asr.example.com", "https://b.example"],
+            "--allowed_hosts: got 'https://b.example', wanted a name without scheme and port, such as asr.example.com",
+        ),
+        (["--port", "0", "--allowed_hosts", "b.example:80"], "--allowed_hosts: got 'b.example:80', wanted a name"),
         (["--port", "0", "--grace_s", "-1"], "--grace_s: got -1, wanted 0 or more"),
         (["--port", "0", "--batch_size", "0"], "batch_size: got 0, wanted at least 1 and finite"),
         (["--port", "0", "--batch_positions", "0"], "batch_positions: got 0, wanted at least 1 and finite"),

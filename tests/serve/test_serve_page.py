@@ -69,7 +69,7 @@ def test_the_start_example_serves_until_interrupted(model_dir: Path, tmp_path):
     (tmp_path / "exp").mkdir()
     (tmp_path / "exp" / MODEL).symlink_to(model_dir)
     (start,) = [line for line in examples("cd egs2")[0].splitlines() if line.startswith("zipperasr")]
-    command = [sys.executable, "-m", *shlex.split(start), "--port", "0"]
+    command = [sys.executable, "-m", *shlex.split(start), "--port", "0", "--allowed_hosts", "asr.example"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as server:
         seen = []
@@ -80,6 +80,10 @@ def test_the_start_example_serves_until_interrupted(model_dir: Path, tmp_path):
                     break
             assert found, seen
             assert httpx.get(f"{found[1]}/health", timeout=WAIT_S).json()["model"] == MODEL
+            by_name = {
+                host: httpx.get(f"{found[1]}/health", headers={"Host": host}) for host in ("asr.example", "b.org")
+            }
+            assert [answer.status_code for answer in by_name.values()] == [200, 403]
             server.send_signal(signal.SIGINT)
             assert server.wait(WAIT_S) == 0
         finally:

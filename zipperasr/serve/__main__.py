@@ -54,8 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         nargs="*",
         default=[],
         metavar="NAME",
-        help="names of the server besides localhost, "
-        "such as that of a proxy in front of it; default: any on an address that is not loopback",
+        help="names that clients may use for the server besides localhost, such as that of a proxy; default: any, "
+        "but none on a loopback address",
     )
     options.add_argument("--vad", choices=DETECTORS, default=ENERGY, help="voice detector")
     add_decoding(options, SERVED)
@@ -98,7 +98,7 @@ def serve(
     bound.
     """
     _check_extra()
-    from zipperasr.serve.access import is_loopback
+    from zipperasr.serve.access import check_host_name, is_loopback
     from zipperasr.serve.api_keys import read_keys
     from zipperasr.serve.app import build_app
     from zipperasr.serve.connections import http_server, listen
@@ -106,6 +106,8 @@ def serve(
     from zipperasr.serve.service import Service
     from zipperasr.transcribe.transcriber import Transcriber
 
+    for name in hosts:
+        check_host_name(name)
     known = [] if keys is None else read_keys(keys)
     listening, loopback = listen(*address), is_loopback(address[0])
     with listening, suppress(KeyboardInterrupt):

@@ -75,6 +75,14 @@ class Guard:
         return None
 
 
+def check_host_name(name: str) -> None:
+    """Raise ValueError for what is not a host name, or an IPv4 address, alone, such as a URL."""
+    if _hostname(f"http://{name}") != name.lower():
+        raise ValueError(
+            f"--allowed_hosts: got {name!r}, wanted a name without scheme and port, such as asr.example.com"
+        )
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address refers to this machine only."""
     if host == "localhost":
